@@ -1,0 +1,75 @@
+"""`soar`: the only room that knows there is a command line.
+
+Each command is a typed function in one of this folder's modules; its docstring is its help. The table
+below names them all, and a module is imported only when one of its commands runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import rich
+import rich.table
+import tyro
+
+from soar import __version__
+from soar.errors import SoarError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    # command: (module:function, one line)
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; exits 2 with one line for a user's mistake, 130 on Ctrl-C."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(args)
+    except SoarError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        print("soar: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(args: list[str]) -> None:
+    if args[:1] in (["--version"], ["-V"]):
+        print(f"soar {__version__}")
+        return
+    command = next((c for n in (2, 1) if (c := " ".join(args[:n])) in COMMANDS), None)
+    if command is None:
+        _list_commands(args)
+        return
+    target, _ = COMMANDS[command]
+    module, function = target.split(":")
+    tyro.cli(
+        getattr(importlib.import_module(module), function),
+        prog=f"soar {command}",
+        args=args[len(command.split()) :],
+    )
+
+
+def _list_commands(args: list[str]) -> None:
+    """Help for `soar`, for a group such as `soar sim`, or an error for a word that is no command."""
+    words = [a for a in args if a not in ("-h", "--help")]
+    group = words[0] if words else ""
+    rows = {c: line for c, (_, line) in COMMANDS.items() if not group or c.split()[0] == group}
+    if not rows or len(words) > 1:
+        names = rows or {c.split()[0]: "" for c in COMMANDS}
+        _fail(f"no command '{' '.join(words[:2])}'; there is: {', '.join(names)}")
+    table = rich.table.Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, line in rows.items():
+        table.add_row(f"[bold cyan]soar {name}", line)
+    rich.print("Robots that propose their own tasks, try them, judge themselves, and come back better.\n")
+    rich.print(table)
+    rich.print("\nEvery command explains itself: [bold]soar COMMAND --help")
+
+
+def _fail(message: str) -> None:
+    print(f"soar: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,28 @@
+"""Which episodes: a filter that travels in checkpoints and reports, so it is plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soar.types import Outcome, Regime
+
+
+@dataclass(frozen=True)
+class Query:
+    """Every field that is set must match; an empty query is every episode."""
+
+    instructions: tuple[str, ...] = ()
+    stations: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
+    regimes: tuple[Regime, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
+    checkpoints: tuple[str, ...] = ()
+    rounds: tuple[int, ...] = ()
+    since_s: float | None = None
+    """Unix time, inclusive."""
+    until_s: float | None = None
+    """Unix time, exclusive."""
+    version: int | None = None
+    """The store as it was at this version; None is the newest."""
+    limit: int | None = None
+    """At most so many, the oldest first."""

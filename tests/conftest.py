@@ -1,0 +1,10 @@
+"""Array shapes and types in annotations are checked at run time in every test."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+install_import_hook("soar", "beartype.beartype")
