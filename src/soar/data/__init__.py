@@ -1,0 +1,1 @@
+"""Episodes at rest and on their way into training."""

@@ -1,0 +1,1 @@
+"""Goal-conditioned and language-conditioned behaviour cloning, one algorithm per file."""

@@ -1,0 +1,1 @@
+"""What a station can drive, and the safety wrapper around it."""

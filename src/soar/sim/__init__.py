@@ -1,0 +1,1 @@
+"""The simulated WidowX world: arm, things, scenes, success predicates, scripted expert."""

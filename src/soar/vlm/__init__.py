@@ -1,0 +1,1 @@
+"""Eyes: yes/no questions about images, and the models that answer them."""
