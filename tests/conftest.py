@@ -7,4 +7,5 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-install_import_hook("soar", "beartype.beartype")
+# An int is a float, as PEP 484 and mypy have it.
+install_import_hook("soar", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
