@@ -1,6 +1,9 @@
 """The one resize, and pictures for people."""
 
+from pathlib import Path
+
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from soar import media
@@ -9,7 +12,7 @@ from soar.errors import ConfigError
 RNG = np.random.default_rng(0)
 
 
-def images(n: int = 3, height: int = 256, width: int = 256) -> np.ndarray:
+def images(n: int = 3, height: int = 256, width: int = 256) -> npt.NDArray[np.uint8]:
     return RNG.integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
@@ -59,7 +62,7 @@ def test_overlap_weights_shares_of_pixels() -> None:
     np.testing.assert_array_equal(media.resize(image, 2)[0, :, 0], expected)
 
 
-def test_a_video_is_read_back_with_its_frames(tmp_path) -> None:
+def test_a_video_is_read_back_with_its_frames(tmp_path: Path) -> None:
     frames = [np.full((65, 96, 3), 40 * i, np.uint8) for i in range(6)]
     media.write_video(tmp_path / "new" / "v.mp4", frames)
     back = media.read_video(tmp_path / "new" / "v.mp4")
@@ -67,7 +70,7 @@ def test_a_video_is_read_back_with_its_frames(tmp_path) -> None:
     np.testing.assert_allclose(back.mean((1, 2, 3)), [40 * i for i in range(6)], atol=3)
 
 
-def test_a_video_without_frames_is_refused(tmp_path) -> None:
+def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least one frame"):
         media.write_video(tmp_path / "v.mp4", [])
 
@@ -91,7 +94,7 @@ def test_captions_of_fixed_lines_keep_one_frame_size() -> None:
     assert (a[64:] != b[64:]).any()
 
 
-def test_a_contact_sheet_has_a_cell_per_image(tmp_path) -> None:
+def test_a_contact_sheet_has_a_cell_per_image(tmp_path: Path) -> None:
     sheet = media.contact_sheet(list(images(5, 64, 64)), list("abcde"), 3, tmp_path / "s.png")
     assert sheet.shape[1] == 3 * 68 + 4
     assert (tmp_path / "s.png").stat().st_size > 1000
