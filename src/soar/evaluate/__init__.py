@@ -1,0 +1,1 @@
+"""Success rates with intervals, on starts that every checkpoint shares."""

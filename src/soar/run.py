@@ -1,0 +1,148 @@
+"""A run of improvement as a folder: what happened, for a person and for a program that resumes it.
+
+    RUN/
+      run.json                 this module's `RunRecord`: config, scenes, rounds
+      store/                   the episode store of its collection
+      evaluations/round-0/     success before anything: evaluation.json, trials.jsonl, videos/
+      evaluations/round-1/     success of round 1's candidate, on the same starts
+      train/round-1/           what `fit` writes: log.jsonl, its state to resume from
+      checkpoints/round-1/     round 1's candidate, as `soar.checkpoint` saves it
+      report.html              made by `soar report RUN`
+
+Round r collects with the checkpoint promoted before it, fits a candidate, and evaluates it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from soar.errors import ConfigError
+from soar.evaluate.results import MANIFEST, Evaluation, open_evaluation
+from soar.files import Json, read_json, read_lines, write_json
+
+Stage: TypeAlias = Literal["collect", "fit", "evaluate", "decide", "done"]
+"""What a round has to do next."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round: with what it collected, what came out, and what was decided."""
+
+    index: int
+    """From 1."""
+    stage: Stage = "collect"
+    collected_with: str = ""
+    """Id of the checkpoint that drove the robots."""
+    candidate: str = ""
+    """Id of the checkpoint that was fitted."""
+    promoted: bool | None = None
+    """Whether the candidate took over; None until decided."""
+    decision: str = ""
+    """Why, in one sentence."""
+    query: Mapping[str, Json] = field(default_factory=dict)
+    """The episodes it was fitted on, as `soar.data.query.Query`'s fields."""
+    store_version: int | None = None
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    """Share of each source among the samples really drawn."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall-clock time of each finished stage."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What `run.json` holds."""
+
+    title: str
+    scenes: tuple[str, ...]
+    """Names, as `soar.sim.scenes.load_scene` takes them."""
+    rounds_wanted: int
+    started_s: float
+    """Unix time."""
+    command: str = ""
+    """How to make it again."""
+    code_version: str = ""
+    config_hash: str = ""
+    config: Mapping[str, Json] = field(default_factory=dict)
+    """Every setting, as plain data."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Role to model: "vlm", "subgoals", "policy" (the one it began with)."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Wall-clock time of what belongs to no round, such as the first evaluation."""
+    rounds: tuple[RoundRecord, ...] = ()
+
+    def with_round(self, record: RoundRecord) -> RunRecord:
+        """The same run with one round added, or replaced by its newer record."""
+        others = [r for r in self.rounds if r.index != record.index]
+        return replace(self, rounds=tuple(sorted([*others, record], key=lambda r: r.index)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder: where everything lies, and readers for it."""
+
+    folder: Path
+
+    @property
+    def store(self) -> Path:
+        """The episode store, for `soar.data.store.open_store`."""
+        return self.folder / "store"
+
+    @property
+    def report(self) -> Path:
+        """The page `soar report` writes."""
+        return self.folder / "report.html"
+
+    def evaluation_folder(self, round: int) -> Path:
+        """For `soar.evaluate.evaluate`; round 0 is before anything."""
+        return self.folder / "evaluations" / f"round-{round}"
+
+    def train_folder(self, round: int) -> Path:
+        """For `soar.train.fit`."""
+        return self.folder / "train" / f"round-{round}"
+
+    def checkpoint_folder(self, round: int) -> Path:
+        """For `soar.checkpoint.save`."""
+        return self.folder / "checkpoints" / f"round-{round}"
+
+    def write(self, record: RunRecord) -> None:
+        """Replace `run.json`, whole or not at all."""
+        write_json(self.folder / "run.json", asdict(record))
+
+    def record(self) -> RunRecord:
+        """What `run.json` says. Raises ConfigError: it is missing or damaged."""
+        path = self.folder / "run.json"
+        if not path.exists():
+            raise ConfigError(f"{self.folder} is no run: it has no run.json")
+        raw = read_json(path)
+        try:
+            rounds = tuple(RoundRecord(**r) for r in raw["rounds"])
+            return RunRecord(**{**raw, "scenes": tuple(raw["scenes"]), "rounds": rounds})
+        except (TypeError, KeyError) as error:
+            raise ConfigError(f"{path} is no run of this version: {error}") from error
+
+    def evaluations(self) -> dict[int, Evaluation]:
+        """Every evaluation there is, by round."""
+        folders = {_number(p): p for p in (self.folder / "evaluations").glob("round-*")}
+        return {
+            r: open_evaluation(folders[r])
+            for r in sorted(folders)
+            if (folders[r] / MANIFEST).exists()
+        }
+
+    def train_logs(self) -> dict[int, list[dict[str, Json]]]:
+        """Rows of every `log.jsonl`, by round."""
+        paths = {_number(p.parent): p for p in (self.folder / "train").glob("round-*/log.jsonl")}
+        return {r: read_lines(paths[r]) for r in sorted(paths)}
+
+
+def _number(folder: Path) -> int:
+    match = re.fullmatch(r"round-(\d+)", folder.name)
+    if match is None:
+        raise ConfigError(
+            f"{folder} doesn't belong to a run: folders here are round-0, round-1, ..."
+        )
+    return int(match[1])
