@@ -70,6 +70,7 @@ class VisionLanguageModel(Protocol):
         """
 
 
+@runtime_checkable
 class TaskProposer(Protocol):
     """Chooses what to practise next."""
 
@@ -115,6 +116,7 @@ class Policy(Protocol):
         """Forget what belongs to the running episode (gripper hysteresis). Called before each one."""
 
 
+@runtime_checkable
 class SuccessDetector(Protocol):
     """Judges whether the last frame of an episode shows the task done."""
 
@@ -122,6 +124,7 @@ class SuccessDetector(Protocol):
         """A verdict; "unknown" where the model's reply can't be read."""
 
 
+@runtime_checkable
 class EpisodeStore(Protocol):
     """The meeting place of collection and training. An episode is visible whole or not at all."""
 
@@ -142,6 +145,7 @@ class EpisodeStore(Protocol):
         """Attempts and successes per instruction among the episodes that match."""
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A model that can be fitted: parameters and a loss."""
 

@@ -1,0 +1,176 @@
+"""A checkpoint: weights, and everything needed to use them and to know where they come from.
+
+On disk it is a folder with `checkpoint.json` and the weights file that the JSON names. The weights are
+written first and the JSON is moved into place last, so that a reader sees the old checkpoint or the new
+one and never a mixture. Loading executes nothing: safetensors and JSON only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from soar.errors import CheckpointError
+
+FORMAT = 1
+MANIFEST = "checkpoint.json"
+
+Json: TypeAlias = Any
+"""What JSON can hold: dict with string keys, list, str, int, float, bool, None."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A fitted model as plain data."""
+
+    kind: str
+    """What it is: "gcbc", "lcbc", "vlm", "subgoals"... A loader refuses any other kind."""
+    weights: Mapping[str, Tensor]
+    config: Mapping[str, Json]
+    """Arguments that build the model."""
+    transforms: tuple[Mapping[str, Json], ...] = ()
+    """What was done to the data in training and is done again in serving, statistics included."""
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    """Store version, query, seed, code version, step: where the weights come from."""
+    id: str = ""
+    """Hash of all of the above; given by `save`, checked by `load`."""
+
+
+def save(folder: str | Path, checkpoint: Checkpoint) -> str:
+    """Write a checkpoint whole or not at all, in place of one already there; returns its id."""
+    from safetensors.torch import save as serialize
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    data = serialize({k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()})
+    manifest = _manifest(checkpoint)
+    id = _content_hash(manifest, data)
+    weights = f"weights-{id}.safetensors"
+    _write(folder / weights, data)
+    text = json.dumps({"id": id, "weights": weights, **manifest}, indent=2, allow_nan=False)
+    _write(folder / MANIFEST, (text + "\n").encode())
+    for old in folder.glob("weights-*.safetensors"):
+        if old.name != weights:
+            old.unlink(missing_ok=True)
+    return id
+
+
+def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
+    """Read a checkpoint back, weights on the CPU.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it isn't of the wanted `kind`.
+    """
+    from safetensors.torch import load as deserialize
+
+    folder = Path(folder)
+    text, data = _read(folder)
+    manifest = _parse(folder, text)
+    id = manifest.pop("id")
+    del manifest["weights"]
+    if kind is not None and manifest["kind"] != kind:
+        raise CheckpointError(f"{folder} holds a '{manifest['kind']}' checkpoint, not '{kind}'")
+    if _content_hash(manifest, data) != id:
+        raise CheckpointError(f"{folder} is damaged: its content doesn't match its id {id}")
+    return Checkpoint(
+        kind=manifest["kind"],
+        weights=deserialize(data),
+        config=manifest["config"],
+        transforms=tuple(manifest["transforms"]),
+        provenance=manifest["provenance"],
+        id=id,
+    )
+
+
+def exists(folder: str | Path) -> bool:
+    """Whether a whole checkpoint was ever saved here."""
+    return (Path(folder) / MANIFEST).is_file()
+
+
+def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Copy a checkpoint's weights into a module built from its config, in the module's precision.
+
+    Raises:
+        CheckpointError: a name is missing or unknown, or a shape differs; the message names the first.
+    """
+    expected = module.state_dict()
+    where = f"checkpoint {checkpoint.id or checkpoint.kind}"
+    for name in sorted(expected.keys() | checkpoint.weights.keys()):
+        if name not in checkpoint.weights:
+            raise CheckpointError(f"{where} lacks '{name}', which the model needs")
+        if name not in expected:
+            raise CheckpointError(f"{where} holds '{name}', which the model doesn't have")
+        found, wanted = tuple(checkpoint.weights[name].shape), tuple(expected[name].shape)
+        if found != wanted:
+            raise CheckpointError(f"{where}: '{name}' has shape {found}, the model needs {wanted}")
+    module.load_state_dict(dict(checkpoint.weights))
+
+
+def halved(checkpoint: Checkpoint) -> Checkpoint:
+    """The same checkpoint with float16 weights: half the size on disk, for shipping."""
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
+    return Checkpoint(
+        checkpoint.kind, weights, checkpoint.config, checkpoint.transforms, checkpoint.provenance
+    )
+
+
+def _manifest(checkpoint: Checkpoint) -> dict[str, Json]:
+    return {
+        "format": FORMAT,
+        "kind": checkpoint.kind,
+        "config": dict(checkpoint.config),
+        "transforms": [dict(t) for t in checkpoint.transforms],
+        "provenance": dict(checkpoint.provenance),
+    }
+
+
+def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
+    digest.update(hashlib.sha256(weights).digest())
+    return digest.hexdigest()[:12]
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
+    """Manifest and weights that belong together; tries again where a writer has just replaced them."""
+    if not exists(folder):
+        raise CheckpointError(f"no checkpoint in {folder}: it has no {MANIFEST}")
+    for _ in range(attempts):
+        text = (folder / MANIFEST).read_text()
+        weights = _parse(folder, text)["weights"]
+        try:
+            return text, (folder / weights).read_bytes()
+        except FileNotFoundError:
+            continue
+    raise CheckpointError(f"{folder} is damaged: its weights file {weights} is missing")
+
+
+def _parse(folder: Path, text: str) -> dict[str, Json]:
+    try:
+        manifest = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}") from error
+    keys = {"format", "id", "weights", "kind", "config", "transforms", "provenance"}
+    if not isinstance(manifest, dict) or manifest.keys() != keys:
+        raise CheckpointError(f"{folder / MANIFEST} is no checkpoint: it needs {sorted(keys)}")
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(
+            f"{folder} has checkpoint format {manifest['format']}; this version reads {FORMAT}"
+        )
+    return dict(manifest)

@@ -1,0 +1,40 @@
+"""What there is to compute on, found out when asked and never at import."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import torch
+
+from soar.errors import ConfigError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The named device; "auto" is the GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"no device '{name}'; valid: auto, cpu, cuda, cuda:N") from error
+
+
+def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
+    """float32 or bfloat16; "auto" is bfloat16 where the hardware multiplies it: AMX, Ampere and later."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bf16" else torch.float32
+    if device.type == "cuda":
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def accelerator(device: str) -> Any:
+    """accelerate's view of the processes, where a launcher started more than one; else None."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return None
+    from accelerate import Accelerator  # type: ignore[import-untyped]
+
+    return Accelerator(cpu=device == "cpu")

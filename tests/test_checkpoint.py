@@ -1,0 +1,101 @@
+"""Checkpoints on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from soar import checkpoint
+from soar.checkpoint import Checkpoint
+from soar.errors import CheckpointError
+
+
+def make(value: float = 1.0) -> Checkpoint:
+    weights = {"weight": torch.full((2, 3), value), "bias": torch.zeros(2)}
+    return Checkpoint("toy", weights, {"width": 3}, ({"name": "resize", "size": 64},), {"seed": 1})
+
+
+def test_load_gives_back_what_was_saved(tmp_path: Path) -> None:
+    id = checkpoint.save(tmp_path / "a", make())
+    loaded = checkpoint.load(tmp_path / "a", "toy")
+    assert loaded.id == id
+    assert torch.equal(loaded.weights["weight"], make().weights["weight"])
+    assert loaded.config == {"width": 3}
+    assert loaded.transforms == ({"name": "resize", "size": 64},)
+    assert loaded.provenance == {"seed": 1}
+
+
+def test_the_id_depends_on_content_alone(tmp_path: Path) -> None:
+    a, b, c = (checkpoint.save(tmp_path / n, make(v)) for n, v in (("a", 1), ("b", 1), ("c", 2)))
+    assert a == b != c
+
+
+def test_saving_again_replaces_and_leaves_no_old_weights(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, make(1))
+    id = checkpoint.save(tmp_path, make(2))
+    assert checkpoint.load(tmp_path).id == id
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_save_cut_short_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = checkpoint.save(tmp_path, make(1))
+    whole = checkpoint._write
+
+    def crash_before_the_manifest(path: Path, data: bytes) -> None:
+        if path.name == checkpoint.MANIFEST:
+            raise KeyboardInterrupt
+        whole(path, data)
+
+    monkeypatch.setattr(checkpoint, "_write", crash_before_the_manifest)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, make(2))
+    assert checkpoint.load(tmp_path).id == id
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, make())
+    weights = next(tmp_path.glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(CheckpointError, match="damaged: its content doesn't match"):
+        checkpoint.load(tmp_path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match=r"weights file .* is missing"):
+        checkpoint.load(tmp_path)
+
+
+def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint in"):
+        checkpoint.load(tmp_path)
+    checkpoint.save(tmp_path, make())
+    with pytest.raises(CheckpointError, match="holds a 'toy' checkpoint, not 'gcbc'"):
+        checkpoint.load(tmp_path, "gcbc")
+    path = tmp_path / checkpoint.MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(CheckpointError, match="format 99; this version reads 1"):
+        checkpoint.load(tmp_path)
+    path.write_text("{")
+    with pytest.raises(CheckpointError, match="is damaged"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    with pytest.raises(CheckpointError, match=r"'weight' has shape \(2, 3\), .* needs \(2, 4\)"):
+        checkpoint.load_weights(nn.Linear(4, 2), make())
+    with pytest.raises(CheckpointError, match="holds 'bias', which the model doesn't have"):
+        checkpoint.load_weights(nn.Linear(3, 2, bias=False), make())
+
+
+def test_halved_weights_load_into_a_float32_model(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, checkpoint.halved(make()))
+    layer = nn.Linear(3, 2)
+    checkpoint.load_weights(layer, checkpoint.load(tmp_path))
+    assert layer.weight.dtype == torch.float32
+    assert torch.equal(layer.weight, make().weights["weight"])
