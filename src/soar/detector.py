@@ -1,0 +1,46 @@
+"""Whether a task was done: a verdict from the answer to its question about the last frame (paper, B.1.2).
+
+The look that judges is the look that finds the next feasible tasks, so a loop that already has its
+answers calls `verdict`; `AnswerDetector` asks for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from soar.errors import ConfigError
+from soar.interfaces import VisionLanguageModel
+from soar.types import Answer, Observation, Task, Verdict
+
+
+class AnswerDetector:
+    """Judges with any vision-language model that answers yes/no questions."""
+
+    def __init__(self, model: VisionLanguageModel, threshold: float = 0.5) -> None:
+        """`threshold`: P(success) from which it is called success; `soar vlm calibrate` chooses one."""
+        if not 0 < threshold < 1:
+            raise ConfigError(f"threshold must lie between 0 and 1, not {threshold}")
+        self.model = model
+        self.threshold = threshold
+
+    def judge(self, observation: Observation, task: Task) -> Verdict:
+        """A verdict on one image. Raises ModelUnavailable."""
+        [[answer]] = self.model.answer([observation.image], [[task.question]])
+        return verdict(task, {task.question: answer}, self.model.name, self.threshold)
+
+
+def verdict(
+    task: Task, answers: Mapping[str, Answer], judge: str, threshold: float = 0.5
+) -> Verdict:
+    """The verdict that this look's answers, by question, give. No readable answer: unknown."""
+    answer = answers.get(task.question)
+    if answer is None or answer.p_yes is None:
+        raw = answer.raw if answer else ""
+        return Verdict("unknown", None, task.question, raw, judge)
+    p = success_probability(task, answer.p_yes)
+    return Verdict("success" if p >= threshold else "failure", p, task.question, answer.raw, judge)
+
+
+def success_probability(task: Task, p_yes: float) -> float:
+    """P(done) from P(yes): some tasks are done when the answer is no."""
+    return p_yes if task.success_answer else 1.0 - p_yes
