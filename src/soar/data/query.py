@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from soar.types import Outcome, Regime
 
@@ -26,3 +28,8 @@ class Query:
     """The store as it was at this version; None is the newest."""
     limit: int | None = None
     """At most so many, the oldest first."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Query:
+        """The query whose `dataclasses.asdict`, perhaps through JSON, gave these fields."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})

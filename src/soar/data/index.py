@@ -1,0 +1,196 @@
+"""The table of episode rows: one Lance commit for each episode, merged as it grows.
+
+Every 64th version merges the small pieces that appends leave, so that a commit costs the same at the
+first and at the ten-thousandth episode. Nothing here knows what a frame is.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from soar.data.query import Query
+from soar.data.rows import Row
+from soar.data.steps import LANCE_ERRORS, first_line, flush
+from soar.errors import StoreError
+
+if TYPE_CHECKING:
+    import lance
+    import pyarrow as pa
+
+T = TypeVar("T")
+
+MERGE_EVERY = 64
+"""Versions between two merges of small pieces."""
+PIECE_ROWS = 1024
+"""Rows of a piece that is left alone from then on."""
+ATTEMPTS = 8
+"""How often a change is tried when other processes change the table at the same time."""
+
+_log = logging.getLogger(__name__)
+_MANIFEST_END = b"LANC"
+_LAST_NAME = 2**64 - 1
+
+
+class Index:
+    """Rows in a Lance table. Holds a path and nothing else: every call sees the newest version."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """An empty table, unless another process was faster."""
+        import lance
+
+        try:
+            lance.write_dataset(_schema().empty_table(), str(self.path), mode="create")
+        except LANCE_ERRORS:
+            if not self.path.exists():
+                raise
+            self.open()
+
+    def open(self, version: int | None = None) -> lance.LanceDataset:
+        """The table as it is, or as it was. A damaged newest version is passed over for the one before.
+
+        Raises:
+            StoreError: that version is not kept, or the table can't be read.
+        """
+        import lance
+
+        try:
+            return lance.dataset(str(self.path), version=version)
+        except LANCE_ERRORS as error:
+            if version is not None:
+                raise StoreError(
+                    f"version {version} of '{self.path.parent}' is not kept"
+                ) from error
+            good = next((v for v, whole in self.manifests() if whole), None)
+            if good is None:
+                raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
+            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, good)
+            return lance.dataset(str(self.path), version=good)
+
+    def manifests(self) -> list[tuple[int, bool]]:
+        """Versions on disk and whether each one's manifest is whole, newest first."""
+        found = []
+        for path in sorted((self.path / "_versions").glob("*.manifest")):
+            whole = path.stat().st_size > 16 and path.read_bytes()[-4:] == _MANIFEST_END
+            found.append((_LAST_NAME - int(path.stem), whole))
+        return found
+
+    def append(self, row: Row) -> None:
+        """Commit one row: the mark that makes an episode visible."""
+        self._retry(lambda: self._append(row))
+
+    def update(self, id: str, columns: Mapping[str, str]) -> None:
+        """Replace an episode's text columns. Raises StoreError: no such episode."""
+        updates = {name: quoted(value) for name, value in columns.items()}
+        done = self._retry(lambda: self.open().update(updates, where=f"id = {quoted(id)}"))
+        if not done["num_rows_updated"]:
+            raise StoreError(f"no episode '{id}' in '{self.path.parent}'")
+
+    def rows(self, columns: Sequence[str], where: str, version: int | None = None) -> pa.Table:
+        """Matching rows in no particular order; rows in a damaged piece are left out with a warning."""
+        dataset = self.open(version)
+        try:
+            return dataset.to_table(columns=list(columns), filter=where or None)
+        except LANCE_ERRORS as error:
+            parts = self._readable(dataset, columns, where)
+            if not parts:
+                raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
+            import pyarrow as pa
+
+            return pa.concat_tables(parts)
+
+    def merge(self) -> None:
+        """Merge small pieces; a merge that another process disturbs is left to the next one."""
+        try:
+            dataset = self.open()
+            dataset.optimize.compact_files(target_rows_per_fragment=PIECE_ROWS, num_threads=1)
+            self._flush(dataset, dataset.get_fragments()[-1:])
+        except LANCE_ERRORS as error:
+            _log.info("pieces of '%s' not merged: %s", self.path, first_line(error))
+
+    def _append(self, row: Row) -> None:
+        import lance
+        import pyarrow as pa
+        from lance.fragment import write_fragments
+
+        dataset = self.open()
+        pieces = write_fragments(pa.Table.from_pylist([row], _schema()), dataset)
+        flush(*(self.path / "data" / f.path for piece in pieces for f in piece.files))
+        change = lance.LanceOperation.Append(pieces)
+        dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
+        self._flush(dataset, [])
+        if dataset.version % MERGE_EVERY == 0:
+            self.merge()
+
+    def _flush(self, dataset: lance.LanceDataset, pieces: Sequence[Any]) -> None:
+        versions = self.path / "_versions"
+        files = [self.path / "data" / f.path for piece in pieces for f in piece.data_files()]
+        flush(*files, versions / f"{_LAST_NAME - dataset.version}.manifest", versions)
+
+    def _retry(self, change: Callable[[], T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return change()
+            except LANCE_ERRORS as error:
+                if "conflict" not in str(error).lower() or attempt == ATTEMPTS - 1:
+                    raise
+                time.sleep(0.01 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    def _readable(
+        self, dataset: lance.LanceDataset, columns: Sequence[str], where: str
+    ) -> list[pa.Table]:
+        parts = []
+        for piece in dataset.get_fragments():
+            try:
+                parts.append(piece.to_table(columns=list(columns), filter=where or None))
+            except LANCE_ERRORS as error:
+                _log.warning("a damaged piece of '%s': %s", self.path, first_line(error))
+        return parts
+
+
+def where(query: Query) -> str:
+    """The query as an SQL condition on the table's columns; "" for every row."""
+    chosen = {
+        "instruction": query.instructions,
+        "station": query.stations,
+        "scene": query.scenes,
+        "regime": query.regimes,
+        "outcome": query.outcomes,
+        "checkpoint": query.checkpoints,
+    }
+    terms = [f"{name} IN ({', '.join(map(quoted, v))})" for name, v in chosen.items() if v]
+    if query.rounds:
+        terms.append(f"round IN ({', '.join(map(str, query.rounds))})")
+    if query.since_s is not None:
+        terms.append(f"started_s >= {query.since_s!r}")
+    if query.until_s is not None:
+        terms.append(f"started_s < {query.until_s!r}")
+    return " AND ".join(terms)
+
+
+def quoted(text: str) -> str:
+    """Text as an SQL literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    text = "id instruction station regime scene seed checkpoint outcome verdict provenance sha256"
+    return pa.schema(
+        [
+            *((name, pa.string()) for name in text.split()),
+            ("length", pa.int32()),
+            ("round", pa.int32()),
+            ("started_s", pa.float64()),
+            ("truth", pa.bool_()),
+            ("bytes", pa.int64()),
+        ]
+    )

@@ -1,0 +1,89 @@
+"""An episode's row: everything about it but the frames, as plain values for a table, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from soar.types import Answer, EpisodeSummary, Proposal, Provenance, Task, Verdict
+
+Row = dict[str, Any]
+
+
+def to_row(summary: EpisodeSummary) -> Row:
+    """Columns to filter by, and the complete verdict and provenance as JSON."""
+    provenance, verdict = summary.provenance, summary.verdict
+    return {
+        "id": summary.id,
+        "instruction": summary.instruction,
+        "length": summary.length,
+        "station": provenance.station,
+        "regime": provenance.regime,
+        "scene": provenance.scene,
+        "seed": str(provenance.seed),
+        "started_s": float(provenance.started_s),
+        "checkpoint": provenance.checkpoint,
+        "round": int(provenance.round),
+        "truth": provenance.truth,
+        "provenance": to_json(asdict(provenance)),
+        **verdict_columns(verdict),
+    }
+
+
+def verdict_columns(verdict: Verdict) -> Row:
+    """The part of a row that a later judgement replaces."""
+    return {"outcome": verdict.outcome, "verdict": to_json(asdict(verdict))}
+
+
+def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
+    """The summary that `to_row` wrote."""
+    return EpisodeSummary(
+        id=row["id"],
+        instruction=row["instruction"],
+        length=row["length"],
+        verdict=Verdict(**json.loads(row["verdict"])),
+        provenance=_provenance(json.loads(row["provenance"])),
+    )
+
+
+def to_json(value: Any) -> str:
+    """JSON in which numpy's numbers are numbers."""
+    return json.dumps(value, default=_plain)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(
+        f"{type(value).__name__} can't be stored; valid: text, numbers, lists, mappings"
+    )
+
+
+def _provenance(fields: dict[str, Any]) -> Provenance:
+    proposal = fields["proposal"]
+    return Provenance(
+        **fields
+        | {
+            "proposal": proposal and _proposal(proposal),
+            "answers_before": tuple(Answer(*a) for a in fields["answers_before"]),
+            "answers_after": tuple(Answer(*a) for a in fields["answers_after"]),
+            "faults": tuple(fields["faults"]),
+        }
+    )
+
+
+def _proposal(fields: dict[str, Any]) -> Proposal:
+    task = fields["task"]
+    return Proposal(
+        **fields
+        | {
+            "task": Task(**task | {"objects": tuple(task["objects"])}),
+            "feasible": tuple(fields["feasible"]),
+        }
+    )

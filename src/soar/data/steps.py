@@ -1,0 +1,153 @@
+"""An episode's frames and actions on disk: one Lance file, one row for each of its T + 1 observations.
+
+The file also carries a copy of the episode's row (its schema's metadata, key "episode"), so that a
+damaged table of rows can be restored from the files alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from soar.data.images import Codec, decode, decode_all, encode
+from soar.data.rows import Row, to_json
+from soar.errors import StoreError
+from soar.types import Episode, Image, Images, Subgoal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LANCE_ERRORS = (OSError, ValueError, RuntimeError)
+"""What pylance raises when a file is missing, damaged or can't be written."""
+_ROW = "episode"
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What a steps file holds, decoded: an episode without its row."""
+
+    actions: Float32[np.ndarray, "t 7"]
+    wanted: Float32[np.ndarray, "t 7"]
+    images: UInt8[np.ndarray, "t+1 h w 3"]
+    states: Float32[np.ndarray, "t+1 7"]
+    times_s: Float64[np.ndarray, " t+1"]
+    subgoals: tuple[Subgoal, ...]
+
+
+def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
+    """Write a new steps file and wait until it is on the disk."""
+    from lance.file import LanceFileWriter
+
+    table = _to_table(episode, codec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = LanceFileWriter(str(path), table.schema)
+    writer.write_batch(table)
+    writer.add_schema_metadata(_ROW, to_json(row))
+    writer.close()
+    flush(path, path.parent)
+
+
+def read_steps(path: Path) -> Steps:
+    """The whole file, decoded. Raises StoreError: missing or damaged."""
+    table = _read(path, None)
+    length = len(table) - 1
+    return Steps(
+        actions=_matrix(table["executed"], length),
+        wanted=_matrix(table["wanted"], length),
+        images=decode_all(table["image"].to_pylist()),
+        states=_matrix(table["state"], length + 1),
+        times_s=table["time_s"].to_numpy(),
+        subgoals=tuple(
+            Subgoal(decode(data), step)
+            for step, data in enumerate(table["subgoal"].to_pylist())
+            if data is not None
+        ),
+    )
+
+
+def read_images(path: Path, indices: Sequence[int]) -> Images:
+    """Some of a file's frames, in the order of `indices`. Raises StoreError: missing or damaged."""
+    wanted = sorted(set(indices))
+    frames = dict(zip(wanted, _read(path, wanted)["image"].to_pylist(), strict=True))
+    images: dict[int, Image] = {i: decode(frame) for i, frame in frames.items()}
+    return np.stack([images[i] for i in indices])
+
+
+def read_row(path: Path) -> Row:
+    """The copy of the episode's row in a whole steps file. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    try:
+        metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
+        row: Row = json.loads(metadata[_ROW.encode()])
+    except (*LANCE_ERRORS, KeyError) as error:
+        raise StoreError(f"'{path}' is damaged: {first_line(error)}") from error
+    return row
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(*paths: Path) -> None:
+    """Wait until files, and folders' lists of names, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def first_line(error: BaseException) -> str:
+    """An error of a library, short enough for one of ours."""
+    text = str(error) or type(error).__name__
+    return text.splitlines()[0].split(", /")[0][:200]
+
+
+def _read(path: Path, rows: Sequence[int] | None) -> pa.Table:
+    from lance.file import LanceFileReader
+
+    try:
+        if rows is None:
+            return LanceFileReader(str(path)).read_all().to_table()
+        return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
+    except LANCE_ERRORS as error:
+        what = "is damaged" if path.exists() else "is missing"
+        raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
+
+
+def _to_table(episode: Episode, codec: Codec) -> pa.Table:
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float32(), 7)
+    subgoals = {s.step: encode(s.image, codec) for s in episode.subgoals}
+    rows = range(len(episode.images))
+    images = pa.array((encode(image, codec) for image in episode.images), pa.binary())
+    columns: dict[str, Any] = {
+        "step": pa.array(rows, pa.int32()),
+        "time_s": pa.array(episode.times_s, pa.float64()),
+        "image": images,
+        "state": pa.array(list(episode.states), vector),
+        "wanted": pa.array([*episode.wanted, None], vector),
+        "executed": pa.array([*episode.actions, None], vector),
+        "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
+    }
+    return pa.table(columns)
+
+
+def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows 7"]:
+    """The first `rows` vectors of a column of fixed-size lists."""
+    values = column.combine_chunks().slice(0, rows).flatten().to_numpy(zero_copy_only=False)
+    matrix: Float32[np.ndarray, "_rows 7"] = values.astype(np.float32, copy=True).reshape(rows, 7)
+    return matrix
