@@ -1,0 +1,142 @@
+"""Delta end-effector control of the arm: where the hand should be, and the joint angles that put it there.
+
+The target accumulates from the *commanded* pose, so that it doesn't drift with the arm's lag, but it is
+kept on a short leash to the measured pose: an arm that is blocked stops asking for more, and the action
+reported as executed goes to zero. What was executed is the change of the target, after all limits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mink
+import mujoco
+import numpy as np
+from jaxtyping import Float64
+
+from soar.errors import ConfigError
+from soar.sim.arm import FINGER_TRAVEL_M, HAND_SITE, JOINTS, add_arm
+from soar.types import Action
+
+Vector3 = Float64[np.ndarray, "3"]
+Joints = Float64[np.ndarray, "6"]
+
+DOWN: Float64[np.ndarray, "3 3"] = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
+"""The hand's rotation at roll = pitch = yaw = 0: fingers straight down, opening along y."""
+
+
+@dataclass(frozen=True)
+class ControlConfig:
+    """Limits of the hand's motion. The box is that of the paper's released configuration."""
+
+    low: tuple[float, float, float] = (0.156, -0.205, 0.030)
+    high: tuple[float, float, float] = (0.423, 0.283, 0.165)
+    """Workspace box of the hand [m]."""
+    max_step_m: float = 0.05
+    """Largest change of the target's position in one control step, along each axis."""
+    max_turn_rad: float = 0.35
+    """Largest change of each of its angles in one control step."""
+    max_tilt_rad: float = 0.6
+    """Bound of roll and pitch: the fingers always point down, more or less."""
+    max_yaw_rad: float = 1.75
+    leash_m: float = 0.03
+    """How far, along each axis, the target may be from the measured hand before it is pulled back."""
+    neutral: tuple[float, float, float] = (0.21, 0.0, 0.16)
+    """The hand's position after `home()`, pointing straight down."""
+
+    def __post_init__(self) -> None:
+        if not all(a < n < b for a, n, b in zip(self.low, self.neutral, self.high, strict=True)):
+            raise ConfigError(f"neutral {self.neutral} must lie inside {self.low} .. {self.high}")
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """The commanded pose of the hand and the joint angles found for it."""
+
+    position: Vector3
+    rpy: Vector3
+    gripper: float
+    """0 closed to 1 open."""
+    joints: Joints
+
+    @property
+    def finger_m(self) -> float:
+        """Stroke of each finger."""
+        return self.gripper * FINGER_TRAVEL_M
+
+
+def rotation(rpy: Vector3) -> Float64[np.ndarray, "3 3"]:
+    """The hand's rotation matrix in the base frame: Rz(yaw) Ry(pitch) Rx(roll) `DOWN`."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(rpy), np.cos(rpy)
+    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x @ DOWN
+
+
+def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
+    """The inverse of `rotation`, each angle in -pi .. pi."""
+    r = matrix @ DOWN.T
+    return np.array(
+        [
+            np.arctan2(r[2, 1], r[2, 2]),
+            np.arcsin(np.clip(-r[2, 0], -1, 1)),
+            np.arctan2(r[1, 0], r[0, 0]),
+        ]
+    )
+
+
+class HandController:
+    """Turns actions into targets. Holds no state but the solver's scratch space."""
+
+    def __init__(self, config: ControlConfig | None = None) -> None:
+        self.config = config or ControlConfig()
+        spec = mujoco.MjSpec()
+        add_arm(spec)
+        self._configuration = mink.Configuration(spec.compile())
+        self._task = mink.FrameTask(
+            HAND_SITE, "site", position_cost=1.0, orientation_cost=0.1, lm_damping=1e-4
+        )
+        self._limits = [mink.ConfigurationLimit(self._configuration.model, gain=0.95)]
+        self.neutral = self._find_neutral()
+
+    def follow(self, target: Target, action: Action, measured: Vector3) -> tuple[Target, Action]:
+        """The next target after `action`, and the action that this really amounts to.
+
+        Args:
+            target: the present target.
+            action: delta in metres and radians, gripper 0..1; must be finite.
+            measured: the hand's position now [m].
+        """
+        c, a = self.config, np.asarray(action, np.float64)
+        step = np.clip(a[:3], -c.max_step_m, c.max_step_m)
+        held = np.clip(target.position, measured - c.leash_m, measured + c.leash_m)
+        position = np.clip(held + step, c.low, c.high)
+        bound = np.array([c.max_tilt_rad, c.max_tilt_rad, c.max_yaw_rad])
+        rpy = np.clip(target.rpy + np.clip(a[3:6], -c.max_turn_rad, c.max_turn_rad), -bound, bound)
+        gripper = float(np.clip(a[6], 0, 1))
+        joints = self.solve(position, rpy, target.joints)
+        executed = np.concatenate([position - target.position, rpy - target.rpy, [gripper]])
+        return Target(position, rpy, gripper, joints), executed.astype(np.float32)
+
+    def solve(self, position: Vector3, rpy: Vector3, start: Joints, iterations: int = 6) -> Joints:
+        """Joint angles [rad] that bring the hand to a pose, position before orientation, near `start`."""
+        q = np.zeros(self._configuration.model.nq)
+        q[: len(JOINTS)] = start
+        self._configuration.update(q)
+        pose = np.eye(4)
+        pose[:3, :3], pose[:3, 3] = rotation(rpy), position
+        self._task.set_target(mink.SE3.from_matrix(pose))
+        for _ in range(iterations):
+            velocity = mink.solve_ik(
+                self._configuration, [self._task], 1.0, "daqp", damping=1e-6, limits=self._limits
+            )
+            self._configuration.integrate_inplace(velocity.clip(-0.25, 0.25), 1.0)
+            if np.abs(velocity).max() < 1e-3:
+                break
+        return self._configuration.q[: len(JOINTS)].copy()
+
+    def _find_neutral(self) -> Target:
+        position, rpy = np.array(self.config.neutral), np.zeros(3)
+        elbow_up = np.array([0, -0.5, 0.6, 0, 1.5, 0])
+        return Target(position, rpy, 1.0, self.solve(position, rpy, elbow_up, iterations=50))

@@ -1,0 +1,91 @@
+"""How a scripted hand moves: one smooth, slightly wavering action at a time towards a pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float64
+
+from soar.errors import ConfigError
+from soar.types import Action
+
+if TYPE_CHECKING:
+    from soar.sim.world import World
+
+Vector3 = Float64[np.ndarray, "3"]
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """Speed and waver of a scripted hand."""
+
+    step_m: float = 0.028
+    """Longest motion in one control step."""
+    turn_rad: float = 0.22
+    """Largest turn in one control step."""
+    gain_m: float = 0.012
+    """How much longer a step may be than the one before it: the hand starts gently."""
+    waver_m: float = 0.005
+    """Standard deviation of the smooth noise on each step, far from the goal."""
+    waver_rad: float = 0.03
+    memory: float = 0.7
+    """Correlation of the noise from one step to the next."""
+
+    def __post_init__(self) -> None:
+        if (
+            min(self.step_m, self.turn_rad, self.gain_m) <= 0
+            or min(self.waver_m, self.waver_rad) < 0
+        ):
+            raise ConfigError("a motion's speeds must be positive and its waver not negative")
+        if not 0 <= self.memory < 1:
+            raise ConfigError(f"memory must lie in [0, 1), not {self.memory}")
+
+
+class Hand:
+    """The arm's hand, moved by a script. Remembers only its last pace and its present waver."""
+
+    def __init__(self, world: World, config: MotionConfig, rng: np.random.Generator) -> None:
+        self.world = world
+        self._config = config
+        self._rng = rng
+        self._pace = 0.0
+        self._waver = np.zeros(4)
+
+    def towards(self, position: Vector3, yaw: float, gripper: float) -> Action:
+        """One step straight towards a pose with level hand. The waver fades near the goal, never quite."""
+        c, target = self._config, self.world.target
+        away = position - target.position
+        distance = float(np.linalg.norm(away))
+        self._pace = min(c.step_m, self._pace + c.gain_m, distance)
+        turn = np.array([*(-target.rpy[:2]), yaw - target.rpy[2]])
+        self._waver = c.memory * self._waver + np.sqrt(1 - c.memory**2) * self._rng.normal(size=4)
+        waver = self._waver.clip(-2, 2) * np.clip(distance / 0.06, 0.08, 1.0)
+        step = away / max(distance, 1e-9) * self._pace + waver[:3] * c.waver_m
+        turn = turn.clip(-c.turn_rad, c.turn_rad)
+        turn[2] += waver[3] * c.waver_rad
+        return np.array([*step, *turn, gripper], np.float32)
+
+    def hold(self, gripper: float) -> Action:
+        """Stay where the hand was told to be."""
+        self._pace = 0.0
+        return np.array([0, 0, 0, 0, 0, 0, gripper], np.float32)
+
+    def approach(self, position: Vector3, yaw: float, gripper: float, clear_z: float) -> Action:
+        """One step along a funnel: high above `clear_z` while far to the side, down when over the goal."""
+        here = self.world.target.position
+        aside = float(np.linalg.norm(position[:2] - here[:2]))
+        height = float(
+            np.clip(position[2] + 2.5 * (aside - 0.015), position[2], max(clear_z, position[2]))
+        )
+        waypoint = np.array([*position[:2], height])
+        if aside > 0.02 and here[2] < height - 0.02:
+            ease = np.clip(1 - (height - 0.02 - here[2]) / 0.04, 0.0, 1.0)
+            waypoint[:2] = here[:2] + (position[:2] - here[:2]) * ease
+        return self.towards(waypoint, yaw, gripper)
+
+    def at(self, position: Vector3, yaw: float, within_m: float = 0.008) -> bool:
+        """Whether the measured hand is at a pose."""
+        here, rpy = self.world.hand_pose()
+        return bool(np.linalg.norm(position - here) < within_m) and abs(yaw - rpy[2]) < 0.12
