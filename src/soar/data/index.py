@@ -6,14 +6,16 @@ first and at the ten-thousandth episode. Nothing here knows what a frame is.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from soar.data.query import Query
-from soar.data.rows import Row
+from soar.data.rows import Row, from_row
 from soar.data.steps import LANCE_ERRORS, first_line, flush
 from soar.errors import StoreError
 
@@ -63,27 +65,29 @@ class Index:
         try:
             return lance.dataset(str(self.path), version=version)
         except LANCE_ERRORS as error:
-            if version is not None:
-                raise StoreError(
-                    f"version {version} of '{self.path.parent}' is not kept"
-                ) from error
-            good = next((v for v, whole in self.manifests() if whole), None)
-            if good is None:
+            whole = next((v for v, good in self.manifests() if good), None)
+            if whole is None:
                 raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
-            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, good)
-            return lance.dataset(str(self.path), version=good)
+            if version is not None:
+                text = (
+                    f"version {version} of '{self.path.parent}' is not kept; its newest is {whole}"
+                )
+                raise StoreError(text) from error
+            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, whole)
+            return lance.dataset(str(self.path), version=whole)
 
-    def manifests(self) -> list[tuple[int, bool]]:
+    def manifests(self) -> Iterator[tuple[int, bool]]:
         """Versions on disk and whether each one's manifest is whole, newest first."""
-        found = []
-        for path in sorted((self.path / "_versions").glob("*.manifest")):
-            whole = path.stat().st_size > 16 and path.read_bytes()[-4:] == _MANIFEST_END
-            found.append((_LAST_NAME - int(path.stem), whole))
-        return found
+        for path in sorted(self._versions.glob("*.manifest")):
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(0, size - 4))
+                yield _LAST_NAME - int(path.stem), size > 16 and file.read() == _MANIFEST_END
 
     def append(self, row: Row) -> None:
         """Commit one row: the mark that makes an episode visible."""
-        self._retry(lambda: self._append(row))
+        if self._retry(lambda: self._append(row)) % MERGE_EVERY == 0:
+            self.merge()
 
     def update(self, id: str, columns: Mapping[str, str]) -> None:
         """Replace an episode's text columns. Raises StoreError: no such episode."""
@@ -105,6 +109,49 @@ class Index:
 
             return pa.concat_tables(parts)
 
+    def delete(self, id: str) -> None:
+        """Take an episode's row out."""
+        self._retry(lambda: self.open().delete(f"id = {quoted(id)}"))
+
+    def keep(self, name: str, version: int | None = None) -> None:
+        """Name a version (the newest when None), so that `clean` leaves it. A name can be moved."""
+        dataset = self.open(version)
+        change = dataset.tags.update if name in dataset.tags.list() else dataset.tags.create
+        change(name, dataset.version)
+
+    def clean(self, older_than_s: float) -> int:
+        """Merge, then forget versions of that age without a name; how many are gone."""
+        self.merge()
+        age = timedelta(seconds=older_than_s)
+        done = self.open().cleanup_old_versions(age, error_if_tagged_old_versions=False)
+        return int(done.old_versions)
+
+    def damaged_pieces(self) -> list[tuple[int, str]]:
+        """Number and error of each piece of the newest version that can't be read."""
+        found = []
+        for piece in self.open().get_fragments():
+            try:
+                for row in piece.to_table().to_pylist():
+                    from_row(row)
+            except (*LANCE_ERRORS, KeyError, TypeError) as error:
+                found.append((piece.fragment_id, first_line(error)))
+        return found
+
+    def repair(self) -> bool:
+        """Set damaged versions aside and drop damaged pieces; whether there were any.
+
+        A table without a single readable version is set aside whole and begun anew.
+        """
+        versions = list(self.manifests())
+        if not any(whole for _, whole in versions):
+            self.path.rename(self.path.with_name(f"{self.path.name}.damaged.{time.time_ns()}"))
+            self.create()
+            return True
+        self._set_aside([v for v, whole in versions if not whole])
+        if pieces := [number for number, _ in self.damaged_pieces()]:
+            self._retry(lambda: self._drop(pieces))
+        return bool(pieces or not all(whole for _, whole in versions))
+
     def merge(self) -> None:
         """Merge small pieces; a merge that another process disturbs is left to the next one."""
         try:
@@ -114,7 +161,7 @@ class Index:
         except LANCE_ERRORS as error:
             _log.info("pieces of '%s' not merged: %s", self.path, first_line(error))
 
-    def _append(self, row: Row) -> None:
+    def _append(self, row: Row) -> int:
         import lance
         import pyarrow as pa
         from lance.fragment import write_fragments
@@ -124,24 +171,50 @@ class Index:
         flush(*(self.path / "data" / f.path for piece in pieces for f in piece.files))
         change = lance.LanceOperation.Append(pieces)
         dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
-        self._flush(dataset, [])
-        if dataset.version % MERGE_EVERY == 0:
-            self.merge()
+        self._flush(dataset)
+        return int(dataset.version)
 
-    def _flush(self, dataset: lance.LanceDataset, pieces: Sequence[Any]) -> None:
-        versions = self.path / "_versions"
+    def _drop(self, pieces: Sequence[int]) -> None:
+        import lance
+
+        dataset = self.open()
+        change = lance.LanceOperation.Delete([], list(pieces), "damaged")
+        self._flush(lance.LanceDataset.commit(dataset, change, read_version=dataset.version))
+
+    def _flush(self, dataset: lance.LanceDataset, pieces: Sequence[Any] = ()) -> None:
         files = [self.path / "data" / f.path for piece in pieces for f in piece.data_files()]
-        flush(*files, versions / f"{_LAST_NAME - dataset.version}.manifest", versions)
+        flush(*files, self._manifest(dataset.version), self._versions)
+
+    def _set_aside(self, versions: Sequence[int]) -> None:
+        for version in versions:
+            path = self._manifest(version)
+            path.rename(path.with_suffix(".damaged"))
+
+    def _manifest(self, version: int) -> Path:
+        return self._versions / f"{_LAST_NAME - version}.manifest"
+
+    @property
+    def _versions(self) -> Path:
+        return self.path / "_versions"
 
     def _retry(self, change: Callable[[], T]) -> T:
         for attempt in range(ATTEMPTS):
             try:
                 return change()
             except LANCE_ERRORS as error:
-                if "conflict" not in str(error).lower() or attempt == ATTEMPTS - 1:
+                if attempt == ATTEMPTS - 1 or not self._passing(error):
                     raise
                 time.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
+
+    def _passing(self, error: Exception) -> bool:
+        """Whether a change may succeed when it is tried again; sets aside what stands in its way."""
+        if "conflict" in str(error).lower():
+            return True
+        versions = itertools.islice(self.manifests(), 2)
+        damaged = [v for v, whole in versions if not whole]
+        self._set_aside(damaged)
+        return bool(damaged)
 
     def _readable(
         self, dataset: lance.LanceDataset, columns: Sequence[str], where: str
@@ -183,7 +256,7 @@ def quoted(text: str) -> str:
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
-    text = "id instruction station regime scene seed checkpoint outcome verdict provenance sha256"
+    text = "id instruction station regime scene seed checkpoint outcome verdict provenance"
     return pa.schema(
         [
             *((name, pa.string()) for name in text.split()),
@@ -192,5 +265,6 @@ def _schema() -> pa.Schema:
             ("started_s", pa.float64()),
             ("truth", pa.bool_()),
             ("bytes", pa.int64()),
+            ("crc32", pa.int64()),
         ]
     )

@@ -32,4 +32,7 @@ class Query:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Query:
         """The query whose `dataclasses.asdict`, perhaps through JSON, gave these fields."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        exact: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**exact)

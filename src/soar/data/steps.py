@@ -6,9 +6,9 @@ damaged table of rows can be restored from the files alone.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,7 @@ def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
 
 def read_steps(path: Path) -> Steps:
     """The whole file, decoded. Raises StoreError: missing or damaged."""
-    table = _read(path, None)
+    table = read_table(path)
     length = len(table) - 1
     return Steps(
         actions=_matrix(table["executed"], length),
@@ -76,9 +76,22 @@ def read_steps(path: Path) -> Steps:
 def read_images(path: Path, indices: Sequence[int]) -> Images:
     """Some of a file's frames, in the order of `indices`. Raises StoreError: missing or damaged."""
     wanted = sorted(set(indices))
-    frames = dict(zip(wanted, _read(path, wanted)["image"].to_pylist(), strict=True))
+    frames = dict(zip(wanted, read_table(path, wanted)["image"].to_pylist(), strict=True))
     images: dict[int, Image] = {i: decode(frame) for i, frame in frames.items()}
     return np.stack([images[i] for i in indices])
+
+
+def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
+    """A whole steps file as it is stored, or the images of some rows. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    try:
+        if rows is None:
+            return LanceFileReader(str(path)).read_all().to_table()
+        return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
+    except LANCE_ERRORS as error:
+        what = "is damaged" if path.exists() else "is missing"
+        raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
 
 
 def read_row(path: Path) -> Row:
@@ -93,10 +106,9 @@ def read_row(path: Path) -> Row:
     return row
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def checksum(path: Path) -> int:
+    """CRC-32 of a file's bytes."""
+    return zlib.crc32(path.read_bytes())
 
 
 def flush(*paths: Path) -> None:
@@ -113,18 +125,6 @@ def first_line(error: BaseException) -> str:
     """An error of a library, short enough for one of ours."""
     text = str(error) or type(error).__name__
     return text.splitlines()[0].split(", /")[0][:200]
-
-
-def _read(path: Path, rows: Sequence[int] | None) -> pa.Table:
-    from lance.file import LanceFileReader
-
-    try:
-        if rows is None:
-            return LanceFileReader(str(path)).read_all().to_table()
-        return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
-    except LANCE_ERRORS as error:
-        what = "is damaged" if path.exists() else "is missing"
-        raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
 
 
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
 import time
 from collections import Counter
@@ -28,7 +29,7 @@ from soar.data.rows import Row, from_row, to_json, to_row, verdict_columns
 from soar.data.steps import (
     LANCE_ERRORS,
     Steps,
-    fingerprint,
+    checksum,
     first_line,
     flush,
     read_images,
@@ -85,7 +86,7 @@ class LanceStore:
 
     def append(self, episode: Episode) -> str:
         """Store one episode and return its id. Raises StoreError, and then nothing of it is visible."""
-        self._need_write()
+        self.need_write()
         _check(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
@@ -103,7 +104,7 @@ class LanceStore:
 
     def adopt(self, row: Row, path: Path) -> None:
         """Commit the row of an episode whose steps file is already on disk."""
-        self.index.append(row | {"bytes": path.stat().st_size, "sha256": fingerprint(path)})
+        self.index.append(row | {"bytes": path.stat().st_size, "crc32": checksum(path)})
 
     def load(self, id: str) -> Episode:
         """One episode with its frames. Raises StoreError."""
@@ -161,7 +162,7 @@ class LanceStore:
 
     def set_verdict(self, id: str, verdict: Verdict) -> None:
         """Replace an episode's verdict, as when it is judged later. Raises StoreError."""
-        self._need_write()
+        self.need_write()
         try:
             self.index.update(id, verdict_columns(verdict))
         except LANCE_ERRORS as error:
@@ -171,7 +172,22 @@ class LanceStore:
         """Where an episode's frames and actions are."""
         return self.path / "steps" / id[:8] / f"{id}.lance"
 
-    def _need_write(self) -> None:
+    def keep(self, name: str, version: int | None = None) -> int:
+        """Keep a version (the newest when None) for as long as it has this name, and return it.
+
+        A checkpoint calls this with its id, so that what it was trained from can always be read.
+        Letters, digits, dots, dashes and underscores; anything else becomes a dash.
+        """
+        self.need_write()
+        version = self.version if version is None else version
+        try:
+            self.index.keep(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), version)
+        except LANCE_ERRORS as error:
+            raise StoreError(f"version {version} not kept as '{name}': {_reason(error)}") from error
+        return version
+
+    def need_write(self) -> None:
+        """Raise StoreError when the store was opened read-only."""
         if self.read_only:
             raise StoreError(f"'{self.path}' was opened read-only")
 
