@@ -1,0 +1,161 @@
+"""SuSIE: subgoal images from an InstructPix2Pix model in diffusers format, in a folder or on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from soar.errors import ConfigError
+from soar.hardware import choose_device, choose_precision
+from soar.media import resize
+from soar.subgoals.images import to_images, to_tensor
+from soar.subgoals.sampler import (
+    REFERENCE,
+    Condition,
+    Conditions,
+    SamplerConfig,
+    make_scheduler,
+    sample,
+)
+from soar.types import Images
+
+FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
+
+
+class Susie:
+    """An InstructPix2Pix model as a `SubgoalGenerator` (paper, section 3, component 2, and B.4)."""
+
+    def __init__(
+        self,
+        source: str | Path,
+        sampler: SamplerConfig = FAST,
+        resolution: int = 256,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+    ) -> None:
+        """`source`: a diffusers folder or a hub id. `resolution`: pixels, a multiple of eight."""
+        self.name = f"susie {source}"
+        self.sampler = sampler
+        self.resolution = resolution
+        self._device = choose_device(device)
+        self._model = InstructPix2Pix.load(source, choose_precision(precision, self._device))
+        self._model.to(self._device)
+
+    def generate(
+        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+    ) -> Images:
+        """Imagined images of `resolution` pixels, one for each image and its instruction."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        pixels = to_tensor(resize(images, self.resolution)).to(self._device)
+        conditions = self._model.conditions(pixels, instructions)
+        noise = torch.randn(conditions.image[0].shape, generator=generator)
+        latents = sample(
+            self._model.denoise,
+            noise.to(self._device),
+            conditions,
+            make_scheduler(self.sampler.scheduler, self._model.noise_schedule),
+            self.sampler,
+        )
+        return to_images(self._model.decode(latents))
+
+
+class InstructPix2Pix(torch.nn.Module):
+    """The parts of an InstructPix2Pix pipeline: text encoder, image autoencoder, latent U-Net."""
+
+    def __init__(self, pipeline: Any) -> None:
+        super().__init__()
+        self.text_encoder = pipeline.text_encoder
+        self.vae = pipeline.vae
+        self.unet = pipeline.unet
+        self.tokenizer = pipeline.tokenizer
+        self.noise_schedule: dict[str, Any] = dict(pipeline.scheduler.config)
+        self.pipeline = pipeline
+
+    @classmethod
+    def load(cls, source: str | Path, dtype: torch.dtype = torch.float32) -> InstructPix2Pix:
+        """Read a diffusers folder or hub id, for inference.
+
+        Raises:
+            ConfigError: there is none, or its U-Net doesn't take an image beside the noise.
+        """
+        from diffusers import StableDiffusionInstructPix2PixPipeline
+
+        try:
+            pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
+                str(source), dtype=dtype, safety_checker=None, requires_safety_checker=False
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"no InstructPix2Pix model at '{source}'; valid: a folder in diffusers format, a hub id"
+            ) from error
+        model = cls(pipeline)
+        channels = model.unet.config.in_channels
+        if channels != 2 * model.vae.config.latent_channels:
+            raise ConfigError(
+                f"'{source}' is no InstructPix2Pix model: its U-Net takes {channels} channels, "
+                f"not {2 * model.vae.config.latent_channels} (noise and image)"
+            )
+        return model.eval().requires_grad_(False)
+
+    def conditions(
+        self, pixels: Float[Tensor, "n 3 h w"], instructions: Sequence[str]
+    ) -> Conditions:
+        """Image latents and token embeddings, and their empty forms: zeros, and the empty sentence."""
+        context = self.context(pixels)
+        words = self.words(instructions)
+        silence = self.words([""]).expand_as(words)
+        return Conditions(
+            none=(torch.zeros_like(context), silence),
+            image=(context, silence),
+            image_and_text=(context, words),
+        )
+
+    def denoise(
+        self, noisy: Float[Tensor, "b c h w"], timestep: Tensor, condition: Condition
+    ) -> Float[Tensor, "b c h w"]:
+        """The U-Net's output; the observation's latents are more channels of its input."""
+        context, words = condition
+        both = torch.cat([noisy.to(context.dtype), context], 1)
+        output: Tensor = self.unet(both, timestep, encoder_hidden_states=words, return_dict=False)[
+            0
+        ]
+        return output
+
+    def context(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h8 w8"]:
+        """The observation in latent space: the mode, and not scaled by the autoencoder's factor.
+
+        InstructPix2Pix was trained that way (and SuSIE with it); only what is generated is scaled.
+        """
+        latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode()
+        return latents
+
+    def encode(self, pixels: Float[Tensor, "n 3 h w"], generator: torch.Generator) -> Tensor:
+        """A target image in latent space: a sample, scaled."""
+        latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.sample(generator)
+        return latents * self.vae.config.scaling_factor
+
+    def decode(self, latents: Float[Tensor, "n c h8 w8"]) -> Float[Tensor, "n 3 h w"]:
+        """Generated latents as pixels in about [-1, 1]."""
+        scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
+        pixels: Tensor = self.vae.decode(scaled, return_dict=False)[0]
+        return pixels.float()
+
+    def words(self, instructions: Sequence[str]) -> Float[Tensor, "n l d"]:
+        """The instructions' token embeddings, padded or cut to the text encoder's length."""
+        tokens = self.tokenizer(
+            list(instructions),
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        device = next(self.text_encoder.parameters()).device
+        embeddings: Tensor = self.text_encoder(tokens.input_ids.to(device))[0]
+        return embeddings
