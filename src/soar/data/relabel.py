@@ -1,0 +1,112 @@
+"""Hindsight: which later frame of its own episode a step is taken to have aimed for (paper, 4 and B.2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, Int64
+
+from soar.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Any frame from `low` to `high` steps ahead alike; near an episode's end, any of those it has.
+
+    The paper: 0 to 24 in pretraining data, 0 to 12 in autonomous data.
+    """
+
+    low: int = 0
+    high: int = 24
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= self.high:
+            raise ConfigError(
+                f"goals from {self.low} to {self.high} steps ahead; valid: 0 <= low <= high"
+            )
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        frames: Int64[np.ndarray, " n"],
+        last: Int64[np.ndarray, " n"],
+    ) -> Int64[np.ndarray, " n"]:
+        """Goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
+        low, high = np.minimum(frames + self.low, last), np.minimum(frames + self.high, last)
+        goals: Int64[np.ndarray, " n"] = rng.integers(low, high + 1)
+        return goals
+
+
+@dataclass(frozen=True)
+class Geometric:
+    """One step ahead or more, each further step with probability `discount` (the released code)."""
+
+    discount: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.discount < 1:
+            raise ConfigError(f"discount is {self.discount}; valid: from 0 to below 1")
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        frames: Int64[np.ndarray, " n"],
+        last: Int64[np.ndarray, " n"],
+    ) -> Int64[np.ndarray, " n"]:
+        """Goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
+        ahead = rng.geometric(1 - self.discount, len(frames))
+        goals: Int64[np.ndarray, " n"] = np.minimum(frames + ahead, last)
+        return goals
+
+
+@dataclass(frozen=True)
+class Final:
+    """Always the episode's last frame."""
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        frames: Int64[np.ndarray, " n"],
+        last: Int64[np.ndarray, " n"],
+    ) -> Int64[np.ndarray, " n"]:
+        """The episodes' last frames."""
+        return last.copy()
+
+
+Goals: TypeAlias = Uniform | Geometric | Final
+
+
+def describe(goals: Goals) -> dict[str, Any]:
+    """A way to choose goals as plain data, for provenance."""
+    return {"name": type(goals).__name__.lower(), **asdict(goals)}
+
+
+def goals_from(description: Mapping[str, Any]) -> Goals:
+    """The inverse of `describe`."""
+    kinds: dict[str, type[Goals]] = {"uniform": Uniform, "geometric": Geometric, "final": Final}
+    fields = dict(description)
+    name = fields.pop("name", None)
+    if name not in kinds:
+        raise ConfigError(f"goals are '{name}'; valid: {', '.join(kinds)}")
+    return kinds[name](**fields)
+
+
+def summed_actions(
+    actions: Float32[np.ndarray, "m 7"],
+    frames: Int64[np.ndarray, " n"],
+    last: Int64[np.ndarray, " n"],
+    steps: int,
+) -> Float32[np.ndarray, "n 7"]:
+    """a'_t = a_t + a_{t+1} + ... over `steps` steps (paper, B.2.2, with 2), within the episode.
+
+    Undoes the timidity of the policy that collected the data. Only the six motion dimensions are
+    summed: the gripper's command is absolute, so it stays that of step t.
+    """
+    total: Float32[np.ndarray, "n 7"] = actions[frames]
+    for ahead in range(1, steps):
+        inside = (frames + ahead < last)[:, None]
+        total[:, :6] += np.where(inside, actions[np.minimum(frames + ahead, last), :6], 0)
+    return total

@@ -1,0 +1,256 @@
+"""What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
+
+A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "action" (n, 7);
+"draws" (n, 8) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soar.errors import CheckpointError, ConfigError
+
+Batch: TypeAlias = Mapping[str, Tensor]
+IMAGES = ("image", "goal")
+
+
+class Transform(ABC):
+    """One step from what is stored to what a model sees, and back for actions."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """The batch as training sees it."""
+
+    def serve(self, batch: Batch) -> dict[str, Tensor]:
+        """The batch as a served policy sees it."""
+        return dict(batch)
+
+    def undo(self, actions: Float[Tensor, "n 7"]) -> Float[Tensor, "n 7"]:
+        """A model's actions as the robot takes them."""
+        return actions
+
+
+@dataclass(frozen=True)
+class Resize(Transform):
+    """Square images of one resolution; training reads frames that were resized when they were cached."""
+
+    name: ClassVar[str] = "resize"
+    resolution: int
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """The same batch. Raises ConfigError: the frame cache has another resolution."""
+        found = batch["image"].shape[1]
+        if found != self.resolution:
+            raise ConfigError(f"frames are {found} px; this policy takes {self.resolution}")
+        return dict(batch)
+
+    def serve(self, batch: Batch) -> dict[str, Tensor]:
+        """uint8 images by area averaging, as in the frame cache."""
+        from soar.media import resize
+
+        small = {
+            k: torch.from_numpy(resize(batch[k].numpy(), self.resolution))
+            for k in IMAGES
+            if k in batch
+        }
+        return {**batch, **small}
+
+
+@dataclass(frozen=True)
+class ToFloat(Transform):
+    """uint8 images to float32 in [0, 1]."""
+
+    name: ClassVar[str] = "to_float"
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Images in [0, 1]."""
+        return {**batch, **{k: batch[k].float() / 255 for k in IMAGES if k in batch}}
+
+    def serve(self, batch: Batch) -> dict[str, Tensor]:
+        """Images in [0, 1]."""
+        return self.train(batch)
+
+
+@dataclass(frozen=True)
+class Crop(Transform):
+    """A random part of the picture, stretched to its full size: the same part of observation and goal."""
+
+    name: ClassVar[str] = "crop"
+    area: tuple[float, float] = (0.8, 1.0)
+    """Of the whole picture."""
+    ratio: tuple[float, float] = (0.9, 1.1)
+    """Width to height, log-uniform."""
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Cropped float images; uses draws 0 to 3."""
+        draws = batch["draws"]
+        low, high = (math.log(r) / 2 for r in self.ratio)
+        side = _between(*self.area, draws[:, 0]).sqrt()
+        stretch = torch.exp(_between(low, high, draws[:, 1]))
+        extent = torch.stack([side * stretch, side / stretch], 1).clamp(max=1)
+        grid = _crop_grid(batch["image"].shape[1], extent, draws[:, 2:4])
+        return {**batch, **{k: _sample(batch[k], grid) for k in IMAGES if k in batch}}
+
+
+@dataclass(frozen=True)
+class Color(Transform):
+    """Random brightness, contrast, saturation and hue: the same change of observation and goal.
+
+    Each of the four is affine in (r, g, b), so that together they are one matrix and one offset per
+    sample; hue turns the colour plane of YIQ. Contrast turns about the mean colour of both images.
+    """
+
+    name: ClassVar[str] = "color"
+    brightness: float = 0.2
+    """Added, from minus to plus so much."""
+    contrast: tuple[float, float] = (0.8, 1.2)
+    saturation: tuple[float, float] = (0.8, 1.2)
+    hue: float = 0.1
+    """Of a full turn, from minus to plus so much."""
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Recoloured float images in [0, 1]; uses draws 4 to 7."""
+        draws = batch["draws"]
+        images = {k: batch[k] for k in IMAGES if k in batch}
+        mean = torch.stack([x.mean((1, 2)) for x in images.values()]).mean(0)
+        brightness = _between(-self.brightness, self.brightness, draws[:, 4])[:, None]
+        contrast = _between(*self.contrast, draws[:, 5])[:, None]
+        saturation = _between(*self.saturation, draws[:, 6])
+        turn = 2 * math.pi * _between(-self.hue, self.hue, draws[:, 7])
+        matrix = _colour_matrix(saturation, turn)
+        offset = brightness + (1 - contrast) * mean
+        offset = torch.einsum("nij,nj->ni", matrix, offset)
+        matrix = matrix * contrast[:, :, None]
+        return {**batch, **{k: _recolour(x, matrix, offset) for k, x in images.items()}}
+
+
+@dataclass(frozen=True)
+class BinarizeGripper(Transform):
+    """Gripper commands to exactly 0 (closed) or 1 (open)."""
+
+    name: ClassVar[str] = "binarize_gripper"
+    threshold: float = 0.5
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Actions with a binary seventh dimension."""
+        action = batch["action"]
+        gripper = (action[:, 6:] > self.threshold).to(action.dtype)
+        return {**batch, "action": torch.cat([action[:, :6], gripper], 1)}
+
+
+@dataclass(frozen=True)
+class NormalizeActions(Transform):
+    """Actions to z-scores, with the statistics of the data that the policy was pretrained on."""
+
+    name: ClassVar[str] = "normalize_actions"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 7 or len(self.std) != 7 or min(self.std) <= 0:
+            raise ConfigError("action statistics need 7 means and 7 standard deviations above 0")
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Actions as z-scores."""
+        action = batch["action"]
+        return {
+            **batch,
+            "action": (action - self._like(self.mean, action)) / self._like(self.std, action),
+        }
+
+    def undo(self, actions: Float[Tensor, "n 7"]) -> Float[Tensor, "n 7"]:
+        """Metres, radians and gripper command again."""
+        return actions * self._like(self.std, actions) + self._like(self.mean, actions)
+
+    @staticmethod
+    def _like(values: Sequence[float], action: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=action.dtype, device=action.device)
+
+
+KINDS: dict[str, type[Transform]] = {
+    t.name: t for t in (Resize, ToFloat, Crop, Color, BinarizeGripper, NormalizeActions)
+}
+
+BRIDGE_STATISTICS = NormalizeActions(
+    mean=(1.93e-4, 1.37e-4, -1.46e-4, -1.84e-4, -3.08e-4, 2.74e-4, 0.597),
+    std=(0.00913, 0.01272, 0.01229, 0.02607, 0.02875, 0.07808, 0.487),
+)
+"""Of the real BridgeData V2, for its checkpoints and data."""
+
+
+def describe(transforms: Sequence[Transform]) -> tuple[dict[str, Any], ...]:
+    """A list of transforms as plain data, for the checkpoint."""
+    return tuple({"name": t.name, **asdict(t)} for t in transforms)  # type: ignore[call-overload]
+
+
+def transforms_from(descriptions: Sequence[Mapping[str, Any]]) -> tuple[Transform, ...]:
+    """The inverse of `describe`. Raises CheckpointError: a transform isn't known or lacks a setting."""
+    transforms = []
+    for description in descriptions:
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in description.items()}
+        name = fields.pop("name", None)
+        if name not in KINDS:
+            raise CheckpointError(f"unknown transform '{name}'; valid: {', '.join(KINDS)}")
+        try:
+            transforms.append(KINDS[name](**fields))
+        except TypeError as error:
+            raise CheckpointError(f"transform '{name}' doesn't take {fields}") from error
+    return tuple(transforms)
+
+
+def _between(low: float, high: float, draws: Tensor) -> Tensor:
+    return low + (high - low) * draws
+
+
+def _crop_grid(
+    size: int, extent: Float[Tensor, "n 2"], draw: Float[Tensor, "n 2"]
+) -> Float[Tensor, "n size size 2"]:
+    """Where each pixel looks, x and y in [-1, 1]: a part of the picture, `extent` wide and high.
+
+    `draw`: where the part lies, 0 left or top, 1 right or bottom.
+    """
+    centre = (1 - extent) * (2 * draw - 1)
+    matrix = torch.cat([torch.diag_embed(extent), centre[:, :, None]], 2)
+    return nn.functional.affine_grid(matrix, [len(matrix), 1, size, size], align_corners=False)
+
+
+def _sample(
+    images: Float[Tensor, "n h w 3"], grid: Float[Tensor, "n h w 2"]
+) -> Float[Tensor, "n h w 3"]:
+    """Bilinear; what would lie outside is the border's colour."""
+    planes = images.permute(0, 3, 1, 2)
+    cropped = nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
+    return cropped.permute(0, 2, 3, 1)
+
+
+def _colour_matrix(
+    saturation: Float[Tensor, " n"], turn: Float[Tensor, " n"]
+) -> Float[Tensor, "n 3 3"]:
+    """RGB to RGB: chroma scaled by `saturation` and turned by `turn` [rad]; luma stays."""
+    yiq = torch.tensor(
+        [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]],
+        device=turn.device,
+    )
+    cos, sin, zero = saturation * turn.cos(), saturation * turn.sin(), torch.zeros_like(turn)
+    one = torch.ones_like(turn)
+    rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
+    matrix: Tensor = torch.linalg.inv(yiq) @ rotation @ yiq
+    return matrix
+
+
+def _recolour(
+    images: Float[Tensor, "n h w 3"], matrix: Float[Tensor, "n 3 3"], offset: Float[Tensor, "n 3"]
+) -> Float[Tensor, "n h w 3"]:
+    n, h, w, _ = images.shape
+    flat = images.reshape(n, h * w, 3)
+    return torch.baddbmm(offset[:, None], flat, matrix.mT).clamp_(0, 1).view(n, h, w, 3)

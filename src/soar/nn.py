@@ -1,0 +1,139 @@
+"""Building blocks of the networks here: residual stages with GroupNorm, FiLM, coordinate channels.
+
+Images are channels-first in shape and channels-last in memory, which is what convolutions on CPUs
+and tensor cores are fastest with.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with 32 groups, or with groups of 4 channels where that makes fewer."""
+    return nn.GroupNorm(min(32, channels // 4), channels)
+
+
+def with_coordinates(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+2 h w"]:
+    """Two more channels: each pixel's x and y, from -1 to 1."""
+    n, _, h, w = images.shape
+    y = torch.linspace(-1, 1, h, device=images.device, dtype=images.dtype)
+    x = torch.linspace(-1, 1, w, device=images.device, dtype=images.dtype)
+    plane = torch.stack([x.expand(h, w), y[:, None].expand(h, w)])
+    return torch.cat([images, plane.expand(n, -1, -1, -1)], 1)
+
+
+class FiLM(nn.Module):
+    """Scales and shifts each channel by what a context says; at first it changes nothing."""
+
+    def __init__(self, context_dim: int, channels: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(context_dim, 2 * channels)
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n c h w"]:
+        """x (1 + scale) + shift."""
+        affine: Tensor = self.affine(context)[:, :, None, None]
+        scale, shift = affine.chunk(2, 1)
+        return x * (1 + scale) + shift
+
+
+class Block(nn.Module):
+    """A residual block with GroupNorm: two 3x3 convolutions, or a 1-3-1 bottleneck, and FiLM at its end."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        stride: int = 1,
+        *,
+        bottleneck: bool = False,
+        context_dim: int = 0,
+    ) -> None:
+        """`context_dim` 0: no FiLM. A bottleneck's output is four times as wide."""
+        super().__init__()
+        if bottleneck:
+            shapes = [(channels_in, channels, 1, 1), (channels, channels, 3, stride)]
+            shapes += [(channels, 4 * channels, 1, 1)]
+        else:
+            shapes = [(channels_in, channels, 3, stride), (channels, channels, 3, 1)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in shapes
+        )
+        self.norms = nn.ModuleList(group_norm(o) for _, o, _, _ in shapes)
+        self.channels_out = shapes[-1][1]
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels_in != self.channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, self.channels_out, 1, stride, bias=False),
+                group_norm(self.channels_out),
+            )
+        self.film = FiLM(context_dim, self.channels_out) if context_dim else None
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c2 h2 w2"]:
+        """relu(branch + shortcut), then FiLM."""
+        y = x
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = norm(conv(y))
+            if i + 1 < len(self.convs):
+                y = torch.relu(y)
+        y = torch.relu(y + self.shortcut(x))
+        return y if self.film is None or context is None else self.film(y, context)
+
+
+class Stages(nn.Module):
+    """Stages of residual blocks; each stage after the first halves the resolution."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        *,
+        bottleneck: bool = False,
+        context_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        blocks: list[Block] = []
+        channels = channels_in
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                block = Block(
+                    channels, width, stride, bottleneck=bottleneck, context_dim=context_dim
+                )
+                blocks.append(block)
+                channels = block.channels_out
+        self.blocks = nn.ModuleList(blocks)
+        self.channels_out = channels
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c2 h2 w2"]:
+        """All blocks in order."""
+        for block in self.blocks:
+            x = block(x, context)
+        return x
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with swish after each."""
+    layers: list[nn.Module] = []
+    for i, o in itertools.pairwise(widths):
+        layers += [nn.Linear(i, o), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Put a module's convolution weights into the memory layout that its images have."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,0 +1,136 @@
+"""Behaviour cloning: what the image-conditioned and the language-conditioned policy have in common.
+
+A condition turns observation and goal into network input; the encoder, the head, the loss, serving and
+checkpoints are the same for both, here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from soar.checkpoint import Checkpoint
+from soar.data.transforms import Batch, Transform, describe
+from soar.errors import ConfigError
+from soar.nn import mlp
+from soar.policies.encoders import Compact, ResNet
+from soar.types import Actions, Images, Observation
+
+OPEN, CLOSE = 0.6, 0.4
+"""The gripper opens above, closes below, and in between stays as it was."""
+
+
+@runtime_checkable
+class Condition(Protocol):
+    """What a policy is told to do, as network input. Also a torch module."""
+
+    kind: str
+    """Of the checkpoints: "gcbc", "lcbc"."""
+
+    def __call__(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The encoder's image (n, c, h, w), and its context (n, k) if it has one."""
+
+    def goals(self, goals: Images | Sequence[str]) -> dict[str, Tensor]:
+        """A caller's goals as entries of a batch. Raises ConfigError: they are of the wrong sort."""
+
+
+class BehaviorCloning(nn.Module):
+    """A policy, and the learner that fits it: encoder, MLP 3 x 256, mean of a Gaussian (paper, B.2.1)."""
+
+    def __init__(
+        self,
+        condition: Condition,
+        encoder: ResNet | Compact,
+        transforms: Sequence[Transform],
+        config: Mapping[str, Any],
+        *,
+        hidden: Sequence[int] = (256, 256, 256),
+        std: float = 1.0,
+    ) -> None:
+        """`config`: what builds this policy again. `std`: fixed, of z-scored actions."""
+        super().__init__()
+        self.condition, self.encoder = condition, encoder
+        self.head = nn.Sequential(mlp([encoder.dim, *hidden]), nn.Linear(hidden[-1], 7))
+        self.transforms = tuple(transforms)
+        self.config = dict(config)
+        self.std = std
+        self.name = condition.kind
+        self._opened: Bool[np.ndarray, " n"] | None = None
+
+    def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:
+        """Mean of the z-scored actions, of a transformed batch."""
+        image, context = self.condition(batch)
+        means: Tensor = self.head(self.encoder(image, context))
+        return means
+
+    def loss(
+        self, batch: Batch, generator: torch.Generator
+    ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
+        """Negative log-likelihood of the actions, less its constant; and the mean squared errors."""
+        for transform in self.transforms:
+            batch = transform.train(batch)
+        error = (self(batch).float() - batch["action"]).square()
+        motion, gripper = error[:, :6].mean(), error[:, 6].mean()
+        loss = error.sum(1).mean() / (2 * self.std**2)
+        return loss, {"motion_error": motion.detach(), "gripper_error": gripper.detach()}
+
+    @torch.inference_mode()
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: float = 0.0,
+    ) -> Actions:
+        """Actions for a batch of robots; `noise` scales the Gaussian's standard deviation, 0 is its mean.
+
+        Raises:
+            ConfigError: goals are not of this policy's sort, or not one for each observation.
+        """
+        if len(goals) != len(observations):
+            raise ConfigError(f"{len(goals)} goals for {len(observations)} observations")
+        means = self._means(observations, goals)
+        if noise:
+            shake = rng.standard_normal(means.shape, np.float32)
+            means = means + noise * self.std * torch.from_numpy(shake)
+        actions = means
+        for transform in reversed(self.transforms):
+            actions = transform.undo(actions)
+        result: Actions = actions.numpy().astype(np.float32)
+        result[:, 6] = self._latch(result[:, 6])
+        return result
+
+    def reset(self) -> None:
+        """Forget the grippers' last commands."""
+        self._opened = None
+
+    def checkpoint(self, provenance: Mapping[str, Any]) -> Checkpoint:
+        """Everything that is needed to serve this policy elsewhere."""
+        weights = {k: v.detach() for k, v in self.state_dict().items()}
+        return Checkpoint(
+            self.name, weights, self.config, describe(self.transforms), dict(provenance)
+        )
+
+    def _means(
+        self, observations: Sequence[Observation], goals: Images | Sequence[str]
+    ) -> Float[Tensor, "n 7"]:
+        images = torch.from_numpy(np.stack([o.image for o in observations]))
+        batch = {"image": images, **self.condition.goals(goals)}
+        for transform in self.transforms:
+            batch = transform.serve(batch)
+        device = next(self.parameters()).device
+        means: Tensor = self({k: v.to(device) for k, v in batch.items()})
+        return means.float().cpu()
+
+    def _latch(self, wish: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """0 or 1 for each slot of the batch, with hysteresis so that a doubtful policy doesn't chatter."""
+        if self._opened is None or len(self._opened) != len(wish):
+            self._opened = wish > 0.5
+        self._opened = np.where(self._opened, wish > CLOSE, wish > OPEN)
+        return self._opened.astype(np.float32)

@@ -1,0 +1,52 @@
+"""Goal-conditioned behaviour cloning: reach the image (paper, 4 and B.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from soar.data.transforms import Batch, Transform
+from soar.errors import ConfigError
+from soar.policies.cloning import BehaviorCloning
+from soar.policies.encoders import EncoderConfig, build_encoder
+from soar.types import Images
+
+
+@dataclass(frozen=True)
+class GCBCConfig:
+    """The policy's size. The defaults are the paper's."""
+
+    resolution: int = 256
+    """Height and width of its images [px]."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    hidden: tuple[int, ...] = (256, 256, 256)
+    std: float = 1.0
+    """Fixed standard deviation of the action Gaussian, in z-scored units."""
+
+
+class StackedGoal(nn.Module):
+    """The goal image, stacked on the observation's channels."""
+
+    kind = "gcbc"
+
+    def forward(self, batch: Batch) -> tuple[Tensor, None]:
+        """Six channels, and no context."""
+        return torch.cat([batch["image"], batch["goal"]], 3).permute(0, 3, 1, 2), None
+
+    def goals(self, goals: Images | Sequence[str]) -> dict[str, Tensor]:
+        """Goal images of any size."""
+        if not isinstance(goals, np.ndarray):
+            raise ConfigError("a gcbc policy takes goal images, not instructions")
+        return {"goal": torch.from_numpy(goals)}
+
+
+def build_gcbc(config: GCBCConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
+    """A fresh policy; seed torch before, for the same weights again."""
+    encoder = build_encoder(config.encoder, 6, config.resolution)
+    return BehaviorCloning(
+        StackedGoal(), encoder, transforms, asdict(config), hidden=config.hidden, std=config.std
+    )
