@@ -29,5 +29,9 @@ class CameraFault(RobotFault):
     """The camera is gone or shows a frozen picture."""
 
 
+class UnsafeAction(SoarError):
+    """A policy asked for something that is not a motion: not seven finite numbers."""
+
+
 class ModelUnavailable(SoarError):
     """A model (VLM endpoint, subgoal server) did not answer within its retries and time limit."""

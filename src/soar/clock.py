@@ -1,0 +1,76 @@
+"""Time: a wall clock that tests and benchmarks may run faster, and the metronome of a control loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
+
+
+class Clock:
+    """Seconds that only go forward, `speed` times as fast as the wall clock's."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.speed = speed
+        self._start = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since this clock was made."""
+        return (time.monotonic() - self._start) * self.speed
+
+    def sleep(self, seconds: float) -> None:
+        """Wait so many of this clock's seconds."""
+        if seconds > 0:
+            time.sleep(seconds / self.speed)
+
+
+@dataclass
+class Jitter:
+    """How well a period was kept."""
+
+    ticks: int = 0
+    late_s: float = 0.0
+    """Lateness summed over all ticks."""
+    worst_s: float = 0.0
+    missed: int = 0
+    """Ticks that came more than half a period late: a model is too slow."""
+
+    @property
+    def mean_s(self) -> float:
+        """Mean lateness of a tick."""
+        return self.late_s / max(self.ticks, 1)
+
+
+class Metronome:
+    """Ticks at a fixed period. After a late tick it counts from there, and doesn't hurry to catch up."""
+
+    def __init__(self, clock: Clock, period_s: float) -> None:
+        self.clock = clock
+        self.period_s = period_s
+        self.jitter = Jitter()
+        self._next_s: float | None = None
+
+    def rest(self) -> None:
+        """The next tick comes at once: nothing was due (homing, waiting for a task)."""
+        self._next_s = None
+
+    def tick(self) -> None:
+        """Wait until the next control step is due, and note how late it is."""
+        now = self.clock.now()
+        due = now if self._next_s is None else self._next_s
+        self.clock.sleep(due - now)
+        late = max(0.0, self.clock.now() - due)
+        jitter = self.jitter
+        jitter.ticks, jitter.late_s = jitter.ticks + 1, jitter.late_s + late
+        jitter.worst_s = max(jitter.worst_s, late)
+        slow = late > self.period_s / 2
+        jitter.missed += slow
+        if slow:
+            log.warning(
+                "a control step came %.0f ms late; the period is %.0f ms: a model is too slow",
+                1000 * late,
+                1000 * self.period_s,
+            )
+        self._next_s = (due + late if slow else due) + self.period_s

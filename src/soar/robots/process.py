@@ -1,0 +1,150 @@
+"""A robot in a process of its own: it may hang or crash without taking the station along."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any, Literal
+
+from soar.errors import CameraFault, RobotFault, SoarError
+from soar.interfaces import Robot
+from soar.types import Action, Observation
+
+Reply = tuple[Literal["ok", "camera", "fault", "error"], Any]
+
+
+class ProcessRobot:
+    """The robot that `make` builds, driven over a pipe from another process.
+
+    A call that doesn't return in time, or a process that dies, is a RobotFault; `recover()` then ends the
+    process and builds the robot anew. Several of them move and render at the same time, on as many cores.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Robot],
+        *,
+        timeout_s: float = 5.0,
+        start_timeout_s: float = 120.0,
+        home_timeout_s: float = 30.0,
+    ) -> None:
+        """`make` must be picklable: a module's function, or a `functools.partial` of one."""
+        self._make = make
+        self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
+        self._home_timeout_s = home_timeout_s
+        self._process: mp.process.BaseProcess | None = None
+        self._start()
+
+    def observe(self) -> Observation:
+        """What the robot sees now."""
+        seen: Observation = self.call("observe")
+        return seen
+
+    def execute(self, action: Action) -> Action:
+        """Move for one control step; the action really executed."""
+        executed: Action = self.call("execute", action)
+        return executed
+
+    def home(self) -> None:
+        """Go to the neutral pose."""
+        self.call("home", timeout_s=self._home_timeout_s)
+
+    def recover(self) -> None:
+        """Recover the robot; where its process is dead or hangs, build it anew."""
+        if self._process is None:
+            self._start()
+        else:
+            self.call("recover", timeout_s=self._home_timeout_s)
+
+    def close(self) -> None:
+        """Release the robot and end its process."""
+        if self._process is not None:
+            try:
+                self.call("close")
+            except SoarError:
+                pass
+            finally:
+                self._end()
+
+    def call(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+        """Call any method of the robot over there. Raises what it raises, and RobotFault in time."""
+        self.send(method, *args)
+        return self.receive(method, timeout_s)
+
+    def send(self, method: str, *args: Any) -> None:
+        """Begin a call; `receive` ends it. So a fleet moves all its robots at the same time."""
+        if self._process is None:
+            raise RobotFault("the robot's process has ended; recover() starts it anew")
+        try:
+            self._pipe.send((method, args))
+        except (BrokenPipeError, OSError) as error:
+            self._end()
+            raise RobotFault(f"the robot's process died before {method}()") from error
+
+    def receive(self, method: str, timeout_s: float | None = None) -> Any:
+        """The result of the call begun last."""
+        limit = self._timeout_s if timeout_s is None else timeout_s
+        try:
+            if not self._pipe.poll(limit):
+                self._end()
+                raise RobotFault(f"the robot didn't return from {method}() within {limit:g} s")
+            kind, value = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._end()
+            raise RobotFault(f"the robot's process died in {method}()") from error
+        if kind == "ok":
+            return value
+        raise {"camera": CameraFault, "fault": RobotFault}.get(kind, SoarError)(value)
+
+    def _start(self) -> None:
+        context = mp.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.period_s: float = self.receive("start", self._start_timeout_s)
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        self._pipe.close()
+        if process is not None:
+            process.kill()
+            process.join()
+
+
+def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
+    """Answer calls until the pipe closes. Ctrl-C is the station's business, not the robot's."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    robot: Robot | None = None
+
+    def start() -> float:
+        nonlocal robot
+        robot = make()
+        return robot.period_s
+
+    pipe.send(_attempt(start))
+    while robot is not None:
+        try:
+            method, args = pipe.recv()
+        except (EOFError, OSError):
+            robot.close()
+            return
+        pipe.send(_attempt(getattr(robot, method), *args))
+
+
+def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
+    try:
+        return "ok", function(*args)
+    except CameraFault as error:
+        return "camera", str(error)
+    except RobotFault as error:
+        return "fault", str(error)
+    except SoarError as error:
+        return "error", str(error)
+    except Exception as error:  # noqa: BLE001  whatever a driver raises must reach the station
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        return "fault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"

@@ -1,0 +1,109 @@
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from soar.errors import CameraFault, ConfigError
+from soar.robots.gym import ActionEntry, GymRobot, Mapping, StateEntry
+from soar.robots.safety import Limits, SafeRobot
+
+
+class PointEnv(gymnasium.Env):
+    """A point that an action in -1..1 moves by up to 10 cm; over after 20 steps."""
+
+    def __init__(self):
+        self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = spaces.Dict(
+            {
+                "camera": spaces.Box(0, 255, (8, 8, 3), np.uint8),
+                "point": spaces.Box(-9, 9, (2,), np.float32),
+            }
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.at, self.steps = np.zeros(2, np.float32), 0
+        return self._see(), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action)
+        self.at, self.steps = self.at + 0.1 * action, self.steps + 1
+        return self._see(), 0.0, False, self.steps >= 20, {}
+
+    def _see(self):
+        image = np.full((8, 8, 3), self.steps, np.uint8)
+        return {"camera": image, "point": self.at.copy()}
+
+
+MAPPING = Mapping(
+    instruction="move the point",
+    image_key="camera",
+    action=(ActionEntry(0, 10), ActionEntry(1, 10)),
+    state=(StateEntry("point", 0, 0), StateEntry("point", 1, 1)),
+)
+
+
+def push(x, y=0.0):
+    return np.array([x, y, 0, 0, 0, 0, 1], np.float32)
+
+
+def test_actions_and_states_go_through_the_mapping():
+    robot = GymRobot(PointEnv(), MAPPING)
+    executed = robot.execute(push(0.04, -0.02))
+    assert executed == pytest.approx([0.04, -0.02, 0, 0, 0, 0, 0], abs=1e-6)
+    seen = robot.observe()
+    assert seen.state == pytest.approx([0.04, -0.02, 0, 0, 0, 0, 0], abs=1e-6)
+    assert seen.time_s == pytest.approx(0.2)
+
+
+def test_what_is_executed_is_what_the_action_box_allows():
+    robot = GymRobot(PointEnv(), MAPPING)
+    assert robot.execute(push(5.0))[0] == pytest.approx(0.1)
+
+
+def test_home_drives_back_to_the_start():
+    robot = GymRobot(PointEnv(), MAPPING)
+    for _ in range(10):
+        robot.execute(push(0.05, 0.05))
+    robot.home()
+    assert np.abs(robot.observe().state[:3]).max() < 0.01
+
+
+def test_an_environment_that_is_over_holds_still_until_home():
+    robot = GymRobot(PointEnv(), MAPPING)
+    for _ in range(30):
+        last = robot.execute(push(0.05))
+    assert last[0] == 0
+    robot.home()
+    assert robot.execute(push(0.05))[0] == pytest.approx(0.05)
+
+
+def test_a_wrong_mapping_is_named():
+    with pytest.raises(ConfigError, match="needs a Box of 7 numbers"):
+        GymRobot(PointEnv())
+    with pytest.raises(ConfigError, match="no 'pose'; there is: camera, point"):
+        GymRobot(PointEnv(), Mapping(action=MAPPING.action, state=(StateEntry("pose", 0, 0),)))
+    with pytest.raises(CameraFault, match="image key"):
+        GymRobot(PointEnv(), Mapping(action=MAPPING.action, state=())).observe()
+
+
+@pytest.mark.slow
+def test_ogbench_cube_is_driven_inside_a_box():
+    pytest.importorskip("ogbench")
+    import runpy
+
+    example = runpy.run_path("examples/drive_ogbench.py")
+    env = gymnasium.make("visual-cube-single-v0")
+    box: Limits = example["BOX"]
+    robot = SafeRobot(GymRobot(env, example["CUBE"], seed=0), box)
+    seen = robot.observe()
+    assert seen.image.shape == (64, 64, 3)
+    start = seen.state[:3]
+    toward = np.sign(np.array([0.42, 0.0, 0.15]) - start)
+    for _ in range(6):
+        robot.execute(np.array([*(0.03 * toward), 0, 0, 0, 1], np.float32))
+        moved = robot.observe()
+    assert np.abs(moved.state[:3] - start).max() > 0.03
+    assert (np.sign(moved.state[:3] - start)[np.abs(moved.state[:3] - start) > 0.02]
+            == toward[np.abs(moved.state[:3] - start) > 0.02]).all()  # fmt: skip
+    robot.close()

@@ -1,0 +1,178 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
+from soar.robots.faulty import FaultRates, FaultyRobot
+from soar.robots.safety import Limits, SafeRobot, clip_action
+from soar.robots.toy import ToyRobot
+from soar.types import Observation
+
+PICTURE = np.zeros((8, 8, 3), np.uint8)
+OPEN = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
+finite = st.floats(-1e6, 1e6, width=32)
+
+
+def action(x=0.0, y=0.0, z=0.0, gripper=1.0):
+    return np.array([x, y, z, 0, 0, 0, gripper], np.float32)
+
+
+class Point:
+    """A hand without a camera, so that a hundred thousand steps take seconds."""
+
+    period_s = 0.2
+
+    def __init__(self):
+        self.hand, self.visited, self.executed = np.array([0.3, 0, 0.1]), [], []
+
+    def observe(self):
+        state = np.array([*self.hand, 0, 0, 0, 1], np.float32)
+        return Observation(PICTURE, state, 0.0)
+
+    def execute(self, action):
+        self.hand = self.hand + action[:3]
+        self.visited.append(self.hand)
+        self.executed.append(action)
+        return action
+
+
+def wander(steps):
+    point, rng = Point(), np.random.default_rng(0)
+    robot = SafeRobot(point)
+    scale = 10.0 ** rng.integers(-4, 4, size=(steps, 1))
+    for wanted in (rng.normal(size=(steps, 7)) * scale).astype(np.float32):
+        robot.execute(wanted)
+    visited, executed, limits = np.array(point.visited), np.array(point.executed), robot.limits
+    assert len(visited) == steps
+    assert (visited >= limits.low).all()
+    assert (visited <= limits.high).all()
+    assert np.abs(executed[:, :3]).max() <= np.float32(limits.max_step_m)
+    assert np.abs(executed[:, 3:6]).max() <= np.float32(limits.max_turn_rad)
+    assert set(executed[:, 6]) == {0, 1}
+    assert np.ptp(visited, axis=0).min() > 0.1, "the hand went all over the box"
+
+
+def test_a_hundred_thousand_random_actions_never_leave_the_box():
+    """In a process without the tests' type checks, which would take most of the time."""
+    code = f"import runpy; runpy.run_path({__file__!r})['wander'](100_000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@given(st.tuples(*[finite] * 7), st.tuples(*[st.floats(-1, 1, width=32)] * 3))
+@settings(max_examples=200, deadline=None)
+def test_from_anywhere_no_motion_leads_further_out(wanted, position):
+    limits = Limits()
+    state = np.array([*position, 0, 0, 0, 1], np.float32)
+    safe = clip_action(np.array(wanted, np.float32), state, limits)
+    now, then = np.array(position), np.array(position) + safe[:3]
+    low, high = np.array(limits.low), np.array(limits.high)
+    assert (then >= np.minimum(low, now)).all()
+    assert (then <= np.maximum(high, now)).all()
+    assert 0 <= safe[6] <= 1
+
+
+@given(st.tuples(*[st.floats(-0.03125, 0.03125, width=32)] * 6))
+@settings(max_examples=100, deadline=None)
+def test_an_allowed_motion_is_left_alone(step):
+    limits = Limits(low=(-1, -1, -1), high=(1, 1, 1))
+    wanted = np.array([*step, 1], np.float32)
+    assert np.array_equal(clip_action(wanted, np.zeros(7, np.float32), limits), wanted)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dim", range(7))
+def test_what_is_not_finite_is_refused_and_the_hand_stays(bad, dim):
+    toy = ToyRobot()
+    robot = SafeRobot(toy)
+    wanted = OPEN.copy()
+    wanted[dim] = bad
+    with pytest.raises(UnsafeAction, match="seven finite numbers"):
+        robot.execute(wanted)
+    assert toy.visited == []
+
+
+def test_the_gripper_changes_only_after_two_wishes_in_a_row():
+    robot = SafeRobot(ToyRobot())
+    wishes = [0.1, 0.9, 0.2, 0.3, 0.9, 0.4, 0.8, 0.7]
+    got = [float(robot.execute(action(x=0.001, gripper=w))[6]) for w in wishes]
+    assert got == [1, 1, 1, 0, 0, 0, 0, 1]
+
+
+def test_homing_opens_the_gripper():
+    robot = SafeRobot(ToyRobot(), Limits(sticky_steps=1))
+    assert robot.execute(action(gripper=0))[6] == 0
+    robot.home()
+    assert robot._gripper.command(1.0) == 1.0
+
+
+def test_a_frozen_camera_is_found_while_the_hand_moves():
+    robot = SafeRobot(FaultyRobot(ToyRobot(), FaultRates(frozen=1.0), seed=0))
+    robot.robot._last = robot.robot.robot.observe()
+
+    def drive():
+        for _ in range(10):
+            robot.observe()
+            robot.execute(action(y=0.01))
+
+    with pytest.raises(CameraFault, match="one and the same picture"):
+        drive()
+
+
+def test_a_still_scene_is_not_a_frozen_camera():
+    robot = SafeRobot(ToyRobot())
+    for _ in range(50):
+        robot.observe()
+        robot.execute(OPEN)
+
+
+class Jammed(ToyRobot):
+    def execute(self, action):
+        return np.zeros(7, np.float32)
+
+
+def test_a_stuck_arm_is_found_and_recovery_starts_afresh():
+    robot = SafeRobot(Jammed(), Limits(stuck_steps=5))
+    for _ in range(2):
+        for _ in range(4):
+            robot.execute(action(x=0.02))
+        with pytest.raises(RobotFault, match="didn't move in 5 steps"):
+            robot.execute(action(x=0.02))
+        robot.recover()
+
+
+def test_resting_is_not_being_stuck():
+    robot = SafeRobot(Jammed(), Limits(stuck_steps=5))
+    for step in range(50):
+        robot.execute(action(x=0.02 if step % 5 else 0.0))
+
+
+def test_limits_that_make_no_sense_are_refused():
+    with pytest.raises(ConfigError, match="each low must be below its high"):
+        Limits(low=(0, 0, 0), high=(1, 1, 0))
+    with pytest.raises(ConfigError, match="at least"):
+        Limits(sticky_steps=0)
+
+
+def test_injected_faults_follow_the_seed():
+    def story(seed):
+        robot = FaultyRobot(ToyRobot(), FaultRates(motor=0.1, gone=0.05, recovery=0.5), seed)
+        for _ in range(200):
+            try:
+                robot.observe()
+                robot.execute(OPEN)
+            except RobotFault:
+                while robot._broken:
+                    try:
+                        robot.recover()
+                    except RobotFault:
+                        continue
+        return robot.injected
+
+    assert story(1) == story(1)
+    assert story(1) != story(2)
+    assert {"motor", "gone"} <= set(story(1))

@@ -1,0 +1,71 @@
+import time
+
+import numpy as np
+import pytest
+
+from soar.clock import Clock
+from soar.errors import ConfigError
+from soar.interfaces import Robot
+from soar.robots.safety import Limits, SafeRobot
+from soar.robots.sim import SimRobot
+from soar.sim.scenes import SCENES
+
+STILL = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
+
+
+@pytest.fixture(scope="module")
+def robot():
+    robot = SimRobot(SCENES["1"], seed=1, image_size=64)
+    yield robot
+    robot.close()
+
+
+def test_it_is_a_robot(robot):
+    assert isinstance(robot, Robot)
+    assert isinstance(SafeRobot(robot), Robot)
+
+
+def test_time_only_goes_forward(robot):
+    times = [robot.observe().time_s]
+    robot.execute(STILL)
+    times.append(robot.observe().time_s)
+    robot.home()
+    times.append(robot.observe().time_s)
+    assert times[0] < times[1] < times[2]
+
+
+def test_random_actions_never_leave_the_box(robot):
+    """Its target never leaves; the simulated arm itself sags and overshoots by a few millimetres."""
+    robot.home()
+    safe, rng, limits = (
+        SafeRobot(robot, Limits(stuck_steps=10_000)),
+        np.random.default_rng(0),
+        Limits(),
+    )
+    low, high = np.array(limits.low), np.array(limits.high)
+    for step in range(300):
+        if step % 10 == 0:
+            heading = rng.normal(0, 0.03, 7)
+        safe.execute((heading + rng.normal(0, 0.02, 7)).astype(np.float32))
+        target, state = robot.world.target.position, robot.world.state()[:3]
+        assert (target >= low - 1e-9).all()
+        assert (target <= high + 1e-9).all()
+        assert (state > low - 0.01).all()
+        assert (state < high + 0.01).all()
+
+
+def test_the_truth_is_the_scenes_predicate(robot):
+    task = SCENES["1"].tasks[0]
+    assert robot.truth(task.instruction) == robot.world.fulfilled(task.goal)
+    with pytest.raises(ConfigError, match="no task 'fly'"):
+        robot.truth("fly")
+
+
+def test_in_real_time_homing_takes_as_long_as_on_the_arm():
+    clock = Clock(speed=10)
+    robot = SimRobot(SCENES["1"], seed=1, realtime=True, image_size=32, clock=clock)
+    start = time.monotonic()
+    robot.home()
+    assert time.monotonic() - start >= 0.15
+    assert robot.observe().time_s >= 1.5
+    robot.close()
