@@ -132,6 +132,7 @@ def add_table(spec: mujoco.MjSpec, table: Table, barriers: bool) -> None:
         width=_N,
         height=_N,
         nchannel=3,
+        colorspace=mujoco.mjtColorSpace.mjCOLORSPACE_LINEAR,
     )
     image.data = texture(table).tobytes()
     material = spec.add_material(name="tabletop", texrepeat=(1, 1), specular=0.1, shininess=0.1)
