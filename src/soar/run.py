@@ -5,8 +5,7 @@
       store/                   the episode store of its collection
       evaluations/round-0/     success before anything: evaluation.json, trials.jsonl, videos/
       evaluations/round-1/     success of round 1's candidate, on the same starts
-      train/round-1/           what `fit` writes: log.jsonl, its state to resume from
-      checkpoints/round-1/     round 1's candidate, as `soar.checkpoint` saves it
+      train/round-1/           what `fit` writes: log.jsonl, state/, and round 1's candidate itself
       report.html              made by `soar report RUN`
 
 Round r collects with the checkpoint promoted before it, fits a candidate, and evaluates it.
@@ -101,12 +100,8 @@ class Run:
         return self.folder / "evaluations" / f"round-{round}"
 
     def train_folder(self, round: int) -> Path:
-        """For `soar.train.fit`."""
+        """For `soar.train.fit`; afterwards it is the round's checkpoint."""
         return self.folder / "train" / f"round-{round}"
-
-    def checkpoint_folder(self, round: int) -> Path:
-        """For `soar.checkpoint.save`."""
-        return self.folder / "checkpoints" / f"round-{round}"
 
     def write(self, record: RunRecord) -> None:
         """Replace `run.json`, whole or not at all."""

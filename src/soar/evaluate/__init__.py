@@ -1,1 +1,39 @@
-"""Success rates with intervals, on starts that every checkpoint shares."""
+"""Success rates with intervals, on starts that every checkpoint shares.
+
+    team = Team(policy, goals, bench)                 recipes that each worker process calls
+    evaluation = evaluate(team, setting, folder)      resumable; trials.jsonl, videos/
+    comparison = compare(before, after)               paired by start
+
+See `results` for what counts as success, `runner` for how trials are shared out.
+"""
+
+from soar.evaluate.bench import RealBench, SimBench, sim_bench
+from soar.evaluate.goals import ExpertGoals, Goals, Imagined, Words
+from soar.evaluate.results import (
+    Comparison,
+    Evaluation,
+    Setting,
+    Trial,
+    compare,
+    open_evaluation,
+)
+from soar.evaluate.runner import FIRST_SEED, Team, evaluate
+
+__all__ = [
+    "FIRST_SEED",
+    "Comparison",
+    "Evaluation",
+    "ExpertGoals",
+    "Goals",
+    "Imagined",
+    "RealBench",
+    "Setting",
+    "SimBench",
+    "Team",
+    "Trial",
+    "Words",
+    "compare",
+    "evaluate",
+    "open_evaluation",
+    "sim_bench",
+]

@@ -38,7 +38,7 @@ class Trial:
     seed: int
     """Of the start: with scene and instruction it determines the initial state."""
     outcome: Outcome
-    """At the end of the trial. "unknown" (nobody could tell) enters no rate."""
+    """At the end of the trial. "unknown" (nobody could tell) enters no rate and is tried again."""
     ever: bool | None = None
     """Whether the task was fulfilled after any step; None where nobody looked (real robots)."""
     lost: tuple[str, ...] = ()
@@ -90,8 +90,8 @@ class Evaluation:
 
     @property
     def finished(self) -> bool:
-        """Whether every task has all its trials."""
-        counts = Counter((t.scene, t.instruction) for t in self.trials)
+        """Whether every task has all its trials judged."""
+        counts = Counter((t.scene, t.instruction) for t in self.trials if t.outcome != "unknown")
         return all(counts[task] >= self.setting.trials for task in self.setting.tasks)
 
     def by_task(self) -> dict[tuple[str, str], Interval]:

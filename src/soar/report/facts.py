@@ -1,0 +1,209 @@
+"""What a run's folder says, counted: everything a report shows comes from here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soar.data.store import LanceStore, open_store
+from soar.errors import ConfigError
+from soar.evaluate.results import Comparison, Evaluation, compare
+from soar.files import Json
+from soar.run import RoundRecord, Run, RunRecord
+from soar.stats import Interval, wilson
+from soar.types import EpisodeSummary
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Verdicts against ground truth, where the simulator knows it. Unknown verdicts are apart."""
+
+    true_success: int = 0
+    false_success: int = 0
+    """The VLM said success; it wasn't."""
+    false_failure: int = 0
+    """The VLM said failure; it was a success."""
+    true_failure: int = 0
+    unknown: int = 0
+
+    @property
+    def judged(self) -> int:
+        """Episodes with a verdict and a truth."""
+        return self.true_success + self.false_success + self.false_failure + self.true_failure
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of right verdicts."""
+        return wilson(self.true_success + self.true_failure, self.judged)
+
+    @property
+    def precision(self) -> Interval:
+        """Share of true successes among what was called success: how clean the training data is."""
+        return wilson(self.true_success, self.true_success + self.false_success)
+
+    @property
+    def recall(self) -> Interval:
+        """Share of true successes that were called so: how much of the good data is used."""
+        return wilson(self.true_success, self.true_success + self.false_failure)
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """How one task fared in collection."""
+
+    instruction: str
+    attempts: int
+    successes: int
+    """By the VLM's verdict."""
+    unknown: int
+    true_successes: int | None
+    """By the simulator's own word; None on real robots."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run, read once."""
+
+    run: Run
+    record: RunRecord
+    evaluations: dict[int, Evaluation]
+    """By round; 0 is before anything."""
+    episodes: tuple[EpisodeSummary, ...]
+    """Of the collection, oldest first."""
+    train_logs: dict[int, list[dict[str, Json]]]
+    store_version: int | None
+
+    @property
+    def before(self) -> Evaluation | None:
+        """Success before anything."""
+        return self.evaluations.get(0)
+
+    @property
+    def after(self) -> Evaluation | None:
+        """Success of the last promoted round's checkpoint; of the last one fitted if none was promoted."""
+        later = [r for r in self.evaluations if r > 0]
+        promoted = [r.index for r in self.record.rounds if r.promoted and r.index in later]
+        chosen = max(promoted or later, default=None)
+        return None if chosen is None else self.evaluations[chosen]
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """Before and after on the same starts, where both exist."""
+        if self.before is None or self.after is None:
+            return None
+        try:
+            return compare(self.before, self.after)
+        except ConfigError:
+            return None  # one of them has only just begun
+
+    def of_round(self, index: int) -> list[EpisodeSummary]:
+        """The episodes collected in one round."""
+        return [e for e in self.episodes if e.provenance.round == index]
+
+    @property
+    def hours(self) -> float:
+        """Wall-clock time of all finished stages."""
+        rounds = [s for r in self.record.rounds for s in r.seconds.values()]
+        return sum([*rounds, *self.record.seconds.values()]) / 3600
+
+
+def read_facts(run: Run) -> Facts:
+    """Read a run's folder; parts that don't exist yet are empty.
+
+    Raises:
+        ConfigError: it is no run, or a file of it is damaged.
+        StoreError: there is a store that can't be read.
+    """
+    store = _store(run)
+    return Facts(
+        run=run,
+        record=run.record(),
+        evaluations=run.evaluations(),
+        episodes=() if store is None else tuple(store.query()),
+        train_logs=run.train_logs(),
+        store_version=None if store is None else store.version,
+    )
+
+
+def _store(run: Run) -> LanceStore | None:
+    return open_store(run.store, read_only=True) if run.store.exists() else None
+
+
+def confusion(episodes: Sequence[EpisodeSummary]) -> Confusion:
+    """Count verdicts against truth; episodes without a truth are left out."""
+    known = [e for e in episodes if e.provenance.truth is not None]
+    counts = Counter((e.verdict.outcome, e.provenance.truth) for e in known)
+    return Confusion(
+        true_success=counts["success", True],
+        false_success=counts["success", False],
+        false_failure=counts["failure", True],
+        true_failure=counts["failure", False],
+        unknown=counts["unknown", True] + counts["unknown", False],
+    )
+
+
+def by_task(episodes: Sequence[EpisodeSummary]) -> list[TaskFacts]:
+    """Attempts and successes of every task, the most tried first."""
+    tasks = Counter(e.instruction for e in episodes)
+    return [
+        _task(name, [e for e in episodes if e.instruction == name])
+        for name, _ in tasks.most_common()
+    ]
+
+
+def _task(instruction: str, episodes: Sequence[EpisodeSummary]) -> TaskFacts:
+    outcomes = Counter(e.verdict.outcome for e in episodes)
+    truths = [e.provenance.truth for e in episodes if e.provenance.truth is not None]
+    return TaskFacts(
+        instruction,
+        len(episodes),
+        outcomes["success"],
+        outcomes["unknown"],
+        sum(truths) if truths else None,
+    )
+
+
+def faults(episodes: Sequence[EpisodeSummary]) -> list[tuple[str, int, str]]:
+    """Each kind of fault met during stored episodes, how often, and the id of the latest such episode."""
+    counts: Counter[str] = Counter()
+    latest: dict[str, str] = {}
+    for episode in episodes:
+        for fault in episode.provenance.faults:
+            counts[fault] += 1
+            latest[fault] = episode.id
+    return [(fault, n, latest[fault]) for fault, n in counts.most_common()]
+
+
+def sentence(facts: Facts) -> str:
+    """What came of it, in one or two sentences for someone who knows nothing of the project."""
+    comparison = facts.comparison
+    if comparison is None:
+        before = facts.before
+        if before is None or not before.trials:
+            return "The run has only begun: nothing has been evaluated yet."
+        return (
+            f"The run isn't finished. Before any practice the robot succeeds in "
+            f"{before.overall().value:.0%} of {len(before.trials)} trials."
+        )
+    change = comparison.difference()
+    old = sum(b.outcome == "success" for b, _ in comparison.pairs) / len(comparison.pairs)
+    new = sum(a.outcome == "success" for _, a in comparison.pairs) / len(comparison.pairs)
+    proven = (
+        "more than chance explains"
+        if change.low > 0
+        else "worse than chance explains"
+        if change.high < 0
+        else "within what chance alone can do"
+    )
+    return (
+        f"After practising on its own for {len(facts.episodes)} episodes, the robot succeeds in {new:.0%} of "
+        f"{len(comparison.pairs)} trials instead of {old:.0%}, from exactly the same starts: a change "
+        f"of {100 * change.value:+.0f} points (95 % interval {100 * change.low:+.0f} to "
+        f"{100 * change.high:+.0f}), {proven}."
+    )
+
+
+def unfinished(record: RunRecord) -> RoundRecord | None:
+    """The round that is still under way, if any."""
+    return next((r for r in record.rounds if r.stage != "done"), None)

@@ -1,0 +1,235 @@
+"""Trials in lockstep, batches, resuming: with the toy robot, whose bench and policy come first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError, RobotFault
+from soar.evaluate import Setting, Team, Words, evaluate, open_evaluation
+from soar.evaluate.bench import Bench, Ending
+from soar.evaluate.results import TRIALS, Evaluation, Key, Trial, add_trials
+from soar.evaluate.runner import missing_batches
+from soar.evaluate.trials import Plan, run_trials
+from soar.interfaces import Policy, Robot
+from soar.media import read_video
+from soar.robots.toy import ToyRobot
+from soar.types import Action, Actions, Images, Observation
+
+LEFT, RIGHT = "move the block to the left", "move the block to the right"
+
+
+class ToyBench:
+    """Judged by the toy's own truth."""
+
+    def __init__(self, scene: str, breaks_after: int | None = None) -> None:
+        self.toy = ToyRobot()
+        self.robot: Robot = self.toy
+        self.breaks_after = breaks_after
+        self.instruction = ""
+        self.waits = 0
+
+    def set_up(self, instruction: str, seed: int) -> None:
+        self.instruction = instruction
+        self.toy.reset(seed)
+        self.robot = Breaking(self.toy, self.breaks_after) if self.breaks_after else self.toy
+
+    def wait(self) -> None:
+        self.waits += 1
+
+    def fulfilled(self) -> bool:
+        return self.toy.truth(self.instruction)
+
+    def ending(self, observation: Observation, fault: str) -> Ending:
+        return Ending("success" if self.fulfilled() and not fault else "failure", raw=fault)
+
+    def close(self) -> None:
+        self.toy.close()
+
+
+class Breaking:
+    """A robot whose motor fails after some steps."""
+
+    def __init__(self, robot: ToyRobot, after: int) -> None:
+        self.robot, self.left, self.period_s = robot, after, robot.period_s
+        self.observe, self.home = robot.observe, robot.home
+        self.recover, self.close = robot.recover, robot.close
+
+    def execute(self, action: Action) -> Action:
+        self.left -= 1
+        if self.left < 0:
+            raise RobotFault("motor 3 reports an overload")
+        return self.robot.execute(action)
+
+
+class Drift:
+    """A policy that goes to where the words say, with noise of its own; it never grasps on odd calls."""
+
+    name = "drift"
+
+    def __init__(self) -> None:
+        self.resets = 0
+        self.batches: list[int] = []
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: float = 0.0,
+    ) -> Actions:
+        self.batches.append(len(observations))
+        actions = np.zeros((len(observations), 7), np.float32)
+        actions[:, :3] = rng.normal(0, 0.02, (len(observations), 3))
+        actions[:, 6] = rng.random(len(observations)) < 0.2
+        return actions
+
+
+class Mirror:
+    """Goals that are the observation itself."""
+
+    name = "mirror"
+
+    def make(
+        self,
+        benches: Sequence[Bench],
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
+    ) -> Images:
+        return np.stack([o.image for o in observations])
+
+
+TEAM = Team(Drift, Mirror, ToyBench)
+SETTING = Setting("c0", "drift", "mirror", (("toy", LEFT), ("toy", RIGHT)), 5, 100, 2, 10)
+
+
+def run(folder: Path, setting: Setting = SETTING, lockstep: int = 4) -> Evaluation:
+    return evaluate(TEAM, setting, folder, lockstep=lockstep, video_size=0, quiet=True)
+
+
+def test_every_task_gets_its_trials(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert found.finished
+    assert len(found.trials) == 10
+    assert {t.seed for t in found.trials} == set(range(100, 105))
+    assert 0 < found.overall().value < 1
+
+
+def test_an_interrupted_evaluation_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    lines = (tmp_path / "whole" / TRIALS).read_text().splitlines(keepends=True)
+    open_evaluation(tmp_path / "half", SETTING)
+    (tmp_path / "half" / TRIALS).write_text("".join(lines[:4]) + lines[4][:20])
+    assert sorted(map(str, run(tmp_path / "half").trials)) == sorted(map(str, whole.trials))
+
+
+def test_a_finished_evaluation_runs_nothing(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = (tmp_path / TRIALS).read_text()
+    run(tmp_path)
+    assert (tmp_path / TRIALS).read_text() == before
+
+
+def test_an_evaluation_grows_without_repeating_trials(tmp_path: Path) -> None:
+    few = run(tmp_path, replace(SETTING, trials=4))
+    many = run(tmp_path, replace(SETTING, trials=6))
+    assert len(many.trials) == 12
+    assert set(few.trials) < set(many.trials)
+
+
+def test_unknown_trials_are_tried_again(tmp_path: Path) -> None:
+    setting = replace(SETTING, tasks=(("toy", LEFT),), trials=2)
+    open_evaluation(tmp_path, setting)
+    add_trials(tmp_path, [Trial("toy", LEFT, 100, "unknown"), Trial("toy", LEFT, 101, "success")])
+    batches = missing_batches(open_evaluation(tmp_path))
+    assert [k.seed for b in batches for k in b.keys] == [100]
+    assert run(tmp_path, setting).finished
+
+
+def test_tasks_take_turns(tmp_path: Path) -> None:
+    batches = missing_batches(open_evaluation(tmp_path, SETTING), lockstep=4)
+    assert [b.keys[0].instruction for b in batches] == [LEFT, RIGHT, LEFT, RIGHT]
+    assert len({b.entropy for b in batches}) == 4
+
+
+def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least one trial"):
+        run(tmp_path, replace(SETTING, trials=0))
+
+
+def lockstep(
+    benches: Sequence[Bench], folder: Path, plan: Plan, policy: Policy | None = None
+) -> list[Trial]:
+    keys = [Key("toy", LEFT, s) for s in range(len(benches))]
+    rng = np.random.default_rng(0)
+    return run_trials(benches, keys, policy or Drift(), Mirror(), plan, rng, folder)
+
+
+def test_one_call_of_the_policy_moves_all_benches(tmp_path: Path) -> None:
+    policy = Drift()
+    lockstep([ToyBench("toy") for _ in range(3)], tmp_path, Plan(2, 7, 0), policy)
+    assert policy.batches == [3] * 14
+    assert policy.resets == 1
+
+
+def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    benches = [ToyBench("toy", breaks_after=3), ToyBench("toy")]
+    broken, whole = lockstep(benches, tmp_path, Plan(2, 7, 0))
+    assert broken.outcome == "failure"
+    assert broken.raw == "motor 3 reports an overload"
+    assert len(benches[0].toy.visited) == 3
+    assert len(benches[1].toy.visited) == 14
+    assert whole.raw == ""
+
+
+def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_path: Path) -> None:
+    class Flicker(ToyBench):
+        def fulfilled(self) -> bool:
+            return self.waits == 2
+
+    (trial,) = lockstep([Flicker("toy")], tmp_path, Plan(1, 4, 0))
+    assert (trial.outcome, trial.ever) == ("failure", True)
+
+
+def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
+    (trial,) = lockstep([ToyBench("toy")], tmp_path, Plan(2, 7, 64))
+    assert read_video(tmp_path / trial.video).shape == (15, 64, 64, 3)
+
+
+def test_words_are_goals_for_a_policy_that_follows_words(tmp_path: Path) -> None:
+    seen: list[Sequence[str]] = []
+
+    class Listener(Drift):
+        def act(self, observations, goals, rng, *, noise=0.0):  # type: ignore[no-untyped-def]
+            seen.append(goals)
+            return super().act(observations, goals, rng)
+
+    team = Team(Listener, Words, ToyBench)
+    setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
+    evaluate(team, setting, tmp_path, video_size=32, quiet=True)
+    assert list(seen[0]) == [LEFT, LEFT]
+
+
+def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Closing(ToyBench):
+        def __init__(self, scene: str, log: list[str]) -> None:
+            super().__init__(scene)
+            self.scene, self.log = scene, log
+
+        def close(self) -> None:
+            self.log.append(self.scene)
+
+    team = Team(Drift, Mirror, partial(Closing, log=closed))
+    setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
+    evaluate(team, setting, tmp_path, video_size=0, quiet=True)
+    assert closed == ["a", "a", "b", "b"]
