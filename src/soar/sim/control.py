@@ -71,7 +71,7 @@ def rotation(rpy: Vector3) -> Float64[np.ndarray, "3 3"]:
     about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
     about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x @ DOWN
+    return np.asarray(about_z @ about_y @ about_x @ DOWN)
 
 
 def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
@@ -134,7 +134,7 @@ class HandController:
             self._configuration.integrate_inplace(velocity.clip(-0.25, 0.25), 1.0)
             if np.abs(velocity).max() < 1e-3:
                 break
-        return self._configuration.q[: len(JOINTS)].copy()
+        return np.array(self._configuration.q[: len(JOINTS)])
 
     def _find_neutral(self) -> Target:
         position, rpy = np.array(self.config.neutral), np.zeros(3)

@@ -77,9 +77,9 @@ class Expert:
 
     def _attempt_for(self, goal: Goal) -> Callable[[], Script]:
         match goal:
-            case Inside(thing, container, True):
-                return lambda: self._put(thing, lambda: self._above_container(thing, container))
-            case Inside(thing, _, False):
+            case Inside(thing, container, value):
+                if value:
+                    return lambda: self._put(thing, lambda: self._above_container(thing, container))
                 return lambda: self._put(thing, lambda: self._above_table(thing, None))
             case OnSide(thing, side):
                 return lambda: self._put(thing, lambda: self._above_table(thing, side))
@@ -171,7 +171,7 @@ class Expert:
         yield from self._empty_hand()
         hem = self.world.data.site(hem_site(cloth))
         for _ in range(45):
-            grasp = Grasp(self._inside_box(hem.xpos + (0, 0, 0.006)), self._cloth_yaw(cloth))
+            grasp = Grasp(self._inside_box(hem.xpos + [0, 0, 0.006]), self._cloth_yaw(cloth))
             if self._hand.at(*grasp, 0.007):
                 break
             yield self._hand.approach(*grasp, _OPEN, self._clear_height())
@@ -185,11 +185,16 @@ class Expert:
         yield from self._hold(_OPEN, 2)
 
     def _hem_goal(self, cloth: str, folded: bool) -> Vector3:
-        origin, _ = self.world.thing_pose(cloth)
-        return origin
+        """The left edge's middle, a little short of it; or where the hem lies when flat, a little beyond."""
+        data = self.world.data.body(cloth)
+        right = -data.xmat.reshape(3, 3)[:, 1]
+        width = WIDTH_M * grasps.find(self.world, cloth).scale
+        goal = data.xpos + right * width * (0.06 if folded else 1.02)
+        return self._inside_box(np.array([*goal[:2], 0.036 if folded else 0.031]))
 
     def _cloth_yaw(self, cloth: str) -> float:
-        return 0.0
+        axes = self.world.data.body(cloth).xmat.reshape(3, 3)
+        return float(np.arctan2(axes[1, 0], axes[0, 0]))
 
     # Parts of every script --------------------------------------------------------------------------
 
@@ -205,7 +210,7 @@ class Expert:
         yield from self._rise(max(0.0, 0.13 - here[2]), _OPEN)
 
     def _rise(self, by: float, gripper: float) -> Script:
-        goal = self._inside_box(self.world.target.position + (0, 0, by))
+        goal = self._inside_box(self.world.target.position + [0, 0, by])
         yaw = self.world.target.rpy[2]
         for _ in range(8):
             if self.world.target.position[2] > goal[2] - 0.004:
@@ -234,4 +239,4 @@ class Expert:
 
     def _inside_box(self, position: Vector3 | Point) -> Vector3:
         c = self.world.controller.config
-        return np.clip(position, c.low, c.high)
+        return np.asarray(np.clip(position, c.low, c.high))

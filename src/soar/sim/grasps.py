@@ -85,7 +85,7 @@ def _cost(world: World, name: str, grasp: Grasp) -> float:
             cost += float(np.maximum(away - kind.room * other.scale, 0).sum())
         elif kind.height * other.scale > 0.02:
             cost += float(np.maximum(kind.radius * other.scale + 0.01 - away, 0).sum())
-    return cost
+    return float(cost)
 
 
 def inside_radius(world: World, name: str, container: Thing) -> bool:
@@ -114,7 +114,7 @@ def drop_point(world: World, name: str, container: Thing, rng: np.random.Generat
             where = world.thing_pose(other.name)[0][:2]
             room = (kind_of(other).radius * other.scale + kind_of(item).radius * item.scale) * 0.9
             crowd += np.maximum(room - np.linalg.norm(points - where, axis=1), 0)
-    return points[int(np.argmin(crowd + 0.2 * radii))]
+    return np.asarray(points[int(np.argmin(crowd + 0.2 * radii))])
 
 
 def free_place(
@@ -143,7 +143,7 @@ def free_place(
     free: Bool[np.ndarray, "_n"] = room > min(0.03, float(np.quantile(room, 0.9)))
     candidates = points[free][:12]
     order = np.argsort(np.linalg.norm(candidates - here, axis=1))
-    return candidates[order[int(rng.integers(max(1, len(order) // 2)))]]
+    return np.asarray(candidates[order[int(rng.integers(max(1, len(order) // 2)))]])
 
 
 def _box(

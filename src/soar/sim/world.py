@@ -27,7 +27,6 @@ _CHUNKS = 8
 """The joint command moves this often within a control step, ..."""
 _RAMP = 6
 """... and has arrived after so many of them."""
-_SETTLE_S = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,15 +59,17 @@ class World:
         self._ctrl = np.array([self.model.actuator(a).id for a in (*JOINTS, GRIPPER_ACTUATOR)])
         self._substeps = round(PERIOD_S / _CHUNKS / self.model.opt.timestep)
 
-    def reset(self, seed: int) -> None:
-        """Place everything anew: things, camera, light and colours follow `seed`; the arm is at home."""
+    def reset(self, seed: int, goal: Goal | None = None) -> None:
+        """Place everything anew: things, camera, light and colours follow `seed`; the arm is at home.
+
+        With a `goal`, things are placed so that it can be reached and isn't fulfilled yet.
+        """
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         self._plain.put(self.model)
         variation.vary(self.model, self.scene, rng)
         self._set_arm(self.controller.neutral)
-        layout.place(self, rng)
-        mujoco.mj_step(self.model, self.data, round(_SETTLE_S / self.model.opt.timestep))
+        layout.place(self, rng, goal)
         self.data.time = 0.0
         self._refresh()
 
@@ -96,7 +97,8 @@ class World:
         if renderer is None:
             renderer = self._renderers[size] = _renderer(self.model, size)
         renderer.update_scene(self.data, "camera")
-        return renderer.render().copy()
+        image: Image = renderer.render().copy()
+        return image
 
     def state(self) -> State:
         """The hand's measured pose, and the gripper's opening."""
@@ -143,9 +145,9 @@ class World:
 
     def cloth_vertices(self, name: str) -> Float64[np.ndarray, "v 3"]:
         """Positions of a cloth's vertices, in the order of its flex. Privileged."""
-        flex = self.model.flex(name)
-        first = flex.vertadr[0]
-        return self.data.flexvert_xpos[first : first + flex.vertnum[0]].copy()
+        flex = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_FLEX, name)
+        first, count = self.model.flex_vertadr[flex], self.model.flex_vertnum[flex]
+        return np.array(self.data.flexvert_xpos[first : first + count])
 
     def hand_pose(self) -> tuple[Vector3, Vector3]:
         """Measured position [m] and roll, pitch, yaw [rad] of the hand."""

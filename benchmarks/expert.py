@@ -1,0 +1,76 @@
+"""How often the scripted expert fulfils each task: `python benchmarks/expert.py --seeds 100`.
+
+Every task of every scene from placed starts, waver and pace varied as in the demonstrations.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from soar.errors import SoarError
+from soar.sim.demos import DemoConfig
+from soar.sim.expert import Expert
+from soar.sim.scenes import SCENES
+from soar.sim.world import World
+
+
+def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
+    """Whether the expert fulfilled a task, and its number of control steps."""
+    config, rng = DemoConfig(), np.random.default_rng(seed)
+    goal = world.scene.tasks[task].goal
+    world.reset(seed, goal)
+    expert = Expert(
+        world, goal, rng, noise=rng.uniform(*config.noise), speed=rng.uniform(*config.speed)
+    )
+    steps = 0
+    while not expert.done and steps < config.max_steps:
+        world.step(expert.act())
+        steps += 1
+    return world.fulfilled(goal), steps
+
+
+def run_scene(name: str, first: int, seeds: int) -> list[tuple[str, str, int, bool, int]]:
+    world, rows = World(SCENES[name]), []
+    for index, task in enumerate(world.scene.tasks):
+        for seed in range(first, first + seeds):
+            try:
+                success, steps = attempt(world, index, seed)
+            except SoarError as error:
+                print(f"scene {name} seed {seed}: {error}")
+                success, steps = False, 0
+            kind = type(task.goal).__name__
+            rows.append((f"{name:5} {task.instruction}", kind, seed, success, steps))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--scenes", nargs="*", default=list(SCENES))
+    args = parser.parse_args()
+    tasks: dict[str, list[tuple[bool, int, int]]] = defaultdict(list)
+    kinds: dict[str, list[bool]] = defaultdict(list)
+    with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(run_scene, s, args.first, args.seeds) for s in args.scenes]
+        for job in jobs:
+            for label, kind, seed, success, steps in job.result():
+                tasks[label].append((success, steps, seed))
+                kinds[kind].append(success)
+    for label, results in tasks.items():
+        steps = [n for ok, n, _ in results if ok]
+        failed = [seed for ok, _, seed in results if not ok]
+        rate, middle = np.mean([ok for ok, _, _ in results]), np.median(steps or [0])
+        print(f"{rate:7.1%} {middle:5.0f} steps  {label:70} failed: {failed[:8]}")
+    for kind, wins in kinds.items():
+        print(f"{np.mean(wins):7.1%} of {len(wins):4} {kind}")
+
+
+if __name__ == "__main__":
+    main()
