@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from soar.errors import ConfigError, StoreError
+from soar.errors import StoreError
 from soar.types import Image, Images
 
 Codec: TypeAlias = Literal["jpeg", "png"]
@@ -17,23 +17,17 @@ _PNG_MAGIC = b"\x89PNG"
 
 
 def encode(image: Image, codec: Codec = "jpeg") -> bytes:
-    """One image as a self-contained JPEG (q95, 4:4:4) or PNG file.
-
-    Raises:
-        ConfigError: the codec is neither.
-    """
+    """One image as a self-contained JPEG (q95, 4:4:4) or PNG file."""
     if codec == "jpeg":
         import simplejpeg
 
         pixels = np.ascontiguousarray(image)
         return bytes(simplejpeg.encode_jpeg(pixels, JPEG_QUALITY, "RGB", "444"))
-    if codec == "png":
-        from PIL import Image as Pillow
+    from PIL import Image as Pillow
 
-        buffer = io.BytesIO()
-        Pillow.fromarray(image).save(buffer, "png", compress_level=1)
-        return buffer.getvalue()
-    raise ConfigError(f"no image codec '{codec}'; valid: jpeg, png")
+    buffer = io.BytesIO()
+    Pillow.fromarray(image).save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
 
 
 def decode(data: bytes) -> Image:

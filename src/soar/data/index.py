@@ -14,9 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from soar.data.faults import LANCE_ERRORS, first_line, no_panic
 from soar.data.query import Query
 from soar.data.rows import Row, from_row
-from soar.data.steps import LANCE_ERRORS, first_line, flush
+from soar.data.steps import flush
 from soar.errors import StoreError
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class Index:
         """Matching rows in no particular order; rows in a damaged piece are left out with a warning."""
         dataset = self.open(version)
         try:
-            return dataset.to_table(columns=list(columns), filter=where or None)
+            with no_panic():
+                return dataset.to_table(columns=list(columns), filter=where or None)
         except LANCE_ERRORS as error:
             parts = self._readable(dataset, columns, where)
             if not parts:
@@ -131,14 +133,15 @@ class Index:
         found = []
         for piece in self.open().get_fragments():
             try:
-                for row in piece.to_table().to_pylist():
-                    from_row(row)
+                with no_panic():
+                    rows = piece.to_table().to_pylist()
+                list(map(from_row, rows))
             except (*LANCE_ERRORS, KeyError, TypeError) as error:
                 found.append((piece.fragment_id, first_line(error)))
         return found
 
     def repair(self) -> bool:
-        """Set damaged versions aside and drop damaged pieces; whether there were any.
+        """Set damaged versions aside and drop damaged pieces; whether rows may have been lost.
 
         A table without a single readable version is set aside whole and begun anew.
         """
@@ -150,7 +153,11 @@ class Index:
         self._set_aside([v for v, whole in versions if not whole])
         if pieces := [number for number, _ in self.damaged_pieces()]:
             self._retry(lambda: self._drop(pieces))
-        return bool(pieces or not all(whole for _, whole in versions))
+        return bool(pieces or self.set_aside())
+
+    def set_aside(self) -> list[Path]:
+        """Manifests that were found damaged and renamed."""
+        return sorted(self._versions.glob("*.damaged"))
 
     def merge(self) -> None:
         """Merge small pieces; a merge that another process disturbs is left to the next one."""
@@ -222,7 +229,8 @@ class Index:
         parts = []
         for piece in dataset.get_fragments():
             try:
-                parts.append(piece.to_table(columns=list(columns), filter=where or None))
+                with no_panic():
+                    parts.append(piece.to_table(columns=list(columns), filter=where or None))
             except LANCE_ERRORS as error:
                 _log.warning("a damaged piece of '%s': %s", self.path, first_line(error))
         return parts

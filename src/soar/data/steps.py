@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
+from soar.data.faults import LANCE_ERRORS, first_line, no_panic
 from soar.data.images import Codec, decode, decode_all, encode
 from soar.data.rows import Row, to_json
 from soar.errors import StoreError
@@ -25,8 +26,6 @@ from soar.types import Episode, Image, Images, Subgoal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LANCE_ERRORS = (OSError, ValueError, RuntimeError)
-"""What pylance raises when a file is missing, damaged or can't be written."""
 _ROW = "episode"
 
 
@@ -86,9 +85,10 @@ def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
     from lance.file import LanceFileReader
 
     try:
-        if rows is None:
-            return LanceFileReader(str(path)).read_all().to_table()
-        return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
+        with no_panic():
+            if rows is None:
+                return LanceFileReader(str(path)).read_all().to_table()
+            return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
         what = "is damaged" if path.exists() else "is missing"
         raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
@@ -99,7 +99,8 @@ def read_row(path: Path) -> Row:
     from lance.file import LanceFileReader
 
     try:
-        metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
+        with no_panic():
+            metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
         row: Row = json.loads(metadata[_ROW.encode()])
     except (*LANCE_ERRORS, KeyError) as error:
         raise StoreError(f"'{path}' is damaged: {first_line(error)}") from error
@@ -119,12 +120,6 @@ def flush(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def first_line(error: BaseException) -> str:
-    """An error of a library, short enough for one of ours."""
-    text = str(error) or type(error).__name__
-    return text.splitlines()[0].split(", /")[0][:200]
 
 
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:

@@ -9,7 +9,6 @@ An episode is visible whole or not at all. See docs/data-format.md.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -22,15 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from soar.data.faults import LANCE_ERRORS, first_line
 from soar.data.images import Codec
 from soar.data.index import Index, quoted, where
 from soar.data.query import Query
 from soar.data.rows import Row, from_row, to_json, to_row, verdict_columns
 from soar.data.steps import (
-    LANCE_ERRORS,
     Steps,
     checksum,
-    first_line,
     flush,
     read_images,
     read_steps,
@@ -99,7 +97,7 @@ class LanceStore:
             self.adopt(row, path)
         except LANCE_ERRORS as error:
             self._forget(id, path)
-            raise StoreError(f"episode not stored in '{self.path}': {_reason(error)}") from error
+            raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
         return id
 
     def adopt(self, row: Row, path: Path) -> None:
@@ -166,7 +164,7 @@ class LanceStore:
         try:
             self.index.update(id, verdict_columns(verdict))
         except LANCE_ERRORS as error:
-            raise StoreError(f"verdict of '{id}' not stored: {_reason(error)}") from error
+            raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
 
     def steps_path(self, id: str) -> Path:
         """Where an episode's frames and actions are."""
@@ -183,7 +181,9 @@ class LanceStore:
         try:
             self.index.keep(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), version)
         except LANCE_ERRORS as error:
-            raise StoreError(f"version {version} not kept as '{name}': {_reason(error)}") from error
+            raise StoreError(
+                f"version {version} not kept as '{name}': {first_line(error)}"
+            ) from error
         return version
 
     def need_write(self) -> None:
@@ -220,7 +220,7 @@ def _create(folder: Path) -> None:
             draft.unlink()
         flush(folder)
     except LANCE_ERRORS as error:
-        raise StoreError(f"can't create a store in '{folder}': {_reason(error)}") from error
+        raise StoreError(f"can't create a store in '{folder}': {first_line(error)}") from error
 
 
 def _read_about(folder: Path) -> dict[str, Any]:
@@ -260,9 +260,3 @@ def _check(episode: Episode) -> None:
     steps = [s.step for s in episode.subgoals]
     if steps != sorted(set(steps)) or any(not 0 <= s < n for s in steps):
         raise StoreError(f"subgoals must be in order, one a step, within 0..{n - 1}; got {steps}")
-
-
-def _reason(error: Exception) -> str:
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        return "the disk is full; free some space"
-    return first_line(error)

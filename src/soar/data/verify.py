@@ -49,6 +49,10 @@ def verify(store: LanceStore, workers: int | None = None) -> Iterator[Finding]:
     """Every version, row, file and frame, one finding each; whole ones too, so that progress can be shown."""
     for version, whole in store.index.manifests():
         yield Finding(f"version {version}", "" if whole else "its manifest is cut short")
+    for path in store.index.set_aside():
+        yield Finding(
+            f"file {path}", "was found cut short and set aside; `soar data sweep` mends it"
+        )
     for number, error in store.index.damaged_pieces():
         yield Finding("rows", f"piece {number} of episodes.lance can't be read: {error}")
     rows = store.index.rows(_COLUMNS, "").to_pylist()
@@ -98,6 +102,8 @@ def sweep(
         else:
             path.unlink()
             removed.append(path)
+    for path in store.index.set_aside():
+        path.unlink()
     forgotten = store.index.clean(keep_versions_s)
     return Swept(tuple(removed), tuple(restored), taken, forgotten)
 

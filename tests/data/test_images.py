@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from soar.data.images import decode, encode
+from soar.errors import StoreError
+
+
+def test_png_is_lossless():
+    image = np.random.default_rng(0).integers(0, 256, (17, 31, 3), np.uint8)
+    assert np.array_equal(decode(encode(image, "png")), image)
+
+
+def test_jpeg_keeps_colours_at_full_resolution():
+    """One-pixel stripes of red and blue blur to purple when colour is subsampled."""
+    stripes = np.zeros((32, 32, 3), np.uint8)
+    stripes[:, ::2, 0] = 200
+    stripes[:, 1::2, 2] = 200
+    assert np.abs(decode(encode(stripes)).astype(int) - stripes).max() < 25
+
+
+def test_a_view_of_an_image_encodes_as_its_copy():
+    image = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)[:, ::2]
+    assert encode(image) == encode(image.copy())
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_damaged_bytes_are_an_error(codec):
+    data = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), codec)
+    for damaged in (data[: len(data) // 2], b"", b"no image"):
+        with pytest.raises(StoreError, match="can't be decoded"):
+            decode(damaged)

@@ -1,0 +1,76 @@
+"""Writers for the tests, in processes of their own.
+
+python writer.py STORE append N FIRST_SEED      appends N episodes
+python writer.py STORE nursery LOG              for each line "seed delay delay ..." on stdin: one writer
+                                                for each delay, killed so many seconds after its
+                                                first episode
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import lance.file
+import lance.fragment
+import PIL.Image
+import pyarrow
+import simplejpeg
+
+from conftest import make_episode
+from soar.data import index
+from soar.data.store import open_store
+
+STRIDE = 100_000
+"""Seeds that belong to one writer."""
+PRELOADED = (lance.file, lance.fragment, PIL.Image, pyarrow, simplejpeg)
+"""What a fork need not import before it can write."""
+
+
+def append(path: str, count: int, first_seed: int) -> None:
+    store = open_store(path, codec="png")
+    for seed in range(first_seed, first_seed + count):
+        store.append(make_episode(seed))
+
+
+def nursery(path: str, log: str) -> None:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        seed, *delays = line.split()
+        writers = [_writer(path, log, int(seed) + i * STRIDE) for i in range(len(delays))]
+        started = time.monotonic()
+        for delay, writer in sorted(zip(map(float, delays), writers, strict=True)):
+            time.sleep(max(0.0, started + delay - time.monotonic()))
+            os.kill(writer, signal.SIGKILL)
+            os.waitpid(writer, 0)
+        print("killed", flush=True)
+
+
+def _writer(path: str, log: str, seed: int) -> int:
+    """A fork that appends until it is killed, and notes the seeds of what append said is stored.
+
+    Returns its process id once it has stored the first one.
+    """
+    at_work, signal_at_work = os.pipe()
+    if child := os.fork():
+        os.read(at_work, 1)
+        os.close(at_work)
+        os.close(signal_at_work)
+        return child
+    index.MERGE_EVERY = 8
+    store = open_store(path, codec="png")
+    note = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    while True:
+        id = store.append(make_episode(seed))
+        os.write(note, f"{id} {seed}\n".encode())
+        os.write(signal_at_work, b".")
+        seed += 1
+
+
+if __name__ == "__main__":
+    if sys.argv[2] == "append":
+        append(sys.argv[1], int(sys.argv[3]), int(sys.argv[4]))
+    else:
+        nursery(sys.argv[1], sys.argv[3])
