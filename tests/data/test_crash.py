@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from soar.data.query import Query
-from soar.data.store import open_store
-from soar.data.verify import sweep, verify
+from soar.data.store import LanceStore, open_store
+from soar.data.verify import Finding, sweep, verify
 from soar.errors import StoreError
 
 KILLS = 40
 
 
-def damage(store):
+def damage(store: LanceStore) -> list[Finding]:
     return [f for f in verify(store, workers=1) if f.problem and not f.unmarked]
 
 
@@ -84,7 +84,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_disk, make_episo
     assert [e.id for e in store.query()] == ids
 
 
-def newest(store, kind):
+def newest(store: LanceStore, kind: str) -> Path:
     pattern = {"steps": "steps/*/*", "rows": "episodes.lance/data/*"}.get(kind)
     if pattern is None:
         return min(store.path.glob("episodes.lance/_versions/*.manifest"))

@@ -4,19 +4,20 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from soar.data import index
 from soar.data.query import Query
-from soar.data.store import open_store
+from soar.data.store import LanceStore, open_store
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
 from soar.types import Subgoal, TaskCount, Verdict
 
 
-def ids(store, **query):
+def ids(store: LanceStore, **query: Any) -> list[str]:
     return [e.id for e in store.query(Query(**query))]
 
 

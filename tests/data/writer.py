@@ -19,7 +19,7 @@ import PIL.Image
 import pyarrow
 import simplejpeg
 
-from conftest import make_episode
+from conftest import make_episode  # type: ignore[import-not-found]  # run as a script
 from soar.data import index
 from soar.data.store import open_store
 
