@@ -1,0 +1,111 @@
+"""The simulated bench, the expert's subgoals, and worker processes."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError
+from soar.evaluate import ExpertGoals, Imagined, Setting, SimBench, Team, evaluate, sim_bench
+from soar.evaluate.bench import RealBench
+from soar.robots.toy import ToyRobot
+from soar.sim.expert import Expert
+from soar.sim.scenes import SCENES
+from soar.types import Actions, Images, Observation
+
+SCENE = SCENES["1"]
+PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[SimBench]:
+    made = SimBench(SCENE, image_size=64)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("instruction", [PUT, TAKE])
+def test_a_start_is_feasible_and_always_the_same(bench: SimBench, instruction: str) -> None:
+    bench.set_up(instruction, 1)
+    first = bench.robot.observe()
+    assert not bench.fulfilled()
+    bench.set_up(instruction, 2)
+    assert (bench.robot.observe().image != first.image).any()
+    bench.set_up(instruction, 1)
+    np.testing.assert_array_equal(bench.robot.observe().image, first.image)
+
+
+def test_the_experts_subgoals_leave_the_world_as_it_was(bench: SimBench) -> None:
+    bench.set_up(PUT, 3)
+    before, image = bench.world.snapshot().physics, bench.world.render()
+    goals = ExpertGoals().make([bench], [], [PUT], np.random.default_rng(0))
+    assert (goals[0] != image).any()
+    np.testing.assert_array_equal(bench.world.snapshot().physics, before)
+    np.testing.assert_array_equal(bench.world.render(), image)
+
+
+def test_following_the_expert_ends_in_success(bench: SimBench) -> None:
+    bench.set_up(PUT, 4)
+    expert = Expert(bench.world, bench.goal, np.random.default_rng(0), noise=0.0)
+    while not expert.done:
+        bench.robot.observe()
+        bench.robot.execute(expert.act())
+    ending = bench.ending(bench.robot.observe(), fault="")
+    assert (ending.outcome, ending.lost) == ("success", ())
+
+
+def test_an_unknown_task_is_refused_with_the_valid_ones(bench: SimBench) -> None:
+    with pytest.raises(ConfigError, match="no task 'dance'; there is: 'put the green block"):
+        bench.set_up("dance", 0)
+
+
+def test_an_unknown_scene_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no scene 'x'; there is: 1"):
+        sim_bench((SCENE,), "x")
+
+
+class Still:
+    """A policy that stays where it is."""
+
+    name = "still"
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: float = 0.0,
+    ) -> Actions:
+        return np.tile(np.array([0, 0, 0, 0, 0, 0, 1], np.float32), (len(observations), 1))
+
+    def reset(self) -> None:
+        pass
+
+
+class Copier:
+    """A generator that imagines what it sees."""
+
+    name = "copier"
+
+    def generate(
+        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+    ) -> Images:
+        return images
+
+
+def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
+    team = Team(Still, lambda: Imagined(Copier()), partial(sim_bench, (SCENE,)))
+    setting = Setting("c", "still", "copier", (("1", PUT),), 1, 5, 1, 3)
+    found = evaluate(team, setting, tmp_path, quiet=True)
+    assert found.trials[0].outcome == "failure"
+    assert found.trials[0].ever is False
+    assert (tmp_path / found.trials[0].video).exists()
+
+
+def test_experts_exist_only_in_simulation() -> None:
+    bench = RealBench(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
+    with pytest.raises(ConfigError, match="only in the simulated world"):
+        ExpertGoals().make([bench], [], [PUT], np.random.default_rng(0))
