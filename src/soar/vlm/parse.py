@@ -59,21 +59,19 @@ _NOW = r"( currently| now| still| already)?( placed| sitting| lying| resting| lo
 _SCENE = r"(the )?(table|tabletop|image|picture|scene|workspace|photo)"
 _WHERE = rf"( somewhere)?( here| there| present| visible| in view| (on|in|at) {_SCENE})*"
 
-_FORMS: tuple[tuple[QuestionKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        ("in", rf"{_IS}there (?P<thing>.+?) (in|inside|on top of|on) (?P<container>(?!{_SCENE}).+)"),
-        ("present", rf"{_IS}there (?P<thing>.+?){_WHERE}"),
-        ("present", rf"(can you see|do you see|does the (image|picture) show) (?P<thing>.+?){_WHERE}"),
-        ("present", rf"{_IS}(?P<thing>.+?) (present|visible|in view)( (on|in|at) .+)?"),
-        ("left", rf"{_IS}(?P<thing>.+?){_NOW} (on|at|to|in) (the )?(?P<state>left|right)( hand)?( side| half| part)?( of {_SCENE})?"),
-        ("left", rf"does (?P<thing>.+?) (lie|sit) (on|at|to|in) (the )?(?P<state>left|right)( hand)?( side| half| part)?( of {_SCENE})?"),
-        ("open", rf"{_IS}(?P<thing>.+?){_NOW}( fully| completely| pulled| lying| spread out)* (?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
-        ("open", r"has (?P<thing>.+?) been (?P<state>opened|closed|shut|folded|unfolded)( up| over| in half)*"),
-        ("table", rf"{_IS}(?P<thing>.+?){_NOW}( directly)? on (the )?(bare )?table(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
-        ("in", rf"{_IS}(?P<thing>.+?){_NOW} (in|inside of|inside|within|on top of|on|onto|into) (?P<container>.+)"),
-        ("in", r"(does|do) (?P<thing>.+?) (lie|sit|rest) (in|inside|on top of|on) (?P<container>.+)"),
-        ("in", r"does (?P<container>.+?) (contain|hold|have) (?P<thing>.+?)( (in|on|inside) it)?"),
-        ("in", r"has (?P<thing>.+?) been (put|placed) (in|into|inside|onto|on top of|on) (?P<container>.+)"),
-    )
-)  # type: ignore[assignment]  # fmt: skip
+_PATTERNS: tuple[tuple[QuestionKind, str], ...] = (
+    ("in", rf"{_IS}there (?P<thing>.+?) (in|inside|on top of|on) (?P<container>(?!{_SCENE}).+)"),
+    ("present", rf"{_IS}there (?P<thing>.+?){_WHERE}"),
+    ("present", rf"(can you see|do you see|does the (image|picture) show) (?P<thing>.+?){_WHERE}"),
+    ("present", rf"{_IS}(?P<thing>.+?) (present|visible|in view)( (on|in|at) .+)?"),
+    ("left", rf"{_IS}(?P<thing>.+?){_NOW} (on|at|to|in) (the )?(?P<state>left|right)( hand)?( side| half| part)?( of {_SCENE})?"),
+    ("left", rf"does (?P<thing>.+?) (lie|sit) (on|at|to|in) (the )?(?P<state>left|right)( hand)?( side| half| part)?( of {_SCENE})?"),
+    ("open", rf"{_IS}(?P<thing>.+?){_NOW}( fully| completely| pulled| lying| spread out)* (?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
+    ("open", r"has (?P<thing>.+?) been (?P<state>opened|closed|shut|folded|unfolded)( up| over| in half)*"),
+    ("table", rf"{_IS}(?P<thing>.+?){_NOW}( directly)? on (the )?(bare )?table(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
+    ("in", rf"{_IS}(?P<thing>.+?){_NOW} (in|inside of|inside|within|on top of|on|onto|into) (?P<container>.+)"),
+    ("in", r"(does|do) (?P<thing>.+?) (lie|sit|rest) (in|inside|on top of|on) (?P<container>.+)"),
+    ("in", r"does (?P<container>.+?) (contain|hold|have) (?P<thing>.+?)( (in|on|inside) it)?"),
+    ("in", r"has (?P<thing>.+?) been (put|placed) (in|into|inside|onto|on top of|on) (?P<container>.+)"),
+)  # fmt: skip
+_FORMS = tuple((kind, re.compile(pattern)) for kind, pattern in _PATTERNS)

@@ -24,7 +24,21 @@ FORMS = (
 """The instructions that need no language model."""
 
 SURFACES = frozenset(
-    "board cloth counter lid mat napkin plate saucer shelf stove table towel tray".split()
+    [
+        "board",
+        "cloth",
+        "counter",
+        "lid",
+        "mat",
+        "napkin",
+        "plate",
+        "saucer",
+        "shelf",
+        "stove",
+        "table",
+        "towel",
+        "tray",
+    ]
 )
 """Things that other things lie *on*; everything else holds them *in*."""
 
@@ -124,20 +138,19 @@ _TO_THE_SIDE = (
 )
 _INTO = r" (in|into|inside|inside of|on|onto|on top of|to) "
 _OUT_OF = r" (from inside of|from inside|from on top of|from|out of|off of|off) "
-_AND_PUT = (
-    r"( and (put|place|set|drop) (it|them) (in|into|inside|on|onto|on top of|to) (?P<goal>.+))?"
-)
+_AND_PUT = r"( and (put|place|set|drop) (it|them) (in|into|inside|on|onto|on top of|to) (?P<goal>.+))?"
 
-_GRAMMAR: tuple[tuple[re.Pattern[str], _Maker], ...] = tuple(
-    (re.compile(pattern), make)
-    for pattern, make in (
-        (rf"(move|put|place|push|slide|drag|bring) (?P<thing>.+?){_TO_THE_SIDE}", _aside),
-        (r"move (?P<thing>.+?) from (?P<container>.+?) (to|onto|into) (?P<goal>.+)", _remove),
-        (rf"(remove|take|get|pick up|pick|lift) (?P<thing>.+?){_OUT_OF}(?P<container>.+?){_AND_PUT}", _remove),
-        (rf"(put|place|drop|set|lay|move|bring) (?P<thing>.+?){_INTO}(?P<container>.+)", _put),
-        (r"open (?P<thing>.+)", _state("open")),
-        (r"(close|shut) (?P<thing>.+)", _state("closed")),
-        (r"fold (?P<thing>.+?)( (from|in|over|up).*)?", _state("folded")),
-        (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat).*)?", _state("unfolded")),
-    )
+_FORMS: tuple[tuple[str, _Maker], ...] = (
+    (rf"(move|put|place|push|slide|drag|bring) (?P<thing>.+?){_TO_THE_SIDE}", _aside),
+    (r"move (?P<thing>.+?) from (?P<container>.+?) (to|onto|into) (?P<goal>.+)", _remove),
+    (rf"(remove|take|get|pick up|pick|lift) (?P<thing>.+?){_OUT_OF}(?P<container>.+?){_AND_PUT}", _remove),
+    (rf"(put|place|drop|set|lay|move|bring) (?P<thing>.+?){_INTO}(?P<container>.+)", _put),
+    (rf"(pick up|take|grab|lift) (?P<thing>.+?) and (put|place|drop|set) (it|them){_INTO}(?P<container>.+)", _put),
+    (r"(open|pull open) (?P<thing>.+)", _state("open")),
+    (r"pull (?P<thing>.+) open", _state("open")),
+    (r"(close|shut) (?P<thing>.+)", _state("closed")),
+    (r"push (?P<thing>.+) (closed|shut)", _state("closed")),
+    (r"fold (?P<thing>.+?)( (from|in|over|up|to) .*)?", _state("folded")),
+    (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat|to)( .*)?)?", _state("unfolded")),
 )  # fmt: skip
+_GRAMMAR = tuple((re.compile(pattern), make) for pattern, make in _FORMS)

@@ -73,7 +73,7 @@ TEMPLATES: dict[QuestionKind, tuple[str, ...]] = {
         "{is_the} currently folded?",
         "{is_the} folded in half?",
         "Has the {thing} been folded?",
-        "Are the two halves of the {thing} on one another?",
+        "Do both halves of the {thing} cover one another?",
     ),
     "unfolded": (
         "{is_the} unfolded?",

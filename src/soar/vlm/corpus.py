@@ -1,0 +1,139 @@
+"""What the compact eyes learn from: images of simulated scenes, questions in many words, true answers.
+
+A scene is played with for a while (a scripted hand puts, opens and folds, is stopped halfway, or wanders)
+and looked at on the way, so that arms occlude, things hang in the air, and bowls are hovered over. With
+each question goes where in the picture its things are, as a pointing finger would say it: that is used in
+training only. `soar.vlm.facts` knows what is true, `soar.vlm.wording` and `soar.vlm.names` how to ask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from soar.errors import RobotFault
+from soar.media import resize
+from soar.sim.expert import Expert
+from soar.sim.spec import Scene
+from soar.sim.world import World
+from soar.types import Action, Image
+from soar.vlm.facts import Fact, draw, facts_of, in_words
+from soar.vlm.parse import QuestionKind
+
+CAMERA_PIXELS = 256
+"""Images are rendered as a station's camera gives them and then made smaller, as in serving."""
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """How a scene is played with."""
+
+    resolution: int = 128
+    questions: int = 12
+    """For each image."""
+    activities: int = 4
+    """Things done before everything is placed anew."""
+    looks: int = 3
+    """Images kept of an activity, its end included."""
+    abandoned: float = 0.35
+    """Share of activities that are stopped on the way."""
+    wandering: float = 0.2
+    """Share of activities without a goal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One image and what is asked about it."""
+
+    image: Image
+    questions: tuple[str, ...]
+    kinds: tuple[QuestionKind, ...]
+    answers: Bool[np.ndarray, "q"]
+    points: Float32[np.ndarray, "q 2 2"]
+    """x and y in the image, each in [-1, 1], of thing and container; NaN where there is nothing to point at."""
+
+
+def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Look]:
+    """Looks at one scene without end, the same ones for the same seed; ends if its physics diverges."""
+    rng = np.random.default_rng(seed)
+    world = World(scene, CAMERA_PIXELS)
+    try:
+        while True:
+            world.reset(int(rng.integers(2**31)))
+            yield look(world, config, rng)
+            for _ in range(config.activities):
+                yield from _activity(world, config, rng)
+    except RobotFault:  # what was seen before still counts
+        return
+    finally:
+        world.close()
+
+
+def look(world: World, config: PlayConfig, rng: np.random.Generator) -> Look:
+    """The scene as it is now, with questions drawn for it."""
+    facts = draw(facts_of(world), config.questions, rng)
+    return Look(
+        image=resize(world.render(), config.resolution),
+        questions=tuple(in_words(fact, world.scene, rng) for fact in facts),
+        kinds=tuple(fact.kind for fact in facts),
+        answers=np.array([fact.true for fact in facts]),
+        points=np.stack([_points(world, fact) for fact in facts]),
+    )
+
+
+def _activity(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Look]:
+    """Do something, and look a few times on the way: often when the gripper has just moved."""
+    looks, was_open = 1, True
+    for action in _wander(rng) if rng.random() < config.wandering else _pursue(world, config, rng):
+        world.step(action)
+        turned, was_open = was_open != (action[6] > 0.5), bool(action[6] > 0.5)
+        if looks < config.looks and rng.random() < (0.5 if turned else 0.06):
+            looks += 1
+            yield look(world, config, rng)
+    if rng.random() < 0.3:
+        world.home()
+    yield look(world, config, rng)
+
+
+def _pursue(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Action]:
+    """The scripted hand at a task that isn't done yet, to its end or not quite."""
+    undone = [t.goal for t in world.scene.tasks if not world.fulfilled(t.goal)]
+    if not undone:
+        return
+    goal = undone[int(rng.integers(len(undone)))]
+    expert = Expert(world, goal, rng, noise=float(rng.uniform(0.5, 2.0)))
+    for _ in range(int(rng.integers(4, 30)) if rng.random() < config.abandoned else 70):
+        action = expert.act()
+        if expert.done:
+            return
+        yield action
+
+
+def _wander(rng: np.random.Generator) -> Iterator[Action]:
+    """Smooth random motion that opens and closes the gripper now and then."""
+    drift, gripper = rng.normal(0, 0.02, 3), float(rng.random() < 0.5)
+    for _ in range(int(rng.integers(6, 20))):
+        drift = 0.8 * drift + rng.normal(0, 0.012, 3)
+        gripper = 1 - gripper if rng.random() < 0.1 else gripper
+        yield np.array([*drift, *rng.normal(0, 0.05, 3), gripper], np.float32)
+
+
+def _points(world: World, fact: Fact) -> Float32[np.ndarray, "2 2"]:
+    seen = {t.name for t in world.scene.things} - set(world.objects_lost())
+    nowhere = np.full(2, np.nan, np.float32)
+    names = (fact.thing, fact.container)
+    return np.stack([_pixel(world, name) if name in seen else nowhere for name in names])
+
+
+def _pixel(world: World, name: str) -> Float32[np.ndarray, "2"]:
+    """Where the camera sees a thing's centre: x right, y down, each in [-1, 1]; NaN outside the image."""
+    position, _ = world.thing_pose(name)
+    camera = world.data.camera("camera")
+    right, up, back = camera.xmat.reshape(3, 3).T @ (position - camera.xpos)
+    half = np.tan(np.radians(world.model.cam_fovy[camera.id]) / 2)
+    point = np.array([right, -up]) / (-back * half)
+    inside = bool(back < 0 and (np.abs(point) < 1).all())
+    return point.astype(np.float32) if inside else np.full(2, np.nan, np.float32)
