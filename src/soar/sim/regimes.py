@@ -162,7 +162,7 @@ class Ingredients:
 
 INGREDIENTS = {
     "bridge": Ingredients(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.06, 0.1, 0.0),
-    "broad": Ingredients(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.025, 3.0), 0.5, 0.12, 0.2, 0.1),
+    "broad": Ingredients(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.020, 1.5), 0.5, 0.12, 0.2, 0.1),
 }  # fmt: skip
 
 _ALWAYS = {"carrot", "mushroom", "banana", "corn", "lemon", "eggplant", "potato", "drawer", "cloth"}

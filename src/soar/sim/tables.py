@@ -59,7 +59,7 @@ def marble(a: Color, b: Color, rng: np.random.Generator) -> Texture:
 
 def speckle(a: Color, b: Color, rng: np.random.Generator) -> Texture:
     """Terrazzo: `a` with small chips of `b`."""
-    return _mix(a, b, np.clip((_noise(rng, 48) - 0.62) * 8, 0, 1))
+    return _mix(a, b, np.clip((_noise(rng, 90) - 0.62) * 8, 0, 1))
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Look:
 TABLES: dict[str, Look] = {
     # seen in bridge, and in three of soar's scenes
     "oak": Look(wood, (0.76, 0.60, 0.40), (0.58, 0.42, 0.26)),
-    "white": Look(plain, (0.86, 0.86, 0.84), (0.78, 0.78, 0.77), (0.25, 0.26, 0.28)),
+    "white": Look(plain, (0.78, 0.78, 0.76), (0.70, 0.70, 0.69), (0.25, 0.26, 0.28)),
     # bridge only
     "gray": Look(plain, (0.55, 0.56, 0.58), (0.48, 0.49, 0.51)),
     "birch": Look(wood, (0.88, 0.79, 0.64), (0.78, 0.66, 0.48), wall=(0.62, 0.68, 0.72)),
@@ -92,7 +92,7 @@ TABLES: dict[str, Look] = {
     "pine": Look(wood, (0.86, 0.70, 0.46), (0.70, 0.50, 0.28), (0.28, 0.32, 0.30)),
     "ebony": Look(wood, (0.20, 0.17, 0.16), (0.12, 0.10, 0.10)),
     "teak": Look(wood, (0.60, 0.42, 0.25), (0.44, 0.29, 0.16), wall=(0.60, 0.55, 0.50)),
-    "cream": Look(plain, (0.92, 0.88, 0.76), (0.86, 0.80, 0.66)),
+    "cream": Look(plain, (0.84, 0.79, 0.66), (0.78, 0.71, 0.57)),
     "charcoal": Look(plain, (0.17, 0.18, 0.19), (0.24, 0.25, 0.26)),
     "sky": Look(plain, (0.60, 0.72, 0.82), (0.54, 0.66, 0.78), (0.44, 0.40, 0.34)),
     "granite": Look(speckle, (0.42, 0.42, 0.44), (0.70, 0.70, 0.72)),
@@ -140,7 +140,7 @@ def add_table(spec: mujoco.MjSpec, table: Table, barriers: bool) -> None:
     (x0, x1), (y0, y1) = TOP
     top = _box(spec, "table", ((x0 + x1) / 2, (y0 + y1) / 2, -0.02), (x1 - x0, y1 - y0, 0.04))
     top.material, top.contype, top.conaffinity = "tabletop", 0, TABLE_BIT
-    top.friction = (1.0, 0.01, 0.0001)
+    top.rgba, top.friction = (1, 1, 1, 1), (1.0, 0.01, 0.0001)
     _box(spec, "floor", (0.5, 0, -0.75), (4, 4, 0.02)).rgba = (*look.floor, 1)
     _box(spec, "wall", (1.6, 0, 0.2), (0.02, 5, 2.0)).rgba = (*look.wall, 1)
     if barriers:
