@@ -42,8 +42,8 @@ class Frames:
     states: Float32[np.ndarray, "n 7"]
     actions: Float32[np.ndarray, "n 7"]
     """The executed actions; the row of an episode's last frame is zero and never used."""
-    starts: Int64[np.ndarray, " e+1"]
-    """Episode i is frames starts[i] : starts[i + 1]."""
+    starts: Int64[np.ndarray, "_e"]
+    """Episode i is frames starts[i] : starts[i + 1]; one more entry than episodes."""
     episodes: tuple[EpisodeSummary, ...]
     version: int = 0
     """Store version that the episodes were read at; 0 when they come from elsewhere."""
@@ -65,11 +65,12 @@ class Frames:
         folder = Path(folder)
         try:
             about = json.loads((folder / _ABOUT).read_text())
-            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+            maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         except (OSError, ValueError) as error:
             raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
         episodes = tuple(map(from_row, about["episodes"]))
         query = Query.from_dict(about["query"])
+        arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # quicker to index
         return cls(**arrays, episodes=episodes, version=about["version"], query=query)
 
     def save(self, folder: str | Path) -> None:
@@ -188,9 +189,9 @@ def _allocate(episodes: Sequence[EpisodeSummary], resolution: int, folder: Path 
 def _fill(
     frames: Frames,
     i: int,
-    images: UInt8[np.ndarray, "t+1 h w 3"],
-    states: Float32[np.ndarray, "t+1 7"],
-    actions: Float32[np.ndarray, "t 7"],
+    images: UInt8[np.ndarray, "frames h w 3"],
+    states: Float32[np.ndarray, "frames 7"],
+    actions: Float32[np.ndarray, "frames-1 7"],
 ) -> None:
     from soar.media import resize
 

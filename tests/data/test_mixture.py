@@ -1,0 +1,131 @@
+"""Batches drawn from several sources."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from soar.data.frames import Frames
+from soar.data.mixture import Mixture, Source, divide, upsampled_share
+from soar.data.relabel import Final, Uniform
+from soar.errors import ConfigError
+from soar.types import EpisodeSummary, Outcome, Provenance, Regime, Verdict
+
+WHOLE = slice(None)
+
+
+def frames(lengths: list[int], first: int = 0, resolution: int = 4) -> Frames:
+    """Episodes whose pixels hold the episode's number, and red the frame's place in it."""
+    starts = np.cumsum([0, *(n + 1 for n in lengths)])
+    images = np.zeros((starts[-1], resolution, resolution, 3), np.uint8)
+    for i, n in enumerate(lengths):
+        images[starts[i] : starts[i + 1], ..., 1] = first + i
+        images[starts[i] : starts[i + 1], ..., 0] = np.arange(n + 1)[:, None, None]
+    actions = np.repeat(images[:, 0, 0, :1].astype(np.float32), 7, axis=1)
+    return Frames(
+        images,
+        np.zeros((len(images), 7), np.float32),
+        actions,
+        starts,
+        tuple(summary(i, n) for i, n in enumerate(lengths)),
+    )
+
+
+def summary(i: int, length: int) -> EpisodeSummary:
+    outcome: Outcome = "success" if i % 2 else "failure"
+    regime: Regime = "bridge" if i < 2 else "soar"
+    provenance = Provenance("station", regime, str(i), seed=i, started_s=0.0)
+    return EpisodeSummary(str(i), f"do {i % 2}", length, Verdict(outcome), provenance)
+
+
+def test_a_step_always_has_the_same_batch_and_parts_of_it_are_its_rows() -> None:
+    mixture = Mixture([Source("a", frames([5, 9]), 1), Source("b", frames([7], 9), 2)], seed=3)
+    whole, again = mixture(17, 32, WHOLE), mixture(17, 32, WHOLE)
+    part = mixture(17, 32, slice(8, 16))
+    for name, value in whole.items():
+        np.testing.assert_array_equal(value, again[name])
+        np.testing.assert_array_equal(value[8:16], part[name])
+    assert any((whole["image"] != mixture(18, 32, WHOLE)["image"]).ravel())
+
+
+def test_observation_goal_and_action_are_of_the_same_episode() -> None:
+    source = Source("a", frames([5, 9, 3]), 1, goals=Uniform(0, 4))
+    batch = Mixture([source], seed=0)(0, 4000, WHOLE)
+    image, goal = batch["image"][:, 0, 0], batch["goal"][:, 0, 0]
+    np.testing.assert_array_equal(image[:, 1], goal[:, 1])
+    np.testing.assert_array_equal(image[:, 0], batch["action"][:, 0])
+    ahead = goal[:, 0].astype(int) - image[:, 0]
+    assert set(ahead) == {0, 1, 2, 3, 4}
+    assert image[:, 0].max() == 8, "the last frame has no action"
+
+
+def test_every_step_is_drawn_alike() -> None:
+    batch = Mixture([Source("a", frames([10, 30]), 1)], seed=0)(0, 20_000, WHOLE)
+    assert (batch["image"][:, 0, 0, 1] == 0).mean() == pytest.approx(0.25, abs=0.01)
+
+
+def test_shares_are_those_asked_for_and_travel_with_the_batch() -> None:
+    sources = [Source("pre", frames([10]), 8), Source("own", frames([90], 1), 2)]
+    batch = Mixture(sources, seed=0)(0, 20_000, WHOLE)
+    assert batch["share/pre"].mean() == pytest.approx(0.8, abs=0.01)
+    np.testing.assert_array_equal(batch["share/own"] == 1, batch["image"][:, 0, 0, 1] == 1)
+    np.testing.assert_array_equal(batch["share/own"] + batch["share/pre"], 1)
+
+
+def test_a_source_can_be_some_of_the_episodes() -> None:
+    source = Source("a", frames([5, 6, 7]), 1, episodes=np.array([2]), goals=Final(), sum_steps=2)
+    mixture = Mixture([source], seed=0)
+    batch = mixture(0, 100, WHOLE)
+    assert len(mixture) == 7
+    assert (batch["image"][:, 0, 0, 1] == 2).all()
+    assert (batch["goal"][:, 0, 0, 0] == 7).all()
+    t = batch["image"][:, 0, 0, 0].astype(int)
+    np.testing.assert_array_equal(batch["action"][:, 0], t + np.where(t < 6, t + 1, 0))
+
+
+def test_statistics_are_of_the_actions_as_drawn() -> None:
+    sources = [Source("a", frames([10]), 1), Source("b", frames([4, 3]), 3, sum_steps=2)]
+    mixture = Mixture(sources, seed=0)
+    drawn = mixture(0, 100_000, WHOLE)["action"]
+    statistics = mixture.action_statistics()
+    np.testing.assert_allclose(statistics["mean"], drawn.mean(0), rtol=0.02)
+    np.testing.assert_allclose(statistics["std"], drawn.std(0), rtol=0.02)
+
+
+def test_words_are_of_the_sample_s_own_instruction() -> None:
+    def embed(sentences: list[str]) -> np.ndarray:
+        return np.array([[float(s[-1]), 1] for s in sentences], np.float32)
+
+    batch = Mixture([Source("a", frames([5, 6, 7]), 1)], 0, embed)(0, 100, WHOLE)
+    np.testing.assert_array_equal(batch["words"][:, 0], batch["image"][:, 0, 0, 1] % 2)
+
+
+def test_episodes_are_divided_by_where_they_come_from() -> None:
+    cache = frames([5, 6, 7])
+    assert {k: list(v) for k, v in divide(cache, "regime").items()} == {
+        "bridge": [0, 1],
+        "soar": [2],
+    }
+    assert list(divide(cache, "outcome")) == ["failure", "success"]
+    assert list(divide(cache, "scene")) == ["0", "1", "2"]
+
+
+def test_three_percent_of_autonomous_data_get_thirty() -> None:
+    assert upsampled_share(30, 1000) == pytest.approx(0.3)
+    assert upsampled_share(300, 1000) == 0.5
+
+
+def test_mixtures_that_make_no_sense_are_refused() -> None:
+    good = Source("a", frames([5]), 1)
+    cases = {
+        "at least one source": [],
+        "the same name": [good, good],
+        "valid: one resolution": [good, Source("b", frames([5], resolution=8), 1)],
+        "weight 0": [replace(good, weight=0)],
+        "no steps to draw": [replace(good, episodes=np.zeros(0, np.int64))],
+    }
+    for message, sources in cases.items():
+        with pytest.raises(ConfigError, match=message):
+            Mixture(sources, seed=0)

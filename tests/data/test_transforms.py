@@ -1,0 +1,148 @@
+"""What is done to images and actions."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from soar.data.transforms import (
+    BRIDGE_STATISTICS,
+    BinarizeGripper,
+    Color,
+    Crop,
+    NormalizeActions,
+    Resize,
+    ToFloat,
+    Transform,
+    describe,
+    transforms_from,
+)
+from soar.errors import CheckpointError, ConfigError
+from soar.media import resize
+
+LIST: list[Transform] = [
+    Resize(16),
+    ToFloat(),
+    Crop(),
+    Color(),
+    BinarizeGripper(),
+    BRIDGE_STATISTICS,
+]
+
+
+def pictures(n: int = 8, size: int = 16) -> torch.Tensor:
+    """Smooth random float images."""
+    small = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    large = torch.nn.functional.interpolate(small, size=size, mode="bilinear")
+    return large.permute(0, 2, 3, 1)
+
+
+def draws(n: int = 8) -> torch.Tensor:
+    return torch.rand(n, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("augment", [Crop(), Color()])
+def test_observation_and_goal_get_the_same_draw_and_samples_different_ones(
+    augment: Transform,
+) -> None:
+    same = pictures()[:1].expand(8, -1, -1, -1)
+    out = augment.train({"image": same, "goal": same, "draws": draws()})
+    assert torch.equal(out["image"], out["goal"])
+    assert not torch.allclose(out["image"][0], out["image"][1])
+    assert not torch.allclose(out["image"], same)
+
+
+@pytest.mark.parametrize("augment", [Crop(), Color()])
+def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
+    batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
+    whole = augment.train(batch)
+    alone = augment.train({k: v[3:4] for k, v in batch.items()})
+    assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
+
+
+@pytest.mark.parametrize("augment", [Crop(), Color()])
+def test_serving_does_not_augment(augment: Transform) -> None:
+    batch = {"image": pictures()}
+    assert augment.serve(batch)["image"] is batch["image"]
+
+
+def test_a_crop_of_everything_changes_nothing() -> None:
+    batch = {"image": pictures(), "draws": draws()}
+    out = Crop(area=(1, 1), ratio=(1, 1)).train(batch)
+    assert torch.allclose(out["image"], batch["image"], atol=1e-5)
+
+
+def test_a_crop_shows_the_drawn_corner() -> None:
+    ramp = torch.linspace(0, 1, 64).expand(2, 64, 64)[..., None].expand(-1, -1, -1, 3)
+    corner = torch.tensor([[0.0, 0.5, 0, 0, 0, 0, 0, 0], [0.0, 0.5, 1, 1, 0, 0, 0, 0]])
+    out = Crop(area=(0.25, 1), ratio=(1, 1)).train({"image": ramp, "draws": corner})["image"]
+    assert out[0, 0, -1, 0] == pytest.approx(0.5, abs=0.02)
+    assert out[1, 0, 0, 0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_colour_that_is_not_changed_stays() -> None:
+    batch = {"image": pictures(), "draws": draws()}
+    still = Color(brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
+    assert torch.allclose(still.train(batch)["image"], batch["image"], atol=1e-3)
+
+
+def test_each_colour_change_does_what_it_says() -> None:
+    image = 0.3 + 0.4 * pictures()
+    half = torch.full((8, 8), 0.5)
+    full = torch.ones(8, 8)
+    none = Color(brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
+
+    def changed(color: Color, draw: torch.Tensor) -> torch.Tensor:
+        return color.train({"image": image, "draws": draw})["image"]
+
+    brighter = changed(Color(0.1, none.contrast, none.saturation, 0), full)
+    assert torch.allclose(brighter, image + 0.1, atol=1e-3)
+    flat = changed(Color(0, (0, 0), none.saturation, 0), half)
+    assert torch.allclose(flat, image.mean((1, 2), keepdim=True).expand_as(flat), atol=1e-3)
+    grey = changed(Color(0, none.contrast, (0, 0), 0), half)
+    assert torch.allclose(grey[..., 0], grey[..., 1], atol=1e-3)
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    turned = changed(Color(0, none.contrast, none.saturation, 0.05), full)
+    assert torch.allclose(turned @ luma, image @ luma, atol=1e-3)
+
+
+def test_actions_come_back_as_they_went() -> None:
+    action = torch.randn(5, 7) * 0.01
+    z = BRIDGE_STATISTICS.train({"action": action})["action"]
+    assert torch.allclose(BRIDGE_STATISTICS.undo(z), action, atol=1e-6)
+    assert not torch.allclose(z, action)
+
+
+def test_the_gripper_becomes_binary_and_motion_stays() -> None:
+    action = torch.rand(9, 7)
+    out = BinarizeGripper().train({"action": action})["action"]
+    assert torch.equal(out[:, :6], action[:, :6])
+    assert torch.equal(out[:, 6], (action[:, 6] > 0.5).float())
+
+
+def test_serving_resizes_as_the_frame_cache_did() -> None:
+    camera = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    served = Resize(16).serve({"image": torch.from_numpy(camera)})["image"]
+    np.testing.assert_array_equal(served.numpy(), resize(camera, 16))
+
+
+def test_frames_of_another_resolution_are_refused() -> None:
+    with pytest.raises(ConfigError, match="frames are 64 px; this policy takes 16"):
+        Resize(16).train({"image": torch.zeros(1, 64, 64, 3)})
+
+
+def test_the_list_travels_as_json() -> None:
+    text = json.dumps(describe(LIST))
+    assert list(transforms_from(json.loads(text))) == LIST
+
+
+def test_an_unknown_transform_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="unknown transform 'swirl'; valid: resize"):
+        transforms_from([{"name": "swirl"}])
+    with pytest.raises(CheckpointError, match="transform 'resize' doesn't take"):
+        transforms_from([{"name": "resize", "size": 3}])
+    with pytest.raises(ConfigError, match="7 means"):
+        NormalizeActions((0.0,), (1.0,))
