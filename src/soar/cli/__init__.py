@@ -20,6 +20,15 @@ from soar.errors import SoarError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module:function, one line)
+    "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
+    "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
+    "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),
+    "data ls": ("soar.cli.data:ls", "List episodes"),
+    "data show": ("soar.cli.data:show", "Everything about one episode"),
+    "data stats": ("soar.cli.data:stats", "Attempts and successes per task"),
+    "data verify": ("soar.cli.data:verify", "Check every frame and row, name what is wrong"),
+    "data sweep": ("soar.cli.data:sweep", "Remove what killed writers left, mend, tidy"),
+    "data video": ("soar.cli.data:video", "One episode as mp4, with its subgoals"),
 }
 
 
@@ -65,7 +74,9 @@ def _list_commands(args: list[str]) -> None:
     table = rich.table.Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, line in rows.items():
         table.add_row(f"[bold cyan]soar {name}", line)
-    rich.print("Robots that propose their own tasks, try them, judge themselves, and come back better.\n")
+    rich.print(
+        "Robots that propose their own tasks, try them, judge themselves, and come back better.\n"
+    )
     rich.print(table)
     rich.print("\nEvery command explains itself: [bold]soar COMMAND --help")
 

@@ -14,12 +14,19 @@ class Query:
     """Every field that is set must match; an empty query is every episode."""
 
     instructions: tuple[str, ...] = ()
+    """Any of these, word for word."""
     stations: tuple[str, ...] = ()
+    """Any of these stations."""
     scenes: tuple[str, ...] = ()
+    """Any of these scenes."""
     regimes: tuple[Regime, ...] = ()
+    """Any of these regimes."""
     outcomes: tuple[Outcome, ...] = ()
+    """Any of these verdicts."""
     checkpoints: tuple[str, ...] = ()
+    """Acted by any of these checkpoints."""
     rounds: tuple[int, ...] = ()
+    """Collected in any of these rounds."""
     since_s: float | None = None
     """Unix time, inclusive."""
     until_s: float | None = None

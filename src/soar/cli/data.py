@@ -1,0 +1,284 @@
+"""`soar data`: look into an episode store, check it, tidy it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import rich
+import tyro
+from rich.markup import escape
+from rich.table import Table
+
+from soar.data.query import Query
+from soar.errors import StoreError
+from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome
+
+if TYPE_CHECKING:
+    from soar.data.store import LanceStore
+
+Where = Annotated[Path, tyro.conf.arg(help="The store's folder.")]
+Which = Annotated[Query, tyro.conf.arg(name="")]
+Name = Annotated[
+    str,
+    tyro.conf.Positional,
+    tyro.conf.arg(metavar="EPISODE", help="Its id, or how that begins or ends."),
+]
+_COLORS: dict[Outcome, str] = {"success": "green", "failure": "red", "unknown": "yellow"}
+
+
+def ls(store: Where, which: Which, last: int = 20) -> None:
+    """List episodes, the newest at the end.
+
+    Every filter that is given must match: `soar data ls --store S --outcomes success --scenes 1 3`.
+
+    Args:
+        store: the store's folder.
+        which: the filters below.
+        last: show so many of the newest; 0 shows all.
+    """
+    found = list(_open(store).query(which))
+    table = _table("episode", "steps", "verdict", "instruction", "station", "policy")
+    for episode in found[-last:] if last else found:
+        origin = episode.provenance
+        table.add_row(
+            episode.id,
+            str(episode.length),
+            _verdict(episode),
+            escape(episode.instruction),
+            escape(f"{origin.station}, {origin.regime} {origin.scene}"),
+            escape(f"{origin.checkpoint or '?'}, round {origin.round}"),
+        )
+    rich.print(table)
+    print(f"{len(found)} episodes match")
+
+
+def show(name: Name, store: Where) -> None:
+    """Show everything that is known about one episode: verdict, proposal, every answer, faults.
+
+    Args:
+        name: the episode's id, or how it begins or ends.
+        store: the store's folder.
+    """
+    source = _open(store)
+    summary = _find(source, name)
+    episode = source.load(summary.id)
+    table = _table("", "")
+    table.show_header = False
+    for key, value in _facts(summary, episode):
+        table.add_row(f"[bold]{key}", escape(value))
+    rich.print(table)
+
+
+def stats(store: Where, which: Which) -> None:
+    """Count attempts and successes per task, and how much there is in all.
+
+    "verdict" is the share that the judge called a success; "truth" is the simulator's own word,
+    where there is one.
+
+    Args:
+        store: the store's folder.
+        which: the filters below.
+    """
+    from soar.data.index import where
+
+    source = _open(store)
+    columns = ("instruction", "outcome", "truth", "length", "bytes", "station")
+    rows = source.index.rows(columns, where(which), which.version).to_pylist()
+    table = _table("attempts", "success", "failure", "unknown", "verdict", "truth", "task")
+    attempts = Counter(row["instruction"] for row in rows)
+    for instruction, count in attempts.most_common():
+        mine = [row for row in rows if row["instruction"] == instruction]
+        outcomes = Counter(row["outcome"] for row in mine)
+        truths = [row["truth"] for row in mine if row["truth"] is not None]
+        judged = count - outcomes["unknown"]
+        table.add_row(
+            str(count),
+            *(str(outcomes[o]) for o in ("success", "failure", "unknown")),
+            _share(outcomes["success"], judged),
+            _share(sum(truths), len(truths)),
+            escape(instruction),
+        )
+    rich.print(table)
+    print(
+        f"{len(rows)} episodes, {sum(r['length'] for r in rows)} steps, "
+        f"{sum(r['bytes'] for r in rows) / 1e9:.2f} GB, "
+        f"{len({r['station'] for r in rows})} stations, version {which.version or source.version}"
+    )
+
+
+def verify(store: Where) -> None:
+    """Look at every version, row, file and frame, and name what is wrong.
+
+    Exits with 1 when something is damaged. Files without a row are no damage: they are what a
+    killed writer left, or what a writer at work is about to commit.
+
+    Args:
+        store: the store's folder.
+    """
+    from soar.data.verify import verify as look
+    from soar.progress import progress_bar
+
+    source = _open(store)
+    total = source.index.rows(("id",), "").num_rows
+    findings = []
+    with progress_bar() as bar:
+        task = bar.add_task("looking at every frame", total=total, note="")
+        for finding in look(source):
+            bar.advance(task, finding.what.startswith("episode"))
+            if finding.problem:
+                findings.append(finding)
+    damaged = [f for f in findings if not f.unmarked]
+    for finding in damaged:
+        print(f"{finding.what}: {finding.problem}")
+    if unmarked := len(findings) - len(damaged):
+        print(f"{unmarked} files without a row; `soar data sweep` removes the old ones")
+    if damaged:
+        print("`soar data sweep` mends rows; `--damaged` also takes out damaged episodes")
+        sys.exit(1)
+    print(f"{total} episodes, all whole")
+
+
+def sweep(
+    store: Where, older_than_s: float = 3600.0, damaged: bool = False, versions_days: float = 14.0
+) -> None:
+    """Remove what killed writers left, mend damaged rows, forget old versions.
+
+    Versions that a checkpoint names are kept. Safe beside writers at work.
+
+    Args:
+        store: the store's folder.
+        older_than_s: leave younger files alone, their writer may still be at work.
+        damaged: also take out episodes whose frames are damaged; their files stay, renamed.
+        versions_days: forget unnamed versions of that age.
+    """
+    from soar.data.store import open_store
+    from soar.data.verify import sweep as tidy
+
+    done = tidy(
+        open_store(store),
+        older_than_s=older_than_s,
+        damaged=damaged,
+        keep_versions_s=versions_days * 86400,
+    )
+    for label, names in [
+        ("removed", [str(path) for path in done.removed]),
+        ("restored", done.restored),
+        ("taken out", done.damaged),
+    ]:
+        for name in names:
+            print(f"{label} {name}")
+    print(
+        f"{len(done.removed)} files removed, {len(done.restored)} rows restored, "
+        f"{len(done.damaged)} damaged episodes taken out, {done.forgotten} old versions forgotten"
+    )
+
+
+def video(name: Name, store: Where, out: Path | None = None) -> None:
+    """Write an episode as mp4, with the current subgoal in the top right corner.
+
+    Args:
+        name: the episode's id, or how it begins or ends.
+        store: the store's folder.
+        out: the file to write; EPISODE.mp4 when left out.
+    """
+    from soar.media import write_video
+
+    source = _open(store)
+    episode = source.load(id := _find(source, name).id)
+    out = out or Path(f"{id}.mp4")
+    write_video(out, film(episode))
+    print(f"{out}: {len(episode.images)} frames, '{episode.instruction}'")
+
+
+def film(episode: Episode) -> Iterator[Image]:
+    """An episode's frames, each with the subgoal of its moment and a caption below."""
+    from soar.media import caption, corner
+
+    text = f"{episode.instruction}: {episode.verdict.outcome}"
+    for step, image in enumerate(episode.images):
+        set_by_now = [s for s in episode.subgoals if s.step <= step]
+        shown = corner(image, set_by_now[-1].image) if set_by_now else image
+        yield caption(shown, text, lines=2)
+
+
+def _open(folder: Path) -> LanceStore:
+    from soar.data.store import open_store
+
+    return open_store(folder, read_only=True)
+
+
+def _find(store: LanceStore, name: str) -> EpisodeSummary:
+    """The one episode whose id begins or ends so."""
+    ids = store.index.rows(("id",), "")["id"].to_pylist()
+    found = sorted(id for id in ids if id.startswith(name) or id.endswith(name))
+    if len(found) != 1:
+        few = f": {', '.join(found[:5])}" + ("..." if len(found) > 5 else "")
+        raise StoreError(f"{len(found) or 'no'} episodes are called '{name}'{few if found else ''}")
+    return store.summary(found[0])
+
+
+def _table(first: str, *columns: str) -> Table:
+    """A table without lines; its first column is never cut."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column(first, no_wrap=True)
+    for name in columns:
+        table.add_column(name)
+    return table
+
+
+def _verdict(episode: EpisodeSummary) -> str:
+    verdict = episode.verdict
+    p = "" if verdict.p_success is None else f" {verdict.p_success:.2f}"
+    return f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]{p}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.2f}" if whole else ""
+
+
+def _facts(summary: EpisodeSummary, episode: Episode) -> Iterator[tuple[str, str]]:
+    origin, verdict = summary.provenance, summary.verdict
+    height, width = episode.images.shape[1:3]
+    yield "episode", summary.id
+    yield "instruction", summary.instruction
+    p = "" if verdict.p_success is None else f" {verdict.p_success:.2f}"
+    said = f"{verdict.question} {verdict.raw}"
+    yield "verdict", f"{verdict.outcome}{p} by {verdict.judge or 'no one'}: {said}"
+    if origin.truth is not None:
+        yield "truth", "success" if origin.truth else "failure"
+    yield "length", f"{len(episode)} steps, {episode.times_s[-1] - episode.times_s[0]:.1f} s"
+    yield (
+        "images",
+        f"{len(episode.images)} of {width} x {height}, subgoals at steps "
+        + (", ".join(str(s.step) for s in episode.subgoals) or "none"),
+    )
+    yield "station", f"{origin.station}, {origin.regime} scene {origin.scene}, seed {origin.seed}"
+    yield "started", time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(origin.started_s))
+    yield "policy", f"{origin.checkpoint or '?'}, round {origin.round}"
+    yield "exploration", ", ".join(f"{k} {v:g}" for k, v in origin.exploration.items()) or "none"
+    if origin.proposal:
+        yield "proposed", f"{origin.proposal.reason}; feasible: {_scores(summary)}"
+    yield "asked before", _answers(origin.answers_before)
+    yield "asked after", _answers(origin.answers_after)
+    yield "faults", ", ".join(origin.faults) or "none"
+    yield "code, config", f"{origin.code_version or '?'}, {origin.config_hash or '?'}"
+
+
+def _scores(summary: EpisodeSummary) -> str:
+    proposal = summary.provenance.proposal
+    if proposal is None or not proposal.feasible:
+        return "none"
+    scores = proposal.scores
+    return ", ".join(f"{t} ({scores[t]:.2f})" if t in scores else t for t in proposal.feasible)
+
+
+def _answers(answers: tuple[Answer, ...]) -> str:
+    return (
+        "\n".join(f"{'?' if a.p_yes is None else f'{a.p_yes:.2f}'}  {a.question}" for a in answers)
+        or "nothing"
+    )
