@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.sim.parts import Color, Part, TABLE_BIT, add_part
+from soar.sim.parts import TABLE_BIT, Color, Part, add_part
 
 TRAVEL_M = 0.085
 """How far the drawer slides out."""

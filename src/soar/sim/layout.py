@@ -36,7 +36,7 @@ class _Disc(NamedTuple):
     radius: float
 
 
-class _NoRoom(Exception):
+class _NoRoomError(Exception):
     """This layout has no free spot left; another may have."""
 
 
@@ -52,7 +52,7 @@ def place(world: World, rng: np.random.Generator, goal: Goal | None = None) -> N
     for _ in range(_LAYOUTS):
         try:
             _arrange(world, rng, goal)
-        except _NoRoom:
+        except _NoRoomError:
             continue
         _settle(world)
         if _is_good(world, goal):
@@ -75,13 +75,11 @@ def _arrange(world: World, rng: np.random.Generator, goal: Goal | None) -> None:
             _place_cloth(world, thing, rng, goal, taken)
         elif thing.name not in inside:
             _place_free(world, thing, kind, rng, goal, taken)
-    for level, (thing, container) in enumerate(inside.items()):
-        _place_inside(world, thing, container, level, rng)
+    for level, (name, container) in enumerate(inside.items()):
+        _place_inside(world, name, container, level, rng)
 
 
-def _choose_containers(
-    world: World, rng: np.random.Generator, goal: Goal | None
-) -> dict[str, str]:
+def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None) -> dict[str, str]:
     """Container by item for the items that start inside one."""
     chosen: dict[str, str] = {}
     for task in world.scene.tasks:
@@ -120,7 +118,7 @@ def _place_free(
             z = 0.001 + (thing.scale * kind.height / 2 if kind.role == "item" else 0.0)
             _set_pose(world, thing.name, (x, y, z), _yaw(thing, rng))
             return
-    raise _NoRoom
+    raise _NoRoomError
 
 
 def _place_inside(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import mujoco
 import numpy as np
 from jaxtyping import Float64
 
@@ -113,15 +114,17 @@ def cloth_overlap(world: World, cloth: str) -> tuple[float, float]:
     Both from above, in the frame of the cloth's left edge: 0 and 1 when flat, 1 and 1/2 when folded.
     """
     body = world.data.body(cloth)
-    flex = world.model.flex(cloth)
-    first, count = int(flex.vertadr[0]), int(flex.vertnum[0])
+    flex = mujoco.mj_name2id(world.model, mujoco.mjtObj.mjOBJ_FLEX, cloth)
+    first, count = int(world.model.flex_vertadr[flex]), int(world.model.flex_vertnum[flex])
     vertices = world.data.flexvert_xpos[first : first + count] - body.xpos
     yaw = np.arctan2(*body.xmat.reshape(3, 3)[[1, 0], [0, 0]])
     right = (vertices[:, 0] * -np.sin(yaw) + vertices[:, 1] * np.cos(yaw)) * -1
     columns = right.reshape(STRIPS + 1, -1)
     flat = -world.model.body(f"{cloth} strip 1").pos[1] * STRIPS
     middle = STRIPS // 2
-    over = (columns[middle + 1 :] < columns[middle] + 0.002) & (columns[middle + 1 :] > -0.25 * flat)
+    over = (columns[middle + 1 :] < columns[middle] + 0.002) & (
+        columns[middle + 1 :] > -0.25 * flat
+    )
     return float(over.mean()), float(np.ptp(columns) / flat)
 
 
@@ -149,4 +152,3 @@ def _touching(world: World, thing: str) -> set[int]:
 
 def _thing(world: World, name: str) -> Thing:
     return next(t for t in world.scene.things if t.name == name)
-

@@ -69,9 +69,7 @@ UNSEEN = Unseen(
 """14 of *soar*'s 19 objects and three of its five tables; its cameras are outside *bridge*'s range."""
 
 UNSEEN_DEV = Unseen(
-    pairs=frozenset(
-        (t.kind, t.color) for name in ("dev1", "dev2") for t in SCENES[name].things
-    ),
+    pairs=frozenset((t.kind, t.color) for name in ("dev1", "dev2") for t in SCENES[name].things),
     tables=frozenset({"cherry", "mint"}),
 )
 """The development scenes' own: also new to *bridge*, and disjoint from `UNSEEN`."""
@@ -79,8 +77,8 @@ UNSEEN_DEV = Unseen(
 _PAINT = tuple(c for c in COLORS if c not in ("wooden", "metal", "tan"))
 
 BROAD_COLORS: dict[str, tuple[str, ...]] = {
-    **{kind: _PAINT for kind in KINDS},
-    **{kind: (*_PAINT, "wooden", "metal") for kind in ("bowl", "tray", "basket", "cylinder", "spoon")},
+    **dict.fromkeys(KINDS, _PAINT),
+    **dict.fromkeys(("bowl", "tray", "basket", "cylinder", "spoon"), (*_PAINT, "wooden", "metal")),
     "plate": (*_PAINT, "wooden"),
     "pot": ("metal", "black", "red", "blue", "white", "gray"),
     "pan": ("metal", "black", "red", "gray"),
@@ -239,7 +237,7 @@ def _tasks(things: Sequence[Thing], rng: np.random.Generator) -> tuple[SceneTask
     """All tasks that make sense for these things, each worded at random."""
 
     def phrase(choices: Sequence[str]) -> str:
-        return str(choices[rng.integers(len(choices))])
+        return str(choices[int(rng.integers(len(choices)))])
 
     tasks: list[SceneTask] = []
     containers = [t for t in things if KINDS[t.kind].role == "container"]

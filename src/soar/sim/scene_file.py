@@ -92,7 +92,9 @@ def _thing(raw: Any, where: str) -> Thing:
     data = _mapping(raw, where, tuple(f.name for f in fields(Thing)))
     for key in ("name", "kind", "color"):
         if key not in data:
-            raise ConfigError(f"{where}: '{key}' is missing in {dict(data)}; needed: name, kind, color")
+            raise ConfigError(
+                f"{where}: '{key}' is missing in {dict(data)}; needed: name, kind, color"
+            )
     yaw = data.get("yaw")
     thing = Thing(
         name=str(data["name"]),
@@ -109,7 +111,9 @@ def _task(raw: Any, roles: Mapping[str, str], where: str) -> SceneTask:
     data = _mapping(raw, f"{where}, tasks", ("say", *_GOALS))
     words = [key for key in data if key != "say"]
     if "say" not in data or len(words) != 1:
-        raise ConfigError(f"{where}: a task needs 'say' and one of {', '.join(_GOALS)}; got {dict(data)}")
+        raise ConfigError(
+            f"{where}: a task needs 'say' and one of {', '.join(_GOALS)}; got {dict(data)}"
+        )
     needed, goal = _GOALS[words[0]]
     value = data[words[0]]
     names = [str(n) for n in (value if isinstance(value, list) else [value])]

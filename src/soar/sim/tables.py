@@ -182,7 +182,8 @@ def _box(
 def _mix(a: Color, b: Color, share: Float64[np.ndarray, "n n"]) -> Texture:
     """`a` and `b` by the share of `b` at each point."""
     s = share[..., None]
-    return (1 - s) * np.asarray(a) + s * np.asarray(b)
+    mixed: Texture = (1 - s) * np.asarray(a) + s * np.asarray(b)
+    return mixed
 
 
 def _noise(rng: np.random.Generator, cells: int) -> Float64[np.ndarray, "256 256"]:
@@ -192,4 +193,5 @@ def _noise(rng: np.random.Generator, cells: int) -> Float64[np.ndarray, "256 256
     i, f = at.astype(int), at % 1
     f = f * f * (3 - 2 * f)
     rows = grid[i] * (1 - f[:, None]) + grid[i + 1] * f[:, None]
-    return rows[:, i] * (1 - f) + rows[:, i + 1] * f
+    smooth: Float64[np.ndarray, "256 256"] = rows[:, i] * (1 - f) + rows[:, i + 1] * f
+    return smooth

@@ -1,0 +1,149 @@
+"""`soar sim`: look at the simulated world, watch its expert, make demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from soar.errors import ConfigError
+from soar.types import Image
+
+if TYPE_CHECKING:
+    from soar.sim.spec import Scene, SceneTask
+
+_SCENE_HELP = "1 to 10, dev1, dev2, bridge-SEED, broad-SEED, or a YAML file of your own."
+SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
+
+
+def sheet(
+    out: Path = Path("sheet.png"),
+    scenes: tuple[str, ...] = (),
+    samples: int = 6,
+    size: int = 256,
+    seed: int = 0,
+) -> None:
+    """Draw scenes side by side as one picture: the ten, the two for development, some of the others.
+
+    Example: `soar sim sheet --out sheet.png`, or your own: `soar sim sheet --scenes kitchen.yaml 3`.
+
+    Args:
+        out: the PNG to write.
+        scenes: names or YAML files; all regimes when left out.
+        samples: how many random scenes of *bridge* and of *broad* each.
+        size: pixels along each side of a picture.
+        seed: of the placement, and of the first random scene.
+    """
+    from soar.media import contact_sheet
+    from soar.sim.scenes import INGREDIENTS, SCENES, load_scene
+
+    drawn = [f"{regime}-{seed + i}" for regime in INGREDIENTS for i in range(samples)]
+    chosen = [load_scene(name) for name in scenes or (*SCENES, *drawn)]
+    captions = [f"{scene.name}: {_summary(scene)}" for scene in chosen]
+    contact_sheet(list(_pictures(chosen, size, seed)), captions, 6, out)
+    print(out)
+
+
+def video(
+    scene: SceneName,
+    task: str = "",
+    out: Path = Path("expert.mp4"),
+    seed: int = 0,
+    size: int = 256,
+    max_steps: int = 100,
+) -> None:
+    """Film the scripted expert doing a task, and say whether it succeeded.
+
+    Example: `soar sim video --scene 3 --task "put the lemon in the wooden bowl"`.
+
+    Args:
+        scene: the scene.
+        task: its instruction, or a part of it that no other task has; the first when left out.
+        out: the mp4 to write.
+        seed: of the placement and of the expert's waver.
+        size: pixels along each side.
+        max_steps: control steps before it gives up.
+    """
+    import numpy as np
+
+    from soar.media import write_video
+    from soar.sim.demos import demonstrate
+    from soar.sim.scenes import load_scene
+    from soar.sim.world import World
+
+    place = load_scene(scene)
+    chosen = _find_task(place, task)
+    world = World(place, size)
+    try:
+        world.reset(seed, chosen.goal)
+        episode = demonstrate(world, chosen, np.random.default_rng(seed), max_steps, seed=seed)
+    finally:
+        world.close()
+    write_video(out, episode.images)
+    print(f"{episode.instruction}: {episode.verdict.outcome} after {len(episode)} steps, {out}")
+
+
+def demos(
+    store: Path,
+    regime: Literal["bridge", "broad", "dev", "soar"] = "bridge",
+    episodes: int = 1000,
+    workers: int = 2,
+    first_seed: int = 0,
+    scenes: tuple[str, ...] = (),
+) -> None:
+    """Fill an episode store with the scripted expert's successful demonstrations.
+
+    Run it again with the same words to go on after an interruption, or with more `--episodes` to add.
+    Example: `soar sim demos --regime bridge --episodes 2000 --workers 2 --store data/bridge`.
+
+    Args:
+        store: the store's folder, made when missing.
+        regime: whose scenes; *dev* and *soar* need `--scenes`.
+        episodes: how many demonstrations the store shall hold in the end.
+        workers: processes; one for each core is best.
+        first_seed: of the first session.
+        scenes: names or YAML files of scenes to take in turn, instead of random ones.
+    """
+    from soar.sim.demos import collect_demonstrations
+    from soar.sim.scenes import INGREDIENTS
+
+    if regime not in INGREDIENTS and not scenes:
+        raise ConfigError(f"regime '{regime}' has no random scenes: name some with --scenes")
+    tally = collect_demonstrations(
+        store, regime, episodes, workers=workers, first_seed=first_seed, scenes=scenes
+    )
+    print(f"{tally.kept} demonstrations kept, {tally.failed} failed ({tally.rate:.1%} succeeded)")
+
+
+def _pictures(scenes: Iterable[Scene], size: int, seed: int) -> Iterable[Image]:
+    """Each scene as its camera sees it after a reset."""
+    from soar.progress import progress_bar
+    from soar.sim.world import World
+
+    with progress_bar() as bar:
+        for scene in bar.track(list(scenes), description="scenes"):
+            world = World(scene, size)
+            try:
+                world.reset(seed)
+                yield world.render()
+            finally:
+                world.close()
+
+
+def _summary(scene: Scene) -> str:
+    """Its tasks in a few words: every second one, as the others only undo those."""
+    return "; ".join(t.instruction for t in scene.tasks[::2][:3])
+
+
+def _find_task(scene: Scene, words: str) -> SceneTask:
+    found = [t for t in scene.tasks if words == t.instruction] or [
+        t for t in scene.tasks if words in t.instruction
+    ]
+    if not found or (words and len(found) > 1):
+        raise ConfigError(
+            f"{'no' if not found else 'more than one'} task of scene '{scene.name}' has '{words}'; "
+            f"valid: {'; '.join(t.instruction for t in scene.tasks)}"
+        )
+    return found[0]
