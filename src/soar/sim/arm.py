@@ -152,6 +152,7 @@ def _add_hand(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
             type=_BOX, pos=(0.008, side * 0.012, 0), size=(0.009, 0.012, 0.012), rgba=_BLACK,
             contype=0, conaffinity=0,
         )  # fmt: skip
+    spec.add_exclude(bodyname1=FINGERS[0], bodyname2=FINGERS[1])
     mirror = spec.add_equality(type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGERS[0], name2=FINGERS[1])
     mirror.objtype = mujoco.mjtObj.mjOBJ_JOINT
     mirror.data[:5] = (0, 1, 0, 0, 0)
@@ -190,5 +191,5 @@ def _solid(
     size: tuple[float, float, float],
     color: tuple[float, ...],
 ) -> mujoco.MjsGeom:
-    """A box that things (contype 1) collide with, and the arm's other parts don't."""
-    return body.add_geom(type=_BOX, pos=at, size=size, rgba=color, contype=0, conaffinity=1)
+    """A box that things, table and furniture collide with (all of them have bit 1)."""
+    return body.add_geom(type=_BOX, pos=at, size=size, rgba=color, contype=1, conaffinity=1)

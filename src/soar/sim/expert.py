@@ -126,16 +126,15 @@ class Expert:
         yield from self._rise(0.04, _CLOSED)
 
     def _above_container(self, thing: str, container: str) -> Vector3:
-        """Where the bottom of an item should be when the fingers open, in or on a container."""
+        """Where the item's bottom should be when the fingers open: low, but with the hand above the rim."""
         box = grasps.find(self.world, container)
         kind, base = kind_of(box), self.world.thing_pose(container)[0]
-        at = grasps.drop_point(self.world, thing, box, self._rng)
-        bottom = base[2] + kind.floor * box.scale + 0.012
+        place = grasps.drop_point(self.world, thing, box, self._rng)
         if kind.preposition == "in":
             below_hand = self.world.hand_pose()[0][2] - grasps.item_height(self.world, thing)[0]
             rim = base[2] + kind.height * box.scale
-            bottom = max(bottom, rim - 0.012 + TIP_BELOW_HAND_M - below_hand)
-        return np.array([*at, bottom])
+            place[2] = max(place[2], rim - 0.012 + TIP_BELOW_HAND_M - below_hand)
+        return place
 
     def _above_table(self, thing: str, side: str | None) -> Vector3:
         return np.array([*grasps.free_place(self.world, thing, self._rng, side), 0.004])
@@ -171,7 +170,7 @@ class Expert:
         yield from self._empty_hand()
         hem = self.world.data.site(hem_site(cloth))
         for _ in range(45):
-            grasp = Grasp(self._inside_box(hem.xpos + [0, 0, 0.006]), self._cloth_yaw(cloth))
+            grasp = Grasp(self._inside_box(hem.xpos + np.array([0, 0, 0.006])), self._cloth_yaw(cloth))
             if self._hand.at(*grasp, 0.007):
                 break
             yield self._hand.approach(*grasp, _OPEN, self._clear_height())
@@ -210,7 +209,7 @@ class Expert:
         yield from self._rise(max(0.0, 0.13 - here[2]), _OPEN)
 
     def _rise(self, by: float, gripper: float) -> Script:
-        goal = self._inside_box(self.world.target.position + [0, 0, by])
+        goal = self._inside_box(self.world.target.position + np.array([0, 0, by]))
         yaw = self.world.target.rpy[2]
         for _ in range(8):
             if self.world.target.position[2] > goal[2] - 0.004:

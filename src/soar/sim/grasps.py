@@ -101,20 +101,29 @@ def item_height(world: World, name: str) -> tuple[float, float]:
     return float(center[2]) - rise, float(center[2]) + rise
 
 
-def drop_point(world: World, name: str, container: Thing, rng: np.random.Generator) -> Point:
-    """Where to let go of an item above a container: its middle, or beside what already lies there."""
+def drop_point(
+    world: World, name: str, container: Thing, rng: np.random.Generator
+) -> Float64[np.ndarray, "3"]:
+    """Where the bottom of an item should be when the fingers open, in or on a container.
+
+    Above its middle, or beside what already lies there; above that, where there is no room beside it.
+    """
     kind, item = kind_of(container), find(world, name)
-    center = world.thing_pose(container.name)[0][:2]
-    reach = max(kind.room * container.scale - 0.6 * kind_of(item).radius * item.scale, 0.0)
+    base, size = world.thing_pose(container.name)[0], kind_of(item).radius * item.scale
+    share = 0.9 if kind.preposition == "in" else 0.6
+    reach = max(kind.room * container.scale - share * size, 0.0)
     angles, radii = rng.uniform(-np.pi, np.pi, 24), np.linspace(0, reach, 24)
-    points = center + np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
-    crowd = np.zeros(len(points))
+    points = base[:2] + np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
+    crowd, top = np.zeros(len(points)), np.full(len(points), base[2] + kind.floor * container.scale)
     for other in world.scene.things:
-        if other.name not in (name, container.name) and kind_of(other).role == "item":
-            where = world.thing_pose(other.name)[0][:2]
-            room = (kind_of(other).radius * other.scale + kind_of(item).radius * item.scale) * 0.9
-            crowd += np.maximum(room - np.linalg.norm(points - where, axis=1), 0)
-    return np.asarray(points[int(np.argmin(crowd + 0.2 * radii))])
+        if other.name in (name, container.name) or kind_of(other).role != "item":
+            continue
+        room = 0.9 * (kind_of(other).radius * other.scale + size)
+        gap = np.linalg.norm(points - world.thing_pose(other.name)[0][:2], axis=1)
+        crowd += np.maximum(room - gap, 0)
+        top[gap < room] = np.maximum(top[gap < room], item_height(world, other.name)[1])
+    best = int(np.argmin(crowd + 0.2 * radii))
+    return np.array([*points[best], top[best] + 0.01])
 
 
 def free_place(

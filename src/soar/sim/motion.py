@@ -75,7 +75,8 @@ class Hand:
     def approach(self, position: Vector3, yaw: float, gripper: float, clear_z: float) -> Action:
         """One step along a funnel: high above `clear_z` while far to the side, down when over the goal."""
         here = self.world.target.position
-        aside = float(np.linalg.norm(position[:2] - here[:2]))
+        unturned = max(0.0, abs(yaw - self.world.target.rpy[2]) - 0.15)
+        aside = float(np.linalg.norm(position[:2] - here[:2])) + 0.06 * unturned
         height = float(
             np.clip(position[2] + 2.5 * (aside - 0.015), position[2], max(clear_z, position[2]))
         )
