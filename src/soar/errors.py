@@ -29,7 +29,11 @@ class CameraFault(RobotFault):
     """The camera is gone or shows a frozen picture."""
 
 
-class UnsafeAction(SoarError):
+class BadOutput(SoarError):
+    """A model returned something that isn't what its interface says; the running episode is dropped."""
+
+
+class UnsafeAction(BadOutput):
     """A policy asked for something that is not a motion: not seven finite numbers."""
 
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
-from soar.errors import CameraFault, RobotFault, SoarError
+from soar.errors import CameraFault, RobotFault, SoarError, UnsafeAction
 from soar.interfaces import Robot
 from soar.types import Action, Observation
 
-Reply = tuple[Literal["ok", "camera", "fault", "error"], Any]
+Reply = tuple[Literal["ok", "camera", "fault", "unsafe", "error"], Any]
+_ERRORS: dict[str, type[SoarError]] = {
+    "camera": CameraFault,
+    "fault": RobotFault,
+    "unsafe": UnsafeAction,
+    "error": SoarError,
+}
 
 
 class ProcessRobot:
@@ -27,13 +33,17 @@ class ProcessRobot:
         make: Callable[[], Robot],
         *,
         timeout_s: float = 5.0,
-        start_timeout_s: float = 120.0,
-        home_timeout_s: float = 30.0,
+        slow_timeout_s: float = 120.0,
     ) -> None:
-        """`make` must be picklable: a module's function, or a `functools.partial` of one."""
+        """Start the process and wait until the robot is built.
+
+        Args:
+            make: picklable: a module's function, or a `functools.partial` of one.
+            timeout_s: the limit of `observe` and `execute`.
+            slow_timeout_s: the limit of everything else: building, homing, recovering.
+        """
         self._make = make
-        self._timeout_s, self._start_timeout_s = timeout_s, start_timeout_s
-        self._home_timeout_s = home_timeout_s
+        self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
         self._process: mp.process.BaseProcess | None = None
         self._start()
 
@@ -49,14 +59,14 @@ class ProcessRobot:
 
     def home(self) -> None:
         """Go to the neutral pose."""
-        self.call("home", timeout_s=self._home_timeout_s)
+        self.call("home")
 
     def recover(self) -> None:
         """Recover the robot; where its process is dead or hangs, build it anew."""
         if self._process is None:
             self._start()
         else:
-            self.call("recover", timeout_s=self._home_timeout_s)
+            self.call("recover")
 
     def close(self) -> None:
         """Release the robot and end its process."""
@@ -68,10 +78,10 @@ class ProcessRobot:
             finally:
                 self._end()
 
-    def call(self, method: str, *args: Any, timeout_s: float | None = None) -> Any:
+    def call(self, method: str, *args: Any) -> Any:
         """Call any method of the robot over there. Raises what it raises, and RobotFault in time."""
         self.send(method, *args)
-        return self.receive(method, timeout_s)
+        return self.receive(method)
 
     def send(self, method: str, *args: Any) -> None:
         """Begin a call; `receive` ends it. So a fleet moves all its robots at the same time."""
@@ -83,9 +93,10 @@ class ProcessRobot:
             self._end()
             raise RobotFault(f"the robot's process died before {method}()") from error
 
-    def receive(self, method: str, timeout_s: float | None = None) -> Any:
+    def receive(self, method: str) -> Any:
         """The result of the call begun last."""
-        limit = self._timeout_s if timeout_s is None else timeout_s
+        quick = method in ("observe", "execute")
+        limit = self._timeout_s if quick else self._slow_timeout_s
         try:
             if not self._pipe.poll(limit):
                 self._end()
@@ -96,7 +107,7 @@ class ProcessRobot:
             raise RobotFault(f"the robot's process died in {method}()") from error
         if kind == "ok":
             return value
-        raise {"camera": CameraFault, "fault": RobotFault}.get(kind, SoarError)(value)
+        raise _ERRORS[kind](value)
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
@@ -104,7 +115,7 @@ class ProcessRobot:
         self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
         self._process.start()
         theirs.close()
-        self.period_s: float = self.receive("start", self._start_timeout_s)
+        self.period_s: float = self.receive("start")
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -112,6 +123,35 @@ class ProcessRobot:
         if process is not None:
             process.kill()
             process.join()
+
+
+def together(
+    robots: Sequence[Robot], method: str, arguments: Sequence[tuple[Any, ...]] | None = None
+) -> list[Any]:
+    """Call one method on every robot, at the same time on those in processes of their own.
+
+    What a robot returns stands at its place; what it raises stands there as the exception, unraised,
+    so that one robot's fault doesn't hide what the others did.
+    """
+    arguments = arguments or [()] * len(robots)
+    begun = [_begin(r, method, args) for r, args in zip(robots, arguments, strict=True)]
+    return [
+        _caught(r.receive, method) if isinstance(r, ProcessRobot) and b is None else b
+        for r, b in zip(robots, begun, strict=True)
+    ]
+
+
+def _begin(robot: Robot, method: str, args: tuple[Any, ...]) -> Any:
+    if isinstance(robot, ProcessRobot):
+        return _caught(robot.send, method, *args)
+    return _caught(getattr(robot, method), *args)
+
+
+def _caught(function: Callable[..., Any], *args: Any) -> Any:
+    try:
+        return function(*args)
+    except SoarError as error:
+        return error
 
 
 def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
@@ -143,6 +183,8 @@ def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
         return "camera", str(error)
     except RobotFault as error:
         return "fault", str(error)
+    except UnsafeAction as error:
+        return "unsafe", str(error)
     except SoarError as error:
         return "error", str(error)
     except Exception as error:  # noqa: BLE001  whatever a driver raises must reach the station

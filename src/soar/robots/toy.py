@@ -70,14 +70,13 @@ class ToyRobot:
         """Nothing to release."""
 
     def truth(self, instruction: str) -> bool:
-        """Whether the block is on the side that the instruction names last."""
-        on_left = bool(self.block[1] > 0)
-        return on_left if instruction.endswith("left") else not on_left
+        """Whether the block is on the side that the instruction names, to the pixel."""
+        return (pixel(self.block)[1] < SIZE / 2) == ("left" in instruction)
 
     def _paint(self) -> Image:
         image = np.empty((SIZE, SIZE, 3), np.uint8)
         image[:] = TABLE
-        for at, color, half in ((self.block, BLOCK, 2), (self._hand[:2], HAND, 1)):
+        for at, color, half in ((self._hand[:2], HAND, 4), (self.block, BLOCK, 2)):
             row, column = pixel(at)
             image[
                 max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1

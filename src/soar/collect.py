@@ -1,0 +1,277 @@
+"""Autonomous collection, for days: propose, try, judge, store, and go on whatever happens.
+
+What a restart needs is in the store alone: counts for the proposals, and how many episodes each station
+has, from which the next seed follows. Everything that can fail is met here: a robot's fault drops its
+episode and is cleared in software, a model that is down is waited for, a full disk stops the arms.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+import soar
+from soar.board import Board
+from soar.clock import Clock, Metronome
+from soar.data.query import Query
+from soar.desk import Desk, Endurance, broken
+from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, StoreError
+from soar.interfaces import EpisodeStore
+from soar.looking import ask
+from soar.patience import Backoff, PatientSubgoals, PatientVLM
+from soar.recorder import Recorder
+from soar.rollout import Everyone, Models, Plan, Station, Subscriber, run_episodes
+from soar.types import Provenance
+
+_POLL_S = 0.5
+"""How often a paused station looks for a new wish."""
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """How stations collect."""
+
+    plan: Plan = field(default_factory=Plan)
+    exploring: float = 0.5
+    """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
+    noise: float = 1.0
+    """Scale of the standard deviation in those."""
+    overlap: bool = True
+    """Look, judge, and imagine (`plan.lead_steps` ahead) while the arm moves."""
+    endurance: Endurance = field(default_factory=Endurance)
+    backoff: Backoff = field(default_factory=Backoff)
+    """With models that are down, and a store that is full."""
+    round: int = 0
+    config_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.exploring <= 1 or self.noise < 0:
+            raise ConfigError("exploring is a share in 0..1, and noise is at least 0")
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What a call of `collect` did."""
+
+    episodes: int
+    """Stored."""
+    dropped: int
+    faults: int
+    broken: tuple[str, ...] = ()
+    """Stations that need a person."""
+
+
+def collect(
+    stations: Sequence[Station],
+    models: Models,
+    store: EpisodeStore,
+    boards: Sequence[Board],
+    config: CollectConfig,
+    *,
+    episodes: int | None = None,
+    hours: float | None = None,
+    stop: threading.Event | None = None,
+    clock: Clock | None = None,
+    refresh: Callable[[Models], Models] = lambda models: models,
+    subscribers: Sequence[Subscriber] = (),
+) -> Tally:
+    """Collect with one station, or with several in lockstep, until enough, told to stop, or all broken.
+
+    Args:
+        boards: one for each station.
+        episodes: stop after so many stored ones, of all stations together.
+        hours: start no episode after so long.
+        stop: set it to end after the running episode.
+        clock: keeps the control period of real arms; None doesn't wait (simulation).
+        refresh: the models of the next episode, given the present ones: picks up a promoted checkpoint.
+        subscribers: see what happens.
+
+    Raises:
+        StoreError: the store stayed unusable.
+    """
+    stop = stop or threading.Event()
+    names = [s.name for s in stations]
+    if len(set(names)) != len(names) or not names:
+        raise ConfigError(f"stations need names that differ, at least one; got {names}")
+    desks = [
+        Desk(s, store, b, config.endurance, stop) for s, b in zip(stations, boards, strict=True)
+    ]
+    shift = Shift(desks, patient(models, config.backoff, stop), store, config, stop, subscribers)
+    shift.metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
+    ends = time.monotonic() + 3600 * hours if hours is not None else None
+    try:
+        while not stop.is_set():
+            left = None if episodes is None else episodes - sum(d.stored for d in desks)
+            late = ends is not None and time.monotonic() >= ends
+            if late or left == 0 or len(broken(desks)) == len(desks):
+                break
+            shift.models = refresh(shift.models)
+            shift.run(shift.ready()[:left])
+    finally:
+        shift.close()
+    return Tally(
+        sum(d.stored for d in desks),
+        sum(d.dropped for d in desks),
+        sum(d.faults for d in desks),
+        broken(desks),
+    )
+
+
+def patient(models: Models, backoff: Backoff, stop: threading.Event) -> Models:
+    """The same models, waited for while they are down."""
+    generator = models.subgoals
+    return replace(
+        models,
+        vlm=PatientVLM(models.vlm, backoff, stop),
+        subgoals=PatientSubgoals(generator, backoff, stop) if generator else None,
+    )
+
+
+class Shift:
+    """Some stations at work in lockstep."""
+
+    def __init__(
+        self,
+        desks: Sequence[Desk],
+        models: Models,
+        store: EpisodeStore,
+        config: CollectConfig,
+        stop: threading.Event,
+        subscribers: Sequence[Subscriber],
+    ) -> None:
+        self.desks, self.models = desks, models
+        self._store, self._config, self._stop = store, config, stop
+        self._recorder = Recorder(store, config.plan.length, self._provenance)
+        self._subscriber = Everyone((self._recorder, *subscribers))
+        self._worker: Executor | None = ThreadPoolExecutor(2) if config.overlap else None
+        self.metronome: Metronome | None = None
+
+    def ready(self) -> list[Desk]:
+        """The stations that can begin an episode now; when there is none, after a short wait."""
+        desks = [d for d in self.desks if not d.broken and self._heed(d)]
+        for desk in desks:
+            desk.call_simulated_person()
+        self._look_at([d for d in desks if d.look is None])
+        desks = [d for d in desks if d.look is not None]
+        if not desks:
+            self._stop.wait(_POLL_S)
+        return desks
+
+    def run(self, desks: Sequence[Desk]) -> None:
+        """One episode on each, and what follows from it."""
+        if not desks or not self._settled():
+            return
+        rng = np.random.default_rng([d.seed for d in desks])
+        noise = self._config.noise if rng.random() < self._config.exploring else 0.0
+        for desk in desks:
+            desk.noise = noise
+            desk.show("collecting", late_ms=self._late_ms())
+        try:
+            endings = run_episodes(
+                [d.station for d in desks],
+                [d.look for d in desks if d.look],
+                self.models,
+                self._config.plan,
+                [self._store.history(_same_scene(d.station)) for d in desks],
+                rng,
+                noise=noise,
+                subscriber=self._subscriber,
+                worker=self._worker,
+                metronome=self.metronome,
+            )
+        except (ModelUnavailable, BadOutput) as error:
+            self._broken_off(desks, error)
+            return
+        for desk, ending in zip(desks, endings, strict=True):
+            desk.finish(ending)
+
+    def close(self) -> None:
+        """Store what is left, and say that nobody works here any more."""
+        try:
+            self._recorder.close()
+        finally:
+            if isinstance(self._worker, ThreadPoolExecutor):
+                self._worker.shutdown(cancel_futures=True)
+            for desk in self.desks:
+                if not desk.broken:
+                    desk.show("stopped", late_ms=self._late_ms())
+
+    def _heed(self, desk: Desk) -> bool:
+        """Whether a person wants this station to run."""
+        wish = desk.board.wish()
+        if wish == "stop":
+            self._stop.set()
+        if wish == "pause" and desk.activity != "paused":
+            desk.show("paused", "until `soar resume`")
+        return wish == "run"
+
+    def _look_at(self, desks: Sequence[Desk]) -> None:
+        """A look for stations that have none: at the start, and after something happened."""
+        seen = []
+        for desk in desks:
+            try:
+                seen.append((desk, desk.station.robot.observe()))
+            except RobotFault as error:
+                desk.fault(error)
+        looks = ask(self.models.vlm, [(o, d.station.tasks) for d, o in seen])
+        for (desk, _), look in zip(seen, looks, strict=True):
+            desk.see(look)
+
+    def _broken_off(self, desks: Sequence[Desk], error: ModelUnavailable | BadOutput) -> None:
+        """A model failed in the middle of the episode: nothing of it is kept, the arms go home."""
+        for desk in desks:
+            desk.count += 1
+            if isinstance(error, BadOutput):
+                desk.drop(error)
+            else:
+                desk.wait_for_model(error)
+        if isinstance(error, ModelUnavailable):
+            self._stop.wait(self._config.backoff.longest_s)
+
+    def _settled(self) -> bool:
+        """Wait until everything is stored; False when someone wants to stop before."""
+        pause, began = self._config.backoff.first_s, time.monotonic()
+        while True:
+            try:
+                self._recorder.settle()
+            except StoreError as error:
+                waited = time.monotonic() - began
+                if self._stop.is_set() or waited > self._config.backoff.patience_s:
+                    raise
+                for desk in self.desks:
+                    desk.board.note("store", str(error), person=waited < pause)
+                    desk.show("waiting", str(error))
+                self._stop.wait(pause)
+                pause = min(pause * self._config.backoff.factor, self._config.backoff.longest_s)
+            else:
+                return not self._stop.is_set()
+
+    def _provenance(self, station: Station) -> Provenance:
+        """Where the station's next episode comes from."""
+        desk = next(d for d in self.desks if d.station is station)
+        return Provenance(
+            station=station.name,
+            regime=station.regime,
+            scene=station.scene,
+            seed=desk.seed,
+            started_s=time.time(),
+            checkpoint=self.models.policy.name,
+            config_hash=self._config.config_hash,
+            code_version=soar.__version__,
+            round=self._config.round,
+            exploration={"noise": desk.noise},
+            faults=tuple(desk.recent_faults),
+        )
+
+    def _late_ms(self) -> float | None:
+        return 1000 * self.metronome.jitter.mean_s if self.metronome else None
+
+
+def _same_scene(station: Station) -> Query:
+    """Whose attempts count in a station's proposals: those of every station in its scene."""
+    return Query(scenes=(station.scene,), regimes=(station.regime,))
