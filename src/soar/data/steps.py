@@ -125,20 +125,28 @@ def flush(*paths: Path) -> None:
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:
     import pyarrow as pa
 
-    vector = pa.list_(pa.float32(), 7)
     subgoals = {s.step: encode(s.image, codec) for s in episode.subgoals}
     rows = range(len(episode.images))
-    images = pa.array((encode(image, codec) for image in episode.images), pa.binary())
     columns: dict[str, Any] = {
         "step": pa.array(rows, pa.int32()),
         "time_s": pa.array(episode.times_s, pa.float64()),
-        "image": images,
-        "state": pa.array(list(episode.states), vector),
-        "wanted": pa.array([*episode.wanted, None], vector),
-        "executed": pa.array([*episode.actions, None], vector),
+        "image": pa.array([encode(image, codec) for image in episode.images], pa.binary()),
+        "state": _vectors(episode.states, len(rows)),
+        "wanted": _vectors(episode.wanted, len(rows)),
+        "executed": _vectors(episode.actions, len(rows)),
         "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
     }
     return pa.table(columns)
+
+
+def _vectors(values: Float32[np.ndarray, "_n 7"], rows: int) -> pa.FixedSizeListArray:
+    """A column of 7-vectors; null in the rows after the last one."""
+    import pyarrow as pa
+
+    padded = np.zeros((rows, 7), np.float32)
+    padded[: len(values)] = values
+    missing = pa.array(np.arange(rows) >= len(values))
+    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), 7, mask=missing)
 
 
 def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows 7"]:

@@ -1,0 +1,227 @@
+"""The episode store and the frame cache, measured. Prints three tables.
+
+    python benchmarks/data.py                       all of it: about 15 minutes and 6 GB of disk
+    python benchmarks/data.py --episodes 200 --rows 1000
+
+1. Writer time of a 100-step 256 x 256 episode, from the first to the last, beside what encoding its
+   frames alone costs in the same minute.
+2. The same for episodes of one tiny step, which shows the table's own cost, to 10,000.
+3. Reading: random (observation, goal) pairs from the frame cache and straight from JPEG, beside raw
+   memory-mapped reads and the decoder alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import rich
+import tyro
+from rich.table import Table
+
+from soar.data.frames import Frames, build_frames
+from soar.data.images import decode, encode
+from soar.data.mixture import Mixture, Source
+from soar.data.query import Query
+from soar.data.steps import read_table
+from soar.data.store import LanceStore, open_store
+from soar.progress import progress_bar
+from soar.sim.scenes import SCENES
+from soar.sim.world import World
+from soar.types import Answer, Episode, Images, Provenance, Verdict
+
+STEPS, SIZE, RESOLUTION, BATCH = 100, 256, 64, 256
+
+
+def main(
+    episodes: int = 2000,
+    rows: int = 10_000,
+    folder: Path | None = None,
+    workers: int | None = None,
+) -> None:
+    """Measure the store.
+
+    Args:
+        episodes: how many full episodes to append.
+        rows: how many tiny ones.
+        folder: where to write; a temporary folder when left out. It should be on the disk in question.
+        workers: threads that build the frame cache; one for each core when left out.
+    """
+    with _workplace(folder) as home:
+        store = open_store(home / "full", create=True)
+        images = _camera(STEPS + 1)
+        appending(store, _episode(images), episodes)
+        reading(store, home / "cache", workers)
+        tiny = open_store(home / "tiny", create=True)
+        appending(tiny, _episode(images[:2, :16, :16]), rows)
+        asking(tiny)
+
+
+def appending(store: LanceStore, episode: Episode, count: int) -> None:
+    """Writer time by block of episodes; CPU time includes Lance's own threads."""
+    shape = f"{len(episode)} steps of {episode.images.shape[1]} px"
+    table = Table("episodes", "median ms", "p90", "max", "CPU ms", "encoding alone", title=shape)
+    block = max(1, count // 10)
+    wall, cpu, encoding = (np.zeros(count) for _ in range(3))
+    with progress_bar() as bar:
+        task = bar.add_task(f"appending {shape}", total=count, note="")
+        for i in range(count):
+            started = replace(episode.provenance, started_s=1e9 + i)
+            began, began_cpu = time.perf_counter(), time.process_time()
+            store.append(replace(episode, provenance=started))
+            wall[i], cpu[i] = time.perf_counter() - began, time.process_time() - began_cpu
+            encoding[i] = (
+                _seconds(lambda: [encode(image) for image in episode.images])
+                if i % 10 == 0
+                else np.nan
+            )
+            bar.advance(task)
+    for start in range(0, count, block):
+        b = slice(start, start + block)
+        table.add_row(
+            f"{start + 1} - {start + len(wall[b])}",
+            *(
+                f"{1e3 * v:.1f}"
+                for v in (np.median(wall[b]), np.quantile(wall[b], 0.9), wall[b].max())
+            ),
+            f"{1e3 * np.median(cpu[b]):.1f}",
+            f"{1e3 * np.nanmedian(encoding[b]):.1f}",
+        )
+    rich.print(table)
+    first, last = np.median(wall[:block]), np.median(wall[-block:])
+    rich.print(f"last block / first block: {last / first:.2f}\n")
+
+
+def reading(store: LanceStore, cache: Path, workers: int | None) -> None:
+    """Frames a second by each way of reading."""
+    ids = [e.id for e in store.query(Query(limit=100))]
+    began = time.perf_counter()
+    frames = build_frames(store, Query(limit=len(ids)), RESOLUTION, cache, workers)
+    built = len(frames) / (time.perf_counter() - began)
+    encoded = [f for id in ids[:5] for f in read_table(store.steps_path(id))["image"].to_pylist()]
+    rng = np.random.default_rng(0)
+    mixture = Mixture([Source("all", frames, 1.0)], seed=0)
+    rates = _rates(
+        {
+            "raw": lambda: _raw(frames, rng),
+            "pairs": lambda: (
+                len(mixture(int(rng.integers(2**31)), BATCH, slice(None))["image"]) * 2
+            ),
+            "decoder": lambda: len(
+                [decode(encoded[i]) for i in rng.integers(len(encoded), size=32)]
+            ),
+            "jpeg": lambda: _pairs_from_jpeg(store, ids, rng),
+        }
+    )
+    table = Table("way", "images/s", "share", title=f"{len(ids)} episodes, one thread unless said")
+    for way, rate, of in [
+        (f"raw memory-mapped reads, {RESOLUTION} px", rates["raw"], rates["raw"]),
+        ("(observation, goal) pairs of a mixture", rates["pairs"], rates["raw"]),
+        (f"the decoder alone, {SIZE} px", rates["decoder"], rates["decoder"]),
+        ("pairs straight from JPEG in the store", rates["jpeg"], rates["decoder"]),
+        (f"building the cache, {workers or 'all'} threads", built, rates["decoder"]),
+    ]:
+        table.add_row(way, f"{rate:,.0f}", f"{rate / of:.2f}")
+    rich.print(table)
+
+
+def asking(store: LanceStore) -> None:
+    """Milliseconds of the questions a station asks."""
+    table = Table("question", "ms", title=f"a store of {len(list(store.query()))} episodes")
+    id = next(store.query()).id
+    questions: dict[str, Callable[[], object]] = {
+        "open": lambda: open_store(store.path),
+        "version": lambda: store.version,
+        "history": store.history,
+        "query, every episode": lambda: list(store.query()),
+        "query, one station's successes": lambda: list(store.query(Query(stations=("x",)))),
+        "load one tiny episode": lambda: store.load(id),
+    }
+    for name, question in questions.items():
+        table.add_row(name, f"{1e3 * np.median([_seconds(question) for _ in range(9)]):.1f}")
+    rich.print(table)
+
+
+def _rates(ways: dict[str, Callable[[], int]], rounds: int = 200) -> dict[str, float]:
+    """Images a second, median over rounds that take turns, so that other work on the machine hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            began = time.perf_counter()
+            images = way()
+            seconds[name].append((time.perf_counter() - began) / images)
+    return {name: 1 / float(np.median(s[1:])) for name, s in seconds.items()}
+
+
+def _raw(frames: Frames, rng: np.random.Generator) -> int:
+    """What can't be undercut: each image of a batch copied from the memory map to where it is used."""
+    batch = np.empty((2 * BATCH, *frames.images.shape[1:]), np.uint8)
+    np.take(frames.images, rng.integers(len(frames), size=2 * BATCH), axis=0, out=batch)
+    return len(batch)
+
+
+def _pairs_from_jpeg(store: LanceStore, ids: Sequence[str], rng: np.random.Generator) -> int:
+    count = 16
+    for id in rng.choice(np.array(ids), count):
+        now = int(rng.integers(STEPS - 1))
+        store.images(str(id), [now, int(rng.integers(now + 1, STEPS + 1))])
+    return 2 * count
+
+
+def _camera(count: int) -> Images:
+    """What scene 1's camera sees while the arm moves at random."""
+    world = World(SCENES["1"], SIZE)
+    world.reset(0)
+    rng = np.random.default_rng(0)
+    images = []
+    for _ in range(count):
+        world.step(np.append(rng.normal(0, 0.01, 6), 1).astype(np.float32))
+        images.append(world.render())
+    world.close()
+    return np.stack(images)
+
+
+def _episode(images: Images) -> Episode:
+    """As much provenance as a station writes."""
+    steps = len(images) - 1
+    answers = tuple(
+        Answer(f"Is the block number {i} in the wooden bowl?", 0.5, "yes") for i in range(8)
+    )
+    return Episode(
+        instruction="put the green block in the wooden bowl",
+        actions=np.zeros((steps, 7), np.float32),
+        wanted=np.zeros((steps, 7), np.float32),
+        images=images,
+        states=np.zeros((steps + 1, 7), np.float32),
+        times_s=np.arange(steps + 1) * 0.2,
+        subgoals=(),
+        verdict=Verdict("success", 0.9, "Is the green block in the wooden bowl?", "yes", "compact"),
+        provenance=Provenance(
+            "one", "soar", "1", 0, 1e9, answers_before=answers, answers_after=answers
+        ),
+    )
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+@contextmanager
+def _workplace(folder: Path | None) -> Iterator[Path]:
+    home = Path(tempfile.mkdtemp(prefix="soar-data-", dir=folder))
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
