@@ -1,16 +1,15 @@
 """Evaluation of a real robot: a person sets the table, a person or a model judges."""
 
 from soar.clock import Clock
-from soar.errors import RobotFault
-from soar.evaluate.bench import Ending, RealBench
+from soar.evaluate.bench import Judgement, RealBench
 from soar.robots.toy import ToyRobot
 from soar.types import Observation
 
 
 def bench_with(robot: ToyRobot, asked: list[str]) -> RealBench:
-    def judge(observation: Observation, instruction: str) -> Ending:
+    def judge(observation: Observation, instruction: str) -> Judgement:
         asked.append(f"judge {instruction}")
-        return Ending("success", raw="looks right")
+        return Judgement("success", raw="looks right")
 
     def set_table(instruction: str, seed: int) -> None:
         asked.append(f"set {instruction} {seed}, homed {robot.homed}")
@@ -28,8 +27,8 @@ def test_the_judge_sees_the_end() -> None:
     asked: list[str] = []
     bench = bench_with(ToyRobot(), asked)
     bench.set_up("go", 7)
-    ending = bench.ending(bench.robot.observe(), fault="")
-    assert (ending.outcome, ending.raw) == ("success", "looks right")
+    judged = bench.judge(bench.robot.observe(), None, fault="")
+    assert (judged.outcome, judged.raw) == ("success", "looks right")
     assert asked[-1] == "judge go"
 
 
@@ -43,16 +42,16 @@ def test_a_fault_is_unknown_and_asks_nobody() -> None:
     asked: list[str] = []
     robot = Recovering()
     bench = bench_with(robot, asked)
-    ending = bench.ending(robot.observe(), str(RobotFault("motor 3")))
-    assert (ending.outcome, ending.raw, robot.recovered, asked) == ("unknown", "motor 3", 1, [])
+    judged = bench.judge(robot.observe(), None, "motor 3")
+    assert (judged.outcome, judged.raw, robot.recovered, asked) == ("unknown", "motor 3", 1, [])
 
 
 def test_the_period_is_kept() -> None:
     clock = Clock(speed=100.0)
     robot = ToyRobot()
-    bench = RealBench(robot, lambda o, i: Ending("unknown"), lambda i, s: None, clock)
+    bench = RealBench(robot, lambda o, i: Judgement("unknown"), lambda i, s: None, clock)
     bench.set_up("go", 0)
     start = clock.now()
     for _ in range(6):
-        bench.wait()
+        bench.metronome.tick()
     assert clock.now() - start >= 5 * robot.period_s * 0.99

@@ -9,42 +9,44 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError, RobotFault
-from soar.evaluate import Setting, Team, Words, evaluate, open_evaluation
-from soar.evaluate.bench import Bench, Ending
+from soar.evaluate import Judgement, Setting, Team, evaluate, open_evaluation
+from soar.evaluate.bench import Bench
 from soar.evaluate.results import TRIALS, Evaluation, Key, Trial, add_trials
 from soar.evaluate.runner import missing_batches
-from soar.evaluate.trials import Plan, run_trials
+from soar.evaluate.trials import run_trials
 from soar.interfaces import Policy, Robot
 from soar.media import read_video
 from soar.robots.toy import ToyRobot
+from soar.rollout import Plan
+from soar.toy import INSTRUCTIONS, ToyPolicy, ToySubgoals
 from soar.types import Action, Actions, Images, Observation
 
-LEFT, RIGHT = "move the block to the left", "move the block to the right"
+LEFT, RIGHT = INSTRUCTIONS
 
 
 class ToyBench:
     """Judged by the toy's own truth."""
+
+    metronome = None
 
     def __init__(self, scene: str, breaks_after: int | None = None) -> None:
         self.toy = ToyRobot()
         self.robot: Robot = self.toy
         self.breaks_after = breaks_after
         self.instruction = ""
-        self.waits = 0
 
     def set_up(self, instruction: str, seed: int) -> None:
         self.instruction = instruction
         self.toy.reset(seed)
-        self.robot = Breaking(self.toy, self.breaks_after) if self.breaks_after else self.toy
+        if self.breaks_after:
+            self.robot = Breaking(self.toy, self.breaks_after)
 
-    def wait(self) -> None:
-        self.waits += 1
+    def fulfilled(self) -> bool | None:
+        words = self.instruction.removesuffix(" side")
+        return self.toy.truth(words)
 
-    def fulfilled(self) -> bool:
-        return self.toy.truth(self.instruction)
-
-    def ending(self, observation: Observation, fault: str) -> Ending:
-        return Ending("success" if self.fulfilled() and not fault else "failure", raw=fault)
+    def judge(self, observation: Observation, done: bool | None, fault: str) -> Judgement:
+        return Judgement("success" if done and not fault else "failure", raw=fault)
 
     def close(self) -> None:
         self.toy.close()
@@ -65,14 +67,15 @@ class Breaking:
         return self.robot.execute(action)
 
 
-class Drift:
-    """A policy that goes to where the words say, with noise of its own; it never grasps on odd calls."""
+class Random:
+    """A policy that carries the block about at random. It notes the sizes of its batches."""
 
-    name = "drift"
+    name = "random"
 
     def __init__(self) -> None:
-        self.resets = 0
         self.batches: list[int] = []
+        self.goals: list[Images | Sequence[str]] = []
+        self.resets = 0
 
     def reset(self) -> None:
         self.resets += 1
@@ -86,29 +89,15 @@ class Drift:
         noise: float = 0.0,
     ) -> Actions:
         self.batches.append(len(observations))
+        self.goals.append(goals)
         actions = np.zeros((len(observations), 7), np.float32)
-        actions[:, :3] = rng.normal(0, 0.02, (len(observations), 3))
+        actions[:, :3] = rng.normal(0, 0.04, (len(observations), 3))
         actions[:, 6] = rng.random(len(observations)) < 0.2
         return actions
 
 
-class Mirror:
-    """Goals that are the observation itself."""
-
-    name = "mirror"
-
-    def make(
-        self,
-        benches: Sequence[Bench],
-        observations: Sequence[Observation],
-        instructions: Sequence[str],
-        rng: np.random.Generator,
-    ) -> Images:
-        return np.stack([o.image for o in observations])
-
-
-TEAM = Team(Drift, Mirror, ToyBench)
-SETTING = Setting("c0", "drift", "mirror", (("toy", LEFT), ("toy", RIGHT)), 5, 100, 2, 10)
+TEAM = Team(Random, ToySubgoals, ToyBench)
+SETTING = Setting("c0", "random", "toy-subgoals", (("toy", LEFT), ("toy", RIGHT)), 5, 100, 2, 10)
 
 
 def run(folder: Path, setting: Setting = SETTING, lockstep: int = 4) -> Evaluation:
@@ -166,23 +155,29 @@ def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def lockstep(
-    benches: Sequence[Bench], folder: Path, plan: Plan, policy: Policy | None = None
+    benches: Sequence[Bench],
+    folder: Path,
+    plan: Plan,
+    policy: Policy | None = None,
+    video_size: int = 0,
 ) -> list[Trial]:
     keys = [Key("toy", LEFT, s) for s in range(len(benches))]
     rng = np.random.default_rng(0)
-    return run_trials(benches, keys, policy or Drift(), Mirror(), plan, rng, folder)
+    return run_trials(
+        benches, keys, policy or Random(), ToySubgoals(), plan, rng, folder, video_size
+    )
 
 
 def test_one_call_of_the_policy_moves_all_benches(tmp_path: Path) -> None:
-    policy = Drift()
-    lockstep([ToyBench("toy") for _ in range(3)], tmp_path, Plan(2, 7, 0), policy)
+    policy = Random()
+    lockstep([ToyBench("toy") for _ in range(3)], tmp_path, Plan(2, 7), policy)
     assert policy.batches == [3] * 14
     assert policy.resets == 1
 
 
 def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     benches = [ToyBench("toy", breaks_after=3), ToyBench("toy")]
-    broken, whole = lockstep(benches, tmp_path, Plan(2, 7, 0))
+    broken, whole = lockstep(benches, tmp_path, Plan(2, 7))
     assert broken.outcome == "failure"
     assert broken.raw == "motor 3 reports an overload"
     assert len(benches[0].toy.visited) == 3
@@ -192,30 +187,32 @@ def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
 
 def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_path: Path) -> None:
     class Flicker(ToyBench):
-        def fulfilled(self) -> bool:
-            return self.waits == 2
+        looks = 0
 
-    (trial,) = lockstep([Flicker("toy")], tmp_path, Plan(1, 4, 0))
+        def fulfilled(self) -> bool:
+            self.looks += 1
+            return self.looks == 2
+
+    (trial,) = lockstep([Flicker("toy")], tmp_path, Plan(1, 4))
     assert (trial.outcome, trial.ever) == ("failure", True)
 
 
 def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
-    (trial,) = lockstep([ToyBench("toy")], tmp_path, Plan(2, 7, 64))
+    (trial,) = lockstep([ToyBench("toy")], tmp_path, Plan(2, 7), video_size=64)
     assert read_video(tmp_path / trial.video).shape == (15, 64, 64, 3)
 
 
 def test_words_are_goals_for_a_policy_that_follows_words(tmp_path: Path) -> None:
-    seen: list[Sequence[str]] = []
-
-    class Listener(Drift):
-        def act(self, observations, goals, rng, *, noise=0.0):  # type: ignore[no-untyped-def]
-            seen.append(goals)
-            return super().act(observations, goals, rng)
-
-    team = Team(Listener, Words, ToyBench)
+    policy = Random()
     setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
-    evaluate(team, setting, tmp_path, video_size=32, quiet=True)
-    assert list(seen[0]) == [LEFT, LEFT]
+    evaluate(Team(lambda: policy, None, ToyBench), setting, tmp_path, video_size=32, quiet=True)
+    assert list(policy.goals[0]) == [LEFT, LEFT]
+
+
+def test_a_policy_that_knows_the_task_does_it(tmp_path: Path) -> None:
+    team = Team(ToyPolicy, ToySubgoals, ToyBench)
+    found = evaluate(team, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
+    assert found.overall().value == 1.0
 
 
 def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
@@ -229,7 +226,7 @@ def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
         def close(self) -> None:
             self.log.append(self.scene)
 
-    team = Team(Drift, Mirror, partial(Closing, log=closed))
+    team = Team(Random, ToySubgoals, partial(Closing, log=closed))
     setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
     evaluate(team, setting, tmp_path, video_size=0, quiet=True)
     assert closed == ["a", "a", "b", "b"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
-from soar.evaluate import ExpertGoals, Imagined, Setting, SimBench, Team, evaluate, sim_bench
+from soar.evaluate import ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
 from soar.evaluate.bench import RealBench
 from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
@@ -40,7 +40,7 @@ def test_a_start_is_feasible_and_always_the_same(bench: SimBench, instruction: s
 def test_the_experts_subgoals_leave_the_world_as_it_was(bench: SimBench) -> None:
     bench.set_up(PUT, 3)
     before, image = bench.world.snapshot().physics, bench.world.render()
-    goals = ExpertGoals().make([bench], [], [PUT], np.random.default_rng(0))
+    goals = ExpertSubgoals([bench], 20).generate(image[None], [PUT], np.random.default_rng(0))
     assert (goals[0] != image).any()
     np.testing.assert_array_equal(bench.world.snapshot().physics, before)
     np.testing.assert_array_equal(bench.world.render(), image)
@@ -52,8 +52,8 @@ def test_following_the_expert_ends_in_success(bench: SimBench) -> None:
     while not expert.done:
         bench.robot.observe()
         bench.robot.execute(expert.act())
-    ending = bench.ending(bench.robot.observe(), fault="")
-    assert (ending.outcome, ending.lost) == ("success", ())
+    judged = bench.judge(bench.robot.observe(), bench.fulfilled(), fault="")
+    assert (judged.outcome, judged.lost) == ("success", ())
 
 
 def test_an_unknown_task_is_refused_with_the_valid_ones(bench: SimBench) -> None:
@@ -97,7 +97,7 @@ class Copier:
 
 
 def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
-    team = Team(Still, lambda: Imagined(Copier()), partial(sim_bench, (SCENE,)))
+    team = Team(Still, Copier, partial(sim_bench, (SCENE,)))
     setting = Setting("c", "still", "copier", (("1", PUT),), 1, 5, 1, 3)
     found = evaluate(team, setting, tmp_path, quiet=True)
     assert found.trials[0].outcome == "failure"
@@ -108,4 +108,4 @@ def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
 def test_experts_exist_only_in_simulation() -> None:
     bench = RealBench(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
     with pytest.raises(ConfigError, match="only in the simulated world"):
-        ExpertGoals().make([bench], [], [PUT], np.random.default_rng(0))
+        ExpertSubgoals([bench], 20)

@@ -1,14 +1,14 @@
 """Success rates with intervals, on starts that every checkpoint shares.
 
-    team = Team(policy, goals, bench)                 recipes that each worker process calls
+    team = Team(policy, subgoals, bench)              recipes that each worker process calls
     evaluation = evaluate(team, setting, folder)      resumable; trials.jsonl, videos/
     comparison = compare(before, after)               paired by start
 
 See `results` for what counts as success, `runner` for how trials are shared out.
 """
 
-from soar.evaluate.bench import RealBench, SimBench, sim_bench
-from soar.evaluate.goals import ExpertGoals, Goals, Imagined, Words
+from soar.evaluate.bench import Judgement, RealBench, SimBench, sim_bench
+from soar.evaluate.expert_subgoals import ExpertSubgoals
 from soar.evaluate.results import (
     Comparison,
     Evaluation,
@@ -23,15 +23,13 @@ __all__ = [
     "FIRST_SEED",
     "Comparison",
     "Evaluation",
-    "ExpertGoals",
-    "Goals",
-    "Imagined",
+    "ExpertSubgoals",
+    "Judgement",
     "RealBench",
     "Setting",
     "SimBench",
     "Team",
     "Trial",
-    "Words",
     "compare",
     "evaluate",
     "open_evaluation",

@@ -1,10 +1,9 @@
-"""Where trials happen: it sets up a start, and tells how the trial ended. One simulated, one real."""
+"""Where trials happen: a robot, the hand that sets its table, and a judge. One simulated, one real."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from soar.clock import Clock, Metronome
 from soar.errors import ConfigError
@@ -18,46 +17,50 @@ IMAGE_SIZE = 256
 """What the simulated camera gives, as in collection."""
 
 
-@dataclass(frozen=True)
-class Ending:
-    """How a trial ended, in the bench's eyes."""
+class Judgement(NamedTuple):
+    """How a trial ended."""
 
     outcome: Outcome
     lost: tuple[str, ...] = ()
+    """Things that left the table."""
     raw: str = ""
+    """In the judge's own words, or what broke."""
 
 
 @runtime_checkable
 class Bench(Protocol):
-    """A robot, and the hand that sets the table for it."""
+    """A robot on which trials can be made, one after another."""
 
     robot: Robot
 
-    def set_up(self, instruction: str, seed: int) -> None:
-        """Make a start at which the task is possible and not done; the arm is at home."""
+    @property
+    def metronome(self) -> Metronome | None:
+        """Keeps a real arm's period; None where time waits for the robot."""
 
-    def wait(self) -> None:
-        """Return when the next control step is due."""
+    def set_up(self, instruction: str, seed: int) -> None:
+        """Make a start from which the task can be done and isn't; the arm is at home."""
 
     def fulfilled(self) -> bool | None:
         """Whether the task is done right now; None where nobody looks before the end."""
 
-    def ending(self, observation: Observation, fault: str) -> Ending:
-        """The outcome, from the last observation; `fault` says what stopped the trial, if anything."""
+    def judge(self, observation: Observation, done: bool | None, fault: str) -> Judgement:
+        """The outcome, from the last observation and whether the task was done then.
+
+        The arm may have gone home since. `fault`: what broke the trial off, or nothing.
+        """
 
     def close(self) -> None:
         """Release the robot. Safe to call twice."""
 
 
 MakeBench: TypeAlias = Callable[[str], Bench]
-"""From a scene's name to a bench; picklable, as each worker makes its own."""
-
-Judge: TypeAlias = Callable[[Observation, str], Ending]
-"""A person or a model that looks at the last observation of an instruction's trial."""
+"""From a scene's name to a bench; picklable, as each worker process makes its own."""
 
 
 class SimBench:
     """A simulated scene behind the same safety as in collection, judged by the strict predicates."""
+
+    metronome = None
 
     def __init__(self, scene: Scene, image_size: int = IMAGE_SIZE) -> None:
         self.scene = scene
@@ -75,17 +78,14 @@ class SimBench:
         self.world.reset(seed, goal=self.goal)
         self.robot = SafeRobot(self._sim)
 
-    def wait(self) -> None:
-        """Simulated time waits for nobody."""
-
     def fulfilled(self) -> bool:
         """The strict predicate."""
         return self.world.fulfilled(self.goal)
 
-    def ending(self, observation: Observation, fault: str) -> Ending:
-        """The strict predicate at the end. A fault of the policy's making counts as failure."""
-        outcome: Outcome = "success" if self.fulfilled() and not fault else "failure"
-        return Ending(outcome, self.world.objects_lost(), fault)
+    def judge(self, observation: Observation, done: bool | None, fault: str) -> Judgement:
+        """Done at the end is success. A fault here is of the policy's making, so it is failure."""
+        outcome: Outcome = "success" if done and not fault else "failure"
+        return Judgement(outcome, self.world.objects_lost(), fault)
 
     def close(self) -> None:
         """Free the renderer."""
@@ -115,36 +115,35 @@ class RealBench:
     def __init__(
         self,
         robot: Robot,
-        judge: Judge,
+        judge: Callable[[Observation, str], Judgement],
         set_table: Callable[[str, int], None],
         clock: Clock | None = None,
     ) -> None:
-        """`set_table(instruction, seed)` returns when a person has made the start."""
+        """A bench around a robot that is already behind its safety limits.
+
+        `judge(observation, instruction)` looks at a trial's last observation;
+        `set_table(instruction, seed)` returns when a person has made the start.
+        """
         self.robot = robot
-        self._judge = judge
-        self._set_table = set_table
+        self.metronome = Metronome(clock or Clock(), robot.period_s)
+        self._judge, self._set_table = judge, set_table
         self._instruction = ""
-        self._metronome = Metronome(clock or Clock(), robot.period_s)
 
     def set_up(self, instruction: str, seed: int) -> None:
         """Home first, so that the arm is out of the person's way."""
         self._instruction = instruction
         self.robot.home()
         self._set_table(instruction, seed)
-        self._metronome.rest()
-
-    def wait(self) -> None:
-        """Keep the robot's period."""
-        self._metronome.tick()
+        self.metronome.rest()
 
     def fulfilled(self) -> None:
         """Nobody looks before the end."""
 
-    def ending(self, observation: Observation, fault: str) -> Ending:
+    def judge(self, observation: Observation, done: bool | None, fault: str) -> Judgement:
         """A fault says nothing about the policy: unknown, and the robot is recovered."""
         if fault:
             self.robot.recover()
-            return Ending("unknown", raw=fault)
+            return Judgement("unknown", raw=fault)
         return self._judge(observation, self._instruction)
 
     def close(self) -> None:

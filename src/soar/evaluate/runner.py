@@ -11,19 +11,22 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Literal
 from zlib import crc32
 
 import numpy as np
 
 from soar.errors import ConfigError
 from soar.evaluate.bench import Bench, MakeBench
-from soar.evaluate.goals import Goals
+from soar.evaluate.expert_subgoals import ExpertSubgoals
 from soar.evaluate.results import Evaluation, Key, Setting, Trial, add_trials, open_evaluation
-from soar.evaluate.trials import Plan, run_trials
-from soar.interfaces import Policy
+from soar.evaluate.trials import run_trials
+from soar.interfaces import Policy, SubgoalGenerator
 from soar.progress import progress_bar
+from soar.rollout import Plan
 
 FIRST_SEED = 1_000_000
 """Seeds of evaluation starts begin here, far from those of demonstrations and of stations."""
@@ -36,7 +39,8 @@ class Team:
     """How a worker gets what it needs: picklable recipes, called once in each process."""
 
     policy: Callable[[], Policy]
-    goals: Callable[[], Goals]
+    subgoals: Callable[[], SubgoalGenerator] | Literal["expert"] | None
+    """None for a policy that follows words; "expert": frames of a scripted expert, the policy's ceiling."""
     bench: MakeBench
 
 
@@ -55,19 +59,33 @@ class Crew:
     team: Team
     folder: Path
     plan: Plan
+    video_size: int
     scene: str = ""
     benches: list[Bench] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.policy = self.team.policy()
-        self.goals = self.team.goals()
+        self.generator = self.team.subgoals() if callable(self.team.subgoals) else None
 
     def run(self, batch: Batch) -> list[Trial]:
         """Try every start of a batch."""
         self._go_to(batch.keys[0].scene, len(batch.keys))
-        rng = np.random.default_rng(batch.entropy)
         benches = self.benches[: len(batch.keys)]
-        return run_trials(benches, batch.keys, self.policy, self.goals, self.plan, rng, self.folder)
+        return run_trials(
+            benches,
+            batch.keys,
+            self.policy,
+            self._subgoals(benches),
+            self.plan,
+            np.random.default_rng(batch.entropy),
+            self.folder,
+            self.video_size,
+        )
+
+    def _subgoals(self, benches: Sequence[Bench]) -> SubgoalGenerator | None:
+        if self.team.subgoals == "expert":
+            return ExpertSubgoals(benches, self.plan.steps)
+        return self.generator
 
     def close(self) -> None:
         """Release all benches."""
@@ -102,13 +120,14 @@ def evaluate(
         ConfigError: the folder holds an evaluation with another setting.
     """
     evaluation = open_evaluation(folder, setting)
-    plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal, video_size)
+    plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal)
+    hire = partial(Crew, team, Path(folder), plan, video_size)
     batches = missing_batches(evaluation, lockstep)
     with progress_bar() as bar:
         total = setting.trials * len(setting.tasks)
         row = bar.add_task("trials", total=total, note="", visible=not quiet)
         bar.update(row, completed=total - sum(len(b.keys) for b in batches))
-        for trials in _work(team, plan, Path(folder), batches, workers):
+        for trials in _work(hire, batches, workers):
             add_trials(Path(folder), trials)
             done = open_evaluation(folder).overall()
             bar.update(row, advance=len(trials), note=f"success {done.value:.0%}")
@@ -134,13 +153,13 @@ def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[Ba
 
 
 def _work(
-    team: Team, plan: Plan, folder: Path, batches: Sequence[Batch], workers: int
+    hire: Callable[[], Crew], batches: Sequence[Batch], workers: int
 ) -> Iterator[list[Trial]]:
-    """Finished batches, in the order they finish."""
+    """Trials of each batch, in the order in which batches finish."""
     if workers > 1 and len(batches) > 1:
-        yield from _work_in_parallel(team, plan, folder, batches, min(workers, len(batches)))
+        yield from _work_in_parallel(hire, batches, min(workers, len(batches)))
     elif batches:
-        crew = Crew(team, folder, plan)
+        crew = hire()
         try:
             yield from map(crew.run, batches)
         finally:
@@ -148,11 +167,9 @@ def _work(
 
 
 def _work_in_parallel(
-    team: Team, plan: Plan, folder: Path, batches: Sequence[Batch], workers: int
+    hire: Callable[[], Crew], batches: Sequence[Batch], workers: int
 ) -> Iterator[list[Trial]]:
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_begin, initargs=(team, folder, plan)
-    )
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(hire,))
     try:
         for future in as_completed([pool.submit(_run, batch) for batch in batches]):
             yield future.result()
@@ -164,13 +181,13 @@ _crew: Crew
 """This worker process's own."""
 
 
-def _begin(team: Team, folder: Path, plan: Plan) -> None:
+def _begin(hire: Callable[[], Crew]) -> None:
     import torch
 
     global _crew
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, after the running batch
     torch.set_num_threads(1)
-    _crew = Crew(team, folder, plan)
+    _crew = hire()
 
 
 def _run(batch: Batch) -> list[Trial]:

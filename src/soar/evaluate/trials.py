@@ -1,79 +1,76 @@
-"""Some trials at once: benches in lockstep, one policy deciding for all of them."""
+"""Some trials at once: the control loop itself, with the task given and witnesses instead of a recorder."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from soar.errors import RobotFault
 from soar.evaluate.bench import Bench
-from soar.evaluate.goals import Goals
 from soar.evaluate.results import Key, Trial
-from soar.interfaces import Policy
+from soar.interfaces import Policy, SubgoalGenerator
+from soar.looking import Look
 from soar.media import corner, resize, write_video
-from soar.types import Image, Observation
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a trial is (paper: five subgoals, twenty steps for each, 5 Hz) and what is kept of it."""
-
-    subgoals: int = 5
-    steps: int = 20
-    """Control steps for each subgoal."""
-    video_size: int = 128
-    """Pixels of the videos' side; 0 keeps none."""
+from soar.rollout import Ending, Models, Plan, Station, Subscriber, run_episodes
+from soar.types import Answer, History, Image, Observation, Proposal, Step, Subgoal, Task
 
 
 class Attempt:
-    """One bench during its trial: what it sees, whether it was ever done, what went wrong."""
+    """One bench during its trial: its film, and whether the task is, or ever was, done."""
 
     def __init__(self, bench: Bench, key: Key, video_size: int) -> None:
-        self.bench = bench
-        self.key = key
-        self.ever: bool | None = None
-        self.fault = ""
-        self.frames: list[Image] = []
+        self.bench, self.key = bench, key
+        self.subgoal: Image | None = None
         self._video_size = video_size
-        bench.set_up(key.instruction, key.seed)
-        self.observation = bench.robot.observe()
+        self._done: bool | None = None
+        self._ever: bool | None = None
+        self._frames: list[Image] = []
 
-    def step(self, action: np.ndarray, goal: Image | None) -> None:
-        """Execute one action and look; after a fault nothing moves any more."""
-        self._film(goal)
-        if self.fault:
-            return
-        try:
-            self.bench.wait()
-            self.bench.robot.execute(action)
-            self.observation = self.bench.robot.observe()
-        except RobotFault as error:
-            self.fault = str(error)
-            return
-        done = self.bench.fulfilled()
-        self.ever = done if self.ever is None else self.ever or bool(done)
+    def look(self) -> None:
+        """After an executed action: is it done?"""
+        self._done = self.bench.fulfilled()
+        if self._done is not None:
+            self._ever = bool(self._ever) or self._done
 
-    def finish(self, folder: Path, goal: Image | None) -> Trial:
-        """Judge the end, and keep the video."""
-        self._film(goal)
-        ending = self.bench.ending(self.observation, self.fault)
-        video = self._save(folder)
-        return Trial(*self.key, ending.outcome, self.ever, ending.lost, video, ending.raw)
-
-    def _film(self, goal: Image | None) -> None:
+    def film(self, image: Image) -> None:
+        """One more frame, with the present subgoal in its corner."""
         if self._video_size:
-            frame = resize(self.observation.image, self._video_size)
-            self.frames.append(frame if goal is None else corner(frame, goal))
+            frame = resize(image, self._video_size)
+            self._frames.append(frame if self.subgoal is None else corner(frame, self.subgoal))
 
-    def _save(self, folder: Path) -> str:
-        if not self.frames:
-            return ""
-        name = video_name(self.key)
-        write_video(folder / name, self.frames, fps=1 / self.bench.robot.period_s)
-        return name
+    def finish(self, last: Observation, fault: str, folder: Path) -> Trial:
+        """Judge the end, and keep the film in `folder`."""
+        judged = self.bench.judge(last, self._done, fault)
+        video = video_name(self.key) if self._frames else ""
+        if video:
+            write_video(folder / video, self._frames, fps=1 / self.bench.robot.period_s)
+        return Trial(*self.key, judged.outcome, self._ever, judged.lost, video, judged.raw)
+
+
+class Witness(Subscriber):
+    """Watches the attempts of one batch, by name of their stations."""
+
+    def __init__(self, attempts: Mapping[str, Attempt], folder: Path) -> None:
+        self.trials: list[Trial] = []
+        self._attempts, self._folder = attempts, folder
+
+    def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
+        """Shown in the film's corner from now on."""
+        self._attempts[station.name].subgoal = subgoal.image
+
+    def on_step(self, station: Station, step: Step) -> None:
+        """One action was executed."""
+        attempt = self._attempts[station.name]
+        attempt.film(step.observation.image)
+        attempt.look()
+
+    def on_episode(self, station: Station, ending: Ending) -> None:
+        """The trial is over, and the arm is at home."""
+        attempt, last = self._attempts[station.name], ending.after.observation
+        attempt.film(last.image)
+        fault = "" if ending.fault is None else str(ending.fault)
+        self.trials.append(attempt.finish(last, fault, self._folder))
 
 
 def video_name(key: Key) -> str:
@@ -86,24 +83,69 @@ def run_trials(
     benches: Sequence[Bench],
     keys: Sequence[Key],
     policy: Policy,
-    goals: Goals,
+    subgoals: SubgoalGenerator | None,
     plan: Plan,
     rng: np.random.Generator,
     folder: Path,
+    video_size: int = 0,
 ) -> list[Trial]:
-    """One trial on each bench, from its own start, all in lockstep. Videos go to `folder`."""
-    attempts = [Attempt(b, k, plan.video_size) for b, k in zip(benches, keys, strict=True)]
-    policy.reset()
-    instructions = [k.instruction for k in keys]
-    for _ in range(plan.subgoals):
-        made = goals.make(benches, _seen(attempts), instructions, rng)
-        shown = [None if isinstance(g, str) else g for g in made]
-        for _ in range(plan.steps):
-            actions = policy.act(_seen(attempts), made, rng)
-            for attempt, action, goal in zip(attempts, actions, shown, strict=True):
-                attempt.step(action, goal)
-    return [a.finish(folder, g) for a, g in zip(attempts, shown, strict=True)]
+    """One trial on each bench, from its own start, all in lockstep.
+
+    Args:
+        subgoals: None for a policy that follows words.
+        folder: gets the films.
+        video_size: pixels of their side; 0 keeps none.
+    """
+    attempts = {
+        str(n): Attempt(bench, key, video_size)
+        for n, (bench, key) in enumerate(zip(benches, keys, strict=True))
+    }
+    for attempt in attempts.values():
+        attempt.bench.set_up(attempt.key.instruction, attempt.key.seed)
+    witness = Witness(attempts, folder)
+    run_episodes(
+        [_station(name, attempt) for name, attempt in attempts.items()],
+        [Look(bench.robot.observe(), {}) for bench in benches],
+        Models(NobodyLooks(), policy, subgoals),
+        plan,
+        [{} for _ in benches],
+        rng,
+        subscriber=witness,
+        metronome=benches[0].metronome,
+    )
+    return witness.trials
 
 
-def _seen(attempts: Sequence[Attempt]) -> list[Observation]:
-    return [a.observation for a in attempts]
+def _station(name: str, attempt: Attempt) -> Station:
+    key = attempt.key
+    task = Task(key.instruction, question="", success_answer=True)
+    return Station(name, attempt.bench.robot, (), Asked(task), key.scene, seed=key.seed)
+
+
+class Asked:
+    """A proposer that proposes what it was told to."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def propose(
+        self,
+        observation: Observation,
+        answers: Mapping[str, Answer],
+        history: History,
+        rng: np.random.Generator,
+    ) -> Proposal:
+        """The task."""
+        return Proposal(self.task, "asked")
+
+
+class NobodyLooks:
+    """Takes the vision-language model's place where a task is given and somebody else judges."""
+
+    name = "nobody"
+
+    def answer(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+    ) -> list[list[Answer]]:
+        """No answer to anything."""
+        return [[Answer(q, None) for q in asked] for asked in questions]

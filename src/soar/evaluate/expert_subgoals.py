@@ -1,0 +1,50 @@
+"""The policy's own ceiling: subgoals that are frames of a scripted expert, not of an imagination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from soar.errors import ConfigError
+from soar.evaluate.bench import Bench, SimBench
+from soar.sim.expert import Expert
+from soar.types import Image, Images
+
+
+class ExpertSubgoals:
+    """A subgoal generator that knows the benches' worlds: what their cameras would see, were an expert acting.
+
+    The expert starts from the very state the policy is in, so it also shows the way out of a failed grasp.
+    """
+
+    name = "expert"
+
+    def __init__(self, benches: Sequence[Bench], steps_ahead: int) -> None:
+        """`benches`: simulated ones, in the order in which `generate` gets their images."""
+        self.steps_ahead = steps_ahead
+        self._benches = [_simulated(b) for b in benches]
+
+    def generate(
+        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+    ) -> Images:
+        """One frame for each bench, `steps_ahead` control steps on. The worlds are left exactly as they were."""
+        return np.stack([self._frame(bench) for bench in self._benches])
+
+    def _frame(self, bench: SimBench) -> Image:
+        now = bench.world.snapshot()
+        # The start's own seed, so that one trial's experts agree on where things should go.
+        expert = Expert(bench.world, bench.goal, np.random.default_rng(bench.seed), noise=0.0)
+        for _ in range(self.steps_ahead):
+            if expert.done:
+                break
+            bench.world.step(expert.act())
+        frame = bench.world.render()
+        bench.world.restore(now)
+        return frame
+
+
+def _simulated(bench: Bench) -> SimBench:
+    if not isinstance(bench, SimBench):
+        raise ConfigError("'expert' subgoals exist only in the simulated world")
+    return bench
