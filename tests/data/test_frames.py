@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -77,8 +78,9 @@ def test_episodes_that_do_not_match_cost_no_new_build(store, make_episode, tmp_p
     store.append(make_episode(0, regime="bridge"))
     build_frames(store, wanted, 8, tmp_path)
     store.append(make_episode(1, regime="soar"))
-    build_frames(store, wanted, 8, tmp_path)
+    frames = build_frames(store, wanted, 8, tmp_path)
     assert len(decoded) == 1
+    assert frames.version == frames.query.version == store.version
 
 
 def test_an_episode_judged_later_is_seen(store, make_episode, tmp_path):
@@ -138,3 +140,16 @@ def test_reading_frames_needs_numpy_alone():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"torch", "lance", "pyarrow", "simplejpeg", "PIL", "mujoco", "rich"}
     assert not heavy & set(done.stdout.split())
+
+
+def test_a_full_disk_is_one_clear_error(store, make_episode, tmp_path, monkeypatch):
+    store.append(make_episode())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            build_frames(store, Query(), 8, tmp_path / "cache")
+    assert len(build_frames(store, Query(), 8, tmp_path / "cache")) == 5

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from soar.data.disk import first_line, flush
 from soar.data.query import Query
 from soar.data.rows import from_row, to_json, to_row
 from soar.errors import StoreError
@@ -118,17 +119,19 @@ def build_frames(
     Raises:
         StoreError: nothing matches, an episode is damaged, or the disk is full.
     """
-    query = replace(query, version=store.version if query.version is None else query.version)
+    version = store.version if query.version is None else query.version
+    query = replace(query, version=version)
     episodes = list(store.query(query))
     if not episodes:
         raise StoreError(f"no episode of '{store.path}' matches {_brief(query)}")
     home = Path(folder) / _key(store.identity, resolution, episodes)
-    if not (home / _ABOUT).exists():
-        home.mkdir(parents=True, exist_ok=True)
+    try:
         with _alone(home):
             if not (home / _ABOUT).exists():
                 _build(store, episodes, resolution, home, workers, query)
-    return Frames.load(home)
+    except OSError as error:
+        raise StoreError(f"frames not built in '{home}': {first_line(error)}") from error
+    return replace(Frames.load(home), query=query, version=version)
 
 
 def _build(
@@ -162,6 +165,7 @@ def _build(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    flush(*(home / f"{name}.npy" for name in _ARRAYS))
     _write_about(home, frames)
     (home / "done.npy").unlink()
 
@@ -214,8 +218,12 @@ def _array(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> _Array:
         pass  # none there, or cut short
     draft = path.with_suffix(".draft")
     np.lib.format.open_memmap(draft, "w+", kind, shape).flush()
-    with draft.open("r+") as file:  # a full disk is an error now, not a bus error in the middle
-        os.posix_fallocate(file.fileno(), 0, os.path.getsize(draft))
+    try:
+        with draft.open("r+") as file:  # a full disk is an error now, not a bus error in the middle
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(draft))
+    except OSError:
+        draft.unlink()
+        raise
     draft.rename(path)
     fresh: _Array = np.load(path, mmap_mode="r+")
     return fresh
@@ -245,6 +253,7 @@ def _brief(query: Query) -> str:
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Hold a folder's lock; it goes with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -14,10 +14,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from soar.data.faults import LANCE_ERRORS, first_line, no_panic
+from soar.data.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.query import Query
 from soar.data.rows import Row, from_row
-from soar.data.steps import flush
 from soar.errors import StoreError
 
 if TYPE_CHECKING:

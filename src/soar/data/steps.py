@@ -7,7 +7,6 @@ damaged table of rows can be restored from the files alone.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from soar.data.faults import LANCE_ERRORS, first_line, no_panic
+from soar.data.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.images import Codec, decode, decode_all, encode
 from soar.data.rows import Row, to_json
 from soar.errors import StoreError
@@ -110,16 +109,6 @@ def read_row(path: Path) -> Row:
 def checksum(path: Path) -> int:
     """CRC-32 of a file's bytes."""
     return zlib.crc32(path.read_bytes())
-
-
-def flush(*paths: Path) -> None:
-    """Wait until files, and folders' lists of names, are on the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from soar.data.faults import LANCE_ERRORS, first_line
+from soar.data.disk import LANCE_ERRORS, first_line, flush
 from soar.data.images import Codec
 from soar.data.index import Index, quoted, where
 from soar.data.query import Query
@@ -29,7 +29,6 @@ from soar.data.rows import Row, from_row, to_json, to_row, verdict_columns
 from soar.data.steps import (
     Steps,
     checksum,
-    flush,
     read_images,
     read_steps,
     write_steps,

@@ -1,10 +1,12 @@
-"""What goes wrong below the store, in one family of exceptions and in one line of words."""
+"""The disk below the store: waiting for it, and its errors in one family and one line of words."""
 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 """What pylance raises when a file is missing, damaged or can't be written."""
@@ -27,3 +29,13 @@ def first_line(error: BaseException) -> str:
         return "the disk is full; free some space"
     text = str(error) or type(error).__name__
     return text.splitlines()[0].split(", /")[0][:200]
+
+
+def flush(*paths: Path) -> None:
+    """Wait until files, and folders' lists of names, are on the disk."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
