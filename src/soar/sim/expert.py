@@ -44,6 +44,7 @@ class Expert:
         plain = motion or MotionConfig()
         self.world, self.goal, self._rng = world, goal, rng
         self.done = False
+        self._attempt = 0
         self._hand = Hand(
             world,
             replace(
@@ -67,7 +68,7 @@ class Expert:
 
     def _until_fulfilled(self) -> Script:
         attempt = self._attempt_for(self.goal)
-        for _ in range(_ATTEMPTS):
+        for self._attempt in range(_ATTEMPTS):
             yield from attempt()
             yield from self._retreat()
             for _ in range(3):
@@ -105,7 +106,7 @@ class Expert:
             offset = hand - self.world.thing_pose(thing)[0]
             offset[2] = hand[2] - grasps.item_height(self.world, thing)[0]
             goal = self._inside_box(place + offset)
-            if self._hand.at(goal, yaw, 0.012):
+            if self._hand.at(goal, yaw, 0.012) or self._hand.is_stuck():
                 break
             yield self._hand.approach(goal, yaw, _CLOSED, clear)
         yield from self._hold(_OPEN, 2)
@@ -113,17 +114,20 @@ class Expert:
     def _pick(self, thing: str) -> Script:
         """Reach for a thing with open fingers, close, and lift it a little."""
         yield from self._empty_hand()
-        grasp, seen = grasps.best_grasp(self.world, thing), self.world.thing_pose(thing)[0]
+        grasp, seen = self._choose_grasp(thing), self.world.thing_pose(thing)[0]
         clear = self._clear_height()
         for _ in range(45):
             moved = self.world.thing_pose(thing)[0] - seen
             if np.linalg.norm(moved) > 0.01:
-                grasp, seen = grasps.best_grasp(self.world, thing), seen + moved
-            if self._hand.at(*grasp):
+                grasp, seen = self._choose_grasp(thing), seen + moved
+            if self._hand.at(*grasp) or self._hand.is_stuck():
                 break
             yield self._hand.approach(grasp.position, grasp.yaw, _OPEN, clear)
         yield from self._hold(_CLOSED, 2)
         yield from self._rise(0.04, _CLOSED)
+
+    def _choose_grasp(self, thing: str) -> Grasp:
+        return grasps.best_grasp(self.world, thing, self._rng, 0.01 * self._attempt)
 
     def _above_container(self, thing: str, container: str) -> Vector3:
         """Where the item's bottom should be when the fingers open: low, but with the hand above the rim."""
@@ -170,7 +174,9 @@ class Expert:
         yield from self._empty_hand()
         hem = self.world.data.site(hem_site(cloth))
         for _ in range(45):
-            grasp = Grasp(self._inside_box(hem.xpos + np.array([0, 0, 0.006])), self._cloth_yaw(cloth))
+            grasp = Grasp(
+                self._inside_box(hem.xpos + np.array([0, 0, 0.016])), self._cloth_yaw(cloth)
+            )
             if self._hand.at(*grasp, 0.007):
                 break
             yield self._hand.approach(*grasp, _OPEN, self._clear_height())

@@ -21,6 +21,8 @@ Point = Float64[np.ndarray, "2"]
 Points = Float64[np.ndarray, "_n 2"]
 
 _OPEN_REACH_M = FINGER_TRAVEL_M + FINGER_THICKNESS_M
+_STRIP_M = 0.012
+"""Half the width of what the fingers sweep, and a little room."""
 _WIDEST_M = 0.064
 """The widest thing the hand tries to close on."""
 
@@ -37,10 +39,13 @@ def find(world: World, name: str) -> Thing:
     return next(t for t in world.scene.things if t.name == name)
 
 
-def best_grasp(world: World, name: str) -> Grasp:
-    """The grasp of an item with the most room for the open fingers, and little turning."""
+def best_grasp(world: World, name: str, rng: np.random.Generator, doubt: float = 0.0) -> Grasp:
+    """The grasp of an item with the most room for the open fingers, and little turning.
+
+    `doubt` [m] blurs the choice: after a failure another grasp may be the better one.
+    """
     grasps = _grasps(world, name)
-    costs = [_cost(world, name, grasp) for grasp in grasps]
+    costs = [_cost(world, name, grasp) + doubt * rng.exponential() for grasp in grasps]
     return grasps[int(np.argmin(costs))]
 
 
@@ -76,16 +81,29 @@ def _cost(world: World, name: str, grasp: Grasp) -> float:
     cost += 0.3 * float(np.linalg.norm(grasp.position[:2] - center[:2]))
     cost += 0.2 * float(half @ np.abs(axes[:2].T @ across))
     for other in world.scene.things:
-        kind = kind_of(other)
+        kind, where = kind_of(other), world.thing_pose(other.name)[0]
         if other.name == name or kind.role == "cloth":
             continue
-        where = world.thing_pose(other.name)[0]
-        away = np.linalg.norm(fingers - where[:2], axis=1)
-        if kind.role == "container" and inside_radius(world, name, other):
+        if kind.role == "item":
+            cost += _in_the_way(world, other.name, grasp)
+        elif kind.role == "container" and inside_radius(world, name, other):
+            away = np.linalg.norm(fingers - where[:2], axis=1)
             cost += float(np.maximum(away - kind.room * other.scale, 0).sum())
         elif kind.height * other.scale > 0.02:
+            away = np.linalg.norm(fingers - where[:2], axis=1)
             cost += float(np.maximum(kind.radius * other.scale + 0.01 - away, 0).sum())
     return float(cost)
+
+
+def _in_the_way(world: World, other: str, grasp: Grasp) -> float:
+    """How deep [m] another item reaches into the strip that the fingers sweep as they close."""
+    center, axes, half = _box(world, other)
+    corners = np.array(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3)).reshape(3, -1).T * half
+    points = (center + corners @ axes.T)[:, :2] - grasp.position[:2]
+    across = points @ (-np.sin(grasp.yaw), np.cos(grasp.yaw))
+    along = points @ (np.cos(grasp.yaw), np.sin(grasp.yaw))
+    depth = np.minimum(_STRIP_M - np.abs(along), _OPEN_REACH_M + 0.004 - np.abs(across))
+    return float(2 * max(depth.max(), 0.0))
 
 
 def inside_radius(world: World, name: str, container: Thing) -> bool:

@@ -14,6 +14,9 @@ from soar.types import Action
 if TYPE_CHECKING:
     from soar.sim.world import World
 
+_PATIENCE = 5
+"""Actions without motion that make a hand stuck."""
+
 Vector3 = Float64[np.ndarray, "3"]
 
 
@@ -52,6 +55,7 @@ class Hand:
         self._rng = rng
         self._pace = 0.0
         self._waver = np.zeros(4)
+        self._trail: list[Float64[np.ndarray, "6"]] = []
 
     def towards(self, position: Vector3, yaw: float, gripper: float) -> Action:
         """One step straight towards a pose with level hand. The waver fades near the goal, never quite."""
@@ -69,7 +73,7 @@ class Hand:
 
     def hold(self, gripper: float) -> Action:
         """Stay where the hand was told to be."""
-        self._pace = 0.0
+        self._pace, self._trail = 0.0, []
         return np.array([0, 0, 0, 0, 0, 0, gripper], np.float32)
 
     def approach(self, position: Vector3, yaw: float, gripper: float, clear_z: float) -> Action:
@@ -80,11 +84,20 @@ class Hand:
         height = float(
             np.clip(position[2] + 2.5 * (aside - 0.015), position[2], max(clear_z, position[2]))
         )
-        waypoint = np.array([*position[:2], height])
-        if aside > 0.02 and here[2] < height - 0.02:
-            ease = np.clip(1 - (height - 0.02 - here[2]) / 0.04, 0.0, 1.0)
-            waypoint[:2] = here[:2] + (position[:2] - here[:2]) * ease
+        too_low = height - here[2] - 0.01
+        if too_low > 0 and aside > 0.02:
+            share = np.clip((0.03 - too_low) / aside, 0.0, 1.0)
+            waypoint = np.array([*(here[:2] + (position[:2] - here[:2]) * share), height])
+        else:
+            waypoint = np.array([*position[:2], height])
         return self.towards(waypoint, yaw, gripper)
+
+    def is_stuck(self) -> bool:
+        """Whether the hand hasn't moved for a few actions, though it was told to. Ask before each action."""
+        pose = np.concatenate([*self.world.hand_pose()])
+        self._trail = [*self._trail, pose][-_PATIENCE:]
+        moved = np.abs(self._trail[0] - pose)
+        return len(self._trail) == _PATIENCE and moved[:3].max() < 0.004 and moved[5] < 0.08
 
     def at(self, position: Vector3, yaw: float, within_m: float = 0.008) -> bool:
         """Whether the measured hand is at a pose."""
