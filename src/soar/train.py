@@ -110,6 +110,7 @@ def fit(
 
     `folder` gets `log.jsonl`, the exported checkpoint, and in `state/` what a resume needs; None keeps
     nothing. `validation` is another source of batches, whose mean loss is logged with every save.
+    A batch's "share/..." entries, 1 or 0 for each sample, are logged as what they average to.
     The learner must be a torch module. Started by `accelerate launch`, every process takes its
     part of each batch, and the losses are those of one process.
 
@@ -245,10 +246,12 @@ class _Run:
             generator = self.generator(step, self.rank * config.accumulate + part)
             last = part + 1 == config.accumulate
             with contextlib.nullcontext() if last else self.no_sync():
-                loss, metrics = self.loss(next(parts), generator)
+                batch = next(parts)
+                loss, metrics = self.loss(batch, generator)
                 (loss / config.accumulate).backward()  # type: ignore[no-untyped-call]
-            for name, value in {"loss": loss, **metrics}.items():
-                means[name] = means.get(name, 0) + value.detach().float() / config.accumulate
+            shares = {k: v for k, v in batch.items() if k.startswith("share/")}
+            for name, value in {"loss": loss, **metrics, **shares}.items():
+                means[name] = means.get(name, 0) + value.detach().float().mean() / config.accumulate
         means["grad_norm"] = nn.utils.clip_grad_norm_(self.params, config.clip_norm)
         self.optimizer.param_groups[0]["lr"] = config.learning_rate_at(step)
         self.optimizer.step()
@@ -364,10 +367,10 @@ class _Run:
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         checkpoints.load_weights(self.learner, dataclasses.replace(state, weights=own))
         for i, (name, p) in enumerate(zip(self.names, self.params, strict=True)):
-            keys = ("step", "exp_avg", "exp_avg_sq")
             self.optimizer.state[p] = {
-                k: tensors[f"{k}.{name}"].to("cpu" if k == "step" and p.is_cpu else p.device)
-                for k in keys
+                "step": tensors[f"step.{name}"].to("cpu" if p.is_cpu else p.device),
+                "exp_avg": _in_layout_of(p, tensors[f"exp_avg.{name}"]),
+                "exp_avg_sq": _in_layout_of(p, tensors[f"exp_avg_sq.{name}"]),
             }
             if self.ema:
                 self.ema[i].copy_(tensors[f"ema.{name}"])
@@ -385,3 +388,8 @@ class _Loss(nn.Module):
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         return cast(Learner, self.learner).loss(batch, generator)
+
+
+def _in_layout_of(p: Tensor, value: Tensor) -> Tensor:
+    """A copy that lies in memory as the parameter does, which fused optimizers take for granted."""
+    return torch.empty_like(p, requires_grad=False).copy_(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -47,7 +48,7 @@ def test_a_step_always_has_the_same_batch_and_parts_of_it_are_its_rows() -> None
     for name, value in whole.items():
         np.testing.assert_array_equal(value, again[name])
         np.testing.assert_array_equal(value[8:16], part[name])
-    assert any((whole["image"] != mixture(18, 32, WHOLE)["image"]).ravel())
+    assert not np.array_equal(whole["image"], mixture(18, 32, WHOLE)["image"])
 
 
 def test_observation_goal_and_action_are_of_the_same_episode() -> None:
@@ -95,7 +96,7 @@ def test_statistics_are_of_the_actions_as_drawn() -> None:
 
 
 def test_words_are_of_the_sample_s_own_instruction() -> None:
-    def embed(sentences: list[str]) -> np.ndarray:
+    def embed(sentences: Sequence[str]) -> np.ndarray:
         return np.array([[float(s[-1]), 1] for s in sentences], np.float32)
 
     batch = Mixture([Source("a", frames([5, 6, 7]), 1)], 0, embed)(0, 100, WHOLE)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from soar.data.frames import Frames
-from soar.data.prefetch import Array, step_rng
+from soar.data.prefetch import step_rng
 from soar.data.relabel import Goals, Uniform, describe, summed_actions
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
@@ -18,6 +18,7 @@ from soar.types import EpisodeSummary
 DRAWS = 8
 """Uniform random numbers that come with each sample, for augmentation."""
 
+_Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Embed: TypeAlias = Callable[[Sequence[str]], Float32[np.ndarray, "n d"]]
 
 
@@ -71,7 +72,7 @@ class Mixture:
         """Number of different steps there are to draw."""
         return sum(len(frames) for frames, _ in self._steps)
 
-    def __call__(self, step: int, size: int, rows: slice) -> dict[str, Array]:
+    def __call__(self, step: int, size: int, rows: slice) -> dict[str, _Array]:
         """Rows of step's batch of `size` samples."""
         rng = step_rng(self.seed, step)
         source = rng.choice(len(self.sources), size, p=self.shares)
@@ -116,11 +117,16 @@ class Mixture:
         which: Int64[np.ndarray, " n"],
         goal: Int64[np.ndarray, " n"],
         draws: Float32[np.ndarray, "n d"],
-    ) -> dict[str, Array]:
+    ) -> dict[str, _Array]:
         n, r = len(source), self.sources[0].frames.resolution
         image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
         action = np.empty((n, 7), np.float32)
-        batch: dict[str, Array] = {"image": image, "goal": target, "action": action, "draws": draws}
+        batch: dict[str, _Array] = {
+            "image": image,
+            "goal": target,
+            "action": action,
+            "draws": draws,
+        }
         if self._words:
             batch["words"] = np.empty((n, self._words[0].shape[1]), np.float32)
         for i, s in enumerate(self.sources):

@@ -60,6 +60,8 @@ class BehaviorCloning(nn.Module):
         self.config = dict(config)
         self.std = std
         self.name = condition.kind
+        self.checkpoint_id = ""
+        """Of the checkpoint it was loaded from; goes into episodes' provenance."""
         self._opened: Bool[np.ndarray, " n"] | None = None
 
     def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:

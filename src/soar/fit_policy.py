@@ -1,0 +1,144 @@
+"""Train a policy: the model, its transforms, the mixture and `fit`, put together. And the presets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from soar.checkpoint import Checkpoint
+from soar.data.mixture import Mixture, Source
+from soar.data.relabel import Goals, Uniform
+from soar.data.transforms import (
+    BinarizeGripper,
+    Color,
+    Crop,
+    NormalizeActions,
+    Resize,
+    ToFloat,
+    Transform,
+)
+from soar.errors import ConfigError
+from soar.policies.cloning import BehaviorCloning
+from soar.policies.encoders import EncoderConfig
+from soar.policies.gcbc import GCBCConfig
+from soar.policies.lcbc import LCBCConfig
+from soar.policies.load import PolicyConfig, build_policy, policy_from
+from soar.train import FitConfig, FitResult, fit
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that makes a policy out of episodes. The defaults are the paper's (B.2, B.3)."""
+
+    policy: PolicyConfig = field(default_factory=GCBCConfig)
+    crop: Crop | None = field(default_factory=Crop)
+    color: Color | None = field(default_factory=Color)
+    goals: Goals = field(default_factory=Uniform)
+    """Hindsight goals of pretraining data."""
+    autonomous_goals: Goals = field(default_factory=lambda: Uniform(0, 12))
+    """Hindsight goals of the robots' own data."""
+    autonomous_sum_steps: int = 2
+    """Consecutive actions of the robots' own data that are added up into one."""
+    fit: FitConfig = field(default_factory=FitConfig)
+
+
+def paper(kind: str = "gcbc") -> Recipe:
+    """The paper's every number: ResNet-34 at 256 px, 500k steps of 256 samples."""
+    return Recipe(_policy(kind, 256, EncoderConfig("resnet34")))
+
+
+def compact(kind: str = "gcbc") -> Recipe:
+    """A small policy at 64 px that CPUs train in hours and serve in milliseconds."""
+    config = FitConfig(steps=12_000, learning_rate=1e-3, warmup_steps=500, save_every=500)
+    return Recipe(_policy(kind, 64, EncoderConfig("compact")), fit=config)
+
+
+def debug(kind: str = "gcbc") -> Recipe:
+    """A very small policy and six steps, to see everything run from end to end."""
+    encoder = EncoderConfig("compact", widths=(8, 16), depths=(1, 1), dim=32)
+    config = FitConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=2)
+    return Recipe(_policy(kind, 32, encoder), fit=config)
+
+
+PRESETS: dict[str, Callable[[str], Recipe]] = {"paper": paper, "compact": compact, "debug": debug}
+
+
+def fit_policy(
+    recipe: Recipe,
+    sources: Sequence[Source],
+    folder: str | Path | None,
+    *,
+    start: Checkpoint | None = None,
+    validation: Sequence[Source] = (),
+) -> tuple[BehaviorCloning, FitResult]:
+    """Train a policy on a mixture; continues where a run in `folder` stopped.
+
+    `start`: a checkpoint to begin from, as improvement does. Its model settings, transforms and
+    action statistics are kept, so that old and new actions mean the same.
+
+    Raises:
+        ConfigError: the sources' resolution isn't the policy's.
+        CheckpointError: `folder` holds a run with other settings.
+    """
+    mixture = _mixture(recipe, sources)
+    if start is None:
+        torch.manual_seed(recipe.fit.seed)
+        policy = build_policy(recipe.policy, _transforms(recipe, mixture))
+    else:
+        policy = policy_from(start)
+        _must_match(policy, recipe)
+    provenance = {
+        "mixture": mixture.provenance(),
+        "seed": recipe.fit.seed,
+        "started_from": start.id if start else None,
+    }
+    result = fit(
+        policy,
+        mixture,
+        recipe.fit,
+        folder,
+        export=lambda: policy.checkpoint(provenance),
+        validation=_mixture(recipe, validation) if validation else None,
+    )
+    return policy.eval(), result
+
+
+def with_fit(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe with some of `fit`'s settings changed."""
+    return replace(recipe, fit=replace(recipe.fit, **changes))  # type: ignore[arg-type]
+
+
+def _policy(kind: str, resolution: int, encoder: EncoderConfig) -> PolicyConfig:
+    if kind == "gcbc":
+        return GCBCConfig(resolution, encoder)
+    if kind == "lcbc":
+        return LCBCConfig(resolution, encoder)
+    raise ConfigError(f"no policy '{kind}'; valid: gcbc, lcbc")
+
+
+def _transforms(recipe: Recipe, mixture: Mixture) -> tuple[Transform, ...]:
+    statistics = mixture.action_statistics()
+    normalize = NormalizeActions(tuple(statistics["mean"]), tuple(statistics["std"]))
+    augment = [t for t in (recipe.crop, recipe.color) if t is not None]
+    return (Resize(recipe.policy.resolution), ToFloat(), *augment, BinarizeGripper(), normalize)
+
+
+def _mixture(recipe: Recipe, sources: Sequence[Source]) -> Mixture:
+    if isinstance(recipe.policy, LCBCConfig):
+        from soar.words import SentenceEncoder
+
+        encoder = SentenceEncoder(recipe.policy.words)
+        return Mixture(sources, recipe.fit.seed, lambda sentences: encoder(sentences).numpy())
+    return Mixture(sources, recipe.fit.seed)
+
+
+def _must_match(policy: BehaviorCloning, recipe: Recipe) -> None:
+    """The transforms of a started-from policy refuse frames of another size; its kind must fit too."""
+    kind = "lcbc" if isinstance(recipe.policy, LCBCConfig) else "gcbc"
+    if policy.name != kind:
+        raise ConfigError(
+            f"the recipe trains {kind}, but the checkpoint to start from is {policy.name}"
+        )

@@ -1,0 +1,70 @@
+"""From a checkpoint, and nothing else, to a policy that serves or is trained further."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
+from soar.data.transforms import Transform, transforms_from
+from soar.errors import CheckpointError, ConfigError
+from soar.policies.cloning import BehaviorCloning
+from soar.policies.encoders import EncoderConfig
+from soar.policies.gcbc import GCBCConfig, build_gcbc
+from soar.policies.lcbc import LCBCConfig, build_lcbc
+
+PolicyConfig = GCBCConfig | LCBCConfig
+CONFIGS: dict[str, type[PolicyConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig}
+
+
+def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
+    """A fresh policy of either sort; seed torch before, for the same weights again."""
+    if isinstance(config, GCBCConfig):
+        return build_gcbc(config, transforms)
+    return build_lcbc(config, transforms)
+
+
+def load_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning:
+    """The policy of a checkpoint's folder, ready to act.
+
+    Raises:
+        CheckpointError: the folder holds no policy, or one that this version can't build.
+    """
+    from soar.hardware import choose_device
+
+    policy = policy_from(checkpoints.load(folder))
+    return policy.to(choose_device(device)).eval()
+
+
+def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
+    """The policy that a checkpoint describes, with its weights, on the CPU."""
+    policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
+    checkpoints.load_weights(policy, checkpoint)
+    policy.checkpoint_id = checkpoint.id
+    return policy
+
+
+def config_from(checkpoint: Checkpoint) -> PolicyConfig:
+    """A checkpoint's model settings. Raises CheckpointError: it is no policy, or has unknown settings."""
+    if checkpoint.kind not in CONFIGS:
+        raise CheckpointError(
+            f"a '{checkpoint.kind}' checkpoint is no policy; valid: {', '.join(CONFIGS)}"
+        )
+    try:
+        fields = _tuples(checkpoint.config)
+        encoder = EncoderConfig(**fields.pop("encoder"))
+        return CONFIGS[checkpoint.kind](encoder=encoder, **fields)
+    except (TypeError, KeyError, ConfigError) as error:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.id} has settings this version can't build: {error}"
+        ) from error
+
+
+def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as the tuples they were."""
+    return {
+        k: tuple(v) if isinstance(v, list) else _tuples(v) if isinstance(v, Mapping) else v
+        for k, v in value.items()
+    }

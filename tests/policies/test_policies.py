@@ -1,0 +1,299 @@
+"""GCBC and LCBC: shapes, serving, checkpoints, and that they learn."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soar import checkpoint
+from soar.data.frames import Frames
+from soar.data.mixture import Source
+from soar.data.transforms import Batch
+from soar.errors import CheckpointError, ConfigError
+from soar.fit_policy import Recipe, debug, fit_policy, paper, with_fit
+from soar.interfaces import Learner, Policy
+from soar.policies.cloning import BehaviorCloning
+from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
+from soar.policies.load import build_policy, load_policy
+from soar.tracking import read_log
+from soar.types import EpisodeSummary, Observation, Provenance, Verdict
+
+RNG = np.random.default_rng(0)
+SIZE = 32
+
+
+def reaching(episodes: int = 12, length: int = 15) -> Frames:
+    """A white square wanders by what the action says; the instruction names its direction."""
+    images, actions, starts = [], [], [0]
+    summaries = []
+    rng = np.random.default_rng(0)
+    for i in range(episodes):
+        way = rng.integers(4)
+        step = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)][way])
+        place = np.array([16, 16]) - 8 * step
+        for t in range(length + 1):
+            image = np.full((SIZE, SIZE, 3), 60, np.uint8)
+            r, c = place
+            image[max(0, r - 3) : r + 3, max(0, c - 3) : c + 3] = 220
+            images.append(image)
+            action = np.zeros(7, np.float32)
+            action[:2] = 0.01 * step
+            action[6] = way % 2
+            actions.append(action if t < length else np.zeros(7, np.float32))
+            place = place + step
+        starts.append(len(images))
+        words = ("right", "left", "down", "up")[way]
+        summaries.append(
+            EpisodeSummary(
+                str(i),
+                f"go {words}",
+                length,
+                Verdict("success"),
+                Provenance("s", "bridge", "a", i, 0.0),
+            )
+        )
+    return Frames(
+        np.stack(images),
+        np.zeros((len(images), 7), np.float32),
+        np.stack(actions),
+        np.array(starts),
+        tuple(summaries),
+    )
+
+
+def observation(image: np.ndarray | None = None) -> Observation:
+    if image is None:
+        image = RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    return Observation(image, np.zeros(7, np.float32), 0.0)
+
+
+@lru_cache
+def untrained(kind: str) -> BehaviorCloning:
+    policy, _ = fit_policy(with_fit(debug(kind), steps=1), [Source("a", reaching(2), 1)], None)
+    return policy
+
+
+def fresh(kind: str = "gcbc") -> BehaviorCloning:
+    untrained(kind).reset()
+    return untrained(kind)
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "dim"),
+    [("resnet18", 11_176_512, 512), ("resnet34", 21_284_672, 512), ("resnet50", 23_508_032, 2048)],
+)
+def test_a_resnet_has_the_known_number_of_parameters(kind: str, count: int, dim: int) -> None:
+    with torch.device("meta"):
+        encoder = ResNet(kind, channels=3)
+    assert parameters(encoder) == count
+    assert encoder.dim == dim
+
+
+def test_the_paper_s_policy_is_the_paper_s() -> None:
+    recipe = paper("gcbc")
+    with torch.device("meta"):
+        policy = build_policy(recipe.policy, ())
+        images = torch.zeros(2, 256, 256, 3)
+        means = policy({"image": images, "goal": images})
+    stacked = 3 * 64 * 7 * 7
+    head = 512 * 256 + 256 + 2 * (256 * 256 + 256) + 256 * 7 + 7
+    assert means.shape == (2, 7)
+    assert parameters(policy) == 21_284_672 + stacked + head
+    fit = recipe.fit
+    assert (fit.steps, fit.batch_size, fit.learning_rate, fit.warmup_steps) == (
+        500_000,
+        256,
+        3e-4,
+        2000,
+    )
+    assert (fit.betas, fit.weight_decay, fit.clip_norm) == ((0.9, 0.98), 1e-3, 1.0)
+    assert (recipe.goals.high, recipe.autonomous_goals.high) == (24, 12)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["resnet18", "compact"])
+def test_a_film_encoder_starts_as_the_encoder_without_and_then_listens(kind: str) -> None:
+    config = EncoderConfig(kind, widths=(8, 16), depths=(1, 1), dim=32)  # type: ignore[arg-type]
+    encoder = build_encoder(config, 3, SIZE, context_dim=5)
+    images, context = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, 5)
+    with torch.no_grad():
+        before = encoder(images, context)
+        assert torch.allclose(before, encoder(images, torch.zeros(2, 5)))
+        for name, p in encoder.named_parameters():
+            if "film" in name:
+                p.add_(0.1)
+        assert not torch.allclose(encoder(images, context), before)
+
+
+def test_compact_features_know_where_things_are() -> None:
+    torch.manual_seed(0)
+    encoder = Compact(EncoderConfig("compact", widths=(8, 16), depths=(1, 1), dim=32), 3, SIZE)
+    left, right = torch.zeros(2, 1, 3, SIZE, SIZE)
+    left[..., 8:16, 0:8] = right[..., 8:16, 24:32] = 1
+    with torch.no_grad():
+        assert (encoder(left) - encoder(right)).norm() > 0.1 * encoder(left).norm()
+
+
+@pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
+def test_a_policy_is_a_policy_and_a_learner(kind: str) -> None:
+    policy = fresh(kind)
+    assert isinstance(policy, Policy)
+    assert isinstance(policy, Learner)
+
+
+@pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
+def test_a_batch_of_robots_gets_what_each_would_get_alone(kind: str) -> None:
+    policy = fresh(kind)
+    observations = [observation() for _ in range(3)]
+    goals = np.stack([observation().image for _ in range(3)])
+    words = ["go left", "go right", "go up"]
+    told = goals if kind == "gcbc" else words
+    together = policy.act(observations, told, RNG)
+    assert together.shape == (3, 7)
+    assert together.dtype == np.float32
+    for i, o in enumerate(observations):
+        policy.reset()
+        alone = policy.act([o], told[i : i + 1], RNG)
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
+
+
+def test_goals_may_have_another_size_than_observations() -> None:
+    policy = fresh()
+    goal = np.zeros((1, 40, 40, 3), np.uint8)
+    assert np.isfinite(policy.act([observation()], goal, RNG)).all()
+
+
+def test_noise_scales_the_fixed_standard_deviation() -> None:
+    policy = fresh()
+    n = 2000
+    observations = [observation()] * n
+    goals = np.repeat(observations[0].image[None], n, 0)
+    mean = policy.act(observations[:1], goals[:1], RNG)[0]
+    noisy = policy.act(observations, goals, np.random.default_rng(0), noise=0.5)
+    std = np.array(policy.transforms[-1].std)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(noisy[:, :2].std(0), 0.5 * std[:2], rtol=0.1)
+    np.testing.assert_allclose(noisy[:, :2].mean(0), mean[:2], atol=0.1 * std[:2].max())
+    again = policy.act(observations, goals, np.random.default_rng(0), noise=0.5)
+    np.testing.assert_array_equal(noisy[:, :6], again[:, :6])
+
+
+def test_the_gripper_has_hysteresis_for_each_slot_until_reset() -> None:
+    policy = fresh()
+    for wish, open_ in [((0.9, 0.1), (1, 0)), ((0.45, 0.55), (1, 0)), ((0.35, 0.65), (0, 1))]:
+        np.testing.assert_array_equal(policy._latch(np.array(wish, np.float32)), open_)
+    policy.reset()
+    np.testing.assert_array_equal(policy._latch(np.array([0.55, 0.45], np.float32)), (1, 0))
+
+
+@pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
+def test_a_checkpoint_alone_serves_the_same_actions(tmp_path: Path, kind: str) -> None:
+    policy, _ = fit_policy(debug(kind), [Source("a", reaching(), 1)], tmp_path)
+    served = load_policy(tmp_path, "cpu")
+    o = observation()
+    told = o.image[None] if kind == "gcbc" else ["go left"]
+    np.testing.assert_array_equal(served.act([o], told, RNG), policy.act([o], told, RNG))
+    assert served.name == kind
+    assert served.checkpoint_id == checkpoint.load(tmp_path).id
+    provenance = checkpoint.load(tmp_path).provenance
+    assert provenance["step"] == 6
+    assert provenance["mixture"]["a"]["share"] == 1.0
+
+
+def test_a_resumed_policy_run_has_the_losses_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    sources = [Source("pre", reaching(), 3), Source("own", reaching(3), 1, sum_steps=2)]
+
+    def losses(folder: Path) -> list[float]:
+        return [r["loss"] for r in read_log(folder / "log.jsonl")]
+
+    fit_policy(debug(), sources, tmp_path / "whole")
+    stopped = debug()
+    for steps in (2, 6):  # the cosine must be the same, so the first run is cut, not shortened
+        _run_until(stopped, sources, tmp_path / "parts", steps)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert "share/own" in read_log(tmp_path / "whole" / "log.jsonl")[0]
+
+
+def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -> None:
+    class StopError(Exception):
+        pass
+
+    calls = 0
+    loss = BehaviorCloning.loss
+
+    def counting(
+        self: BehaviorCloning, batch: Batch, generator: torch.Generator
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        nonlocal calls
+        calls += 1
+        if calls > step:
+            raise StopError
+        return loss(self, batch, generator)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BehaviorCloning, "loss", counting)
+        try:
+            fit_policy(recipe, sources, folder)
+        except StopError:
+            assert step < recipe.fit.steps
+
+
+def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path: Path) -> None:
+    first, _ = fit_policy(debug(), [Source("a", reaching(), 1)], tmp_path / "first")
+    start = checkpoint.load(tmp_path / "first")
+    source = Source("own", reaching(4), 1, sum_steps=2)
+    second, _ = fit_policy(debug(), [source], tmp_path / "second", start=start)
+    assert second.transforms == first.transforms
+    assert checkpoint.load(tmp_path / "second").provenance["started_from"] == start.id
+    with pytest.raises(ConfigError, match="trains lcbc, but the checkpoint to start from is gcbc"):
+        fit_policy(debug("lcbc"), [source], None, start=start)
+
+
+@pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
+def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
+    cache = reaching(24)
+    recipe = with_fit(debug(kind), steps=80, batch_size=32, learning_rate=3e-3, warmup_steps=10)
+    recipe = replace(recipe, crop=None, color=None)
+    policy, _ = fit_policy(recipe, [Source("a", cache, 1)], None)
+    for i in range(4):
+        first = int(cache.starts[i])
+        told = cache.images[first + 12][None] if kind == "gcbc" else [cache.episodes[i].instruction]
+        policy.reset()
+        action = policy.act([observation(cache.images[first + 4])], told, RNG)[0]
+        np.testing.assert_allclose(action[:2], cache.actions[first, :2], atol=0.004)
+        assert action[6] == cache.actions[first, 6]
+
+
+def test_goals_of_the_wrong_sort_or_number_are_refused() -> None:
+    gcbc, lcbc = fresh("gcbc"), fresh("lcbc")
+    o = observation()
+    with pytest.raises(ConfigError, match="takes goal images, not instructions"):
+        gcbc.act([o], ["go left"], RNG)
+    with pytest.raises(ConfigError, match="takes instructions, not goal images"):
+        lcbc.act([o], o.image[None], RNG)
+    with pytest.raises(ConfigError, match="2 goals for 1 observations"):
+        lcbc.act([o], ["go left", "go right"], RNG)
+
+
+def test_checkpoints_that_are_no_policy_are_refused(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, checkpoint.Checkpoint("vlm", {}, {}))
+    with pytest.raises(CheckpointError, match="'vlm' checkpoint is no policy; valid: gcbc, lcbc"):
+        load_policy(tmp_path)
+    checkpoint.save(tmp_path, checkpoint.Checkpoint("gcbc", {}, {"depth": 3}))
+    with pytest.raises(CheckpointError, match="settings this version can't build"):
+        load_policy(tmp_path)
+
+
+def test_settings_of_encoders_are_checked() -> None:
+    with pytest.raises(ConfigError, match="a multiple of 8"):
+        Compact(EncoderConfig("compact", widths=(8, 16), depths=(1, 1)), 3, 30)
+    with pytest.raises(ConfigError, match="no policy 'dqn'"):
+        debug("dqn")
+    build_policy(debug().policy, ())
