@@ -1,0 +1,112 @@
+"""`soar pretrain`: make the packaged weights again, each with one command that resumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def policy(
+    kind: str,
+    episodes: int,
+    steps: int,
+    workers: int,
+    out: Path | None,
+) -> None:
+    """Demonstrations, behaviour cloning, checkpoint and card."""
+    from soar.fit_policy import compact, with_fit
+    from soar.models import WEIGHTS
+    from soar.pretrain import DemonstrationSet, cache_folder, install, pretrain_policy
+
+    recipe = with_fit(compact(kind), steps=steps)
+    work = cache_folder() / "pretrain" / f"{kind}-{episodes}-{steps}"
+    made = pretrain_policy(recipe, DemonstrationSet(episodes, workers=workers), work)
+    command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
+    _done(install(made, out or WEIGHTS / kind, kind, command), out or WEIGHTS / kind)  # type: ignore[arg-type]
+
+
+def gcbc(
+    episodes: int = 3000, steps: int = 12_000, workers: int = 2, out: Path | None = None
+) -> None:
+    """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
+
+    Args:
+        episodes: demonstrations, shared with `soar pretrain lcbc`.
+        steps: of training, with 256 samples each.
+        workers: processes that make demonstrations.
+        out: where the checkpoint and its card go; the package's own folder by default.
+    """
+    policy("gcbc", episodes, steps, workers, out)
+
+
+def lcbc(
+    episodes: int = 3000, steps: int = 12_000, workers: int = 2, out: Path | None = None
+) -> None:
+    """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
+
+    Args:
+        episodes: demonstrations, shared with `soar pretrain gcbc`.
+        steps: of training, with 256 samples each.
+        workers: processes that make demonstrations.
+        out: where the checkpoint and its card go; the package's own folder by default.
+    """
+    policy("lcbc", episodes, steps, workers, out)
+
+
+def vlm(images: int = 30_000, steps: int = 4000, workers: int = 2, out: Path | None = None) -> None:
+    """Make the compact eyes: images and questions of the *broad* regime, training, calibration.
+
+    Args:
+        images: in the corpus, each with several questions.
+        steps: of training.
+        workers: processes that make the corpus.
+        out: where the checkpoint and its card go; the package's own folder by default.
+    """
+    from dataclasses import replace
+
+    from soar.models import WEIGHTS
+    from soar.pretrain import cache_folder, install
+    from soar.vlm.recipe import TrainConfig, make_corpus, train
+
+    config = TrainConfig()
+    config = replace(config, fit=replace(config.fit, steps=steps))
+    work = cache_folder() / "pretrain"
+    corpus = work / f"vlm-corpus-{images}"
+    make_corpus(corpus, images, workers)
+    made = work / f"vlm-{images}-{steps}"
+    train(corpus, made, config)
+    command = f"soar pretrain vlm --images {images} --steps {steps}"
+    _done(install(made, out or WEIGHTS / "vlm", "vlm", command), out or WEIGHTS / "vlm")
+
+
+def subgoals(
+    episodes: int = 4000, steps: int = 8000, workers: int = 2, out: Path | None = None
+) -> None:
+    """Make the compact imagination: image sequences with words of the *broad* regime, then training.
+
+    Args:
+        episodes: image sequences in the corpus.
+        steps: of training.
+        workers: processes that make the corpus.
+        out: where the checkpoint and its card go; the package's own folder by default.
+    """
+    from dataclasses import replace
+
+    from soar.models import WEIGHTS
+    from soar.pretrain import cache_folder, install
+    from soar.subgoals.recipe import TrainConfig, make_corpus, train
+
+    config = TrainConfig()
+    config = replace(config, fit=replace(config.fit, steps=steps))
+    work = cache_folder() / "pretrain"
+    corpus = work / "subgoals-corpus"
+    make_corpus(corpus, episodes, workers)
+    made = work / f"subgoals-{episodes}-{steps}"
+    train(corpus, made, config)
+    command = f"soar pretrain subgoals --episodes {episodes} --steps {steps}"
+    _done(
+        install(made, out or WEIGHTS / "subgoals", "subgoals", command), out or WEIGHTS / "subgoals"
+    )
+
+
+def _done(id: str, folder: Path) -> None:
+    print(f"checkpoint {id} in {folder}")

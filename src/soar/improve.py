@@ -1,0 +1,259 @@
+"""Rounds of improvement: evaluate, collect, fit, evaluate on the same starts, promote or keep.
+
+Everything a restart needs lies in the run's folder: `run.json` says which stage a round is in, the store
+how much was collected, and evaluations and training continue where they were. Each stage can be killed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from soar import __version__
+from soar.checkpoint import load as load_checkpoint
+from soar.data.frames import Frames, build_frames
+from soar.data.mixture import Source
+from soar.data.query import Query
+from soar.data.relabel import Uniform
+from soar.data.store import open_store
+from soar.errors import ConfigError
+from soar.evaluate import FIRST_SEED, Evaluation, Setting, Team, compare, evaluate, sim_bench
+from soar.fit_policy import Recipe, fit_policy
+from soar.interfaces import SubgoalGenerator
+from soar.models import load_policy, load_subgoals, policy_folder
+from soar.rollout import Plan
+from soar.run import RoundRecord, Run, RunRecord
+from soar.sim.scenes import load_scene
+from soar.types import Outcome
+
+Collect = Callable[[Run, RoundRecord, str, Path], None]
+"""Fill the run's store for one round: (run, round, scene, policy's folder)."""
+
+
+@dataclass(frozen=True)
+class ImproveConfig:
+    """What a run of improvement does. The defaults are the recipe chosen on dev1 and dev2 (docs/log.md)."""
+
+    scenes: tuple[str, ...] = ("1",)
+    rounds: int = 1
+    episodes: int = 400
+    """Collected in each scene and round."""
+    trials: int = 50
+    """For each task, before and after."""
+    policy: str = "gcbc"
+    """What it begins with: a packaged policy's name or a checkpoint's folder."""
+    subgoals: str = "compact"
+    outcomes: tuple[Outcome, ...] = ("success",)
+    """Verdicts of the episodes that are learned from (paper: the VLM's successes)."""
+    autonomous_share: float = 0.3
+    """Of the training samples; the rest are pretraining demonstrations (paper: 10x up-sampled, or 20 %)."""
+    goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
+    """Hindsight goals of autonomous data."""
+    sum_steps: int = 2
+    """Consecutive autonomous actions added up into one (paper: 2)."""
+    from_scratch: bool = False
+    """Train on the mixture from fresh weights, as the paper does, instead of going on from the policy."""
+    workers: int = 2
+    """Processes of an evaluation."""
+    first_seed: int = FIRST_SEED
+    """Of the evaluation's starts, the same before and after."""
+
+    def __post_init__(self) -> None:
+        if not self.scenes or min(self.rounds, self.episodes, self.trials, self.workers) < 1:
+            raise ConfigError("scenes, rounds, episodes, trials and workers must be at least one")
+        if not 0 < self.autonomous_share < 1:
+            raise ConfigError(
+                f"autonomous_share is {self.autonomous_share}; valid: between 0 and 1"
+            )
+
+
+def improve(
+    run: Run,
+    config: ImproveConfig,
+    recipe: Recipe,
+    pretraining: Frames,
+    collect: Collect,
+    *,
+    command: str = "",
+) -> RunRecord:
+    """Run all rounds, or what is left of them.
+
+    Args:
+        recipe: how the policy is fitted in each round.
+        pretraining: demonstrations that co-training keeps.
+        collect: fills the store; see `soar.fleet`.
+        command: how a person would start this run again, for the report.
+
+    Raises:
+        ConfigError: the folder holds a run with another configuration.
+    """
+    record = _begin(run, config, command)
+    began = time.monotonic()
+    _evaluate(run, config, 0, policy_folder(config.policy))
+    if "evaluate" not in record.seconds:
+        record = replace(record, seconds={"evaluate": time.monotonic() - began})
+        run.write(record)
+    for index in range(1, config.rounds + 1):
+        record = _round(run, record, index, config, recipe, pretraining, collect)
+    return record
+
+
+def current_policy(run: Run, record: RunRecord, config: ImproveConfig) -> Path:
+    """Folder of the policy in force: the last promoted candidate, or the one the run began with."""
+    promoted = [r.index for r in record.rounds if r.promoted]
+    return run.train_folder(promoted[-1]) if promoted else policy_folder(config.policy)
+
+
+def _begin(run: Run, config: ImproveConfig, command: str) -> RunRecord:
+    """The run's record: a new one, or the one in the folder if it has the same configuration."""
+    plain = _plain(asdict(config))
+    if (run.folder / "run.json").exists():
+        record = run.record()
+        if dict(record.config) != plain:
+            changed = [k for k, v in plain.items() if record.config.get(k) != v]
+            raise ConfigError(
+                f"{run.folder} holds a run with other settings ({', '.join(changed)}); "
+                "give the same ones to go on, or another folder"
+            )
+        return record
+    record = RunRecord(
+        title=f"Improvement in scene {', '.join(config.scenes)}",
+        scenes=config.scenes,
+        rounds_wanted=config.rounds,
+        started_s=time.time(),
+        command=command,
+        code_version=__version__,
+        config=plain,
+        models={"policy": config.policy, "subgoals": config.subgoals},
+    )
+    run.write(record)
+    return record
+
+
+def _round(
+    run: Run,
+    record: RunRecord,
+    index: int,
+    config: ImproveConfig,
+    recipe: Recipe,
+    pretraining: Frames,
+    collect: Collect,
+) -> RunRecord:
+    """One round from the stage where it stands to its end."""
+    incumbent = current_policy(run, record, config)
+    this = next((r for r in record.rounds if r.index == index), None)
+    this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
+    while this.stage != "done":
+        began, stage = time.monotonic(), this.stage
+        if stage == "collect":
+            for scene in config.scenes:
+                collect(run, this, scene, incumbent)
+            this = replace(this, stage="fit")
+        elif stage == "fit":
+            this = _fit(run, this, config, recipe, pretraining, incumbent)
+        elif stage == "evaluate":
+            _evaluate(run, config, index, run.train_folder(index))
+            this = replace(this, stage="decide")
+        else:
+            this = _decide(run, record, this)
+        this = replace(this, seconds={**this.seconds, stage: time.monotonic() - began})
+        record = record.with_round(this)
+        run.write(record)
+    return record
+
+
+def _fit(
+    run: Run,
+    this: RoundRecord,
+    config: ImproveConfig,
+    recipe: Recipe,
+    pretraining: Frames,
+    incumbent: Path,
+) -> RoundRecord:
+    """Co-train on demonstrations and on what the robots did well in this round and those before."""
+    store = open_store(run.store, read_only=True)
+    query = Query(
+        scenes=config.scenes,
+        outcomes=config.outcomes,
+        rounds=tuple(range(1, this.index + 1)),
+        version=this.store_version or store.version,
+    )
+    frames = build_frames(store, query, pretraining.resolution, run.folder / "frames")
+    if not frames.episodes:
+        raise ConfigError(
+            f"round {this.index} collected no episode judged {' or '.join(config.outcomes)}; "
+            "nothing to learn from. More episodes, or easier tasks, would help"
+        )
+    sources = [
+        Source("pretraining", pretraining, 1 - config.autonomous_share, recipe.goals),
+        Source("autonomous", frames, config.autonomous_share, config.goals, config.sum_steps),
+    ]
+    start = None if config.from_scratch else load_checkpoint(incumbent)
+    fit_policy(recipe, sources, run.train_folder(this.index), start=start)
+    return replace(
+        this,
+        stage="evaluate",
+        candidate=load_checkpoint(run.train_folder(this.index)).id,
+        query=_plain(asdict(query)),
+        store_version=query.version,
+        mixture={s.name: s.weight for s in sources},
+    )
+
+
+def _evaluate(run: Run, config: ImproveConfig, index: int, policy: Path) -> Evaluation:
+    """Success of one policy on the run's fixed starts."""
+    scenes = [load_scene(s) for s in config.scenes]
+    checkpoint = load_checkpoint(policy)
+    subgoals = subgoal_source(config.subgoals)
+    setting = Setting(
+        checkpoint=checkpoint.id,
+        policy=checkpoint.kind,
+        subgoals="none" if subgoals is None else config.subgoals,
+        tasks=tuple((s.name, t.instruction) for s in scenes for t in s.tasks),
+        trials=config.trials,
+        first_seed=config.first_seed,
+        subgoals_per_trial=Plan().subgoals,
+        steps_per_subgoal=Plan().steps,
+        details={"folder": str(policy), "code_version": __version__},
+    )
+    team = Team(partial(load_policy, str(policy)), subgoals, partial(sim_bench, scenes))
+    return evaluate(team, setting, run.evaluation_folder(index), workers=config.workers)
+
+
+def _decide(run: Run, record: RunRecord, this: RoundRecord) -> RoundRecord:
+    """Promote the candidate when it does better, on the same starts, than the policy in force."""
+    evaluations = run.evaluations()
+    last = max([0, *(r.index for r in record.rounds if r.promoted)])
+    before, after = evaluations[last], evaluations[this.index]
+    gain = compare(before, after).difference()
+    better = gain.value > 0
+    decision = (
+        f"{'promoted' if better else 'kept the old policy'}: "
+        f"success {before.overall().value:.0%} -> {after.overall().value:.0%}, "
+        f"paired difference {gain.value:+.0%} [{gain.low:+.0%}, {gain.high:+.0%}]"
+    )
+    return replace(this, stage="done", promoted=better, decision=decision)
+
+
+def subgoal_source(name: str) -> Callable[[], SubgoalGenerator] | Literal["expert"] | None:
+    """What `Team` takes: a recipe for a generator, "expert", or None for a policy of words ("none")."""
+    if name == "expert":
+        return "expert"
+    return None if name == "none" else partial(load_subgoals, name)
+
+
+def _plain(value: object) -> dict[str, object]:
+    """As JSON would give it back: tuples as lists."""
+    import json
+
+    plain: dict[str, object] = json.loads(json.dumps(value))
+    return plain
+
+
+def scene_names(scenes: Sequence[str]) -> tuple[str, ...]:
+    """Names of scenes, each checked to exist."""
+    return tuple(load_scene(s).name for s in scenes)

@@ -1,0 +1,99 @@
+"""Which model plays which role, by name: the packaged compact ones, a folder, a hub id, an endpoint.
+
+A profile is a choice of names, never an `if` in the code that uses the models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from soar.errors import ConfigError
+from soar.interfaces import Policy, SubgoalGenerator, VisionLanguageModel
+
+COMPACT = "compact"
+"""The profile that ships with the package and runs on two CPU cores."""
+WEIGHTS = Path(__file__).parent / "weights"
+"""Where the packaged checkpoints lie, one folder for each role."""
+
+Role: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
+ENDPOINTS = ("chat", "systemone", "decisions")
+
+
+def packaged(role: Role) -> Path:
+    """The folder of a packaged checkpoint. Raises ConfigError when this build carries none."""
+    folder = WEIGHTS / role
+    if not (folder / "checkpoint.json").exists():
+        raise ConfigError(
+            f"this build has no packaged weights for {role}; make them with `soar pretrain {role}`"
+        )
+    return folder
+
+
+def load_vlm(source: str = COMPACT) -> VisionLanguageModel:
+    """A vision-language model.
+
+    Args:
+        source: "compact"; a folder with a compact checkpoint; "local:FOLDER_OR_HUB_ID" for transformers;
+            "chat:MODEL@URL", "systemone:MODEL@URL" or "decisions:MODEL@URL" for an endpoint, with
+            "#VARIABLE" at the end where the environment variable VARIABLE holds the key.
+
+    Raises:
+        ConfigError, CheckpointError: nothing of that name can be used.
+    """
+    kind, _, rest = source.partition(":")
+    if kind in ENDPOINTS and rest:
+        return _endpoint(kind, rest)
+    if kind == "local" and rest:
+        from soar.vlm.local import LocalVLM
+
+        return LocalVLM(rest)
+    from soar.vlm.compact import CompactVLM
+
+    return CompactVLM.load(packaged("vlm") if source == COMPACT else source)
+
+
+def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
+    """A subgoal generator: "compact", a folder with a compact checkpoint, or "susie:FOLDER_OR_HUB_ID"."""
+    kind, _, rest = source.partition(":")
+    if kind == "susie" and rest:
+        from soar.subgoals.susie import Susie
+
+        return Susie(rest)
+    from soar.subgoals.compact import CompactSubgoals
+
+    return CompactSubgoals.load(packaged("subgoals") if source == COMPACT else source)
+
+
+def load_policy(source: str = "gcbc") -> Policy:
+    """A policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder."""
+    from soar.policies.load import load_policy as load
+
+    return load(policy_folder(source), device="auto")
+
+
+def policy_folder(source: str) -> Path:
+    """Where a policy's checkpoint lies: a packaged one by its name, or the folder itself."""
+    roles: dict[str, Role] = {"gcbc": "gcbc", "lcbc": "lcbc"}
+    return packaged(roles[source]) if source in roles else Path(source)
+
+
+def _endpoint(kind: str, rest: str) -> VisionLanguageModel:
+    """The client for "MODEL@URL" or "MODEL@URL#VARIABLE"."""
+    from soar.vlm.chat import ChatVLM
+    from soar.vlm.decisions import DecisionsVLM
+    from soar.vlm.endpoint import EndpointConfig
+    from soar.vlm.systemone import SystemOneVLM
+
+    model, at, url = rest.rpartition("@")
+    if not at or not urlsplit(url).scheme:
+        raise ConfigError(f"'{kind}:{rest}' names no endpoint; valid: {kind}:MODEL@http://HOST/v1")
+    url, _, variable = url.partition("#")
+    clients: dict[str, Callable[[EndpointConfig], VisionLanguageModel]] = {
+        "chat": ChatVLM,
+        "systemone": SystemOneVLM,
+        "decisions": DecisionsVLM,
+    }
+    return clients[kind](EndpointConfig(url=url, model=model, key_variable=variable))

@@ -1,0 +1,156 @@
+"""How the packaged weights are made: corpus, training, checkpoint and card, each from one call that resumes.
+
+The policies learn from demonstrations of the *bridge* regime, the VLM and the subgoal generator from
+images and words of the *broad* one. Nothing here ever sees the ten scenes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from soar import checkpoint as checkpoints
+from soar.data.frames import Frames, build_frames
+from soar.data.mixture import Source
+from soar.data.query import Query
+from soar.data.store import open_store
+from soar.errors import ConfigError
+from soar.fit_policy import Recipe, fit_policy
+from soar.models import Role
+from soar.types import Regime
+
+REGIME: Regime = "bridge"
+DEMOS = "demonstrations"
+CARD = "README.md"
+HELD_OUT = 0.03
+"""Share of the demonstrations, the last ones, kept for validation."""
+
+
+def cache_folder() -> Path:
+    """Where corpora and half-made weights lie between calls: SOAR_CACHE, else the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    return Path(os.environ.get("SOAR_CACHE", f"{home}/soar")).expanduser()
+
+
+@dataclass(frozen=True)
+class DemonstrationSet:
+    """Which demonstrations, and at which resolution."""
+
+    episodes: int = 3000
+    first_seed: int = 0
+    resolution: int = 64
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if min(self.episodes, self.workers, self.resolution) < 1:
+            raise ConfigError("episodes, workers and resolution must be at least 1")
+
+
+def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Frames:
+    """Scripted demonstrations of the *bridge* regime as frames; made when missing, and then kept.
+
+    `folder`: where; None is the cache folder, so that every run on a machine shares them.
+    """
+    from soar.sim.demos import collect_demonstrations
+
+    folder = folder or cache_folder() / DEMOS / f"seed-{wanted.first_seed}"
+    collect_demonstrations(
+        folder / "store",
+        REGIME,
+        wanted.episodes,
+        workers=wanted.workers,
+        first_seed=wanted.first_seed,
+    )
+    query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
+    store = open_store(folder / "store", read_only=True)
+    return build_frames(store, query, wanted.resolution, folder / "frames", wanted.workers)
+
+
+def pretrain_policy(recipe: Recipe, wanted: DemonstrationSet, work: Path) -> Path:
+    """Demonstrations, then behaviour cloning; returns the folder of the checkpoint. Resumes."""
+    frames = demonstrations(replace(wanted, resolution=recipe.policy.resolution))
+    train, held_out = _split(frames)
+    fit_policy(recipe, [train], work / "fit", validation=[held_out])
+    return work / "fit"
+
+
+def install(made: Path, folder: Path, role: Role, command: str) -> str:
+    """Copy a checkpoint, without its training state, into the package, in half precision; returns its id.
+
+    The card beside it says what it is, how it was made, and from what. Measurements are added to it by
+    whoever measures.
+    """
+    import torch
+
+    source = checkpoints.load(made)
+    weights = {
+        k: v.to(torch.float16) if v.dtype == torch.float32 else v for k, v in source.weights.items()
+    }
+    shutil.rmtree(folder, ignore_errors=True)
+    id = checkpoints.save(folder, replace(source, weights=weights, id=""))
+    size = sum(f.stat().st_size for f in folder.iterdir())
+    parameters = sum(w.numel() for w in weights.values())
+    (folder / CARD).write_text(
+        _card(role, id, command, parameters, size / 1e6, source.config, source.provenance)
+    )
+    return id
+
+
+def _split(frames: Frames) -> tuple[Source, Source]:
+    """Demonstrations to learn from, and the last few, from scenes of their own, to validate on."""
+    count = len(frames.episodes)
+    cut = max(1, round(count * (1 - HELD_OUT)))
+    last_scene = frames.episodes[cut - 1].provenance.seed
+    held_out = [i for i in range(cut, count) if frames.episodes[i].provenance.seed != last_scene]
+    own = np.arange(cut)
+    return (
+        Source("bridge", frames, 1.0, episodes=own),
+        Source("held out", frames, 1.0, episodes=np.array(held_out or [count - 1])),
+    )
+
+
+_ROLES: dict[Role, str] = {
+    "vlm": "The compact eyes: P(yes) for a yes/no question about an image",
+    "subgoals": "The compact imagination: what the scene should look like a little later",
+    "gcbc": "The compact goal-conditioned policy: actions that reach an image",
+    "lcbc": "The compact language-conditioned policy: actions that follow an instruction",
+}
+
+
+def _card(
+    role: Role,
+    id: str,
+    command: str,
+    parameters: int,
+    megabytes: float,
+    config: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+) -> str:
+    def block(value: object) -> str:
+        return f"```json\n{json.dumps(value, indent=2)}\n```"
+
+    regime = "broad" if role in ("vlm", "subgoals") else "bridge"
+    return (
+        "\n\n".join(
+            [
+                f"# {role} `{id}`",
+                f"{_ROLES[role]}. {parameters / 1e6:.2f} M parameters, {megabytes:.1f} MB in half precision, "
+                "MIT licence, like the package.",
+                f"**Made by** `{command}`, in the simulated world's *{regime}* regime alone, which shares no "
+                "scene with the ten of the paper. The command resumes, and makes the same data from the same seed.",
+                "**Use** only with the simulated world: it has seen no real image.",
+                "## Configuration",
+                block(config),
+                "## Provenance",
+                block(provenance),
+            ]
+        )
+        + "\n"
+    )
