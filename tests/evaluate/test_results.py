@@ -81,9 +81,9 @@ def test_the_difference_uses_only_the_starts_both_have(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "a", "ffffss"), evaluation(tmp_path / "b", "ssfu")
     comparison = compare(before, after)
     assert len(comparison.pairs) == 3
-    assert comparison.difference().value == pytest.approx(2 / 3)
-    assert comparison.difference("1", PUT) == comparison.difference()
-    assert comparison.p_value() == 0.5
+    assert comparison.difference.value == pytest.approx(2 / 3)
+    assert comparison.by_task()["1", PUT].difference == comparison.difference
+    assert comparison.p_value == 0.5
 
 
 def test_evaluations_without_a_common_start_cannot_be_compared(tmp_path: Path) -> None:

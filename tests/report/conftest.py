@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from soar.board import Board, Status
 from soar.data.store import open_store
 from soar.evaluate.results import Setting, Trial, add_trials, open_evaluation
 from soar.evaluate.trials import video_name
@@ -45,7 +46,6 @@ def episode(n: int, rng: np.random.Generator) -> Episode:
             checkpoint="c0",
             round=1,
             truth=truth,
-            faults=("motor 3 reports an overload",) if n in (5, 9) else (),
         ),
     )
 
@@ -99,6 +99,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     rng = np.random.default_rng(0)
     for n in range(12):
         store.append(episode(n, rng))
+    board = Board(run.store, "arm-0")
+    board.show(Status("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
+    board.note("robot fault", "motor 3 reports an overload")
+    board.note("missing", "the <block> is gone", person=True)
     evaluation(run, 0, "c0", "sffffffffs")
     evaluation(run, 1, "c1", "ssssfsfsff")
     rows = [{"step": 100 * k, "loss": 1 / k, "samples_per_s": 900.0, "wait_share": 0.01} for k in range(1, 9)]  # fmt: skip

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from soar.report.facts import Confusion, Facts, by_task, confusion, faults, read_facts, sentence
+from soar.report.facts import Confusion, Facts, by_task, confusion, read_facts, sentence
 from soar.run import Run
 from soar.types import EpisodeSummary
 
@@ -52,10 +52,9 @@ def test_tasks_are_counted_from_the_store(facts: Facts) -> None:
     )
 
 
-def test_faults_are_named_with_the_latest_episode(facts: Facts) -> None:
-    ((fault, count, latest),) = faults(facts.episodes)
-    assert (fault, count) == ("motor 3 reports an overload", 2)
-    assert latest == facts.episodes[9].id
+def test_events_of_all_stations_are_in_order(facts: Facts) -> None:
+    assert [e["kind"] for e in facts.events] == ["robot fault", "missing"]
+    assert [s.station for s in facts.stations] == ["arm-0"]
 
 
 def test_the_sentence_names_the_paired_change(facts: Facts) -> None:

@@ -69,6 +69,7 @@ def test_ids_are_unique_where_links_point(page: str) -> None:
 def test_words_of_the_run_are_escaped(page: str) -> None:
     assert "Scene &lt;toy&gt; &amp; friends" in page
     assert "<toy>" not in page
+    assert "the &lt;block&gt; is gone" in page
 
 
 def test_figures_follow_the_pages_colours(page: str) -> None:
@@ -80,9 +81,14 @@ def test_films_play_inside_the_page(page: str) -> None:
     assert page.count("data:video/mp4;base64,") == 7
 
 
+def test_busy_arms_and_faults_are_told(page: str) -> None:
+    assert "Share of time the arm was moving: arm-0 96%" in page
+    assert "robot fault 1" in page
+
+
 def test_numbers_can_be_traced(page: str) -> None:
     assert "checkpoint c1, gcbc, subgoals expert, seeds from 100" in page
-    assert "store version 13" in page
+    assert "fitted checkpoint c1, store version 13" in page
 
 
 def test_a_run_that_has_only_begun_has_a_page(run: Run, tmp_path: Path) -> None:

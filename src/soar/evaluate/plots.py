@@ -17,6 +17,12 @@ SERIES = ("#9aa3b2", "#2f6fde", "#17a673", "#d9822b", "#8a5cd1", "#c2417a")
 GOOD, BAD, UNSURE = "#17a673", "#d1495b", "#9aa3b2"
 
 
+def points(share: float) -> str:
+    """A difference of rates in points, signed: "+27"."""
+    text = f"{100 * share:+.0f}"
+    return "0" if text in ("+0", "-0") else text.replace("-", "−")
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure in the project's style, `width` x `height` inches, tied to no display."""
     from matplotlib import rc_context
@@ -54,7 +60,8 @@ def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
         shown = [rates[label] for label in labels if label in rates]
         _bars(axes, at, shown, width * 0.92, name, SERIES[k % len(SERIES)])
     axes.set_xticks(range(len(labels)), [textwrap.fill(label, 17) for label in labels])
-    axes.set_ylim(0, 1.05)
+    axes.set_ylim(0, 1.1)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
     axes.set_ylabel("success", color=INK)
     if len(groups) > 1:

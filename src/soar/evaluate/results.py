@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,33 +122,36 @@ class Comparison:
     pairs: tuple[tuple[Trial, Trial], ...]
     """Before and after from the same start, both judged."""
 
-    def difference(self, scene: str | None = None, instruction: str | None = None) -> Interval:
-        """After minus before with a 95 % bootstrap interval, over all pairs or some. ConfigError: none."""
-        before, after, tasks = self._outcomes(scene, instruction)
-        if not before:
-            raise ConfigError(
-                "the two evaluations share no judged start, so there is no difference"
-            )
-        return paired_bootstrap(before, after, tasks)
-
-    def p_value(self, scene: str | None = None, instruction: str | None = None) -> float:
-        """McNemar's exact two-sided p over all pairs or some."""
-        before, after, _ = self._outcomes(scene, instruction)
-        return mcnemar(before, after)
-
-    def _outcomes(
-        self, scene: str | None, instruction: str | None
-    ) -> tuple[list[bool], list[bool], list[str]]:
-        chosen = [
-            (b, a)
-            for b, a in self.pairs
-            if scene in (None, b.scene) and instruction in (None, b.instruction)
-        ]
+    @property
+    def outcomes(self) -> tuple[list[bool], list[bool]]:
+        """Success before and after, pair by pair."""
         return (
-            [b.outcome == "success" for b, _ in chosen],
-            [a.outcome == "success" for _, a in chosen],
-            [f"{b.scene}: {b.instruction}" for b, _ in chosen],
+            [b.outcome == "success" for b, _ in self.pairs],
+            [a.outcome == "success" for _, a in self.pairs],
         )
+
+    @property
+    def difference(self) -> Interval:
+        """After minus before, with a 95 % bootstrap interval over the starts of each task."""
+        before, after = self.outcomes
+        return paired_bootstrap(
+            before, after, [f"{b.scene}: {b.instruction}" for b, _ in self.pairs]
+        )
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact two-sided p."""
+        return mcnemar(*self.outcomes)
+
+    def by_task(self) -> dict[tuple[str, str], Comparison]:
+        """The same for each (scene, instruction) alone."""
+        tasks = dict.fromkeys((b.scene, b.instruction) for b, _ in self.pairs)
+        return {
+            task: replace(
+                self, pairs=tuple(p for p in self.pairs if (p[0].scene, p[0].instruction) == task)
+            )
+            for task in tasks
+        }
 
 
 def compare(before: Evaluation, after: Evaluation) -> Comparison:

@@ -97,29 +97,25 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def comparison_summary(comparison: Comparison) -> dict[str, Json]:
     """Both rates, the paired difference and McNemar's p, per task and overall, as JSON."""
-    tasks = dict.fromkeys((b.scene, b.instruction) for b, _ in comparison.pairs)
     return {
         "before": comparison.before.setting.checkpoint,
         "after": comparison.after.setting.checkpoint,
-        "overall": _difference(comparison, None, None),
-        "tasks": [{"scene": s, "instruction": i} | _difference(comparison, s, i) for s, i in tasks],
+        "overall": _difference(comparison),
+        "tasks": [
+            {"scene": scene, "instruction": instruction} | _difference(one)
+            for (scene, instruction), one in comparison.by_task().items()
+        ],
     }
 
 
-def _difference(
-    comparison: Comparison, scene: str | None, instruction: str | None
-) -> dict[str, Json]:
-    own = [
-        (b.outcome == "success", a.outcome == "success")
-        for b, a in comparison.pairs
-        if scene in (None, b.scene) and instruction in (None, b.instruction)
-    ]
+def _difference(comparison: Comparison) -> dict[str, Json]:
+    before, after = comparison.outcomes
     return {
-        "pairs": len(own),
-        "before": float(np.mean([b for b, _ in own])),
-        "after": float(np.mean([a for _, a in own])),
-        "difference": comparison.difference(scene, instruction)._asdict(),
-        "p": comparison.p_value(scene, instruction),
+        "pairs": len(before),
+        "before": float(np.mean(before)),
+        "after": float(np.mean(after)),
+        "difference": comparison.difference._asdict(),
+        "p": comparison.p_value,
     }
 
 
@@ -157,7 +153,10 @@ def write_grid(evaluation: Evaluation, path: Path, columns: int = 4, rows: int =
     cells = []
     for outcome in ("success", "failure"):
         own = [t for t in spread(evaluation.trials) if t.outcome == outcome and t.video]
-        cells += [film(evaluation, t) for t in own[: columns * rows]]
+        cells += [
+            [caption(frame, t.instruction, lines=3) for frame in film(evaluation, t)]
+            for t in own[: columns * rows]
+        ]
     if cells:
         write_video(path, (tile(list(frames), columns) for frames in _together(cells)))
 
@@ -171,25 +170,17 @@ def spread(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def film(evaluation: Evaluation, trial: Trial) -> list[Image]:
-    """A trial's recorded frames, framed in its outcome's colour, its instruction below.
+    """A trial's recorded frames, edged in its outcome's colour.
 
     Raises:
         ConfigError: it has no video.
     """
     if not trial.video:
         raise ConfigError(f"no video was kept of {trial.key}")
-    frames = []
-    for frame in read_video(evaluation.folder / trial.video):
-        edged = frame.copy()
-        for edge in (
-            edged[:_EDGE_PX],
-            edged[-_EDGE_PX:],
-            edged[:, :_EDGE_PX],
-            edged[:, -_EDGE_PX:],
-        ):
-            edge[...] = _EDGE[trial.outcome]
-        frames.append(caption(edged, trial.instruction, lines=3))
-    return frames
+    frames = read_video(evaluation.folder / trial.video)
+    for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
+        frames[edge] = _EDGE[trial.outcome]
+    return list(frames)
 
 
 def _together(films: Sequence[Sequence[Image]]) -> list[tuple[Image, ...]]:

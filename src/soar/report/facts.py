@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soar.data.store import LanceStore, open_store
+from soar.board import Status, boards
+from soar.data.store import open_store
 from soar.errors import ConfigError
+from soar.evaluate.plots import points
 from soar.evaluate.results import Comparison, Evaluation, compare
 from soar.files import Json
-from soar.run import RoundRecord, Run, RunRecord
+from soar.run import Run, RunRecord
 from soar.stats import Interval, wilson
 from soar.types import EpisodeSummary
 
@@ -73,6 +75,10 @@ class Facts:
     """Of the collection, oldest first."""
     train_logs: dict[int, list[dict[str, Json]]]
     store_version: int | None
+    stations: tuple[Status, ...] = ()
+    """As they showed themselves last."""
+    events: tuple[dict[str, Json], ...] = ()
+    """Faults, dropped episodes and missing objects of all stations, oldest first."""
 
     @property
     def before(self) -> Evaluation | None:
@@ -115,7 +121,9 @@ def read_facts(run: Run) -> Facts:
         ConfigError: it is no run, or a file of it is damaged.
         StoreError: there is a store that can't be read.
     """
-    store = _store(run)
+    store = open_store(run.store, read_only=True) if run.store.exists() else None
+    stations = boards(run.store)
+    events = [e for board in stations for e in board.events()]
     return Facts(
         run=run,
         record=run.record(),
@@ -123,11 +131,9 @@ def read_facts(run: Run) -> Facts:
         episodes=() if store is None else tuple(store.query()),
         train_logs=run.train_logs(),
         store_version=None if store is None else store.version,
+        stations=tuple(b.status() for b in stations),
+        events=tuple(sorted(events, key=lambda e: e["time_s"])),
     )
-
-
-def _store(run: Run) -> LanceStore | None:
-    return open_store(run.store, read_only=True) if run.store.exists() else None
 
 
 def confusion(episodes: Sequence[EpisodeSummary]) -> Confusion:
@@ -164,17 +170,6 @@ def _task(instruction: str, episodes: Sequence[EpisodeSummary]) -> TaskFacts:
     )
 
 
-def faults(episodes: Sequence[EpisodeSummary]) -> list[tuple[str, int, str]]:
-    """Each kind of fault met during stored episodes, how often, and the id of the latest such episode."""
-    counts: Counter[str] = Counter()
-    latest: dict[str, str] = {}
-    for episode in episodes:
-        for fault in episode.provenance.faults:
-            counts[fault] += 1
-            latest[fault] = episode.id
-    return [(fault, n, latest[fault]) for fault, n in counts.most_common()]
-
-
 def sentence(facts: Facts) -> str:
     """What came of it, in one or two sentences for someone who knows nothing of the project."""
     comparison = facts.comparison
@@ -186,7 +181,7 @@ def sentence(facts: Facts) -> str:
             f"The run isn't finished. Before any practice the robot succeeds in "
             f"{before.overall().value:.0%} of {len(before.trials)} trials."
         )
-    change = comparison.difference()
+    change = comparison.difference
     old = sum(b.outcome == "success" for b, _ in comparison.pairs) / len(comparison.pairs)
     new = sum(a.outcome == "success" for _, a in comparison.pairs) / len(comparison.pairs)
     proven = (
@@ -199,11 +194,6 @@ def sentence(facts: Facts) -> str:
     return (
         f"After practising on its own for {len(facts.episodes)} episodes, the robot succeeds in {new:.0%} of "
         f"{len(comparison.pairs)} trials instead of {old:.0%}, from exactly the same starts: a change "
-        f"of {100 * change.value:+.0f} points (95 % interval {100 * change.low:+.0f} to "
-        f"{100 * change.high:+.0f}), {proven}."
+        f"of {points(change.value)} points (95 % interval {points(change.low)} to "
+        f"{points(change.high)}), {proven}."
     )
-
-
-def unfinished(record: RunRecord) -> RoundRecord | None:
-    """The round that is still under way, if any."""
-    return next((r for r in record.rounds if r.stage != "done"), None)

@@ -21,8 +21,10 @@ from soar.evaluate.plots import (
     UNSURE,
     new_axes,
     new_figure,
+    points,
 )
 from soar.evaluate.results import Comparison
+from soar.evaluate.show import short
 from soar.files import Json
 from soar.types import EpisodeSummary
 
@@ -55,10 +57,12 @@ def svg(figure: Figure, description: str) -> str:
 
 def plot_differences(comparison: Comparison) -> Figure:
     """Each task's paired difference with its interval; the filled mark is all tasks together."""
-    tasks = list(dict.fromkeys((b.scene, b.instruction) for b, _ in comparison.pairs))
-    rows = [(f"{s}: {i}", comparison.difference(s, i)) for s, i in tasks]
-    rows.append(("all tasks", comparison.difference()))
-    figure = new_figure(7.4, 0.9 + 0.36 * len(rows))
+    rows = [
+        (short(task, comparison.before), one.difference)
+        for task, one in comparison.by_task().items()
+    ]
+    rows.append(("all tasks", comparison.difference))
+    figure = new_figure(8.6, 0.9 + 0.42 * len(rows))
     axes = new_axes(figure)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=GRID, linewidth=0.8)
@@ -68,9 +72,10 @@ def plot_differences(comparison: Comparison) -> Figure:
         axes.plot([change.low, change.high], [y, y], color=color, linewidth=3, alpha=0.55)
         face = color if label == "all tasks" else PAPER
         axes.plot(change.value, y, "o", color=color, markerfacecolor=face, markersize=7)
-    axes.set_yticks(range(len(rows)), [label for label, _ in reversed(rows)])
-    axes.xaxis.set_major_formatter(lambda x, _: f"{100 * x:+.0f}")
-    axes.set_xlabel("points of success, after minus before", color=INK)
+    axes.set_yticks(range(len(rows)), [textwrap.fill(label, 44) for label, _ in reversed(rows)])
+    axes.set_xlim(-1.02, 1.02)
+    axes.xaxis.set_major_formatter(lambda x, _: points(x))
+    axes.set_xlabel("points, after minus before", color=INK)
     return figure
 
 
@@ -99,9 +104,9 @@ def plot_success_over_time(episodes: Sequence[EpisodeSummary]) -> Figure:
     axes = new_axes(figure)
     judged = [(n, e.verdict.outcome == "success") for n, e in enumerate(episodes, 1) if e.verdict.outcome != "unknown"]  # fmt: skip
     known = [(n, bool(e.provenance.truth)) for n, e in enumerate(episodes, 1) if e.provenance.truth is not None]  # fmt: skip
-    for points, name, color in ((judged, "VLM's verdict", SERIES[1]), (known, "truth", SERIES[3])):
-        if points:
-            x, y = np.array(points, float).T
+    for series, name, color in ((judged, "VLM's verdict", SERIES[1]), (known, "truth", SERIES[3])):
+        if series:
+            x, y = np.array(series, float).T
             axes.plot(x, running_mean(y, WINDOW), color=color, label=name, linewidth=1.8)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")

@@ -8,6 +8,22 @@ from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 
+PLAY_IN_VIEW = """
+if (!matchMedia("(prefers-reduced-motion: reduce)").matches) {
+  const seen = new IntersectionObserver(entries => entries.forEach(e => {
+    if (e.isIntersecting && !e.target.dataset.stopped) e.target.play(); else e.target.pause();
+  }));
+  document.querySelectorAll("video").forEach(v => {
+    v.removeAttribute("controls");
+    v.addEventListener("click", () => {
+      if (v.paused) { delete v.dataset.stopped; v.play(); } else { v.dataset.stopped = 1; v.pause(); }
+    });
+    seen.observe(v);
+  });
+}
+"""
+"""Films have a browser's own controls where scripts or motion aren't wanted."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -33,7 +49,8 @@ def page(title: str, header: str, sections: Sequence[Section], footer: str) -> s
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style></head><body><main>\n"
-        f"<header>{header}<nav>{links}</nav></header>\n{body}<footer>{footer}</footer></main></body></html>\n"
+        f"<header>{header}<nav>{links}</nav></header>\n{body}<footer>{footer}</footer></main>"
+        f"<script>{PLAY_IN_VIEW}</script></body></html>\n"
     )
 
 
@@ -49,9 +66,9 @@ def figure(content: str, below: str = "", kind: str = "") -> str:
 
 
 def video(mp4: bytes) -> str:
-    """A silent film that plays over and over once it is in view of the reader's click."""
+    """A silent film that plays over and over while it is in view; a click stops it."""
     data = b64encode(mp4).decode()
-    return f'<video controls loop muted playsinline preload="metadata" src="data:video/mp4;base64,{data}"></video>'
+    return f'<video controls loop muted playsinline src="data:video/mp4;base64,{data}"></video>'
 
 
 def tile(value: str, label: str, kind: str = "") -> str:
