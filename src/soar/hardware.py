@@ -38,3 +38,8 @@ def accelerator(device: str) -> Any:
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
     return Accelerator(cpu=device == "cpu")
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that speaks and writes, among those a launcher started."""
+    return os.environ.get("RANK", "0") == "0"

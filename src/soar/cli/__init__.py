@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
     "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
     "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),
+    "train": ("soar.cli.train:train", "Train a policy on the episodes of a store"),
     "data ls": ("soar.cli.data:ls", "List episodes"),
     "data show": ("soar.cli.data:show", "Everything about one episode"),
     "data stats": ("soar.cli.data:stats", "Attempts and successes per task"),

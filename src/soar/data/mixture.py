@@ -18,6 +18,9 @@ from soar.types import EpisodeSummary
 DRAWS = 8
 """Uniform random numbers that come with each sample, for augmentation."""
 
+SMALLEST_STD = 1e-3
+"""Metres or radians: a dimension that never moves in the data must not turn trembling into z-scores."""
+
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Embed: TypeAlias = Callable[[Sequence[str]], Float32[np.ndarray, "n d"]]
 
@@ -108,7 +111,7 @@ class Mixture:
             actions = summed_actions(s.frames.actions, frames, last, s.sum_steps).astype(np.float64)
             mean += share * actions.mean(0)
             square += share * np.square(actions).mean(0)
-        std = np.sqrt(np.maximum(square - mean**2, 1e-12))
+        std = np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), SMALLEST_STD)
         return {"mean": mean.tolist(), "std": std.tolist()}
 
     def _gather(
