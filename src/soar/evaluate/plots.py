@@ -82,7 +82,5 @@ def _bars(
     above = [max(0.0, r.high - r.value) for r in rates]
     axes.bar(at, values, width, color=color, label=name)
     axes.errorbar(at, values, [below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
-    for x, value in zip(at, values, strict=True):
-        axes.text(
-            x - width * 0.06, value + 0.012, f"{value:.0%}", fontsize=8, color=INK, ha="right"
-        )
+    for x, rate in zip(at, rates, strict=True):
+        axes.text(x, rate.high + 0.025, f"{rate.value:.0%}", fontsize=8.5, color=INK, ha="center")
