@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -117,19 +117,21 @@ def demos(
     print(f"{tally.kept} demonstrations kept, {tally.failed} failed ({tally.rate:.1%} succeeded)")
 
 
-def _pictures(scenes: Iterable[Scene], size: int, seed: int) -> Iterable[Image]:
+def _pictures(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
     """Each scene as its camera sees it after a reset."""
     from soar.progress import progress_bar
     from soar.sim.world import World
 
     with progress_bar() as bar:
-        for scene in bar.track(list(scenes), description="scenes"):
+        line = bar.add_task("scenes", total=len(scenes), note="")
+        for scene in scenes:
             world = World(scene, size)
             try:
                 world.reset(seed)
                 yield world.render()
             finally:
                 world.close()
+            bar.update(line, advance=1, note=scene.name)
 
 
 def _summary(scene: Scene) -> str:

@@ -48,6 +48,7 @@ def add_cloth(spec: mujoco.MjSpec, name: str, color: Color, scale: float) -> Non
         body.add_joint(
             name=hinge,
             axis=(-1, 0, 0),
+            stiffness=3e-4,
             damping=2e-4,
             armature=1e-6,
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
