@@ -41,6 +41,16 @@ class SentenceEncoder:
             return torch.zeros(0, self.dim)
         return torch.stack([self._known[s] for s in sentences])
 
+    @torch.inference_mode()
+    def tokens(self, sentences: Sequence[str], length: int) -> Float32[Tensor, "n length dim"]:
+        """Each sentence's tokens in context, without the special ones; cut, or padded with zeros."""
+        out = torch.zeros(len(sentences), length, self.dim)
+        for i, sentence in enumerate(sentences):
+            tokens = self._tokenizer(sentence, truncation=True, return_tensors="pt")
+            hidden = self._model(**tokens).last_hidden_state[0, 1:-1][:length]
+            out[i, : len(hidden)] = hidden
+        return out
+
 
 @lru_cache(maxsize=4)
 def _load(source: str) -> tuple[Any, Any]:

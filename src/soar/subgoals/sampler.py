@@ -50,8 +50,6 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"a sampler needs at least one step, not {self.steps}")
-        if self.scheduler not in SCHEDULERS:
-            raise ConfigError(f"no scheduler '{self.scheduler}'; valid: {', '.join(SCHEDULERS)}")
 
 
 SCHEDULERS: Mapping[str, str] = {
@@ -90,24 +88,16 @@ def sample(
     is linear, so it is a weighted sum of three outputs; the branches whose weight isn't zero run as
     one batch. The sum's weights add up to one, so it may be taken over noise, velocity or clean image.
     """
-    branches = [
-        (weight, condition)
-        for weight, condition in zip(_weights(config), conditions, strict=True)
-        if weight != 0
-    ]
+    branches = [(w, c) for w, c in zip(_weights(config), conditions, strict=True) if w]
+    weights = torch.tensor([w for w, _ in branches], device=noise.device)
     together = tuple(torch.cat(parts) for parts in zip(*(c for _, c in branches), strict=True))
     scheduler.set_timesteps(config.steps, device=noise.device)
     pixels = scheduler.config.prediction_type == "sample"
-    x = noise * scheduler.init_noise_sigma
+    x: Tensor = noise * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
-        noisy = scheduler.scale_model_input(x, timestep)
-        outputs = denoise(noisy.repeat(len(branches), 1, 1, 1), timestep, together)
-        guided = sum(
-            weight * output
-            for (weight, _), output in zip(
-                branches, outputs.float().chunk(len(branches)), strict=True
-            )
-        )
+        noisy = scheduler.scale_model_input(x, timestep).repeat(len(weights), 1, 1, 1)
+        outputs = denoise(noisy, timestep, together).float()
+        guided = torch.tensordot(weights, outputs.reshape(len(weights), *x.shape), 1)
         if pixels:  # strong guidance must not leave the range of images
             guided = guided.clamp(-1, 1)
         x = scheduler.step(guided, timestep, x, return_dict=False)[0]

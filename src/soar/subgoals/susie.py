@@ -139,7 +139,7 @@ class InstructPix2Pix(torch.nn.Module):
     def encode(self, pixels: Float[Tensor, "n 3 h w"], generator: torch.Generator) -> Tensor:
         """A target image in latent space: a sample, scaled."""
         latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.sample(generator)
-        return latents * self.vae.config.scaling_factor
+        return latents * float(self.vae.config.scaling_factor)
 
     def decode(self, latents: Float[Tensor, "n c h8 w8"]) -> Float[Tensor, "n 3 h w"]:
         """Generated latents as pixels in about [-1, 1]."""

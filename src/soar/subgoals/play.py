@@ -1,0 +1,200 @@
+"""A corpus of the *broad* regime: a scripted hand follows instructions in random scenes, as people do in videos.
+
+Kept are the images at the model's resolution, the words, and where in each image the things are that the
+instruction names, as a pointing finger would say it. Actions and states are left out: nothing here tells
+how to move.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from soar.data.frames import Frames
+from soar.errors import ConfigError, RobotFault
+from soar.media import resize
+from soar.progress import progress_bar
+from soar.sim.demos import demonstrate
+from soar.sim.layout import is_feasible
+from soar.sim.pointing import point_at
+from soar.sim.scenes import sample_scene
+from soar.sim.spec import ClothFolded, DrawerOpen, Goal, Inside, Scene
+from soar.sim.world import World
+from soar.subgoals.corpus import Corpus, Points
+from soar.types import ACTION_DIM, STATE_DIM, EpisodeSummary, Image, Provenance, Verdict
+
+CAMERA_PIXELS = 256
+"""Images are rendered as a station's camera gives them and then made smaller, as in serving."""
+
+
+@dataclass(frozen=True)
+class PlayConfig:
+    """What the scripted hand does."""
+
+    resolution: int = 64
+    tasks: int = 3
+    """Most tasks in a row in one scene."""
+    max_steps: int = 80
+    """An attempt that takes longer is given up and not kept."""
+    home: float = 0.6
+    """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
+    stray: float = 0.4
+    """Chance that the hand drifts off at random before a task, so that tasks start anywhere."""
+    speed: tuple[float, float] = (0.75, 1.25)
+    """Range of its pace."""
+    noise: tuple[float, float] = (0.5, 2.0)
+    """Range of its waver."""
+
+
+class Clip(NamedTuple):
+    """One instruction followed to its end."""
+
+    instruction: str
+    images: UInt8[np.ndarray, "n r r 3"]
+    points: Points
+
+
+def make_corpus(
+    folder: str | Path,
+    episodes: int = 4000,
+    workers: int = 2,
+    seed: int = 0,
+    config: PlayConfig | None = None,
+) -> Corpus:
+    """The first `episodes` successful episodes of scenes `seed`, `seed + 1`, ... of the *broad* regime.
+
+    Scenes are kept in `folder/scenes` as they are finished, so that a call that was cut short goes on,
+    and one that asks for more adds to them. The result doesn't depend on `workers`.
+    """
+    folder, config = Path(folder), config or PlayConfig()
+    (folder / "scenes").mkdir(parents=True, exist_ok=True)
+    clips: list[Clip] = []
+    with (
+        progress_bar() as bar,
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+    ):
+        line = bar.add_task("episodes to imagine from", total=episodes, note="")
+        seeds, running = count(seed), deque[Future[Path]]()
+        while len(clips) < episodes:
+            while len(running) < 3 * workers:
+                running.append(pool.submit(_keep, folder / "scenes", next(seeds), config))
+            clips += _read(running.popleft().result())
+            bar.update(line, completed=min(len(clips), episodes))
+        pool.shutdown(cancel_futures=True)
+    corpus = _assemble(clips[:episodes], seed)
+    corpus.save(folder)
+    return corpus
+
+
+def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
+    """Successful clips of one scene, task after task without a reset; it ends early after a failure."""
+    rng = np.random.default_rng(seed)
+    world = _PointedWorld(scene, CAMERA_PIXELS)
+    try:
+        task = scene.tasks[int(rng.integers(len(scene.tasks)))]
+        world.reset(seed, task.goal)
+        for _ in range(int(rng.integers(1, config.tasks + 1))):
+            if rng.random() < config.stray:
+                _stray(world, rng)
+            world.point_at_things_of(task.goal)
+            pace, waver = rng.uniform(*config.speed), rng.uniform(*config.noise)
+            episode = demonstrate(world, task, rng, config.max_steps, noise=waver, speed=pace)
+            if not episode.provenance.truth:
+                return
+            images = resize(episode.images, config.resolution)
+            yield Clip(task.instruction, images, np.stack(world.points))
+            feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
+            if world.objects_lost() or not feasible:
+                return
+            task = feasible[int(rng.integers(len(feasible)))]
+            if rng.random() < config.home:
+                world.home()
+    except (RobotFault, ConfigError):  # the physics diverged, or the things don't fit on the table
+        return
+    finally:
+        world.close()
+
+
+class _PointedWorld(World):
+    """A world that notes, for every image it renders, where the things are that a goal speaks of."""
+
+    points: list[Float32[np.ndarray, "2 2"]]
+    _names: tuple[str | None, str | None]
+
+    def point_at_things_of(self, goal: Goal) -> None:
+        """Begin a new list of points."""
+        self.points, self._names = [], _things_of(goal)
+
+    def render(self, size: int | None = None) -> Image:
+        nowhere = np.full(2, np.nan, np.float32)
+        self.points.append(np.stack([point_at(self, n) if n else nowhere for n in self._names]))
+        return super().render(size)
+
+
+def _things_of(goal: Goal) -> tuple[str | None, str | None]:
+    if isinstance(goal, Inside):
+        return goal.thing, goal.container
+    if isinstance(goal, DrawerOpen):
+        return goal.drawer, None
+    if isinstance(goal, ClothFolded):
+        return goal.cloth, None
+    return goal.thing, None
+
+
+def _stray(world: World, rng: np.random.Generator) -> None:
+    """Drift off smoothly for up to ten steps, with an open gripper."""
+    drift = rng.normal(0, 0.025, 3)
+    for _ in range(int(rng.integers(3, 11))):
+        drift = 0.8 * drift + rng.normal(0, 0.01, 3)
+        world.step(np.array([*drift, *rng.normal(0, 0.05, 3), 1.0], np.float32))
+
+
+def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
+    """Play one scene in a worker, unless it was played before; returns where its clips are."""
+    path = folder / f"{seed:07d}.npz"
+    if path.exists():
+        return path
+    clips = list(play(sample_scene("broad", seed), seed, config))
+    arrays = {"instructions": np.array([c.instruction for c in clips], dtype=np.str_)}
+    for i, clip in enumerate(clips):
+        arrays |= {f"images{i}": clip.images, f"points{i}": clip.points}
+    draft = path.with_suffix(".draft")
+    with draft.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    draft.rename(path)
+    return path
+
+
+def _read(path: Path) -> list[Clip]:
+    with np.load(path) as file:
+        return [
+            Clip(str(text), file[f"images{i}"], file[f"points{i}"])
+            for i, text in enumerate(file["instructions"])
+        ]
+
+
+def _assemble(clips: Sequence[Clip], seed: int) -> Corpus:
+    starts = np.cumsum([0, *(len(c.images) for c in clips)])
+    origin = Provenance("play", "broad", "", seed, 0.0, "expert", truth=True)
+    verdict = Verdict("success", 1.0, judge="simulator")
+    n = int(starts[-1])
+    frames = Frames(
+        images=np.concatenate([c.images for c in clips]),
+        states=np.zeros((n, STATE_DIM), np.float32),
+        actions=np.zeros((n, ACTION_DIM), np.float32),
+        starts=starts,
+        episodes=tuple(
+            EpisodeSummary(str(i), c.instruction, len(c.images) - 1, verdict, origin)
+            for i, c in enumerate(clips)
+        ),
+    )
+    return Corpus.of(frames, np.concatenate([c.points for c in clips]))

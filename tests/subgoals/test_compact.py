@@ -1,0 +1,126 @@
+"""The compact subgoal network and its generator, at random weights."""
+
+import numpy as np
+import pytest
+import torch
+
+from soar import checkpoint as checkpoints
+from soar.errors import CheckpointError, ConfigError
+from soar.interfaces import SubgoalGenerator
+from soar.subgoals.compact import FAST, KIND, CompactSubgoals, noise_schedule, to_checkpoint
+from soar.subgoals.images import to_images, to_tensor
+from soar.subgoals.network import COARSEST, FINEST, CompactConfig, CompactNet
+
+TINY = CompactConfig(width=8, wide=32, depth=1, vector=16)
+OPEN, PUT = "open the drawer", "put the green block in the bowl"
+
+
+@pytest.fixture(scope="module")
+def generator() -> CompactSubgoals:
+    torch.manual_seed(0)
+    net = CompactNet(TINY)
+    for p in net.parameters():  # what starts at zero would hide mistakes
+        torch.nn.init.normal_(p, std=0.2)
+    return CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+
+
+def images(n: int, size: int = 64) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (n, size, size, 3), np.uint8)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_it_is_a_subgoal_generator_of_its_own_resolution(generator):
+    assert isinstance(generator, SubgoalGenerator)
+    out = generator.generate(images(3, 256), [OPEN, PUT, OPEN], rng())
+    assert out.shape == (3, 64, 64, 3)
+    assert out.dtype == np.uint8
+
+
+def test_same_seed_same_image_and_another_seed_another(generator):
+    out = [generator.generate(images(1), [OPEN], rng(seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(out[0], out[1])
+    assert not np.array_equal(out[0], out[2])
+
+
+def test_another_instruction_another_image(generator):
+    out = [generator.generate(images(1), [words], rng()) for words in (OPEN, PUT)]
+    assert not np.array_equal(*out)
+
+
+def test_a_batch_doesnt_mix_its_stations(generator):
+    both = generator.generate(images(2), [OPEN, PUT], rng())
+    other = generator.generate(images(2), [OPEN, OPEN], rng())
+    assert np.abs(both[0].astype(int) - other[0]).max() <= 1
+    assert np.abs(both[1].astype(int) - other[1]).max() > 1
+
+
+def test_an_untrained_network_expects_nothing_to_change():
+    net = CompactNet(TINY)
+    observation = to_tensor(images(2))
+    seen = net.look(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
+    pure_noise = torch.randn_like(observation)
+    clean, _ = net.denoise(pure_noise, torch.full((2,), COARSEST), seen)
+    assert (clean - observation).abs().max() < 0.05
+
+
+def test_uncertainty_grows_with_noise_from_nothing_to_the_typical_difference():
+    net = CompactNet(TINY)
+    seen = net.look(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
+    scales = [
+        float(net.denoise(seen.observation, torch.tensor([angle]), seen)[1])
+        for angle in (FINEST, 0.5, COARSEST)
+    ]
+    assert scales == sorted(scales)
+    assert scales[0] < 0.03
+    assert scales[2] == pytest.approx(TINY.difference, rel=0.01)
+
+
+def test_padding_of_an_instruction_doesnt_matter():
+    net = CompactNet(TINY)
+    words = torch.randn(1, 4, 384)
+    padded = torch.cat([words, torch.zeros(1, 6, 384)], 1)
+    observation, ahead = to_tensor(images(1)), torch.ones(1)
+    for short, long in zip(
+        net.look(observation, words, ahead), net.look(observation, padded, ahead), strict=True
+    ):
+        assert torch.allclose(short, long, atol=1e-5)
+
+
+def test_noise_schedule_means_the_same_to_the_network_and_to_diffusers():
+    from diffusers import DDIMScheduler
+
+    kept = DDIMScheduler.from_config(noise_schedule()).alphas_cumprod
+    angles = torch.linspace(FINEST, COARSEST, len(kept))
+    assert torch.allclose(kept.sqrt(), angles.cos(), atol=1e-4)
+
+
+def test_checkpoint_round_trip_gives_the_same_images(generator, tmp_path):
+    checkpoints.save(tmp_path, to_checkpoint(generator.net, {}))
+    loaded = CompactSubgoals.load(tmp_path, device="cpu")
+    args = images(2), [OPEN, PUT]
+    assert np.array_equal(loaded.generate(*args, rng()), generator.generate(*args, rng()))
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
+    checkpoints.save(tmp_path, checkpoints.Checkpoint("gcbc", {}, {}))
+    with pytest.raises(CheckpointError, match=f"not '{KIND}'"):
+        CompactSubgoals.load(tmp_path)
+
+
+def test_default_network_ships_within_25_megabytes_and_default_sampler_within_10_steps():
+    parameters = sum(p.numel() for p in CompactNet(CompactConfig()).parameters())
+    assert 2 * parameters < 25e6
+    assert FAST.steps <= 10
+
+
+def test_odd_resolution_is_refused():
+    with pytest.raises(ConfigError, match="multiple of 8"):
+        CompactConfig(resolution=60)
+
+
+def test_pixels_survive_the_way_to_the_network_and_back():
+    some = images(2, 16)
+    assert np.array_equal(to_images(to_tensor(some)), some)

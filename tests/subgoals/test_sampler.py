@@ -1,0 +1,74 @@
+"""Guided sampling, on denoisers whose answer is known in closed form."""
+
+import pytest
+import torch
+
+from soar.errors import ConfigError
+from soar.subgoals.compact import noise_schedule
+from soar.subgoals.sampler import SCHEDULERS, Conditions, SamplerConfig, make_scheduler, sample
+
+NONE, IMAGE, TEXT = 0.1, 0.2, 0.25
+CONDITIONS = Conditions(*((torch.full((2, 1), value),) for value in (NONE, IMAGE, TEXT)))
+
+
+def flat(noisy, timestep, condition):
+    """A denoiser that expects a flat image, whose level its condition says."""
+    return condition[0][:, :, None, None].expand_as(noisy).clone()
+
+
+def run(config, denoise=flat):
+    noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    scheduler = make_scheduler(config.scheduler, noise_schedule())
+    return sample(denoise, noise, CONDITIONS, scheduler, config)
+
+
+@pytest.mark.parametrize("scheduler", SCHEDULERS)
+def test_guidance_is_the_papers_formula(scheduler):
+    config = SamplerConfig(scheduler, 6, image_guidance=1.5, text_guidance=3.0)
+    expected = NONE + 1.5 * (IMAGE - NONE) + 3.0 * (TEXT - IMAGE)
+    assert torch.allclose(run(config), torch.tensor(expected), atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("image", "text", "branches"),
+    [(2.0, 7.5, 3), (1.0, 7.5, 2), (2.0, 2.0, 2), (1.0, 1.0, 1)],
+)
+def test_branches_without_weight_are_not_run_and_the_rest_is_one_batch(image, text, branches):
+    sizes = []
+
+    def counting(noisy, timestep, condition):
+        sizes.append(len(noisy))
+        return flat(noisy, timestep, condition)
+
+    config = SamplerConfig("ddim", 5, image_guidance=image, text_guidance=text)
+    result = run(config, counting)
+    assert sizes == [2 * branches] * 5
+    expected = NONE + image * (IMAGE - NONE) + text * (TEXT - IMAGE)
+    assert torch.allclose(result, torch.tensor(expected).clamp(-1, 1), atol=0.02)
+
+
+def test_strong_guidance_stays_within_the_range_of_images():
+    assert run(SamplerConfig("ddim", 5, text_guidance=100.0)).abs().max() <= 1.01
+
+
+def test_sampling_finds_a_gaussians_mean_and_spread():
+    """For images that are Gaussian, the ideal denoiser is linear, and samples must be that Gaussian."""
+    mean, spread = 0.3, 0.1
+    kept = (1 - torch.tensor(noise_schedule()["trained_betas"])).cumprod(0)
+
+    def ideal(noisy, timestep, condition):
+        a, s = kept[timestep].sqrt(), (1 - kept[timestep]).sqrt()
+        gain = spread**2 * a / ((spread * a) ** 2 + s**2)
+        return mean + gain * (noisy - a * mean)
+
+    config = SamplerConfig("ddim", 250, image_guidance=1.0, text_guidance=1.0)
+    noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    scheduler = make_scheduler("ddim", noise_schedule())
+    samples = sample(ideal, noise, CONDITIONS, scheduler, config)
+    assert samples.mean() == pytest.approx(mean, abs=0.01)
+    assert samples.std() == pytest.approx(spread, rel=0.05)
+
+
+def test_a_sampler_needs_a_step():
+    with pytest.raises(ConfigError, match="at least one step"):
+        SamplerConfig("ddim", 0)
