@@ -72,7 +72,11 @@ def test_two_tasks_that_undo_each_other_are_never_both_done():
 def test_a_look_asks_each_question_once_and_for_each_object_whether_it_is_there():
     tasks = [
         task_from_instruction(text)
-        for text in ("put the lemon on the plate", "take the lemon off the plate", "open the drawer")
+        for text in (
+            "put the lemon on the plate",
+            "take the lemon off the plate",
+            "open the drawer",
+        )
     ]
     assert questions_of(tasks) == (
         "Is the lemon on the plate?",

@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
+from soar.nn import channels_last, with_coordinates
 
 PHRASES = 2
 """A question names a thing and, often, a container."""
@@ -29,8 +30,8 @@ class CompactConfig:
 
     resolution: int = 128
     """Pixels a side; a multiple of 16."""
-    width: int = 48
-    """Channels at a quarter of the resolution; twice that at an eighth and below."""
+    width: int = 32
+    """Channels at a quarter of the resolution; twice and four times that at an eighth and a sixteenth."""
     dim: int = 96
     """Channels of the feature map that is attended to, and of the judging network."""
     word_dim: int = 384
@@ -72,6 +73,7 @@ class CompactNet(nn.Module):
         self.relation = mlp(d + 2 * glimpses, 2 * d, 2 * d)
         self.verdict = nn.Sequential(nn.SiLU(), nn.Linear(2 * d, 1))
         self.register_buffer("places", grid(config.resolution // 4), persistent=False)
+        channels_last(self)
 
     def forward(
         self, images: UInt8[Tensor, "b h w 3"], words: Float[Tensor, "b q 3 e"]
@@ -92,7 +94,7 @@ class CompactNet(nn.Module):
         found, gaze = self.glimpse(self.phrase(phrases), keys, values)
         named = phrases.abs().sum(-1, keepdim=True) > 0
         found = (found * named).flatten(2)
-        again = self.second_look(torch.cat([frame, found], -1)).reshape(phrases.shape[:3] + (-1,))
+        again = self.second_look(torch.cat([frame, found], -1)).reshape(*phrases.shape[:3], -1)
         beside, _ = self.glimpse(again, keys, values)
         hidden = self.relation(torch.cat([frame, found, beside.flatten(2)], -1))
         return Judgement(self.verdict(hidden).squeeze(-1), gaze)
@@ -128,17 +130,16 @@ class Trunk(nn.Module):
         self.fine = nn.Sequential(Residual(w), Residual(w))
         self.to_coarse = nn.Conv2d(4 * w, 2 * w, 1)
         self.coarse = nn.Sequential(Residual(2 * w), Residual(2 * w), Residual(2 * w))
-        self.to_deep = nn.Conv2d(8 * w, 2 * w, 1)
-        self.deep = nn.Sequential(Residual(2 * w), Residual(2 * w))
+        self.to_deep = nn.Conv2d(8 * w, 4 * w, 1)
+        self.deep = nn.Sequential(Residual(4 * w), Residual(4 * w))
         self.fine_out = nn.Conv2d(w, dim, 1)
         self.coarse_out = nn.Conv2d(2 * w, dim, 1)
-        self.deep_out = nn.Conv2d(2 * w, dim, 1)
+        self.deep_out = nn.Conv2d(4 * w, dim, 1)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d s s"]:
         """`x` in [-1, 1]."""
         x = self.fold(torch.relu(self.stem(self.fold(x))))
-        where = grid(x.shape[-1]).to(x).T.reshape(1, 2, *x.shape[-2:]).expand(len(x), -1, -1, -1)
-        fine = self.fine(self.to_fine(torch.cat([x, where], 1)))
+        fine = self.fine(self.to_fine(with_coordinates(x)))
         coarse = self.coarse(self.to_coarse(self.fold(fine)))
         deep = self.deep(self.to_deep(self.fold(coarse)))
         around = self.coarse_out(coarse) + twice(self.deep_out(deep))

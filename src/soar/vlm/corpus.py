@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import mujoco
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from soar.errors import RobotFault
 from soar.media import resize
+from soar.sim import variation
+from soar.sim.build import look_at
 from soar.sim.expert import Expert
+from soar.sim.pointing import point_at
 from soar.sim.spec import Scene
 from soar.sim.world import World
 from soar.types import Action, Image
@@ -36,8 +40,12 @@ class PlayConfig:
     """For each image."""
     activities: int = 4
     """Things done before everything is placed anew."""
-    looks: int = 3
-    """Images kept of an activity, its end included."""
+    moments: int = 4
+    """Moments of an activity that are looked at, its end included."""
+    views: int = 2
+    """Images of each moment, from the scene's own camera and from others near it."""
+    view_m: float = 0.06
+    """How far, along each axis, the other cameras are moved."""
     abandoned: float = 0.35
     """Share of activities that are stopped on the way."""
     wandering: float = 0.2
@@ -63,13 +71,28 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Look]:
     try:
         while True:
             world.reset(int(rng.integers(2**31)))
-            yield look(world, config, rng)
+            yield from looks(world, config, rng)
             for _ in range(config.activities):
                 yield from _activity(world, config, rng)
     except RobotFault:  # what was seen before still counts
         return
     finally:
         world.close()
+
+
+def looks(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Look]:
+    """The scene as it is now, from several places and in other light, each with its own questions."""
+    yield look(world, config, rng)
+    plain = variation.Look.of(world.model)
+    for _ in range(config.views - 1):
+        moved = rng.uniform(-1, 1, 3) * config.view_m
+        world.model.cam_pos[0] += moved
+        world.model.cam_quat[0] = look_at(world.scene.camera, moved)
+        world.model.light_diffuse[:] *= rng.uniform(0.8, 1.2)
+        mujoco.mj_camlight(world.model, world.data)
+        yield look(world, config, rng)
+        plain.put(world.model)
+    mujoco.mj_camlight(world.model, world.data)
 
 
 def look(world: World, config: PlayConfig, rng: np.random.Generator) -> Look:
@@ -86,16 +109,16 @@ def look(world: World, config: PlayConfig, rng: np.random.Generator) -> Look:
 
 def _activity(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Look]:
     """Do something, and look a few times on the way: often when the gripper has just moved."""
-    looks, was_open = 1, True
+    moments, was_open = 1, True
     for action in _wander(rng) if rng.random() < config.wandering else _pursue(world, config, rng):
         world.step(action)
         turned, was_open = was_open != (action[6] > 0.5), bool(action[6] > 0.5)
-        if looks < config.looks and rng.random() < (0.5 if turned else 0.06):
-            looks += 1
-            yield look(world, config, rng)
+        if moments < config.moments and rng.random() < (0.5 if turned else 0.1):
+            moments += 1
+            yield from looks(world, config, rng)
     if rng.random() < 0.3:
         world.home()
-    yield look(world, config, rng)
+    yield from looks(world, config, rng)
 
 
 def _pursue(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Action]:
@@ -125,15 +148,4 @@ def _points(world: World, fact: Fact) -> Float32[np.ndarray, "2 2"]:
     seen = {t.name for t in world.scene.things} - set(world.objects_lost())
     nowhere = np.full(2, np.nan, np.float32)
     names = (fact.thing, fact.container)
-    return np.stack([_pixel(world, name) if name in seen else nowhere for name in names])
-
-
-def _pixel(world: World, name: str) -> Float32[np.ndarray, "2"]:
-    """Where the camera sees a thing's centre: x right, y down, each in [-1, 1]; NaN outside the image."""
-    position, _ = world.thing_pose(name)
-    camera = world.data.camera("camera")
-    right, up, back = camera.xmat.reshape(3, 3).T @ (position - camera.xpos)
-    half = np.tan(np.radians(world.model.cam_fovy[camera.id]) / 2)
-    point = np.array([right, -up]) / (-back * half)
-    inside = bool(back < 0 and (np.abs(point) < 1).all())
-    return point.astype(np.float32) if inside else np.full(2, np.nan, np.float32)
+    return np.stack([point_at(world, name) if name in seen else nowhere for name in names])

@@ -138,7 +138,9 @@ _TO_THE_SIDE = (
 )
 _INTO = r" (in|into|inside|inside of|on|onto|on top of|to) "
 _OUT_OF = r" (from inside of|from inside|from on top of|from|out of|off of|off) "
-_AND_PUT = r"( and (put|place|set|drop) (it|them) (in|into|inside|on|onto|on top of|to) (?P<goal>.+))?"
+_AND_PUT = (
+    r"( and (put|place|set|drop) (it|them) (in|into|inside|on|onto|on top of|to) (?P<goal>.+))?"
+)
 
 _FORMS: tuple[tuple[str, _Maker], ...] = (
     (rf"(move|put|place|push|slide|drag|bring) (?P<thing>.+?){_TO_THE_SIDE}", _aside),

@@ -128,7 +128,7 @@ def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
         if word in _YES | _NO:
             mass[word in _YES] += math.exp(min(0.0, logprob))
     total = mass[True] + mass[False]
-    return mass[True] / total if _MOSTLY <= total and math.isfinite(total) else None
+    return mass[True] / total if total >= _MOSTLY and math.isfinite(total) else None
 
 
 def _word(token: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -80,6 +80,21 @@ def train(
     return measured
 
 
+_WHOLE_QUESTIONS = 4000
+"""At most so many of a corpus's questions are embedded whole: each costs as much as ten phrases."""
+
+
+def _encoded(texts: Sequence[str], at_once: int = 256) -> Float[Tensor, "t e"]:
+    """Sentence vectors of many texts, those of similar length together."""
+    encoder = SentenceEncoder()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors = torch.zeros(len(texts), encoder.dim)
+    for start in range(0, len(order), at_once):
+        some = order[start : start + at_once]
+        vectors[some] = encoder([texts[i] for i in some])
+    return vectors
+
+
 @dataclass(frozen=True, eq=False)
 class Texts:
     """Every text of a corpus once, as a vector, and which three stand for each question."""
@@ -93,17 +108,20 @@ class Texts:
 
     @classmethod
     def of(cls, corpus: Corpus) -> Texts:
-        """Embeds what is new to the sentence encoder."""
+        """Embed all of them; of very many questions, only some are embedded whole."""
         rows: dict[str, int] = {"": 0}
+        every = -(-len(corpus.words) // _WHOLE_QUESTIONS)
         apart, whole = (
             np.array(
-                [[rows.setdefault(t, len(rows)) for t in texts_of(q, w)] for q in corpus.words],
+                [
+                    [rows.setdefault(t, len(rows)) for t in texts_of(q, whole and i % every == 0)]
+                    for i, q in enumerate(corpus.words)
+                ],
                 np.int32,
             )
-            for w in (False, True)
+            for whole in (False, True)
         )
-        encoder = SentenceEncoder()
-        vectors = encoder(list(rows))
+        vectors = _encoded(list(rows))
         vectors[0] = 0
         return cls(vectors, apart, whole)
 
@@ -164,7 +182,8 @@ def gaze_loss(
     spot = 1.5 * 2 / places.shape[0] ** 0.5  # one and a half cells of the [-1, 1] square
     away = (points.nan_to_num()[..., None, :] - places).square().sum(-1)
     target = (-away / (2 * spot**2)).softmax(-1)
-    return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)
+    loss: Tensor = -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)
+    return loss
 
 
 def tinted(
