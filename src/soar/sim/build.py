@@ -62,6 +62,8 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
     option.iterations, option.ls_iterations = 20, 20
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 0
+    spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 8
+    spec.visual.quality.numquads = 1
 
 
 def _add_light(spec: mujoco.MjSpec, brightness: float) -> None:
