@@ -144,9 +144,17 @@ def test_unknown_trials_are_tried_again(tmp_path: Path) -> None:
 
 
 def test_tasks_take_turns(tmp_path: Path) -> None:
-    batches = missing_batches(open_evaluation(tmp_path, SETTING), lockstep=4)
+    setting = replace(SETTING, trials=8)
+    batches = missing_batches(open_evaluation(tmp_path, setting), lockstep=4)
     assert [b.keys[0].instruction for b in batches] == [LEFT, RIGHT, LEFT, RIGHT]
     assert len({b.entropy for b in batches}) == 4
+
+
+def test_single_trials_of_one_scenes_tasks_are_tried_together(tmp_path: Path) -> None:
+    tasks = (("a", LEFT), ("a", RIGHT), ("b", LEFT))
+    setting = replace(SETTING, tasks=tasks, trials=1)
+    batches = missing_batches(open_evaluation(tmp_path, setting))
+    assert [len(b.keys) for b in batches] == [2, 1]
 
 
 def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:

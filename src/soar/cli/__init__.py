@@ -20,10 +20,18 @@ from soar.errors import SoarError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module:function, one line)
+    "demo": ("soar.cli.demo:demo", "Watch the scripted expert do a scene's tasks"),
     "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
     "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
     "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),
     "train": ("soar.cli.train:train", "Train a policy on the episodes of a store"),
+    "evaluate": ("soar.cli.evaluate:evaluate", "Success rates of a policy, with intervals"),
+    "compare": ("soar.cli.evaluate:compare", "Two evaluations, start by start"),
+    "report": ("soar.cli.report:report", "A run as one HTML page"),
+    "pretrain gcbc": ("soar.cli.pretrain:gcbc", "Make the packaged goal-conditioned policy"),
+    "pretrain lcbc": ("soar.cli.pretrain:lcbc", "Make the packaged language-conditioned policy"),
+    "pretrain vlm": ("soar.cli.pretrain:vlm", "Make the packaged eyes"),
+    "pretrain subgoals": ("soar.cli.pretrain:subgoals", "Make the packaged imagination"),
     "data ls": ("soar.cli.data:ls", "List episodes"),
     "data show": ("soar.cli.data:show", "Everything about one episode"),
     "data stats": ("soar.cli.data:stats", "Attempts and successes per task"),

@@ -1,14 +1,15 @@
 """Success rates with intervals, on starts that every checkpoint shares.
 
-    team = Team(policy, subgoals, bench)              recipes that each worker process calls
-    evaluation = evaluate(team, setting, folder)      resumable; trials.jsonl, videos/
-    comparison = compare(before, after)               paired by start
+    team, setting = sim_protocol("gcbc", scenes, trials=50)     the paper's protocol in simulation
+    evaluation = evaluate(team, setting, folder)                resumable; trials.jsonl, videos/
+    comparison = compare(before, after)                         paired by start
 
 See `results` for what counts as success, `runner` for how trials are shared out.
 """
 
 from soar.evaluate.bench import Judgement, RealBench, SimBench, sim_bench
 from soar.evaluate.expert_subgoals import ExpertSubgoals
+from soar.evaluate.protocol import sim_protocol, subgoal_source
 from soar.evaluate.results import (
     Comparison,
     Evaluation,
@@ -34,4 +35,6 @@ __all__ = [
     "evaluate",
     "open_evaluation",
     "sim_bench",
+    "sim_protocol",
+    "subgoal_source",
 ]

@@ -1,6 +1,6 @@
 """`evaluate`: trials in parallel worker processes, resumable, from starts that every checkpoint shares.
 
-A unit of work is a *batch*: up to `LOCKSTEP` neighbouring starts of one task. Its random numbers come
+A unit of work is a *batch*: up to `LOCKSTEP` starts in one scene. Its random numbers come
 from its own first seed, so the outcome depends neither on the number of workers nor on interruptions
 between batches.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -34,19 +34,23 @@ LOCKSTEP = 8
 """Benches that one process steps together."""
 
 
+Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | Literal["expert"] | None
+"""How goals are made. None for a policy that follows words; "expert": frames of a scripted expert,
+the policy's own ceiling."""
+
+
 @dataclass(frozen=True)
 class Team:
     """How a worker gets what it needs: picklable recipes, called once in each process."""
 
     policy: Callable[[], Policy]
-    subgoals: Callable[[], SubgoalGenerator] | Literal["expert"] | None
-    """None for a policy that follows words; "expert": frames of a scripted expert, the policy's ceiling."""
+    subgoals: Subgoals
     bench: MakeBench
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Neighbouring starts of one task that are tried together."""
+    """Starts in one scene that are tried together."""
 
     keys: tuple[Key, ...]
     entropy: tuple[int, ...]
@@ -135,21 +139,32 @@ def evaluate(
 
 
 def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[Batch]:
-    """What is left to do. Tasks take turns, so that an unfinished evaluation says something of each."""
+    """What is left to do. Tasks take turns, so that an unfinished evaluation says something of each.
+
+    Raises:
+        ConfigError: the setting asks for no trial.
+    """
     setting = evaluation.setting
     if setting.trials < 1 or not setting.tasks:
         raise ConfigError("an evaluation needs at least one trial of at least one task")
     known = {t.key for t in evaluation.trials if t.outcome != "unknown"}
     batches = []
     for first in range(0, setting.trials, lockstep):
-        for scene, instruction in setting.tasks:
-            seeds = range(first, min(first + lockstep, setting.trials))
-            keys = [Key(scene, instruction, setting.first_seed + s) for s in seeds]
-            lacking = tuple(k for k in keys if k not in known)
-            entropy = (keys[0].seed, crc32(f"{scene}: {instruction}".encode()))
-            if lacking:
-                batches.append(Batch(lacking, entropy))
-    return batches
+        seeds = range(first, min(first + lockstep, setting.trials))
+        for scene in setting.scenes:
+            tasks = [instruction for name, instruction in setting.tasks if name == scene]
+            keys = [Key(scene, task, setting.first_seed + s) for task in tasks for s in seeds]
+            batches += [
+                _batch(keys[at : at + lockstep], known) for at in range(0, len(keys), lockstep)
+            ]
+    return [b for b in batches if b.keys]
+
+
+def _batch(keys: Sequence[Key], known: set[Key]) -> Batch:
+    """Those of a batch's starts that are still to be tried, with the whole batch's random numbers."""
+    scene, instruction, seed = keys[0]
+    entropy = (seed, crc32(f"{scene}: {instruction}".encode()))
+    return Batch(tuple(k for k in keys if k not in known), entropy)
 
 
 def _work(

@@ -20,14 +20,21 @@ from soar.types import Image
 
 _EDGE = {"success": (23, 166, 115), "failure": (209, 73, 91), "unknown": (154, 163, 178)}
 _EDGE_PX = 3
+MANY_TASKS = 40
+"""With more (random scenes), tables and plots are by the instructions' first word."""
 
 
 def write_results(evaluation: Evaluation) -> None:
     """Write `summary.json`, `plot.png` and `grid.mp4` beside the trials."""
     write_json(evaluation.folder / "summary.json", summary(evaluation))
-    rates = {short(task, evaluation): rate for task, rate in evaluation.by_task().items()}
-    plot_rates({"success": rates}).savefig(evaluation.folder / "plot.png", dpi=150)
+    plot_rates({"success": _rates(evaluation)}).savefig(evaluation.folder / "plot.png", dpi=150)
     write_grid(evaluation, evaluation.folder / "grid.mp4")
+
+
+def _rates(evaluation: Evaluation) -> dict[str, Interval]:
+    if len(evaluation.setting.tasks) > MANY_TASKS:
+        return evaluation.by_verb()
+    return {short(task, evaluation): rate for task, rate in evaluation.by_task().items()}
 
 
 def summary(evaluation: Evaluation) -> dict[str, Json]:
@@ -47,6 +54,11 @@ def summary(evaluation: Evaluation) -> dict[str, Json]:
             scene: _counts([t for t in evaluation.trials if t.scene == scene], rate)
             for scene, rate in evaluation.by_scene().items()
         },
+        "verbs": [
+            {"scene": "", "instruction": f"{verb} ..."}
+            | _counts([t for t in evaluation.trials if t.instruction.split()[0] == verb], rate)
+            for verb, rate in evaluation.by_verb().items()
+        ],
         "tasks": tasks,
     }
 
@@ -63,10 +75,15 @@ def _counts(trials: Sequence[Trial], rate: Interval) -> dict[str, Json]:
 
 
 def rates_table(evaluation: Evaluation) -> Table:
-    """One row per task: successes of trials, the rate and its 95 % interval."""
+    """One row per task, or per verb where there are many: successes of trials, rate, 95 % interval.
+
+    The last column is the share in which the task was done at some moment.
+    """
     found = summary(evaluation)
     table = _table("scene", "task", "successes", "rate", "95 %", "ever")
-    for row in found["tasks"]:
+    many = len(found["tasks"]) > MANY_TASKS
+    rows = found["verbs"] if many else found["tasks"]
+    for row in rows:
         table.add_row(row["scene"], row["instruction"], *_cells(row))
     table.add_section()
     table.add_row("", "all", *_cells(found["overall"]), style="bold")
@@ -106,6 +123,15 @@ def comparison_summary(comparison: Comparison) -> dict[str, Json]:
             for (scene, instruction), one in comparison.by_task().items()
         ],
     }
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write `comparison.json` and `comparison.png`."""
+    write_json(folder / "comparison.json", comparison_summary(comparison))
+    both = {"before": comparison.before, "after": comparison.after}
+    plot_rates({name: _rates(e) for name, e in both.items()}).savefig(
+        folder / "comparison.png", dpi=150
+    )
 
 
 def _difference(comparison: Comparison) -> dict[str, Json]:

@@ -1,0 +1,110 @@
+"""`soar evaluate` and `soar compare`: success rates with intervals, and whether one policy beats another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+if TYPE_CHECKING:
+    from soar.evaluate import Setting
+    from soar.sim.spec import Scene
+
+
+def evaluate(
+    checkpoint: str = "gcbc",
+    scenes: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--scene"])] = ("1",),
+    trials: int = 20,
+    subgoals: str = "compact",
+    tasks: tuple[str, ...] = (),
+    out: Path | None = None,
+    workers: int = 0,
+    video_size: int = 128,
+    first_seed: int = 1_000_000,
+) -> None:
+    """Measure how often a policy succeeds, from starts that are the same for every policy.
+
+    A trial is 5 subgoals x 20 control steps (paper), and counts as success when the task is done at its
+    end, by the simulator's strict rules; "ever" counts those that were done at some moment. Interrupt it
+    and run it again with the same words: it goes on. A larger --trials adds to what is there.
+
+    Examples:
+        soar evaluate --scene 1 --trials 50                       # the whole compact system
+        soar evaluate --scene 1 --trials 50 --subgoals expert     # the policy's own ceiling
+        soar evaluate --checkpoint lcbc --subgoals none           # a policy that follows words
+        soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
+
+    Args:
+        checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
+        scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad" is one trial of every task in each
+            of --trials random scenes that no training has seen.
+        trials: for each task.
+        subgoals: "compact", "expert", "susie:FOLDER_OR_HUB_ID", a folder, or "none".
+        tasks: instructions to try; all when left out.
+        out: folder of the result; runs/evaluate/NAME when left out, where NAME says what was evaluated.
+        workers: processes; 0 is one for each core.
+        video_size: pixels of each trial's film; 0 keeps none.
+        first_seed: of the first start.
+    """
+    import os
+
+    import rich
+
+    from soar.evaluate import evaluate as run
+    from soar.evaluate import sim_protocol
+    from soar.evaluate.show import rates_table, write_results
+
+    chosen = _scenes(scenes, trials, first_seed)
+    each = 1 if len(chosen) > len(scenes) else trials
+    team, setting = sim_protocol(
+        checkpoint, chosen, trials=each, subgoals=subgoals, tasks=tasks, first_seed=first_seed
+    )
+    folder = out or _folder(setting, scenes)
+    evaluation = run(
+        team, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
+    )
+    write_results(evaluation)
+    rich.print(rates_table(evaluation))
+    rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
+
+
+def compare(before: Path, after: Path, out: Path | None = None) -> None:
+    """Compare two evaluations start by start: is the second policy better, or was it luck?
+
+    Prints, for each task and overall, both success rates on the starts they share, the difference with
+    a 95 % bootstrap interval, and McNemar's exact p.
+
+    Example: `soar compare runs/evaluate/gcbc-... runs/evaluate/mine-...`
+
+    Args:
+        before: folder of the first evaluation.
+        after: folder of the second.
+        out: where comparison.json and comparison.png are written; in `after` when left out.
+    """
+    import rich
+
+    from soar.evaluate import compare as pair
+    from soar.evaluate import open_evaluation
+    from soar.evaluate.show import comparison_table, write_comparison
+
+    comparison = pair(open_evaluation(before), open_evaluation(after))
+    write_comparison(comparison, out or after)
+    rich.print(comparison_table(comparison))
+
+
+def _scenes(names: Sequence[str], trials: int, first_seed: int) -> list[Scene]:
+    """Scenes by name; a regime's name stands for that many of its random scenes."""
+    from soar.sim.scenes import INGREDIENTS, load_scene
+
+    expanded = []
+    for name in names:
+        random = [f"{name}-{first_seed + i}" for i in range(trials)]
+        expanded += random if name in INGREDIENTS else [name]
+    return [load_scene(name) for name in expanded]
+
+
+def _folder(setting: Setting, scenes: Sequence[str]) -> Path:
+    words = f"{setting.policy}-{setting.checkpoint[:8]}-{setting.subgoals}-scene-{'-'.join(scenes)}"
+    return Path("runs/evaluate") / "".join(c if c.isalnum() or c in "-." else "-" for c in words)
