@@ -6,6 +6,7 @@ first and at the ten-thousandth episode. Nothing here knows what a frame is.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import time
@@ -78,7 +79,7 @@ class Index:
 
     def manifests(self) -> Iterator[tuple[int, bool]]:
         """Versions on disk and whether each one's manifest is whole, newest first."""
-        for path in sorted(self._versions.glob("*.manifest")):
+        for path in sorted(self._versions.glob("[0-9]*.manifest")):
             with path.open("rb") as file:
                 size = file.seek(0, 2)
                 file.seek(max(0, size - 4))
@@ -194,7 +195,8 @@ class Index:
     def _set_aside(self, versions: Sequence[int]) -> None:
         for version in versions:
             path = self._manifest(version)
-            path.rename(path.with_suffix(".damaged"))
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.rename(path.with_suffix(".damaged"))
 
     def _manifest(self, version: int) -> Path:
         return self._versions / f"{_LAST_NAME - version}.manifest"

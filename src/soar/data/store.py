@@ -15,9 +15,9 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,15 +26,12 @@ from soar.data.images import Codec
 from soar.data.index import Index, quoted, where
 from soar.data.query import Query
 from soar.data.rows import Row, from_row, to_json, to_row, verdict_columns
-from soar.data.steps import (
-    Steps,
-    checksum,
-    read_images,
-    read_steps,
-    write_steps,
-)
+from soar.data.steps import Steps, checksum, read_images, read_steps, write_steps
 from soar.errors import StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, TaskCount, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FORMAT = "soar-episodes"
 SCHEMA = 1
@@ -137,20 +134,12 @@ class LanceStore:
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
         """Summaries of the episodes that match, oldest first."""
-        query = query or Query()
-        rows = self.index.rows(_SUMMARY, where(query), query.version)
-        rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
-        for batch in rows.slice(0, query.limit).to_batches(max_chunksize=256):
+        for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
             yield from map(from_row, batch.to_pylist())
 
     def history(self, query: Query | None = None) -> History:
         """Attempts and successes per instruction among the episodes that match."""
-        query = query or Query()
-        columns = ("instruction", "outcome", "started_s", "id")
-        rows = self.index.rows(columns, where(query), query.version)
-        if query.limit is not None:
-            rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
-            rows = rows.slice(0, query.limit)
+        rows = self._matching(("instruction", "outcome", "started_s", "id"), query)
         instructions = rows["instruction"].to_pylist()
         attempts = Counter(instructions)
         pairs = zip(instructions, rows["outcome"].to_pylist(), strict=True)
@@ -189,6 +178,13 @@ class LanceStore:
         """Raise StoreError when the store was opened read-only."""
         if self.read_only:
             raise StoreError(f"'{self.path}' was opened read-only")
+
+    def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
+        """Rows of the episodes that match, oldest first."""
+        query = query or Query()
+        rows = self.index.rows(columns, where(query), query.version)
+        rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
+        return rows.slice(0, query.limit)
 
     def _forget(self, id: str, path: Path) -> None:
         """Remove the steps of a failed append, unless its row was committed after all."""
