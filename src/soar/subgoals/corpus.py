@@ -14,8 +14,8 @@ from soar.words import SentenceEncoder
 WORDS = 24
 """Tokens of an instruction that are read."""
 
-Points = Float32[np.ndarray, "n 2 2"]
-"""x and y in [-1, 1] of the named thing and container in each image; NaN where there is none."""
+Points = Float32[np.ndarray, "n 3 2"]
+"""x and y in [-1, 1] of named thing, container, and hand in each image; NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,4 +68,4 @@ def _rows(frames: Frames) -> Int64[np.ndarray, " e"]:
 
 
 def _nowhere(n: int) -> Points:
-    return np.full((n, 2, 2), np.nan, np.float32)
+    return np.full((n, 3, 2), np.nan, np.float32)

@@ -28,8 +28,8 @@ from torch.nn import functional
 from soar.errors import ConfigError
 from soar.nn import FiLM, group_norm, with_coordinates
 
-PLACES = 2
-"""Gazes that are taught where to look: at the named thing and at the container."""
+PLACES = 3
+"""Gazes that are taught where to look: at the named thing, the container, and the hand."""
 FINEST, COARSEST = 0.002, 1.55
 """First and last angle of the noise schedule: a = cos(angle), s = sin(angle)."""
 
@@ -46,7 +46,7 @@ class CompactConfig:
     """Channels at an eighth."""
     depth: int = 2
     """Residual blocks of each half at an eighth; at a quarter there is one before and one after."""
-    gazes: int = 4
+    gazes: int = 5
     """Places that the instruction makes it look at."""
     vector: int = 256
     """Size of what is said to every block: time, instruction, places."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from soar.data.frames import Frames
 from soar.errors import ConfigError, RobotFault
@@ -61,6 +61,8 @@ class Clip(NamedTuple):
     instruction: str
     images: UInt8[np.ndarray, "n r r 3"]
     points: Points
+    done: Bool[np.ndarray, " n"]
+    """Whether the instruction is fulfilled. For measuring only: no subgoal generator learns from it."""
 
 
 def make_corpus(
@@ -98,20 +100,20 @@ def make_corpus(
 def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
     """Successful clips of one scene, task after task without a reset; it ends early after a failure."""
     rng = np.random.default_rng(seed)
-    world = _PointedWorld(scene, CAMERA_PIXELS)
+    world = _WatchedWorld(scene, CAMERA_PIXELS)
     try:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(1, config.tasks + 1))):
             if rng.random() < config.stray:
                 _stray(world, rng)
-            world.point_at_things_of(task.goal)
+            world.watch(task.goal)
             pace, waver = rng.uniform(*config.speed), rng.uniform(*config.noise)
             episode = demonstrate(world, task, rng, config.max_steps, noise=waver, speed=pace)
             if not episode.provenance.truth:
                 return
             images = resize(episode.images, config.resolution)
-            yield Clip(task.instruction, images, np.stack(world.points))
+            yield Clip(task.instruction, images, np.stack(world.points), np.array(world.done))
             feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
             if world.objects_lost() or not feasible:
                 return
@@ -124,19 +126,23 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
         world.close()
 
 
-class _PointedWorld(World):
+class _WatchedWorld(World):
     """A world that notes, for every image it renders, where the things are that a goal speaks of."""
 
-    points: list[Float32[np.ndarray, "2 2"]]
-    _names: tuple[str | None, str | None]
+    goal: Goal
+    points: list[Float32[np.ndarray, "3 2"]]
+    done: list[bool]
 
-    def point_at_things_of(self, goal: Goal) -> None:
-        """Begin a new list of points."""
-        self.points, self._names = [], _things_of(goal)
+    def watch(self, goal: Goal) -> None:
+        """Begin new notes."""
+        self.goal, self.points, self.done = goal, [], []
 
     def render(self, size: int | None = None) -> Image:
-        nowhere = np.full(2, np.nan, np.float32)
-        self.points.append(np.stack([point_at(self, n) if n else nowhere for n in self._names]))
+        names = _things_of(self.goal)
+        hand, _ = self.hand_pose()
+        where = [self.thing_pose(name)[0] if name else None for name in names]
+        self.points.append(np.stack([point_at(self, p) for p in (*where, hand)]))
+        self.done.append(self.fulfilled(self.goal))
         return super().render(size)
 
 
@@ -166,7 +172,7 @@ def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
     clips = list(play(sample_scene("broad", seed), seed, config))
     arrays = {"instructions": np.array([c.instruction for c in clips], dtype=np.str_)}
     for i, clip in enumerate(clips):
-        arrays |= {f"images{i}": clip.images, f"points{i}": clip.points}
+        arrays |= {f"images{i}": clip.images, f"points{i}": clip.points, f"done{i}": clip.done}
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -177,7 +183,7 @@ def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
 def _read(path: Path) -> list[Clip]:
     with np.load(path) as file:
         return [
-            Clip(str(text), file[f"images{i}"], file[f"points{i}"])
+            Clip(str(text), file[f"images{i}"], file[f"points{i}"], file[f"done{i}"])
             for i, text in enumerate(file["instructions"])
         ]
 
