@@ -163,7 +163,7 @@ def test_lockstep_shares_batches_and_a_fault_stops_only_its_own_robot():
     assert isinstance(endings[1].fault, RobotFault)
     assert [e.fault for e in (endings[0], endings[2])] == [None, None]
     assert endings[0].verdict.outcome == endings[2].verdict.outcome == "success"
-    assert (batches[0], batches[-1], len(batches)) == (3, 2, 100)
+    assert batches == [3] * 100, "places in the batch stay"
     assert endings[1].verdict.outcome == "unknown"
 
 

@@ -171,13 +171,15 @@ class Shift:
         for desk in desks:
             desk.noise = noise
             desk.show("collecting", late_ms=self._late_ms())
+        scenes = [_same_scene(d.station) for d in desks]
+        histories = {scene: self._store.history(scene) for scene in set(scenes)}
         try:
             endings = run_episodes(
                 [d.station for d in desks],
                 [d.look for d in desks if d.look],
                 self.models,
                 self._config.plan,
-                [self._store.history(_same_scene(d.station)) for d in desks],
+                [histories[scene] for scene in scenes],
                 rng,
                 noise=noise,
                 subscriber=self._subscriber,
@@ -260,7 +262,7 @@ class Shift:
             scene=station.scene,
             seed=desk.seed,
             started_s=time.time(),
-            checkpoint=self.models.policy.name,
+            checkpoint=self.models.checkpoint,
             config_hash=self._config.config_hash,
             code_version=soar.__version__,
             round=self._config.round,

@@ -16,7 +16,7 @@ import numpy as np
 
 from soar.clock import Metronome
 from soar.detector import verdict
-from soar.errors import BadOutput, ConfigError, SoarError
+from soar.errors import BadOutput, CameraFault, ConfigError, SoarError
 from soar.interfaces import Policy, Robot, SubgoalGenerator, TaskProposer, VisionLanguageModel
 from soar.looking import Look, ask
 from soar.robots.process import together
@@ -24,6 +24,7 @@ from soar.types import (
     ACTION_DIM,
     History,
     Image,
+    Images,
     Observation,
     Proposal,
     Regime,
@@ -44,6 +45,8 @@ class Plan:
     lead_steps: int = 0
     """A next subgoal is imagined from the picture so many steps before it is due, while the arm goes on
     towards the last one. 0: from the picture when it is due, while the arm waits."""
+    homing: bool = True
+    """Go home at the end, so that the next episode can begin."""
 
     def __post_init__(self) -> None:
         if self.subgoals < 1 or self.steps < 1 or not 0 <= self.lead_steps < self.steps:
@@ -67,6 +70,11 @@ class Models:
     """None for a policy that is driven by the words themselves (LCBC)."""
     threshold: float = 0.5
     """P(success) from which the VLM's answer is called success."""
+
+    @property
+    def checkpoint(self) -> str:
+        """Id of the policy's checkpoint; its name when it comes from none."""
+        return getattr(self.policy, "checkpoint_id", "") or self.policy.name
 
 
 @runtime_checkable
@@ -201,29 +209,35 @@ def run_episodes(
         for s, b, h in zip(stations, looks, histories, strict=True)
     ]
     models.policy.reset()
+    if metronome:
+        metronome.rest()
     for take in takes:
         subscriber.on_start(take.station, take.proposal)
     coming: Future[list[Image]] | None = None
     for index in range(plan.length):
-        live = observe(takes, metronome)
-        if not live:
+        observe(takes, metronome)
+        if all(t.fault for t in takes):
             break
         if models.subgoals and index % plan.steps == 0:
-            images = coming.result() if coming else imagine(models.subgoals, takes, imagine_rng)
+            images = (
+                coming.result()
+                if coming
+                else imagine(models.subgoals, *_wishes(takes), imagine_rng)
+            )
             set_goals(takes, images, index, subscriber)
-        act(live, models.policy, act_rng, noise, index, subscriber)
+        act(takes, models.policy, act_rng, noise, index, subscriber)
         ahead = (index + plan.lead_steps) % plan.steps == 0 and plan.lead_steps > 0
         if models.subgoals and worker and ahead and index + plan.lead_steps < plan.length:
-            coming = worker.submit(imagine, models.subgoals, takes, imagine_rng)
+            coming = worker.submit(imagine, models.subgoals, *_wishes(takes), imagine_rng)
     observe(takes, metronome)
-    endings = judge_and_home(takes, models, noise, worker)
+    endings = judge_and_home(takes, models, plan, noise, worker)
     for take, ending in zip(takes, endings, strict=True):
         subscriber.on_episode(take.station, ending)
     return endings
 
 
-def observe(takes: Sequence[Take], metronome: Metronome | None) -> list[Take]:
-    """Wait for the next control step and look; the takes that go on."""
+def observe(takes: Sequence[Take], metronome: Metronome | None) -> None:
+    """Wait for the next control step and look."""
     if metronome:
         metronome.tick()
     live = [t for t in takes if t.fault is None]
@@ -232,25 +246,27 @@ def observe(takes: Sequence[Take], metronome: Metronome | None) -> list[Take]:
             take.fault = seen
         else:
             take.seen = seen
-    return [t for t in live if t.fault is None]
+
+
+def _wishes(takes: Sequence[Take]) -> tuple[Images, list[str]]:
+    """What to imagine for every take, also for those that don't go on, so that places match."""
+    instructions = [t.proposal.task.instruction for t in takes]
+    return np.stack([t.seen.image for t in takes]), instructions
 
 
 def imagine(
-    generator: SubgoalGenerator, takes: Sequence[Take], rng: np.random.Generator
+    generator: SubgoalGenerator,
+    images: Images,
+    instructions: Sequence[str],
+    rng: np.random.Generator,
 ) -> list[Image]:
-    """One imagined image for every take, also for those that don't go on, so that places match.
-
-    Raises:
-        BadOutput: what came back aren't so many pictures.
-    """
-    instructions = [t.proposal.task.instruction for t in takes]
-    images = generator.generate(np.stack([t.seen.image for t in takes]), instructions, rng)
-    array = np.asarray(images)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[::3] != (len(takes), 3):
+    """One imagined image for each. Raises BadOutput: what came back aren't so many pictures."""
+    made = np.asarray(generator.generate(images, instructions, rng))
+    if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (len(images), 3):
         raise BadOutput(
-            f"{generator.name} gave {array.dtype} {array.shape} for {len(takes)} pictures"
+            f"{generator.name} gave {made.dtype} {made.shape} for {len(images)} pictures"
         )
-    return list(array)
+    return list(made)
 
 
 def set_goals(
@@ -264,23 +280,27 @@ def set_goals(
 
 
 def act(
-    live: Sequence[Take],
+    takes: Sequence[Take],
     policy: Policy,
     rng: np.random.Generator,
     noise: float,
     index: int,
     subscriber: Subscriber,
 ) -> None:
-    """One control step of every take: the policy's action, limited and executed by its robot."""
-    goals = [t.goal for t in live]
+    """One control step of every take: the policy's action, limited and executed by its robot.
+
+    Takes that don't go on stay in the batch: what a policy remembers of each place stays with it.
+    """
+    goals = [t.goal for t in takes]
     words = [g for g in goals if isinstance(g, str)]
-    wanted = policy.act([t.seen for t in live], words or np.stack(goals), rng, noise=noise)
-    if np.shape(wanted) != (len(live), ACTION_DIM):
+    wanted = policy.act([t.seen for t in takes], words or np.stack(goals), rng, noise=noise)
+    if np.shape(wanted) != (len(takes), ACTION_DIM):
         raise BadOutput(
-            f"{policy.name} gave actions of shape {np.shape(wanted)} for {len(live)} robots"
+            f"{policy.name} gave actions of shape {np.shape(wanted)} for {len(takes)} robots"
         )
-    done = together([t.station.robot for t in live], "execute", [(a,) for a in wanted])
-    for take, asked, executed in zip(live, wanted, done, strict=True):
+    live = [(t, a) for t, a in zip(takes, wanted, strict=True) if t.fault is None]
+    done = together([t.station.robot for t, _ in live], "execute", [(a,) for _, a in live])
+    for (take, asked), executed in zip(live, done, strict=True):
         if isinstance(executed, SoarError):
             take.fault = executed
             continue
@@ -288,7 +308,7 @@ def act(
 
 
 def judge_and_home(
-    takes: Sequence[Take], models: Models, noise: float, worker: Executor | None
+    takes: Sequence[Take], models: Models, plan: Plan, noise: float, worker: Executor | None
 ) -> list[Ending]:
     """One batched look at the last frames, answered while the arms go home."""
     whole = [t for t in takes if t.fault is None]
@@ -296,17 +316,34 @@ def judge_and_home(
     answers = worker.submit(ask, models.vlm, seen) if worker else None
     if answers is None:
         looked = ask(models.vlm, seen)
-    homed = together([t.station.robot for t in whole], "home")
+    homed = go_home(whole) if plan.homing else {}
     looked = answers.result() if answers else looked
     after = {id(t): look for t, look in zip(whole, looked, strict=True)}
-    faults = {id(t): h for t, h in zip(whole, homed, strict=True) if isinstance(h, SoarError)}
-    return [_ending(t, after.get(id(t)), faults.get(id(t)), models, noise) for t in takes]
+    return [_ending(t, after.get(id(t)), homed.get(id(t)), models, noise) for t in takes]
+
+
+def go_home(takes: Sequence[Take]) -> dict[int, SoarError]:
+    """Home all arms; what went wrong on the way, by the take's id.
+
+    The camera must show that the hand has moved: if it doesn't, or is gone, then nobody knows since
+    when, and the last frame can't be trusted with a verdict. That breaks the episode off.
+    """
+    robots = [t.station.robot for t in takes]
+    faults = {
+        id(t): h
+        for t, h in zip(takes, together(robots, "home"), strict=True)
+        if isinstance(h, SoarError)
+    }
+    for take, seen in zip(takes, together(robots, "observe"), strict=True):
+        if isinstance(seen, CameraFault):
+            take.fault = seen
+    return faults
 
 
 def _ending(
     take: Take, after: Look | None, homing: SoarError | None, models: Models, noise: float
 ) -> Ending:
-    look = after or Look(take.seen, {})
+    look = after if after and not take.fault else Look(take.seen, {})
     task = take.proposal.task
     judged = verdict(task, look.answers, models.vlm.name, models.threshold)
     return Ending(take.proposal, take.before, look, judged, noise, take.fault, homing)

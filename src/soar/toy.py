@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
-from soar.robots.toy import BLOCK, SIZE, X, Y, pixel
+from soar.robots.toy import BLOCK, SIZE, TABLE, X, Y, pixel
 from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Observation
 
 INSTRUCTIONS = (
@@ -23,13 +23,16 @@ _STEP_M = 0.04
 
 def find_block(image: Image) -> Float64[np.ndarray, "2"] | None:
     """Where the block is on the table [m], from the picture alone; None where there is none."""
-    away = np.abs(image.astype(np.int16) - np.array(BLOCK, np.int16)).max(axis=2)
-    rows, columns = np.nonzero(away < 40)
+    rows, columns = np.nonzero(_green(image))
     if not len(rows):
         return None
     x = X[1] - rows.mean() / (SIZE - 1) * (X[1] - X[0])
     y = Y[1] - columns.mean() / (SIZE - 1) * (Y[1] - Y[0])
     return np.array([x, y])
+
+
+def _green(image: Image) -> Bool[np.ndarray, "h w"]:
+    return image[..., 1] > image[..., 0].astype(np.int16) + 60
 
 
 class ToyVLM:
@@ -69,7 +72,7 @@ class ToySubgoals:
             x = 0.3 if block is None else block[0]
             y = (_SIDE_M if "left" in words else -_SIDE_M) + rng.normal(0, 0.01)
             row, column = pixel(np.array([x, y]))
-            image[np.abs(image.astype(np.int16) - np.array(BLOCK, np.int16)).max(axis=2) < 40] = 0
+            image[_green(image)] = TABLE
             image[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = BLOCK
         return imagined
 

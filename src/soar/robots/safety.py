@@ -35,9 +35,8 @@ class Limits:
     """Largest change of each angle in one control step."""
     sticky_steps: int = 2
     """The gripper changes only after so many steps in a row that ask for it."""
-    frozen_images: int = 5
-    """So many identical images in a row, while the hand moves by `moved_m`, are a frozen camera."""
-    moved_m: float = 0.01
+    frozen_m: float = 0.02
+    """The same picture, to the last bit, after the hand has moved so far, is a frozen camera."""
     stuck_steps: int = 25
     """So many steps in a row that ask for `asked_m` each, within which the hand stays in a cube of
     `still_m`, are a stuck arm."""
@@ -47,10 +46,8 @@ class Limits:
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
             raise ConfigError(f"box {self.low} .. {self.high}: each low must be below its high")
-        if min(self.sticky_steps, self.frozen_images - 1, self.stuck_steps) < 1:
-            raise ConfigError(
-                "sticky_steps and stuck_steps must be at least 1, frozen_images at least 2"
-            )
+        if min(self.sticky_steps, self.stuck_steps) < 1:
+            raise ConfigError("sticky_steps and stuck_steps must be at least 1")
 
 
 def clip_action(action: Action, state: State, limits: Limits) -> Action:
@@ -98,22 +95,17 @@ class FrozenCamera:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._image: Image | None = None
-        self._count = 0
         self._since = np.zeros(3)
 
     def see(self, observation: Observation) -> None:
         """Raises CameraFault once the picture is frozen."""
         position = observation.state[:3].astype(np.float64)
         if self._image is None or not np.array_equal(self._image, observation.image):
-            self._image, self._count, self._since = observation.image, 1, position
+            self._image, self._since = observation.image, position
             return
-        self._count += 1
         moved = float(np.abs(position - self._since).max())
-        if self._count >= self._limits.frozen_images and moved > self._limits.moved_m:
-            raise CameraFault(
-                f"the camera shows one and the same picture {self._count} times "
-                f"while the hand moved {1000 * moved:.0f} mm"
-            )
+        if moved > self._limits.frozen_m:
+            raise CameraFault("the camera shows one and the same picture while the hand moves")
 
 
 class StuckArm:

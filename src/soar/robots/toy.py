@@ -18,6 +18,7 @@ X, Y = (0.156, 0.423), (-0.205, 0.283)
 HOME = (0.29, 0.0, 0.15)
 BLOCK, HAND, TABLE = (40, 170, 60), (200, 40, 40), (205, 190, 165)
 _GRASP_M = 0.03
+_EMPTY = np.full((SIZE, SIZE, 3), TABLE, np.uint8)
 
 
 class ToyRobot:
@@ -74,8 +75,7 @@ class ToyRobot:
         return (pixel(self.block)[1] < SIZE / 2) == ("left" in instruction)
 
     def _paint(self) -> Image:
-        image = np.empty((SIZE, SIZE, 3), np.uint8)
-        image[:] = TABLE
+        image = _EMPTY.copy()
         for at, color, half in ((self._hand[:2], HAND, 4), (self.block, BLOCK, 2)):
             row, column = pixel(at)
             image[
@@ -89,4 +89,4 @@ def pixel(at: Float64[np.ndarray, "2"]) -> tuple[int, int]:
     """Row and column of a place on the table, x forward and y left [m]."""
     row = (X[1] - at[0]) / (X[1] - X[0]) * (SIZE - 1)
     column = (Y[1] - at[1]) / (Y[1] - Y[0]) * (SIZE - 1)
-    return int(np.clip(round(row), 0, SIZE - 1)), int(np.clip(round(column), 0, SIZE - 1))
+    return min(max(round(row), 0), SIZE - 1), min(max(round(column), 0), SIZE - 1)

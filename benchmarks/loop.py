@@ -1,0 +1,158 @@
+"""The arm's duty cycle: plain order beside overlapped, on a real-time simulated robot with slow models.
+
+    python benchmarks/loop.py --episodes 5
+
+The whole of `soar collect` runs: simulated arm behind safety, real store. Latencies are slept for. The
+arm moves while it executes actions and while it homes (1.5 s, as the paper's arm); it doesn't while it
+waits for a subgoal, for an answer, or for the disk.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from soar.board import Board
+from soar.clock import Clock
+from soar.collect import CollectConfig, collect
+from soar.data.store import open_store
+from soar.proposer import UncertaintyProposer
+from soar.robots.meter import MeteredRobot
+from soar.robots.safety import SafeRobot
+from soar.robots.sim import SimRobot
+from soar.rollout import Models, Plan, Station
+from soar.sim.scenes import SCENES
+from soar.types import Actions, Answer, Image, Images, Observation
+from soar.vlm.questions import task_from_instruction
+
+
+@dataclass
+class SlowVLM:
+    """Takes its time, and says yes."""
+
+    clock: Clock
+    latency_s: float
+    name: str = "slow-vlm"
+
+    def answer(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+    ) -> list[list[Answer]]:
+        self.clock.sleep(self.latency_s)
+        return [[Answer(q, 0.9) for q in asked] for asked in questions]
+
+
+@dataclass
+class SlowSubgoals:
+    """Takes its time, and imagines what it sees."""
+
+    clock: Clock
+    latency_s: float
+    name: str = "slow-subgoals"
+
+    def generate(
+        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+    ) -> Images:
+        self.clock.sleep(self.latency_s)
+        return images
+
+
+@dataclass
+class Wanderer:
+    """A policy with a latency of its own that wanders about."""
+
+    clock: Clock
+    latency_s: float
+    name: str = "wanderer"
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: float = 0.0,
+    ) -> Actions:
+        self.clock.sleep(self.latency_s)
+        actions = rng.normal(0, 0.01, (len(observations), 7)).astype(np.float32)
+        actions[:, 6] = 1.0
+        return actions
+
+    def reset(self) -> None:
+        """Nothing to forget."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One way of ordering things."""
+
+    name: str
+    duty_cycle: float
+    seconds: float
+    late_ms: float
+
+
+def measure(
+    name: str,
+    overlap: bool,
+    plan: Plan,
+    episodes: int,
+    vlm_s: float,
+    subgoal_s: float,
+    policy_s: float,
+    speed: float,
+) -> Result:
+    clock = Clock(speed)
+    models = Models(
+        SlowVLM(clock, vlm_s), Wanderer(clock, policy_s), SlowSubgoals(clock, subgoal_s)
+    )
+    scene = SCENES["1"]
+    robot = MeteredRobot(SafeRobot(SimRobot(scene, 0, realtime=True, clock=clock)), clock)
+    tasks = tuple(task_from_instruction(t.instruction) for t in scene.tasks)
+    station = Station("one", robot, tasks, UncertaintyProposer(tasks), scene.name, "soar")
+    config = CollectConfig(plan=plan, overlap=overlap)
+    with tempfile.TemporaryDirectory() as folder:
+        store, board = open_store(Path(folder) / "store", create=True), Board(folder, "one")
+        robot.observe()
+        robot.start()
+        start = clock.now()
+        collect([station], models, store, [board], config, episodes=episodes, clock=clock)
+        late_ms = board.status().late_ms or 0.0
+    seconds = (clock.now() - start) / episodes
+    duty = robot.duty_cycle()
+    robot.close()
+    return Result(name, duty, seconds, late_ms)
+
+
+def main(
+    episodes: int = 5,
+    vlm_s: float = 1.5,
+    subgoal_s: float = 0.3,
+    policy_s: float = 0.03,
+    speed: float = 1.0,
+) -> None:
+    """Measure both orders. `speed` below 1 slows the robot's clock, for a machine that is busy."""
+    ways = [
+        ("plain", False, Plan()),
+        ("overlapped, subgoals when due", True, Plan()),
+        ("overlapped, subgoals 2 steps ahead", True, Plan(lead_steps=2)),
+    ]
+    table = Table(
+        title=f"VLM {vlm_s} s, subgoal {subgoal_s} s, policy {policy_s} s; {episodes} episodes"
+    )
+    for column in ("order", "duty cycle", "s / episode", "mean lateness of a step"):
+        table.add_column(column)
+    for name, overlap, plan in ways:
+        r = measure(name, overlap, plan, episodes, vlm_s, subgoal_s, policy_s, speed)
+        table.add_row(r.name, f"{r.duty_cycle:.1%}", f"{r.seconds:.2f}", f"{r.late_ms:.1f} ms")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
