@@ -100,7 +100,7 @@ def make_corpus(
 def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
     """Successful clips of one scene, task after task without a reset; it ends early after a failure."""
     rng = np.random.default_rng(seed)
-    world = _WatchedWorld(scene, CAMERA_PIXELS)
+    world = WatchedWorld(scene, CAMERA_PIXELS)
     try:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
@@ -126,7 +126,7 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
         world.close()
 
 
-class _WatchedWorld(World):
+class WatchedWorld(World):
     """A world that notes, for every image it renders, where the things are that a goal speaks of."""
 
     goal: Goal
@@ -138,6 +138,7 @@ class _WatchedWorld(World):
         self.goal, self.points, self.done = goal, [], []
 
     def render(self, size: int | None = None) -> Image:
+        """What the camera sees now, noted."""
         names = _things_of(self.goal)
         hand, _ = self.hand_pose()
         where = [self.thing_pose(name)[0] if name else None for name in names]

@@ -1,0 +1,251 @@
+"""The evaluation's own eyes: is the instruction fulfilled in this image, and where are thing, container, hand?
+
+Trained on the very scenes it judges, with the simulator's answers, so that it errs less than any model
+of the loop. It only measures subgoal generators: it never ships, and nothing in the loop may use it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from torch import Tensor, nn
+
+from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
+from soar.data.prefetch import step_rng
+from soar.errors import RobotFault
+from soar.media import resize
+from soar.nn import channels_last
+from soar.progress import progress_bar
+from soar.sim.expert import Expert
+from soar.sim.spec import Scene
+from soar.subgoals.corpus import WORDS
+from soar.subgoals.images import to_tensor
+from soar.subgoals.network import PLACES, CompactConfig, Look, cells
+from soar.subgoals.play import WatchedWorld
+from soar.subgoals.train import gaze_loss, pixels
+from soar.train import FitConfig, fit
+from soar.types import Image, Images
+from soar.words import SentenceEncoder
+
+KIND = "subgoal judge"
+
+
+@dataclass(frozen=True, eq=False)
+class Looks:
+    """Images with an instruction each, and the simulator's answers."""
+
+    images: UInt8[np.ndarray, "n r r 3"]
+    rows: Int64[np.ndarray, " n"]
+    """Which of `instructions`."""
+    instructions: tuple[str, ...]
+    points: Float32[np.ndarray, "n 3 2"]
+    done: Bool[np.ndarray, " n"]
+
+
+class Reading(NamedTuple):
+    """What the judge reads in n images."""
+
+    done: Float32[np.ndarray, " n"]
+    """P(fulfilled)."""
+    places: Float32[np.ndarray, "n 3 2"]
+    """x and y in [-1, 1] of thing, container, hand."""
+
+
+class JudgeNet(nn.Module):
+    """Image and instruction to log-odds of "fulfilled", and to where thing, container and hand are."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.eyes = Look(config)
+        c, d, v = config.width, config.wide, config.vector
+        self.verdict = nn.Sequential(
+            nn.Linear(v + d + PLACES * (c + 2), v),
+            nn.SiLU(),
+            nn.Linear(v, v),
+            nn.SiLU(),
+            nn.Linear(v, 1),
+        )
+
+    def forward(
+        self, images: Float[Tensor, "n 3 h w"], words: Float[Tensor, "n l e"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, "n g p"]]:
+        """Log-odds of fulfilled, and the log-probability of each cell for each gaze."""
+        seen = self.eyes(images, words, torch.zeros(len(images), device=images.device))
+        maps = seen.gaze[:, :PLACES].exp()
+        glimpses = maps @ seen.fine.flatten(2).transpose(1, 2)
+        where = maps @ cells(seen.fine.shape[-1]).to(maps)
+        parts = (seen.vector, seen.coarse.mean((2, 3)), glimpses.flatten(1), where.flatten(1))
+        logits: Tensor = self.verdict(torch.cat(parts, 1))
+        return logits.squeeze(1), seen.gaze[:, :PLACES]
+
+
+class JudgeLearner(nn.Module):
+    """The judge under training."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        self.net = JudgeNet(config)
+        channels_last(self.net)
+
+    def loss(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the verdict, and of the places."""
+        logits, gaze = self.net(pixels(batch["images"]), batch["words"])
+        said = nn.functional.binary_cross_entropy_with_logits(logits, batch["done"])
+        looked = gaze_loss(gaze, batch["points"])
+        right = ((logits > 0) == (batch["done"] > 0.5)).float().mean()
+        return said + 0.2 * looked, {"said": said, "gaze": looked, "accuracy": right}
+
+
+class LookBatches:
+    """Batches of looks, half of them fulfilled. Pure: a step's batch depends on the step alone."""
+
+    def __init__(self, looks: Looks, chosen: slice, seed: int) -> None:
+        self.looks, self.seed = looks, seed
+        numbers = np.arange(len(looks.images))[chosen]
+        self.halves = [numbers[looks.done[numbers] == done] for done in (False, True)]
+        self.words = SentenceEncoder().tokens(looks.instructions, WORDS).numpy()
+
+    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+        """`images`, `words`, `done`, `points`."""
+        rng = step_rng(self.seed, step)
+        counts = (size - size // 2, size // 2)
+        drawn = [rng.choice(half, n) for half, n in zip(self.halves, counts, strict=True)]
+        i = rng.permutation(np.concatenate(drawn))[part]
+        return {
+            "images": self.looks.images[i],
+            "words": self.words[self.looks.rows[i]],
+            "done": self.looks.done[i].astype(np.float32),
+            "points": self.looks.points[i],
+        }
+
+
+class Judge:
+    """Reads images of any size at its own resolution."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.accuracy = float(checkpoint.provenance["accuracy"])
+        """On looks it was not trained on."""
+        self.net = JudgeNet(CompactConfig(**checkpoint.config["net"])).eval()
+        checkpoints.load_weights(self.net, checkpoint)
+        self._read = SentenceEncoder()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Judge:
+        """From a checkpoint's folder. Raises CheckpointError."""
+        return cls(checkpoints.load(folder, KIND))
+
+    @torch.inference_mode()
+    def read(self, images: Images, instructions: Sequence[str], batch: int = 64) -> Reading:
+        """What it sees in each image, told each image's instruction."""
+        small = to_tensor(resize(images, self.net.config.resolution))
+        words = self._read.tokens(instructions, WORDS)
+        said, places = [], []
+        for first in range(0, len(small), batch):
+            some = slice(first, first + batch)
+            logits, gaze = self.net(small[some], words[some])
+            said.append(logits.sigmoid())
+            places.append(gaze.exp() @ cells(self.net.config.resolution // 4))
+        return Reading(torch.cat(said).numpy(), torch.cat(places).numpy())
+
+
+def train_judge(
+    scenes: Sequence[Scene],
+    out: str | Path,
+    looks: int = 20_000,
+    steps: int = 2000,
+    seed: int = 1_000_000,
+) -> Judge:
+    """Watch the scenes, learn, and keep the judge in `out`; one that is already there is loaded."""
+    out = Path(out)
+    if checkpoints.exists(out):
+        return Judge.load(out)
+    seen = watch(scenes, looks, seed)
+    torch.manual_seed(seed)
+    learner = JudgeLearner(CompactConfig(width=48, wide=96, depth=1))
+    cut = round(0.9 * len(seen.images))
+    ours, held_out = (
+        LookBatches(seen, slice(0, cut), seed),
+        LookBatches(seen, slice(cut, None), seed),
+    )
+    config = FitConfig(
+        steps=steps, batch_size=64, learning_rate=1e-3, warmup_steps=100, weight_decay=1e-2,
+        log_every=50, save_every=500,
+    )  # fmt: skip
+    fit(learner, ours, config, out / "fit", export=lambda: _to_checkpoint(learner.net, 0.0))
+    right = learner.eval().loss(
+        {k: torch.from_numpy(v) for k, v in held_out(0, 512, slice(None)).items()},
+        torch.Generator(),
+    )[1]["accuracy"]
+    checkpoints.save(out, _to_checkpoint(learner.net, float(right)))
+    return Judge.load(out)
+
+
+def watch(scenes: Sequence[Scene], count: int, seed: int, resolution: int = 64) -> Looks:
+    """Looks at scenes in which an expert does tasks, some of them only halfway; scene after scene in turn."""
+    instructions = sorted({t.instruction for s in scenes for t in s.tasks})
+    row = {text: i for i, text in enumerate(instructions)}
+    found: list[tuple[Image, int, Float32[np.ndarray, "3 2"], bool]] = []
+    with progress_bar() as bar:
+        line = bar.add_task("watching", total=count, note="")
+        visit = 0
+        while len(found) < count:
+            scene = scenes[visit % len(scenes)]
+            for glance in _glances(scene, seed + visit):
+                image, instruction, *labels = glance
+                found.append((resize(image, resolution), row[instruction], *labels))
+            visit += 1
+            bar.update(line, completed=min(len(found), count), note=f"scene {scene.name}")
+    columns = (np.stack(part) for part in zip(*found[:count], strict=True))
+    images, rows, points, done = columns
+    return Looks(images, rows, tuple(instructions), points, done)
+
+
+def _glances(
+    scene: Scene, seed: int
+) -> Iterator[tuple[Image, str, Float32[np.ndarray, "3 2"], bool]]:
+    """Every third image of a few tasks done in a row, each with the words of some task of the scene."""
+    rng = np.random.default_rng(seed)
+    world = WatchedWorld(scene)
+    try:
+        world.reset(seed)
+        for _ in range(5):
+            doing = scene.tasks[int(rng.integers(len(scene.tasks)))]
+            expert = Expert(world, doing.goal, rng, noise=float(rng.uniform(0.5, 2.0)))
+            for step in range(int(rng.integers(8, 60))):
+                if expert.done:
+                    break
+                world.step(expert.act())
+                if step % 3 == 0:
+                    yield _glance(world, rng)
+            yield _glance(world, rng)
+            if rng.random() < 0.5:
+                world.home()
+    except RobotFault:
+        return
+    finally:
+        world.close()
+
+
+def _glance(
+    world: WatchedWorld, rng: np.random.Generator
+) -> tuple[Image, str, Float32[np.ndarray, "3 2"], bool]:
+    task = world.scene.tasks[int(rng.integers(len(world.scene.tasks)))]
+    world.watch(task.goal)
+    image = world.render()
+    return image, task.instruction, world.points[0], world.done[0]
+
+
+def _to_checkpoint(net: JudgeNet, accuracy: float) -> Checkpoint:
+    config = {"net": dataclasses.asdict(net.config)}
+    return Checkpoint(KIND, dict(net.state_dict()), config, provenance={"accuracy": accuracy})
