@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from soar.errors import ConfigError
 
 if TYPE_CHECKING:
-    from soar.subgoals.chains import Chain, Future
+    from soar.subgoals.chains import Future
     from soar.subgoals.measure import Score
+    from soar.train import FitConfig
 
 TEN = tuple(str(n) for n in range(1, 11))
 
@@ -47,20 +48,17 @@ def train(
     from soar.subgoals import recipe
     from soar.subgoals.network import CompactConfig
 
-    changes = {
-        "steps": steps,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "seed": seed,
-    }
+    def chosen(fit: FitConfig) -> FitConfig:
+        return replace(
+            fit, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed
+        )
+
     if base:
         tuned = recipe.SusieConfig()
-        result = recipe.fine_tune(
-            base, frames, out, replace(tuned, fit=replace(tuned.fit, **changes))
-        )
+        result = recipe.fine_tune(base, frames, out, replace(tuned, fit=chosen(tuned.fit)))
     else:
         config = recipe.TrainConfig(net=CompactConfig(resolution=Frames.load(frames).resolution))
-        result = recipe.train(frames, out, replace(config, fit=replace(config.fit, **changes)))
+        result = recipe.train(frames, out, replace(config, fit=chosen(config.fit)))
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
