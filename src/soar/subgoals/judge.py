@@ -7,6 +7,7 @@ of the loop. It only measures subgoal generators: it never ships, and nothing in
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,15 @@ class Looks:
     instructions: tuple[str, ...]
     points: Float32[np.ndarray, "n 3 2"]
     done: Bool[np.ndarray, " n"]
+
+
+class Glance(NamedTuple):
+    """One look."""
+
+    image: Image
+    instruction: str
+    points: Float32[np.ndarray, "3 2"]
+    done: bool
 
 
 class Reading(NamedTuple):
@@ -195,28 +205,31 @@ def watch(scenes: Sequence[Scene], count: int, seed: int, resolution: int = 64) 
     """Looks at scenes in which an expert does tasks, some of them only halfway; scene after scene in turn."""
     instructions = sorted({t.instruction for s in scenes for t in s.tasks})
     row = {text: i for i, text in enumerate(instructions)}
-    found: list[tuple[Image, int, Float32[np.ndarray, "3 2"], bool]] = []
+    found: list[Glance] = []
     with progress_bar() as bar:
         line = bar.add_task("watching", total=count, note="")
-        visit = 0
-        while len(found) < count:
+        for visit in itertools.count():
             scene = scenes[visit % len(scenes)]
-            for glance in _glances(scene, seed + visit):
-                image, instruction, *labels = glance
-                found.append((resize(image, resolution), row[instruction], *labels))
-            visit += 1
+            found += _glances(scene, seed + visit, resolution)
             bar.update(line, completed=min(len(found), count), note=f"scene {scene.name}")
-    columns = (np.stack(part) for part in zip(*found[:count], strict=True))
-    images, rows, points, done = columns
-    return Looks(images, rows, tuple(instructions), points, done)
+            if len(found) >= count:
+                break
+    images, words, points, done = zip(*found[:count], strict=True)
+    rows = np.array([row[text] for text in words])
+    return Looks(np.stack(images), rows, tuple(instructions), np.stack(points), np.array(done))
 
 
-def _glances(
-    scene: Scene, seed: int
-) -> Iterator[tuple[Image, str, Float32[np.ndarray, "3 2"], bool]]:
+def _glances(scene: Scene, seed: int, resolution: int) -> Iterator[Glance]:
     """Every third image of a few tasks done in a row, each with the words of some task of the scene."""
     rng = np.random.default_rng(seed)
     world = WatchedWorld(scene)
+
+    def glance() -> Glance:
+        task = scene.tasks[int(rng.integers(len(scene.tasks)))]
+        world.watch(task.goal)
+        image = resize(world.render(), resolution)
+        return Glance(image, task.instruction, world.points[0], world.done[0])
+
     try:
         world.reset(seed)
         for _ in range(5):
@@ -227,23 +240,14 @@ def _glances(
                     break
                 world.step(expert.act())
                 if step % 3 == 0:
-                    yield _glance(world, rng)
-            yield _glance(world, rng)
+                    yield glance()
+            yield glance()
             if rng.random() < 0.5:
                 world.home()
     except RobotFault:
         return
     finally:
         world.close()
-
-
-def _glance(
-    world: WatchedWorld, rng: np.random.Generator
-) -> tuple[Image, str, Float32[np.ndarray, "3 2"], bool]:
-    task = world.scene.tasks[int(rng.integers(len(world.scene.tasks)))]
-    world.watch(task.goal)
-    image = world.render()
-    return image, task.instruction, world.points[0], world.done[0]
 
 
 def _to_checkpoint(net: JudgeNet, accuracy: float) -> Checkpoint:

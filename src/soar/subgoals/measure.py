@@ -83,23 +83,19 @@ def score(chains: Sequence[Chain], readings: Readings) -> list[Score]:
     hand = _apart(readings.first_imagined, readings.first_expert, 2)
     thing = _apart(readings.imagined, readings.expert, 0)
     scores = []
-    for key in dict.fromkeys(keys):
-        own = np.array([k == key for k in keys])
+    for scene, instruction in dict.fromkeys(keys):
+        own = np.array([key == (scene, instruction) for key in keys])
         scores.append(
             Score(
-                *key,
-                int(own.sum()),
-                *(
-                    _share(p[own])
-                    for p in (
-                        readings.imagined.done,
-                        readings.expert.done,
-                        readings.vlm_imagined,
-                        readings.vlm_expert,
-                    )
-                ),
-                float(hand[own].mean()),
-                float(thing[own].mean()),
+                scene,
+                instruction,
+                chains=int(own.sum()),
+                imagined=_share(readings.imagined.done[own]),
+                expert=_share(readings.expert.done[own]),
+                vlm_imagined=_share(readings.vlm_imagined[own]),
+                vlm_expert=_share(readings.vlm_expert[own]),
+                first_hand_error=float(hand[own].mean()),
+                last_thing_error=float(thing[own].mean()),
             )
         )
     return scores
