@@ -45,14 +45,11 @@ def test_a_save_cut_short_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = checkpoint.save(tmp_path, make(1))
-    whole = checkpoint._write
 
-    def crash_before_the_manifest(path: Path, data: bytes) -> None:
-        if path.name == checkpoint.MANIFEST:
-            raise KeyboardInterrupt
-        whole(path, data)
+    def crash(path: Path, value: object) -> None:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "_write", crash_before_the_manifest)
+    monkeypatch.setattr(checkpoint, "write_json", crash)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, make(2))
     assert checkpoint.load(tmp_path).id == id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from soar import checkpoint
 from soar.checkpoint import Checkpoint
 from soar.data.prefetch import Batches, step_rng
 from soar.errors import CheckpointError, ConfigError, SoarError
-from soar.tracking import read_log
+from soar.files import read_lines
 from soar.train import FitConfig, fit
 
 CONFIG = FitConfig(
@@ -53,7 +52,7 @@ def still(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
 
 
 def losses(folder: Path) -> list[float]:
-    return [r["loss"] for r in read_log(folder / "log.jsonl")]
+    return [r["loss"] for r in read_lines(folder / "log.jsonl")]
 
 
 class KilledError(Exception):
@@ -120,7 +119,7 @@ def test_the_exported_checkpoint_holds_the_moving_average_and_names_its_step(
     assert exported.provenance["fit"]["batch_size"] == 8
     assert torch.equal(exported.weights["layer.weight"], state.weights["ema.layer.weight"])
     assert not torch.equal(exported.weights["layer.weight"], line.layer.weight)
-    assert "validation_error" in read_log(tmp_path / "log.jsonl")[-1]
+    assert "validation_error" in read_lines(tmp_path / "log.jsonl")[-1]
 
 
 def test_a_loss_that_is_no_number_stops_the_run() -> None:
@@ -165,7 +164,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     script.write_text(TWO_PROCESSES)
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
     command += [str(script), str(Path(__file__).parent), str(tmp_path / "two")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     fit(
         Line(), still, FitConfig(steps=6, batch_size=8, log_every=1, save_every=6), tmp_path / "one"
@@ -189,9 +188,3 @@ def test_a_tracker_that_is_not_installed_is_named(
     config = FitConfig(steps=1, batch_size=8, log_every=1, save_every=1, trackers=("wandb",))
     with pytest.raises(ConfigError, match="pip install wandb"):
         fit(Line(), batches, config, tmp_path)
-
-
-def test_the_log_drops_a_line_cut_short(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    path.write_text(json.dumps({"step": 1, "loss": 2.0}) + '\n{"step": 2, "lo')
-    assert read_log(path) == [{"step": 1, "loss": 2.0}]

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
 from soar.errors import CheckpointError
+from soar.files import Json, write_bytes, write_json
 
 FORMAT = 1
 MANIFEST = "checkpoint.json"
-
-Json: TypeAlias = Any
-"""What JSON can hold: dict with string keys, list, str, int, float, bool, None."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +44,12 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> str:
     from safetensors.torch import save as serialize
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     data = serialize({k: v.detach().cpu().contiguous() for k, v in checkpoint.weights.items()})
     manifest = _manifest(checkpoint)
     id = _content_hash(manifest, data)
     weights = f"weights-{id}.safetensors"
-    _write(folder / weights, data)
-    text = json.dumps({"id": id, "weights": weights, **manifest}, indent=2, allow_nan=False)
-    _write(folder / MANIFEST, (text + "\n").encode())
+    write_bytes(folder / weights, data)
+    write_json(folder / MANIFEST, {"id": id, "weights": weights, **manifest})
     for old in folder.glob("weights-*.safetensors"):
         if old.name != weights:
             old.unlink(missing_ok=True)
@@ -135,16 +129,6 @@ def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode())
     digest.update(hashlib.sha256(weights).digest())
     return digest.hexdigest()[:12]
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:

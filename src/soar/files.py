@@ -14,15 +14,20 @@ Json: TypeAlias = Any
 """What JSON can hold: dict with string keys, list, str, int, float, bool, None."""
 
 
-def write_json(path: Path, value: Json) -> None:
-    """Replace a JSON file atomically and durably; folders are made."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    with temporary.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Replace a JSON file atomically and durably; folders are made."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Json:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from torch import Tensor
 
 from soar.errors import ConfigError
+from soar.files import append_lines, read_lines, write_bytes
 
 TrackerName: TypeAlias = Literal["tensorboard", "wandb", "trackio"]
 
@@ -48,29 +49,16 @@ class JsonLines:
     """One JSON object a line. What an interrupted run logged after its last save is cut off."""
 
     def __init__(self, path: Path, start: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        kept = [r for r in read_log(path) if r["step"] <= start] if path.exists() else []
-        path.write_text("".join(json.dumps(r) + "\n" for r in kept))
-        self._file = path.open("a", buffering=1)
+        self._path = path
+        kept = [row for row in read_lines(path) if row["step"] <= start]
+        write_bytes(path, "".join(json.dumps(row) + "\n" for row in kept).encode())
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append one line."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        append_lines(self._path, [{"step": step, **metrics}])
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def read_log(path: Path) -> list[dict[str, float]]:
-    """The records of a JSONL log, oldest first; a last line cut short by a crash is left out."""
-    records = []
-    for line in path.read_text().splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+        """Nothing is held open."""
 
 
 class TensorBoard:

@@ -15,12 +15,12 @@ from soar.data.frames import Frames
 from soar.data.mixture import Source
 from soar.data.transforms import Batch
 from soar.errors import CheckpointError, ConfigError
+from soar.files import read_lines
 from soar.fit_policy import Recipe, debug, fit_policy, paper, with_fit
 from soar.interfaces import Learner, Policy
 from soar.policies.cloning import BehaviorCloning
 from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
 from soar.policies.load import build_policy, load_policy
-from soar.tracking import read_log
 from soar.types import EpisodeSummary, Observation, Provenance, Verdict
 
 RNG = np.random.default_rng(0)
@@ -211,14 +211,14 @@ def test_a_resumed_policy_run_has_the_losses_of_an_uninterrupted_one(tmp_path: P
     sources = [Source("pre", reaching(), 3), Source("own", reaching(3), 1, sum_steps=2)]
 
     def losses(folder: Path) -> list[float]:
-        return [r["loss"] for r in read_log(folder / "log.jsonl")]
+        return [r["loss"] for r in read_lines(folder / "log.jsonl")]
 
     fit_policy(debug(), sources, tmp_path / "whole")
     stopped = debug()
     for steps in (2, 6):  # the cosine must be the same, so the first run is cut, not shortened
         _run_until(stopped, sources, tmp_path / "parts", steps)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    assert "share/own" in read_log(tmp_path / "whole" / "log.jsonl")[0]
+    assert "share/own" in read_lines(tmp_path / "whole" / "log.jsonl")[0]
 
 
 def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -> None:
