@@ -100,3 +100,6 @@ def _add_flex(spec: mujoco.MjSpec, name: str, color: Color, width: float, depth:
         for a in [i * _ACROSS + j]
         for v in (a, a + 1, a + _ACROSS, a + 1, a + _ACROSS + 1, a + _ACROSS)
     ]
+    # Asleep: it only tells MuJoCo, which warns otherwise, that the shape is kept by something else.
+    kept = spec.add_equality(type=mujoco.mjtEq.mjEQ_FLEX, name1=name, active=False)
+    kept.objtype = mujoco.mjtObj.mjOBJ_FLEX
