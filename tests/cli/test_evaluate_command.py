@@ -1,0 +1,66 @@
+"""`soar evaluate`, `soar compare` and `soar report`, as typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from soar import checkpoint
+from soar.cli import main
+from soar.data.transforms import BRIDGE_STATISTICS, Resize, ToFloat
+from soar.fit_policy import debug
+from soar.policies.load import build_policy
+
+PUT = "put the green block in the wooden bowl"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained one."""
+    folder = tmp_path_factory.mktemp("policy")
+    torch.manual_seed(0)
+    config = debug().policy
+    made = build_policy(config, [Resize(config.resolution), ToFloat(), BRIDGE_STATISTICS])
+    checkpoint.save(folder, made.checkpoint({}))
+    return folder
+
+
+def refused(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit:
+        main(words)
+    return int(exit.value.code or 0)
+
+
+def test_an_evaluation_is_printed_written_and_compared(
+    policy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "e"
+    main(("evaluate", "--checkpoint", str(policy), "--scene", "1", "--tasks", PUT, "--trials", "1",
+          "--subgoals", "expert", "--workers", "1", "--video-size", "0", "--out", str(out)))  # fmt: skip
+    assert "0/1" in capsys.readouterr().out
+    setting = json.loads((out / "evaluation.json").read_text())
+    assert (setting["policy"], setting["subgoals"]) == ("gcbc", "expert")
+    main(("compare", "--before", str(out), "--after", str(out)))
+    assert "+0.00" in capsys.readouterr().out
+
+
+def test_an_unknown_task_is_one_line_with_the_valid_ones(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused("evaluate", "--checkpoint", str(policy), "--tasks", "dance") == 2
+    assert f"no task 'dance' in these scenes; there is: '{PUT}'" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_checkpoint_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused("evaluate", "--checkpoint", str(tmp_path)) == 2
+    assert "no checkpoint in" in capsys.readouterr().err
+
+
+def test_a_report_of_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert refused("report", str(tmp_path)) == 2
+    assert "is no run" in capsys.readouterr().err
