@@ -229,7 +229,7 @@ def _decide(run: Run, record: RunRecord, this: RoundRecord) -> RoundRecord:
     evaluations = run.evaluations()
     last = max([0, *(r.index for r in record.rounds if r.promoted)])
     before, after = evaluations[last], evaluations[this.index]
-    gain = compare(before, after).difference()
+    gain = compare(before, after).difference
     better = gain.value > 0
     decision = (
         f"{'promoted' if better else 'kept the old policy'}: "
