@@ -22,6 +22,8 @@ REGION = ((0.185, 0.395), (-0.175, 0.253))
 """Where the centre of an item may start along x and y [m]: the hand's box, less 3 cm."""
 START_INSIDE = 0.35
 """Chance that an item starts in a container that a task of its scene names."""
+_MOST_INSIDE = 2
+"""Items that start in containers, at most; one more where a goal needs it."""
 _GAP_M = 0.03
 """Free space around each item, for the fingers."""
 _LAYOUTS, _SPOTS = 60, 200
@@ -75,8 +77,8 @@ def _arrange(world: World, rng: np.random.Generator, goal: Goal | None) -> None:
             _place_cloth(world, thing, rng, goal, taken)
         elif thing.name not in inside:
             _place_free(world, thing, kind, rng, goal, taken)
-    for level, (name, container) in enumerate(inside.items()):
-        _place_inside(world, name, container, level, rng)
+    for container in sorted(set(inside.values())):
+        _fill(world, container, [n for n, c in inside.items() if c == container], rng)
 
 
 def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None) -> dict[str, str]:
@@ -86,6 +88,8 @@ def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None
         g = task.goal
         if isinstance(g, Inside) and g.value and rng.random() < START_INSIDE:
             chosen[g.thing] = g.container
+    while len(chosen) > _MOST_INSIDE:
+        chosen.popitem()
     if isinstance(goal, Inside):
         chosen.pop(goal.thing, None)
         if not goal.value:
@@ -121,18 +125,19 @@ def _place_free(
     raise _NoRoomError
 
 
-def _place_inside(
-    world: World, name: str, container: str, level: int, rng: np.random.Generator
-) -> None:
-    """Let an item down over the middle of its container, one above the other."""
-    thing, around = _thing(world, name), _thing(world, container)
-    kind, shell = kind_of(thing), kind_of(around)
-    center = world.data.joint(container).qpos[:3]
-    spare = max(0.0, shell.room * around.scale - kind.radius * thing.scale)
-    angle, away = rng.uniform(-np.pi, np.pi), spare * np.sqrt(rng.uniform())
-    z = center[2] + shell.floor * around.scale + thing.scale * kind.height / 2
-    x, y = center[0] + away * np.cos(angle), center[1] + away * np.sin(angle)
-    _set_pose(world, name, (x, y, z + 0.003 + 0.045 * level), _yaw(thing, rng))
+def _fill(world: World, container: str, names: list[str], rng: np.random.Generator) -> None:
+    """Let items down into a container: one anywhere, several around its middle."""
+    around = _thing(world, container)
+    shell, center = kind_of(around), world.data.joint(container).qpos[:3]
+    turn, share = rng.uniform(-np.pi, np.pi), np.sqrt(rng.uniform()) if len(names) == 1 else 1.0
+    for i, name in enumerate(names):
+        thing = _thing(world, name)
+        kind = kind_of(thing)
+        away = share * max(0.0, shell.room * around.scale - kind.radius * thing.scale)
+        angle = turn + 2 * np.pi * i / len(names)
+        z = center[2] + shell.floor * around.scale + thing.scale * kind.height / 2
+        at = (center[0] + away * np.cos(angle), center[1] + away * np.sin(angle))
+        _set_pose(world, name, (*at, z + 0.003 + 0.04 * i), _yaw(thing, rng))
 
 
 def _place_drawer(
@@ -173,10 +178,17 @@ def _settle(world: World) -> None:
 
 
 def _is_good(world: World, goal: Goal | None) -> bool:
-    """Whether everything lies still within reach, and the goal, if any, is still to be reached."""
-    names = [t.name for t in world.scene.things if kind_of(t).role != "drawer"]
-    if predicates.objects_lost(world) or not all(predicates.settled(world, n) for n in names):
+    """Whether everything lies still within reach, inside or outside, and the goal, if any, is still to be reached."""
+    things = {t.name: kind_of(t).role for t in world.scene.things}
+    if predicates.objects_lost(world):
         return False
+    if not all(predicates.settled(world, n) for n, role in things.items() if role != "drawer"):
+        return False
+    for item in (n for n, role in things.items() if role == "item"):
+        for container in (n for n, role in things.items() if role == "container"):
+            halfway = predicates.overlaps(world, item, container)
+            if halfway and not predicates.is_inside(world, item, container):
+                return False
     return goal is None or is_feasible(world, goal)
 
 

@@ -22,6 +22,8 @@ DRAWER_TOLERANCE_M = 0.01
 REST_M_S, REST_RAD_S = 0.02, 0.5
 REACH = ((0.126, 0.453), (-0.245, 0.323))
 """Where the centre of a thing must be along x and y [m] for the hand to do something about it."""
+_LAYER_M = 0.03
+"""How far above its lowest place a thing may lie and still be on the floor of its container: aslant, on edge."""
 _UPRIGHT = 0.9
 """Cosine of a container's greatest tilt that still counts as standing."""
 _FOLDED_SHARE, _FLAT_SHARE = 0.7, 0.15
@@ -84,16 +86,34 @@ def touched_by_arm(world: World, thing: str) -> bool:
 
 
 def is_inside(world: World, thing: str, container: str) -> bool:
-    """Whether the centre of `thing` is within an upright container's floor, low, and not on the table."""
+    """Whether `thing` lies in or on an upright container: on its floor, or on something that does.
+
+    Its centre must be within the radius of the floor and low, and it must not touch the table.
+    """
+    if _height_over_floor(world, thing, container) < _LAYER_M:
+        return True
+    others = {t.name: world.model.body(t.name).id for t in world.scene.things}
+    del others[thing], others[container]
+    touching = _touching(world, thing)
+    return _height_over_floor(world, thing, container) < 2 * _LAYER_M + 0.02 and any(
+        body in touching and _height_over_floor(world, name, container) < _LAYER_M
+        for name, body in others.items()
+        if kind_of(_thing(world, name)).role == "item"
+    )
+
+
+def _height_over_floor(world: World, thing: str, container: str) -> float:
+    """How much higher a thing's centre is than if it lay flat on the floor [m]; infinite when outside."""
     spec = _thing(world, container)
     kind, item = kind_of(spec), kind_of(_thing(world, thing))
     body = world.data.body(container)
     rotation = body.xmat.reshape(3, 3)
     if rotation[2, 2] < _UPRIGHT or 0 in _touching(world, thing):
-        return False
+        return np.inf
     x, y, z = rotation.T @ (position(world, thing) - body.xpos)
-    low = kind.floor * spec.scale + max(item.height, item.grip) + 0.02
-    return bool(np.hypot(x, y) <= kind.room * spec.scale and 0 < z < low)
+    if np.hypot(x, y) > kind.room * spec.scale or z < 0:
+        return np.inf
+    return float(z - kind.floor * spec.scale - max(item.height, item.grip) / 2)
 
 
 def overlaps(world: World, thing: str, container: str) -> bool:

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError
+from soar.sim import layout, predicates
+from soar.sim.objects import kind_of
+from soar.sim.scenes import SCENES, sample_scene
+from soar.sim.spec import Inside, Scene, Thing
+from soar.sim.world import World
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_each_task_gets_a_start_from_which_it_can_be_reached(scene: Scene) -> None:
+    world = World(scene, 64)
+    for seed, task in enumerate(scene.tasks):
+        world.reset(seed, task.goal)
+        assert layout.is_feasible(world, task.goal)
+        assert not world.fulfilled(task.goal)
+        assert world.objects_lost() == ()
+
+
+@pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
+def test_what_rests_stays_at_rest(scene: Scene) -> None:
+    world = World(scene, 64)
+    world.reset(3)
+    before = {t.name: world.thing_pose(t.name)[0] for t in scene.things}
+    mujoco.mj_step(world.model, world.data, 1000)
+    for name, position in before.items():
+        assert world.thing_pose(name)[0] == pytest.approx(position, abs=1e-3)
+    assert np.abs(world.data.qvel).max() < 1e-2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_things_start_apart_and_some_start_inside(seed: int) -> None:
+    world = World(SCENES["8"], 64)
+    inside = 0
+    for k in range(6):
+        world.reset(100 * seed + k)
+        for thing in SCENES["8"].things[:-1]:
+            if predicates.is_inside(world, thing.name, "blue plate"):
+                inside += 1
+                continue
+            gap = world.thing_pose(thing.name)[0][:2] - world.thing_pose("blue plate")[0][:2]
+            assert np.linalg.norm(gap) > kind_of(SCENES["8"].things[-1]).radius
+    assert 0 < inside < 18
+
+
+@pytest.mark.parametrize("regime", ["bridge", "broad"])
+def test_random_scenes_can_be_placed(regime: str) -> None:
+    for seed in range(6):
+        scene = sample_scene(regime, seed)
+        world = World(scene, 64)
+        world.reset(seed, scene.tasks[-1].goal)
+        assert not world.fulfilled(scene.tasks[-1].goal)
+
+
+def test_too_many_things_are_a_clear_error() -> None:
+    many = tuple(Thing(f"plate {i}", "plate", "white") for i in range(9))
+    world = World(replace(SCENES["4"], things=many, tasks=()), 64)
+    with pytest.raises(ConfigError, match="don't fit on the table"):
+        world.reset(0)
+
+
+def test_a_thing_to_take_out_starts_inside() -> None:
+    world = World(SCENES["1"], 64)
+    for seed in range(5):
+        world.reset(seed, Inside("red fruit", "wooden bowl", value=False))
+        assert predicates.is_inside(world, "red fruit", "wooden bowl")

@@ -1,0 +1,65 @@
+import mujoco
+import pytest
+
+from soar.errors import ConfigError
+from soar.sim.build import build_spec
+from soar.sim.objects import COLORS, KINDS, add_thing
+from soar.sim.paper import NOMINAL
+from soar.sim.regimes import BROAD_COLORS
+from soar.sim.spec import Scene, Table, Thing
+from soar.sim.tables import TABLES, texture
+
+ITEMS = [name for name, kind in KINDS.items() if kind.role == "item"]
+CONTAINERS = [name for name, kind in KINDS.items() if kind.role == "container"]
+
+
+def _rest(kind: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
+    thing = Thing("it", kind, BROAD_COLORS[kind][0])
+    scene = Scene("s", "dev", (thing,), Table("oak"), NOMINAL, ())
+    model = build_spec(scene).compile()
+    data = mujoco.MjData(model)
+    data.joint("it").qpos[:3] = (0.3, 0.1, KINDS[kind].height / 2 + 0.002)
+    mujoco.mj_step(model, data, 1000)
+    return model, data
+
+
+@pytest.mark.parametrize("kind", ITEMS)
+def test_an_item_rests_where_it_is_put_and_fits_the_gripper(kind: str) -> None:
+    _, data = _rest(kind)
+    x, y, z = data.body("it").xpos
+    assert (x, y) == pytest.approx((0.3, 0.1), abs=1e-3)
+    assert z == pytest.approx(KINDS[kind].height / 2, abs=1e-3)
+    assert abs(data.joint("it").qvel).max() < 1e-3
+    assert 0.016 <= KINDS[kind].grip <= 0.045
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_a_container_stands_and_has_room_for_a_block(kind: str) -> None:
+    _, data = _rest(kind)
+    assert data.body("it").xmat[8] > 0.999
+    assert KINDS[kind].room > KINDS["block"].radius
+
+
+def test_an_unknown_kind_or_colour_names_the_valid_ones() -> None:
+    spec = mujoco.MjSpec()
+    with pytest.raises(ConfigError, match=r"no kind of thing 'teapot'; valid: .*bowl"):
+        add_thing(spec, Thing("x", "teapot", "red"))
+    with pytest.raises(ConfigError, match=r"no colour 'mauve'; valid: .*green"):
+        add_thing(spec, Thing("x", "block", "mauve"))
+
+
+def test_every_colour_of_every_kind_is_in_the_palette() -> None:
+    assert set(BROAD_COLORS) == set(KINDS)
+    assert all(c in COLORS for colors in BROAD_COLORS.values() for c in colors)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_texture_is_the_same_every_time(name: str) -> None:
+    picture = texture(Table(name))
+    assert (picture == texture(Table(name))).all()
+    assert picture.std() > 0.5
+
+
+def test_an_unknown_table_names_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no table 'glass'; valid: .*oak"):
+        texture(Table("glass"))

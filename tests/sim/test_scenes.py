@@ -1,0 +1,214 @@
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError
+from soar.sim.objects import kind_of
+from soar.sim.paper import NOMINAL
+from soar.sim.regimes import BRIDGE_TABLES, BROAD_COLORS, BROAD_TABLES, INGREDIENTS
+from soar.sim.scenes import SCENES, UNSEEN, UNSEEN_DEV, load_scene, sample_scene
+from soar.sim.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
+
+MANY = 400
+BRIDGE = [sample_scene("bridge", seed) for seed in range(MANY)]
+BROAD = [sample_scene("broad", seed) for seed in range(MANY)]
+SOAR = [s for s in SCENES.values() if s.regime == "soar"]
+DEV = [s for s in SCENES.values() if s.regime == "dev"]
+TABLE_5 = {
+    "1": (
+        "put the green block in the wooden bowl",
+        "remove the green block from inside the wooden bowl and put it on the table",
+        "put the red fruit in the wooden bowl",
+        "remove the red fruit from inside the wooden bowl and put it on the table",
+    ),
+    "2": (
+        "put the purple eggplant in the brown bowl",
+        "remove the purple eggplant from inside the brown bowl and put it on the table",
+    ),
+    "3": (
+        "move the green marker to the left side",
+        "move the green marker to the right side",
+        "put the blue block in the wooden bowl",
+        "remove the blue block from inside the wooden bowl and put it on the table",
+        "put the lemon in the wooden bowl",
+        "remove the lemon from inside the wooden bowl and put it on the table",
+    ),
+    "4": (
+        "put the red object on the green plate",
+        "take the red object out of the green plate and put it on the table",
+        "put the carrot on the green plate",
+        "take the carrot out of the green plate and put it on the table",
+    ),
+    "5": ("open the drawer", "close the drawer"),
+    "6": (
+        "put the mushroom in the blue bowl",
+        "remove the mushroom from the blue bowl and put it on the table",
+    ),
+    "7": (
+        "put the mushroom in the metal pot",
+        "remove the mushroom from the metal pot and put it on the table",
+        "move the green spoon to the left",
+        "move the green spoon to the right",
+    ),
+    "8": (
+        "put the carrot on the blue plate",
+        "remove the carrot from the blue plate and put it on the table",
+        "put the purple eggplant on the blue plate",
+        "remove the purple eggplant from the blue plate and put it on the table",
+        "put the lemon on the blue plate",
+        "remove the lemon from the blue plate and put it on the table",
+    ),
+    "9": (
+        "put the green veggie on the blue plate",
+        "remove the green veggie from the blue plate and put it on the table",
+        "put the pink spoon on the blue plate",
+        "remove the pink spoon from the blue plate and put it on the table",
+    ),
+    "10": ("fold the cloth from right to left", "unfold the cloth from left to right"),
+}
+
+
+def _pairs(scenes: list[Scene]) -> set[tuple[str, str]]:
+    return {(t.kind, t.color) for s in scenes for t in s.things}
+
+
+def _away(scene: Scene) -> np.ndarray:
+    return np.abs(np.subtract(scene.camera.position, NOMINAL.position))
+
+
+def test_the_ten_scenes_say_table_5_word_for_word() -> None:
+    assert {s.name: tuple(t.instruction for t in s.tasks) for s in SOAR} == TABLE_5
+
+
+def test_soar_has_19_objects_14_of_them_unseen_and_five_tables_three_unseen() -> None:
+    pairs, tables = _pairs(SOAR), {s.table.name for s in SOAR}
+    assert len(pairs) == 19
+    assert len(UNSEEN.pairs) == 14
+    assert pairs >= UNSEEN.pairs
+    assert len(tables) == 5
+    assert tables - UNSEEN.tables <= set(BRIDGE_TABLES)
+    assert len(tables & UNSEEN.tables) == 3
+
+
+def test_bridge_shows_nothing_that_soar_or_dev_keep_unseen() -> None:
+    pairs, tables = _pairs(BRIDGE), {s.table.name for s in BRIDGE}
+    assert not pairs & (UNSEEN.pairs | UNSEEN_DEV.pairs)
+    assert not tables & (UNSEEN.tables | UNSEEN_DEV.tables)
+    assert not any(s.barriers for s in BRIDGE)
+    assert _pairs(SOAR) - pairs == UNSEEN.pairs
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_a_measured_scenes_camera_never_comes_into_bridges_range(name: str) -> None:
+    scene, bridge = SCENES[name], INGREDIENTS["bridge"].camera
+    wobble = scene.camera.jitter_m + NOMINAL.jitter_m
+    assert (_away(scene) > bridge.position_m + wobble).any()
+
+
+def test_dev_shares_nothing_unseen_with_soar() -> None:
+    assert not _pairs(DEV) & _pairs(SOAR)
+    assert not {s.table.name for s in DEV} & {s.table.name for s in SOAR}
+    assert not UNSEEN.pairs & UNSEEN_DEV.pairs
+
+
+def test_no_scene_of_soar_or_dev_is_in_broad() -> None:
+    measured = {s.table.name for s in DEV} | UNSEEN.tables
+    assert not measured & set(BROAD_TABLES)
+    kept = {frozenset(_pairs([s])): s for s in SCENES.values()}
+    for scene in BROAD:
+        twin = kept.get(frozenset(_pairs([scene])))
+        assert twin is None or twin.table != scene.table
+
+
+def test_broad_covers_every_kind_of_goal_and_every_unseen_object() -> None:
+    goals = Counter(type(t.goal) for s in BROAD for t in s.tasks)
+    assert min(goals[g] for g in (Inside, OnSide, DrawerOpen, ClothFolded)) > MANY / 8
+    assert all(color in BROAD_COLORS[kind] for kind, color in UNSEEN.pairs)
+    assert {kind for kind, _ in _pairs(BROAD)} == set(BROAD_COLORS)
+    assert 0.4 < np.mean([s.barriers for s in BROAD]) < 0.6
+
+
+@pytest.mark.parametrize("scene", [*BRIDGE[:5], *BROAD[:5]], ids=lambda s: s.name)
+def test_a_random_scene_is_fixed_by_its_seed(scene: Scene) -> None:
+    assert load_scene(scene.name) == scene
+
+
+def test_a_random_scene_names_each_thing_once_and_has_tasks() -> None:
+    for scene in BRIDGE + BROAD:
+        assert len({t.name for t in scene.things}) == len(scene.things)
+        assert scene.tasks
+
+
+def test_every_task_speaks_of_things_that_are_there() -> None:
+    for scene in [*SCENES.values(), *BROAD]:
+        names = {t.name: kind_of(t).role for t in scene.things}
+        for task in scene.tasks:
+            parts = vars(task.goal)
+            assert all(
+                parts[k] in names for k in ("thing", "container", "drawer", "cloth") if k in parts
+            )
+            assert parts.get("container") is None or names[parts["container"]] == "container"
+
+
+def test_an_unknown_scene_names_the_valid_ones() -> None:
+    with pytest.raises(ConfigError, match=r"no scene '11'; valid: 1, 2, .*dev1"):
+        load_scene("11")
+
+
+GOOD = """
+name: kitchen
+table: oak
+barriers: true
+camera: {position: [0.5, 0.0, 0.7]}
+things:
+  - {name: red mug, kind: cup, color: red}
+  - {name: white plate, kind: plate, color: white, scale: 1.1}
+tasks:
+  - {say: put the red mug on the white plate, inside: [red mug, white plate]}
+  - {say: move the red mug to the left, left: red mug}
+"""
+
+
+def test_a_users_scene_comes_from_a_few_lines_of_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "kitchen.yaml"
+    file.write_text(GOOD)
+    scene = load_scene(file)
+    assert scene.tasks[0].goal == Inside("red mug", "white plate")
+    assert scene.tasks[1].goal == OnSide("red mug", "left")
+    assert scene.camera.position == (0.5, 0.0, 0.7)
+    assert scene.camera.look_at == NOMINAL.look_at
+    assert scene.barriers
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("table: oak", "table: glass", "no table 'glass'; valid: .*oak"),
+        ("table: oak", "", "'table' is missing"),
+        ("kind: cup", "kind: teapot", "no kind of thing 'teapot'; valid: .*cup"),
+        ("color: white", "color: mauve", "no colour 'mauve'; valid"),
+        ("barriers: true", "walls: true", "unknown key 'walls'; valid: .*barriers"),
+        ("scale: 1.1", "scale: big", "expected a number from 0.5 to 1.5, got 'big'"),
+        ("left: red mug", "left: white plate", "'left' needs item .*white plate"),
+        ("left: red mug", "under: red mug", "unknown key 'under'; valid: say, inside"),
+        ("left: red mug", "", "a task needs 'say' and one of inside"),
+        ("name: white plate", "name: red mug", "two things have the same name"),
+        ("[0.5, 0.0, 0.7]", "[0.5, 0.7]", r"expected \[x, y, z\] in metres"),
+        ("things:", "things: [", "can't read scene file"),
+    ],
+)
+def test_a_wrong_scene_file_says_what_is_wrong(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    file = tmp_path / "kitchen.yaml"
+    file.write_text(GOOD.replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_scene(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_scene_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"can't read scene file"):
+        load_scene(tmp_path / "nowhere.yaml")
