@@ -51,7 +51,7 @@ def test_an_unknown_task_is_one_line_with_the_valid_ones(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refused("evaluate", "--checkpoint", str(policy), "--tasks", "dance") == 2
-    assert f"no task 'dance' in these scenes; there is: '{PUT}'" in capsys.readouterr().err
+    assert f"no task 'dance' here; there is: '{PUT}'" in capsys.readouterr().err
 
 
 def test_a_folder_without_a_checkpoint_is_one_line(

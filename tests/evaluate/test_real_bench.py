@@ -1,8 +1,19 @@
 """Evaluation of a real robot: a person sets the table, a person or a model judges."""
 
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soar.checkpoint import Checkpoint, save
 from soar.clock import Clock
+from soar.evaluate import evaluate, protocol, station_protocol
 from soar.evaluate.bench import Judgement, RealBench
+from soar.evaluate.people import ask_for_outcome
 from soar.robots.toy import ToyRobot
+from soar.stations import StationConfig
+from soar.toy import ToyPolicy, ToySubgoals, ToyVLM
 from soar.types import Observation
 
 
@@ -55,3 +66,30 @@ def test_the_period_is_kept() -> None:
     for _ in range(6):
         bench.metronome.tick()
     assert clock.now() - start >= 5 * robot.period_s * 0.99
+
+
+def test_a_station_is_evaluated_with_a_person_or_a_model_as_judge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "load_vlm", lambda name: ToyVLM())
+    monkeypatch.setattr(protocol, "ask_for_start", lambda instruction, seed: None)
+    save(tmp_path / "policy", Checkpoint("gcbc", {}, {}))
+    station = StationConfig("arm", robot="toy")
+    team, setting = station_protocol(
+        str(tmp_path / "policy"), station, trials=1, judge="any", clock=Clock(speed=1000.0)
+    )
+    team = replace(team, policy=ToyPolicy, subgoals=ToySubgoals)
+    setting = replace(setting, steps_per_subgoal=5)
+    found = evaluate(team, setting, tmp_path / "e", lockstep=1, video_size=0, quiet=True)
+    assert setting.details["judge"] == "any"
+    assert [t.outcome for t in found.trials] == ["success", "success"]
+    assert found.trials[0].ever is None
+
+
+@pytest.mark.parametrize(("key", "outcome"), [("y", "success"), ("n", "failure"), ("u", "unknown")])
+def test_a_person_answers_with_one_key(
+    key: str, outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
+    seen = ToyRobot().observe()
+    assert ask_for_outcome(seen, "go").outcome == outcome

@@ -19,6 +19,8 @@ def evaluate(
     trials: int = 20,
     subgoals: str = "compact",
     tasks: tuple[str, ...] = (),
+    station: Path | None = None,
+    judge: str = "person",
     out: Path | None = None,
     workers: int = 0,
     video_size: int = 128,
@@ -35,6 +37,7 @@ def evaluate(
         soar evaluate --scene 1 --trials 50 --subgoals expert     # the policy's own ceiling
         soar evaluate --checkpoint lcbc --subgoals none           # a policy that follows words
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
+        soar evaluate --station arm1.yaml --trials 10             # a real robot, asks you before and after
 
     Args:
         checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
@@ -43,6 +46,8 @@ def evaluate(
         trials: for each task.
         subgoals: "compact", "expert", "susie:FOLDER_OR_HUB_ID", a folder, or "none".
         tasks: instructions to try; all when left out.
+        station: a station file, to evaluate on a real robot: you set the table before every trial.
+        judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.
         out: folder of the result; runs/evaluate/NAME when left out, where NAME says what was evaluated.
         workers: processes; 0 is one for each core.
         video_size: pixels of each trial's film; 0 keeps none.
@@ -53,17 +58,32 @@ def evaluate(
     import rich
 
     from soar.evaluate import evaluate as run
-    from soar.evaluate import sim_protocol
+    from soar.evaluate import sim_protocol, station_protocol
+    from soar.evaluate.runner import LOCKSTEP
     from soar.evaluate.show import rates_table, write_results
+    from soar.stations import read_station
 
-    chosen = _scenes(scenes, trials, first_seed)
-    each = 1 if len(chosen) > len(scenes) else trials
-    team, setting = sim_protocol(
-        checkpoint, chosen, trials=each, subgoals=subgoals, tasks=tasks, first_seed=first_seed
-    )
-    folder = out or _folder(setting, scenes)
+    if station is None:
+        chosen = _scenes(scenes, trials, first_seed)
+        each = 1 if len(chosen) > len(scenes) else trials
+        team, setting = sim_protocol(
+            checkpoint, chosen, trials=each, subgoals=subgoals, tasks=tasks, first_seed=first_seed
+        )
+        workers, lockstep = workers or os.cpu_count() or 1, LOCKSTEP
+    else:
+        team, setting = station_protocol(
+            checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks
+        )  # fmt: skip
+        workers, lockstep = 1, 1
+    folder = out or _folder(setting, scenes if station is None else (station.stem,))
     evaluation = run(
-        team, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
+        team,
+        setting,
+        folder,
+        workers=workers,
+        lockstep=lockstep,
+        video_size=video_size,
+        quiet=station is not None,
     )
     write_results(evaluation)
     rich.print(rates_table(evaluation))

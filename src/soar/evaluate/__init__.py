@@ -9,7 +9,7 @@ See `results` for what counts as success, `runner` for how trials are shared out
 
 from soar.evaluate.bench import Judgement, RealBench, SimBench, sim_bench
 from soar.evaluate.expert_subgoals import ExpertSubgoals
-from soar.evaluate.protocol import sim_protocol, subgoal_source
+from soar.evaluate.protocol import sim_protocol, station_protocol, subgoal_source
 from soar.evaluate.results import (
     Comparison,
     Evaluation,
@@ -36,5 +36,6 @@ __all__ = [
     "open_evaluation",
     "sim_bench",
     "sim_protocol",
+    "station_protocol",
     "subgoal_source",
 ]

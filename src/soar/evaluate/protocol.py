@@ -1,19 +1,25 @@
-"""The paper's protocol in simulated scenes: what to evaluate, by name, and how."""
+"""The paper's protocol, five subgoals of twenty steps: in simulated scenes, and on a real station."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from soar import __version__
 from soar import checkpoint as checkpoints
+from soar.clock import Clock
+from soar.detector import AnswerDetector
 from soar.errors import ConfigError
-from soar.evaluate.bench import sim_bench
+from soar.evaluate.bench import Judgement, RealBench, sim_bench
+from soar.evaluate.people import ask_for_outcome, ask_for_start
 from soar.evaluate.results import Setting
 from soar.evaluate.runner import FIRST_SEED, Subgoals, Team
-from soar.models import load_policy, load_subgoals, policy_folder
+from soar.interfaces import VisionLanguageModel
+from soar.models import load_policy, load_subgoals, load_vlm, policy_folder
 from soar.rollout import Plan
 from soar.sim.spec import Scene
+from soar.stations import StationConfig, build_robot, tasks_of
+from soar.types import Observation, Task
 
 
 def sim_protocol(
@@ -38,24 +44,84 @@ def sim_protocol(
         CheckpointError: there is no such policy.
     """
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
+    setting = _setting(policy, _chosen(known, tasks), trials, subgoals, first_seed, "predicates")
+    bench = partial(sim_bench, tuple(scenes))
+    return Team(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
+
+
+def station_protocol(
+    policy: str,
+    station: StationConfig,
+    *,
+    trials: int,
+    subgoals: str = "compact",
+    judge: str = "person",
+    tasks: Sequence[str] = (),
+    clock: Clock | None = None,
+) -> tuple[Team, Setting]:
+    """The same on a real robot, where a person sets the table before every trial.
+
+    Args:
+        judge: "person", who is asked after every trial, or what `soar.models.load_vlm` takes.
+        tasks: instructions; all of the station's when empty.
+
+    Raises:
+        ConfigError: a task the station doesn't have.
+        CheckpointError: there is no such policy.
+    """
+    clock = clock or Clock()
+    known = {t.instruction: t for t in tasks_of(station)}
+    chosen = _chosen([(station.name, instruction) for instruction in known], tasks)
+    setting = _setting(policy, chosen, trials, subgoals, 1, judge)
+    ask = ask_for_outcome if judge == "person" else _judge_with(load_vlm(judge), known)
+
+    def bench(scene: str) -> RealBench:
+        return RealBench(build_robot(station, clock), ask, ask_for_start, clock)
+
+    return Team(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
+
+
+def _judge_with(
+    model: VisionLanguageModel, tasks: Mapping[str, Task]
+) -> Callable[[Observation, str], Judgement]:
+    detector = AnswerDetector(model)
+
+    def judge(observation: Observation, instruction: str) -> Judgement:
+        verdict = detector.judge(observation, tasks[instruction])
+        return Judgement(verdict.outcome, raw=verdict.raw)
+
+    return judge
+
+
+def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """(scene, instruction) of the wanted tasks; of all when none is named."""
     if unknown := set(tasks) - {instruction for _, instruction in known}:
         names = ", ".join(f"'{instruction}'" for _, instruction in known)
-        raise ConfigError(f"no task '{unknown.pop()}' in these scenes; there is: {names}")
+        raise ConfigError(f"no task '{min(unknown)}' here; there is: {names}")
+    return tuple(pair for pair in known if not tasks or pair[1] in tasks)
+
+
+def _setting(
+    policy: str,
+    tasks: tuple[tuple[str, str], ...],
+    trials: int,
+    subgoals: str,
+    first_seed: int,
+    judge: str,
+) -> Setting:
     folder = policy_folder(policy)
     checkpoint = checkpoints.load(folder)
-    setting = Setting(
+    return Setting(
         checkpoint=checkpoint.id,
         policy=checkpoint.kind,
         subgoals=subgoals,
-        tasks=tuple(pair for pair in known if not tasks or pair[1] in tasks),
+        tasks=tasks,
         trials=trials,
         first_seed=first_seed,
         subgoals_per_trial=Plan().subgoals,
         steps_per_subgoal=Plan().steps,
-        details={"folder": str(folder), "code_version": __version__},
+        details={"folder": str(folder), "code_version": __version__, "judge": judge},
     )
-    bench = partial(sim_bench, tuple(scenes))
-    return Team(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
 
 
 def subgoal_source(name: str) -> Subgoals:

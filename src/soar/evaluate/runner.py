@@ -118,7 +118,8 @@ def evaluate(
     """Run the trials that `folder` lacks, and return all of them.
 
     Trials are noted as their batch finishes, so an interrupted evaluation goes on where it was. With
-    one worker everything happens in this process. A real robot is evaluated with `lockstep=1`.
+    one worker everything happens in this process. A real robot is evaluated with `lockstep=1`, and
+    `quiet`, so that no bar is in the way of a person's answers.
 
     Raises:
         ConfigError: the folder holds an evaluation with another setting.
@@ -127,9 +128,11 @@ def evaluate(
     plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal)
     hire = partial(Crew, team, Path(folder), plan, video_size)
     batches = missing_batches(evaluation, lockstep)
-    with progress_bar() as bar:
+    bar = progress_bar()
+    bar.disable = quiet
+    with bar:
         total = setting.trials * len(setting.tasks)
-        row = bar.add_task("trials", total=total, note="", visible=not quiet)
+        row = bar.add_task("trials", total=total, note="")
         bar.update(row, completed=total - sum(len(b.keys) for b in batches))
         for trials in _work(hire, batches, workers):
             add_trials(Path(folder), trials)
