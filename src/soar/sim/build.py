@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import mujoco
 import numpy as np
 from jaxtyping import Float64
@@ -12,6 +14,14 @@ from soar.sim.spec import Camera, Scene
 from soar.sim.tables import add_table
 
 _BACKGROUND = (0.62, 0.64, 0.67)
+
+
+def compile_scene(scene: Scene) -> mujoco.MjModel:
+    """The scene's model. Raises ConfigError for what `scene` names wrongly."""
+    with warnings.catch_warnings():
+        # A cloth's flex is only seen, its strips carry it; MuJoCo warns that nothing else does.
+        warnings.filterwarnings("ignore", message="flex .* is not rigid")
+        return build_spec(scene).compile()
 
 
 def build_spec(scene: Scene) -> mujoco.MjSpec:

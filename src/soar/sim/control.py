@@ -24,6 +24,8 @@ Joints = Float64[np.ndarray, "6"]
 DOWN: Float64[np.ndarray, "3 3"] = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
 """The hand's rotation at roll = pitch = yaw = 0: fingers straight down, opening along y."""
 
+_REACH_TOLERANCE_M = 0.002
+
 
 @dataclass(frozen=True)
 class ControlConfig:
@@ -103,6 +105,8 @@ class HandController:
     def follow(self, target: Target, action: Action, measured: Vector3) -> tuple[Target, Action]:
         """The next target after `action`, and the action that this really amounts to.
 
+        A pose out of the arm's reach (a far corner of the box) becomes the one it can reach.
+
         Args:
             target: the present target.
             action: delta in metres and radians, gripper 0..1; must be finite.
@@ -116,6 +120,9 @@ class HandController:
         rpy = np.clip(target.rpy + np.clip(a[3:6], -c.max_turn_rad, c.max_turn_rad), -bound, bound)
         gripper = float(np.clip(a[6], 0, 1))
         joints = self.solve(position, rpy, target.joints)
+        reached = np.asarray(self._configuration.data.site(HAND_SITE).xpos)
+        if np.abs(reached - position).max() > _REACH_TOLERANCE_M:
+            position = np.clip(reached, c.low, c.high)
         executed = np.concatenate([position - target.position, rpy - target.rpy, [gripper]])
         return Target(position, rpy, gripper, joints), executed.astype(np.float32)
 

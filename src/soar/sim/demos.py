@@ -207,8 +207,8 @@ def collect_demonstrations(
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             tally = sum((f.result() for f in finished), tally)
             bar.update(line, completed=have + tally.kept, note=f"success {tally.rate:.1%}")
-        for future in running:
-            future.cancel()
+        late = [f for f in running if not f.cancel()]
+        tally = sum((f.result() for f in late), tally)
     return tally
 
 

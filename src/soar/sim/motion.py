@@ -97,9 +97,9 @@ class Hand:
         pose = np.concatenate([*self.world.hand_pose()])
         self._trail = [*self._trail, pose][-_PATIENCE:]
         moved = np.abs(self._trail[0] - pose)
-        return len(self._trail) == _PATIENCE and moved[:3].max() < 0.004 and moved[5] < 0.08
+        return len(self._trail) == _PATIENCE and bool(moved[:3].max() < 0.004 and moved[5] < 0.08)
 
     def at(self, position: Vector3, yaw: float, within_m: float = 0.008) -> bool:
         """Whether the measured hand is at a pose."""
         here, rpy = self.world.hand_pose()
-        return bool(np.linalg.norm(position - here) < within_m) and abs(yaw - rpy[2]) < 0.12
+        return bool(np.linalg.norm(position - here) < within_m and abs(yaw - rpy[2]) < 0.12)

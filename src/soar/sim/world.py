@@ -13,10 +13,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from soar.errors import RobotFault
+from soar.errors import ConfigError, RobotFault
 from soar.sim import layout, predicates, variation
 from soar.sim.arm import FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, HAND_SITE, JOINTS
-from soar.sim.build import build_spec
+from soar.sim.build import compile_scene
 from soar.sim.control import ControlConfig, HandController, Target, Vector3, roll_pitch_yaw
 from soar.sim.spec import Goal, Scene
 from soar.types import Action, Image, State
@@ -48,7 +48,7 @@ class World:
         self.scene = scene
         self.image_size = image_size
         self.controller = HandController(control)
-        self.model = build_spec(scene).compile()
+        self.model = compile_scene(scene)
         self.data = mujoco.MjData(self.model)
         self._plain = variation.Look.of(self.model)
         self._target = self.controller.neutral
@@ -212,7 +212,12 @@ class World:
 
 def _renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
     model.vis.global_.offwidth = model.vis.global_.offheight = size
-    renderer = mujoco.Renderer(model, size, size, max_geom=1000)
+    try:
+        renderer = mujoco.Renderer(model, size, size, max_geom=1000)
+    except (mujoco.FatalError, AttributeError) as error:
+        raise ConfigError(
+            "MuJoCo can't render: import soar.sim before mujoco, or set MUJOCO_GL to egl, osmesa or glfw"
+        ) from error
     for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
         renderer.scene.flags[flag] = 0
     return renderer

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from soar.sim.expert import Expert
+from soar.sim.scenes import SCENES
+from soar.sim.world import World
+
+ENOUGH_STEPS = 80
+
+
+def _run(world: World, task: int, seed: int) -> tuple[bool, int]:
+    goal, rng = world.scene.tasks[task].goal, np.random.default_rng(seed)
+    expert, steps = Expert(world, goal, rng), 0
+    while not expert.done and steps < ENOUGH_STEPS:
+        world.step(expert.act())
+        steps += 1
+    return world.fulfilled(goal), steps
+
+
+@pytest.mark.parametrize("scene", ["1", "5", "7", "10", "dev2"])
+def test_expert_fulfils_nearly_every_task(scene):
+    """A sample of benchmarks/expert.py: each task from two seeds, one miss allowed for the scene."""
+    world = World(SCENES[scene], image_size=32)
+    results = []
+    for task in range(len(world.scene.tasks)):
+        for seed in (0, 1):
+            world.reset(seed, world.scene.tasks[task].goal)
+            results.append(_run(world, task, seed))
+    assert sum(not success for success, _ in results) <= 1
+    assert np.median([steps for success, steps in results if success]) <= 45
+
+
+def test_expert_starts_from_any_state_of_the_arm():
+    world, rng = World(SCENES["1"], image_size=32), np.random.default_rng(0)
+    wins = 0
+    for seed in range(4):
+        world.reset(seed, world.scene.tasks[0].goal)
+        for _ in range(6):
+            wander = rng.normal(0, [0.03, 0.03, 0.03, 0.1, 0.1, 0.3, 0]).astype(np.float32)
+            wander[6] = rng.integers(0, 2)
+            world.step(wander)
+        wins += _run(world, 0, seed)[0]
+    assert wins >= 3
+
+
+def test_expert_releases_and_gets_out_of_the_way():
+    world = World(SCENES["1"], image_size=32)
+    world.reset(0, world.scene.tasks[0].goal)
+    assert _run(world, 0, 0)[0]
+    assert world.state()[6] > 0.9
+    assert world.state()[2] > 0.11
+
+
+def test_expert_is_the_same_for_the_same_rng():
+    world, paths = World(SCENES["2"], image_size=32), []
+    for _ in range(2):
+        world.reset(2, world.scene.tasks[0].goal)
+        _run(world, 0, 7)
+        paths.append(world.state())
+    assert np.array_equal(*paths)

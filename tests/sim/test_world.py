@@ -1,0 +1,116 @@
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+from soar.errors import RobotFault
+from soar.sim.scenes import SCENES
+from soar.sim.variation import Look
+from soar.sim.world import World
+
+
+def _actions(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, [0.02, 0.02, 0.02, 0.1, 0.1, 0.1, 0], (n, 7))
+    steps[:, 2] -= 0.005
+    steps[:, 6] = rng.integers(0, 2, n)
+    return steps.astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = World(SCENES["1"], image_size=64)
+    yield world
+    world.close()
+
+
+@pytest.mark.parametrize("scene", ["1", "5", "10"])
+def test_snapshot_restores_bit_for_bit(scene):
+    world, other = World(SCENES[scene], 64), World(SCENES[scene], 64)
+    world.reset(3)
+    for action in _actions(5):
+        world.step(action)
+    snapshot, seen = world.snapshot(), []
+    for action in _actions(8, seed=1):
+        executed = world.step(action)
+        seen.append((executed, world.render(), world.state()))
+    other.reset(4)
+    for restored in (world, other):
+        restored.restore(snapshot)
+        for action, (executed, image, state) in zip(_actions(8, seed=1), seen, strict=True):
+            assert np.array_equal(restored.step(action), executed)
+            assert np.array_equal(restored.render(), image)
+            assert np.array_equal(restored.state(), state)
+        restored.close()
+
+
+def test_a_seed_fixes_everything(world):
+    images = []
+    for seed in (5, 6, 5):
+        world.reset(seed)
+        world.step(_actions(1)[0])
+        images.append(world.render())
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
+
+
+def test_looks_vary_around_the_scenes_own_and_do_not_drift(world):
+    for seed in range(20):
+        world.reset(seed)
+    moved = np.abs(world.model.cam_pos[0] - world.scene.camera.position).max()
+    assert moved <= world.scene.camera.jitter_m + 1e-9
+    look = Look.of(world.model)
+    world.reset(19)
+    for field in fields(Look):
+        assert np.array_equal(getattr(look, field.name), getattr(Look.of(world.model), field.name))
+
+
+def test_a_free_arm_executes_what_it_is_told(world):
+    world.reset(0)
+    before = world.state()
+    action = np.array([0.02, 0.02, -0.02, 0, 0, 0.2, 1], np.float32)
+    np.testing.assert_allclose(world.step(action), action, atol=2e-3)
+    world.step(np.array([0, 0, 0, 0, 0, 0, 1], np.float32))
+    np.testing.assert_allclose(world.state()[:3] - before[:3], action[:3], atol=3e-3)
+    np.testing.assert_allclose(world.state()[5] - before[5], 0.2, atol=0.02)
+
+
+def test_gripper_opens_and_closes_fully(world):
+    world.reset(0)
+    for command in (0.0, 1.0):
+        for _ in range(3):
+            world.step(np.array([0, 0, 0, 0, 0, 0, command], np.float32))
+        assert world.state()[6] == pytest.approx(command, abs=0.03)
+
+
+def test_home_returns_the_arm_and_leaves_things(world):
+    world.reset(1)
+    before = {t.name: world.thing_pose(t.name)[0] for t in world.scene.things}
+    for _ in range(6):
+        world.step(np.array([0.02, 0.02, 0, 0.1, -0.1, 0.2, 0], np.float32))
+    world.home()
+    np.testing.assert_allclose(world.state()[:3], world.controller.config.neutral, atol=4e-3)
+    np.testing.assert_allclose(world.state()[3:6], 0, atol=0.03)
+    assert world.state()[6] > 0.95
+    for name, position in before.items():
+        np.testing.assert_allclose(world.thing_pose(name)[0], position, atol=2e-3)
+
+
+def test_actions_that_are_not_finite_are_refused(world):
+    world.reset(0)
+    with pytest.raises(RobotFault, match="not finite"):
+        world.step(np.full(7, np.nan, np.float32))
+
+
+def test_images_are_of_the_size_asked_for(world):
+    world.reset(0)
+    assert world.render().shape == (64, 64, 3)
+    assert world.render(96).shape == (96, 96, 3)
+
+
+def test_close_twice_is_safe():
+    world = World(SCENES["2"], image_size=32)
+    world.reset(0)
+    world.render()
+    world.close()
+    world.close()
