@@ -1,12 +1,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 
 from soar.clock import Clock, Metronome
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, UnsafeAction
+from soar.interfaces import Robot
 from soar.looking import ask
 from soar.proposer import UncertaintyProposer
 from soar.robots.faulty import FaultRates, FaultyRobot
@@ -14,9 +16,9 @@ from soar.robots.meter import MeteredRobot
 from soar.robots.process import ProcessRobot
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
-from soar.rollout import Everyone, Models, Plan, Station, Subscriber, run_episodes
+from soar.rollout import Ending, Everyone, Models, Plan, Station, Subscriber, run_episodes
 from soar.toy import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
-from soar.types import TaskCount
+from soar.types import Step, Subgoal, TaskCount
 from soar.vlm.questions import task_from_instruction
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
@@ -24,8 +26,11 @@ MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals())
 
 
 class Diary(Subscriber):
-    def __init__(self):
-        self.lines, self.steps, self.subgoals, self.endings = [], [], [], []
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+        self.steps: list[Step] = []
+        self.subgoals: list[Subgoal] = []
+        self.endings: list[Ending] = []
 
     def on_start(self, station, proposal):
         self.lines.append(("start", station.name))
@@ -43,17 +48,21 @@ class Diary(Subscriber):
         self.endings.append(ending)
 
 
-def station(robot=None, name="one", seed=0):
+def station(robot: Robot | None = None, name: str = "one", seed: int = 0) -> Station:
     robot = robot or SafeRobot(ToyRobot(seed))
     return Station(name, robot, TASKS, UncertaintyProposer(TASKS), "toy")
 
 
-def run(stations, models=MODELS, plan=Plan(), seed=0, histories=None, **options):  # noqa: B008
+def run(
+    stations: list[Station],
+    models: Models = MODELS,
+    plan: Plan = Plan(),  # noqa: B008
+    seed: int = 0,
+    **options: Any,
+) -> list[Ending]:
     looks = ask(models.vlm, [(s.robot.observe(), s.tasks) for s in stations])
     rng = np.random.default_rng(seed)
-    return run_episodes(
-        stations, looks, models, plan, histories or [{}] * len(stations), rng, **options
-    )
+    return run_episodes(stations, looks, models, plan, [{} for _ in stations], rng, **options)
 
 
 def test_an_episode_is_five_subgoals_of_twenty_steps():
@@ -90,8 +99,8 @@ def test_the_last_look_proposes_the_next_task():
 
 
 class CountingVLM(ToyVLM):
-    def __init__(self):
-        self.calls = []
+    def __init__(self) -> None:
+        self.calls: list[list[list[str]]] = []
 
     def answer(self, images, questions):
         self.calls.append([list(q) for q in questions])
@@ -115,7 +124,7 @@ def test_words_drive_a_policy_without_subgoals():
 
 
 def test_the_same_seed_is_the_same_episode_alone_or_overlapped():
-    def story(**options):
+    def story(**options: Any) -> np.ndarray:
         diary = Diary()
         run([station()], subscriber=diary, noise=1.0, **options)
         return np.stack([s.executed for s in diary.steps])
@@ -168,7 +177,7 @@ def test_lockstep_shares_batches_and_a_fault_stops_only_its_own_robot():
 
 
 def test_robots_in_processes_do_the_same_as_here():
-    def make(seed):
+    def make(seed: int) -> ProcessRobot:
         return ProcessRobot(partial(safe_toy, seed))
 
     here = run([station(seed=0), station(name="two", seed=1)])
@@ -181,12 +190,12 @@ def test_robots_in_processes_do_the_same_as_here():
         s.robot.close()
 
 
-def safe_toy(seed):
+def safe_toy(seed: int) -> SafeRobot[ToyRobot]:
     return SafeRobot(ToyRobot(seed))
 
 
 class Garbage(ToyPolicy):
-    def __init__(self, value):
+    def __init__(self, value: np.ndarray) -> None:
         self.value = value
 
     def act(self, observations, goals, rng, *, noise=0.0):
@@ -229,7 +238,7 @@ def test_without_a_vlm_the_task_is_random_and_the_verdict_unknown():
 
 
 class Mumbling(ToyVLM):
-    def __init__(self, p):
+    def __init__(self, p: float | None) -> None:
         self.p = p
 
     def answer(self, images, questions):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import threading
 import time
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from soar.errors import ConfigError
-from soar.files import append_lines, read_json, read_lines, write_json
+from soar.files import Json, append_lines, read_json, read_lines, write_json
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,16 @@ class Status:
     """Share of time the arm moved; only a real-time station knows it."""
     late_ms: float | None = None
     """Mean lateness of a control step."""
+
+    def alive(self) -> bool:
+        """Whether the process that wrote this still runs; only right on the machine it ran on."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
 
 
 class Board:
@@ -116,9 +127,9 @@ class Board:
         if person and self.webhook:
             threading.Thread(target=_post, args=(self.webhook, event), daemon=True).start()
 
-    def events(self) -> list[dict[str, object]]:
+    def events(self) -> list[dict[str, Json]]:
         """Everything that happened, oldest first."""
-        return list(read_lines(self.folder / "events.jsonl"))
+        return read_lines(self.folder / "events.jsonl")
 
 
 def boards(store: str | Path) -> list[Board]:

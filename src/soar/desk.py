@@ -68,6 +68,8 @@ class Desk:
         self._absent: dict[str, int] = {}
         self._drops_in_a_row = self._since_missing = 0
         self._started_s = time.time()
+        if station.simulation is not None:
+            station.simulation.reset(self.seed)
 
     @property
     def seed(self) -> int:

@@ -5,9 +5,10 @@ A profile is a choice of names, never an `if` in the code that uses the models.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
@@ -20,6 +21,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 Role: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 ENDPOINTS = ("chat", "systemone", "decisions")
+OWN = "python"
+"""In every role, "python:package.module:function" is a model of your own: what the function returns."""
 
 
 def packaged(role: Role) -> Path:
@@ -44,6 +47,8 @@ def load_vlm(source: str = COMPACT) -> VisionLanguageModel:
         ConfigError, CheckpointError: nothing of that name can be used.
     """
     kind, _, rest = source.partition(":")
+    if kind == OWN:
+        return cast(VisionLanguageModel, _own(rest))
     if kind in ENDPOINTS and rest:
         return _endpoint(kind, rest)
     if kind == "local" and rest:
@@ -58,6 +63,8 @@ def load_vlm(source: str = COMPACT) -> VisionLanguageModel:
 def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
     """A subgoal generator: "compact", a folder with a compact checkpoint, or "susie:FOLDER_OR_HUB_ID"."""
     kind, _, rest = source.partition(":")
+    if kind == OWN:
+        return cast(SubgoalGenerator, _own(rest))
     if kind == "susie" and rest:
         from soar.subgoals.susie import Susie
 
@@ -69,6 +76,9 @@ def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
 
 def load_policy(source: str = "gcbc") -> Policy:
     """A policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder."""
+    kind, _, rest = source.partition(":")
+    if kind == OWN:
+        return cast(Policy, _own(rest))
     from soar.policies.load import load_policy as load
 
     return load(policy_folder(source), device="auto")
@@ -78,6 +88,17 @@ def policy_folder(source: str) -> Path:
     """Where a policy's checkpoint lies: a packaged one by its name, or the folder itself."""
     roles: dict[str, Role] = {"gcbc": "gcbc", "lcbc": "lcbc"}
     return packaged(roles[source]) if source in roles else Path(source)
+
+
+def _own(target: str) -> object:
+    """What a function somewhere returns. Raises ConfigError: there is no such function."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"'{OWN}:{target}': {error}; valid: {OWN}:package.module:function"
+        ) from error
 
 
 def _endpoint(kind: str, rest: str) -> VisionLanguageModel:

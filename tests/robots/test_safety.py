@@ -10,14 +10,14 @@ from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
 from soar.robots.faulty import FaultRates, FaultyRobot
 from soar.robots.safety import Limits, SafeRobot, clip_action
 from soar.robots.toy import ToyRobot
-from soar.types import Observation
+from soar.types import Action, Observation
 
 PICTURE = np.zeros((8, 8, 3), np.uint8)
 OPEN = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 finite = st.floats(-1e6, 1e6, width=32)
 
 
-def action(x=0.0, y=0.0, z=0.0, gripper=1.0):
+def action(x: float = 0.0, y: float = 0.0, z: float = 0.0, gripper: float = 1.0) -> Action:
     return np.array([x, y, z, 0, 0, 0, gripper], np.float32)
 
 
@@ -26,18 +26,26 @@ class Point:
 
     period_s = 0.2
 
-    def __init__(self):
-        self.hand, self.visited, self.executed = np.array([0.3, 0, 0.1]), [], []
+    def __init__(self) -> None:
+        self.hand = np.array([0.3, 0, 0.1])
+        self.visited: list[np.ndarray] = []
+        self.executed: list[np.ndarray] = []
 
-    def observe(self):
+    def observe(self) -> Observation:
         state = np.array([*self.hand, 0, 0, 0, 1], np.float32)
         return Observation(PICTURE, state, 0.0)
 
-    def execute(self, action):
+    def execute(self, action: Action) -> Action:
         self.hand = self.hand + action[:3]
         self.visited.append(self.hand)
         self.executed.append(action)
         return action
+
+    def home(self) -> None: ...
+
+    def recover(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def wander(steps):
@@ -114,7 +122,7 @@ def test_a_frozen_camera_is_found_while_the_hand_moves():
     robot = SafeRobot(FaultyRobot(ToyRobot(), FaultRates(frozen=1.0), seed=0))
     robot.robot._last = robot.robot.robot.observe()
 
-    def drive():
+    def drive() -> None:
         for _ in range(10):
             robot.observe()
             robot.execute(action(y=0.01))
@@ -159,7 +167,7 @@ def test_limits_that_make_no_sense_are_refused():
 
 
 def test_injected_faults_follow_the_seed():
-    def story(seed):
+    def story(seed: int) -> list[str]:
         robot = FaultyRobot(ToyRobot(), FaultRates(motor=0.1, gone=0.05, recovery=0.5), seed)
         for _ in range(200):
             try:

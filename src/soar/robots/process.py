@@ -6,6 +6,7 @@ import multiprocessing as mp
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from operator import attrgetter
 from typing import Any, Literal
 
 from soar.errors import CameraFault, RobotFault, SoarError, UnsafeAction
@@ -79,7 +80,10 @@ class ProcessRobot:
                 self._end()
 
     def call(self, method: str, *args: Any) -> Any:
-        """Call any method of the robot over there. Raises what it raises, and RobotFault in time."""
+        """Call any method of the robot over there, "robot.truth" for that of one it wraps.
+
+        Raises what it raises, and RobotFault in time.
+        """
         self.send(method, *args)
         return self.receive(method)
 
@@ -123,6 +127,22 @@ class ProcessRobot:
         if process is not None:
             process.kill()
             process.join()
+
+
+class ProcessSimulation:
+    """The simulated table under the `SafeRobot` of a ProcessRobot."""
+
+    def __init__(self, robot: ProcessRobot) -> None:
+        self._robot = robot
+
+    def truth(self, instruction: str) -> bool:
+        """Whether the task is done now."""
+        done: bool = self._robot.call("robot.truth", instruction)
+        return done
+
+    def reset(self, seed: int) -> None:
+        """Put everything somewhere on the table."""
+        self._robot.call("robot.reset", seed)
 
 
 def together(
@@ -173,7 +193,7 @@ def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
         except (EOFError, OSError):
             robot.close()
             return
-        pipe.send(_attempt(getattr(robot, method), *args))
+        pipe.send(_attempt(lambda: attrgetter(method)(robot)(*args)))  # noqa: B023  called at once
 
 
 def _attempt(function: Callable[..., Any], *args: Any) -> Reply:

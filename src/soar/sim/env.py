@@ -1,0 +1,138 @@
+"""The simulated scenes as Gymnasium environments: `soar/Scene1-v0` ... `soar/Scene10-v0`, `soar/Bridge-v0`.
+
+>>> import gymnasium, soar.sim.env
+>>> env = gymnasium.make("soar/Scene1-v0", task="put the green block in the wooden bowl")
+
+Importing this module registers them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from soar.errors import ConfigError
+from soar.sim.scenes import load_scene
+from soar.sim.spec import Scene, SceneTask
+from soar.sim.world import World
+from soar.types import ACTION_DIM, STATE_DIM, Action, Image
+
+MAX_STEPS = 100
+"""Length of an episode: five subgoals of twenty steps (paper, section 3)."""
+
+_STEP = np.array([0.05, 0.05, 0.05, 0.35, 0.35, 0.35], np.float32)
+Seen = dict[str, Any]
+
+
+class TabletopEnv(gymnasium.Env[Seen, Action]):
+    """One task in one scene, not done at the start; reward 1.0 and the end when it is fulfilled.
+
+    Observation: `image`, uint8 (size, size, 3), and `state`, float32 (7): x, y, z [m], roll, pitch, yaw
+    [rad], gripper opening. Action: float32 (7) in -1..1: position by up to 5 cm, angles by up to .35 rad,
+    gripper (1 is open). Info: `instruction`, `success`, `lost` (things that left the table).
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  Gymnasium's contract
+
+    def __init__(
+        self,
+        scene: str = "1",
+        task: str | None = None,
+        image_size: int = 256,
+        render_mode: str | None = None,
+    ) -> None:
+        """`scene`: a name of `soar.sim.scenes.SCENES`, a YAML file, or "bridge" (a new one each reset).
+
+        `task`: an instruction of the scene; None lets each reset choose. `reset(options={"task": ...})`
+        overrides it.
+        """
+        self.render_mode = render_mode
+        self._name, self._task_name, self._size = scene, task, image_size
+        self._world: World | None = None
+        self._task: SceneTask | None = None
+        self.observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (image_size, image_size, 3), np.uint8),
+                "state": spaces.Box(-2 * np.pi, 2 * np.pi, (STATE_DIM,), np.float32),
+            }
+        )
+        self.action_space = spaces.Box(-1, 1, (ACTION_DIM,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Seen, dict[str, Any]]:
+        """Place everything anew and choose the task."""
+        super().reset(seed=seed)
+        place_seed = int(self.np_random.integers(2**31))
+        world = self._build(place_seed)
+        self._task = self._choose(world.scene, (options or {}).get("task", self._task_name))
+        world.reset(place_seed, goal=self._task.goal)
+        return _see(world), self._info(world, False)
+
+    def step(self, action: Action) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
+        """One control step of 0.2 s."""
+        world = self._world
+        if world is None or self._task is None:
+            raise ConfigError("reset() comes before step()")
+        clipped = np.clip(action, -1, 1).astype(np.float32)
+        world.step(np.append(clipped[:6] * _STEP, (clipped[6] + 1) / 2).astype(np.float32))
+        success = world.fulfilled(self._task.goal)
+        return _see(world), float(success), success, False, self._info(world, success)
+
+    def render(self) -> Image | None:
+        """The camera's picture, in `rgb_array` mode."""
+        if self.render_mode is None or self._world is None:
+            return None
+        return self._world.render()
+
+    def close(self) -> None:
+        """Release the renderer."""
+        if self._world is not None:
+            self._world.close()
+            self._world = None
+
+    def _build(self, seed: int) -> World:
+        bridge = self._name == "bridge"
+        if self._world is None or bridge:
+            self.close()
+            scene = load_scene(f"bridge-{seed}" if bridge else self._name)
+            self._world = World(scene, self._size)
+        return self._world
+
+    def _choose(self, scene: Scene, name: str | None) -> SceneTask:
+        if name is None:
+            return scene.tasks[int(self.np_random.integers(len(scene.tasks)))]
+        return next((t for t in scene.tasks if t.instruction == name), None) or _no_task(
+            name, scene
+        )
+
+    def _info(self, world: World, success: bool) -> dict[str, Any]:
+        assert self._task is not None
+        lost = world.objects_lost()
+        return {"instruction": self._task.instruction, "success": success, "lost": lost}
+
+
+def _see(world: World) -> Seen:
+    return {"image": world.render(), "state": world.state()}
+
+
+def _no_task(name: str, scene: Scene) -> NoReturn:
+    names = ", ".join(f"'{t.instruction}'" for t in scene.tasks)
+    raise ConfigError(f"scene {scene.name} has no task '{name}'; there is: {names}")
+
+
+def _register() -> None:
+    for name in (*map(str, range(1, 11)), "bridge"):
+        title = "Bridge" if name == "bridge" else f"Scene{name}"
+        gymnasium.register(
+            id=f"soar/{title}-v0",
+            entry_point="soar.sim.env:TabletopEnv",
+            max_episode_steps=MAX_STEPS,
+            kwargs={"scene": name},
+        )
+
+
+_register()

@@ -1,0 +1,108 @@
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soar.collect import CollectConfig
+from soar.data.query import Query
+from soar.data.store import open_store
+from soar.errors import ConfigError, SoarError
+from soar.fleet import Job, ModelNames, Promoted, collector, policy_in_force, read_models, run_fleet
+from soar.rollout import Plan
+from soar.run import RoundRecord, Run, RunRecord
+from soar.stations import StationConfig
+from soar.toy import ToyPolicy
+
+TOYS = ModelNames(
+    "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
+)
+TOY_POLICY = Path(TOYS.policy)
+SHORT = CollectConfig(plan=Plan(2, 12))
+
+
+def job(folder: Path, **changes: object) -> Job:
+    return replace(Job(folder / "store", TOYS, SHORT, episodes=4), **changes)  # type: ignore[arg-type]
+
+
+def test_simulated_stations_work_in_lockstep_in_processes_of_their_own(tmp_path):
+    stations = [StationConfig(f"arm{i}", "toy", seed=i, process=True) for i in range(2)]
+    tally = run_fleet(stations, job(tmp_path))
+    assert (tally.episodes, tally.broken) == (4, ())
+    store = open_store(tmp_path / "store")
+    assert sorted(s.provenance.station for s in store.query()) == ["arm0", "arm0", "arm1", "arm1"]
+    assert all(s.provenance.truth is not None for s in store.query())
+
+
+def test_real_time_stations_run_apart_and_share_the_store(tmp_path):
+    stations = [StationConfig(f"arm{i}", "toy", seed=i, realtime=True) for i in range(2)]
+    plan = CollectConfig(plan=Plan(1, 3))
+    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
+    assert tally.episodes == 2
+    store = open_store(tmp_path / "store")
+    assert {s.provenance.station for s in store.query()} == {"arm0", "arm1"}
+
+
+def test_a_fleet_that_is_told_to_stop_stops(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    tally = run_fleet([StationConfig("one", "toy")], job(tmp_path), stop=stop)
+    assert tally.episodes == 0
+
+
+class FakeSim:
+    """The toy instead of the simulator, so that a round takes a second."""
+
+    def __call__(self, scene, count, seed=0):
+        return [StationConfig(f"arm{i}", "toy", seed=seed + i) for i in range(count)]
+
+
+def test_a_round_is_filled_and_goes_on_where_the_store_says(tmp_path, monkeypatch):
+    monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
+    run, record = Run(tmp_path), RoundRecord(2)
+    fill = collector(TOYS, stations=2, config=SHORT, episodes=4)
+    fill(run, record, "toy", TOY_POLICY)
+    store = open_store(run.store)
+    assert store.history(Query(rounds=(2,))).values()
+    assert sum(c.attempts for c in store.history(Query(rounds=(2,))).values()) == 4
+    version = store.version
+    fill(run, record, "toy", TOY_POLICY)
+    assert store.version == version, "nothing was left to do"
+
+
+def test_a_round_that_cannot_be_filled_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
+    monkeypatch.setattr("soar.toy.ToyPolicy.act", lambda *_, **__: None)
+    with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
+        collector(TOYS, config=SHORT, episodes=4)(Run(tmp_path), RoundRecord(1), "toy", TOY_POLICY)
+
+
+def test_a_runs_promoted_policy_is_picked_up(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    record = RunRecord("t", ("1",), 2, 0.0, config={"policy": "gcbc"})
+    run.write(record)
+    assert policy_in_force(str(tmp_path)) == "gcbc"
+    loaded: list[str] = []
+
+    def load(name: str) -> ToyPolicy:
+        loaded.append(name)
+        return ToyPolicy()
+
+    monkeypatch.setattr("soar.fleet.load_policy", load)
+    pick_up, models = Promoted(str(tmp_path)), TOYS.load()
+    loaded.clear()
+    assert pick_up(models) is models
+    run.write(record.with_round(RoundRecord(1, "done", promoted=True)))
+    assert pick_up(models) is not models
+    assert loaded == [str(run.train_folder(1))]
+    assert pick_up(models) is not None
+    assert len(loaded) == 1
+
+
+def test_models_come_from_a_file(tmp_path):
+    path = tmp_path / "models.yaml"
+    path.write_text("vlm: chat:qwen@http://localhost:8000/v1\nthreshold: 0.6\n")
+    assert read_models(path) == ModelNames("chat:qwen@http://localhost:8000/v1", threshold=0.6)
+    path.write_text("brain: big\n")
+    with pytest.raises(ConfigError, match="valid keys are vlm, subgoals, policy, threshold"):
+        read_models(path)
