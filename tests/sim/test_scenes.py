@@ -212,3 +212,9 @@ def test_a_wrong_scene_file_says_what_is_wrong(
 def test_a_missing_scene_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"can't read scene file"):
         load_scene(tmp_path / "nowhere.yaml")
+
+
+def test_the_example_scene_loads() -> None:
+    scene = load_scene(Path(__file__).parents[2] / "examples" / "kitchen.yaml")
+    assert [kind_of(t).role for t in scene.things] == ["item", "item", "container"]
+    assert len(scene.tasks) == 4
