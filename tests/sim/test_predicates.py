@@ -86,7 +86,7 @@ def test_a_thing_is_on_its_side_only_past_the_line(y: float, side: str) -> None:
     world.reset(0)
     for name in ("mushroom", "metal pot"):
         _move(world, name, (1.5, 0.0, 0.0), settle=0)
-    goals = {s: OnSide("green spoon", s) for s in ("left", "right")}  # type: ignore[arg-type]
+    goals = {s: OnSide("green spoon", s) for s in ("left", "right")}
     _move(world, "green spoon", (0.3, y, 0.012))
     assert [s for s, goal in goals.items() if world.fulfilled(goal)] == [side]
     _move(world, "green spoon", (0.3, np.sign(y) * 0.02, 0.012))
