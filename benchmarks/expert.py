@@ -60,8 +60,8 @@ def main() -> None:
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(run_scene, s, args.first, args.seeds) for s in args.scenes]
         for job in jobs:
-            for label, kind, seed, success, steps in job.result():
-                tasks[label].append((success, steps, seed))
+            for label, kind, seed, success, length in job.result():
+                tasks[label].append((success, length, seed))
                 kinds[kind].append(success)
     for label, results in tasks.items():
         steps = [n for ok, n, _ in results if ok]

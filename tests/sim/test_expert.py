@@ -57,4 +57,4 @@ def test_expert_is_the_same_for_the_same_rng():
         world.reset(2, world.scene.tasks[0].goal)
         _run(world, 0, 7)
         paths.append(world.state())
-    assert np.array_equal(*paths)
+    assert np.array_equal(paths[0], paths[1])

@@ -208,8 +208,7 @@ def collect_demonstrations(
             tally = sum((f.result() for f in finished), tally)
             bar.update(line, completed=have + tally.kept, note=f"success {tally.rate:.1%}")
         late = [f for f in running if not f.cancel()]
-        tally = sum((f.result() for f in late), tally)
-    return tally
+        return sum((f.result() for f in late), tally)
 
 
 def _run_session(
