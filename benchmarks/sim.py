@@ -20,6 +20,8 @@ WARM_UP = 5
 
 
 class Rate(NamedTuple):
+    """What one measurement found."""
+
     per_second: float
     """By the wall clock."""
     cpu_ms: float
