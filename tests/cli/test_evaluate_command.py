@@ -43,7 +43,7 @@ def test_an_evaluation_is_printed_written_and_compared(
     assert "0/1" in capsys.readouterr().out
     setting = json.loads((out / "evaluation.json").read_text())
     assert (setting["policy"], setting["subgoals"]) == ("gcbc", "expert")
-    main(("compare", "--before", str(out), "--after", str(out)))
+    main(("compare", str(out), str(out)))
     assert "+0.00" in capsys.readouterr().out
 
 

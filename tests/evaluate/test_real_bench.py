@@ -80,7 +80,7 @@ def test_a_station_is_evaluated_with_a_person_or_a_model_as_judge(
     )
     team = replace(team, policy=ToyPolicy, subgoals=ToySubgoals)
     setting = replace(setting, steps_per_subgoal=5)
-    found = evaluate(team, setting, tmp_path / "e", lockstep=1, video_size=0, quiet=True)
+    found = evaluate(team, setting, tmp_path / "e", video_size=0)
     assert setting.details["judge"] == "any"
     assert [t.outcome for t in found.trials] == ["success", "success"]
     assert found.trials[0].ever is None

@@ -1,5 +1,6 @@
 """The simulated bench, the expert's subgoals, and worker processes."""
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -7,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.evaluate import ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
 from soar.evaluate.bench import RealBench
 from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
+from soar.toy import ToyPolicy
 from soar.types import Actions, Images, Observation
 
 SCENE = SCENES["1"]
@@ -103,6 +105,25 @@ def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
     assert found.trials[0].outcome == "failure"
     assert found.trials[0].ever is False
     assert (tmp_path / found.trials[0].video).exists()
+
+
+def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+    team = Team(ToyPolicy, "expert", partial(sim_bench, (SCENE,)))
+    setting = Setting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    one, two = (
+        evaluate(team, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
+        for n in (1, 2)
+    )
+    assert sorted(map(str, one.trials)) == sorted(map(str, two.trials))
+    for trial in one.trials:
+        assert (one.folder / trial.video).read_bytes() == (two.folder / trial.video).read_bytes()
+
+
+def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
+    team = Team(partial(os._exit, 1), None, partial(sim_bench, (SCENE,)))
+    setting = Setting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    with pytest.raises(SoarError, match="a worker process died"):
+        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 
 def test_experts_exist_only_in_simulation() -> None:

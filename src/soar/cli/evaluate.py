@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from soar.evaluate import Setting
-    from soar.sim.spec import Scene
+    from soar.evaluate import Setting, Team
 
 
 def evaluate(
@@ -32,17 +31,16 @@ def evaluate(
     end, by the simulator's strict rules; "ever" counts those that were done at some moment. Interrupt it
     and run it again with the same words: it goes on. A larger --trials adds to what is there.
 
-    Examples:
-        soar evaluate --scene 1 --trials 50                       # the whole compact system
-        soar evaluate --scene 1 --trials 50 --subgoals expert     # the policy's own ceiling
-        soar evaluate --checkpoint lcbc --subgoals none           # a policy that follows words
+    For instance:
+        soar evaluate --scene 1 --trials 50                          # the whole compact system
+        soar evaluate --scene 1 --trials 50 --subgoals expert        # the policy's own ceiling
+        soar evaluate --checkpoint lcbc --subgoals none              # a policy that follows words
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
-        soar evaluate --station arm1.yaml --trials 10             # a real robot, asks you before and after
+        soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
 
     Args:
         checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
-        scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad" is one trial of every task in each
-            of --trials random scenes that no training has seen.
+        scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad": --trials random unseen scenes.
         trials: for each task.
         subgoals: "compact", "expert", "susie:FOLDER_OR_HUB_ID", a folder, or "none".
         tasks: instructions to try; all when left out.
@@ -58,39 +56,30 @@ def evaluate(
     import rich
 
     from soar.evaluate import evaluate as run
-    from soar.evaluate import sim_protocol, station_protocol
-    from soar.evaluate.runner import LOCKSTEP
+    from soar.evaluate import station_protocol
     from soar.evaluate.show import rates_table, write_results
     from soar.stations import read_station
 
     if station is None:
-        chosen = _scenes(scenes, trials, first_seed)
-        each = 1 if len(chosen) > len(scenes) else trials
-        team, setting = sim_protocol(
-            checkpoint, chosen, trials=each, subgoals=subgoals, tasks=tasks, first_seed=first_seed
-        )
-        workers, lockstep = workers or os.cpu_count() or 1, LOCKSTEP
+        team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed)
     else:
         team, setting = station_protocol(
             checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks
         )  # fmt: skip
-        workers, lockstep = 1, 1
-    folder = out or _folder(setting, scenes if station is None else (station.stem,))
+    folder = out or _folder(setting, (station.stem,) if station else scenes)
     evaluation = run(
-        team,
-        setting,
-        folder,
-        workers=workers,
-        lockstep=lockstep,
-        video_size=video_size,
-        quiet=station is not None,
+        team, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
     )
     write_results(evaluation)
     rich.print(rates_table(evaluation))
     rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
 
 
-def compare(before: Path, after: Path, out: Path | None = None) -> None:
+def compare(
+    before: Annotated[Path, tyro.conf.Positional],
+    after: Annotated[Path, tyro.conf.Positional],
+    out: Path | None = None,
+) -> None:
     """Compare two evaluations start by start: is the second policy better, or was it luck?
 
     Prints, for each task and overall, both success rates on the starts they share, the difference with
@@ -114,15 +103,30 @@ def compare(before: Path, after: Path, out: Path | None = None) -> None:
     rich.print(comparison_table(comparison))
 
 
-def _scenes(names: Sequence[str], trials: int, first_seed: int) -> list[Scene]:
-    """Scenes by name; a regime's name stands for that many of its random scenes."""
+def _simulated(
+    checkpoint: str,
+    names: Sequence[str],
+    trials: int,
+    subgoals: str,
+    tasks: Sequence[str],
+    first_seed: int,
+) -> tuple[Team, Setting]:
+    """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
+    from soar.evaluate import sim_protocol
     from soar.sim.scenes import INGREDIENTS, load_scene
 
-    expanded = []
+    expanded: list[str] = []
     for name in names:
         random = [f"{name}-{first_seed + i}" for i in range(trials)]
         expanded += random if name in INGREDIENTS else [name]
-    return [load_scene(name) for name in expanded]
+    return sim_protocol(
+        checkpoint,
+        [load_scene(name) for name in expanded],
+        trials=trials if expanded == list(names) else 1,
+        subgoals=subgoals,
+        tasks=tasks,
+        first_seed=first_seed,
+    )
 
 
 def _folder(setting: Setting, scenes: Sequence[str]) -> Path:

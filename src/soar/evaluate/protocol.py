@@ -78,7 +78,8 @@ def station_protocol(
     def bench(scene: str) -> RealBench:
         return RealBench(build_robot(station, clock), ask, ask_for_start, clock)
 
-    return Team(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
+    goals = subgoal_source(subgoals)
+    return Team(partial(load_policy, policy), goals, bench, attended=True), setting
 
 
 def _judge_with(

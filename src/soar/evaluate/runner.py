@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
@@ -19,7 +20,7 @@ from zlib import crc32
 
 import numpy as np
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.evaluate.bench import Bench, MakeBench
 from soar.evaluate.expert_subgoals import ExpertSubgoals
 from soar.evaluate.results import Evaluation, Key, Setting, Trial, add_trials, open_evaluation
@@ -46,6 +47,8 @@ class Team:
     policy: Callable[[], Policy]
     subgoals: Subgoals
     bench: MakeBench
+    attended: bool = False
+    """A person stands at a real robot: one trial at a time, and no progress bar in their way."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,7 @@ def evaluate(
     """Run the trials that `folder` lacks, and return all of them.
 
     Trials are noted as their batch finishes, so an interrupted evaluation goes on where it was. With
-    one worker everything happens in this process. A real robot is evaluated with `lockstep=1`, and
-    `quiet`, so that no bar is in the way of a person's answers.
+    one worker, or a person attending, everything happens in this process.
 
     Raises:
         ConfigError: the folder holds an evaluation with another setting.
@@ -127,6 +129,8 @@ def evaluate(
     evaluation = open_evaluation(folder, setting)
     plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal)
     hire = partial(Crew, team, Path(folder), plan, video_size)
+    if team.attended:
+        workers, lockstep, quiet = 1, 1, True
     batches = missing_batches(evaluation, lockstep)
     bar = progress_bar()
     bar.disable = quiet
@@ -191,6 +195,11 @@ def _work_in_parallel(
     try:
         for future in as_completed([pool.submit(_run, batch) for batch in batches]):
             yield future.result()
+    except BrokenProcessPool as error:
+        raise SoarError(
+            "a worker process died, perhaps for lack of memory; what was finished is kept: "
+            "run the same again, with fewer workers"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
