@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("soar.cli.collect:pause", "Pause stations after their running episode"),
     "resume": ("soar.cli.collect:resume", "Let paused stations go on"),
     "stop": ("soar.cli.collect:stop", "End stations after their running episode"),
+    "improve": ("soar.cli.improve:improve", "Rounds of collect, co-train, evaluate, promote"),
     "train": ("soar.cli.train:train", "Train a policy on the episodes of a store"),
     "evaluate": ("soar.cli.evaluate:evaluate", "Success rates of a policy, with intervals"),
     "compare": ("soar.cli.evaluate:compare", "Two evaluations, start by start"),
