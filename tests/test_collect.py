@@ -411,6 +411,17 @@ def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
     assert board.status().activity == "stopped"
 
 
+def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
+    board = Board(tmp_path, "one")
+    stop = When(2, lambda: board.want("stop"))
+    stations = [make_station(), make_station("two", 1)]
+    store, tally = work(tmp_path, stations, episodes=6, subscribers=[stop])
+    by_station = Counter(s.provenance.station for s in store.query())
+    assert (tally.episodes, by_station["one"]) == (6, 1)
+    _, tally = work(tmp_path, [make_station()], episodes=1)
+    assert tally.episodes == 1
+
+
 def test_a_paused_station_waits_and_resumes(tmp_path):
     board = Board(tmp_path, "one")
     open_store(tmp_path, create=True)

@@ -67,10 +67,13 @@ class Metronome:
         jitter.worst_s = max(jitter.worst_s, late)
         slow = late > self.period_s / 2
         jitter.missed += slow
-        if slow:
+        if slow and jitter.missed & (jitter.missed - 1) == 0:  # the 1st, 2nd, 4th, 8th ... time
             log.warning(
-                "a control step came %.0f ms late; the period is %.0f ms: a model is too slow",
+                "a control step came %.0f ms late (%d of %d so far); the period is %.0f ms: "
+                "a model is too slow",
                 1000 * late,
+                jitter.missed,
+                jitter.ticks,
                 1000 * self.period_s,
             )
         self._next_s = (due + late if slow else due) + self.period_s

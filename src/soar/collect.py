@@ -108,7 +108,7 @@ def collect(
         while not stop.is_set():
             left = None if episodes is None else episodes - sum(d.stored for d in desks)
             late = ends is not None and time.monotonic() >= ends
-            if late or left == 0 or len(broken(desks)) == len(desks):
+            if late or left == 0 or all(d.activity in ("broken", "stopped") for d in desks):
                 break
             shift.models = refresh(shift.models)
             shift.run(shift.ready()[:left])
@@ -153,7 +153,7 @@ class Shift:
 
     def ready(self) -> list[Desk]:
         """The stations that can begin an episode now; when there is none, after a short wait."""
-        desks = [d for d in self.desks if not d.broken and self._heed(d)]
+        desks = [d for d in self.desks if d.willing()]
         for desk in desks:
             desk.call_simulated_person()
         self._look_at([d for d in desks if d.look is None])
@@ -202,15 +202,6 @@ class Shift:
             for desk in self.desks:
                 if not desk.broken:
                     desk.show("stopped", late_ms=self._late_ms())
-
-    def _heed(self, desk: Desk) -> bool:
-        """Whether a person wants this station to run."""
-        wish = desk.board.wish()
-        if wish == "stop":
-            self._stop.set()
-        if wish == "pause" and desk.activity != "paused":
-            desk.show("paused", "until `soar resume`")
-        return wish == "run"
 
     def _look_at(self, desks: Sequence[Desk]) -> None:
         """A look for stations that have none: at the start, and after something happened."""

@@ -68,6 +68,8 @@ class Desk:
         self._absent: dict[str, int] = {}
         self._drops_in_a_row = self._since_missing = 0
         self._started_s = time.time()
+        if board.wish() == "stop":
+            board.want("run")  # that was meant for the process before this one
         if station.simulation is not None:
             station.simulation.reset(self.seed)
 
@@ -80,6 +82,17 @@ class Desk:
     def broken(self) -> bool:
         """Whether a person is needed before anything can go on here."""
         return self.activity == "broken"
+
+    def willing(self) -> bool:
+        """Whether the station can work, and a person wants it to."""
+        if self.activity in ("broken", "stopped"):
+            return False
+        wish = self.board.wish()
+        if wish == "stop":
+            self.show("stopped")
+        if wish == "pause" and self.activity != "paused":
+            self.show("paused")
+        return wish == "run"
 
     def show(self, activity: Activity, doing: str = "", late_ms: float | None = None) -> None:
         """Put the station's state on the board."""

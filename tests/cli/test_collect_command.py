@@ -1,0 +1,101 @@
+"""`soar collect` and its company, with the toy robot and toy models."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from soar.board import Board
+from soar.cli import main
+from soar.data.query import Query
+from soar.data.store import open_store
+from soar.types import Verdict
+
+MODELS = """
+vlm: python:soar.toy:ToyVLM
+subgoals: python:soar.toy:ToySubgoals
+policy: python:soar.toy:ToyPolicy
+"""
+
+
+@pytest.fixture
+def lab(tmp_path):
+    (tmp_path / "arm1.yaml").write_text("robot: toy\n")
+    (tmp_path / "models.yaml").write_text(MODELS)
+    return tmp_path
+
+
+def words(lab: Path, *more: str) -> list[str]:
+    station, models = str(lab / "arm1.yaml"), str(lab / "models.yaml")
+    store = str(lab / "store")
+    return ["collect", "--store", store, "--station", station, "--models", models, *more]
+
+
+def stored(lab: Path) -> int:
+    if not (lab / "store" / "store.json").exists():
+        return 0
+    return sum(c.attempts for c in open_store(lab / "store").history(Query()).values())
+
+
+def test_episodes_are_told_counted_and_shown(lab, capsys):
+    main(words(lab, "--episodes", "2"))
+    assert "2 episodes stored" in capsys.readouterr().out
+    main(["status", "--store", str(lab / "store")])
+    shown = capsys.readouterr().out
+    assert "arm1" in shown
+    assert "move the green block to the left side" in shown
+
+
+def test_unknown_verdicts_are_judged(lab, capsys):
+    main(words(lab, "--episodes", "2"))
+    store = open_store(lab / "store")
+    for summary in store.query():
+        store.set_verdict(summary.id, Verdict("unknown"))
+    main(["judge", "--store", str(lab / "store"), "--models", str(lab / "models.yaml")])
+    assert "2 episodes judged: 2 success" in capsys.readouterr().out
+    assert {s.verdict.outcome for s in store.query()} == {"success"}
+
+
+def test_wishes_go_to_the_stations_named_or_to_all(lab, capsys):
+    main(words(lab, "--episodes", "1"))
+    store = str(lab / "store")
+    board = Board(store, "arm1")
+    main(["pause", "--store", store])
+    assert board.wish() == "pause"
+    main(["resume", "--store", store, "--station", "arm1"])
+    assert board.wish() == "run"
+    with pytest.raises(SystemExit):
+        main(["stop", "--store", store, "--station", "arm9"])
+    assert "no station 'arm9'" in capsys.readouterr().err
+
+
+def test_how_much_must_be_said(lab, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(words(lab))
+    assert exit.value.code == 2
+    assert "--episodes N or --hours H" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_ends_after_the_episode_and_twice_at_once(lab, times):
+    command = [sys.executable, "-m", "soar", *words(lab, "--hours", "1")]
+    process = subprocess.Popen(command, env={**os.environ, "COLUMNS": "200"})
+    deadline = time.monotonic() + 120
+    while stored(lab) < 1 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    code = process.wait(timeout=60)
+    assert code in ({0} if times == 1 else {0, 130})
+    store = open_store(lab / "store")
+    summaries = list(store.query())
+    assert summaries
+    assert all(len(store.load(s.id)) == 100 for s in summaries)
+    assert Board(lab / "store", "arm1").status().activity == "stopped"
