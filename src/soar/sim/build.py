@@ -69,7 +69,7 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.impratio = 10
-    option.iterations, option.ls_iterations = 20, 20
+    option.iterations, option.ls_iterations = 50, 50
     spec.visual.quality.offsamples = 0
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 8
