@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from soar.errors import ConfigError
 from soar.interfaces import VisionLanguageModel
 from soar.types import Answer, Observation, Task, Verdict
+from soar.vlm.questions import success_probability
 
 
 class AnswerDetector:
@@ -39,8 +40,3 @@ def verdict(
         return Verdict("unknown", None, task.question, raw, judge)
     p = success_probability(task, answer.p_yes)
     return Verdict("success" if p >= threshold else "failure", p, task.question, answer.raw, judge)
-
-
-def success_probability(task: Task, p_yes: float) -> float:
-    """P(done) from P(yes): some tasks are done when the answer is no."""
-    return p_yes if task.success_answer else 1.0 - p_yes

@@ -7,11 +7,14 @@ can't be found in a reply to many are asked once more, each by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
+from soar.errors import ModelUnavailable
+from soar.files import Json
 from soar.types import Answer
 from soar.vlm.endpoint import Endpoint, EndpointConfig
-from soar.vlm.reading import Json, read_chat
+from soar.vlm.reading import read_chat, read_text
 from soar.vlm.transport import RequestError
 
 _EXTRAS = ("logprobs", "top_logprobs", "response_format")
@@ -95,3 +98,18 @@ def _schema(count: int) -> Json:
         "type": "json_schema",
         "json_schema": {"name": "answers", "strict": True, "schema": schema},
     }
+
+
+def completer(config: EndpointConfig) -> Callable[[str], str]:
+    """The same endpoint for words alone: a prompt in, its reply out. The function raises ModelUnavailable."""
+    chat = ChatVLM(config)
+
+    def complete(prompt: str) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"model": config.model, "messages": messages, "temperature": 0, "max_tokens": 300}
+        try:
+            return read_text(chat.post(body, time.monotonic() + config.limit_s))
+        except RequestError as error:
+            raise ModelUnavailable(f"{chat.name}: {error}") from None
+
+    return complete

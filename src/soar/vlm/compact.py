@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from soar import checkpoint as checkpoints
-from soar.checkpoint import Checkpoint, Json
+from soar.checkpoint import Checkpoint
+from soar.files import Json
 from soar.media import resize
 from soar.types import Answer, Image
 from soar.vlm.compact_net import CompactConfig, CompactNet

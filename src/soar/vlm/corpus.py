@@ -38,6 +38,8 @@ class PlayConfig:
     resolution: int = 128
     questions: int = 12
     """For each image."""
+    images: int = 32
+    """Of each scene of a corpus."""
     activities: int = 4
     """Things done before everything is placed anew."""
     moments: int = 4
@@ -67,13 +69,20 @@ class Look:
 def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Look]:
     """Looks at one scene without end, the same ones for the same seed; ends if its physics diverges."""
     rng = np.random.default_rng(seed)
+    for world in moments(scene, config, rng):
+        yield from looks(world, config, rng)
+
+
+def moments(scene: Scene, config: PlayConfig, rng: np.random.Generator) -> Iterator[World]:
+    """The scene's world, again and again, each time at a moment worth looking at."""
     world = World(scene, CAMERA_PIXELS)
     try:
         while True:
             world.reset(int(rng.integers(2**31)))
-            yield from looks(world, config, rng)
+            yield world
             for _ in range(config.activities):
-                yield from _activity(world, config, rng)
+                for _ in _activity(world, config, rng):
+                    yield world
     except RobotFault:  # what was seen before still counts
         return
     finally:
@@ -107,18 +116,18 @@ def look(world: World, config: PlayConfig, rng: np.random.Generator) -> Look:
     )
 
 
-def _activity(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Look]:
-    """Do something, and look a few times on the way: often when the gripper has just moved."""
-    moments, was_open = 1, True
+def _activity(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[None]:
+    """Do something; stops at moments on the way, often when the gripper has just moved, and at the end."""
+    stops, was_open = 1, True
     for action in _wander(rng) if rng.random() < config.wandering else _pursue(world, config, rng):
         world.step(action)
         turned, was_open = was_open != (action[6] > 0.5), bool(action[6] > 0.5)
-        if moments < config.moments and rng.random() < (0.5 if turned else 0.1):
-            moments += 1
-            yield from looks(world, config, rng)
+        if stops < config.moments and rng.random() < (0.5 if turned else 0.1):
+            stops += 1
+            yield
     if rng.random() < 0.3:
         world.home()
-    yield from looks(world, config, rng)
+    yield
 
 
 def _pursue(world: World, config: PlayConfig, rng: np.random.Generator) -> Iterator[Action]:
@@ -146,6 +155,5 @@ def _wander(rng: np.random.Generator) -> Iterator[Action]:
 
 def _points(world: World, fact: Fact) -> Float32[np.ndarray, "2 2"]:
     seen = {t.name for t in world.scene.things} - set(world.objects_lost())
-    nowhere = np.full(2, np.nan, np.float32)
     names = (fact.thing, fact.container)
-    return np.stack([point_at(world, name) if name in seen else nowhere for name in names])
+    return np.stack([point_at(world, world.thing_pose(n)[0] if n in seen else None) for n in names])

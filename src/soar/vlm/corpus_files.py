@@ -14,15 +14,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 from numpy.lib.format import open_memmap
 
-from soar.checkpoint import Json
 from soar.errors import ConfigError
+from soar.files import Json
 from soar.progress import progress_bar
 from soar.sim.spec import Scene
 from soar.types import Regime
 from soar.vlm.corpus import Look, PlayConfig, play
 from soar.vlm.parse import QUESTION_KINDS
 
-LOOKS_PER_SCENE = 32
 _SCENES_PER_SHARD = 4
 _ARRAYS = ("images", "questions", "kinds", "answers", "points", "scenes")
 
@@ -79,7 +78,7 @@ def make_corpus(
     about = {"images": images, "seed": seed, "regime": regime, "play": asdict(config)}
     _claim(folder, about)
     if not (folder / "corpus.json").is_file():
-        scenes = -(-images // LOOKS_PER_SCENE)
+        scenes = -(-images // config.images)
         shards = [
             range(i, min(i + _SCENES_PER_SHARD, scenes))
             for i in range(0, scenes, _SCENES_PER_SHARD)
@@ -130,7 +129,7 @@ def _make_shard(folder: Path, scenes: range, seed: int, regime: Regime, config: 
     numbers: list[int] = []
     for number in scenes:
         own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-        found = list(islice(play(_scene(regime, own), own, config), LOOKS_PER_SCENE))
+        found = list(islice(play(_scene(regime, own), own, config), config.images))
         looks += found
         numbers += [number] * len(found)
     path = _shard_file(folder, scenes)

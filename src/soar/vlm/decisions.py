@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from soar.files import Json
 from soar.types import Answer
 from soar.vlm.endpoint import Endpoint
-from soar.vlm.reading import Json, read_decisions
+from soar.vlm.reading import read_decisions
 
 
 class DecisionsVLM(Endpoint):

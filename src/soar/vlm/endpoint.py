@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from soar.errors import ConfigError, ModelUnavailable
+from soar.files import Json
 from soar.media import encode_png
 from soar.types import Answer, Image
-from soar.vlm.reading import Json
 from soar.vlm.transport import RequestError, Transport
 
 
@@ -65,6 +65,15 @@ class EndpointConfig:
         for name in ("timeout_s", "limit_s", "concurrency"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
+
+    @classmethod
+    def named(cls, name: str) -> EndpointConfig:
+        """The endpoint "MODEL@URL", or "MODEL@URL#VARIABLE" with the key's variable. Raises ConfigError."""
+        model, _, url = name.rpartition("@")
+        url, _, variable = url.partition("#")
+        if not model or not url:
+            raise ConfigError(f"'{name}' names no endpoint; valid: MODEL@http://HOST/v1")
+        return cls(url, model, variable)
 
     def key(self) -> str:
         """The key. Raises ConfigError when its variable is named but not set."""

@@ -76,6 +76,11 @@ def questions_of(tasks: Iterable[Task]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(asked))
 
 
+def success_probability(task: Task, p_yes: float) -> float:
+    """P(done) from P(yes): some tasks are done when the answer is no."""
+    return p_yes if task.success_answer else 1.0 - p_yes
+
+
 def noun_phrase(text: str) -> str:
     """The noun phrase without its article."""
     return re.sub(r"^(the|a|an|any|some|your|my|this|that) ", "", text.strip())

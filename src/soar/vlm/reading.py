@@ -10,12 +10,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
+from soar.files import Json
 from soar.types import Answer
-
-Json: TypeAlias = Any
-"""Decoded JSON of any shape: whatever a server thought fit to send."""
 
 _YES = frozenset({"yes", "true", "y"})
 _NO = frozenset({"no", "false", "n"})
@@ -60,6 +58,12 @@ def read_chat(reply: Json, questions: Sequence[str]) -> list[Answer]:
         Answer(q, _p_yes(text, span, tokens), _shorten(text))
         for q, span in zip(questions, spans, strict=True)
     ]
+
+
+def read_text(reply: Json) -> str:
+    """What a chat completion says; "" for nothing."""
+    choice = next(iter(_get(reply, "choices", list, [])), None)
+    return str(_get(_get(choice, "message", dict, {}), "content", str, ""))
 
 
 def probability(value: Json) -> float | None:

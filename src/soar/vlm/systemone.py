@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from soar.files import Json
 from soar.types import Answer
 from soar.vlm.endpoint import Endpoint
-from soar.vlm.reading import Json, read_systemone
+from soar.vlm.reading import read_systemone
 
 _IMAGE = "<image-1>"
 """Placeholder in the state, which the server replaces by the asset of this name."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import httpx
 
-from soar.vlm.reading import Json
+from soar.files import Json
 
 _MAY_PASS = frozenset({408, 409, 425, 429, *range(500, 600)})
 """Status codes after which trying again makes sense."""

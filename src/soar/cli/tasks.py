@@ -1,0 +1,59 @@
+"""`soar tasks`: tasks and the questions that tell whether they are done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from soar.vlm.questionbook import Complete
+
+
+def questions(
+    scene: str = "", tasks: tuple[str, ...] = (), book: Path | None = None, model: str = ""
+) -> None:
+    """Show the yes/no question of each task, and which answers mean done and feasible.
+
+    The usual forms (put, remove, move left or right, open, close, fold, unfold) need no model. What
+    else you ask for is taken from the question file, or asked of a language model and written there;
+    edit that file as you like, it has the last word.
+
+    Examples:
+        soar tasks questions --scene 3
+        soar tasks questions --tasks "water the plants" --book q.yaml --model gpt-4o@https://HOST/v1#KEY
+
+    Args:
+        scene: 1 to 10, dev1, dev2, or a YAML file.
+        tasks: instructions in words, besides those of the scene.
+        book: the question file; read if it exists, written when a model was asked.
+        model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end where the environment variable
+            VARIABLE holds the key.
+    """
+    import rich
+    from rich.table import Table
+
+    from soar.errors import ConfigError
+    from soar.sim.scenes import load_scene
+    from soar.vlm.questionbook import tasks_from_instructions
+    from soar.vlm.questions import present_question
+
+    own = [t.instruction for t in load_scene(scene).tasks] if scene else []
+    if not own and not tasks:
+        raise ConfigError("nothing to ask about; give --scene NAME or --tasks WORDS")
+    found = tasks_from_instructions([*own, *tasks], book, _language_model(model))
+    table = Table("task", "question", "done", "feasible", box=None, header_style="bold")
+    for task in found:
+        done, feasible = ("yes", "no") if task.success_answer else ("no", "yes")
+        table.add_row(task.instruction, task.question, done, feasible)
+    rich.print(table)
+    objects = dict.fromkeys(o for task in found for o in task.objects)
+    if objects:
+        rich.print("\nAnd, so that tasks of missing things are left out:")
+        rich.print("\n".join(present_question(o) for o in objects))
+
+
+def _language_model(name: str) -> Complete | None:
+    from soar.vlm.chat import completer
+    from soar.vlm.endpoint import EndpointConfig
+
+    return completer(EndpointConfig.named(name)) if name else None

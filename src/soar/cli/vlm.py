@@ -1,0 +1,285 @@
+"""`soar vlm`: ask the eyes, label episodes, choose a threshold, measure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import rich
+import tyro
+from jaxtyping import Float64
+from rich.table import Table
+
+from soar.data.query import Query
+from soar.errors import ConfigError
+from soar.files import write_json
+from soar.types import EpisodeSummary, Image, Outcome
+from soar.vlm.calibration import Confusion
+
+if TYPE_CHECKING:
+    from soar.data.store import LanceStore
+
+Which = Annotated[Query, tyro.conf.arg(name="")]
+Model = Annotated[
+    str,
+    tyro.conf.arg(
+        help='"compact"; a checkpoint\'s folder; local:FOLDER_OR_HUB_ID; chat:, systemone: or '
+        "decisions:MODEL@URL, with #VARIABLE where an environment variable holds the key."
+    ),
+]
+PAPER = "the paper's detector: accuracy .79, precision .63, recall 1.0"
+
+
+def ask(
+    image: Annotated[Path, tyro.conf.Positional],
+    questions: Annotated[tuple[str, ...], tyro.conf.Positional],
+    vlm: Model = "compact",
+) -> None:
+    """Ask yes/no questions about an image.
+
+    Example: `soar vlm ask table.png "Is the lemon on the blue plate?" "Is there a lemon present?"`.
+
+    Args:
+        image: PNG or JPEG.
+        questions: as many as you like.
+        vlm: which model.
+    """
+    from soar.models import load_vlm
+
+    [answers] = load_vlm(vlm).answer([_read_image(image)], [questions])
+    table = _table("question", "P(yes)", "raw reply")
+    for a in answers:
+        table.add_row(a.question, "unknown" if a.p_yes is None else f"{a.p_yes:.3f}", a.raw)
+    rich.print(table)
+
+
+def label(store: Path, labels: Path, which: Which, apply: bool = False, size: int = 48) -> None:
+    """Say of episodes whether they succeeded: in the terminal, or from a CSV file.
+
+    Shows the first and last frame of each episode that the file doesn't know yet. y: success, n:
+    failure, s: skip, b: back to the one before, q: enough for now. Every answer is kept at once.
+    With --apply, what the file says becomes the store's verdict, judged by "person".
+
+    Examples:
+        soar vlm label --store runs/a/store --labels labels.csv
+        soar vlm label --store runs/a/store --labels labels.csv --apply
+
+    Args:
+        store: the store's folder.
+        labels: a CSV file with the columns id, instruction, success (yes or no).
+        which: only these episodes.
+        apply: write the file's labels into the store, and ask nothing.
+        size: pixels, that is characters, of the pictures' width.
+    """
+    from soar.data.store import open_store
+    from soar.types import Verdict
+    from soar.vlm.labels import read_labels
+
+    opened = open_store(store, read_only=not apply)
+    episodes = {e.id: e for e in opened.query(which)}
+    known = read_labels(labels)
+    if not apply:
+        _label_by_hand(opened, episodes, labels, known, size)
+        return
+    chosen = {id: success for id, success in known.items() if id in episodes}
+    for id, success in chosen.items():
+        outcome: Outcome = "success" if success else "failure"
+        opened.set_verdict(id, Verdict(outcome, float(success), judge="person"))
+    print(
+        f"{len(chosen)} verdicts written to {store}; {len(known) - len(chosen)} labels of other episodes"
+    )
+
+
+def calibrate(
+    store: Path,
+    which: Which,
+    labels: Path | None = None,
+    vlm: Model = "",
+    precision: float | None = None,
+    recall: float | None = None,
+    out: Path = Path("calibration.png"),
+) -> None:
+    """Compare verdicts with the truth, and choose the threshold for a wanted precision or recall.
+
+    Prints accuracy, precision and recall with 95 % intervals at 0.5 and at the chosen threshold, the
+    area under the ROC curve and the calibration error; draws the ROC curve and a reliability plot. The
+    truth is a person's (--labels, from `soar vlm label`), else the simulator's.
+
+    Example: `soar vlm calibrate --store runs/a/store --recall 0.95`.
+
+    Args:
+        store: the store's folder.
+        which: only these episodes.
+        labels: a person's CSV file.
+        vlm: ask this model again about the last frames; the stored probabilities when left out.
+        precision: what the threshold shall reach.
+        recall: what the threshold shall reach; with neither, it has the highest F1.
+        out: where the plot goes.
+    """
+    from soar.data.store import open_store
+    from soar.vlm.calibration import choose_threshold, confusion, curve, reliability
+    from soar.vlm.calibration_plot import plot
+    from soar.vlm.labels import read_labels
+
+    opened = open_store(store, read_only=True)
+    known = read_labels(labels) if labels else {}
+    told = [(e, known.get(e.id) if labels else e.provenance.truth) for e in opened.query(which)]
+    episodes = [e for e, so in told if so is not None]
+    truth = np.array([so for _, so in told if so is not None])
+    if not episodes:
+        raise ConfigError(
+            f"no episode of {store} has a known outcome; label some with soar vlm label"
+        )
+    p = _probabilities(opened, episodes, vlm)
+    found = curve(p, truth)
+    threshold = choose_threshold(found, precision=precision, recall=recall)
+    honest = reliability(p, truth)
+    table = _table("threshold", "accuracy", "precision", "recall", "unknown")
+    for value in (0.5, threshold):
+        table.add_row(f"{value:.3f}", *_rates(confusion(p, truth, value)))
+    rich.print(table)
+    rich.print(
+        f"\narea under ROC {found.area:.3f}, calibration error {honest.error:.3f}, {len(p)} episodes"
+    )
+    rich.print(f"[dim]{PAPER}[/dim]")
+    plot(found, honest, threshold, out)
+    print(out)
+
+
+def evaluate(
+    vlm: Model = "compact",
+    scenes: tuple[str, ...] = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10"),
+    images: int = 60,
+    seed: int = 1_000_000,
+    threshold: float = 0.5,
+    out: Path | None = None,
+) -> None:
+    """Measure a model on simulated scenes: success detection by task, and questions of every kind.
+
+    Each scene is played with by the scripted expert, at times stopped halfway or wandering; the model is
+    asked about the images, and its answers are compared with the simulator's own word.
+
+    Example: `soar vlm evaluate --scenes dev1 dev2 --images 100`.
+
+    Args:
+        vlm: which model.
+        scenes: 1 to 10, dev1, dev2, YAML files, broad-SEED.
+        images: of each scene.
+        seed: of the play.
+        threshold: P from which an answer counts as yes, a task as done.
+        out: also write the numbers to this JSON file.
+    """
+    from soar.models import load_vlm
+    from soar.progress import progress_bar
+    from soar.sim.scenes import load_scene
+    from soar.vlm.measure import by, judge_scenes
+
+    with progress_bar() as bar:
+        task = bar.add_task("looks", total=images * len(scenes), note="")
+        judged = judge_scenes(
+            load_vlm(vlm), [load_scene(s) for s in scenes], images, seed, lambda: bar.advance(task)
+        )
+    tables = {
+        "success detection by kind": by([j for j in judged if j.group == "task"], lambda j: j.kind, threshold),
+        "success detection by scene": by([j for j in judged if j.group == "task"], lambda j: j.scene, threshold),
+        "questions by kind": by([j for j in judged if j.group == "question"], lambda j: j.kind, threshold),
+    }  # fmt: skip
+    for title, rows in tables.items():
+        rich.print(_confusions(title, rows))
+    rich.print(f"[dim]{PAPER}[/dim]")
+    if out:
+        _write_numbers(out, tables)
+
+
+def _label_by_hand(
+    store: LanceStore,
+    episodes: Mapping[str, EpisodeSummary],
+    path: Path,
+    known: Mapping[str, bool],
+    size: int,
+) -> None:
+    from soar.media import resize
+    from soar.vlm.labels import to_blocks, write_labels
+
+    labels, order = dict(known), [id for id in episodes if id not in known]
+    index = 0
+    while index < len(order):
+        episode = episodes[order[index]]
+        frames = store.images(episode.id, [0, episode.length])
+        both = np.concatenate([resize(f, size) for f in frames], axis=1)
+        print(f"\n{to_blocks(both)}\n{index + 1} of {len(order)}: {episode.instruction}")
+        match input("success? [y]es [n]o [s]kip [b]ack [q]uit: ").strip().lower()[:1]:
+            case "y" | "n" as word:
+                labels[episode.id] = word == "y"
+                write_labels(path, labels, episodes)
+                index += 1
+            case "s":
+                index += 1
+            case "b":
+                index = max(0, index - 1)
+            case "q":
+                break
+    print(f"{len(labels)} labels in {path}")
+
+
+def _probabilities(
+    store: LanceStore, episodes: Sequence[EpisodeSummary], vlm: str
+) -> Float64[np.ndarray, "n"]:
+    """P(success) of each episode, NaN where unknown: as stored, or as a model says now."""
+    if not vlm:
+        stored = [e.verdict.p_success for e in episodes]
+        return np.array([np.nan if p is None else p for p in stored], float)
+    from soar.models import load_vlm
+    from soar.vlm.questions import success_probability, task_from_instruction
+
+    model, values = load_vlm(vlm), []
+    for episode in episodes:
+        origin = episode.provenance.proposal
+        task = origin.task if origin else task_from_instruction(episode.instruction)
+        image = store.images(episode.id, [episode.length])[0]
+        [[answer]] = model.answer([image], [[task.question]])
+        p = answer.p_yes
+        values.append(np.nan if p is None else success_probability(task, p))
+    return np.array(values, float)
+
+
+def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
+    """A table of rates with their intervals, and a total."""
+    table = _table(title, "asked", "accuracy", "precision", "recall", "unknown")
+    for name, found in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:
+        table.add_row(name, str(found.judged), *_rates(found))
+    return table
+
+
+def _rates(found: Confusion) -> list[str]:
+    intervals = (found.accuracy, found.precision, found.recall)
+    return [*(f"{i.value:.3f} [{i.low:.2f}, {i.high:.2f}]" for i in intervals), str(found.unknown)]
+
+
+def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) -> None:
+    rows = {
+        title: {
+            name: {**asdict(found), **{k: getattr(found, k)._asdict() for k in ("accuracy", "precision", "recall")}}
+            for name, found in {**groups, "all": sum(groups.values(), Confusion())}.items()
+        }
+        for title, groups in tables.items()
+    }  # fmt: skip
+    write_json(path, rows)
+
+
+def _read_image(path: Path) -> Image:
+    from PIL import Image as Pil
+    from PIL import UnidentifiedImageError
+
+    try:
+        with Pil.open(path) as file:
+            return np.asarray(file.convert("RGB"))
+    except (OSError, UnidentifiedImageError) as error:
+        raise ConfigError(f"{path} is no image that can be read: {error}") from None
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))

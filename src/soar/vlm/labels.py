@@ -1,0 +1,59 @@
+"""A person's word on episodes, in a CSV file: id, instruction, success (yes or no)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from soar.errors import ConfigError
+from soar.files import write_bytes
+from soar.types import EpisodeSummary, Image
+
+_COLUMNS = ("id", "instruction", "success")
+_WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,
+          "no": False, "n": False, "0": False, "false": False, "failure": False}  # fmt: skip
+
+
+def read_labels(path: str | Path) -> dict[str, bool]:
+    """Success by episode id; none if there is no file. Raises ConfigError naming the line that is wrong."""
+    path = Path(path)
+    if not path.exists():
+        return {}
+    labels: dict[str, bool] = {}
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        if not {"id", "success"} <= set(rows.fieldnames or ()):
+            raise ConfigError(f"{path} needs the columns id and success (yes or no)")
+        for number, row in enumerate(rows, 2):
+            word = (row["success"] or "").strip().lower()
+            if word not in _WORDS:
+                raise ConfigError(f"{path}, line {number}: success must be yes or no, not '{word}'")
+            labels[row["id"]] = _WORDS[word]
+    return labels
+
+
+def write_labels(
+    path: str | Path, labels: Mapping[str, bool], episodes: Mapping[str, EpisodeSummary]
+) -> None:
+    """Replace the file, whole or not at all."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text)
+    rows.writerow(_COLUMNS)
+    for id, success in labels.items():
+        instruction = episodes[id].instruction if id in episodes else ""
+        rows.writerow((id, instruction, "yes" if success else "no"))
+    write_bytes(Path(path), text.getvalue().encode())
+
+
+def to_blocks(image: Image) -> str:
+    """An image as coloured half blocks, two pixels to a character, for a terminal with true colour."""
+    lines = []
+    for top, bottom in zip(image[::2], image[1::2], strict=False):
+        cells = (
+            f"\x1b[38;2;{';'.join(map(str, a))}m\x1b[48;2;{';'.join(map(str, b))}m▀"
+            for a, b in zip(top.tolist(), bottom.tolist(), strict=True)
+        )
+        lines.append("".join(cells) + "\x1b[0m")
+    return "\n".join(lines)
