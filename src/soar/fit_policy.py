@@ -131,6 +131,10 @@ def _mixture(recipe: Recipe, sources: Sequence[Source]) -> Mixture:
         from soar.words import SentenceEncoder
 
         encoder = SentenceEncoder(recipe.policy.words)
+        if encoder.dim != recipe.policy.word_dim:
+            raise ConfigError(
+                f"word_dim is {recipe.policy.word_dim}; '{recipe.policy.words}' needs {encoder.dim}"
+            )
         return Mixture(sources, recipe.fit.seed, lambda sentences: encoder(sentences).numpy())
     return Mixture(sources, recipe.fit.seed)
 

@@ -26,16 +26,22 @@ def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> Behav
     return build_lcbc(config, transforms)
 
 
-def load_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning:
+def load_policy(
+    folder: str | Path, device: str = "auto", *, compile: bool = False
+) -> BehaviorCloning:
     """The policy of a checkpoint's folder, ready to act.
+
+    `compile`: by torch.compile, which takes a while at the first action, and a C++ compiler.
 
     Raises:
         CheckpointError: the folder holds no policy, or one that this version can't build.
     """
     from soar.hardware import choose_device
 
-    policy = policy_from(checkpoints.load(folder))
-    return policy.to(choose_device(device)).eval()
+    policy = policy_from(checkpoints.load(folder)).to(choose_device(device)).eval()
+    if compile:
+        policy.encoder.compile()
+    return policy
 
 
 def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
