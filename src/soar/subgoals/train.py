@@ -19,6 +19,10 @@ from soar.subgoals.network import COARSEST, FINEST, PLACES, CompactConfig, Compa
 from soar.subgoals.susie import InstructPix2Pix
 
 
+TOLERANCE = 0.1
+"""Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
+
+
 @dataclass(frozen=True)
 class Dropout:
     """How often a condition is left out, so that guidance has something to extrapolate from."""
@@ -102,7 +106,7 @@ class CompactLearner(nn.Module):
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of the clean image in units of its uncertainty, and of where it looks."""
+        """Squared error of the clean image, weighed by how uncertain it is, and of where it looks."""
         observation, subgoal = (pixels(batch[k]) for k in ("observation", "subgoal"))
         n = len(subgoal)
         has_text, has_image = self.dropout.draw(n, generator)
@@ -113,7 +117,7 @@ class CompactLearner(nn.Module):
         a, s = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
         clean, scale = self.net.denoise(a * subgoal + s * noise, angle, seen)
         error = clean - subgoal
-        imagined = (error / scale).square().mean()
+        imagined = (error.square() / (scale.square() + TOLERANCE**2)).mean()
         points = batch["points"].where((has_text & has_image)[:, None, None], torch.nan)
         looked = gaze_loss(seen.gaze[:, :PLACES], points)
         metrics = {

@@ -1,0 +1,199 @@
+"""What subgoal generators learn from, and that they do learn."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from soar import checkpoint as checkpoints
+from soar.data.frames import Frames
+from soar.errors import CheckpointError, ConfigError
+from soar.subgoals.compact import KIND, CompactSubgoals
+from soar.subgoals.corpus import Corpus
+from soar.subgoals.network import CompactConfig, cells
+from soar.subgoals.recipe import TrainConfig, train
+from soar.subgoals.train import (
+    CompactLearner,
+    Dropout,
+    SubgoalBatches,
+    gaze_loss,
+    stratified_angles,
+)
+from soar.types import EpisodeSummary, Provenance, Verdict
+
+LENGTHS = (6, 9, 4)
+LEFT, RIGHT = "move the block to the left", "move the block to the right"
+TINY = CompactConfig(resolution=16, width=16, wide=32, depth=1, vector=32)
+
+
+def summary(i: int, instruction: str, length: int) -> EpisodeSummary:
+    origin = Provenance("play", "broad", "", 0, 0.0)
+    return EpisodeSummary(str(i), instruction, length, Verdict("success"), origin)
+
+
+def frames_of(films: list[np.ndarray], instructions: list[str]) -> Frames:
+    starts = np.cumsum([0, *(len(f) for f in films)])
+    n = int(starts[-1])
+    return Frames(
+        images=np.concatenate(films),
+        states=np.zeros((n, 7), np.float32),
+        actions=np.zeros((n, 7), np.float32),
+        starts=starts,
+        episodes=tuple(
+            summary(i, text, len(f) - 1)
+            for i, (text, f) in enumerate(zip(instructions, films, strict=True))
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def numbered() -> Corpus:
+    """Every pixel of frame i is i; three episodes."""
+    images = np.arange(sum(LENGTHS), dtype=np.uint8)[:, None, None, None]
+    images = np.broadcast_to(images, (*images.shape[:1], 16, 16, 3)).copy()
+    films = np.split(images, np.cumsum(LENGTHS)[:-1])
+    return Corpus.of(frames_of(films, [LEFT, RIGHT, LEFT]))
+
+
+@pytest.fixture(scope="module")
+def moving() -> Corpus:
+    """A white block jumps to the side that the instruction names."""
+    films = []
+    for side in (slice(0, 4), slice(12, 16), slice(0, 4)):
+        film = np.full((2, 16, 16, 3), 60, np.uint8)
+        film[0, 6:10, 6:10] = 255
+        film[1:, 6:10, side] = 255
+        films.append(film)
+    return Corpus.of(frames_of(films, [LEFT, RIGHT, LEFT]))
+
+
+def test_subgoals_lie_ahead_in_their_own_episode_and_stay_at_its_end(numbered):
+    batch = SubgoalBatches(numbered, slice(None), (2, 5))(0, 500, slice(None))
+    now, later = (batch[k][:, 0, 0, 0].astype(int) for k in ("observation", "subgoal"))
+    episode = np.searchsorted(np.cumsum(LENGTHS), now, side="right")
+    last = np.cumsum(LENGTHS)[episode] - 1
+    assert np.array_equal(later, np.minimum(now + batch["ahead"].astype(int), last))
+    assert set(batch["ahead"]) == {2, 3, 4, 5}
+    assert np.array_equal(batch["row"], numbered.rows[episode])
+
+
+def test_a_batch_depends_on_its_step_alone(numbered):
+    batches = SubgoalBatches(numbered, slice(None), (2, 5))
+    whole = batches(7, 12, slice(None))
+    again = batches(7, 12, slice(4, 8))
+    assert all(np.array_equal(whole[k][4:8], again[k], equal_nan=True) for k in whole)
+    assert not np.array_equal(whole["observation"], batches(8, 12, slice(None))["observation"])
+
+
+def test_batches_keep_to_their_episodes(numbered):
+    batch = SubgoalBatches(numbered, slice(2, None), (1, 3))(0, 100, slice(None))
+    assert batch["observation"].min() >= LENGTHS[0] + LENGTHS[1]
+
+
+def test_no_episode_or_no_step_ahead_is_refused(numbered):
+    with pytest.raises(ConfigError, match="low <= high"):
+        SubgoalBatches(numbered, slice(3, None), (1, 3))
+    with pytest.raises(ConfigError, match="low <= high"):
+        SubgoalBatches(numbered, slice(None), (0, 3))
+
+
+def test_conditions_are_left_out_as_often_as_configured():
+    text, image = Dropout(0.1, 0.2, 0.3).draw(100_000, torch.Generator().manual_seed(0))
+    for kept, expected in (
+        (~text & image, 0.1),
+        (text & ~image, 0.2),
+        (~text & ~image, 0.3),
+        (text & image, 0.4),
+    ):
+        assert kept.float().mean() == pytest.approx(expected, abs=0.01)
+
+
+def test_impossible_dropout_is_refused():
+    with pytest.raises(ConfigError, match="together at most 1"):
+        Dropout(0.5, 0.5, 0.5)
+
+
+def test_angles_cover_the_schedule_evenly():
+    angles = stratified_angles(100, torch.Generator().manual_seed(0)).sort().values
+    assert (angles.diff() < 0.04).all()
+    assert angles[0] < 0.03
+    assert angles[-1] > 1.5
+
+
+def test_gaze_loss_is_least_where_it_is_pointed_and_ignores_what_is_nowhere():
+    places = cells(4)
+    points = places[torch.tensor([[5], [9]])]
+    right = torch.full((2, 1, 16), -20.0)
+    right[0, 0, 5] = right[1, 0, 9] = 0.0
+    wrong = right.flip(0)
+    assert gaze_loss(right, points) < gaze_loss(wrong, points)
+    assert gaze_loss(wrong, torch.full_like(points, torch.nan)) == 0
+
+
+def test_it_learns_which_way_the_words_say(moving, tmp_path):
+    """After a short training the imagined block is where the instruction says, from the same start."""
+    moving.save(tmp_path / "corpus")
+    config = TrainConfig(net=TINY, ahead=(2, 4))
+    config = replace(
+        config,
+        fit=replace(
+            config.fit, steps=150, learning_rate=2e-3, warmup_steps=10, ema_decay=0.95,
+            batch_size=16, device="cpu", log_every=50, save_every=150,
+        ),
+    )  # fmt: skip
+    train(tmp_path / "corpus", tmp_path / "out", config)
+    model = CompactSubgoals.load(tmp_path / "out", device="cpu")
+    start = moving.frames.images[[0, 0]]
+    left, right = model.generate(start, [LEFT, RIGHT], np.random.default_rng(0)).astype(float)
+    brightness = [[half.mean() for half in np.split(i, 2, axis=1)] for i in (left, right)]
+    assert brightness[0][0] > brightness[0][1] + 15
+    assert brightness[1][1] > brightness[1][0] + 15
+
+
+def test_a_run_cut_short_ends_where_an_uncut_one_does(moving, tmp_path):
+    moving.save(tmp_path / "corpus")
+    config = TrainConfig(net=TINY, ahead=(2, 4))
+    short = replace(
+        config.fit, steps=4, warmup_steps=1, batch_size=4, device="cpu", log_every=2, save_every=2
+    )
+    config = replace(config, fit=short)
+    train(tmp_path / "corpus", tmp_path / "whole", config)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        calls = iter(range(100))
+        original = CompactLearner.loss
+
+        def cut(self, batch, generator):
+            if next(calls) == 3:
+                raise KeyboardInterrupt
+            return original(self, batch, generator)
+
+        patch.setattr(CompactLearner, "loss", cut)
+        train(tmp_path / "corpus", tmp_path / "cut", config)
+    train(tmp_path / "corpus", tmp_path / "cut", config)
+    whole, resumed = (checkpoints.load(tmp_path / f, KIND) for f in ("whole", "cut"))
+    assert all(torch.equal(w, resumed.weights[k]) for k, w in whole.weights.items())
+
+
+def test_other_settings_dont_go_on_with_a_run(moving, tmp_path):
+    moving.save(tmp_path / "corpus")
+    config = TrainConfig(net=TINY, ahead=(2, 4))
+    fit = replace(config.fit, steps=2, batch_size=4, device="cpu", log_every=1, save_every=1)
+    train(tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit))
+    with pytest.raises(CheckpointError, match="other settings|same settings"):
+        train(tmp_path / "corpus", tmp_path / "out", replace(config, fit=replace(fit, seed=1)))
+
+
+def test_frames_without_words_or_points_are_a_corpus_too(numbered, tmp_path):
+    numbered.frames.save(tmp_path)
+    loaded = Corpus.load(tmp_path)
+    assert np.array_equal(loaded.words, numbered.words)
+    assert np.isnan(loaded.points).all()
+    assert loaded.instructions == [LEFT, RIGHT]
+
+
+def test_a_corpus_of_another_resolution_is_refused(numbered, tmp_path: Path):
+    numbered.save(tmp_path)
+    with pytest.raises(ConfigError, match="16 pixels; valid: 64"):
+        train(tmp_path, tmp_path / "out")
