@@ -9,6 +9,7 @@ import argparse
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,15 @@ from soar.sim.demos import DemoConfig
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
 from soar.sim.world import World
+
+
+class Attempt(NamedTuple):
+    """One try of the expert at one task."""
+
+    kind: str
+    seed: int
+    success: bool
+    steps: int
 
 
 def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
@@ -34,18 +44,18 @@ def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
     return world.fulfilled(goal), steps
 
 
-def run_scene(name: str, first: int, seeds: int) -> list[tuple[str, str, int, bool, int]]:
-    world, rows = World(SCENES[name]), []
+def run_scene(name: str, first: int, seeds: int) -> dict[str, list[Attempt]]:
+    world, tasks = World(SCENES[name]), {}
     for index, task in enumerate(world.scene.tasks):
+        rows = tasks[f"{name:5} {task.instruction}"] = []
         for seed in range(first, first + seeds):
             try:
                 success, steps = attempt(world, index, seed)
             except SoarError as error:
                 print(f"scene {name} seed {seed}: {error}")
                 success, steps = False, 0
-            kind = type(task.goal).__name__
-            rows.append((f"{name:5} {task.instruction}", kind, seed, success, steps))
-    return rows
+            rows.append(Attempt(type(task.goal).__name__, seed, success, steps))
+    return tasks
 
 
 def main() -> None:
@@ -55,21 +65,22 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--scenes", nargs="*", default=list(SCENES))
     args = parser.parse_args()
-    tasks: dict[str, list[tuple[bool, int, int]]] = defaultdict(list)
     kinds: dict[str, list[bool]] = defaultdict(list)
     with ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool:
         jobs = [pool.submit(run_scene, s, args.first, args.seeds) for s in args.scenes]
         for job in jobs:
-            for label, kind, seed, success, length in job.result():
-                tasks[label].append((success, length, seed))
-                kinds[kind].append(success)
-    for label, results in tasks.items():
-        steps = [n for ok, n, _ in results if ok]
-        failed = [seed for ok, _, seed in results if not ok]
-        rate, middle = np.mean([ok for ok, _, _ in results]), np.median(steps or [0])
-        print(f"{rate:7.1%} {middle:5.0f} steps  {label:70} failed: {failed[:8]}")
+            for label, rows in job.result().items():
+                show(label, rows)
+                kinds[rows[0].kind] += [row.success for row in rows]
     for kind, wins in kinds.items():
         print(f"{np.mean(wins):7.1%} of {len(wins):4} {kind}")
+
+
+def show(label: str, rows: list[Attempt]) -> None:
+    failed = [row.seed for row in rows if not row.success]
+    steps = [row.steps for row in rows if row.success]
+    rate, middle = 1 - len(failed) / len(rows), np.median(steps or [0])
+    print(f"{rate:7.1%} {middle:5.0f} steps  {label:85} failed: {failed[:8]}", flush=True)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ class Hand:
         self._config = config
         self._rng = rng
         self._pace = 0.0
-        self._waver = np.zeros(4)
+        self._waver = np.zeros(6)
         self._trail: list[Float64[np.ndarray, "6"]] = []
 
     def towards(self, position: Vector3, yaw: float, gripper: float) -> Action:
@@ -63,12 +63,11 @@ class Hand:
         away = position - target.position
         distance = float(np.linalg.norm(away))
         self._pace = min(c.step_m, self._pace + c.gain_m, distance)
-        turn = np.array([*(-target.rpy[:2]), yaw - target.rpy[2]])
-        self._waver = c.memory * self._waver + np.sqrt(1 - c.memory**2) * self._rng.normal(size=4)
+        turn = np.array([*(-0.5 * target.rpy[:2]), yaw - target.rpy[2]])
+        self._waver = c.memory * self._waver + np.sqrt(1 - c.memory**2) * self._rng.normal(size=6)
         waver = self._waver.clip(-2, 2) * np.clip(distance / 0.06, 0.08, 1.0)
         step = away / max(distance, 1e-9) * self._pace + waver[:3] * c.waver_m
-        turn = turn.clip(-c.turn_rad, c.turn_rad)
-        turn[2] += waver[3] * c.waver_rad
+        turn = turn.clip(-c.turn_rad, c.turn_rad) + waver[3:] * c.waver_rad
         return np.array([*step, *turn, gripper], np.float32)
 
     def hold(self, gripper: float) -> Action:
