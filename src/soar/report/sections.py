@@ -132,7 +132,7 @@ def _round(facts: Facts, record: RoundRecord) -> tuple[str, ...]:
     good = sum(e.verdict.outcome == "success" for e in episodes)
     evaluation = facts.evaluations.get(record.index)
     rate = evaluation.overall() if evaluation and evaluation.trials else None
-    now = {True: "promoted", False: "not promoted", None: f"to {record.stage}"}[record.promoted]
+    now = {True: "promoted", False: "not promoted", None: f"next: {record.stage}"}[record.promoted]
     return (
         str(record.index),
         f"{len(episodes)} episodes",
