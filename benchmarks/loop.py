@@ -44,6 +44,7 @@ class SlowVLM:
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[str]]
     ) -> list[list[Answer]]:
+        """Yes to everything."""
         self.clock.sleep(self.latency_s)
         return [[Answer(q, 0.9) for q in asked] for asked in questions]
 
@@ -59,6 +60,7 @@ class SlowSubgoals:
     def generate(
         self, images: Images, instructions: Sequence[str], rng: np.random.Generator
     ) -> Images:
+        """The same pictures."""
         self.clock.sleep(self.latency_s)
         return images
 
@@ -79,6 +81,7 @@ class Wanderer:
         *,
         noise: float = 0.0,
     ) -> Actions:
+        """Small random motions."""
         self.clock.sleep(self.latency_s)
         actions = rng.normal(0, 0.01, (len(observations), 7)).astype(np.float32)
         actions[:, 6] = 1.0

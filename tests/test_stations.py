@@ -10,6 +10,7 @@ from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.stations import StationConfig, open_station, read_station, sim_stations, tasks_of
 
+TASK = ("open the drawer",)
 LAB = """
 robot: soar.robots.toy:ToyRobot
 options: {seed: 4}
@@ -26,7 +27,7 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_file_makes_a_station_with_a_robot_of_your_own(tmp_path):
-    config = read_station(write(tmp_path, LAB))
+    config = read_station(write(tmp_path, LAB + "process: false\n"))
     station = open_station(config)
     assert (station.name, station.scene, station.regime) == ("arm7", "arm7", "real")
     assert isinstance(station.robot, SafeRobot)
@@ -53,6 +54,13 @@ def test_a_simulated_station_has_the_tasks_of_its_scene_and_its_truth():
     station.robot.close()
 
 
+def test_a_robot_of_your_own_has_a_process_of_its_own(tmp_path):
+    station = open_station(read_station(write(tmp_path, LAB)))
+    assert isinstance(station.robot, ProcessRobot)
+    assert station.robot.observe().image.shape == (32, 32, 3)
+    station.robot.close()
+
+
 def test_in_a_process_the_truth_is_still_there():
     station = open_station(StationConfig("one", "toy", process=True))
     assert isinstance(station.robot, ProcessRobot)
@@ -69,7 +77,7 @@ def test_a_fleet_has_names_and_seeds_that_differ():
     assert [s.name for s in fleet] == ["scene2-arm1", "scene2-arm2", "scene2-arm3"]
     assert [s.seed for s in fleet] == [10, 11, 12]
     assert all(s.process for s in fleet)
-    assert not sim_stations("2", 1)[0].process
+    assert not sim_stations("2", 1)[0].apart
 
 
 @pytest.mark.parametrize(
@@ -92,7 +100,8 @@ def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
     ("config", "message"),
     [
         (StationConfig("one", "no.such:thing", tasks=("fly",)), "no question known"),
-        (StationConfig("one", "no.such:thing", tasks=("open the drawer",)), "No module named"),
+        (StationConfig("one", "no.such:thing", tasks=TASK, process=False), "No module named"),
+        (StationConfig("one", "no.such:thing", tasks=TASK), "No module named"),
         (StationConfig("one", options={"colour": 1}), "don't fit 'sim'"),
         (StationConfig("one", options={"scene": "99"}), "no scene '99'"),
     ],

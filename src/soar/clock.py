@@ -37,6 +37,12 @@ class Jitter:
     missed: int = 0
     """Ticks that came more than half a period late: a model is too slow."""
 
+    def __str__(self) -> str:
+        return (
+            f"{self.ticks} control steps, {1000 * self.mean_s:.1f} ms late on average, "
+            f"{1000 * self.worst_s:.0f} ms at worst, {self.missed} by over half a period"
+        )
+
     @property
     def mean_s(self) -> float:
         """Mean lateness of a tick."""

@@ -7,6 +7,7 @@ episode and is cleared in software, a model that is down is waited for, a full d
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,8 @@ from soar.patience import Backoff, PatientSubgoals, PatientVLM
 from soar.recorder import Recorder
 from soar.rollout import Everyone, Models, Plan, Station, Subscriber, run_episodes
 from soar.types import Provenance
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 """How often a paused station looks for a new wish."""
@@ -199,6 +202,8 @@ class Shift:
         finally:
             if isinstance(self._worker, ThreadPoolExecutor):
                 self._worker.shutdown(cancel_futures=True)
+            if self.metronome:
+                log.info("%s", self.metronome.jitter)
             for desk in self.desks:
                 if not desk.broken:
                     desk.show("stopped", late_ms=self._late_ms())
@@ -208,6 +213,8 @@ class Shift:
         seen = []
         for desk in desks:
             try:
+                if desk.activity == "starting":
+                    desk.station.robot.home()
                 seen.append((desk, desk.station.robot.observe()))
             except RobotFault as error:
                 desk.fault(error)

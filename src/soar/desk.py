@@ -178,14 +178,19 @@ class Desk:
         self.recover(error)
 
     def recover(self, error: SoarError) -> None:
-        """Clear a fault in software and go home, a bounded number of times; else the station is broken."""
+        """Make the robot usable again, at home; a bounded number of attempts, else the station is broken.
+
+        What is not the robot's fault only sends it home, unless that fails.
+        """
+        robot = self.station.robot
         for attempt in range(self._endurance.recoveries):
             if attempt and self._stop.wait(self._endurance.recovery_pause_s * 2 ** (attempt - 1)):
                 break
             try:
-                self.station.robot.recover()
-                self.station.robot.home()
-                self.station.robot.observe()
+                if isinstance(error, RobotFault):
+                    robot.recover()
+                robot.home()
+                robot.observe()
             except RobotFault as again:
                 error = again
             else:

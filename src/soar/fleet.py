@@ -86,13 +86,18 @@ class Promoted:
         self._present = policy_in_force(source)
 
     def __call__(self, models: Models) -> Models:
-        """The models for the next episode."""
-        present = policy_in_force(self._source)
-        if present == self._present:
+        """The models for the next episode; the present ones when the new policy can't be loaded."""
+        try:
+            present = policy_in_force(self._source)
+            if present == self._present:
+                return models
+            changed = replace(models, policy=load_policy(present))
+        except SoarError as error:
+            log.warning("the promoted policy can't be used, going on with the old one: %s", error)
             return models
-        self._present = present
         log.warning("picked up the promoted policy %s", present)
-        return replace(models, policy=load_policy(present))
+        self._present = present
+        return changed
 
 
 @dataclass(frozen=True)

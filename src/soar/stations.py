@@ -47,10 +47,10 @@ class StationConfig:
     seed: int = 0
     realtime: bool = False
     """Keep the control period; always so with a robot that isn't simulated."""
-    process: bool = False
-    """Drive the robot in a process of its own, which may hang or crash."""
+    process: bool | None = None
+    """Drive the robot in a process of its own, which may hang or crash; None: unless it is simulated."""
     timeout_s: float = 5.0
-    """With `process`: the longest that one call may take."""
+    """The longest that a call into that process may take."""
     webhook: str = ""
     """Gets a JSON POST when a person is needed."""
 
@@ -67,6 +67,11 @@ class StationConfig:
     def simulated(self) -> bool:
         """Whether there is a simulated table under the robot."""
         return self.robot in SIMULATED
+
+    @property
+    def apart(self) -> bool:
+        """Whether the robot has a process of its own."""
+        return not self.simulated if self.process is None else self.process
 
     @property
     def paced(self) -> bool:
@@ -124,7 +129,7 @@ def open_station(config: StationConfig, clock: Clock | None = None) -> Station:
         clock: of a real-time station; its duty cycle is measured.
     """
     tasks = tasks_of(config)
-    if config.process:
+    if config.apart:
         make = partial(build_robot, config)
         robot: Robot = ProcessRobot(make, timeout_s=config.timeout_s)
     else:

@@ -24,6 +24,9 @@ Names = Annotated[
     tuple[str, ...], tyro.conf.arg(help="Station names; all of the store when left out.")
 ]
 
+_LEAD_STEPS = 2
+"""On a robot that keeps time, a subgoal is imagined so many control steps ahead: 0.4 s at 5 Hz."""
+
 
 @dataclass(frozen=True)
 class Exploration:
@@ -76,13 +79,15 @@ def collect(
     """
     from soar.collect import CollectConfig
     from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
+    from soar.rollout import Plan
     from soar.stations import read_station, sim_stations
 
     if episodes is None and hours is None:
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = _override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    config = CollectConfig(exploring=exploration.exploring, noise=exploration.noise, round=round)
+    plan = Plan(lead_steps=_LEAD_STEPS if any(c.paced for c in configs) else 0)
+    config = CollectConfig(plan, exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
     with _Narrator(episodes) as narrator:

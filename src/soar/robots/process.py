@@ -7,19 +7,15 @@ import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
-from soar.errors import CameraFault, RobotFault, SoarError, UnsafeAction
+from soar import errors
+from soar.errors import RobotFault, SoarError
 from soar.interfaces import Robot
 from soar.types import Action, Observation
 
-Reply = tuple[Literal["ok", "camera", "fault", "unsafe", "error"], Any]
-_ERRORS: dict[str, type[SoarError]] = {
-    "camera": CameraFault,
-    "fault": RobotFault,
-    "unsafe": UnsafeAction,
-    "error": SoarError,
-}
+Reply = tuple[str, Any]
+"""Name of the error class with its message, or "" with the value."""
 
 
 class ProcessRobot:
@@ -109,9 +105,9 @@ class ProcessRobot:
         except (EOFError, OSError) as error:
             self._end()
             raise RobotFault(f"the robot's process died in {method}()") from error
-        if kind == "ok":
+        if not kind:
             return value
-        raise _ERRORS[kind](value)
+        raise getattr(errors, kind, SoarError)(value)
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
@@ -198,15 +194,9 @@ def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
 
 def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
     try:
-        return "ok", function(*args)
-    except CameraFault as error:
-        return "camera", str(error)
-    except RobotFault as error:
-        return "fault", str(error)
-    except UnsafeAction as error:
-        return "unsafe", str(error)
+        return "", function(*args)
     except SoarError as error:
-        return "error", str(error)
+        return type(error).__name__, str(error)
     except Exception as error:  # noqa: BLE001  whatever a driver raises must reach the station
         last = traceback.extract_tb(error.__traceback__)[-1]
-        return "fault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"
+        return "RobotFault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"
