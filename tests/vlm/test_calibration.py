@@ -49,7 +49,7 @@ def test_threshold_reaches_what_is_wanted_at_the_least_cost():
 
 def test_what_cannot_be_reached_is_said():
     worst = curve(np.array([0.9, 0.1]), np.array([False, True]))
-    with pytest.raises(ConfigError, match="the best is 0.500"):
+    with pytest.raises(ConfigError, match=r"the best is 0\.500"):
         choose_threshold(worst, precision=0.9)
     with pytest.raises(ConfigError, match="successes and failures"):
         curve(np.array([0.9, 0.1]), np.array([True, True]))

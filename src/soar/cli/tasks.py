@@ -30,7 +30,7 @@ def questions(
             VARIABLE holds the key.
     """
     import rich
-    from rich.table import Table
+    from rich.markup import escape
 
     from soar.errors import ConfigError
     from soar.sim.scenes import load_scene
@@ -41,15 +41,14 @@ def questions(
     if not own and not tasks:
         raise ConfigError("nothing to ask about; give --scene NAME or --tasks WORDS")
     found = tasks_from_instructions([*own, *tasks], book, _language_model(model))
-    table = Table("task", "question", "done", "feasible", box=None, header_style="bold")
     for task in found:
         done, feasible = ("yes", "no") if task.success_answer else ("no", "yes")
-        table.add_row(task.instruction, task.question, done, feasible)
-    rich.print(table)
+        rich.print(f"[bold]{escape(task.instruction)}[/bold]\n  {escape(task.question)}")
+        rich.print(f"  [dim]done:[/dim] {done}   [dim]feasible:[/dim] {feasible}")
     objects = dict.fromkeys(o for task in found for o in task.objects)
     if objects:
         rich.print("\nAnd, so that tasks of missing things are left out:")
-        rich.print("\n".join(present_question(o) for o in objects))
+        rich.print("\n".join(f"  {escape(present_question(o))}" for o in objects))
 
 
 def _language_model(name: str) -> Complete | None:

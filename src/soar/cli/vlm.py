@@ -248,7 +248,8 @@ def _probabilities(
 
 def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
     """A table of rates with their intervals, and a total."""
-    table = _table(title, "asked", "accuracy", "precision", "recall", "unknown")
+    table = _table("", "asked", "accuracy", "precision", "recall", "unknown")
+    table.title, table.title_justify = f"\n{title}", "left"
     for name, found in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:
         table.add_row(name, str(found.judged), *_rates(found))
     return table
@@ -256,7 +257,7 @@ def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
 
 def _rates(found: Confusion) -> list[str]:
     intervals = (found.accuracy, found.precision, found.recall)
-    return [*(f"{i.value:.3f} [{i.low:.2f}, {i.high:.2f}]" for i in intervals), str(found.unknown)]
+    return [*(f"{i.value:.3f} ({i.low:.2f}-{i.high:.2f})" for i in intervals), str(found.unknown)]
 
 
 def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) -> None:
@@ -282,4 +283,4 @@ def _read_image(path: Path) -> Image:
 
 
 def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    return Table(*columns, box=None, header_style="bold", padding=(0, 1, 0, 0))

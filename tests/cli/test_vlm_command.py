@@ -1,0 +1,145 @@
+"""`soar vlm` and `soar tasks`, as typed."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from soar import checkpoint as checkpoints
+from soar.cli import main
+from soar.data.store import open_store
+from soar.media import write_png
+from soar.types import Episode, Provenance, Verdict
+from soar.vlm.compact import to_checkpoint
+from soar.vlm.compact_net import CompactConfig, CompactNet
+
+TASK = "put the lemon on the blue plate"
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("eyes")
+    net = CompactNet(CompactConfig(resolution=32, width=16, dim=32))
+    checkpoints.save(folder, to_checkpoint(net, 1.0, {}))
+    return folder
+
+
+def episode(p: float | None, truth: bool, started_s: float) -> Episode:
+    outcome = "unknown" if p is None else ("success" if p >= 0.5 else "failure")
+    return Episode(
+        instruction=TASK,
+        actions=np.zeros((2, 7), np.float32),
+        wanted=np.zeros((2, 7), np.float32),
+        images=np.full((3, 64, 64, 3), int(started_s), np.uint8),
+        states=np.zeros((3, 7), np.float32),
+        times_s=np.arange(3) * 0.2,
+        subgoals=(),
+        verdict=Verdict(outcome, p, "Is it?", "", "test"),
+        provenance=Provenance("a", "soar", "8", 0, started_s, truth=truth),
+    )
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Six judged episodes: at 0.5 two hits, one false alarm, one miss, one right failure, one unknown."""
+    opened = open_store(tmp_path / "store", create=True)
+    rows = [(0.9, True), (0.8, True), (0.7, False), (0.3, True), (0.1, False), (None, True)]
+    for i, (p, truth) in enumerate(rows):
+        opened.append(episode(p, truth, float(i + 1)))
+    return tmp_path / "store"
+
+
+def run(*words: object) -> None:
+    main([str(w) for w in words])
+
+
+def test_tasks_questions_shows_the_questions_of_a_scene(capsys):
+    run("tasks", "questions", "--scene", 3)
+    shown = capsys.readouterr().out
+    assert "Is the green marker on the left side of the table?" in shown
+    assert "Is there a wooden bowl present?" in shown
+
+
+def test_tasks_questions_without_a_scene_or_task_is_a_user_s_mistake(capsys):
+    with pytest.raises(SystemExit):
+        run("tasks", "questions")
+    assert "--scene" in capsys.readouterr().err
+
+
+def test_ask_prints_a_probability_for_each_question(eyes, tmp_path, capsys):
+    write_png(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
+    run("vlm", "ask", tmp_path / "a.png", "Is the drawer open?", "Is it raining?", "--vlm", eyes)
+    shown = capsys.readouterr().out
+    assert "Is the drawer open?" in shown
+    assert "0." in shown
+
+
+def test_ask_about_a_file_that_is_no_image_is_one_line(eyes, tmp_path, capsys):
+    (tmp_path / "a.png").write_text("no image")
+    with pytest.raises(SystemExit):
+        run("vlm", "ask", tmp_path / "a.png", "Is it?", "--vlm", eyes)
+    assert "no image that can be read" in capsys.readouterr().err
+
+
+def test_calibrate_compares_stored_verdicts_with_the_truth(store, tmp_path, capsys):
+    run("vlm", "calibrate", "--store", store, "--recall", 1.0, "--out", tmp_path / "plot.png")
+    shown = capsys.readouterr().out
+    assert "0.600" in shown  # accuracy at 0.5: 3 of 5
+    assert "0.667" in shown  # precision: 2 of 3; recall likewise
+    assert "1.000" in shown  # recall at the chosen threshold
+    assert (tmp_path / "plot.png").stat().st_size > 5000
+
+
+def test_calibrate_takes_a_person_s_word_over_the_simulator_s(store, tmp_path, capsys):
+    ids = [e.id for e in open_store(store, read_only=True).query()]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,success\n" + f"{ids[0]},no\n{ids[1]},yes\n")
+    run("vlm", "calibrate", "--store", store, "--labels", labels, "--out", tmp_path / "p.png")
+    assert "2 episodes" in capsys.readouterr().out
+
+
+def test_calibrate_can_ask_a_model_again(store, eyes, tmp_path, capsys):
+    run("vlm", "calibrate", "--store", store, "--vlm", eyes, "--out", tmp_path / "p.png")
+    assert "6 episodes" in capsys.readouterr().out
+
+
+def test_labels_are_typed_kept_at_once_and_resumed(store, tmp_path, monkeypatch, capsys):
+    labels = tmp_path / "labels.csv"
+
+    def type_in(*words: str) -> None:
+        typed = iter(words)
+        monkeypatch.setattr("builtins.input", lambda _: next(typed))
+        run("vlm", "label", "--store", store, "--labels", labels)
+
+    type_in("y", "n", "b", "y", "q")
+    ids = [e.id for e in open_store(store, read_only=True).query()]
+    rows = list(csv.DictReader(labels.open()))
+    assert [(r["id"], r["success"]) for r in rows] == [(ids[0], "yes"), (ids[1], "yes")]
+    type_in("n", "s", "q")
+    assert len(list(csv.DictReader(labels.open()))) == 3
+    run("vlm", "label", "--store", store, "--labels", labels, "--apply")
+    judged = {e.id: e.verdict for e in open_store(store, read_only=True).query()}
+    assert judged[ids[1]].outcome == "success"
+    assert judged[ids[2]].outcome == "failure"
+    assert judged[ids[2]].judge == "person"
+    assert judged[ids[5]].outcome == "unknown"
+
+
+def test_a_wrong_label_is_named_with_its_line(store, tmp_path, capsys):
+    labels = tmp_path / "labels.csv"
+    labels.write_text("id,success\nabc,perhaps\n")
+    with pytest.raises(SystemExit):
+        run("vlm", "label", "--store", store, "--labels", labels, "--apply")
+    assert "line 2" in capsys.readouterr().err
+
+
+def test_evaluate_measures_success_and_questions_on_scenes(eyes, tmp_path, capsys):
+    out = tmp_path / "numbers.json"
+    run("vlm", "evaluate", "--vlm", eyes, "--scenes", 2, "--images", 4, "--out", out)
+    assert "success detection by kind" in capsys.readouterr().out
+    numbers = json.loads(out.read_text())
+    asked = numbers["success detection by kind"]["all"]
+    counts = ("true_success", "false_success", "false_failure", "true_failure", "unknown")
+    assert sum(asked[k] for k in counts) == 8  # two tasks, four images
+    assert set(numbers["success detection by kind"]) == {"in", "not in", "all"}
