@@ -45,7 +45,8 @@ def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
 
 
 def run_scene(name: str, first: int, seeds: int) -> dict[str, list[Attempt]]:
-    world, tasks = World(SCENES[name]), {}
+    world = World(SCENES[name])
+    tasks: dict[str, list[Attempt]] = {}
     for index, task in enumerate(world.scene.tasks):
         rows = tasks[f"{name:5} {task.instruction}"] = []
         for seed in range(first, first + seeds):

@@ -69,7 +69,8 @@ class Expert:
     def _until_fulfilled(self) -> Script:
         attempt = self._attempt_for(self.goal)
         for self._attempt in range(_ATTEMPTS):
-            yield from attempt()
+            if not self.world.fulfilled(self.goal):
+                yield from attempt()
             yield from self._retreat()
             for _ in range(3):
                 if self.world.fulfilled(self.goal):
