@@ -6,12 +6,11 @@ how much was collected, and evaluations and training continue where they were. E
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
@@ -21,11 +20,9 @@ from soar.data.query import Query
 from soar.data.relabel import Uniform
 from soar.data.store import open_store
 from soar.errors import ConfigError
-from soar.evaluate import FIRST_SEED, Evaluation, Setting, Team, compare, evaluate, sim_bench
+from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
-from soar.interfaces import SubgoalGenerator
-from soar.models import load_policy, load_subgoals, policy_folder
-from soar.rollout import Plan
+from soar.models import policy_folder
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.types import Outcome
@@ -206,21 +203,13 @@ def _fit(
 
 def _evaluate(run: Run, config: ImproveConfig, index: int, policy: Path) -> Evaluation:
     """Success of one policy on the run's fixed starts."""
-    scenes = [load_scene(s) for s in config.scenes]
-    checkpoint = load_checkpoint(policy)
-    subgoals = subgoal_source(config.subgoals)
-    setting = Setting(
-        checkpoint=checkpoint.id,
-        policy=checkpoint.kind,
-        subgoals="none" if subgoals is None else config.subgoals,
-        tasks=tuple((s.name, t.instruction) for s in scenes for t in s.tasks),
+    team, setting = sim_protocol(
+        str(policy),
+        [load_scene(s) for s in config.scenes],
         trials=config.trials,
+        subgoals=config.subgoals,
         first_seed=config.first_seed,
-        subgoals_per_trial=Plan().subgoals,
-        steps_per_subgoal=Plan().steps,
-        details={"folder": str(policy), "code_version": __version__},
     )
-    team = Team(partial(load_policy, str(policy)), subgoals, partial(sim_bench, scenes))
     return evaluate(team, setting, run.evaluation_folder(index), workers=config.workers)
 
 
@@ -239,21 +228,7 @@ def _decide(run: Run, record: RunRecord, this: RoundRecord) -> RoundRecord:
     return replace(this, stage="done", promoted=better, decision=decision)
 
 
-def subgoal_source(name: str) -> Callable[[], SubgoalGenerator] | Literal["expert"] | None:
-    """What `Team` takes: a recipe for a generator, "expert", or None for a policy of words ("none")."""
-    if name == "expert":
-        return "expert"
-    return None if name == "none" else partial(load_subgoals, name)
-
-
 def _plain(value: object) -> dict[str, object]:
     """As JSON would give it back: tuples as lists."""
-    import json
-
     plain: dict[str, object] = json.loads(json.dumps(value))
     return plain
-
-
-def scene_names(scenes: Sequence[str]) -> tuple[str, ...]:
-    """Names of scenes, each checked to exist."""
-    return tuple(load_scene(s).name for s in scenes)

@@ -1,0 +1,90 @@
+"""Rounds of improvement, on a real scene with a very small policy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar import checkpoint as checkpoints
+from soar.data.frames import Frames
+from soar.data.mixture import Source
+from soar.data.store import open_store
+from soar.errors import ConfigError
+from soar.fit_policy import debug, fit_policy
+from soar.improve import ImproveConfig, improve
+from soar.run import RoundRecord, Run
+from soar.sim.demos import demonstrate
+from soar.sim.scenes import load_scene, sample_scene
+from soar.sim.world import World
+from soar.types import Episode
+
+
+def demonstration(name: str, seed: int) -> Episode:
+    scene = load_scene(name) if name == "dev1" else sample_scene(name, seed)
+    world = World(scene, 64)
+    try:
+        world.reset(seed, scene.tasks[0].goal)
+        return demonstrate(world, scene.tasks[0], np.random.default_rng(seed), seed=seed)
+    finally:
+        world.close()
+
+
+@pytest.fixture(scope="module")
+def pretraining() -> Frames:
+    return Frames.from_episodes([demonstration("bridge", s) for s in (1, 2)], 32)
+
+
+@pytest.fixture(scope="module")
+def policy(pretraining: Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policy")
+    fit_policy(debug(), [Source("bridge", pretraining, 1.0)], folder)
+    return folder
+
+
+class Robots:
+    """Collection by the expert: this test is about rounds, not about robots."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, str, Path]] = []
+
+    def __call__(self, run: Run, this: RoundRecord, scene: str, policy: Path) -> None:
+        self.calls.append((this.index, scene, policy))
+        episode = demonstration(scene, 3)
+        origin = replace(episode.provenance, round=this.index, station="arm")
+        open_store(run.store, create=True).append(replace(episode, provenance=origin))
+
+
+def settings(policy: Path) -> ImproveConfig:
+    return ImproveConfig(
+        scenes=("dev1",), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1
+    )
+
+
+@pytest.mark.slow
+def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
+    policy: Path, pretraining: Frames, tmp_path: Path
+):
+    robots, run = Robots(), Run(tmp_path / "run")
+    record = improve(run, settings(policy), debug(), pretraining, robots)
+    (done,) = record.rounds
+    assert done.stage == "done"
+    assert done.collected_with == checkpoints.load(policy).id
+    assert done.candidate == checkpoints.load(run.train_folder(1)).id
+    assert done.store_version == open_store(run.store, read_only=True).version
+    assert run.evaluations()[0].finished
+    assert run.evaluations()[1].finished
+    assert {t.key for t in run.evaluations()[0].trials} == {
+        t.key for t in run.evaluations()[1].trials
+    }
+    assert improve(run, settings(policy), debug(), pretraining, robots) == record
+    assert robots.calls == [(1, "dev1", policy)]
+    with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
+        improve(run, replace(settings(policy), trials=2), debug(), pretraining, robots)
+
+
+def test_shares_outside_zero_to_one_are_refused():
+    with pytest.raises(ConfigError, match="autonomous_share"):
+        ImproveConfig(autonomous_share=1.0)
