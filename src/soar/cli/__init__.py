@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
     "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
     "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),
+    "doctor": ("soar.cli.doctor:doctor", "Check everything before a run, and say what to do"),
     "collect": ("soar.cli.collect:collect", "Robots propose, try, judge and store, for days"),
     "judge": ("soar.cli.collect:judge", "Judge stored episodes whose verdict is unknown"),
     "status": ("soar.cli.collect:status", "What every station does, and how tasks fare"),

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from soar.board import Board, Status, Wish
     from soar.fleet import ModelNames
-    from soar.rollout import Ending, Station
+    from soar.rollout import Ending, Plan, Station
+    from soar.stations import StationConfig
 
 Names = Annotated[
     tuple[str, ...], tyro.conf.arg(help="Station names; all of the store when left out.")
@@ -79,15 +80,13 @@ def collect(
     """
     from soar.collect import CollectConfig
     from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
-    from soar.rollout import Plan
     from soar.stations import read_station, sim_stations
 
     if episodes is None and hours is None:
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
-    names = _override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    plan = Plan(lead_steps=_LEAD_STEPS if any(c.paced for c in configs) else 0)
-    config = CollectConfig(plan, exploration.exploring, exploration.noise, round=round)
+    names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
+    config = CollectConfig(plan_for(configs), exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
     with _Narrator(episodes) as narrator:
@@ -192,15 +191,23 @@ def status(store: Path, watch: bool = False, every_s: float = 2.0) -> None:
             live.update(_overview(store), refresh=True)
 
 
-def _override(
+def override(
     names: ModelNames, vlm: str | None, subgoals: str | None, policy: str | None
 ) -> ModelNames:
+    """The models of a file, but for those that flags name."""
     return replace(
         names,
         vlm=vlm or names.vlm,
         subgoals=subgoals or names.subgoals,
         policy=policy or names.policy,
     )
+
+
+def plan_for(stations: Sequence[StationConfig]) -> Plan:
+    """How long their episodes are, and whether subgoals are imagined ahead."""
+    from soar.rollout import Plan
+
+    return Plan(lead_steps=_LEAD_STEPS if any(s.paced for s in stations) else 0)
 
 
 def _wish(store: Path, names: Sequence[str], wish: Wish) -> None:
