@@ -495,3 +495,18 @@ def test_judging_later_leaves_what_is_known_alone(tmp_path):
     again = list(store.query())
     assert again[0].verdict.outcome == first.verdict.outcome
     assert again[1].verdict == second.verdict
+
+
+def test_proposals_count_every_episode_before_them(tmp_path):
+    """Also the one that is still being stored."""
+    seen: list[int] = []
+
+    class Spy(UncertaintyProposer):
+        def propose(self, observation, answers, history, rng):
+            seen.append(sum(c.attempts for c in history.values()))
+            return super().propose(observation, answers, history, rng)
+
+    station = replace(make_station(), proposer=Spy(TASKS))
+    work(tmp_path, [station], episodes=5)
+    work(tmp_path, [station], episodes=2)
+    assert seen == [0, 1, 2, 3, 4, 5, 6]

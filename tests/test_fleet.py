@@ -106,3 +106,15 @@ def test_models_come_from_a_file(tmp_path):
     path.write_text("brain: big\n")
     with pytest.raises(ConfigError, match="valid keys are vlm, subgoals, policy, threshold"):
         read_models(path)
+
+
+def test_a_simulated_scene_is_collected_from(tmp_path):
+    stations = [StationConfig("one", options={"scene": "1"})]
+    plan = CollectConfig(plan=Plan(1, 5))
+    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
+    assert (tally.episodes, tally.dropped) == (2, 0)
+    store = open_store(tmp_path / "store")
+    first, _ = store.query()
+    assert (first.provenance.scene, first.provenance.regime) == ("1", "soar")
+    assert first.provenance.truth is not None
+    assert store.load(first.id).images.shape == (6, 256, 256, 3)

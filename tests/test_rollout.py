@@ -129,11 +129,12 @@ def test_the_same_seed_is_the_same_episode_alone_or_overlapped():
         run([station()], subscriber=diary, noise=1.0, **options)
         return np.stack([s.executed for s in diary.steps])
 
-    plain = story()
-    assert np.array_equal(plain, story())
-    with ThreadPoolExecutor(2) as worker:
-        assert np.array_equal(plain, story(worker=worker))
-    assert not np.array_equal(plain, story(seed=1))
+    for plan in (Plan(), Plan(lead_steps=3)):
+        plain = story(plan=plan)
+        assert np.array_equal(plain, story(plan=plan))
+        with ThreadPoolExecutor(2) as worker:
+            assert np.array_equal(plain, story(plan=plan, worker=worker))
+        assert not np.array_equal(plain, story(plan=plan, seed=1))
 
 
 def test_ahead_of_time_the_subgoal_comes_from_an_earlier_picture():

@@ -11,14 +11,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
 import soar
 from soar.board import Board
 from soar.clock import Clock, Metronome
+from soar.crew import Models, Plan, Station
 from soar.data.query import Query
 from soar.desk import Desk, Endurance, broken
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, StoreError
@@ -26,8 +28,9 @@ from soar.interfaces import EpisodeStore
 from soar.looking import ask
 from soar.patience import Backoff, PatientSubgoals, PatientVLM
 from soar.recorder import Recorder
-from soar.rollout import Everyone, Models, Plan, Station, Subscriber, run_episodes
-from soar.types import Provenance
+from soar.rollout import INLINE, run_episodes
+from soar.subscriber import Ending, Everyone, Subscriber
+from soar.types import History, Provenance, TaskCount
 
 log = logging.getLogger(__name__)
 
@@ -151,8 +154,11 @@ class Shift:
         self._store, self._config, self._stop = store, config, stop
         self._recorder = Recorder(store, config.plan.length, self._provenance)
         self._subscriber = Everyone((self._recorder, *subscribers))
-        self._worker: Executor | None = ThreadPoolExecutor(2) if config.overlap else None
+        self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
         self.metronome: Metronome | None = None
+        self._asked: dict[Query, Future[History]] = {}
+        self._fresh: list[tuple[Query, Ending]] = []
+        """Episodes that the answers in `_asked` don't know yet."""
 
     def ready(self) -> list[Desk]:
         """The stations that can begin an episode now; when there is none, after a short wait."""
@@ -174,15 +180,14 @@ class Shift:
         for desk in desks:
             desk.noise = noise
             desk.show("collecting", late_ms=self._late_ms())
-        scenes = [_same_scene(d.station) for d in desks]
-        histories = {scene: self._store.history(scene) for scene in set(scenes)}
+        histories = self._histories(desks)
         try:
             endings = run_episodes(
                 [d.station for d in desks],
                 [d.look for d in desks if d.look],
                 self.models,
                 self._config.plan,
-                [histories[scene] for scene in scenes],
+                histories,
                 rng,
                 noise=noise,
                 subscriber=self._subscriber,
@@ -194,14 +199,15 @@ class Shift:
             return
         for desk, ending in zip(desks, endings, strict=True):
             desk.finish(ending)
+            if ending.fault is None:
+                self._fresh.append((_same_scene(desk.station), ending))
 
     def close(self) -> None:
         """Store what is left, and say that nobody works here any more."""
         try:
             self._recorder.close()
         finally:
-            if isinstance(self._worker, ThreadPoolExecutor):
-                self._worker.shutdown(cancel_futures=True)
+            self._worker.shutdown(cancel_futures=True)
             if self.metronome:
                 log.info("%s", self.metronome.jitter)
             for desk in self.desks:
@@ -233,12 +239,30 @@ class Shift:
         if isinstance(error, ModelUnavailable):
             self._stop.wait(self._config.backoff.longest_s)
 
+    def _histories(self, desks: Sequence[Desk]) -> list[History]:
+        """Counts for the proposals: what the store said during the last episode, plus that episode.
+
+        The store is asked behind the arms' backs, after it has taken everything before; so nobody
+        waits for it, and no count is kept aside.
+        """
+        scenes = [_same_scene(d.station) for d in desks]
+        known = {
+            q: self._asked[q].result() if q in self._asked else self._store.history(q)
+            for q in set(scenes)
+        }
+        for query, ending in self._fresh:
+            if query in self._asked and query in known:
+                known[query] = counted(known[query], ending)
+        self._fresh.clear()
+        self._asked = {q: self._recorder.later(partial(self._store.history, q)) for q in known}
+        return [known[q] for q in scenes]
+
     def _settled(self) -> bool:
-        """Wait until everything is stored; False when someone wants to stop before."""
+        """Wait until all but the last round is stored; False when someone wants to stop before."""
         pause, began = self._config.backoff.first_s, time.monotonic()
         while True:
             try:
-                self._recorder.settle()
+                self._recorder.settle(keep=len(self.desks))
             except StoreError as error:
                 waited = time.monotonic() - began
                 if self._stop.is_set() or waited > self._config.backoff.patience_s:
@@ -270,6 +294,14 @@ class Shift:
 
     def _late_ms(self) -> float | None:
         return 1000 * self.metronome.jitter.mean_s if self.metronome else None
+
+
+def counted(history: History, ending: Ending) -> History:
+    """The counts with one more episode."""
+    task = ending.proposal.task.instruction
+    attempts, successes = history.get(task, TaskCount())
+    success = ending.verdict.outcome == "success"
+    return {**history, task: TaskCount(attempts + 1, successes + success)}
 
 
 def _same_scene(station: Station) -> Query:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from soar.board import Activity, Board, EventKind, Status
+from soar.crew import Station
 from soar.data.query import Query
 from soar.errors import CameraFault, ConfigError, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
 from soar.looking import Look
 from soar.proposer import missing_objects
 from soar.robots.meter import MeteredRobot
-from soar.rollout import Ending, Station
+from soar.subscriber import Ending
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,14 @@ from pathlib import Path
 from soar.board import Board
 from soar.clock import Clock
 from soar.collect import CollectConfig, Tally, collect
+from soar.crew import Models
 from soar.data.query import Query
 from soar.data.store import open_store
 from soar.errors import ConfigError, SoarError
 from soar.models import load_policy, load_subgoals, load_vlm
-from soar.rollout import Models, Subscriber
 from soar.run import RoundRecord, Run
 from soar.stations import StationConfig, open_station, sim_stations
+from soar.subscriber import Subscriber
 
 log = logging.getLogger(__name__)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
+from soar.crew import Station
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
 from soar.looking import Look
-from soar.rollout import Ending, Station, Subscriber
+from soar.subscriber import Ending, Subscriber
 from soar.types import Answer, Episode, Proposal, Provenance, Step, Subgoal
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -73,9 +77,17 @@ class Recorder(Subscriber):
         episode = to_episode(tape, ending)
         self._pending.append((episode, self._thread.submit(self._store.append, episode)))
 
-    def settle(self) -> None:
-        """Wait until everything is stored. Raises StoreError when something can't be; try again later."""
-        while self._pending:
+    def later(self, function: Callable[[], T]) -> Future[T]:
+        """Call something in the recorder's thread, after all that was submitted before it."""
+        return self._thread.submit(function)
+
+    def settle(self, keep: int = 0) -> None:
+        """Wait until at most `keep` episodes aren't stored yet, and forget those that are.
+
+        Raises:
+            StoreError: something can't be stored; try again later.
+        """
+        while len(self._pending) > keep or (self._pending and self._pending[0][1].done()):
             episode, future = self._pending[0]
             try:
                 future.result()

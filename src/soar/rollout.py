@@ -1,168 +1,57 @@
 """THE control loop: observe, propose, five times (imagine, twenty times (act, execute)), judge.
 
 It drives one robot, or several in lockstep that share every model's batches. It stores nothing, shows
-nothing and measures nothing: recording, viewing and measuring subscribe to it. With a `worker` and
-`lead_steps` the slow models work while the arm moves; without, everything happens in its plain order.
+nothing and measures nothing: recording, viewing and measuring subscribe to it. With a `worker` the slow
+models work while the arm moves; without, the same happens in its plain order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from soar.clock import Metronome
+from soar.crew import Models, Plan, Simulation, Station
 from soar.detector import verdict
-from soar.errors import BadOutput, CameraFault, ConfigError, SoarError
-from soar.interfaces import Policy, Robot, SubgoalGenerator, TaskProposer, VisionLanguageModel
+from soar.errors import BadOutput, CameraFault, SoarError
+from soar.interfaces import Policy, SubgoalGenerator
 from soar.looking import Look, ask
 from soar.robots.process import together
-from soar.types import (
-    ACTION_DIM,
-    History,
-    Image,
-    Images,
-    Observation,
-    Proposal,
-    Regime,
-    Step,
-    Subgoal,
-    Task,
-    Verdict,
-)
+from soar.subscriber import NOBODY, Ending, Everyone, Subscriber
+from soar.types import ACTION_DIM, History, Image, Images, Observation, Proposal, Step, Subgoal
+
+__all__ = [
+    "Ending",
+    "Everyone",
+    "Models",
+    "Plan",
+    "Simulation",
+    "Station",
+    "Subscriber",
+    "run_episodes",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How long an episode is (paper: five subgoals, twenty steps for each, 5 Hz)."""
+class Inline(Executor):
+    """Does everything at once, in its place."""
 
-    subgoals: int = 5
-    steps: int = 20
-    """Control steps for each subgoal."""
-    lead_steps: int = 0
-    """A next subgoal is imagined from the picture so many steps before it is due, while the arm goes on
-    towards the last one. 0: from the picture when it is due, while the arm waits."""
-    homing: bool = True
-    """Go home at the end, so that the next episode can begin."""
-
-    def __post_init__(self) -> None:
-        if self.subgoals < 1 or self.steps < 1 or not 0 <= self.lead_steps < self.steps:
-            raise ConfigError(
-                f"a plan needs subgoals and steps >= 1 and lead_steps below steps; got {self}"
-            )
-
-    @property
-    def length(self) -> int:
-        """Control steps of an episode."""
-        return self.subgoals * self.steps
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """A future that is already done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except SoarError as error:
+            future.set_exception(error)
+        return future
 
 
-@dataclass(frozen=True)
-class Models:
-    """Everything that thinks, shared by all stations."""
-
-    vlm: VisionLanguageModel
-    policy: Policy
-    subgoals: SubgoalGenerator | None
-    """None for a policy that is driven by the words themselves (LCBC)."""
-    threshold: float = 0.5
-    """P(success) from which the VLM's answer is called success."""
-
-    @property
-    def checkpoint(self) -> str:
-        """Id of the policy's checkpoint; its name when it comes from none."""
-        return getattr(self.policy, "checkpoint_id", "") or self.policy.name
-
-
-@runtime_checkable
-class Simulation(Protocol):
-    """What a simulated table can do beside its robot: for measuring, and as a person's hand."""
-
-    def truth(self, instruction: str) -> bool:
-        """Whether the task is done now. No component of the loop asks."""
-
-    def reset(self, seed: int) -> None:
-        """Put everything somewhere on the table."""
-
-
-@dataclass(frozen=True, eq=False)
-class Station:
-    """A robot at its table, with the tasks that make sense there."""
-
-    name: str
-    robot: Robot
-    tasks: tuple[Task, ...]
-    proposer: TaskProposer
-    scene: str
-    regime: Regime = "real"
-    seed: int = 0
-    simulation: Simulation | None = None
-    """The simulated table under the robot; None for a real one."""
-
-
-@dataclass(frozen=True, eq=False)
-class Ending:
-    """How an episode ended, and all that led to it but the steps, which went to the subscribers."""
-
-    proposal: Proposal
-    before: Look
-    after: Look
-    """The last frame, with the answers about it: they judge this episode and propose the next."""
-    verdict: Verdict
-    noise: float
-    fault: SoarError | None = None
-    """What stopped the episode before its end; it is no episode then."""
-    homing_fault: SoarError | None = None
-    """What went wrong on the way home, when the episode was already whole."""
-
-
-class Subscriber:
-    """Sees what happens, and never changes it. Override what you care about."""
-
-    def on_start(self, station: Station, proposal: Proposal) -> None:
-        """A task was chosen; the arm is about to move."""
-
-    def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
-        """A new picture to reach."""
-
-    def on_step(self, station: Station, step: Step) -> None:
-        """One action was executed."""
-
-    def on_episode(self, station: Station, ending: Ending) -> None:
-        """The episode is over, judged or broken off."""
-
-
-class Everyone(Subscriber):
-    """Many subscribers as one."""
-
-    def __init__(self, subscribers: Sequence[Subscriber] = ()) -> None:
-        self._subscribers = tuple(subscribers)
-
-    def on_start(self, station: Station, proposal: Proposal) -> None:
-        """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_start(station, proposal)
-
-    def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
-        """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_subgoal(station, subgoal)
-
-    def on_step(self, station: Station, step: Step) -> None:
-        """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_step(station, step)
-
-    def on_episode(self, station: Station, ending: Ending) -> None:
-        """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_episode(station, ending)
-
-
-NOBODY = Everyone()
+INLINE = Inline()
 
 
 class Take:
@@ -176,6 +65,8 @@ class Take:
         self.goal: Image | str = proposal.task.instruction
         self.subgoal: Subgoal | None = None
         self.fault: SoarError | None = None
+        self.homing_fault: SoarError | None = None
+        self.after: Look | None = None
 
 
 def run_episodes(
@@ -188,7 +79,7 @@ def run_episodes(
     *,
     noise: float = 0.0,
     subscriber: Subscriber = NOBODY,
-    worker: Executor | None = None,
+    worker: Executor = INLINE,
     metronome: Metronome | None = None,
 ) -> list[Ending]:
     """One episode on every station, from the looks that its last one left; each arm ends at home.
@@ -197,7 +88,7 @@ def run_episodes(
         looks: what was last seen at each station, with the VLM's answers.
         histories: attempts and successes at each station so far, for the proposals.
         noise: scales the policy's standard deviation; 0 is its mean.
-        worker: runs imagining ahead and looking; None does everything in its place.
+        worker: runs the looking, and the imagining ahead, while the arms move.
         metronome: keeps the control period of real arms; None doesn't wait.
 
     Raises:
@@ -227,7 +118,7 @@ def run_episodes(
             set_goals(takes, images, index, subscriber)
         act(takes, models.policy, act_rng, noise, index, subscriber)
         ahead = (index + plan.lead_steps) % plan.steps == 0 and plan.lead_steps > 0
-        if models.subgoals and worker and ahead and index + plan.lead_steps < plan.length:
+        if models.subgoals and ahead and index + plan.lead_steps < plan.length:
             coming = worker.submit(imagine, models.subgoals, *_wishes(takes), imagine_rng)
     observe(takes, metronome)
     endings = judge_and_home(takes, models, plan, noise, worker)
@@ -308,42 +199,33 @@ def act(
 
 
 def judge_and_home(
-    takes: Sequence[Take], models: Models, plan: Plan, noise: float, worker: Executor | None
+    takes: Sequence[Take], models: Models, plan: Plan, noise: float, worker: Executor
 ) -> list[Ending]:
     """One batched look at the last frames, answered while the arms go home."""
     whole = [t for t in takes if t.fault is None]
-    seen = [(t.seen, t.station.tasks) for t in whole]
-    answers = worker.submit(ask, models.vlm, seen) if worker else None
-    if answers is None:
-        looked = ask(models.vlm, seen)
-    homed = go_home(whole) if plan.homing else {}
-    looked = answers.result() if answers else looked
-    after = {id(t): look for t, look in zip(whole, looked, strict=True)}
-    return [_ending(t, after.get(id(t)), homed.get(id(t)), models, noise) for t in takes]
+    looks = worker.submit(ask, models.vlm, [(t.seen, t.station.tasks) for t in whole])
+    if plan.homing:
+        go_home(whole)
+    for take, look in zip(whole, looks.result(), strict=True):
+        take.after = look
+    return [_ending(take, models, noise) for take in takes]
 
 
-def go_home(takes: Sequence[Take]) -> dict[int, SoarError]:
-    """Home all arms; what went wrong on the way, by the take's id.
+def go_home(takes: Sequence[Take]) -> None:
+    """Home all arms, and see that they did.
 
     The camera must show that the hand has moved: if it doesn't, or is gone, then nobody knows since
     when, and the last frame can't be trusted with a verdict. That breaks the episode off.
     """
     robots = [t.station.robot for t in takes]
-    faults = {
-        id(t): h
-        for t, h in zip(takes, together(robots, "home"), strict=True)
-        if isinstance(h, SoarError)
-    }
+    for take, homed in zip(takes, together(robots, "home"), strict=True):
+        take.homing_fault = homed if isinstance(homed, SoarError) else None
     for take, seen in zip(takes, together(robots, "observe"), strict=True):
         if isinstance(seen, CameraFault):
             take.fault = seen
-    return faults
 
 
-def _ending(
-    take: Take, after: Look | None, homing: SoarError | None, models: Models, noise: float
-) -> Ending:
-    look = after if after and not take.fault else Look(take.seen, {})
-    task = take.proposal.task
-    judged = verdict(task, look.answers, models.vlm.name, models.threshold)
-    return Ending(take.proposal, take.before, look, judged, noise, take.fault, homing)
+def _ending(take: Take, models: Models, noise: float) -> Ending:
+    look = take.after if take.after and not take.fault else Look(take.seen, {})
+    judged = verdict(take.proposal.task, look.answers, models.vlm.name, models.threshold)
+    return Ending(take.proposal, take.before, look, judged, noise, take.fault, take.homing_fault)

@@ -20,13 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from soar.clock import Clock
+from soar.crew import Simulation, Station
 from soar.errors import ConfigError
 from soar.interfaces import Robot
 from soar.proposer import UncertaintyProposer
 from soar.robots.meter import MeteredRobot
 from soar.robots.process import ProcessRobot, ProcessSimulation
 from soar.robots.safety import Limits, SafeRobot
-from soar.rollout import Simulation, Station
 from soar.types import Regime, Task
 from soar.vlm.questions import task_from_instruction
 
