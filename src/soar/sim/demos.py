@@ -7,8 +7,12 @@ reset, so that episodes start from many states. Only successful demonstrations a
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,10 +186,6 @@ def collect_demonstrations(
     Returns:
         what this call kept and what failed.
     """
-    from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-    from itertools import count
-    from multiprocessing import get_context
-
     from soar.data.store import open_store
     from soar.progress import progress_bar
 
@@ -194,38 +194,49 @@ def collect_demonstrations(
     found = [s.provenance.seed for s in open_store(store, create=True).query(query)]
     have, done = len(found), set(found)
     seeds = (s for s in count(first_seed) if s not in done)
-    tally = Tally()
-    with (
-        progress_bar() as bar,
-        ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), max_tasks_per_child=_SESSIONS_A_PROCESS
-        ) as pool,
-    ):
+    run = partial(_run_session, str(store), regime, tuple(scenes), config)
+    with progress_bar() as bar:
         line = bar.add_task(f"{regime} demonstrations", total=episodes, completed=have, note="")
-        running: set[Future[Tally]] = set()
-        while have + tally.kept < episodes:
+
+        def show(tally: Tally) -> None:
+            bar.update(line, completed=have + tally.kept, note=f"success {tally.rate:.1%}")
+
+        return _run_until(run, seeds, episodes - have, workers, show)
+
+
+def _run_until(
+    run: Callable[[int], Tally],
+    seeds: Iterator[int],
+    wanted: int,
+    workers: int,
+    show: Callable[[Tally], None],
+) -> Tally:
+    """Call `run` with seed after seed in worker processes until `wanted` demonstrations are kept."""
+    tally, running = Tally(), set[Future[Tally]]()
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), max_tasks_per_child=_SESSIONS_A_PROCESS
+    ) as pool:
+        while tally.kept < wanted:
             while len(running) < 2 * workers:
-                seed = next(seeds)
-                scene = scenes[seed % len(scenes)] if scenes else None
-                running.add(pool.submit(_run_session, str(store), regime, scene, seed, config))
+                running.add(pool.submit(run, next(seeds)))
             finished, running = wait(running, return_when=FIRST_COMPLETED)
             tally = sum((f.result() for f in finished), tally)
-            bar.update(line, completed=have + tally.kept, note=f"success {tally.rate:.1%}")
+            show(tally)
         late = [f for f in running if not f.cancel()]
         return sum((f.result() for f in late), tally)
 
 
 def _run_session(
-    store: str, regime: Regime, scene: str | None, seed: int, config: DemoConfig | None
+    store: str, regime: Regime, scenes: tuple[str, ...], config: DemoConfig | None, seed: int
 ) -> Tally:
     """One worker's share: a session's successes go into the store."""
     from soar.data.store import open_store
 
+    scene = load_scene(scenes[seed % len(scenes)]) if scenes else sample_scene(regime, seed)
     where, tally = open_store(store), Tally()
-    for episode in session(
-        load_scene(scene) if scene else sample_scene(regime, seed), seed, config
-    ):
-        if episode.provenance.truth:
+    for episode in session(scene, seed, config):
+        success = bool(episode.provenance.truth)
+        if success:
             where.append(episode)
-        tally += Tally(int(bool(episode.provenance.truth)), int(not episode.provenance.truth))
+        tally += Tally(int(success), int(not success))
     return tally

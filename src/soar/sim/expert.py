@@ -26,6 +26,8 @@ from soar.types import Action
 Script = Iterator[Action]
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
+_LONGEST_REACH = 45
+"""Control steps after which a motion counts as failed."""
 
 
 class Expert:
@@ -100,7 +102,7 @@ class Expert:
             return
         place = destination()
         clear = self._carry_height(thing)
-        for _ in range(45):
+        for _ in range(_LONGEST_REACH):
             if not self.world.held(thing):
                 return
             hand, yaw = self.world.hand_pose()[0], self.world.target.rpy[2]
@@ -116,15 +118,15 @@ class Expert:
         """Reach for a thing with open fingers, close, and lift it a little."""
         yield from self._empty_hand()
         grasp, seen = self._choose_grasp(thing), self.world.thing_pose(thing)[0]
-        clear = self._clear_height()
-        for _ in range(45):
+
+        def pose() -> Grasp:
+            nonlocal grasp, seen
             moved = self.world.thing_pose(thing)[0] - seen
             if np.linalg.norm(moved) > 0.01:
                 grasp, seen = self._choose_grasp(thing), seen + moved
-            if self._hand.at(*grasp) or self._hand.is_stuck():
-                break
-            yield self._hand.approach(grasp.position, grasp.yaw, _OPEN, clear)
-        yield from self._hold(_CLOSED, 2)
+            return grasp
+
+        yield from self._reach_and_close(pose)
         yield from self._rise(0.04, _CLOSED)
 
     def _choose_grasp(self, thing: str) -> Grasp:
@@ -152,13 +154,8 @@ class Expert:
         data = self.world.data
         outward = data.joint(slide_joint(drawer)).xaxis.copy()
         yaw = float(np.arctan2(np.tan(np.arctan2(outward[1], outward[0])), 1.0))
-        clear = self._clear_height()
         knob = data.site(knob_site(drawer))
-        for _ in range(45):
-            if self._hand.at(self._inside_box(knob.xpos), yaw, 0.007):
-                break
-            yield self._hand.approach(self._inside_box(knob.xpos), yaw, _OPEN, clear)
-        yield from self._hold(_CLOSED, 2)
+        yield from self._reach_and_close(lambda: Grasp(self._inside_box(knob.xpos), yaw))
         for _ in range(25):
             missing = opening - float(data.joint(slide_joint(drawer)).qpos[0])
             if abs(missing) < 0.004 or not self._near(knob.xpos, 0.03):
@@ -174,14 +171,10 @@ class Expert:
         """Pinch the hem, carry it over to the left edge, or back out to the right, and let go."""
         yield from self._empty_hand()
         hem = self.world.data.site(hem_site(cloth))
-        for _ in range(45):
-            grasp = Grasp(
-                self._inside_box(hem.xpos + np.array([0, 0, 0.016])), self._cloth_yaw(cloth)
-            )
-            if self._hand.at(*grasp, 0.007):
-                break
-            yield self._hand.approach(*grasp, _OPEN, self._clear_height())
-        yield from self._hold(_CLOSED, 2)
+        above = np.array([0, 0, 0.016])
+        yield from self._reach_and_close(
+            lambda: Grasp(self._inside_box(hem.xpos + above), self._cloth_yaw(cloth))
+        )
         goal = self._hem_goal(cloth, folded)
         for _ in range(35):
             hand = self.world.hand_pose()[0]
@@ -203,6 +196,16 @@ class Expert:
         return float(np.arctan2(axes[1, 0], axes[0, 0]))
 
     # Parts of every script --------------------------------------------------------------------------
+
+    def _reach_and_close(self, pose: Callable[[], Grasp]) -> Script:
+        """Come down with open fingers on a pose that may change on the way, or until stuck; close."""
+        clear = self._clear_height()
+        for _ in range(_LONGEST_REACH):
+            grasp = pose()
+            if self._hand.at(*grasp) or self._hand.is_stuck():
+                break
+            yield self._hand.approach(grasp.position, grasp.yaw, _OPEN, clear)
+        yield from self._hold(_CLOSED, 2)
 
     def _empty_hand(self) -> Script:
         """Let go of whatever is held, and rise if the hand is low."""
