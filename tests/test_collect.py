@@ -438,6 +438,7 @@ def test_the_status_says_what_a_station_does(tmp_path):
     look = When(1, lambda: seen.append(Board(tmp_path, "one").status()))
     work(tmp_path, [make_station()], episodes=2, subscribers=[look])
     assert (seen[0].activity, seen[0].scene, seen[0].pid) == ("collecting", "toy", os.getpid())
+    assert seen[0].doing in INSTRUCTIONS
     [board] = boards(tmp_path)
     assert board.status().episodes == 2
 

@@ -30,7 +30,7 @@ from soar.patience import Backoff, PatientSubgoals, PatientVLM
 from soar.recorder import Recorder
 from soar.rollout import INLINE, run_episodes
 from soar.subscriber import Ending, Everyone, Subscriber
-from soar.types import History, Provenance, TaskCount
+from soar.types import History, Proposal, Provenance, TaskCount
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +118,7 @@ def collect(
                 break
             shift.models = refresh(shift.models)
             shift.run(shift.ready()[:left])
+        shift.settle()
     finally:
         shift.close()
     return Tally(
@@ -138,7 +139,7 @@ def patient(models: Models, backoff: Backoff, stop: threading.Event) -> Models:
     )
 
 
-class Shift:
+class Shift(Subscriber):
     """Some stations at work in lockstep."""
 
     def __init__(
@@ -153,7 +154,7 @@ class Shift:
         self.desks, self.models = desks, models
         self._store, self._config, self._stop = store, config, stop
         self._recorder = Recorder(store, config.plan.length, self._provenance)
-        self._subscriber = Everyone((self._recorder, *subscribers))
+        self._subscriber = Everyone((self._recorder, self, *subscribers))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
         self.metronome: Metronome | None = None
         self._asked: dict[Query, Future[History]] = {}
@@ -173,13 +174,12 @@ class Shift:
 
     def run(self, desks: Sequence[Desk]) -> None:
         """One episode on each, and what follows from it."""
-        if not desks or not self._settled():
+        if not desks or not self.settle(keep=len(self.desks)):
             return
         rng = np.random.default_rng([d.seed for d in desks])
         noise = self._config.noise if rng.random() < self._config.exploring else 0.0
         for desk in desks:
             desk.noise = noise
-            desk.show("collecting", late_ms=self._late_ms())
         histories = self._histories(desks)
         try:
             endings = run_episodes(
@@ -201,6 +201,28 @@ class Shift:
             desk.finish(ending)
             if ending.fault is None:
                 self._fresh.append((_same_scene(desk.station), ending))
+
+    def settle(self, keep: int = 0) -> bool:
+        """Wait until all but `keep` episodes are stored; False when someone wants to stop before."""
+        pause, began = self._config.backoff.first_s, time.monotonic()
+        while True:
+            try:
+                self._recorder.settle(keep)
+            except StoreError as error:
+                waited = time.monotonic() - began
+                if self._stop.is_set() or waited > self._config.backoff.patience_s:
+                    raise
+                for desk in self.desks:
+                    desk.board.note("store", str(error), person=waited < pause)
+                    desk.show("waiting", str(error))
+                self._stop.wait(pause)
+                pause = min(pause * self._config.backoff.factor, self._config.backoff.longest_s)
+            else:
+                return not self._stop.is_set()
+
+    def on_start(self, station: Station, proposal: Proposal) -> None:
+        """Say on the board what is tried."""
+        self._desk(station).show("collecting", proposal.task.instruction, self._late_ms())
 
     def close(self) -> None:
         """Store what is left, and say that nobody works here any more."""
@@ -257,27 +279,9 @@ class Shift:
         self._asked = {q: self._recorder.later(partial(self._store.history, q)) for q in known}
         return [known[q] for q in scenes]
 
-    def _settled(self) -> bool:
-        """Wait until all but the last round is stored; False when someone wants to stop before."""
-        pause, began = self._config.backoff.first_s, time.monotonic()
-        while True:
-            try:
-                self._recorder.settle(keep=len(self.desks))
-            except StoreError as error:
-                waited = time.monotonic() - began
-                if self._stop.is_set() or waited > self._config.backoff.patience_s:
-                    raise
-                for desk in self.desks:
-                    desk.board.note("store", str(error), person=waited < pause)
-                    desk.show("waiting", str(error))
-                self._stop.wait(pause)
-                pause = min(pause * self._config.backoff.factor, self._config.backoff.longest_s)
-            else:
-                return not self._stop.is_set()
-
     def _provenance(self, station: Station) -> Provenance:
         """Where the station's next episode comes from."""
-        desk = next(d for d in self.desks if d.station is station)
+        desk = self._desk(station)
         return Provenance(
             station=station.name,
             regime=station.regime,
@@ -291,6 +295,9 @@ class Shift:
             exploration={"noise": desk.noise},
             faults=tuple(desk.recent_faults),
         )
+
+    def _desk(self, station: Station) -> Desk:
+        return next(d for d in self.desks if d.station is station)
 
     def _late_ms(self) -> float | None:
         return 1000 * self.metronome.jitter.mean_s if self.metronome else None

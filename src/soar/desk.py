@@ -159,7 +159,11 @@ class Desk:
         """In simulation, after a while with something missing, somebody puts everything back."""
         after, simulation = self._endurance.person_after, self.station.simulation
         if simulation is not None and after and self._since_missing >= after:
-            simulation.reset(self.seed)
+            try:
+                simulation.reset(self.seed)
+            except RobotFault as error:
+                self.fault(error)
+                return
             self.board.note("back", f"a simulated person put back: {', '.join(self.missing)}")
             self._absent, self.missing, self._since_missing = {}, (), 0
             self.look = None

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from soar.crew import Station
-from soar.errors import StoreError
+from soar.crew import Simulation, Station
+from soar.errors import RobotFault, StoreError
 from soar.interfaces import EpisodeStore
 from soar.looking import Look
 from soar.subscriber import Ending, Subscriber
@@ -66,8 +66,7 @@ class Recorder(Subscriber):
         tape = self._tapes[station.name]
         tape.steps.append(step)
         if station.simulation and tape.provenance.proposal and step.index == self._length - 1:
-            task = tape.provenance.proposal.task
-            tape.truth = station.simulation.truth(task.instruction)
+            tape.truth = _truth(station.simulation, tape.provenance.proposal)
 
     def on_episode(self, station: Station, ending: Ending) -> None:
         """Begin to store the episode; one that was broken off is dropped."""
@@ -102,6 +101,14 @@ class Recorder(Subscriber):
             self.settle()
         finally:
             self._thread.shutdown()
+
+
+def _truth(simulation: Simulation, proposal: Proposal) -> bool | None:
+    """Unknown where the simulation has just broken; the episode will find out by itself."""
+    try:
+        return simulation.truth(proposal.task.instruction)
+    except RobotFault:
+        return None
 
 
 def to_episode(tape: Tape, ending: Ending) -> Episode:
