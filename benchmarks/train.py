@@ -144,7 +144,7 @@ def flop_per_sample(policy: BehaviorCloning, recipe: Recipe, source: Source) -> 
         loss, _ = policy.loss(batch, torch.Generator(device))
         loss.backward()  # type: ignore[no-untyped-call]
     policy.zero_grad()
-    return counter.get_total_flops() / 2
+    return float(counter.get_total_flops()) / 2
 
 
 def matmul_rate(device: torch.device, precision: torch.dtype) -> float:

@@ -10,7 +10,7 @@ from soar import checkpoint as checkpoints
 from soar.cli import main
 from soar.data.store import open_store
 from soar.media import write_png
-from soar.types import Episode, Provenance, Verdict
+from soar.types import Episode, Outcome, Provenance, Verdict
 from soar.vlm.compact import to_checkpoint
 from soar.vlm.compact_net import CompactConfig, CompactNet
 
@@ -26,7 +26,7 @@ def eyes(tmp_path_factory):
 
 
 def episode(p: float | None, truth: bool, started_s: float) -> Episode:
-    outcome = "unknown" if p is None else ("success" if p >= 0.5 else "failure")
+    outcome: Outcome = "unknown" if p is None else ("success" if p >= 0.5 else "failure")
     return Episode(
         instruction=TASK,
         actions=np.zeros((2, 7), np.float32),

@@ -37,7 +37,7 @@ def corpus(tmp_path_factory):
     for i in range(n):
         images[i, y[i] - 3 : y[i] + 3, x[i] - 3 : x[i] + 3] = (220, 20, 20)
         points[i, :, 0] = x[i] / 16 - 1, y[i] / 16 - 1
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "images": images,
         "points": points,
         "questions": np.tile(np.array([0, 1], np.int32), (n, 1)),
@@ -65,7 +65,7 @@ def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trai
     answers = CompactVLM.load(out).answer(
         [data.images[i] for i in held_out], [SIDES] * len(held_out)
     )
-    right = [(a.p_yes > 0.5) == t for row, i in zip(answers, held_out, strict=True)
+    right = [((a.p_yes or 0.0) > 0.5) == t for row, i in zip(answers, held_out, strict=True)
              for a, t in zip(row, data.answers[i], strict=True)]  # fmt: skip
     assert np.mean(right) == pytest.approx(measured["accuracy"])
 

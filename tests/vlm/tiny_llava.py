@@ -61,7 +61,7 @@ def make(folder: Path) -> Path:
             num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=512,
             pad_token_id=3, bos_token_id=1, eos_token_id=2,
         ),
-        image_token_index=fast.convert_tokens_to_ids("<image>"),
+        image_token_index=int(fast.convert_tokens_to_ids("<image>")),  # type: ignore[arg-type]
         vision_feature_layer=-1,
     )  # fmt: skip
     model = LlavaForConditionalGeneration(config)

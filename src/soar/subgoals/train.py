@@ -18,7 +18,6 @@ from soar.subgoals.corpus import Corpus
 from soar.subgoals.network import COARSEST, FINEST, PLACES, CompactConfig, CompactNet, cells
 from soar.subgoals.susie import InstructPix2Pix
 
-
 TOLERANCE = 0.1
 """Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
 
