@@ -2,21 +2,30 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from soar.errors import ConfigError
 from soar.subgoals.compact import noise_schedule
-from soar.subgoals.sampler import SCHEDULERS, Conditions, SamplerConfig, make_scheduler, sample
+from soar.subgoals.sampler import (
+    SCHEDULERS,
+    Condition,
+    Conditions,
+    Denoiser,
+    SamplerConfig,
+    make_scheduler,
+    sample,
+)
 
 NONE, IMAGE, TEXT = 0.1, 0.2, 0.25
 CONDITIONS = Conditions(*((torch.full((2, 1), value),) for value in (NONE, IMAGE, TEXT)))
 
 
-def flat(noisy, timestep, condition):
+def flat(noisy: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
     """A denoiser that expects a flat image, whose level its condition says."""
     return condition[0][:, :, None, None].expand_as(noisy).clone()
 
 
-def run(config, denoise=flat):
+def run(config: SamplerConfig, denoise: Denoiser = flat) -> Tensor:
     noise = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     scheduler = make_scheduler(config.scheduler, noise_schedule())
     return sample(denoise, noise, CONDITIONS, scheduler, config)

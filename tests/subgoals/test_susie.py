@@ -11,7 +11,7 @@ import torch
 
 from soar.errors import ConfigError
 from soar.subgoals.images import to_tensor
-from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, make_scheduler
+from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
 
 LENGTH = 40
@@ -97,7 +97,7 @@ def _images(n: int, size: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: str) -> None:
+def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: SchedulerName) -> None:
     config = SamplerConfig(scheduler, steps=4)
     images, words = _images(2), ["put the green block in the bowl", "open the drawer"]
     ours = Susie(folder, config, resolution=64, device="cpu", precision="fp32")
@@ -138,7 +138,7 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
             model.generate(_images(1), [words], np.random.default_rng(0))
             for words in ("open the drawer", "put the block in the bowl")
         ]
-        assert np.array_equal(*images) == same
+        assert np.array_equal(images[0], images[1]) == same
 
 
 def test_camera_images_are_brought_to_the_models_resolution(folder: Path) -> None:

@@ -194,7 +194,7 @@ def train_judge(
     )  # fmt: skip
     fit(learner, ours, config, out / "fit", export=lambda: _to_checkpoint(learner.net, 0.0))
     right = learner.eval().loss(
-        {k: torch.from_numpy(v) for k, v in held_out(0, 512, slice(None)).items()},
+        {k: torch.from_numpy(v) for k, v in held_out(0, 500, slice(None)).items()},
         torch.Generator(),
     )[1]["accuracy"]
     checkpoints.save(out, _to_checkpoint(learner.net, float(right)))

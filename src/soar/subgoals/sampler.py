@@ -52,7 +52,7 @@ class SamplerConfig:
             raise ConfigError(f"a sampler needs at least one step, not {self.steps}")
 
 
-SCHEDULERS: Mapping[str, str] = {
+SCHEDULERS: Mapping[SchedulerName, str] = {
     "ddim": "DDIMScheduler",
     "dpmsolver++": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",

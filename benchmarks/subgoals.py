@@ -1,0 +1,131 @@
+"""Latency and throughput of subgoals: scheduler x steps x batch, beside the reference as its authors run it.
+
+    python benchmarks/subgoals.py                      the packaged compact generator
+    python benchmarks/subgoals.py --random             the same network with random weights
+    python benchmarks/subgoals.py --subgoals FOLDER    any other compact checkpoint
+
+The reference is 50 DDIM steps with the paper's guidance, in which the three branches are three calls one
+after another. The error is the images' distance from what the same noise becomes in 200 DDIM steps with the same
+guidance: what fewer steps cost, in levels of 255 (root mean square).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import rich
+import torch
+import tyro
+from rich.table import Table
+from torch import Tensor
+
+from soar import checkpoint as checkpoints
+from soar.models import packaged
+from soar.sim.scenes import load_scene
+from soar.sim.world import World
+from soar.subgoals.compact import FAST, CompactSubgoals, to_checkpoint
+from soar.subgoals.network import CompactConfig, CompactNet
+from soar.subgoals.sampler import REFERENCE, Condition, Denoiser, SamplerConfig, SchedulerName
+from soar.types import Images
+
+NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
+EXACT = 200
+"""Steps after which more hardly change the image."""
+
+
+class Sequential(CompactSubgoals):
+    """The three branches in three calls, as the reference has them."""
+
+    def denoise(self, noisy: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
+        """One call for each third of the batch."""
+        one: Denoiser = super().denoise
+        thirds = [tuple(part) for part in zip(*(c.chunk(3) for c in condition), strict=True)]
+        return torch.cat([one(x, timestep, c) for x, c in zip(noisy.chunk(3), thirds, strict=True)])
+
+
+def main(
+    subgoals: Path | None = None,
+    random: bool = False,
+    steps: tuple[int, ...] = (4, 6, 8, 10),
+    batches: tuple[int, ...] = (1, 8),
+    threads: int = 2,
+    repeats: int = 3,
+) -> None:
+    torch.set_num_threads(threads)
+    if random:
+        checkpoint = to_checkpoint(CompactNet(CompactConfig()), {})
+    else:
+        checkpoint = checkpoints.load(subgoals or packaged("subgoals"))
+    compact, sequential = CompactSubgoals(checkpoint), Sequential(checkpoint, REFERENCE)
+    table = Table(
+        "scheduler", "steps", "guidance", "batch", "latency [s]", "images/s", "ratio", "error"
+    )
+    for batch in batches:
+        looks = starts(batch)
+        _, reference = run(sequential, looks, repeats)
+        row(table, "reference", REFERENCE, batch, reference, 1.0, float("nan"))
+        for guidance in (REFERENCE, FAST):
+            compact.sampler = replace(guidance, scheduler="ddim", steps=EXACT)
+            exact, _ = run(compact, looks, 0)
+            for name in NAMES:
+                for count in steps:
+                    compact.sampler = replace(guidance, scheduler=name, steps=count)
+                    made, taken = run(compact, looks, repeats)
+                    error = float(np.sqrt(np.square(made.astype(float) - exact).mean()))
+                    row(table, name, compact.sampler, batch, taken, reference / taken, error)
+    rich.print(table)
+
+
+def starts(count: int) -> tuple[Images, list[str]]:
+    """One start of each of the first scenes, with its first task."""
+    images, words = [], []
+    for i in range(count):
+        scene = load_scene(str(1 + i % 10))
+        world = World(scene)
+        world.reset(i, scene.tasks[0].goal)
+        images.append(world.render())
+        words.append(scene.tasks[0].instruction)
+        world.close()
+    return np.stack(images), words
+
+
+def run(
+    generator: CompactSubgoals, looks: tuple[Images, list[str]], repeats: int
+) -> tuple[Images, float]:
+    """What is imagined, and the time of the fastest of some calls after a first one."""
+    made = generator.generate(*looks, np.random.default_rng(0))
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        generator.generate(*looks, np.random.default_rng(0))
+        best = min(best, time.perf_counter() - start)
+    return made, best
+
+
+def row(
+    table: Table,
+    name: str,
+    config: SamplerConfig,
+    batch: int,
+    taken: float,
+    ratio: float,
+    error: float,
+) -> None:
+    table.add_row(
+        name,
+        str(config.steps),
+        f"{config.image_guidance:g} / {config.text_guidance:g}",
+        str(batch),
+        f"{taken:.3f}",
+        f"{batch / taken:.1f}",
+        f"{ratio:.1f}",
+        "" if error != error else f"{error:.2f}",
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
