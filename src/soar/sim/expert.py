@@ -69,13 +69,15 @@ class Expert:
         return action
 
     def _until_fulfilled(self) -> Script:
-        attempt = self._attempt_for(self.goal)
+        """Attempts, each followed by a look that must find the goal fulfilled twice in a row."""
+        attempt, done = self._attempt_for(self.goal), False
         for self._attempt in range(_ATTEMPTS):
             if not self.world.fulfilled(self.goal):
                 yield from attempt()
             yield from self._retreat()
             for _ in range(3):
-                if self.world.fulfilled(self.goal):
+                done_before, done = done, self.world.fulfilled(self.goal)
+                if done_before and done:
                     return
                 yield self._hand.hold(_OPEN)
 
