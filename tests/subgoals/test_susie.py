@@ -2,6 +2,7 @@
 
 import json
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.subgoals.images import to_tensor
+from soar.subgoals.recipe import SusieConfig, fine_tune
 from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
+from soar.types import Episode, Provenance, Verdict
 
 LENGTH = 40
 """Tokens; the tiny tokenizer makes one of each letter."""
@@ -150,3 +154,41 @@ def test_camera_images_are_brought_to_the_models_resolution(folder: Path) -> Non
 def test_missing_model_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="diffusers format"):
         Susie(tmp_path / "nowhere", device="cpu")
+
+
+def test_fine_tuning_writes_a_model_that_imagines_something_else(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Only the U-Net learns; what comes out is a folder in diffusers format again."""
+    films = _images(8, 64).reshape(2, 4, 64, 64, 3)
+    episodes = [
+        Episode(
+            instruction=instruction,
+            actions=np.zeros((3, 7), np.float32),
+            wanted=np.zeros((3, 7), np.float32),
+            images=film,
+            states=np.zeros((4, 7), np.float32),
+            times_s=np.arange(4.0),
+            subgoals=(),
+            verdict=Verdict("success"),
+            provenance=Provenance("play", "broad", "", 0, 0.0),
+        )
+        for film, instruction in zip(films, ["open the drawer", "close the drawer"], strict=True)
+    ]
+    Frames.from_episodes(episodes, 64).save(tmp_path / "frames")
+    config = SusieConfig(ahead=(1, 2))
+    config = replace(
+        config,
+        fit=replace(
+            config.fit, steps=2, batch_size=2, warmup_steps=1, learning_rate=0.1, ema_decay=0.5,
+            device="cpu", log_every=1, save_every=1,
+        ),
+    )  # fmt: skip
+    result = fine_tune(folder, tmp_path / "frames", tmp_path / "out", config)
+    assert np.isfinite(result.loss)
+    before, after = (InstructPix2Pix.load(f) for f in (folder, tmp_path / "out" / "model"))
+    for part, same in (("unet", False), ("vae", True), ("text_encoder", True)):
+        old, new = (getattr(model, part).state_dict() for model in (before, after))
+        assert all(torch.equal(old[k], new[k]) for k in old) == same
+    model = Susie(tmp_path / "out" / "model", SamplerConfig("ddim", 1), 64, device="cpu")
+    assert model.generate(films[0][:1], ["open the drawer"], np.random.default_rng(0)).any()
