@@ -84,6 +84,8 @@ def _run(args: list[str]) -> None:
         return
     target, _ = COMMANDS[command]
     module, function = target.split(":")
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)  # for robots and models of your own, as with `python -m soar`
     tyro.cli(
         getattr(importlib.import_module(module), function),
         prog=f"soar {command}",

@@ -1,0 +1,98 @@
+"""A robot of your own: any class with the five methods of `soar.interfaces.Robot` is one.
+
+    python examples/own_robot.py          three episodes on the robot below, in a second
+
+The same robot from the command line, for days, with a station file that says `robot: own_robot:make`:
+
+    cd examples && soar doctor --store /tmp/store --station own_robot.yaml --models toy_models.yaml
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from soar.looking import ask
+from soar.proposer import UncertaintyProposer
+from soar.robots.safety import SafeRobot
+from soar.rollout import Ending, Models, Plan, Station, run_episodes
+from soar.stations import StationConfig, tasks_of
+from soar.toy import ToyPolicy, ToySubgoals, ToyVLM
+from soar.types import Action, Image, Observation
+
+TASKS = ("move the green block to the left side", "move the green block to the right side")
+TABLE, BLOCK = (205, 190, 165), (40, 170, 60)
+NEAR, FAR = np.array((0.156, -0.205)), np.array((0.423, 0.283))
+"""Corners of what the camera sees [m], x forward and y left."""
+HOME = np.array((0.29, 0.0, 0.10))
+
+
+class Magnet:
+    """A magnet over a table that drags one green block. Replace what it does by your driver's calls."""
+
+    period_s = 0.2
+
+    def __init__(self, seed: int = 0) -> None:
+        self._block = np.random.default_rng(seed).uniform((0.2, -0.15), (0.38, 0.15))
+        self._hand, self._on = HOME.copy(), False
+
+    def observe(self) -> Observation:
+        """A picture, and the hand's x, y, z [m], roll, pitch, yaw [rad] and opening in the base frame."""
+        state = np.array([*self._hand, 0, 0, 0, not self._on], np.float32)
+        return Observation(self._photograph(), state, time.monotonic())
+
+    def execute(self, action: Action) -> Action:
+        """Move by dx, dy, dz; 0 at the end switches the magnet on. Raise RobotFault if you can't."""
+        self._on = action[6] < 0.5
+        caught = self._on and np.abs(self._hand[:2] - self._block).max() < 0.03
+        self._hand = self._hand + action[:3]
+        if caught:
+            self._block = self._hand[:2].copy()
+        return action.copy()  # what was really executed: training learns from this
+
+    def home(self) -> None:
+        """Go to a neutral pose, let go; the things on the table stay where they are."""
+        self._hand, self._on = HOME.copy(), False
+
+    def recover(self) -> None:
+        """Reboot motors, reopen the camera: whatever clears a fault without a person."""
+
+    def close(self) -> None:
+        """Release the hardware."""
+
+    def _photograph(self) -> Image:
+        image = np.full((32, 32, 3), TABLE, np.uint8)
+        hand = (60, 60, round(255 * np.clip(self._hand[2] / 0.3, 0, 1)))  # bluer, the higher it is
+        for at, color, half in ((self._hand[:2], hand, 3), (self._block, BLOCK, 2)):
+            x, y = np.clip(31 * (at - NEAR) / (FAR - NEAR), 0, 31).round().astype(int)
+            row, column = 31 - x, 31 - y  # x forward is up in the picture, y left is left
+            image[
+                max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1
+            ] = color
+        return image
+
+
+def make(seed: int = 0) -> Magnet:
+    """What a station file names; its `options` are these arguments."""
+    return Magnet(seed)
+
+
+def main(episodes: int = 3) -> list[Ending]:
+    """Run a few episodes: propose, imagine, act, judge, and go on from where the block lies."""
+    tasks = tasks_of(StationConfig("magnet", "own_robot:make", tasks=TASKS))
+    robot = SafeRobot(make(seed=1))  # never outside of its box, whatever a policy asks for
+    station = Station("magnet", robot, tasks, UncertaintyProposer(tasks), scene="magnet")
+    models = Models(ToyVLM(), ToyPolicy(), ToySubgoals())  # in earnest: soar.models.load_vlm(), ...
+    [look] = ask(models.vlm, [(robot.observe(), tasks)])
+    rng, endings = np.random.default_rng(0), []
+    for _ in range(episodes):
+        [ending] = run_episodes([station], [look], models, Plan(), [{}], rng)
+        print(f"{ending.proposal.task.instruction}: {ending.verdict.outcome}")
+        look = ending.after  # judges this episode, and proposes the next
+        endings.append(ending)
+    return endings
+
+
+if __name__ == "__main__":
+    main()
