@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -31,8 +30,10 @@ class EncoderConfig:
     """Blocks of the compact encoder's stages."""
     dim: int = 256
     """Length of the compact encoder's feature vector."""
-    pool: str = "flatten"
-    stem: str = "patch"
+    pool: Literal["flatten", "mean"] = "flatten"
+    """How the compact encoder's last map becomes a vector: every place kept, or their mean."""
+    stem: Literal["patch", "overlap"] = "patch"
+    """What the compact encoder begins with: patches of 4x4 pixels, or of 8x8 that overlap by half."""
 
     def __post_init__(self) -> None:
         if self.kind not in (*RESNETS, "compact"):
@@ -77,10 +78,10 @@ class ResNet(nn.Module):
 
 
 class Compact(nn.Module):
-    """For small images on CPUs: patches of 4x4 pixels, then residual stages, no pixel forgotten.
+    """For small images on CPUs: a stem with stride 4 over pixels and their coordinates, then residual stages.
 
-    The last map is flattened and projected, not averaged, because where things are is what the
-    policy needs to know most precisely.
+    By default the last map is flattened and projected, not averaged, because where things are is
+    what the policy needs to know most precisely.
     """
 
     def __init__(
@@ -92,31 +93,13 @@ class Compact(nn.Module):
                 f"resolution is {resolution}; valid with {len(config.widths)} stages: "
                 f"a multiple of {2 ** (1 + len(config.widths))}"
             )
-        w = config.widths[0]
-        if config.stem == "patch":
-            self.stem = nn.Sequential(nn.Conv2d(channels + 2, w, 4, 4), nn.ReLU())
-        elif config.stem == "two":
-            self.stem = nn.Sequential(
-                nn.Conv2d(channels + 2, 32, 4, 2, 1),
-                nn.ReLU(),
-                nn.Conv2d(32, w, 4, 2, 1),
-                nn.ReLU(),
-            )
-        else:
-            self.stem = nn.Sequential(nn.Conv2d(channels + 2, w, 8, 4, 2), nn.ReLU())
-        self.stages = Stages(w, config.widths, config.depths, context_dim=context_dim)
+        width, side = config.widths[0], resolution // 2 ** (1 + len(config.widths))
+        size, padding = (4, 0) if config.stem == "patch" else (8, 2)
+        self.stem = nn.Sequential(nn.Conv2d(channels + 2, width, size, 4, padding), nn.ReLU())
+        self.stages = Stages(width, config.widths, config.depths, context_dim=context_dim)
         self.pool = config.pool
-        side = resolution // 2 ** (1 + len(config.widths))
-        c = self.stages.channels_out
-        if config.pool == "flatten":
-            self.project = nn.Linear(c * side * side, config.dim)
-        elif config.pool == "squeeze":
-            self.squeeze = nn.Conv2d(c, 64, 1)
-            self.project = nn.Linear(64 * side * side, config.dim)
-        elif config.pool == "mean":
-            self.project = nn.Linear(c, config.dim)
-        elif config.pool == "softmax":
-            self.project = nn.Linear(c * 3, config.dim)
+        places = side * side if config.pool == "flatten" else 1
+        self.project = nn.Linear(self.stages.channels_out * places, config.dim)
         self.norm = nn.LayerNorm(config.dim)
         self.dim = config.dim
         channels_last(self)
@@ -126,14 +109,5 @@ class Compact(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Features of images in [0, 1]."""
         x = self.stages(self.stem(with_coordinates(2 * images - 1)), context)
-        if self.pool == "mean":
-            f = x.mean((2, 3))
-        elif self.pool == "softmax":
-            p = x.flatten(2).softmax(-1)
-            grid = with_coordinates(x[:, :1])[:, 1:].flatten(2)
-            f = torch.cat([torch.einsum("ncp,nkp->nck", p, grid).flatten(1), x.mean((2, 3))], 1)
-        elif self.pool == "squeeze":
-            f = torch.relu(self.squeeze(x)).flatten(1)
-        else:
-            f = x.flatten(1)
-        return nn.functional.silu(self.norm(self.project(f)))
+        features: Tensor = x.flatten(1) if self.pool == "flatten" else x.mean((2, 3))
+        return nn.functional.silu(self.norm(self.project(features)))
