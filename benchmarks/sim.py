@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import cycle
 from multiprocessing import get_context
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ def measure(step: Callable[[], object], steps: int) -> Rate:
 
 
 def soar_scene(scene: str, size: int, steps: int) -> Rate:
+    """The expert's own actions over and over, so that contacts are those of real work."""
     import numpy as np
 
     from soar.sim.expert import Expert
@@ -50,17 +52,19 @@ def soar_scene(scene: str, size: int, steps: int) -> Rate:
     from soar.sim.world import World
 
     world = World(load_scene(scene), size)
-    rng, seed = np.random.default_rng(0), 0
-    world.reset(seed)
-    expert = Expert(world, world.scene.tasks[0].goal, rng)
+    goal = world.scene.tasks[0].goal
+    world.reset(0, goal)
+    start, expert = world.snapshot(), Expert(world, goal, np.random.default_rng(0))
+    actions = []
+    while not expert.done:
+        actions.append(world.step(expert.act()))
+    replay = cycle(range(len(actions)))
 
     def step() -> None:
-        nonlocal expert, seed
-        if expert.done:
-            seed += 1
-            world.reset(seed, world.scene.tasks[0].goal)
-            expert = Expert(world, world.scene.tasks[0].goal, rng)
-        world.step(expert.act())
+        i = next(replay)
+        if i == 0:
+            world.restore(start)
+        world.step(actions[i])
         world.render()
 
     return measure(step, steps)
