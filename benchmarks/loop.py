@@ -27,7 +27,7 @@ from soar.proposer import UncertaintyProposer
 from soar.robots.meter import MeteredRobot
 from soar.robots.safety import SafeRobot
 from soar.robots.sim import SimRobot
-from soar.rollout import Models, Plan, Station
+from soar.rollout import Ending, Models, Plan, Station, Subscriber
 from soar.sim.scenes import SCENES
 from soar.types import Actions, Answer, Image, Images, Observation
 from soar.vlm.questions import task_from_instruction
@@ -91,6 +91,23 @@ class Wanderer:
         """Nothing to forget."""
 
 
+class SteadyState(Subscriber):
+    """Measures from the end of the first episode to the end of the last: days have no beginning."""
+
+    def __init__(self, robot: MeteredRobot, clock: Clock) -> None:
+        self.duty_cycle = self.seconds = 0.0
+        self._robot, self._clock = robot, clock
+        self._start_s: float | None = None
+
+    def on_episode(self, station: Station, ending: Ending) -> None:
+        """Begin to measure, or measure until now."""
+        if self._start_s is None:
+            self._start_s = self._clock.now()
+            self._robot.start()
+        self.duty_cycle = self._robot.duty_cycle()
+        self.seconds = self._clock.now() - self._start_s
+
+
 @dataclass(frozen=True)
 class Result:
     """One way of ordering things."""
@@ -122,15 +139,20 @@ def measure(
     config = CollectConfig(plan=plan, overlap=overlap)
     with tempfile.TemporaryDirectory() as folder:
         store, board = open_store(Path(folder) / "store", create=True), Board(folder, "one")
-        robot.observe()
-        robot.start()
-        start = clock.now()
-        collect([station], models, store, [board], config, episodes=episodes, clock=clock)
+        meter = SteadyState(robot, clock)
+        collect(
+            [station],
+            models,
+            store,
+            [board],
+            config,
+            episodes=1 + episodes,
+            clock=clock,
+            subscribers=[meter],
+        )
         late_ms = board.status().late_ms or 0.0
-    seconds = (clock.now() - start) / episodes
-    duty = robot.duty_cycle()
     robot.close()
-    return Result(name, duty, seconds, late_ms)
+    return Result(name, meter.duty_cycle, meter.seconds / episodes, late_ms)
 
 
 def main(

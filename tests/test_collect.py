@@ -158,6 +158,7 @@ def check_storm(store: LanceStore, tally: Tally, injected: Counter[str], episode
         assert [s.step for s in episode.subgoals] == [0, 12]
 
 
+@pytest.mark.slow
 def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_label(tmp_path):
     """In a process without the tests' type checks, which would take most of the time."""
     code = f"import runpy; runpy.run_path({__file__!r})['storm']({str(tmp_path / 's')!r}, 1000)"

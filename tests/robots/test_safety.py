@@ -64,6 +64,7 @@ def wander(steps):
     assert np.ptp(visited, axis=0).min() > 0.1, "the hand went all over the box"
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_random_actions_never_leave_the_box():
     """In a process without the tests' type checks, which would take most of the time."""
     code = f"import runpy; runpy.run_path({__file__!r})['wander'](100_000)"
