@@ -25,6 +25,8 @@ DOWN: Float64[np.ndarray, "3 3"] = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]
 """The hand's rotation at roll = pitch = yaw = 0: fingers straight down, opening along y."""
 
 _REACH_TOLERANCE_M = 0.002
+_CLOSE_ENOUGH = 3e-5
+"""Metres and radians at which the solver stops."""
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,12 @@ class HandController:
         pose[:3, :3], pose[:3, 3] = rotation(rpy), position
         self._task.set_target(mink.SE3.from_matrix(pose))
         for _ in range(iterations):
+            if np.abs(self._task.compute_error(self._configuration)).max() < _CLOSE_ENOUGH:
+                break
             velocity = mink.solve_ik(
                 self._configuration, [self._task], 1.0, "daqp", damping=1e-6, limits=self._limits
             )
             self._configuration.integrate_inplace(velocity.clip(-0.25, 0.25), 1.0)
-            if np.abs(velocity).max() < 1e-3:
-                break
         return np.array(self._configuration.q[: len(JOINTS)])
 
     def _find_neutral(self) -> Target:
