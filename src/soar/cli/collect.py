@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from soar.board import Board, Status, Wish
     from soar.fleet import ModelNames
-    from soar.rollout import Ending, Plan, Station
+    from soar.rollout import Plan
     from soar.stations import StationConfig
 
 Names = Annotated[
@@ -80,6 +80,7 @@ def collect(
     """
     from soar.collect import CollectConfig
     from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
+    from soar.narrator import Narrator
     from soar.stations import read_station, sim_stations
 
     if episodes is None and hours is None:
@@ -89,9 +90,9 @@ def collect(
     config = CollectConfig(plan_for(configs), exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
-    with _Narrator(episodes) as narrator:
+    with Narrator(episodes) as narrator:
         job = Job(store, names, config, episodes, hours)
-        tally = run_fleet(configs, job, stop=stop, subscribers=[narrator.subscriber])
+        tally = run_fleet(configs, job, stop=stop, subscribers=[narrator])
     print(
         f"{tally.episodes} episodes stored in {store}, {tally.dropped} dropped, {tally.faults} faults"
     )
@@ -305,40 +306,3 @@ def _latest_events(found: Sequence[Board], most: int = 8) -> list[str]:
         for e in events[-most:]
     ]
     return ["\nLatest events", *lines] if lines else []
-
-
-class _Narrator:
-    """A progress bar, and a line for every episode."""
-
-    def __init__(self, episodes: int | None) -> None:
-        from soar.progress import progress_bar
-        from soar.rollout import Subscriber
-
-        self._bar = progress_bar()
-        self._row = self._bar.add_task("collecting", total=episodes, note="starting")
-        narrator = self
-
-        class Narration(Subscriber):
-            def on_episode(self, station: Station, ending: Ending) -> None:
-                narrator.tell(station, ending)
-
-        self.subscriber = Narration()
-
-    def __enter__(self) -> _Narrator:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def tell(self, station: Station, ending: Ending) -> None:
-        """One line: what was tried, and how it was judged."""
-        task = ending.proposal.task.instruction
-        if ending.fault is not None:
-            self._bar.console.print(f"{station.name}: {task}: [red]dropped[/]: {ending.fault}")
-            return
-        verdict = ending.verdict
-        color = {"success": "green", "failure": "yellow"}.get(verdict.outcome, "dim")
-        p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"
-        self._bar.console.print(f"{station.name}: {task}: [{color}]{verdict.outcome}[/]{p}")
-        self._bar.update(self._row, advance=1, note="")
