@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from soar.crew import Station
 from soar.progress import progress_bar
 from soar.subscriber import Ending, Subscriber
@@ -33,7 +35,9 @@ class Narrator(Subscriber):
         """One line: what was tried, and how it was judged."""
         task = ending.proposal.task.instruction
         if ending.fault is not None:
-            self._bar.console.print(f"{station.name}: {task}: [red]dropped[/]: {ending.fault}")
+            self._bar.console.print(
+                f"{station.name}: {task}: [red]dropped[/]: {escape(str(ending.fault))}"
+            )
             return
         verdict = ending.verdict
         p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"

@@ -259,11 +259,13 @@ _COLUMNS = (
 
 
 def _station_row(status: Status) -> dict[str, str]:
+    from rich.markup import escape
+
     hours = max(status.updated_s - status.started_s, 1.0) / 3600
     over = status.activity in ("stopped", "broken")
     activity = status.activity if over or status.alive() else "gone"
     color = {"collecting": "green", "broken": "red", "gone": "red"}.get(activity, "yellow")
-    doing = f": {status.doing}" if status.doing and activity != "stopped" else ""
+    doing = f": {escape(status.doing)}" if status.doing and activity != "stopped" else ""
     duty, late = status.duty_cycle, status.late_ms
     return {
         "station": status.station,
