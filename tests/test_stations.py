@@ -38,6 +38,19 @@ def test_a_file_makes_a_station_with_a_robot_of_your_own(tmp_path):
     assert config.paced
 
 
+def test_a_question_file_beside_the_station_has_the_last_word(tmp_path):
+    text = LAB.replace("put the green block in the wooden bowl", "stack the cups")
+    path = write(tmp_path, text + "questions: book.yaml\n")
+    with pytest.raises(ConfigError, match="no question file"):
+        tasks_of(read_station(path))
+    book = (
+        "stack the cups:\n  question: Are the cups stacked?\n  done_when: yes\n  objects: [cups]\n"
+    )
+    (tmp_path / "book.yaml").write_text(book)
+    [task] = tasks_of(read_station(path))
+    assert (task.question, task.objects) == ("Are the cups stacked?", ("cups",))
+
+
 def test_a_real_time_station_is_measured():
     config = StationConfig("one", "toy", realtime=True)
     assert isinstance(open_station(config, Clock()).robot, MeteredRobot)
@@ -88,6 +101,8 @@ def test_a_fleet_has_names_and_seeds_that_differ():
         ("[1, 2", "arm7.yaml"),
         ("robot: lab.arm:make", "needs a list of tasks"),
         ("box: {lo: [1, 2, 3]}", "lo"),
+        ("tasks: open the drawer", "tasks is a list"),
+        ("box: [1, 2, 3]", "box has the keys of a mapping"),
         ("box: {low: [1, 1, 1]}", "each low must be below its high"),
     ],
 )

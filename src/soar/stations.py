@@ -5,6 +5,7 @@
     options: {scene: "1"}            # what that robot is built with
     tasks:                           # left out: those of the simulated scene
       - put the green block in the wooden bowl
+    questions: questions.yaml        # beside this file; only for tasks of no usual form
     box: {low: [0.156, -0.205, 0.03], high: [0.423, 0.283, 0.165]}
 
 A function of your own takes the options as keyword arguments and returns a `soar.interfaces.Robot`.
@@ -28,7 +29,7 @@ from soar.robots.meter import MeteredRobot
 from soar.robots.process import ProcessRobot, ProcessSimulation
 from soar.robots.safety import Limits, SafeRobot
 from soar.types import Regime, Task
-from soar.vlm.questions import task_from_instruction
+from soar.vlm.questionbook import tasks_from_instructions
 
 SIMULATED = {"sim": "soar.stations:make_sim", "toy": "soar.stations:make_toy"}
 """Robots that come with a simulated table, by name, and the functions that build them."""
@@ -43,6 +44,8 @@ class StationConfig:
     options: Mapping[str, Any] = field(default_factory=dict)
     tasks: tuple[str, ...] = ()
     """Instructions; empty takes those of the simulated scene."""
+    questions: str = ""
+    """A question file, for tasks of none of the usual forms: see `soar tasks questions`."""
     box: Limits = field(default_factory=Limits)
     seed: int = 0
     realtime: bool = False
@@ -101,10 +104,16 @@ def read_station(path: str | Path) -> StationConfig:
         raise ConfigError(
             f"station file {path}: valid keys are {', '.join(valid)}; got {raw!r:.80}"
         )
-    raw = {"name": Path(path).stem, **raw}
+    raw = {"name": Path(path).stem, "tasks": [], "box": {}, **raw}
+    if not isinstance(raw["tasks"], list) or not isinstance(raw["box"], dict):
+        raise ConfigError(
+            f"station file {path}: tasks is a list, and box has the keys of a mapping"
+        )
+    if raw.get("questions"):
+        raw["questions"] = str(Path(path).parent / raw["questions"])
     try:
-        raw["box"] = Limits(**{k: _tuple(v) for k, v in raw.get("box", {}).items()})
-        return StationConfig(**{**raw, "tasks": tuple(raw.get("tasks", ()))})
+        raw["box"] = Limits(**{k: _tuple(v) for k, v in raw["box"].items()})
+        return StationConfig(**{**raw, "tasks": tuple(raw["tasks"])})
     except TypeError as error:
         raise ConfigError(f"station file {path}: {error}") from error
 
@@ -175,7 +184,9 @@ def tasks_of(config: StationConfig) -> tuple[Task, ...]:
         from soar.toy import INSTRUCTIONS
 
         instructions = INSTRUCTIONS
-    return tuple(map(task_from_instruction, instructions))
+    if config.questions and not Path(config.questions).exists():
+        raise ConfigError(f"station {config.name}: there is no question file {config.questions}")
+    return tasks_from_instructions(instructions, config.questions or None)
 
 
 def make_sim(
