@@ -31,7 +31,7 @@ def train(
     one, an InstructPix2Pix model in diffusers format (SuSIE's, for one) is fine-tuned, and written to
     OUT/model. The weights for "compact" are made with `soar pretrain subgoals`, corpus and all.
 
-    Example: `soar subgoals train ~/.cache/soar/frames/3f.. out --steps 20000`.
+    Example: `soar subgoals train --frames frames --out imagination --steps 20000`.
 
     Args:
         frames: a folder of frames, as `soar pretrain` and the frame cache keep them.
@@ -114,7 +114,7 @@ def evaluate(
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".
-        judge: its folder; it is trained first if there is none (about ten minutes on two cores).
+        judge: its folder; it is trained first if there is none.
         vlm: as for `soar vlm`; "none" asks only the judge.
         out: where the numbers go, as JSON.
         scenes: names or YAML files.

@@ -35,6 +35,7 @@ KIND = "subgoals"
 TIMESTEPS = 1000
 """Of the noise schedule as schedulers count it; the network itself knows angles."""
 FAST = SamplerConfig("ddim", steps=8, image_guidance=1.0, text_guidance=2.0)
+"""A first choice, not measured on trained weights: without image guidance one of three branches is saved."""
 
 
 class CompactSubgoals:
