@@ -44,7 +44,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "vlm label": ("soar.cli.vlm:label", "Say of episodes whether they succeeded"),
     "vlm calibrate": ("soar.cli.vlm:calibrate", "Verdicts against truth, and a threshold"),
     "vlm evaluate": ("soar.cli.vlm:evaluate", "Measure a model on simulated scenes"),
-    "tasks questions": ("soar.cli.tasks:questions", "The question that tells whether a task is done"),
+    "tasks questions": (
+        "soar.cli.tasks:questions",
+        "The question that tells whether a task is done",
+    ),
     "subgoals train": ("soar.cli.subgoals:train", "Train or fine-tune a subgoal generator"),
     "subgoals sheet": ("soar.cli.subgoals:sheet", "Imagined chains beside what an expert does"),
     "subgoals evaluate": (
