@@ -1,0 +1,48 @@
+"""What the documentation tells people to type exists, and so do the files it points to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from soar.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def commands(page: Path) -> list[str]:
+    """Lines of code blocks, and quoted pieces, that begin with `soar `, without their comments."""
+    text = page.read_text().replace("\\\n", " ")
+    lines = re.findall(r"^\s*(?:\$ )?(soar [a-z].*)$", text, re.MULTILINE)
+    lines += re.findall(r"`(soar [a-z][^`|]*)`", text)
+    return [line.split(" #")[0] for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_commands_in_the_docs_exist_with_their_flags(
+    page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for line in commands(page):
+        words = line.split()[1:]
+        name = next((c for n in (2, 1) if (c := " ".join(words[:n])) in COMMANDS), None)
+        if name is None:
+            assert words[0] in {c.split()[0] for c in COMMANDS}, f"{page.name}: {line}"
+            continue
+        flags = {w.split("=")[0] for w in words if w.startswith("--")}
+        if flags:
+            with pytest.raises(SystemExit):
+                main([*name.split(), "--help"])
+            shown = re.findall(r"--[\w.-]+", capsys.readouterr().out)
+            assert flags <= set(shown), f"{page.name}: {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_that_the_docs_name_are_there(page: Path) -> None:
+    named = re.findall(
+        r"\b((?:docs|examples|benchmarks|src|tests|scripts)/[\w/.-]+\.\w+)", page.read_text()
+    )
+    assert not [name for name in named if not (ROOT / name).exists()]
