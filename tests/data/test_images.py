@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from soar.data.images import decode, encode
+from soar.data.images import decode, decode_all, encode
 from soar.errors import StoreError
 
 
@@ -29,3 +29,18 @@ def test_damaged_bytes_are_an_error(codec):
     for damaged in (data[: len(data) // 2], b"", b"no image"):
         with pytest.raises(StoreError, match="can't be decoded"):
             decode(damaged)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_several_images_decode_as_each_alone(codec):
+    images = np.random.default_rng(0).integers(0, 256, (3, 24, 32, 3), np.uint8)
+    files = [encode(image, codec) for image in images]
+    assert np.array_equal(decode_all(files), [decode(file) for file in files])
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+@pytest.mark.parametrize("shape", [(16, 16, 3), (32, 16, 3), (8, 64, 3)])
+def test_images_of_two_sizes_are_an_error(codec, shape):
+    files = [encode(np.zeros(s, np.uint8), codec) for s in [shape, (16, 32, 3)]]
+    with pytest.raises(StoreError):
+        decode_all(files)

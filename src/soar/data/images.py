@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -30,25 +30,47 @@ def encode(image: Image, codec: Codec = "jpeg") -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes) -> Image:
+def decode(data: bytes, out: Image | None = None) -> Image:
     """The image in a JPEG or PNG file; which one is read from its first bytes.
 
+    Args:
+        data: the file's bytes.
+        out: an array of the image's shape to decode into, which saves a copy.
+
     Raises:
-        StoreError: the bytes are damaged or neither.
+        StoreError: the bytes are damaged or neither, or `out` has another shape.
     """
-    import simplejpeg
-
     try:
-        if data[:4] != _PNG_MAGIC:
-            image: Image = simplejpeg.decode_jpeg(data, "RGB")
-            return image
-        from PIL import Image as Pillow
-
-        return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
+        image = _decode_png(data) if data[:4] == _PNG_MAGIC else _decode_jpeg(data, out)
     except (ValueError, OSError, SyntaxError) as error:
         raise StoreError(f"a frame of {len(data)} bytes can't be decoded ({error})") from error
+    if out is None:
+        return image
+    if image.shape != out.shape:
+        raise StoreError(f"a frame is {image.shape[:2]}, not {out.shape[:2]}")
+    if not np.may_share_memory(image, out):
+        out[:] = image
+    return out
 
 
-def decode_all(frames: Iterable[bytes]) -> Images:
-    """Several images of one size, stacked."""
-    return np.stack([decode(frame) for frame in frames])
+def decode_all(frames: Sequence[bytes]) -> Images:
+    """Several images of one size, stacked. Raises StoreError."""
+    first = decode(frames[0])
+    images = np.empty((len(frames), *first.shape), np.uint8)
+    images[0] = first
+    for data, image in zip(frames[1:], images[1:], strict=True):
+        decode(data, image)
+    return images
+
+
+def _decode_jpeg(data: bytes, out: Image | None) -> Image:
+    import simplejpeg
+
+    image: Image = simplejpeg.decode_jpeg(data, "RGB", buffer=out)
+    return image
+
+
+def _decode_png(data: bytes) -> Image:
+    from PIL import Image as Pillow
+
+    return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,14 @@ from soar.data.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.images import Codec, decode, decode_all, encode
 from soar.data.rows import Row, to_json
 from soar.errors import StoreError
-from soar.types import Episode, Image, Images, Subgoal
+from soar.types import Episode, Images, Subgoal
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from lance.file import LanceFileReader
 
+OPEN_FILES = 256
+"""Steps files kept open for reading single frames: opening one costs as much as reading it. They never change."""
 _ROW = "episode"
 
 
@@ -73,10 +77,9 @@ def read_steps(path: Path) -> Steps:
 
 def read_images(path: Path, indices: Sequence[int]) -> Images:
     """Some of a file's frames, in the order of `indices`. Raises StoreError: missing or damaged."""
-    wanted = sorted(set(indices))
-    frames = dict(zip(wanted, read_table(path, wanted)["image"].to_pylist(), strict=True))
-    images: dict[int, Image] = {i: decode(frame) for i, frame in frames.items()}
-    return np.stack([images[i] for i in indices])
+    rows, places = np.unique(np.asarray(indices), return_inverse=True)
+    images = decode_all(read_table(path, rows.tolist())["image"].to_pylist())
+    return images if np.array_equal(rows, indices) else images[places]
 
 
 def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
@@ -87,7 +90,7 @@ def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
         with no_panic():
             if rows is None:
                 return LanceFileReader(str(path)).read_all().to_table()
-            return LanceFileReader(str(path), columns=["image"]).take_rows(list(rows)).to_table()
+            return image_reader(path).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
         what = "is damaged" if path.exists() else "is missing"
         raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
@@ -109,6 +112,14 @@ def read_row(path: Path) -> Row:
 def checksum(path: Path) -> int:
     """CRC-32 of a file's bytes."""
     return zlib.crc32(path.read_bytes())
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def image_reader(path: Path) -> LanceFileReader:
+    """An open steps file, for its frames alone."""
+    from lance.file import LanceFileReader
+
+    return LanceFileReader(str(path), columns=["image"])
 
 
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:
