@@ -35,7 +35,7 @@ def test_time_only_goes_forward(robot):
 
 
 def test_random_actions_never_leave_the_box(robot):
-    """Its target never leaves; the simulated arm itself overshoots by up to 16 mm."""
+    """Its target never leaves; an arm that contact pushes away stays on the target's leash of 3 cm."""
     robot.home()
     safe, rng, limits = (
         SafeRobot(robot, Limits(stuck_steps=10_000)),
@@ -50,8 +50,8 @@ def test_random_actions_never_leave_the_box(robot):
         target, state = robot.world.target.position, robot.world.state()[:3]
         assert (target >= low - 1e-9).all()
         assert (target <= high + 1e-9).all()
-        assert (state > low - 0.02).all()
-        assert (state < high + 0.02).all()
+        assert (state > low - 0.03).all()
+        assert (state < high + 0.03).all()
 
 
 def test_the_truth_is_the_scenes_predicate(robot):
