@@ -23,6 +23,8 @@ from soar.vlm.corpus import Look, PlayConfig, play
 from soar.vlm.parse import QUESTION_KINDS
 
 _SCENES_PER_SHARD = 4
+_SHARDS_PER_PROCESS = 25
+"""A world leaves a little behind in the OpenGL driver; a fresh process now and then frees it."""
 _ARRAYS = ("images", "questions", "kinds", "answers", "points", "scenes")
 
 
@@ -110,7 +112,9 @@ def _make_shards(
         return
     with (
         progress_bar() as bar,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(
+            workers, mp_context=get_context("spawn"), max_tasks_per_child=_SHARDS_PER_PROCESS
+        ) as pool,
     ):
         task = bar.add_task(f"{regime} looks", total=len(shards), note="")
         bar.advance(task, len(shards) - len(missing))
