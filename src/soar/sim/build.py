@@ -49,13 +49,12 @@ def look_at(
 ) -> Float64[np.ndarray, "4"]:
     """Orientation (w, x, y, z) of a camera at its position plus `moved`, towards its point.
 
-    Upright; one that looks steeply down has the robot's forward direction at the top of its image.
+    The camera's `up` direction points to the top of its image.
     """
     position = np.asarray(camera.position) + (np.zeros(3) if moved is None else moved)
     backward = position - np.asarray(camera.look_at)
     backward /= np.linalg.norm(backward)
-    steep = backward[2] > 0.8
-    right = np.cross([1.0, 0.0, 0.0] if steep else [0.0, 0.0, 1.0], backward)
+    right = np.cross(camera.up, backward)
     right /= np.linalg.norm(right)
     quat = np.empty(4)
     axes = np.column_stack([right, np.cross(backward, right), backward])

@@ -20,8 +20,9 @@ from soar.sim.wording import (
     put_and_take,
 )
 
-NOMINAL = Camera(position=(0.50, 0.035, 0.70), look_at=(0.285, 0.035, 0.0), fovy_deg=42.0)
-"""In front of the robot and above, looking back at the workspace: the arm hides little of it."""
+NOMINAL = Camera(position=(0.70, 0.035, 0.60), look_at=(0.285, 0.035, 0.0), fovy_deg=42.0)
+"""In front of the robot and above, looking back and 55 degrees down at the workspace: the arm hides little of
+it, and the fingers are seen from their side, with what is between them and how high they are."""
 CAMERA_SHIFT_M = 0.11
 """How far the cameras of *soar* and *dev* stand from the nominal one: about 9 degrees around the workspace.
 With unseen tables, objects and barriers, this is the strength of the distribution shift. Fixed

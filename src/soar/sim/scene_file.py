@@ -11,7 +11,7 @@
       - {say: move the red mug to the left, left: red mug}
 
 Goals: `inside` and `outside` name a thing and a container; `left`, `right`, `open`, `closed`, `folded`
-and `flat` name one thing. Optional: `barriers`, `light`, `camera` (position, look_at, fovy_deg, jitter_m).
+and `flat` name one thing. Optional: `barriers`, `light`, `camera` (position, look_at, fovy_deg, jitter_m, up).
 The scene belongs to the regime *dev*.
 """
 
@@ -132,6 +132,7 @@ def _camera(raw: Any, where: str) -> Camera:
         look_at=_point(data.get("look_at", NOMINAL.look_at), f"{where}, look_at"),
         fovy_deg=_number(data.get("fovy_deg", NOMINAL.fovy_deg), f"{where}, fovy_deg", 5, 120),
         jitter_m=_number(data.get("jitter_m", NOMINAL.jitter_m), f"{where}, jitter_m", 0, 0.2),
+        up=_point(data.get("up", NOMINAL.up), f"{where}, up"),
     )
 
 

@@ -46,6 +46,8 @@ class Camera:
     fovy_deg: float = 45.0
     jitter_m: float = 0.01
     """The seed of a reset moves the position by up to so much along each axis."""
+    up: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    """What points to the top of the image; the robot's forward direction, wherever the camera stands."""
 
 
 @dataclass(frozen=True)
