@@ -25,13 +25,13 @@ def policy(
 
 
 def gcbc(
-    episodes: int = 3000, steps: int = 12_000, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 8000, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
     Args:
         episodes: demonstrations, shared with `soar pretrain lcbc`.
-        steps: of training, with 256 samples each.
+        steps: of training, with 128 samples each.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
@@ -39,13 +39,13 @@ def gcbc(
 
 
 def lcbc(
-    episodes: int = 3000, steps: int = 12_000, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 8000, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 
     Args:
         episodes: demonstrations, shared with `soar pretrain gcbc`.
-        steps: of training, with 256 samples each.
+        steps: of training, with 128 samples each.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """

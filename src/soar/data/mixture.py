@@ -18,6 +18,9 @@ from soar.types import EpisodeSummary
 DRAWS = 8
 """Uniform random numbers that come with each sample, for augmentation."""
 
+_POSE = [0, 1, 2, 6]
+"""Of a state: the hand's position and the gripper's opening."""
+
 SMALLEST_STD = 1e-3
 """Metres or radians: a dimension that never moves in the data must not turn trembling into z-scores."""
 
@@ -56,8 +59,8 @@ class Source:
 class Mixture:
     """Batches of a mixture, as `soar.train.fit` reads them; step i's batch is always the same.
 
-    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "draws" (n, 8) float32 in
-    [0, 1); for each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with
+    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 8) float32, x, y, z [m]
+    and gripper opening at the image and at the goal; "draws" (n, 8) float32 in [0, 1); for each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with
     `embed`, "words" (n, d) float32.
     """
 
@@ -123,11 +126,12 @@ class Mixture:
     ) -> dict[str, _Array]:
         n, r = len(source), self.sources[0].frames.resolution
         image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
-        action = np.empty((n, 7), np.float32)
+        action, pose = np.empty((n, 7), np.float32), np.empty((n, 8), np.float32)
         batch: dict[str, _Array] = {
             "image": image,
             "goal": target,
             "action": action,
+            "pose": pose,
             "draws": draws,
         }
         if self._words:
@@ -136,6 +140,7 @@ class Mixture:
             mine = source == i
             frames, last = (a[which[mine]] for a in self._steps[i])
             image[mine], target[mine] = s.frames.images[frames], s.frames.images[goal[mine]]
+            pose[mine] = np.hstack([s.frames.states[f][:, _POSE] for f in (frames, goal[mine])])
             action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:

@@ -23,6 +23,10 @@ from soar.types import Actions, Images, Observation
 
 OPEN, CLOSE = 0.6, 0.4
 """The gripper opens above, closes below, and in between stays as it was."""
+POSE_DIM = 8
+"""Hand position and gripper opening, now and at the goal."""
+_POSE_UNITS = (0.1, 0.1, 0.1, 0.5) * 2
+"""Metres and openings that count as one in the loss."""
 
 
 @runtime_checkable
@@ -51,11 +55,18 @@ class BehaviorCloning(nn.Module):
         *,
         hidden: Sequence[int] = (256, 256, 256),
         std: float = 1.0,
+        pose_weight: float = 0.0,
     ) -> None:
-        """`config`: what builds this policy again. `std`: fixed, of z-scored actions."""
+        """`config`: what builds this policy again. `std`: fixed, of z-scored actions.
+
+        `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, and where
+        it is at the hindsight goal. Serving doesn't need it, and the robot's state is never an input.
+        """
         super().__init__()
         self.condition, self.encoder = condition, encoder
         self.head = nn.Sequential(mlp([encoder.dim, *hidden]), nn.Linear(hidden[-1], 7))
+        self.pose = nn.Linear(encoder.dim, POSE_DIM) if pose_weight else None
+        self.pose_weight = pose_weight
         self.transforms = tuple(transforms)
         self.config = dict(config)
         self.std = std
@@ -66,9 +77,14 @@ class BehaviorCloning(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:
         """Mean of the z-scored actions, of a transformed batch."""
-        image, context = self.condition(batch)
-        means: Tensor = self.head(self.encoder(image, context))
+        means: Tensor = self.head(self.features(batch))
         return means
+
+    def features(self, batch: Batch) -> Float[Tensor, "n d"]:
+        """What the encoder sees in a transformed batch."""
+        image, context = self.condition(batch)
+        features: Tensor = self.encoder(image, context)
+        return features
 
     def loss(
         self, batch: Batch, generator: torch.Generator
@@ -76,10 +92,16 @@ class BehaviorCloning(nn.Module):
         """Negative log-likelihood of the actions, less its constant; and the mean squared errors."""
         for transform in self.transforms:
             batch = transform.train(batch)
-        error = (self(batch).float() - batch["action"]).square()
-        motion, gripper = error[:, :6].mean(), error[:, 6].mean()
+        features = self.features(batch)
+        error = (self.head(features).float() - batch["action"]).square()
         loss = error.sum(1).mean() / (2 * self.std**2)
-        return loss, {"motion_error": motion.detach(), "gripper_error": gripper.detach()}
+        told = {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
+        if self.pose is not None:
+            units = torch.tensor(_POSE_UNITS, device=features.device)
+            missed = (self.pose(features).float() - batch["pose"] / units).square().sum(1).mean()
+            loss = loss + self.pose_weight * missed / 2
+            told["pose_error"] = missed
+        return loss, {k: v.detach() for k, v in told.items()}
 
     @torch.inference_mode()
     def act(

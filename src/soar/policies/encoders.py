@@ -24,16 +24,12 @@ class EncoderConfig:
     """Which encoder, and its size."""
 
     kind: Literal["resnet18", "resnet34", "resnet50", "compact"] = "resnet34"
-    widths: tuple[int, ...] = (64, 128, 256)
+    widths: tuple[int, ...] = (48, 96, 192)
     """Channels of the compact encoder's stages; the ResNets' are fixed."""
-    depths: tuple[int, ...] = (2, 2, 2)
+    depths: tuple[int, ...] = (1, 1, 1)
     """Blocks of the compact encoder's stages."""
     dim: int = 256
     """Length of the compact encoder's feature vector."""
-    pool: Literal["flatten", "mean"] = "flatten"
-    """How the compact encoder's last map becomes a vector: every place kept, or their mean."""
-    stem: Literal["patch", "overlap"] = "patch"
-    """What the compact encoder begins with: patches of 4x4 pixels, or of 8x8 that overlap by half."""
 
     def __post_init__(self) -> None:
         if self.kind not in (*RESNETS, "compact"):
@@ -80,8 +76,8 @@ class ResNet(nn.Module):
 class Compact(nn.Module):
     """For small images on CPUs: a stem with stride 4 over pixels and their coordinates, then residual stages.
 
-    By default the last map is flattened and projected, not averaged, because where things are is
-    what the policy needs to know most precisely.
+    The last map is flattened and projected, not averaged, because where things are is what the policy
+    needs to know most precisely.
     """
 
     def __init__(
@@ -94,12 +90,9 @@ class Compact(nn.Module):
                 f"a multiple of {2 ** (1 + len(config.widths))}"
             )
         width, side = config.widths[0], resolution // 2 ** (1 + len(config.widths))
-        size, padding = (4, 0) if config.stem == "patch" else (8, 2)
-        self.stem = nn.Sequential(nn.Conv2d(channels + 2, width, size, 4, padding), nn.ReLU())
+        self.stem = nn.Sequential(nn.Conv2d(channels + 2, width, 4, 4), nn.ReLU())
         self.stages = Stages(width, config.widths, config.depths, context_dim=context_dim)
-        self.pool = config.pool
-        places = side * side if config.pool == "flatten" else 1
-        self.project = nn.Linear(self.stages.channels_out * places, config.dim)
+        self.project = nn.Linear(self.stages.channels_out * side * side, config.dim)
         self.norm = nn.LayerNorm(config.dim)
         self.dim = config.dim
         channels_last(self)
@@ -109,5 +102,4 @@ class Compact(nn.Module):
     ) -> Float[Tensor, "n d"]:
         """Features of images in [0, 1]."""
         x = self.stages(self.stem(with_coordinates(2 * images - 1)), context)
-        features: Tensor = x.flatten(1) if self.pool == "flatten" else x.mean((2, 3))
-        return nn.functional.silu(self.norm(self.project(features)))
+        return nn.functional.silu(self.norm(self.project(x.flatten(1))))

@@ -26,6 +26,8 @@ class GCBCConfig:
     hidden: tuple[int, ...] = (256, 256, 256)
     std: float = 1.0
     """Fixed standard deviation of the action Gaussian, in z-scored units."""
+    pose_weight: float = 0.0
+    """Of the auxiliary loss that asks where the hand is; not in the paper."""
 
 
 class StackedGoal(nn.Module):
@@ -48,5 +50,11 @@ def build_gcbc(config: GCBCConfig, transforms: Sequence[Transform]) -> BehaviorC
     """A fresh policy; seed torch before, for the same weights again."""
     encoder = build_encoder(config.encoder, 6, config.resolution)
     return BehaviorCloning(
-        StackedGoal(), encoder, transforms, asdict(config), hidden=config.hidden, std=config.std
+        StackedGoal(),
+        encoder,
+        transforms,
+        asdict(config),
+        hidden=config.hidden,
+        std=config.std,
+        pose_weight=config.pose_weight,
     )

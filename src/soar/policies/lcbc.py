@@ -33,6 +33,8 @@ class LCBCConfig:
     hidden: tuple[int, ...] = (256, 256, 256)
     std: float = 1.0
     """Fixed standard deviation of the action Gaussian, in z-scored units."""
+    pose_weight: float = 0.0
+    """Of the auxiliary loss that asks where the hand is; not in the paper."""
 
 
 class Instruction(nn.Module):
@@ -69,4 +71,5 @@ def build_lcbc(config: LCBCConfig, transforms: Sequence[Transform]) -> BehaviorC
         asdict(config),
         hidden=config.hidden,
         std=config.std,
+        pose_weight=config.pose_weight,
     )

@@ -40,11 +40,11 @@ class CompactConfig:
 
     resolution: int = 64
     """Pixels; a multiple of eight."""
-    width: int = 80
+    width: int = 64
     """Channels at a quarter of the resolution."""
-    wide: int = 192
+    wide: int = 128
     """Channels at an eighth."""
-    depth: int = 2
+    depth: int = 1
     """Residual blocks of each half at an eighth; at a quarter there is one before and one after."""
     gazes: int = 5
     """Places that the instruction makes it look at."""

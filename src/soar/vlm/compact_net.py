@@ -28,7 +28,7 @@ PLACE = 5
 class CompactConfig:
     """The network's size."""
 
-    resolution: int = 128
+    resolution: int = 96
     """Pixels a side; a multiple of 16."""
     width: int = 32
     """Channels at a quarter of the resolution; twice and four times that at an eighth and a sixteenth."""

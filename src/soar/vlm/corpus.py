@@ -35,7 +35,7 @@ CAMERA_PIXELS = 256
 class PlayConfig:
     """How a scene is played with."""
 
-    resolution: int = 128
+    resolution: int = 96
     questions: int = 12
     """For each image."""
     images: int = 32
