@@ -1,63 +1,74 @@
-"""What exists, in a few minutes: the scripted expert at work in one scene, to look at."""
+"""The main job at the size of a coffee break: one scene, before, collection, improvement, after, report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from soar.data.query import Query
-from soar.data.store import LanceStore, open_store
-from soar.media import caption, contact_sheet, tile, write_video
-from soar.sim.demos import EXPERT, collect_demonstrations
-from soar.sim.scenes import load_scene
-from soar.types import Episode, Image
+from soar.errors import ConfigError
+from soar.evaluate import Comparison, compare
+from soar.improve import ImproveConfig, Say
+from soar.report.page import write_report
+from soar.run import Run, RunRecord
+from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
 
-_CAPTION_LINES = 3
+_MINUTES = 12
+"""What the sizes below take on two slow cores, all together."""
+_AT_THAT_SIZE = SimulatedRun(
+    ImproveConfig(trials=12, episodes=160),
+    FitSettings(steps=700, save_every=100),
+    CollectSettings(),
+    demonstrations=250,
+)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """What the demonstration does. `minutes` sizes it: the same minutes give the same run anywhere."""
+
+    scene: str = "1"
+    minutes: float = _MINUTES
+    """About what it takes on two slow cores. More minutes: more trials, episodes and training."""
+    stations: int = 2
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if self.minutes < 1 or min(self.stations, self.workers) < 1:
+            raise ConfigError("minutes, stations and workers must be at least 1")
 
 
 class Shown(NamedTuple):
-    """What a demonstration left to look at."""
+    """What a demonstration ends with."""
 
-    video: Path
-    sheet: Path
-    store: Path
-    episodes: int
-    success_rate: float
-    """Of the expert's attempts in this call; only successes are kept."""
+    record: RunRecord
+    comparison: Comparison
+    report: Path
 
 
-def show_expert(scene: str, episodes: int, folder: Path, workers: int = 2) -> Shown:
-    """Scripted demonstrations of a scene into a store, one video of all its tasks, and a contact sheet.
-
-    A second call with the same folder goes on where the first stopped.
-    """
-    place = load_scene(scene)
-    tally = collect_demonstrations(
-        folder / "store", place.regime, episodes, workers=workers, scenes=(scene,)
+def sized(config: DemoConfig) -> SimulatedRun:
+    """The run that takes about so many minutes."""
+    whole, factor = _AT_THAT_SIZE, config.minutes / _MINUTES
+    return replace(
+        whole,
+        improve=replace(
+            whole.improve,
+            scenes=(config.scene,),
+            trials=max(2, round(whole.improve.trials * min(factor, 4))),
+            episodes=max(4, round(whole.improve.episodes * factor)),
+            workers=config.workers,
+        ),
+        fit=replace(whole.fit, steps=100 * max(1, round(whole.fit.steps * factor / 100))),
+        collect=replace(whole.collect, stations=config.stations),
+        demonstrations=max(20, round(whole.demonstrations * factor)),
     )
-    store = open_store(folder / "store", read_only=True)
-    shown = _one_of_each_task(store, place.name)
-    video, sheet = folder / "expert.mp4", folder / "expert.png"
-    write_video(video, side_by_side([_captioned(e) for e in shown]))
-    ends = [image for e in shown for image in (e.images[0], e.images[len(e) // 2], e.images[-1])]
-    words = [f"{e.instruction}: {when}" for e in shown for when in ("start", "middle", "end")]
-    contact_sheet(ends, words, 3, sheet)
-    kept = sum(1 for _ in store.query(Query(scenes=(place.name,))))
-    return Shown(video, sheet, folder / "store", kept, tally.rate)
 
 
-def side_by_side(films: Sequence[Sequence[Image]], columns: int = 2) -> list[Image]:
-    """Films of one frame size as one; those that end early stand still."""
-    length = max(len(film) for film in films)
-    return [tile([film[min(i, len(film) - 1)] for film in films], columns) for i in range(length)]
-
-
-def _one_of_each_task(store: LanceStore, scene: str) -> list[Episode]:
-    query = Query(scenes=(scene,), stations=(EXPERT,))
-    first = {s.instruction: s.id for s in reversed(list(store.query(query)))}
-    return [store.load(id) for _, id in sorted(first.items())]
-
-
-def _captioned(episode: Episode) -> list[Image]:
-    return [caption(image, episode.instruction, _CAPTION_LINES) for image in episode.images]
+def demonstrate_improvement(folder: Path, config: DemoConfig, say: Say, command: str = "") -> Shown:
+    """Run it, or what is left of it, and write its report."""
+    run = Run(folder)
+    record = improve_in_simulation(folder, sized(config), command=command, say=say)
+    say("the report")
+    report = write_report(run)
+    evaluations = run.evaluations()
+    return Shown(record, compare(evaluations[0], evaluations[1]), report)

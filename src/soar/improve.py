@@ -29,6 +29,15 @@ from soar.types import Outcome
 
 Collect = Callable[[Run, RoundRecord, str, Path], None]
 """Fill the run's store for one round: (run, round, scene, policy's folder)."""
+Say = Callable[[str], None]
+"""Tell a person what comes next, in a few words."""
+
+_STAGES = {
+    "collect": "the robots propose, try, and judge themselves",
+    "fit": "co-training on demonstrations and the robots' own successes",
+    "evaluate": "success after, on the same starts",
+    "decide": "promote or keep",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ def improve(
     collect: Collect,
     *,
     command: str = "",
+    say: Say = lambda text: None,
 ) -> RunRecord:
     """Run all rounds, or what is left of them.
 
@@ -84,18 +94,20 @@ def improve(
         pretraining: demonstrations that co-training keeps.
         collect: fills the store; see `soar.fleet`.
         command: how a person would start this run again, for the report.
+        say: told of each stage as it begins.
 
     Raises:
         ConfigError: the folder holds a run with another configuration.
     """
     record = _begin(run, config, command)
     began = time.monotonic()
+    say(f"success before, {config.trials} trials a task")
     _evaluate(run, config, 0, policy_folder(config.policy))
     if "evaluate" not in record.seconds:
         record = replace(record, seconds={"evaluate": time.monotonic() - began})
         run.write(record)
     for index in range(1, config.rounds + 1):
-        record = _round(run, record, index, config, recipe, pretraining, collect)
+        record = _round(run, record, index, config, recipe, pretraining, collect, say)
     return record
 
 
@@ -139,6 +151,7 @@ def _round(
     recipe: Recipe,
     pretraining: Frames,
     collect: Collect,
+    say: Say,
 ) -> RunRecord:
     """One round from the stage where it stands to its end."""
     incumbent = current_policy(run, record, config)
@@ -146,6 +159,7 @@ def _round(
     this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
+        say(f"round {index}: {_STAGES[stage]}")
         if stage == "collect":
             for scene in config.scenes:
                 collect(run, this, scene, incumbent)

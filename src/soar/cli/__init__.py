@@ -20,7 +20,7 @@ from soar.errors import SoarError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module:function, one line)
-    "demo": ("soar.cli.demo:demo", "Watch the scripted expert do a scene's tasks"),
+    "demo": ("soar.cli.demo:demo", "Robots get better by themselves, while you watch"),
     "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
     "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
     "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),
@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "resume": ("soar.cli.collect:resume", "Let paused stations go on"),
     "stop": ("soar.cli.collect:stop", "End stations after their running episode"),
     "improve": ("soar.cli.improve:improve", "Rounds of collect, co-train, evaluate, promote"),
+    "reproduce figure5": ("soar.cli.reproduce:figure5", "The paper's main result, in simulation"),
     "train": ("soar.cli.train:train", "Train a policy on the episodes of a store"),
     "evaluate": ("soar.cli.evaluate:evaluate", "Success rates of a policy, with intervals"),
     "compare": ("soar.cli.evaluate:compare", "Two evaluations, start by start"),

@@ -1,27 +1,39 @@
-"""`soar demo`: the quickest way to see what this is."""
+"""`soar demo`: robots get better by themselves, in one scene, while you watch."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import tyro
 
-def demo(
-    scene: str = "1", episodes: int = 12, out: Path = Path("runs/demo"), workers: int = 2
-) -> None:
-    """Watch the scripted expert do a scene's tasks: an episode store, a video, a contact sheet.
+from soar.demo import DemoConfig
 
-    Example: `soar demo --scene 5`.
+
+def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None) -> None:
+    """Watch simulated arms propose tasks, try them, judge themselves, and come back better.
+
+    Success before, autonomous collection, co-training, success after from the same starts, and one page
+    that tells the story. Ctrl-C whenever you like: the same command goes on.
+
+    Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
     Args:
-        scene: 1 to 10, dev1, dev2, bridge-SEED, broad-SEED, or a YAML file of your own.
-        episodes: demonstrations in the store in the end; run it again with more to add.
-        out: the folder for everything.
-        workers: processes.
+        config: which scene, and how long.
+        out: the run's folder; runs/demo-SCENE-MINUTES when left out.
     """
-    from soar.demo import show_expert
+    import rich
 
-    shown = show_expert(scene, episodes, out / f"scene-{Path(scene).stem}", workers)
-    print(f"{shown.episodes} demonstrations of scene {scene} in {shown.store}")
-    print(f"look at      {shown.video}")
-    print(f"             {shown.sheet}")
-    print(f"look around  soar data ls --store {shown.store}")
+    from soar.demo import demonstrate_improvement
+
+    folder = out or Path("runs") / f"demo-{Path(config.scene).stem}-{config.minutes:g}"
+    shown = demonstrate_improvement(
+        folder,
+        config,
+        lambda text: rich.print(f"[bold]{text}[/]"),
+        "soar " + " ".join(sys.argv[1:]),
+    )
+    for done in shown.record.rounds:
+        print(f"round {done.index}: {done.decision}")
+    print(f"look at    {shown.report}")
+    print(f"episodes   soar data ls --store {folder / 'store'}")

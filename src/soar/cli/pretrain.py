@@ -25,7 +25,7 @@ def policy(
 
 
 def gcbc(
-    episodes: int = 3000, steps: int = 8000, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 6500, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
@@ -39,7 +39,7 @@ def gcbc(
 
 
 def lcbc(
-    episodes: int = 3000, steps: int = 8000, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 6500, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 
@@ -52,7 +52,7 @@ def lcbc(
     policy("lcbc", episodes, steps, workers, out)
 
 
-def vlm(images: int = 30_000, steps: int = 4000, workers: int = 2, out: Path | None = None) -> None:
+def vlm(images: int = 12_000, steps: int = 3300, workers: int = 2, out: Path | None = None) -> None:
     """Make the compact eyes: images and questions of the *broad* regime, training, calibration.
 
     Args:
@@ -79,7 +79,7 @@ def vlm(images: int = 30_000, steps: int = 4000, workers: int = 2, out: Path | N
 
 
 def subgoals(
-    episodes: int = 4000, steps: int = 8000, workers: int = 2, out: Path | None = None
+    episodes: int = 2500, steps: int = 5000, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the compact imagination: image sequences with words of the *broad* regime, then training.
 

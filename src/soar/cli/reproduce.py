@@ -1,0 +1,55 @@
+"""`soar reproduce`: the paper's results again, in simulation."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from soar.simulation import CollectSettings, FitSettings
+
+
+def figure5(
+    fit: FitSettings,
+    collect: CollectSettings,
+    scenes: tuple[str, ...] = tuple(str(n) for n in range(1, 11)),
+    jobs: int = 1,
+    episodes: int = 400,
+    trials: int = 50,
+    demonstrations: int = 2000,
+    workers: int = 2,
+    out: Path = Path("results/figure5"),
+) -> None:
+    """Figure 5: success in each scene, pretrained and improved with that scene's own autonomous data.
+
+    Each scene is a run of `soar improve`. The same command goes on after any interruption, and draws
+    what is finished.
+
+    Examples: `soar reproduce figure5 --scenes 1 2 3`, on sixteen cores: `soar reproduce figure5 --jobs 8`.
+
+    Args:
+        fit: how the policy is fitted.
+        collect: how the robots collect.
+        scenes: which; the paper's ten when left out.
+        jobs: scenes at a time, each in a process of its own.
+        episodes: collected in each scene.
+        trials: for each task, before and after.
+        demonstrations: of the *bridge* regime, which co-training keeps; made once, shared by all.
+        workers: processes of each scene's evaluations.
+        out: the folder for runs, numbers, table and picture.
+    """
+    import rich
+
+    from soar.figure5 import Figure5Config, reproduce_figure5
+    from soar.improve import ImproveConfig
+    from soar.simulation import SimulatedRun
+
+    improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
+    run = SimulatedRun(improving, fit, collect, demonstrations)
+    picture = reproduce_figure5(
+        out,
+        Figure5Config(scenes, jobs, run),
+        lambda text: rich.print(f"[bold]{text}[/]"),
+        "soar " + " ".join(sys.argv[1:]),
+    )
+    print((out / "figure5.md").read_text())
+    print(f"look at {picture}")

@@ -1,0 +1,180 @@
+"""The paper's Figure 5 again: success in each scene before and after improvement with that scene's own data.
+
+FOLDER/scene-3/       one run of improvement, as `soar improve` leaves it
+FOLDER/figure5.json   every number;  figure5.md: a table;  figure5.png: the bars
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+from soar.data.query import Query
+from soar.data.store import open_store
+from soar.errors import ConfigError
+from soar.evaluate import Comparison, compare
+from soar.evaluate.plots import plot_rates, points
+from soar.files import write_json
+from soar.improve import Say
+from soar.run import Run
+from soar.simulation import SimulatedRun, improve_in_simulation
+from soar.stats import Interval
+
+PAPER_BEFORE, PAPER_AFTER = 0.28, 0.57
+"""Mean of the ten scenes in the paper, ten trials a task."""
+
+
+@dataclass(frozen=True)
+class Figure5Config:
+    """Which scenes, and how large. The defaults are the paper's protocol at a size that fits a workstation."""
+
+    scenes: tuple[str, ...] = tuple(str(n) for n in range(1, 11))
+    jobs: int = 1
+    """Scenes at a time, each in a process of its own."""
+    run: SimulatedRun = field(default_factory=SimulatedRun)
+
+    def __post_init__(self) -> None:
+        if not self.scenes or self.jobs < 1:
+            raise ConfigError("at least one scene, and at least one job")
+
+
+class Bar(NamedTuple):
+    """One scene's result."""
+
+    scene: str
+    comparison: Comparison
+    collected: int
+    judged_success: int
+    """Of the collected, by the VLM."""
+    truly_success: int
+    """Of the collected, by the simulator's predicates, which nothing in the loop sees."""
+
+
+def reproduce_figure5(folder: Path, config: Figure5Config, say: Say, command: str = "") -> Path:
+    """Run every scene, or what is left of it, and draw what there is; returns the picture's path."""
+    for scene in _run_all(folder, config, command, say):
+        say(f"scene {scene} is done")
+        draw(folder, config.scenes)
+    return draw(folder, config.scenes)
+
+
+def draw(folder: Path, scenes: Sequence[str]) -> Path:
+    """Numbers, table and picture of the scenes that are finished.
+
+    Raises:
+        ConfigError: none is.
+    """
+    bars = [bar for scene in scenes if (bar := _bar(folder / f"scene-{scene}", scene))]
+    if not bars:
+        raise ConfigError(f"no scene is finished in {folder}")
+    write_json(folder / "figure5.json", {"scenes": [_row(b) for b in bars], "mean": _means(bars)})
+    (folder / "figure5.md").write_text(_table(bars))
+    picture = folder / "figure5.png"
+    rates = {
+        "pretrained": {f"scene {b.scene}": b.comparison.before.overall() for b in bars},
+        "improved": {f"scene {b.scene}": b.comparison.after.overall() for b in bars},
+    }
+    plot_rates(rates).savefig(picture, dpi=150)
+    return picture
+
+
+def _run_all(folder: Path, config: Figure5Config, command: str, say: Say) -> Iterator[str]:
+    """Names of scenes as they are finished."""
+    if config.jobs == 1:
+        for scene in config.scenes:
+            say(f"scene {scene}")
+            improve_in_simulation(*_told(folder, config, scene), command=command, say=say)
+            yield scene
+        return
+    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+        running = {
+            pool.submit(improve_in_simulation, *_told(folder, config, s), command=command): s
+            for s in config.scenes
+        }
+        for done in as_completed(running):
+            done.result()
+            yield running[done]
+
+
+def _told(folder: Path, config: Figure5Config, scene: str) -> tuple[Path, SimulatedRun]:
+    improving = replace(config.run.improve, scenes=(scene,))
+    return folder / f"scene-{scene}", replace(config.run, improve=improving)
+
+
+def _bar(folder: Path, scene: str) -> Bar | None:
+    """A scene's result; None while it isn't finished. The last round's candidate stands for "after"."""
+    run = Run(folder)
+    if not (folder / "run.json").exists():
+        return None
+    record = run.record()
+    if not record.rounds or record.rounds[-1].stage != "done":
+        return None
+    evaluations = run.evaluations()
+    episodes = list(open_store(run.store, read_only=True).query(Query()))
+    return Bar(
+        scene,
+        compare(evaluations[0], evaluations[record.rounds[-1].index]),
+        len(episodes),
+        sum(e.verdict.outcome == "success" for e in episodes),
+        sum(bool(e.provenance.truth) for e in episodes),
+    )
+
+
+def _row(bar: Bar) -> dict[str, object]:
+    c = bar.comparison
+    return {
+        "scene": bar.scene,
+        "before": c.before.overall()._asdict(),
+        "after": c.after.overall()._asdict(),
+        "difference": c.difference._asdict(),
+        "p_value": c.p_value,
+        "trials": len(c.pairs),
+        "tasks": {
+            task: {
+                "before": c.before.by_task(._asdict()[key]),
+                "after": c.after.by_task(._asdict()[key]),
+            }
+            for key in c.by_task()
+            for task in (key[1],)
+        },
+        "collected": bar.collected,
+        "judged_success": bar.judged_success,
+        "truly_success": bar.truly_success,
+        "checkpoints": [c.before.setting.checkpoint, c.after.setting.checkpoint],
+    }
+
+
+def _means(bars: Sequence[Bar]) -> dict[str, float]:
+    """Over scenes, each counting once, as the paper averages; and the paper's own."""
+    return {
+        "before": sum(b.comparison.before.overall().value for b in bars) / len(bars),
+        "after": sum(b.comparison.after.overall().value for b in bars) / len(bars),
+        "paper_before": PAPER_BEFORE,
+        "paper_after": PAPER_AFTER,
+    }
+
+
+def _table(bars: Sequence[Bar]) -> str:
+    lines = [
+        "| scene | pretrained | improved | difference | trials | collected | judged a success (truly) |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for b in bars:
+        c, d = b.comparison, b.comparison.difference
+        lines.append(
+            f"| {b.scene} | {_percent(c.before.overall())} | {_percent(c.after.overall())} "
+            f"| {points(d.value)} [{points(d.low)}, {points(d.high)}] | {len(c.pairs)} "
+            f"| {b.collected} | {b.judged_success} ({b.truly_success}) |"
+        )
+    mean = _means(bars)
+    lines.append(f"| mean | {mean['before']:.0%} | {mean['after']:.0%} | | | | |")
+    lines.append(f"| paper, ten scenes | {PAPER_BEFORE:.0%} | {PAPER_AFTER:.0%} | | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def _percent(rate: Interval) -> str:
+    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"

@@ -1,0 +1,113 @@
+"""A whole run of improvement in simulation: models by name, simulated stations, demonstrations made when missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soar import checkpoint as checkpoints
+from soar.collect import CollectConfig
+from soar.fit_policy import Recipe, with_fit
+from soar.fleet import ModelNames, collector
+from soar.improve import ImproveConfig, improve
+from soar.models import policy_folder
+from soar.narrator import Narrator
+from soar.policies.load import config_from
+from soar.pretrain import DemonstrationSet, demonstrations
+from soar.run import RoundRecord, Run, RunRecord
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How the policy is fitted in each round."""
+
+    steps: int = 1500
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    save_every: int = 500
+
+
+@dataclass(frozen=True)
+class CollectSettings:
+    """How the robots collect."""
+
+    stations: int = 2
+    """Simulated arms, in lockstep."""
+    vlm: str = "compact"
+    """Who proposes and judges."""
+    threshold: float = 0.5
+    """P(success) from which an episode is called success."""
+    exploring: float = 0.5
+    """Share of episodes whose actions are sampled from the policy's Gaussian."""
+    noise: float = 0.5
+    """Scale of its standard deviation in those."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    """Everything that a run of improvement in simulation is told."""
+
+    improve: ImproveConfig = field(default_factory=ImproveConfig)
+    fit: FitSettings = field(default_factory=FitSettings)
+    collect: CollectSettings = field(default_factory=CollectSettings)
+    demonstrations: int = 2000
+    """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
+
+
+def improve_in_simulation(
+    folder: str | Path,
+    told: SimulatedRun,
+    *,
+    command: str = "",
+    say: Callable[[str], None] = lambda text: None,
+) -> RunRecord:
+    """Evaluate, collect, co-train, evaluate on the same starts; goes on where a run in `folder` stopped.
+
+    `command`: how a person starts this again. `say`: told what comes next, in a few words.
+
+    Raises:
+        CheckpointError: a packaged model is missing.
+        ConfigError: the folder holds a run with other settings.
+    """
+    config, fit = told.improve, told.fit
+    policy = config_from(checkpoints.load(policy_folder(config.policy)))
+    recipe = with_fit(
+        Recipe(policy),
+        steps=fit.steps,
+        batch_size=fit.batch_size,
+        learning_rate=fit.learning_rate,
+        warmup_steps=min(100, fit.steps // 10),
+        save_every=fit.save_every,
+        log_every=min(50, fit.save_every),
+    )
+    say(f"demonstrations for co-training: {told.demonstrations} of the bridge regime")
+    wanted = DemonstrationSet(
+        told.demonstrations, resolution=policy.resolution, workers=config.workers
+    )
+    return improve(
+        Run(Path(folder)),
+        config,
+        recipe,
+        demonstrations(wanted),
+        _narrated(told),
+        command=command,
+        say=say,
+    )
+
+
+def _narrated(told: SimulatedRun) -> Callable[[Run, RoundRecord, str, Path], None]:
+    """Collection with a line for every episode."""
+    c = told.collect
+    names = ModelNames(c.vlm, told.improve.subgoals, told.improve.policy, c.threshold)
+    config = CollectConfig(exploring=c.exploring, noise=c.noise)
+
+    def collect(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
+        with Narrator(told.improve.episodes) as narrator:
+            fill = collector(
+                names, c.stations, config, told.improve.episodes, c.seed, subscribers=[narrator]
+            )
+            fill(run, record, scene, policy)
+
+    return collect
