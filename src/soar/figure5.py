@@ -135,8 +135,8 @@ def _row(bar: Bar) -> dict[str, object]:
         "trials": len(c.pairs),
         "tasks": {
             task: {
-                "before": c.before.by_task(._asdict()[key]),
-                "after": c.after.by_task(._asdict()[key]),
+                "before": c.before.by_task()[key]._asdict(),
+                "after": c.after.by_task()[key]._asdict(),
             }
             for key in c.by_task()
             for task in (key[1],)
