@@ -7,11 +7,13 @@ from pathlib import Path
 
 from soar.simulation import CollectSettings, FitSettings
 
+_TEN = tuple(str(n) for n in range(1, 11))
+
 
 def figure5(
     fit: FitSettings,
     collect: CollectSettings,
-    scenes: tuple[str, ...] = tuple(str(n) for n in range(1, 11)),
+    scenes: tuple[str, ...] = _TEN,
     jobs: int = 1,
     episodes: int = 400,
     trials: int = 50,
