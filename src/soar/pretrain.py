@@ -1,7 +1,7 @@
 """How the packaged weights are made: corpus, training, checkpoint and card, each from one call that resumes.
 
-The policies learn from demonstrations of the *bridge* regime, the VLM and the subgoal generator from
-images and words of the *broad* one. Nothing here ever sees the ten scenes.
+The policies learn from demonstrations of the *bridge* regime, the VLM from images and words of the *broad*
+one, the subgoal generator from images and words of both. Nothing here ever sees the ten scenes.
 """
 
 from __future__ import annotations
@@ -123,6 +123,13 @@ _ROLES: dict[Role, str] = {
     "lcbc": "The compact language-conditioned policy: actions that follow an instruction",
 }
 
+_REGIMES: dict[Role, str] = {
+    "vlm": "*broad* regime",
+    "subgoals": "*broad* and *bridge* regimes",
+    "gcbc": "*bridge* regime",
+    "lcbc": "*bridge* regime",
+}
+
 
 def _card(
     role: Role,
@@ -136,15 +143,14 @@ def _card(
     def block(value: object) -> str:
         return f"```json\n{json.dumps(value, indent=2)}\n```"
 
-    regime = "broad" if role in ("vlm", "subgoals") else "bridge"
     return (
         "\n\n".join(
             [
                 f"# {role} `{id}`",
                 f"{_ROLES[role]}. {parameters / 1e6:.2f} M parameters, {megabytes:.1f} MB in half precision, "
                 "MIT licence, like the package.",
-                f"**Made by** `{command}`, in the simulated world's *{regime}* regime alone, which shares no "
-                "scene with the ten of the paper. The command resumes, and makes the same data from the same seed.",
+                f"**Made by** `{command}`, from scenes of the simulated world's {_REGIMES[role]} alone, which shares "
+                "none with the ten of the paper. The command resumes, and makes the same data from the same seed.",
                 "**Use** only with the simulated world: it has seen no real image.",
                 "## Configuration",
                 block(config),

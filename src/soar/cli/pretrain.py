@@ -79,12 +79,20 @@ def vlm(images: int = 12_000, steps: int = 3300, workers: int = 2, out: Path | N
 
 
 def subgoals(
-    episodes: int = 2500, steps: int = 5000, workers: int = 2, out: Path | None = None
+    episodes: int = 1400,
+    bridge: int = 1500,
+    steps: int = 5000,
+    workers: int = 2,
+    out: Path | None = None,
 ) -> None:
-    """Make the compact imagination: image sequences with words of the *broad* regime, then training.
+    """Make the compact imagination: image sequences with words, then training.
+
+    As SuSIE learns from BridgeData and from videos of people, this learns from the *bridge*
+    demonstrations and from episodes of the *broad* regime, images and words alone.
 
     Args:
-        episodes: image sequences in the corpus.
+        episodes: image sequences of the *broad* regime.
+        bridge: demonstrations of the *bridge* regime.
         steps: of training.
         workers: processes that make the corpus.
         out: where the checkpoint and its card go; the package's own folder by default.
@@ -92,20 +100,23 @@ def subgoals(
     from dataclasses import replace
 
     from soar.models import WEIGHTS
-    from soar.pretrain import cache_folder, install
+    from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
+    from soar.subgoals.corpus import Corpus
     from soar.subgoals.recipe import TrainConfig, make_corpus, train
 
     config = TrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
     work = cache_folder() / "pretrain"
-    corpus = work / "subgoals-corpus"
-    make_corpus(corpus, episodes, workers)
-    made = work / f"subgoals-{episodes}-{steps}"
+    corpus = work / f"subgoals-corpus-{episodes}-{bridge}"
+    if not (corpus / "frames.json").exists():
+        broad = make_corpus(work / "subgoals-corpus", episodes, workers)
+        wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
+        Corpus.joined(Corpus.of(demonstrations(wanted)), broad).save(corpus)
+    made = work / f"subgoals-{episodes}-{bridge}-{steps}"
     train(corpus, made, config)
-    command = f"soar pretrain subgoals --episodes {episodes} --steps {steps}"
-    _done(
-        install(made, out or WEIGHTS / "subgoals", "subgoals", command), out or WEIGHTS / "subgoals"
-    )
+    command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
+    folder = out or WEIGHTS / "subgoals"
+    _done(install(made, folder, "subgoals", command), folder)
 
 
 def _done(id: str, folder: Path) -> None:

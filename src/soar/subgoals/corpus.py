@@ -44,6 +44,19 @@ class Corpus:
         )
 
     @classmethod
+    def joined(cls, first: Corpus, second: Corpus) -> Corpus:
+        """Both, one after the other; of the same resolution."""
+        a, b = first.frames, second.frames
+        frames = Frames(
+            images=np.concatenate([a.images, b.images]),
+            states=np.concatenate([a.states, b.states]),
+            actions=np.concatenate([a.actions, b.actions]),
+            starts=np.concatenate([a.starts, b.starts[1:] + len(a)]),
+            episodes=(*a.episodes, *b.episodes),
+        )
+        return cls.of(frames, np.concatenate([first.points, second.points]))
+
+    @classmethod
     def load(cls, folder: str | Path) -> Corpus:
         """Map a folder that `save` or `Frames.save` wrote. Raises StoreError: it is no such folder."""
         folder, frames = Path(folder), Frames.load(folder)
