@@ -139,10 +139,9 @@ def boards(store: str | Path) -> list[Board]:
 
 def _post(url: str, event: Mapping[str, object]) -> None:
     """A webhook that fails is no reason to stop collecting."""
-    request = urllib.request.Request(
-        url, json.dumps(event).encode(), {"Content-Type": "application/json"}
-    )
+    body, head = json.dumps(event).encode(), {"Content-Type": "application/json"}
     try:
+        request = urllib.request.Request(url, body, head)
         urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         log.warning("webhook %s: %s", url, error)

@@ -127,7 +127,8 @@ def evaluate(
         ConfigError: the folder holds an evaluation with another setting.
     """
     evaluation = open_evaluation(folder, setting)
-    plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal)
+    # A real arm goes home before the verdict, out of the camera's way; simulated trials need no camera.
+    plan = Plan(setting.subgoals_per_trial, setting.steps_per_subgoal, homing=team.attended)
     hire = partial(Crew, team, Path(folder), plan, video_size)
     if team.attended:
         workers, lockstep, quiet = 1, 1, True
