@@ -79,7 +79,7 @@ def vlm(images: int = 12_000, steps: int = 3300, workers: int = 2, out: Path | N
 
 
 def subgoals(
-    episodes: int = 1400,
+    episodes: int = 1000,
     bridge: int = 1500,
     steps: int = 5000,
     workers: int = 2,
