@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +9,8 @@ from soar import checkpoint as checkpoints
 from soar.collect import CollectConfig
 from soar.fit_policy import Recipe, with_fit
 from soar.fleet import ModelNames, collector
-from soar.improve import ImproveConfig, improve
+from soar.improve import Collect, ImproveConfig, Say, improve
+from soar.live import LivePage
 from soar.models import policy_folder
 from soar.narrator import Narrator
 from soar.policies.load import config_from
@@ -61,7 +61,7 @@ def improve_in_simulation(
     told: SimulatedRun,
     *,
     command: str = "",
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> RunRecord:
     """Evaluate, collect, co-train, evaluate on the same starts; goes on where a run in `folder` stopped.
 
@@ -91,22 +91,29 @@ def improve_in_simulation(
         config,
         recipe,
         demonstrations(wanted),
-        _narrated(told),
+        _shown(told, say),
         command=command,
         say=say,
     )
 
 
-def _narrated(told: SimulatedRun) -> Callable[[Run, RoundRecord, str, Path], None]:
-    """Collection with a line for every episode."""
+def _shown(told: SimulatedRun, say: Say) -> Collect:
+    """Collection with a line for every episode, and a page with what the stations see."""
     c = told.collect
     names = ModelNames(c.vlm, told.improve.subgoals, told.improve.policy, c.threshold)
     config = CollectConfig(exploring=c.exploring, noise=c.noise)
 
     def collect(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
+        live = LivePage(run.folder)
+        say(f"watch it: {live.page.resolve().as_uri()}")
         with Narrator(told.improve.episodes) as narrator:
             fill = collector(
-                names, c.stations, config, told.improve.episodes, c.seed, subscribers=[narrator]
+                names,
+                c.stations,
+                config,
+                told.improve.episodes,
+                c.seed,
+                subscribers=[narrator, live],
             )
             fill(run, record, scene, policy)
 
