@@ -9,6 +9,7 @@ import pytest
 from soar.clock import Clock, Metronome
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, UnsafeAction
 from soar.interfaces import Robot
+from soar.live import LivePage
 from soar.looking import ask
 from soar.proposer import UncertaintyProposer
 from soar.robots.faulty import FaultRates, FaultyRobot
@@ -287,3 +288,15 @@ def test_many_subscribers_are_told_the_same():
 def test_a_plan_that_makes_no_sense_is_refused():
     with pytest.raises(ConfigError, match="lead_steps below steps"):
         Plan(lead_steps=20)
+
+
+def test_the_live_page_shows_every_station_and_how_it_was_judged(tmp_path):
+    page = LivePage(tmp_path / "run")
+    run([station(name="one"), station(name="two", seed=1)], subscriber=page)
+    [ending, _] = run([station(name="one"), station(name="two", seed=1)], subscriber=page)
+    html = page.page.read_text()
+    assert "one" in html
+    assert ending.proposal.task.instruction in html
+    assert ending.verdict.outcome in html
+    assert (tmp_path / "run" / "live.png").read_bytes().startswith(b"\x89PNG")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"live.html", "live.png"}
