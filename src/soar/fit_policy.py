@@ -53,7 +53,7 @@ def paper(kind: str = "gcbc") -> Recipe:
 def compact(kind: str = "gcbc") -> Recipe:
     """A small policy at 64 px that CPUs train in hours and serve in milliseconds."""
     config = FitConfig(
-        steps=6500, batch_size=128, learning_rate=1e-3, warmup_steps=300, ema_decay=0.998,
+        steps=5500, batch_size=128, learning_rate=1e-3, warmup_steps=300, ema_decay=0.998,
         save_every=500,
     )  # fmt: skip
     policy = replace(_policy(kind, 64, EncoderConfig("compact")), pose_weight=0.5)

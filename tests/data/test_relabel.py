@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from soar.data.relabel import Final, Geometric, Goals, Uniform, describe, goals_from, summed_actions
+from soar.data.relabel import (
+    Final,
+    Geometric,
+    Goals,
+    Uniform,
+    describe,
+    goals_from,
+    next_turns,
+    summed_actions,
+)
 from soar.errors import ConfigError
 
 GOALS: list[Goals] = [Uniform(0, 24), Uniform(3, 12), Geometric(0.9), Final()]
@@ -65,3 +74,20 @@ def test_motion_is_summed_within_the_episode_and_the_gripper_command_is_not() ->
     np.testing.assert_array_equal(summed[:, 6], [1, 2, 3])
     np.testing.assert_array_equal(summed_actions(actions, frames, last, 1), actions[:3])
     assert actions[0, 0] == 1
+
+
+def test_the_next_turn_of_the_gripper_is_looked_for_within_the_episode():
+    actions = np.zeros((9, 7), np.float32)
+    actions[:, 6] = [
+        1,
+        1,
+        0,
+        0,
+        1,
+        0,
+        1,
+        0,
+        0,
+    ]  # the rows of frames 5 and 8, each an episode's last, mean nothing
+    turns = next_turns(actions, np.array([0, 6, 9]))
+    np.testing.assert_array_equal(turns, [2, 2, 4, 4, 5, 5, 7, 8, 8])

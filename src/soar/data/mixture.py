@@ -11,15 +11,15 @@ from jaxtyping import Float32, Float64, Int64
 
 from soar.data.frames import Frames
 from soar.data.prefetch import step_rng
-from soar.data.relabel import Goals, Uniform, describe, summed_actions
+from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actions
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
 
 DRAWS = 8
 """Uniform random numbers that come with each sample, for augmentation."""
 
-_POSE = [0, 1, 2, 6]
-"""Of a state: the hand's position and the gripper's opening."""
+_POSE = [0, 1, 2, 5, 6]
+"""Of a state: the hand's position and yaw, and the gripper's opening."""
 
 SMALLEST_STD = 1e-3
 """Metres or radians: a dimension that never moves in the data must not turn trembling into z-scores."""
@@ -59,8 +59,9 @@ class Source:
 class Mixture:
     """Batches of a mixture, as `soar.train.fit` reads them; step i's batch is always the same.
 
-    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 8) float32, x, y, z [m]
-    and gripper opening at the image and at the goal; "draws" (n, 8) float32 in [0, 1); for each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with
+    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 15) float32, x, y, z [m],
+    yaw [rad] and gripper opening at the image, at the goal, and where the gripper turns next or, if that comes
+    first, at the goal again; "draws" (n, 8) float32 in [0, 1); for each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with
     `embed`, "words" (n, d) float32.
     """
 
@@ -72,6 +73,7 @@ class Mixture:
         total = sum(s.weight for s in sources)
         self.shares: Float64[np.ndarray, " s"] = np.array([s.weight / total for s in sources])
         self._steps = [s.steps() for s in sources]
+        self._turns = [next_turns(s.frames.actions, s.frames.starts) for s in sources]
         self._words = [_words(s.frames, embed) for s in sources] if embed else []
 
     def __len__(self) -> int:
@@ -126,7 +128,7 @@ class Mixture:
     ) -> dict[str, _Array]:
         n, r = len(source), self.sources[0].frames.resolution
         image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
-        action, pose = np.empty((n, 7), np.float32), np.empty((n, 8), np.float32)
+        action, pose = np.empty((n, 7), np.float32), np.empty((n, 15), np.float32)
         batch: dict[str, _Array] = {
             "image": image,
             "goal": target,
@@ -140,7 +142,9 @@ class Mixture:
             mine = source == i
             frames, last = (a[which[mine]] for a in self._steps[i])
             image[mine], target[mine] = s.frames.images[frames], s.frames.images[goal[mine]]
-            pose[mine] = np.hstack([s.frames.states[f][:, _POSE] for f in (frames, goal[mine])])
+            then = np.minimum(self._turns[i][frames], goal[mine])
+            poses = [s.frames.states[f][:, _POSE] for f in (frames, goal[mine], then)]
+            pose[mine] = np.hstack(poses)
             action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:

@@ -110,3 +110,23 @@ def summed_actions(
         inside = (frames + ahead < last)[:, None]
         total[:, :6] += np.where(inside, actions[np.minimum(frames + ahead, last), :6], 0)
     return total
+
+
+def next_turns(
+    actions: Float32[np.ndarray, "n 7"], starts: Int64[np.ndarray, " e"]
+) -> Int64[np.ndarray, " n"]:
+    """For each frame, the next one at which the gripper's command turns; else its episode's last frame.
+
+    That is where the hand is about to grasp or to let go. `starts`: as in `soar.data.frames.Frames`.
+    """
+    n = len(actions)
+    opened = actions[:, 6] > 0.5
+    turns = np.zeros(n + 1, bool)
+    turns[1:n] = opened[1:] != opened[:-1]
+    turns[starts] = False
+    turns[starts[1:] - 1] = True  # an episode's last frame has no action: the search ends there
+    nearest = np.where(turns, np.arange(n + 1), n)[::-1]
+    after: Int64[np.ndarray, " n"] = np.minimum.accumulate(nearest)[::-1][1:]
+    last: Int64[np.ndarray, " n"] = np.repeat(starts[1:] - 1, np.diff(starts))
+    result: Int64[np.ndarray, " n"] = np.minimum(after, last)
+    return result

@@ -23,10 +23,10 @@ from soar.types import Actions, Images, Observation
 
 OPEN, CLOSE = 0.6, 0.4
 """The gripper opens above, closes below, and in between stays as it was."""
-POSE_DIM = 8
-"""Hand position and gripper opening, now and at the goal."""
-_POSE_UNITS = (0.1, 0.1, 0.1, 0.5) * 2
-"""Metres and openings that count as one in the loss."""
+POSE_DIM = 15
+"""Hand position and yaw, and gripper opening: now, at the goal, and where the gripper turns next."""
+_POSE_UNITS = (0.1, 0.1, 0.1, 0.5, 0.5) * 3
+"""Metres, radians and openings that count as one in the loss."""
 
 
 @runtime_checkable
@@ -59,8 +59,8 @@ class BehaviorCloning(nn.Module):
     ) -> None:
         """`config`: what builds this policy again. `std`: fixed, of z-scored actions.
 
-        `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, and where
-        it is at the hindsight goal. Serving doesn't need it, and the robot's state is never an input.
+        `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, where it
+        is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it, and the robot's state is never an input.
         """
         super().__init__()
         self.condition, self.encoder = condition, encoder
