@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -212,18 +212,22 @@ def _run_until(
     show: Callable[[Tally], None],
 ) -> Tally:
     """Call `run` with seed after seed in worker processes until `wanted` demonstrations are kept."""
-    tally, running = Tally(), set[Future[Tally]]()
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), max_tasks_per_child=_SESSIONS_A_PROCESS
-    ) as pool:
-        while tally.kept < wanted:
-            while len(running) < 2 * workers:
-                running.add(pool.submit(run, next(seeds)))
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            tally = sum((f.result() for f in finished), tally)
-            show(tally)
-        late = [f for f in running if not f.cancel()]
-        return sum((f.result() for f in late), tally)
+    tally = Tally()
+    while tally.kept < wanted:
+        # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            some, running = islice(seeds, workers * _SESSIONS_A_PROCESS), set[Future[Tally]]()
+            while tally.kept < wanted:
+                running |= {
+                    pool.submit(run, seed) for seed in islice(some, 2 * workers - len(running))
+                }
+                if not running:
+                    break
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                tally = sum((f.result() for f in finished), tally)
+                show(tally)
+            tally = sum((f.result() for f in running if not f.cancel()), tally)
+    return tally
 
 
 def _run_session(

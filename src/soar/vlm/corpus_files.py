@@ -110,21 +110,21 @@ def _make_shards(
     missing = [s for s in shards if not _shard_file(folder, s).is_file()]
     if not missing:
         return
-    with (
-        progress_bar() as bar,
-        ProcessPoolExecutor(
-            workers, mp_context=get_context("spawn"), max_tasks_per_child=_SHARDS_PER_PROCESS
-        ) as pool,
-    ):
+    with progress_bar() as bar:
         task = bar.add_task(f"{regime} looks", total=len(shards), note="")
         bar.advance(task, len(shards) - len(missing))
-        jobs = [pool.submit(_make_shard, folder, s, seed, regime, config) for s in missing]
-        try:
-            for job in as_completed(jobs):
-                job.result()
-                bar.advance(task)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
+        at_once = workers * _SHARDS_PER_PROCESS
+        for first in range(0, len(missing), at_once):
+            some = missing[first : first + at_once]
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                jobs = [pool.submit(_make_shard, folder, s, seed, regime, config) for s in some]
+                try:
+                    for job in as_completed(jobs):
+                        job.result()
+                        bar.advance(task)
+                finally:
+                    pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _make_shard(folder: Path, scenes: range, seed: int, regime: Regime, config: PlayConfig) -> None:
