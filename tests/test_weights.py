@@ -1,0 +1,79 @@
+"""The packaged weights: each card belongs to its weights, and a small part of what was measured is true."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from soar import checkpoint as checkpoints
+from soar.media import resize
+from soar.models import Role, load_policy, load_subgoals, load_vlm, packaged
+from soar.sim.demos import demonstrate
+from soar.sim.scenes import load_scene, sample_scene
+from soar.sim.world import World
+from soar.types import Episode, Observation
+from soar.vlm.measure import judge_scenes
+
+ROLES: dict[Role, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15}
+"""What is packaged, and how many megabytes it may weigh."""
+FIRST_SEED = 900_000
+"""Of scenes that no training has seen."""
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_card_and_weights_belong_together(role: Role):
+    folder = packaged(role)
+    card, id = (folder / "README.md").read_text(), checkpoints.load(folder).id
+    assert card.startswith(f"# {role} `{id}`")
+    assert f"soar pretrain {role}" in card
+    assert sum(f.stat().st_size for f in folder.iterdir()) < ROLES[role] * 1e6
+
+
+def test_the_eyes_judge_an_unseen_scene():
+    judged = judge_scenes(load_vlm(), [load_scene("dev1")], images=24, seed=5)
+    tasks = [j for j in judged if j.group == "task"]
+    assert np.mean([(j.p > 0.5) == j.truth for j in tasks]) > 0.75
+
+
+@pytest.fixture(scope="module")
+def episodes() -> list[Episode]:
+    made = []
+    for seed in range(FIRST_SEED, FIRST_SEED + 6):
+        scene = sample_scene("bridge", seed)
+        world = World(scene)
+        try:
+            world.reset(seed, scene.tasks[0].goal)
+            made.append(demonstrate(world, scene.tasks[0], np.random.default_rng(seed), 80))
+        finally:
+            world.close()
+    return made
+
+
+def observation(episode: Episode, t: int) -> Observation:
+    return Observation(episode.images[t], episode.states[t], float(episode.times_s[t]))
+
+
+def test_the_policy_moves_towards_its_goal(episodes: list[Episode]):
+    policy, rng = load_policy("gcbc"), np.random.default_rng(0)
+    told, did = [], []
+    for episode in episodes:
+        for t in range(0, len(episode), 5):
+            goal = episode.images[min(t + 12, len(episode))]
+            told.append(policy.act([observation(episode, t)], goal[None], rng)[0])
+            did.append(episode.actions[t])
+            policy.reset()
+    error = np.square(np.array(told)[:, :3] - np.array(did)[:, :3]).mean()
+    assert error < 0.8 * np.square(np.array(did)[:, :3]).mean()
+
+
+def test_imagined_futures_are_nearer_to_the_future_than_the_present_is(episodes: list[Episode]):
+    generator, rng = load_subgoals(), np.random.default_rng(0)
+    starts = np.stack([e.images[0] for e in episodes])
+    imagined = generator.generate(starts, [e.instruction for e in episodes], rng).astype(float)
+    side = imagined.shape[1]
+
+    def small(t: int) -> np.ndarray:
+        return np.stack([resize(e.images[min(t, len(e))], side) for e in episodes]).astype(float)
+
+    future, present = small(16), small(0)
+    assert np.square(imagined - future).mean() < np.square(present - future).mean()
