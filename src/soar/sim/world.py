@@ -7,6 +7,7 @@ reset costs no recompilation.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import mujoco
@@ -20,6 +21,10 @@ from soar.sim.build import compile_scene
 from soar.sim.control import ControlConfig, HandController, Target, Vector3, roll_pitch_yaw
 from soar.sim.spec import Goal, Scene
 from soar.types import Action, Image, State
+
+log = logging.getLogger(__name__)
+# Else MuJoCo writes MUJOCO_LOG.TXT into whatever folder one is in. What matters becomes a RobotFault.
+mujoco.set_mju_user_warning(lambda message: log.debug("MuJoCo: %s", message))
 
 PERIOD_S = 0.2
 """One control step."""
