@@ -1,0 +1,159 @@
+"""What makes improvement real: one collected run, fitted again and again with one factor changed at a time.
+
+    soar improve --out runs/dev1 --scenes dev1 --episodes 200 --trials 20
+    python benchmarks/improvement.py runs/dev1 --variants paper sum1 control
+
+Each variant fits a candidate on the run's own episodes, evaluates it on the run's own starts, and is compared,
+start by start, with the policy that collected. Development scenes only: the ten are for measuring. Results stay
+in RUN/variants/NAME, so that a call that was cut short goes on. Prints one table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import rich
+import tyro
+from rich.table import Table
+
+from soar import checkpoint as checkpoints
+from soar.data.frames import Frames, build_frames
+from soar.data.mixture import Source
+from soar.data.query import Query
+from soar.data.relabel import Uniform
+from soar.data.store import open_store
+from soar.evaluate import Comparison, compare, evaluate, sim_protocol
+from soar.evaluate.plots import points
+from soar.fit_policy import Recipe, fit_policy, with_fit
+from soar.models import policy_folder
+from soar.policies.load import config_from
+from soar.pretrain import DemonstrationSet, demonstrations
+from soar.run import Run
+from soar.sim.scenes import load_scene
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to learn from the same episodes."""
+
+    learn_from: Literal["judged", "truth", "all", "nothing"] = "judged"
+    """Episodes the VLM called a success; true successes; all of them; none, which is the control."""
+    share: float = 0.3
+    """Of autonomous data among the samples."""
+    longest_goal: int = 12
+    """Hindsight goals of autonomous data lie up to so many steps ahead."""
+    sum_steps: int = 2
+    learning_rate: float = 2e-4
+    steps: int = 700
+    from_scratch: bool = False
+
+
+PAPER = Variant()
+VARIANTS = {
+    "paper": PAPER,
+    "control": replace(PAPER, learn_from="nothing"),
+    "sum1": replace(PAPER, sum_steps=1),
+    "goals24": replace(PAPER, sum_steps=1, longest_goal=24),
+    "truth": replace(PAPER, sum_steps=1, learn_from="truth"),
+    "all": replace(PAPER, sum_steps=1, learn_from="all"),
+    "share50": replace(PAPER, sum_steps=1, share=0.5),
+    "lr5e-4": replace(PAPER, sum_steps=1, learning_rate=5e-4),
+    "scratch": replace(PAPER, sum_steps=1, from_scratch=True, steps=5500, learning_rate=1e-3),
+}
+
+
+def main(
+    run: tyro.conf.Positional[Path],
+    variants: tuple[str, ...] = tuple(VARIANTS),
+    demonstrations_: int = 2000,
+    workers: int = 2,
+) -> None:
+    """Fit and evaluate the variants that are missing, and print all.
+
+    Args:
+        run: a folder of `soar improve` whose collection is finished.
+        variants: names from this file's table.
+        demonstrations_: of the *bridge* regime.
+        workers: processes of each evaluation.
+    """
+    place = Run(run)
+    config = place.record().config
+    policy = config_from(checkpoints.load(policy_folder(str(config["policy"]))))
+    pretraining = demonstrations(DemonstrationSet(demonstrations_, resolution=policy.resolution))
+    before = place.evaluations()[0]
+    table = Table("variant", "autonomous episodes", "before", "after", "difference", "p")
+    for name in variants:
+        variant, folder = VARIANTS[name], run / "variants" / name
+        frames = _chosen(place, variant, policy.resolution)
+        recipe = with_fit(
+            Recipe(policy),
+            steps=variant.steps,
+            batch_size=128,
+            learning_rate=variant.learning_rate,
+            warmup_steps=min(100, variant.steps // 10),
+            save_every=variant.steps,
+            log_every=variant.steps,
+        )
+        start = (
+            None if variant.from_scratch else checkpoints.load(policy_folder(str(config["policy"])))
+        )
+        fit_policy(recipe, _sources(pretraining, frames, variant, recipe), folder, start=start)
+        scenes = [load_scene(s) for s in before.setting.scenes]
+        team, setting = sim_protocol(
+            str(folder),
+            scenes,
+            trials=before.setting.trials,
+            subgoals=before.setting.subgoals,
+            first_seed=before.setting.first_seed,
+        )
+        after = evaluate(team, setting, folder / "evaluation", workers=workers, video_size=0)
+        table.add_row(name, *_row(compare(before, after), frames))
+    rich.print(table)
+
+
+def _chosen(run: Run, variant: Variant, resolution: int) -> Frames | None:
+    """The run's episodes that a variant learns from; None for the control."""
+    store = open_store(run.store, read_only=True)
+    if variant.learn_from == "nothing":
+        return None
+    query = Query(outcomes=("success",)) if variant.learn_from == "judged" else Query()
+    return build_frames(store, query, resolution, run.folder / "frames")
+
+
+def _sources(
+    pretraining: Frames, frames: Frames | None, variant: Variant, recipe: Recipe
+) -> Sequence[Source]:
+    if frames is None:
+        return [Source("pretraining", pretraining, 1.0, recipe.goals)]
+    truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
+    return [
+        Source("pretraining", pretraining, 1 - variant.share, recipe.goals),
+        Source(
+            "autonomous",
+            frames,
+            variant.share,
+            Uniform(0, variant.longest_goal),
+            variant.sum_steps,
+            np.array(truly) if variant.learn_from == "truth" else None,
+        ),
+    ]
+
+
+def _row(comparison: Comparison, frames: Frames | None) -> tuple[str, ...]:
+    before, after = comparison.before.overall(), comparison.after.overall()
+    change = comparison.difference
+    return (
+        str(len(frames.episodes)) if frames else "0",
+        f"{before.value:.0%}",
+        f"{after.value:.0%} [{after.low:.0%}, {after.high:.0%}]",
+        f"{points(change.value)} [{points(change.low)}, {points(change.high)}]",
+        f"{comparison.p_value:.3f}",
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
