@@ -198,3 +198,17 @@ def test_a_corpus_of_another_resolution_is_refused(numbered, tmp_path: Path):
     numbered.save(tmp_path)
     with pytest.raises(ConfigError, match="16 pixels; valid: 64"):
         train(tmp_path, tmp_path / "out")
+
+
+def test_two_corpora_joined_keep_their_episodes_words_and_points(numbered, moving):
+    points = np.zeros((len(moving.frames), 3, 2), np.float32)
+    both = Corpus.joined(numbered, replace(moving, points=points))
+    a, b = numbered.frames, moving.frames
+    assert len(both.frames) == len(a) + len(b)
+    assert [e.instruction for e in both.frames.episodes] == [LEFT, RIGHT, LEFT] * 2
+    start, end = both.frames.starts[4], both.frames.starts[5]
+    np.testing.assert_array_equal(
+        both.frames.images[start:end], b.images[b.starts[1] : b.starts[2]]
+    )
+    assert np.isnan(both.points[: len(a)]).all()
+    assert not np.isnan(both.points[len(a) :]).any()
