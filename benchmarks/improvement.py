@@ -22,6 +22,7 @@ from rich.table import Table
 
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames, build_frames
+from soar.data.imagined import imagined_goals
 from soar.data.mixture import Source
 from soar.data.query import Query
 from soar.data.relabel import Uniform
@@ -50,6 +51,8 @@ class Variant:
     learning_rate: float = 2e-4
     steps: int = 700
     from_scratch: bool = False
+    imagined: float = 0.0
+    """Share of autonomous samples whose goal is the imagined one."""
 
 
 PAPER = Variant()
@@ -62,6 +65,7 @@ VARIANTS = {
     "all": replace(PAPER, sum_steps=1, learn_from="all"),
     "share50": replace(PAPER, sum_steps=1, share=0.5),
     "lr5e-4": replace(PAPER, sum_steps=1, learning_rate=5e-4),
+    "imagined50": replace(PAPER, sum_steps=1, imagined=0.5),
     "scratch": replace(PAPER, sum_steps=1, from_scratch=True, steps=5500, learning_rate=1e-3),
 }
 
@@ -101,7 +105,9 @@ def main(
         start = (
             None if variant.from_scratch else checkpoints.load(policy_folder(str(config["policy"])))
         )
-        fit_policy(recipe, _sources(pretraining, frames, variant, recipe), folder, start=start)
+        fit_policy(
+            recipe, _sources(place, pretraining, frames, variant, recipe), folder, start=start
+        )
         scenes = [load_scene(s) for s in before.setting.scenes]
         team, setting = sim_protocol(
             str(folder),
@@ -125,7 +131,7 @@ def _chosen(run: Run, variant: Variant, resolution: int) -> Frames | None:
 
 
 def _sources(
-    pretraining: Frames, frames: Frames | None, variant: Variant, recipe: Recipe
+    run: Run, pretraining: Frames, frames: Frames | None, variant: Variant, recipe: Recipe
 ) -> Sequence[Source]:
     if frames is None:
         return [Source("pretraining", pretraining, 1.0, recipe.goals)]
@@ -139,6 +145,7 @@ def _sources(
             Uniform(0, variant.longest_goal),
             variant.sum_steps,
             np.array(truly) if variant.learn_from == "truth" else None,
+            imagined_goals(open_store(run.store, read_only=True), frames, variant.imagined),
         ),
     ]
 

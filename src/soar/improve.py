@@ -15,6 +15,7 @@ from pathlib import Path
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
 from soar.data.frames import Frames, build_frames
+from soar.data.imagined import imagined_goals
 from soar.data.mixture import Source
 from soar.data.query import Query
 from soar.data.relabel import Uniform
@@ -61,6 +62,8 @@ class ImproveConfig:
     """Hindsight goals of autonomous data."""
     sum_steps: int = 2
     """Consecutive autonomous actions added up into one (paper: 2)."""
+    imagined_goals: float = 0.0
+    """Share of autonomous samples whose goal is the imagined subgoal that was pursued (paper: none)."""
     from_scratch: bool = False
     """Train on the mixture from fresh weights, as the paper does, instead of going on from the policy."""
     workers: int = 2
@@ -201,7 +204,16 @@ def _fit(
         )
     sources = [
         Source("pretraining", pretraining, 1 - config.autonomous_share, recipe.goals),
-        Source("autonomous", frames, config.autonomous_share, config.goals, config.sum_steps),
+        Source(
+            "autonomous",
+            frames,
+            config.autonomous_share,
+            config.goals,
+            config.sum_steps,
+            imagined=imagined_goals(store, frames, config.imagined_goals)
+            if config.imagined_goals
+            else None,
+        ),
     ]
     start = None if config.from_scratch else load_checkpoint(incumbent)
     fit_policy(recipe, sources, run.train_folder(this.index), start=start)

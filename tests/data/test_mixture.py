@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from soar.data.frames import Frames
+from soar.data.frames import Frames, build_frames
+from soar.data.imagined import imagined_goals
 from soar.data.mixture import Mixture, Source, divide, upsampled_share
+from soar.data.query import Query
 from soar.data.relabel import Final, Uniform
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Outcome, Provenance, Regime, Verdict
@@ -130,3 +132,24 @@ def test_mixtures_that_make_no_sense_are_refused() -> None:
     for message, sources in cases.items():
         with pytest.raises(ConfigError, match=message):
             Mixture(sources, seed=0)
+
+
+def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
+    store, make_episode, tmp_path
+):
+    for seed in (0, 1):
+        store.append(make_episode(seed, steps=20))
+    kept = build_frames(store, Query(), 16, tmp_path / "frames")
+    imagined = imagined_goals(store, kept, share=0.5)
+    mixture = Mixture([Source("a", kept, 1, imagined=imagined)], seed=0)
+    batch = mixture(0, 2000, WHOLE)
+    without = Mixture([Source("a", kept, 1)], seed=0)(0, 2000, WHOLE)
+
+    swapped = np.isnan(batch["pose"]).any(1)
+    assert 0.4 < swapped.mean() < 0.6
+    np.testing.assert_array_equal(batch["image"], without["image"])
+    np.testing.assert_array_equal(batch["goal"][~swapped], without["goal"][~swapped])
+    known = {image.tobytes() for image in imagined.images}
+    assert {goal.tobytes() for goal in batch["goal"][swapped]} <= known
+    subgoals = store.load(kept.episodes[0].id).subgoals
+    assert imagined.pursued[kept.starts[0] + subgoals[-1].step] == len(subgoals) - 1

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from soar.data.frames import Frames
+from soar.data.imagined import Imagined
 from soar.data.prefetch import step_rng
 from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actions
 from soar.errors import ConfigError
@@ -41,6 +42,8 @@ class Source:
     """Consecutive actions that are added up into one; the paper: 2 for autonomous data."""
     episodes: Int64[np.ndarray, " k"] | None = None
     """Which of the cache's episodes; None is all."""
+    imagined: Imagined | None = None
+    """Subgoals that were pursued there, to be goals now and then."""
 
     def steps(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
         """The frame each usable step starts at, and the last frame of its episode."""
@@ -59,10 +62,11 @@ class Source:
 class Mixture:
     """Batches of a mixture, as `soar.train.fit` reads them; step i's batch is always the same.
 
-    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 15) float32, x, y, z [m],
-    yaw [rad] and gripper opening at the image, at the goal, and where the gripper turns next or, if that comes
-    first, at the goal again; "draws" (n, 8) float32 in [0, 1); for each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with
-    `embed`, "words" (n, d) float32.
+    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
+    [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where
+    the gripper turns next or, if that comes first, at the goal; "draws" (n, 8) float32 in [0, 1); for
+    each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with `embed`, "words"
+    (n, d) float32.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int, embed: Embed | None = None) -> None:
@@ -91,7 +95,8 @@ class Mixture:
         for i, s in enumerate(self.sources):
             frames, last = (a[which[source == i]] for a in self._steps[i])
             goal[source == i] = s.goals.draw(rng, frames, last)
-        return self._gather(source[rows], which[rows], goal[rows], draws[rows])
+        chance = rng.random(size)
+        return self._gather(source[rows], which[rows], goal[rows], draws[rows], chance[rows])
 
     def provenance(self) -> dict[str, Any]:
         """Each source's share, size, store version, query and relabelling, as plain data."""
@@ -104,6 +109,7 @@ class Mixture:
                 "query": asdict(s.frames.query),
                 "goals": describe(s.goals),
                 "sum_steps": s.sum_steps,
+                "imagined_goals": s.imagined.share if s.imagined else 0.0,
             }
             for s, share, (frames, _) in zip(self.sources, self.shares, self._steps, strict=True)
         }
@@ -125,6 +131,7 @@ class Mixture:
         which: Int64[np.ndarray, " n"],
         goal: Int64[np.ndarray, " n"],
         draws: Float32[np.ndarray, "n d"],
+        chance: Float64[np.ndarray, " n"],
     ) -> dict[str, _Array]:
         n, r = len(source), self.sources[0].frames.resolution
         image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
@@ -145,6 +152,11 @@ class Mixture:
             then = np.minimum(self._turns[i][frames], goal[mine])
             poses = [s.frames.states[f][:, _POSE] for f in (frames, goal[mine], then)]
             pose[mine] = np.hstack(poses)
+            if s.imagined is not None:
+                pursued = s.imagined.pursued[frames]
+                use = (pursued >= 0) & (chance[mine] < s.imagined.share)
+                target[np.flatnonzero(mine)[use]] = s.imagined.images[pursued[use]]
+                pose[np.flatnonzero(mine)[use], 5:10] = np.nan
             action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:

@@ -97,8 +97,9 @@ class BehaviorCloning(nn.Module):
         loss = error.sum(1).mean() / (2 * self.std**2)
         told = {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
         if self.pose is not None:
-            units = torch.tensor(_POSE_UNITS, device=features.device)
-            missed = (self.pose(features).float() - batch["pose"] / units).square().sum(1).mean()
+            target = batch["pose"] / torch.tensor(_POSE_UNITS, device=features.device)
+            missed = (self.pose(features).float() - target.nan_to_num(0.0)).square()
+            missed = (missed * ~target.isnan()).sum(1).mean()  # an imagined goal has no pose
             loss = loss + self.pose_weight * missed / 2
             told["pose_error"] = missed
         return loss, {k: v.detach() for k, v in told.items()}
