@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from soar.data.mixture import DRAWS
 from soar.data.transforms import (
     BRIDGE_STATISTICS,
     BinarizeGripper,
@@ -41,7 +42,7 @@ def pictures(n: int = 8, size: int = 16) -> torch.Tensor:
 
 
 def draws(n: int = 8) -> torch.Tensor:
-    return torch.rand(n, 8, generator=torch.Generator().manual_seed(1))
+    return torch.rand(n, DRAWS, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("augment", [Crop(), Color()])
@@ -77,10 +78,17 @@ def test_a_crop_of_everything_changes_nothing() -> None:
 
 def test_a_crop_shows_the_drawn_corner() -> None:
     ramp = torch.linspace(0, 1, 64).expand(2, 64, 64)[..., None].expand(-1, -1, -1, 3)
-    corner = torch.tensor([[0.0, 0.5, 0, 0, 0, 0, 0, 0], [0.0, 0.5, 1, 1, 0, 0, 0, 0]])
+    corner = torch.tensor([[0.0, 0.5, 0, 0, 0, 0, 0, 0, 0.5], [0.0, 0.5, 1, 1, 0, 0, 0, 0, 0.5]])
     out = Crop(area=(0.25, 1), ratio=(1, 1)).train({"image": ramp, "draws": corner})["image"]
     assert out[0, 0, -1, 0] == pytest.approx(0.5, abs=0.02)
     assert out[1, 0, 0, 0] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_crop_turns_the_picture_about_its_middle() -> None:
+    batch = {"image": pictures(), "draws": torch.ones(8, 9)}
+    out = Crop(area=(1, 1), ratio=(1, 1), turn_deg=90).train(batch)["image"]
+    sideways = [torch.rot90(batch["image"], k, (1, 2)) for k in (1, -1)]
+    assert any(torch.allclose(out, turned, atol=1e-4) for turned in sideways)
 
 
 def test_colour_that_is_not_changed_stays() -> None:
@@ -91,8 +99,8 @@ def test_colour_that_is_not_changed_stays() -> None:
 
 def test_each_colour_change_does_what_it_says() -> None:
     image = 0.3 + 0.4 * pictures()
-    half = torch.full((8, 8), 0.5)
-    full = torch.ones(8, 8)
+    half = torch.full((8, 9), 0.5)
+    full = torch.ones(8, 9)
     none = Color(brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
 
     def changed(color: Color, draw: torch.Tensor) -> torch.Tensor:

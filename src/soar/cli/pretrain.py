@@ -25,7 +25,7 @@ def policy(
 
 
 def gcbc(
-    episodes: int = 3000, steps: int = 5500, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 16_000, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
@@ -39,7 +39,7 @@ def gcbc(
 
 
 def lcbc(
-    episodes: int = 3000, steps: int = 5500, workers: int = 2, out: Path | None = None
+    episodes: int = 3000, steps: int = 16_000, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 

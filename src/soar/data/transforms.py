@@ -1,7 +1,7 @@
 """What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
 
 A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "action" (n, 7);
-"draws" (n, 8) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
+"draws" (n, 9) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
 """
 
 from __future__ import annotations
@@ -90,15 +90,18 @@ class Crop(Transform):
     """Of the whole picture."""
     ratio: tuple[float, float] = (0.9, 1.1)
     """Width to height, log-uniform."""
+    turn_deg: float = 0.0
+    """Turned by up to so much either way, as by a camera that stands elsewhere; not in the paper."""
 
     def train(self, batch: Batch) -> dict[str, Tensor]:
-        """Cropped float images; uses draws 0 to 3."""
+        """Cropped float images; uses draws 0 to 3, and 8."""
         draws = batch["draws"]
         low, high = (math.log(r) / 2 for r in self.ratio)
         side = _between(*self.area, draws[:, 0]).sqrt()
         stretch = torch.exp(_between(low, high, draws[:, 1]))
         extent = torch.stack([side * stretch, side / stretch], 1).clamp(max=1)
-        grid = _crop_grid(batch["image"].shape[1], extent, draws[:, 2:4])
+        turn = _between(-self.turn_deg, self.turn_deg, draws[:, 8]).deg2rad()
+        grid = _crop_grid(batch["image"].shape[1], extent, draws[:, 2:4], turn)
         return {**batch, **{k: _sample(batch[k], grid) for k in IMAGES if k in batch}}
 
 
@@ -213,14 +216,19 @@ def _between(low: float, high: float, draws: Tensor) -> Tensor:
 
 
 def _crop_grid(
-    size: int, extent: Float[Tensor, "n 2"], draw: Float[Tensor, "n 2"]
+    size: int,
+    extent: Float[Tensor, "n 2"],
+    draw: Float[Tensor, "n 2"],
+    turn: Float[Tensor, " n"],
 ) -> Float[Tensor, "n size size 2"]:
     """Where each pixel looks, x and y in [-1, 1]: a part of the picture, `extent` wide and high.
 
-    `draw`: where the part lies, 0 left or top, 1 right or bottom.
+    `draw`: where the part lies, 0 left or top, 1 right or bottom. `turn`: it is turned about its middle [rad].
     """
     centre = (1 - extent) * (2 * draw - 1)
-    matrix = torch.cat([torch.diag_embed(extent), centre[:, :, None]], 2)
+    cos, sin = turn.cos(), turn.sin()
+    rotation = torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
+    matrix = torch.cat([rotation * extent[:, None], centre[:, :, None]], 2)
     return nn.functional.affine_grid(matrix, [len(matrix), 1, size, size], align_corners=False)
 
 
