@@ -55,7 +55,9 @@ class SentenceEncoder:
 @lru_cache(maxsize=4)
 def _load(source: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # it loads in a moment, and its bar would stand between ours
     where = str(_minilm_folder()) if source == MINILM else source
     try:
         return AutoTokenizer.from_pretrained(where), AutoModel.from_pretrained(where).eval()

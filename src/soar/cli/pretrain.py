@@ -80,19 +80,19 @@ def vlm(images: int = 9000, steps: int = 2600, workers: int = 2, out: Path | Non
 
 def subgoals(
     episodes: int = 1000,
-    bridge: int = 1500,
+    bridge: int = 0,
     steps: int = 5000,
     workers: int = 2,
     out: Path | None = None,
 ) -> None:
     """Make the compact imagination: image sequences with words, then training.
 
-    As SuSIE learns from BridgeData and from videos of people, this learns from the *bridge*
-    demonstrations and from episodes of the *broad* regime, images and words alone.
+    From episodes of the *broad* regime, images and words alone, with where in the image hand and things
+    are; and, if you like, from *bridge* demonstrations, as SuSIE learns from BridgeData.
 
     Args:
         episodes: image sequences of the *broad* regime.
-        bridge: demonstrations of the *bridge* regime.
+        bridge: demonstrations of the *bridge* regime; they don't say where things are in the image.
         steps: of training.
         workers: processes that make the corpus.
         out: where the checkpoint and its card go; the package's own folder by default.
@@ -109,9 +109,11 @@ def subgoals(
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{bridge}"
     if not (corpus / "frames.json").exists():
-        broad = make_corpus(work / "subgoals-corpus", episodes, workers)
-        wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
-        Corpus.joined(Corpus.of(demonstrations(wanted)), broad).save(corpus)
+        both = make_corpus(work / "subgoals-corpus", episodes, workers)
+        if bridge:
+            wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
+            both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
+        both.save(corpus)
     made = work / f"subgoals-{episodes}-{bridge}-{steps}"
     train(corpus, made, config)
     command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from soar.media import resize
 from soar.nn import channels_last
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.network import COARSEST, FINEST, CompactConfig, CompactNet, Seen
+from soar.subgoals.network import COARSEST, FINEST, CompactConfig, CompactNet, Seen, cells
 from soar.subgoals.sampler import (
     Condition,
     Conditions,
@@ -32,6 +33,8 @@ from soar.words import SentenceEncoder
 
 KIND = "subgoals"
 """Of its checkpoints."""
+TEMPERATURE = 0.5
+"""Sharpens foresight: below 1, unlikely places are drawn more rarely than they are likely."""
 TIMESTEPS = 1000
 """Of the noise schedule as schedulers count it; the network itself knows angles."""
 FAST = SamplerConfig("ddim", steps=8, image_guidance=1.0, text_guidance=1.0)
@@ -82,7 +85,7 @@ class CompactSubgoals:
             pixels = sample(
                 self.denoise,
                 noise.to(self.device),
-                self.conditions(observation.to(self.device), instructions),
+                self.conditions(observation.to(self.device), instructions, generator),
                 scheduler,
                 self.sampler,
             )
@@ -90,16 +93,27 @@ class CompactSubgoals:
 
     @torch.inference_mode()
     def conditions(
-        self, observation: Float32[Tensor, "n 3 h w"], instructions: Sequence[str]
+        self,
+        observation: Float32[Tensor, "n 3 h w"],
+        instructions: Sequence[str],
+        generator: torch.Generator,
     ) -> Conditions:
-        """What is seen with nothing, with the image, and with the image and the instruction."""
+        """What is seen with nothing, with the image, and with the image and the instruction.
+
+        `generator` decides, where several places are likely, at which the hand and the thing will be.
+        """
         words = self._read.tokens(instructions, WORDS).to(self.device)
         nothing, silence = torch.zeros_like(observation), torch.zeros_like(words)
         ahead = torch.full((len(words),), float(self.ahead), device=self.device)
+        seen = self.net.look(observation, words, ahead)
+        if self.net.config.foresee:
+            hand = _drawn(self.net.foresee(seen), generator)
+            thing = _drawn(self.net.foresee(seen, hand), generator)
+            seen = self.net.tell(seen, torch.stack([hand, thing], 1))
         return Conditions(
             none=tuple(self.net.look(nothing, silence, ahead)),
             image=tuple(self.net.look(observation, silence, ahead)),
-            image_and_text=tuple(self.net.look(observation, words, ahead)),
+            image_and_text=tuple(seen),
         )
 
     def denoise(
@@ -109,6 +123,16 @@ class CompactSubgoals:
         step = torch.linspace(FINEST, COARSEST, TIMESTEPS, device=noisy.device)[timestep.long()]
         clean, _ = self.net.denoise(noisy, step.expand(len(noisy)), Seen(*condition))
         return clean
+
+
+def _drawn(log_p: Float[Tensor, "n p"], generator: torch.Generator) -> Float[Tensor, "n 2"]:
+    """A place from a distribution over cells, sharpened; within a cell of it, the mean."""
+    side = math.isqrt(log_p.shape[1])
+    at = cells(side).to(log_p)
+    chosen = torch.multinomial((log_p / TEMPERATURE).softmax(-1).cpu(), 1, generator=generator)
+    near = (at[chosen[:, 0].to(log_p.device)][:, None] - at).abs().amax(-1) < 3 / side
+    weights = log_p.exp() * near
+    return weights @ at / weights.sum(1, keepdim=True)
 
 
 def noise_schedule() -> Mapping[str, Any]:

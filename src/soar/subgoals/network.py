@@ -4,6 +4,9 @@
 `denoise` turns noise into the imagined image, once for each step of the sampler. Both work on blocks of
 4 x 4 pixels as channels, wide and at low resolution, which suits CPUs.
 
+Where hand and thing will be is decided first (`foresee`), and told to the painter (`tell`): a net that may
+still choose a place while it paints needs long training not to paint a little of all of them.
+
 Almost every pixel of a subgoal equals the observation's, so the network predicts how it differs. For a
 noisy image x_t = a x_0 + s e and the observation o, the clean image is
 
@@ -30,6 +33,8 @@ from soar.nn import FiLM, group_norm, with_coordinates
 
 PLACES = 3
 """Gazes that are taught where to look: at the named thing, the container, and the hand."""
+AHEAD = 2
+"""Places foreseen, and then told to the painter: where the hand, and where the named thing, will be."""
 FINEST, COARSEST = 0.002, 1.55
 """First and last angle of the noise schedule: a = cos(angle), s = sin(angle)."""
 
@@ -54,6 +59,8 @@ class CompactConfig:
     """Size of a token's embedding."""
     difference: float = 0.25
     """d: typical difference between a subgoal and its observation, where images span [-1, 1]."""
+    foresee: bool = False
+    """First decide where hand and thing will be, then paint them there; else both at once, in the painting."""
 
     def __post_init__(self) -> None:
         if self.resolution % 8 or self.gazes < PLACES:
@@ -72,6 +79,10 @@ class Seen(NamedTuple):
     coarse: Float[Tensor, "b d h8 w8"]
     gaze: Float[Tensor, "b g p"]
     """Log-probability, over the p cells of the fine map, of what each gaze looks for."""
+    keys: Float[Tensor, "b v p"]
+    """What foresight compares its queries with."""
+    told: Float[Tensor, "b k h4 w4"]
+    """Spots where hand and thing shall be, and a plane that says whether that is told; k is 0 or AHEAD + 1."""
 
 
 class CompactNet(nn.Module):
@@ -82,6 +93,10 @@ class CompactNet(nn.Module):
         self.config = config
         self.look_once = Look(config)
         self.unet = UNet(config)
+        if config.foresee:
+            v = config.vector
+            self.hand_ahead = nn.Sequential(nn.SiLU(), nn.Linear(v, v))
+            self.thing_ahead = nn.Sequential(nn.Linear(v + 2, v), nn.SiLU(), nn.Linear(v, v))
 
     def look(
         self,
@@ -98,6 +113,25 @@ class CompactNet(nn.Module):
         """
         seen: Seen = self.look_once(observation, words, ahead)
         return seen
+
+    def foresee(self, seen: Seen, hand: Float[Tensor, "b 2"] | None = None) -> Float[Tensor, "b p"]:
+        """Log-probability of where the hand will be; with its place, x and y in [-1, 1], of where the thing will."""
+        if hand is None:
+            query = self.hand_ahead(seen.vector)
+        else:
+            query = self.thing_ahead(torch.cat([seen.vector, hand.to(seen.vector)], 1))
+        scores: Tensor = (query[:, None] @ seen.keys).squeeze(1) / query.shape[1] ** 0.5
+        return scores.float().log_softmax(-1)
+
+    def tell(self, seen: Seen, places: Float[Tensor, "b f 2"]) -> Seen:
+        """What was seen, and where hand and thing shall be; NaN where that isn't said."""
+        side = seen.told.shape[-1]
+        away = (places.nan_to_num()[:, :, None] - cells(side).to(places)).square().sum(-1)
+        known = ~places.isnan().any(-1)
+        spots = (-away / (2 * (2 / side) ** 2)).exp() * known[..., None]
+        plane = known[:, :1, None].expand(-1, 1, side * side)
+        told = torch.cat([spots, plane.to(spots)], 1).reshape(len(places), -1, side, side)
+        return seen._replace(told=told.to(seen.told))
 
     def denoise(
         self, noisy: Float[Tensor, "b 3 h w"], angle: Float[Tensor, " b"], seen: Seen
@@ -122,6 +156,7 @@ class Look(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         c, d, v, g = config.width, config.wide, config.vector, config.gazes
+        self.told = _told(config)
         self.reader = Reader(config.word_dim, v, g)
         self.ahead = nn.Linear(16, v)
         self.stem = nn.Conv2d(3 * 16 + 2, c, 3, padding=1)
@@ -150,12 +185,14 @@ class Look(nn.Module):
             y = block(y, vector)
         y = self.around(y)
         x = x + functional.pixel_shuffle(self.up(y), 2)
-        gaze = (queries @ self.keys(x).flatten(2) / queries.shape[-1] ** 0.5).log_softmax(-1)
+        keys = self.keys(x).flatten(2)
+        gaze = (queries @ keys / queries.shape[-1] ** 0.5).log_softmax(-1)
         maps = gaze.exp()
         where = maps @ cells(x.shape[-1]).to(maps)
         vector = vector + self.found(torch.cat([queries, where], -1).flatten(1))
         shown = maps.unflatten(-1, x.shape[-2:])
-        return Seen(observation, vector, self.merge(torch.cat([x, shown], 1)), y, gaze)
+        told = x.new_zeros(len(x), self.told, *x.shape[-2:])
+        return Seen(observation, vector, self.merge(torch.cat([x, shown], 1)), y, gaze, keys, told)
 
 
 class Reader(nn.Module):
@@ -193,7 +230,7 @@ class UNet(nn.Module):
         super().__init__()
         c, d, v = config.width, config.wide, config.vector
         self.time = nn.Sequential(nn.Linear(64, v), nn.SiLU(), nn.Linear(v, v))
-        self.stem = nn.Conv2d(2 * 3 * 16 + c, c, 3, padding=1)
+        self.stem = nn.Conv2d(2 * 3 * 16 + c + _told(config), c, 3, padding=1)
         self.before = Residual(c, v)
         self.down = nn.Conv2d(4 * c, d, 1)
         self.coarse = nn.ModuleList(Residual(d, v) for _ in range(config.depth))
@@ -212,7 +249,7 @@ class UNet(nn.Module):
         """f and m of this module's formula, m before its sigmoid."""
         vector = seen.vector + self.time(waves(angle / math.pi, 64))
         pixels = functional.pixel_unshuffle(torch.cat([difference, seen.observation], 1), 4)
-        x = self.before(self.stem(torch.cat([pixels, seen.fine], 1)), vector)
+        x = self.before(self.stem(torch.cat([pixels, seen.fine, seen.told], 1)), vector)
         y = self.down(functional.pixel_unshuffle(x, 2)) + seen.coarse
         for block in self.coarse:
             y = block(y, vector)
@@ -261,6 +298,11 @@ class Attention(nn.Module):
         seen = functional.scaled_dot_product_attention(query, key, value)
         out: Tensor = x + self.out(seen.transpose(-1, -2).reshape(b, c, h, w))
         return out
+
+
+def _told(config: CompactConfig) -> int:
+    """Channels in which the painter is told where hand and thing shall be."""
+    return AHEAD + 1 if config.foresee else 0
 
 
 def waves(x: Float[Tensor, " b"], size: int) -> Float[Tensor, "b size"]:

@@ -25,7 +25,7 @@ __all__ = ["PlayConfig", "SusieConfig", "TrainConfig", "fine_tune", "make_corpus
 class TrainConfig:
     """How the compact subgoal network is trained."""
 
-    net: CompactConfig = field(default_factory=CompactConfig)
+    net: CompactConfig = field(default_factory=lambda: CompactConfig(foresee=True))
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
             steps=8000, batch_size=32, learning_rate=6e-4, warmup_steps=300, betas=(0.9, 0.98),

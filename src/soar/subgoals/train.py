@@ -15,9 +15,13 @@ from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
 from soar.nn import channels_last
 from soar.subgoals.corpus import Corpus
-from soar.subgoals.network import COARSEST, FINEST, PLACES, CompactConfig, CompactNet, cells
+from soar.subgoals.network import COARSEST, FINEST, PLACES, CompactConfig, CompactNet, Seen, cells
 from soar.subgoals.susie import InstructPix2Pix
 
+HAND, THING = 2, 0
+"""Of a corpus's points."""
+TOLD = 0.9
+"""How often the painter is told where hand and thing will be, in training."""
 TOLERANCE = 0.1
 """Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
 
@@ -86,6 +90,7 @@ class SubgoalBatches:
             "words": self.corpus.words[self.rows[chosen]].astype(np.float32),
             "ahead": ahead.astype(np.float32),
             "points": self.corpus.points[now],
+            "places": self.corpus.points[later][:, [HAND, THING]],
         }
 
 
@@ -113,6 +118,9 @@ class CompactLearner(nn.Module):
         seen = self.net.look(observation * has_image[:, None, None, None], words, batch["ahead"])
         angle = stratified_angles(n, generator)
         noise = torch.randn(subgoal.shape, generator=generator, device=generator.device)
+        foreseen = torch.zeros(())
+        if self.net.config.foresee:
+            seen, foreseen = self._foresee(seen, batch["places"], has_text & has_image, generator)
         a, s = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
         clean, scale = self.net.denoise(a * subgoal + s * noise, angle, seen)
         error = clean - subgoal
@@ -122,9 +130,28 @@ class CompactLearner(nn.Module):
         metrics = {
             "imagined": imagined,
             "gaze": looked,
+            "foreseen": foreseen,
             "pixel_error": error.detach().square().mean().sqrt(),
         }
-        return imagined + self.gaze * looked, metrics
+        return imagined + self.gaze * (looked + foreseen), metrics
+
+    def _foresee(
+        self,
+        seen: Seen,
+        places: Float[Tensor, "n f 2"],
+        whole: Bool[Tensor, " n"],
+        generator: torch.Generator,
+    ) -> tuple[Seen, Tensor]:
+        """Told, most of the time, where hand and thing will really be; and the loss of foreseeing it.
+
+        `whole`: neither words nor image are left out.
+        """
+        expected = places.where(whole[:, None, None], torch.nan)
+        hand = self.net.foresee(seen)
+        thing = self.net.foresee(seen, places[:, 0].nan_to_num())
+        loss = gaze_loss(torch.stack([hand, thing], 1), expected)
+        told = torch.rand(len(places), generator=generator, device=generator.device) < TOLD
+        return self.net.tell(seen, places.where(told[:, None, None], torch.nan)), loss
 
 
 class SusieLearner(nn.Module):

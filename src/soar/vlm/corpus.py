@@ -38,7 +38,7 @@ class PlayConfig:
     resolution: int = 96
     questions: int = 12
     """For each image."""
-    images: int = 32
+    images: int = 10
     """Of each scene of a corpus."""
     activities: int = 4
     """Things done before everything is placed anew."""
