@@ -12,7 +12,7 @@ from soar.data.frames import Frames
 from soar.errors import CheckpointError, ConfigError
 from soar.subgoals.compact import KIND, CompactSubgoals
 from soar.subgoals.corpus import Corpus
-from soar.subgoals.network import CompactConfig, cells
+from soar.subgoals.network import CompactConfig, CompactNet, cells
 from soar.subgoals.recipe import TrainConfig, train
 from soar.subgoals.train import (
     CompactLearner,
@@ -59,14 +59,17 @@ def numbered() -> Corpus:
 
 @pytest.fixture(scope="module")
 def moving() -> Corpus:
-    """A white block jumps to the side that the instruction names."""
-    films = []
-    for side in (slice(0, 4), slice(12, 16), slice(0, 4)):
+    """A white block jumps to the side that the instruction names; it is thing and hand in one."""
+    films, places = [], []
+    for side, x in ((slice(0, 4), -0.75), (slice(12, 16), 0.75), (slice(0, 4), -0.75)):
         film = np.full((2, 16, 16, 3), 60, np.uint8)
         film[0, 6:10, 6:10] = 255
         film[1:, 6:10, side] = 255
         films.append(film)
-    return Corpus.of(frames_of(films, [LEFT, RIGHT, LEFT]))
+        places += [(0.0, 0.0), (x, 0.0)]
+    points = np.full((len(places), 3, 2), np.nan, np.float32)
+    points[:, [0, 2]] = np.array(places, np.float32)[:, None]
+    return Corpus.of(frames_of(films, [LEFT, RIGHT, LEFT]), points)
 
 
 def test_subgoals_lie_ahead_in_their_own_episode_and_stay_at_its_end(numbered):
@@ -132,10 +135,23 @@ def test_gaze_loss_is_least_where_it_is_pointed_and_ignores_what_is_nowhere():
     assert gaze_loss(wrong, torch.full_like(points, torch.nan)) == 0
 
 
+def test_the_painter_is_told_places_as_spots_and_nothing_where_nothing_is_known():
+    net = CompactNet(replace(TINY, foresee=True))
+    seen = net.look(torch.zeros(2, 3, 16, 16), torch.zeros(2, 4, 384), torch.ones(2))
+    places = torch.stack([cells(4)[[5, 10]], torch.full((2, 2), torch.nan)])
+    told = net.tell(seen, places).told
+    assert told.shape == (2, 3, 4, 4)
+    assert [int(spot.flatten().argmax()) for spot in told[0, :2]] == [5, 10]
+    assert (told[0, 2] == 1).all()
+    assert (told[1] == 0).all()
+    assert net.foresee(seen).exp().sum(1) == pytest.approx(1)
+    assert net.foresee(seen, places[:, 0].nan_to_num()).shape == (2, 16)
+
+
 def test_it_learns_which_way_the_words_say(moving, tmp_path):
     """After a short training the imagined block is where the instruction says, from the same start."""
     moving.save(tmp_path / "corpus")
-    config = TrainConfig(net=TINY, ahead=(2, 4))
+    config = TrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4))
     config = replace(
         config,
         fit=replace(

@@ -20,7 +20,7 @@ from soar.errors import SoarError
 
 COMMANDS: dict[str, tuple[str, str]] = {
     # command: (module:function, one line)
-    "demo": ("soar.cli.demo:demo", "Robots get better by themselves, while you watch"),
+    "demo": ("soar.cli.demo:demo", "Robots practise by themselves, while you watch"),
     "sim sheet": ("soar.cli.sim:sheet", "All scenes as one picture"),
     "sim video": ("soar.cli.sim:video", "The scripted expert doing a task, as mp4"),
     "sim demos": ("soar.cli.sim:demos", "Fill a store with scripted demonstrations"),

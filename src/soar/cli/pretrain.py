@@ -52,7 +52,7 @@ def lcbc(
     policy("lcbc", episodes, steps, workers, out)
 
 
-def vlm(images: int = 9000, steps: int = 2600, workers: int = 2, out: Path | None = None) -> None:
+def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | None = None) -> None:
     """Make the compact eyes: images and questions of the *broad* regime, training, calibration.
 
     Args:
