@@ -56,6 +56,8 @@ class DemonstrationSet:
 def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Frames:
     """Scripted demonstrations of the *bridge* regime as frames; made when missing, and then kept.
 
+    Their labels are what the expert meant, not what its wavering hand did.
+
     `folder`: where; None is the cache folder, so that every run on a machine shares them.
     """
     from soar.sim.demos import collect_demonstrations
@@ -70,7 +72,8 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
     )
     query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
     store = open_store(folder / "store", read_only=True)
-    return build_frames(store, query, wanted.resolution, folder / "frames", wanted.workers)
+    cache = folder / "frames"
+    return build_frames(store, query, wanted.resolution, cache, wanted.workers, "wanted")
 
 
 def pretrain_policy(recipe: Recipe, wanted: DemonstrationSet, work: Path) -> Path:

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _ABOUT = "frames.json"
 _ARRAYS = ("images", "states", "actions", "starts")
+Labels: TypeAlias = Literal["actions", "wanted"]
+"""What was executed, or what whoever acted wanted, without disturbances on the way (Laskey et al. 2017)."""
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
@@ -42,7 +44,7 @@ class Frames:
     """Memory-mapped when loaded from a folder."""
     states: Float32[np.ndarray, "n 7"]
     actions: Float32[np.ndarray, "n 7"]
-    """The executed actions; the row of an episode's last frame is zero and never used."""
+    """As `Labels` says; the row of an episode's last frame is zero and never used."""
     starts: Int64[np.ndarray, "_e"]
     """Episode i is frames starts[i] : starts[i + 1]; one more entry than episodes."""
     episodes: tuple[EpisodeSummary, ...]
@@ -101,6 +103,7 @@ def build_frames(
     resolution: int,
     folder: str | Path,
     workers: int | None = None,
+    labels: Labels = "actions",
 ) -> Frames:
     """The frames of the episodes that match, from `folder` if they are there, else decoded into it.
 
@@ -112,6 +115,7 @@ def build_frames(
             resolution and the episodes that the query matches at that version, so a store that
             grew by other episodes doesn't cost a new build.
         workers: threads that decode; one for each core when None.
+        labels: which of an episode's actions.
 
     A build that was killed goes on where it stopped; two processes asking for the same frames build
     them once.
@@ -124,11 +128,11 @@ def build_frames(
     episodes = list(store.query(query))
     if not episodes:
         raise StoreError(f"no episode of '{store.path}' matches {_brief(query)}")
-    home = Path(folder) / _key(store.identity, resolution, episodes)
+    home = Path(folder) / _key(store.identity, resolution, labels, episodes)
     try:
         with _alone(home):
             if not (home / _ABOUT).exists():
-                _build(store, episodes, resolution, home, workers, query)
+                _build(store, episodes, resolution, home, workers, query, labels)
     except OSError as error:
         raise StoreError(f"frames not built in '{home}': {first_line(error)}") from error
     return replace(Frames.load(home), query=query, version=version)
@@ -141,6 +145,7 @@ def _build(
     home: Path,
     workers: int | None,
     query: Query,
+    labels: Labels,
 ) -> None:
     from soar.progress import progress_bar
 
@@ -149,7 +154,7 @@ def _build(
 
     def decode(i: int) -> None:
         steps = store.steps(episodes[i].id)
-        _fill(frames, i, steps.images, steps.states, steps.actions)
+        _fill(frames, i, steps.images, steps.states, getattr(steps, labels))
         done[i] = True
 
     missing = np.flatnonzero(~done).tolist()
@@ -240,8 +245,10 @@ def _write_about(folder: Path, frames: Frames) -> None:
     draft.rename(folder / _ABOUT)
 
 
-def _key(identity: str, resolution: int, episodes: Sequence[EpisodeSummary]) -> str:
-    parts = [identity, resolution, *((e.id, e.verdict.outcome) for e in episodes)]
+def _key(
+    identity: str, resolution: int, labels: Labels, episodes: Sequence[EpisodeSummary]
+) -> str:
+    parts = [identity, resolution, labels, *((e.id, e.verdict.outcome) for e in episodes)]
     return hashlib.sha256(to_json(parts).encode()).hexdigest()[:16]
 
 

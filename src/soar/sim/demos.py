@@ -40,7 +40,7 @@ class DemoConfig:
 
     max_steps: int = 80
     """An attempt that takes longer is a failure."""
-    tasks: tuple[int, int] = (1, 4)
+    tasks: tuple[int, int] = (1, 3)
     """Fewest and most tasks in a row without a reset."""
     speed: tuple[float, float] = (0.75, 1.25)
     """Range of the expert's pace, drawn for each demonstration."""
@@ -86,8 +86,8 @@ def demonstrate(
 ) -> Episode:
     """The expert's attempt at `task` from the world as it is, successful or not.
 
-    `actions` are what was executed, waver included. The verdict is the simulator's own; `seed` only goes
-    into the provenance. Raises RobotFault when the physics diverges.
+    `actions` are what was executed, waver included, and `wanted` what the expert meant, without it. The
+    verdict is the simulator's own; `seed` only goes into the provenance. Raises RobotFault when the physics diverges.
     """
     expert = Expert(world, task.goal, rng, noise=noise, speed=speed)
     images, states, times = [world.render()], [world.state()], [world.data.time]
@@ -98,7 +98,7 @@ def demonstrate(
         action = expert.act()
         if expert.done and wanted:
             break
-        wanted.append(action)
+        wanted.append(expert.meant)
         executed.append(world.step(action))
         images.append(world.render())
         states.append(world.state())

@@ -60,6 +60,11 @@ class Expert:
         )
         self._script = self._until_fulfilled()
 
+    @property
+    def meant(self) -> Action:
+        """The last action without its waver: the better label for it."""
+        return self._hand.meant
+
     def act(self) -> Action:
         """The next action; once done, to stay with the gripper open."""
         action = next(self._script, None)

@@ -51,6 +51,8 @@ class Hand:
 
     def __init__(self, world: World, config: MotionConfig, rng: np.random.Generator) -> None:
         self.world = world
+        self.meant: Action = np.zeros(7, np.float32)
+        """The last action without its waver."""
         self._config = config
         self._rng = rng
         self._pace = 0.0
@@ -66,14 +68,17 @@ class Hand:
         turn = np.array([*(-0.5 * target.rpy[:2]), yaw - target.rpy[2]])
         self._waver = c.memory * self._waver + np.sqrt(1 - c.memory**2) * self._rng.normal(size=6)
         waver = self._waver.clip(-2, 2) * np.clip(distance / 0.06, 0.08, 1.0)
-        step = away / max(distance, 1e-9) * self._pace + waver[:3] * c.waver_m
-        turn = turn.clip(-c.turn_rad, c.turn_rad) + waver[3:] * c.waver_rad
+        step = away / max(distance, 1e-9) * self._pace
+        turn = turn.clip(-c.turn_rad, c.turn_rad)
+        self.meant = np.array([*step, *turn, gripper], np.float32)
+        step, turn = step + waver[:3] * c.waver_m, turn + waver[3:] * c.waver_rad
         return np.array([*step, *turn, gripper], np.float32)
 
     def hold(self, gripper: float) -> Action:
         """Stay where the hand was told to be."""
         self._pace, self._trail = 0.0, []
-        return np.array([0, 0, 0, 0, 0, 0, gripper], np.float32)
+        self.meant = np.array([0, 0, 0, 0, 0, 0, gripper], np.float32)
+        return self.meant
 
     def approach(self, position: Vector3, yaw: float, gripper: float, clear_z: float) -> Action:
         """One step along a funnel: high above `clear_z` while far to the side, down when over the goal."""

@@ -99,27 +99,16 @@ BROAD_COLORS: dict[str, tuple[str, ...]] = {
 }
 """Colours by kind in *broad*: all of them."""
 
+_BRIDGE_KINDS = (
+    "block", "carrot", "mushroom", "banana", "corn", "pepper", "can", "cup", "sponge", "cylinder",
+    "marker", "spoon", "bowl", "plate", "pot", "tray", "drawer", "cloth",
+)  # fmt: skip
+
 BRIDGE_COLORS: dict[str, tuple[str, ...]] = {
-    "block": ("red", "yellow", "orange", "purple", "teal", "white"),
-    "carrot": ("orange",),
-    "mushroom": ("tan",),
-    "banana": ("yellow",),
-    "corn": ("yellow",),
-    "pepper": ("red", "green"),
-    "can": ("red", "blue", "lime"),
-    "cup": ("white", "teal", "orange"),
-    "sponge": ("yellow", "teal", "pink"),
-    "cylinder": ("red", "wooden", "green"),
-    "marker": ("black", "red", "blue"),
-    "spoon": ("blue", "yellow", "red", "metal"),
-    "bowl": ("blue", "red", "white", "metal"),
-    "plate": ("blue", "white", "red"),
-    "pot": ("metal", "red"),
-    "tray": ("wooden", "gray"),
-    "drawer": ("wooden", "gray"),
-    "cloth": ("red", "yellow", "white", "purple"),
+    kind: tuple(c for c in BROAD_COLORS[kind] if (kind, c) not in UNSEEN.pairs | UNSEEN_DEV.pairs)
+    for kind in _BRIDGE_KINDS
 }
-"""Colours by kind in *bridge*."""
+"""Colours by kind in *bridge*: of fewer kinds, those that the ten scenes and the development scenes lack."""
 
 BRIDGE_TABLES = ("oak", "white", "gray", "birch", "sand")
 BROAD_TABLES = tuple(t for t in TABLES if t not in UNSEEN.tables | UNSEEN_DEV.tables)
@@ -159,7 +148,7 @@ class Ingredients:
 
 
 INGREDIENTS = {
-    "bridge": Ingredients(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.06, 0.1, 0.0),
+    "bridge": Ingredients(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.10, 0.2, 0.0),
     "broad": Ingredients(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.020, 1.5), 0.5, 0.12, 0.2, 0.1),
 }  # fmt: skip
 
