@@ -29,12 +29,12 @@ from soar.data.relabel import Uniform
 from soar.data.store import open_store
 from soar.evaluate import Comparison, compare, evaluate, sim_protocol
 from soar.evaluate.plots import points
-from soar.fit_policy import Recipe, fit_policy, with_fit
+from soar.fit_policy import Recipe, fit_policy
 from soar.models import policy_folder
-from soar.policies.load import config_from
 from soar.pretrain import DemonstrationSet, demonstrations
 from soar.run import Run
 from soar.sim.scenes import load_scene
+from soar.simulation import FitSettings
 
 
 @dataclass(frozen=True)
@@ -86,28 +86,20 @@ def main(
     """
     place = Run(run)
     config = place.record().config
-    policy = config_from(checkpoints.load(policy_folder(str(config["policy"]))))
-    pretraining = demonstrations(DemonstrationSet(demonstrations_, resolution=policy.resolution))
+    incumbent = checkpoints.load(policy_folder(str(config["policy"])))
+    resolution = int(incumbent.config["resolution"])
+    pretraining = demonstrations(DemonstrationSet(demonstrations_, resolution=resolution))
     before = place.evaluations()[0]
     table = Table("variant", "autonomous episodes", "before", "after", "difference", "p")
     for name in variants:
         variant, folder = VARIANTS[name], run / "variants" / name
-        frames = _chosen(place, variant, policy.resolution)
-        recipe = with_fit(
-            Recipe(policy),
-            steps=variant.steps,
-            batch_size=128,
-            learning_rate=variant.learning_rate,
-            warmup_steps=min(100, variant.steps // 10),
-            save_every=variant.steps,
-            log_every=variant.steps,
+        frames = _chosen(place, variant, resolution)
+        fit = FitSettings(
+            variant.steps, learning_rate=variant.learning_rate, save_every=variant.steps
         )
-        start = (
-            None if variant.from_scratch else checkpoints.load(policy_folder(str(config["policy"])))
-        )
-        fit_policy(
-            recipe, _sources(place, pretraining, frames, variant, recipe), folder, start=start
-        )
+        recipe = fit.recipe(incumbent)
+        sources = _sources(place, pretraining, frames, variant, recipe)
+        fit_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
         scenes = [load_scene(s) for s in before.setting.scenes]
         team, setting = sim_protocol(
             str(folder),

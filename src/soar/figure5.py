@@ -7,9 +7,8 @@ FOLDER/figure5.json   every number;  figure5.md: a table;  figure5.png: the bars
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +19,7 @@ from soar.evaluate import Comparison, compare
 from soar.evaluate.plots import plot_rates, points
 from soar.files import write_json
 from soar.improve import Say
+from soar.processes import worker_pool
 from soar.run import Run
 from soar.simulation import SimulatedRun, improve_in_simulation
 from soar.stats import Interval
@@ -90,7 +90,7 @@ def _run_all(folder: Path, config: Figure5Config, command: str, say: Say) -> Ite
             improve_in_simulation(*_told(folder, config, scene), command=command, say=say)
             yield scene
         return
-    with ProcessPoolExecutor(config.jobs, get_context("spawn")) as pool:
+    with worker_pool(config.jobs, interruptible=True) as pool:
         running = {
             pool.submit(improve_in_simulation, *_told(folder, config, s), command=command): s
             for s in config.scenes
@@ -160,19 +160,19 @@ def _means(bars: Sequence[Bar]) -> dict[str, float]:
 
 def _table(bars: Sequence[Bar]) -> str:
     lines = [
-        "| scene | pretrained | improved | difference | trials | collected | judged a success (truly) |",
-        "|---|---|---|---|---|---|---|",
+        "| scene | pretrained | improved | difference | trials | collected | judged a success | truly one |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for b in bars:
         c, d = b.comparison, b.comparison.difference
         lines.append(
             f"| {b.scene} | {_percent(c.before.overall())} | {_percent(c.after.overall())} "
             f"| {points(d.value)} [{points(d.low)}, {points(d.high)}] | {len(c.pairs)} "
-            f"| {b.collected} | {b.judged_success} ({b.truly_success}) |"
+            f"| {b.collected} | {b.judged_success} | {b.truly_success} |"
         )
     mean = _means(bars)
-    lines.append(f"| mean | {mean['before']:.0%} | {mean['after']:.0%} | | | | |")
-    lines.append(f"| paper, ten scenes | {PAPER_BEFORE:.0%} | {PAPER_AFTER:.0%} | | | | |")
+    lines.append(f"| mean | {mean['before']:.0%} | {mean['after']:.0%} | | | | | |")
+    lines.append(f"| paper, ten scenes | {PAPER_BEFORE:.0%} | {PAPER_AFTER:.0%} | | | | | |")
     return "\n".join(lines) + "\n"
 
 

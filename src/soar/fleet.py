@@ -27,6 +27,7 @@ from soar.data.query import Query
 from soar.data.store import open_store
 from soar.errors import ConfigError, SoarError
 from soar.models import load_policy, load_subgoals, load_vlm
+from soar.processes import end_with_parent
 from soar.run import RoundRecord, Run
 from soar.stations import StationConfig, open_station, sim_stations
 from soar.subscriber import Subscriber
@@ -260,4 +261,5 @@ class _Watcher:
 def _work(pipe: Connection, station: StationConfig, job: Job) -> None:
     stop = threading.Event()
     stop_on_signals(stop)
+    end_with_parent(stop.set)
     pipe.send(run_lockstep([station], job, stop))

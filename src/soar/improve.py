@@ -210,9 +210,7 @@ def _fit(
             config.autonomous_share,
             config.goals,
             config.sum_steps,
-            imagined=imagined_goals(store, frames, config.imagined_goals)
-            if config.imagined_goals
-            else None,
+            imagined=imagined_goals(store, frames, config.imagined_goals),
         ),
     ]
     start = None if config.from_scratch else load_checkpoint(incumbent)

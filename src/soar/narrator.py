@@ -15,10 +15,10 @@ _COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
 class Narrator(Subscriber):
     """A progress bar, and a line for every episode. A context: the bar shows while it is open."""
 
-    def __init__(self, episodes: int | None, title: str = "collecting") -> None:
+    def __init__(self, episodes: int | None) -> None:
         """`episodes`: how many are to be stored; None when it goes by time."""
         self._bar = progress_bar()
-        self._row = self._bar.add_task(title, total=episodes, note="")
+        self._row = self._bar.add_task("collecting", total=episodes, note="")
 
     def __enter__(self) -> Narrator:
         self._bar.start()

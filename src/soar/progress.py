@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,6 +15,11 @@ from rich.progress import (
 
 console = Console(stderr=True)
 """Where people read along; a command's results go to standard output."""
+
+
+def announce(text: str) -> None:
+    """Say what comes next."""
+    console.print(f"[bold]{escape(text)}[/]")
 
 
 def progress_bar() -> Progress:

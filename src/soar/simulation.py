@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
 from soar.collect import CollectConfig
-from soar.fit_policy import Recipe, with_fit
+from soar.data.transforms import Color, Crop, transforms_from
+from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
 from soar.improve import Collect, ImproveConfig, Say, improve
 from soar.live import LivePage
@@ -16,6 +18,8 @@ from soar.narrator import Narrator
 from soar.policies.load import config_from
 from soar.pretrain import DemonstrationSet, demonstrations
 from soar.run import RoundRecord, Run, RunRecord
+from soar.sim.scenes import load_scene
+from soar.train import FitConfig
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,23 @@ class FitSettings:
     batch_size: int = 128
     learning_rate: float = 2e-4
     save_every: int = 500
+
+    def recipe(self, start: Checkpoint) -> Recipe:
+        """How to fit a policy like `start`, with its augmentation."""
+        transforms = transforms_from(start.transforms)
+        return Recipe(
+            config_from(start),
+            next((t for t in transforms if isinstance(t, Crop)), None),
+            next((t for t in transforms if isinstance(t, Color)), None),
+            fit=FitConfig(
+                steps=self.steps,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                warmup_steps=min(100, self.steps // 10),
+                save_every=self.save_every,
+                log_every=min(50, self.save_every),
+            ),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,22 +90,15 @@ def improve_in_simulation(
 
     Raises:
         CheckpointError: a packaged model is missing.
-        ConfigError: the folder holds a run with other settings.
+        ConfigError: there is no such scene, or the folder holds a run with other settings.
     """
-    config, fit = told.improve, told.fit
-    policy = config_from(checkpoints.load(policy_folder(config.policy)))
-    recipe = with_fit(
-        Recipe(policy),
-        steps=fit.steps,
-        batch_size=fit.batch_size,
-        learning_rate=fit.learning_rate,
-        warmup_steps=min(100, fit.steps // 10),
-        save_every=fit.save_every,
-        log_every=min(50, fit.save_every),
-    )
+    config = told.improve
+    for scene in config.scenes:
+        load_scene(scene)  # a wrong name is told now, not after minutes of demonstrations
+    recipe = told.fit.recipe(checkpoints.load(policy_folder(config.policy)))
     say(f"demonstrations for co-training: {told.demonstrations} of the bridge regime")
     wanted = DemonstrationSet(
-        told.demonstrations, resolution=policy.resolution, workers=config.workers
+        told.demonstrations, resolution=recipe.policy.resolution, workers=config.workers
     )
     return improve(
         Run(Path(folder)),

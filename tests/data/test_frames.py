@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,6 +44,16 @@ def test_frames_are_the_episodes_at_the_asked_resolution(store, make_episode, tm
         assert np.array_equal(frames.states[span], episode.states)
         assert np.array_equal(frames.actions[span][:-1], episode.actions)
         assert not frames.actions[span][-1].any()
+
+
+def test_labels_can_be_what_was_wanted(store, make_episode, tmp_path):
+    episode = make_episode(0)
+    episode = replace(episode, wanted=episode.actions + 1)
+    store.append(episode)
+    done = build_frames(store, Query(), 8, tmp_path / "cache")
+    wanted = build_frames(store, Query(), 8, tmp_path / "cache", labels="wanted")
+    assert np.array_equal(done.actions[:-1], episode.actions)
+    assert np.array_equal(wanted.actions[:-1], episode.wanted)
 
 
 def test_frames_in_memory_and_from_the_store_are_the_same(store, make_episode, tmp_path):

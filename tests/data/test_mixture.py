@@ -140,7 +140,9 @@ def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
     for seed in (0, 1):
         store.append(make_episode(seed, steps=20))
     kept = build_frames(store, Query(), 16, tmp_path / "frames")
+    assert imagined_goals(store, kept, share=0) is None
     imagined = imagined_goals(store, kept, share=0.5)
+    assert imagined is not None
     mixture = Mixture([Source("a", kept, 1, imagined=imagined)], seed=0)
     batch = mixture(0, 2000, WHOLE)
     without = Mixture([Source("a", kept, 1)], seed=0)(0, 2000, WHOLE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import tyro
@@ -22,16 +21,16 @@ def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None)
         config: which scene, and how long.
         out: the run's folder; runs/demo-SCENE-MINUTES when left out.
     """
-    import rich
-
+    from soar.cli import command_line
     from soar.demo import demonstrate_improvement
+    from soar.progress import announce
 
     folder = out or Path("runs") / f"demo-{Path(config.scene).stem}-{config.minutes:g}"
     shown = demonstrate_improvement(
         folder,
         config,
-        lambda text: rich.print(f"[bold]{text}[/]"),
-        "soar " + " ".join(sys.argv[1:]),
+        announce,
+        command_line(),
     )
     for done in shown.record.rounds:
         print(f"round {done.index}: {done.decision}")

@@ -34,7 +34,6 @@ def evaluate(
     For instance:
         soar evaluate --scene 1 --trials 50                          # the whole compact system
         soar evaluate --scene 1 --trials 50 --subgoals expert        # the policy's own ceiling
-        soar evaluate --checkpoint lcbc --subgoals none              # a policy that follows words
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
         soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import tyro
@@ -32,15 +31,15 @@ def improve(
         collect: how the robots collect.
         demonstrations: of the *bridge* regime, which co-training keeps; made once, then shared by all runs.
     """
-    import rich
-
+    from soar.cli import command_line
+    from soar.progress import announce
     from soar.simulation import SimulatedRun, improve_in_simulation
 
     record = improve_in_simulation(
         out,
         SimulatedRun(config, fit, collect, demonstrations),
-        command="soar " + " ".join(sys.argv[1:]),
-        say=lambda text: rich.print(f"[bold]{text}[/]"),
+        command=command_line(),
+        say=announce,
     )
     for done in record.rounds:
         print(f"round {done.index}: {done.decision}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from soar.simulation import CollectSettings, FitSettings
@@ -39,10 +38,10 @@ def figure5(
         workers: processes of each scene's evaluations.
         out: the folder for runs, numbers, table and picture.
     """
-    import rich
-
+    from soar.cli import command_line
     from soar.figure5 import Figure5Config, reproduce_figure5
     from soar.improve import ImproveConfig
+    from soar.progress import announce
     from soar.simulation import SimulatedRun
 
     improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
@@ -50,8 +49,8 @@ def figure5(
     picture = reproduce_figure5(
         out,
         Figure5Config(scenes, jobs, run),
-        lambda text: rich.print(f"[bold]{text}[/]"),
-        "soar " + " ".join(sys.argv[1:]),
+        announce,
+        command_line(),
     )
     print((out / "figure5.md").read_text())
     print(f"look at {picture}")

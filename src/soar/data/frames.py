@@ -245,9 +245,7 @@ def _write_about(folder: Path, frames: Frames) -> None:
     draft.rename(folder / _ABOUT)
 
 
-def _key(
-    identity: str, resolution: int, labels: Labels, episodes: Sequence[EpisodeSummary]
-) -> str:
+def _key(identity: str, resolution: int, labels: Labels, episodes: Sequence[EpisodeSummary]) -> str:
     parts = [identity, resolution, labels, *((e.id, e.verdict.outcome) for e in episodes)]
     return hashlib.sha256(to_json(parts).encode()).hexdigest()[:16]
 

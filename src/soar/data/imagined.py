@@ -32,8 +32,10 @@ class Imagined:
             raise ConfigError(f"the share of imagined goals is {self.share}; valid: from 0 to 1")
 
 
-def imagined_goals(store: LanceStore, frames: Frames, share: float) -> Imagined:
-    """The subgoals of all episodes of `frames`, which came from `store`, at their resolution."""
+def imagined_goals(store: LanceStore, frames: Frames, share: float) -> Imagined | None:
+    """The subgoals of all episodes of `frames`, which came from `store`; None when no sample gets one."""
+    if not share:
+        return None
     r = frames.resolution
     images: list[UInt8[np.ndarray, "r r 3"]] = []
     pursued: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)

@@ -7,13 +7,11 @@ between batches.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeAlias
 from zlib import crc32
@@ -26,6 +24,7 @@ from soar.evaluate.expert_subgoals import ExpertSubgoals
 from soar.evaluate.results import Evaluation, Key, Setting, Trial, add_trials, open_evaluation
 from soar.evaluate.trials import run_trials
 from soar.interfaces import Policy, SubgoalGenerator
+from soar.processes import worker_pool
 from soar.progress import progress_bar
 from soar.rollout import Plan
 
@@ -192,17 +191,15 @@ def _work(
 def _work_in_parallel(
     hire: Callable[[], Crew], batches: Sequence[Batch], workers: int
 ) -> Iterator[list[Trial]]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=(hire,))
     try:
-        for future in as_completed([pool.submit(_run, batch) for batch in batches]):
-            yield future.result()
+        with worker_pool(workers, partial(_begin, hire)) as pool:
+            for future in as_completed([pool.submit(_run, batch) for batch in batches]):
+                yield future.result()
     except BrokenProcessPool as error:
         raise SoarError(
             "a worker process died, perhaps for lack of memory; what was finished is kept: "
             "run the same again, with fewer workers"
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _crew: Crew
@@ -213,7 +210,6 @@ def _begin(hire: Callable[[], Crew]) -> None:
     import torch
 
     global _crew
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides, after the running batch
     torch.set_num_threads(1)
     _crew = hire()
 

@@ -60,7 +60,8 @@ class BehaviorCloning(nn.Module):
         """`config`: what builds this policy again. `std`: fixed, of z-scored actions.
 
         `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, where it
-        is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it, and the robot's state is never an input.
+        is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it, and
+        the robot's state is never an input.
         """
         super().__init__()
         self.condition, self.encoder = condition, encoder

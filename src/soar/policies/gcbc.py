@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from soar.data.transforms import Batch, Transform
+from soar.data.transforms import Batch
 from soar.errors import ConfigError
-from soar.policies.cloning import BehaviorCloning
-from soar.policies.encoders import EncoderConfig, build_encoder
+from soar.policies.encoders import EncoderConfig
 from soar.types import Images
 
 
@@ -44,17 +43,3 @@ class StackedGoal(nn.Module):
         if not isinstance(goals, np.ndarray):
             raise ConfigError("a gcbc policy takes goal images, not instructions")
         return {"goal": torch.from_numpy(goals)}
-
-
-def build_gcbc(config: GCBCConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
-    """A fresh policy; seed torch before, for the same weights again."""
-    encoder = build_encoder(config.encoder, 6, config.resolution)
-    return BehaviorCloning(
-        StackedGoal(),
-        encoder,
-        transforms,
-        asdict(config),
-        hidden=config.hidden,
-        std=config.std,
-        pose_weight=config.pose_weight,
-    )

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor, nn
 
-from soar.data.transforms import Batch, Transform
+from soar.data.transforms import Batch
 from soar.errors import ConfigError
 from soar.nn import mlp
-from soar.policies.cloning import BehaviorCloning
-from soar.policies.encoders import EncoderConfig, build_encoder
+from soar.policies.encoders import EncoderConfig
 from soar.types import Images
 from soar.words import MINILM, SentenceEncoder
 
@@ -59,17 +58,3 @@ class Instruction(nn.Module):
         if self._embed is None:
             self._embed = SentenceEncoder(self._source)
         return {"words": self._embed(goals)}
-
-
-def build_lcbc(config: LCBCConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
-    """A fresh policy; seed torch before, for the same weights again."""
-    encoder = build_encoder(config.encoder, 3, config.resolution, config.context_dim)
-    return BehaviorCloning(
-        Instruction(config),
-        encoder,
-        transforms,
-        asdict(config),
-        hidden=config.hidden,
-        std=config.std,
-        pose_weight=config.pose_weight,
-    )

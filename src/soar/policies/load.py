@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.transforms import Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
-from soar.policies.cloning import BehaviorCloning
-from soar.policies.encoders import EncoderConfig
-from soar.policies.gcbc import GCBCConfig, build_gcbc
-from soar.policies.lcbc import LCBCConfig, build_lcbc
+from soar.policies.cloning import BehaviorCloning, Condition
+from soar.policies.encoders import EncoderConfig, build_encoder
+from soar.policies.gcbc import GCBCConfig, StackedGoal
+from soar.policies.lcbc import Instruction, LCBCConfig
 
 PolicyConfig = GCBCConfig | LCBCConfig
 CONFIGS: dict[str, type[PolicyConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig}
@@ -21,9 +22,20 @@ CONFIGS: dict[str, type[PolicyConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig
 
 def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
     """A fresh policy of either sort; seed torch before, for the same weights again."""
+    condition: Condition
     if isinstance(config, GCBCConfig):
-        return build_gcbc(config, transforms)
-    return build_lcbc(config, transforms)
+        condition, channels, context_dim = StackedGoal(), 6, 0
+    else:
+        condition, channels, context_dim = Instruction(config), 3, config.context_dim
+    return BehaviorCloning(
+        condition,
+        build_encoder(config.encoder, channels, config.resolution, context_dim),
+        transforms,
+        asdict(config),
+        hidden=config.hidden,
+        std=config.std,
+        pose_weight=config.pose_weight,
+    )
 
 
 def load_policy(

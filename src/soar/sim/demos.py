@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ import numpy as np
 from soar import __version__
 from soar.data.query import Query
 from soar.errors import ConfigError, RobotFault
+from soar.processes import worker_pool
 from soar.sim import layout
 from soar.sim.expert import Expert
 from soar.sim.scenes import load_scene, sample_scene
@@ -215,7 +215,7 @@ def _run_until(
     tally = Tally()
     while tally.kept < wanted:
         # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with worker_pool(workers) as pool:
             some, running = islice(seeds, workers * _SESSIONS_A_PROCESS), set[Future[Tally]]()
             while tally.kept < wanted:
                 running |= {

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float32, UInt8
 from soar.data.frames import Frames
 from soar.errors import ConfigError, RobotFault
 from soar.media import resize
+from soar.processes import worker_pool
 from soar.progress import progress_bar
 from soar.sim.demos import demonstrate
 from soar.sim.layout import is_feasible
@@ -82,7 +82,7 @@ def make_corpus(
     clips: list[Clip] = []
     with (
         progress_bar() as bar,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        worker_pool(workers) as pool,
     ):
         line = bar.add_task("episodes to imagine from", total=episodes, note="")
         seeds, running = count(seed), deque[Future[Path]]()
@@ -91,7 +91,6 @@ def make_corpus(
                 running.append(pool.submit(_keep, folder / "scenes", next(seeds), config))
             clips += _read(running.popleft().result())
             bar.update(line, completed=min(len(clips), episodes))
-        pool.shutdown(cancel_futures=True)
     corpus = _assemble(clips[:episodes], seed)
     corpus.save(folder)
     return corpus

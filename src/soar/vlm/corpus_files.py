@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import asdict, dataclass
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.lib.format import open_memmap
 
 from soar.errors import ConfigError
 from soar.files import Json
+from soar.processes import worker_pool
 from soar.progress import progress_bar
 from soar.sim.spec import Scene
 from soar.types import Regime
@@ -117,14 +117,11 @@ def _make_shards(
         at_once = workers * _SHARDS_PER_PROCESS
         for first in range(0, len(missing), at_once):
             some = missing[first : first + at_once]
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            with worker_pool(workers) as pool:
                 jobs = [pool.submit(_make_shard, folder, s, seed, regime, config) for s in some]
-                try:
-                    for job in as_completed(jobs):
-                        job.result()
-                        bar.advance(task)
-                finally:
-                    pool.shutdown(wait=True, cancel_futures=True)
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.advance(task)
 
 
 def _make_shard(folder: Path, scenes: range, seed: int, regime: Regime, config: PlayConfig) -> None:
