@@ -17,6 +17,7 @@ from soar.data.transforms import (
     Crop,
     NormalizeActions,
     Resize,
+    Soften,
     ToFloat,
     Transform,
 )
@@ -36,6 +37,7 @@ class Recipe:
     policy: PolicyConfig = field(default_factory=GCBCConfig)
     crop: Crop | None = field(default_factory=Crop)
     color: Color | None = field(default_factory=Color)
+    soften: Soften | None = None
     goals: Goals = field(default_factory=Uniform)
     """Hindsight goals of pretraining data."""
     autonomous_goals: Goals = field(default_factory=lambda: Uniform(0, 12))
@@ -60,7 +62,8 @@ def compact(kind: str = "gcbc") -> Recipe:
     crop = Crop(area=(0.6, 1.0), ratio=(0.8, 1.25), turn_deg=10)
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colours, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
-    return Recipe(policy, crop, color, fit=config)
+    soften = Soften() if kind == "gcbc" else None
+    return Recipe(policy, crop, color, soften, fit=config)
 
 
 def debug(kind: str = "gcbc") -> Recipe:
@@ -129,7 +132,7 @@ def _policy(kind: str, resolution: int, encoder: EncoderConfig) -> PolicyConfig:
 def _transforms(recipe: Recipe, mixture: Mixture) -> tuple[Transform, ...]:
     statistics = mixture.action_statistics()
     normalize = NormalizeActions(tuple(statistics["mean"]), tuple(statistics["std"]))
-    augment = [t for t in (recipe.crop, recipe.color) if t is not None]
+    augment = [t for t in (recipe.crop, recipe.color, recipe.soften) if t is not None]
     return (Resize(recipe.policy.resolution), ToFloat(), *augment, BinarizeGripper(), normalize)
 
 

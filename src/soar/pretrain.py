@@ -1,7 +1,7 @@
 """How the packaged weights are made: corpus, training, checkpoint and card, each from one call that resumes.
 
-The policies learn from demonstrations of the *bridge* regime, the VLM from images and words of the *broad*
-one, the subgoal generator from images and words of both. Nothing here ever sees the ten scenes.
+The policies learn from demonstrations of the *bridge* regime, the VLM and the subgoal generator from images
+and words of the *broad* one. Nothing here ever sees the ten scenes.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 class DemonstrationSet:
     """Which demonstrations, and at which resolution."""
 
-    episodes: int = 3000
+    episodes: int = 6000
     first_seed: int = 0
     resolution: int = 64
     workers: int = 2
@@ -84,7 +84,9 @@ def pretrain_policy(recipe: Recipe, wanted: DemonstrationSet, work: Path) -> Pat
     return work / "fit"
 
 
-def install(made: Path, folder: Path, role: Role, command: str) -> str:
+def install(
+    made: Path, folder: Path, role: Role, command: str, regimes: Sequence[Regime] = ("broad",)
+) -> str:
     """Copy a checkpoint, without its training state, into the package, in half precision; returns its id.
 
     The card beside it says what it is, how it was made, and from what. Measurements are added to it by
@@ -101,7 +103,7 @@ def install(made: Path, folder: Path, role: Role, command: str) -> str:
     size = sum(f.stat().st_size for f in folder.iterdir())
     parameters = sum(w.numel() for w in weights.values())
     (folder / CARD).write_text(
-        _card(role, id, command, parameters, size / 1e6, source.config, source.provenance)
+        _card(role, id, command, regimes, parameters, size / 1e6, source.config, source.provenance)
     )
     return id
 
@@ -126,18 +128,12 @@ _ROLES: dict[Role, str] = {
     "lcbc": "The compact language-conditioned policy: actions that follow an instruction",
 }
 
-_REGIMES: dict[Role, str] = {
-    "vlm": "*broad* regime",
-    "subgoals": "*broad* and *bridge* regimes",
-    "gcbc": "*bridge* regime",
-    "lcbc": "*bridge* regime",
-}
-
 
 def _card(
     role: Role,
     id: str,
     command: str,
+    regimes: Sequence[Regime],
     parameters: int,
     megabytes: float,
     config: Mapping[str, Any],
@@ -152,8 +148,8 @@ def _card(
                 f"# {role} `{id}`",
                 f"{_ROLES[role]}. {parameters / 1e6:.2f} M parameters, {megabytes:.1f} MB in half precision, "
                 "MIT licence, like the package.",
-                f"**Made by** `{command}`, from scenes of the simulated world's {_REGIMES[role]} alone, which shares "
-                "none with the ten of the paper. The command resumes, and makes the same data from the same seed.",
+                f"**Made by** `{command}`, from scenes of the simulated world's {' and '.join(regimes)} regime alone, "
+                "none of which is one of the ten. The command resumes, and makes the same data from the same seed.",
                 "**Use** only with the simulated world: it has seen no real image.",
                 "## Configuration",
                 block(config),

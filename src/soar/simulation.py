@@ -8,7 +8,7 @@ from pathlib import Path
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.collect import CollectConfig
-from soar.data.transforms import Color, Crop, transforms_from
+from soar.data.transforms import Color, Crop, Soften, transforms_from
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
 from soar.improve import Collect, ImproveConfig, Say, improve
@@ -38,6 +38,7 @@ class FitSettings:
             config_from(start),
             next((t for t in transforms if isinstance(t, Crop)), None),
             next((t for t in transforms if isinstance(t, Color)), None),
+            next((t for t in transforms if isinstance(t, Soften)), None),
             fit=FitConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,

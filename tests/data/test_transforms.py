@@ -16,6 +16,7 @@ from soar.data.transforms import (
     Crop,
     NormalizeActions,
     Resize,
+    Soften,
     ToFloat,
     Transform,
     describe,
@@ -56,7 +57,7 @@ def test_observation_and_goal_get_the_same_draw_and_samples_different_ones(
     assert not torch.allclose(out["image"], same)
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), Soften()])
 def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
     whole = augment.train(batch)
@@ -64,10 +65,21 @@ def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) ->
     assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), Soften()])
 def test_serving_does_not_augment(augment: Transform) -> None:
     batch = {"image": pictures()}
     assert augment.serve(batch)["image"] is batch["image"]
+
+
+def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
+    batch = {"image": pictures(64), "goal": torch.rand(64, 16, 16, 3), "draws": draws(64)}
+    out = Soften(radius=1).train(batch)
+    assert out["image"] is batch["image"]
+    changed = (out["goal"] != batch["goal"]).flatten(1).any(1)
+    assert torch.equal(changed, batch["draws"][:, 9] > 0.5)
+    spread = out["goal"][changed].flatten(1).std(1) / batch["goal"][changed].flatten(1).std(1)
+    assert (spread < 1).all()
+    assert torch.allclose(out["goal"].mean((1, 2)), batch["goal"].mean((1, 2)), atol=0.03)
 
 
 def test_a_crop_of_everything_changes_nothing() -> None:

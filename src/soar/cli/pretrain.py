@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
+
+from soar.types import Regime
 
 
 def policy(
-    kind: str,
+    kind: Literal["gcbc", "lcbc"],
     episodes: int,
     steps: int,
     workers: int,
@@ -21,11 +24,12 @@ def policy(
     work = cache_folder() / "pretrain" / f"{kind}-{episodes}-{steps}"
     made = pretrain_policy(recipe, DemonstrationSet(episodes, workers=workers), work)
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
-    _done(install(made, out or WEIGHTS / kind, kind, command), out or WEIGHTS / kind)  # type: ignore[arg-type]
+    folder = out or WEIGHTS / kind
+    _done(install(made, folder, kind, command, ("bridge",)), folder)
 
 
 def gcbc(
-    episodes: int = 3000, steps: int = 16_000, workers: int = 2, out: Path | None = None
+    episodes: int = 6000, steps: int = 10_500, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
@@ -39,7 +43,7 @@ def gcbc(
 
 
 def lcbc(
-    episodes: int = 3000, steps: int = 16_000, workers: int = 2, out: Path | None = None
+    episodes: int = 6000, steps: int = 10_500, workers: int = 2, out: Path | None = None
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 
@@ -79,9 +83,9 @@ def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | N
 
 
 def subgoals(
-    episodes: int = 1000,
+    episodes: int = 2500,
     bridge: int = 0,
-    steps: int = 5000,
+    steps: int = 7500,
     workers: int = 2,
     out: Path | None = None,
 ) -> None:
@@ -118,7 +122,8 @@ def subgoals(
     train(corpus, made, config)
     command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
     folder = out or WEIGHTS / "subgoals"
-    _done(install(made, folder, "subgoals", command), folder)
+    regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
+    _done(install(made, folder, "subgoals", command, regimes), folder)
 
 
 def _done(id: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actio
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
 
-DRAWS = 9
+DRAWS = 10
 """Uniform random numbers that come with each sample, for augmentation."""
 
 _POSE = [0, 1, 2, 5, 6]
@@ -64,7 +64,7 @@ class Mixture:
 
     Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
     [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where
-    the gripper turns next or, if that comes first, at the goal; "draws" (n, 9) float32 in [0, 1); for
+    the gripper turns next or, if that comes first, at the goal; "draws" (n, 10) float32 in [0, 1); for
     each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with `embed`, "words"
     (n, d) float32.
     """

@@ -1,7 +1,7 @@
 """What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
 
 A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "action" (n, 7);
-"draws" (n, 9) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
+"draws" (n, 10) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
 """
 
 from __future__ import annotations
@@ -138,6 +138,25 @@ class Color(Transform):
 
 
 @dataclass(frozen=True)
+class Soften(Transform):
+    """Half of the goals a little out of focus: imagined ones are softer than photographs. Not in the paper."""
+
+    name: ClassVar[str] = "soften"
+    radius: int = 2
+    """Of the widest blur [px]."""
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Float goals, some blurred; uses draw 9."""
+        if "goal" not in batch:
+            return dict(batch)
+        goal = batch["goal"].permute(0, 3, 1, 2)
+        size, edge = 2 * self.radius + 1, self.radius
+        soft = nn.functional.avg_pool2d(goal, size, 1, edge, count_include_pad=False)
+        share = (2 * batch["draws"][:, 9] - 1).clamp(min=0)[:, None, None, None]
+        return {**batch, "goal": torch.lerp(goal, soft, share).permute(0, 2, 3, 1)}
+
+
+@dataclass(frozen=True)
 class BinarizeGripper(Transform):
     """Gripper commands to exactly 0 (closed) or 1 (open)."""
 
@@ -181,7 +200,7 @@ class NormalizeActions(Transform):
 
 
 KINDS: dict[str, type[Transform]] = {
-    t.name: t for t in (Resize, ToFloat, Crop, Color, BinarizeGripper, NormalizeActions)
+    t.name: t for t in (Resize, ToFloat, Crop, Color, Soften, BinarizeGripper, NormalizeActions)
 }
 
 BRIDGE_STATISTICS = NormalizeActions(
