@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from math import comb, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -89,3 +90,39 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
     lost = sum(b and not a for b, a in zip(before, after, strict=True))
     n, k = won + lost, min(won, lost)
     return min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / (1 << n))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Verdicts against the truth, where it is known. Unknown verdicts are apart: they are no labels."""
+
+    true_success: int = 0
+    false_success: int = 0
+    """Called a success; it wasn't."""
+    false_failure: int = 0
+    """Called a failure; it was a success."""
+    true_failure: int = 0
+    unknown: int = 0
+
+    @property
+    def judged(self) -> int:
+        """Verdicts that are success or failure."""
+        return self.true_success + self.false_success + self.false_failure + self.true_failure
+
+    @property
+    def accuracy(self) -> Interval:
+        """Share of right verdicts."""
+        return wilson(self.true_success + self.true_failure, self.judged)
+
+    @property
+    def precision(self) -> Interval:
+        """Share of true successes among what was called success: how clean the training data is."""
+        return wilson(self.true_success, self.true_success + self.false_success)
+
+    @property
+    def recall(self) -> Interval:
+        """Share of true successes that were called so: how much of the good data is used."""
+        return wilson(self.true_success, self.true_success + self.false_failure)
+
+    def __add__(self, other: Confusion) -> Confusion:
+        return Confusion(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from soar.report.facts import Confusion, Facts, by_task, confusion, read_facts, sentence
+from soar.report.facts import Facts, by_task, confusion, read_facts, sentence
 from soar.run import Run
+from soar.stats import Confusion
 from soar.types import EpisodeSummary
 
 

@@ -16,8 +16,8 @@ from rich.table import Table
 from soar.data.query import Query
 from soar.errors import ConfigError
 from soar.files import write_json
+from soar.stats import Confusion
 from soar.types import EpisodeSummary, Image, Outcome
-from soar.vlm.calibration import Confusion
 
 if TYPE_CHECKING:
     from soar.data.store import LanceStore

@@ -13,41 +13,8 @@ from soar.evaluate.plots import points
 from soar.evaluate.results import Comparison, Evaluation, compare
 from soar.files import Json
 from soar.run import Run, RunRecord
-from soar.stats import Interval, wilson
+from soar.stats import Confusion
 from soar.types import EpisodeSummary
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Verdicts against ground truth, where the simulator knows it. Unknown verdicts are apart."""
-
-    true_success: int = 0
-    false_success: int = 0
-    """The VLM said success; it wasn't."""
-    false_failure: int = 0
-    """The VLM said failure; it was a success."""
-    true_failure: int = 0
-    unknown: int = 0
-
-    @property
-    def judged(self) -> int:
-        """Episodes with a verdict and a truth."""
-        return self.true_success + self.false_success + self.false_failure + self.true_failure
-
-    @property
-    def accuracy(self) -> Interval:
-        """Share of right verdicts."""
-        return wilson(self.true_success + self.true_failure, self.judged)
-
-    @property
-    def precision(self) -> Interval:
-        """Share of true successes among what was called success: how clean the training data is."""
-        return wilson(self.true_success, self.true_success + self.false_success)
-
-    @property
-    def recall(self) -> Interval:
-        """Share of true successes that were called so: how much of the good data is used."""
-        return wilson(self.true_success, self.true_success + self.false_failure)
 
 
 @dataclass(frozen=True)

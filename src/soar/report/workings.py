@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from soar.data.store import open_store
 from soar.report import figures, html
 from soar.report.clips import time_lapse
-from soar.report.facts import Confusion, Facts, by_task, confusion
+from soar.report.facts import Facts, by_task, confusion
 from soar.report.html import Section
-from soar.stats import Interval
+from soar.stats import Confusion, Interval
 
 EVENTS_SHOWN = 12
 

@@ -5,52 +5,13 @@ Everywhere, `p` is P(success) as the detector gives it and `truth` what a person
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soar.errors import ConfigError
-from soar.stats import Interval, wilson
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """Verdicts against truth. Unknown verdicts are apart: they are no labels."""
-
-    true_success: int = 0
-    false_success: int = 0
-    false_failure: int = 0
-    true_failure: int = 0
-    unknown: int = 0
-
-    @property
-    def judged(self) -> int:
-        """Verdicts that are success or failure."""
-        return self.true_success + self.false_success + self.false_failure + self.true_failure
-
-    @property
-    def accuracy(self) -> Interval:
-        """Share of right verdicts."""
-        return wilson(self.true_success + self.true_failure, self.judged)
-
-    @property
-    def precision(self) -> Interval:
-        """Share of true successes among what was called success: how clean the training data is."""
-        return wilson(self.true_success, self.true_success + self.false_success)
-
-    @property
-    def recall(self) -> Interval:
-        """Share of true successes that were called so: how much of the good data is used."""
-        return wilson(self.true_success, self.true_success + self.false_failure)
-
-    def __add__(self, other: Confusion) -> Confusion:
-        return Confusion(*(a + b for a, b in zip(_counts(self), _counts(other), strict=True)))
-
-
-def _counts(c: Confusion) -> tuple[int, ...]:
-    return (c.true_success, c.false_success, c.false_failure, c.true_failure, c.unknown)
+from soar.stats import Confusion
 
 
 def confusion(

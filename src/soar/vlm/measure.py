@@ -16,8 +16,9 @@ import numpy as np
 from soar.interfaces import VisionLanguageModel
 from soar.sim.spec import Scene
 from soar.sim.world import World
+from soar.stats import Confusion
 from soar.types import Image, Task
-from soar.vlm.calibration import Confusion, confusion
+from soar.vlm.calibration import confusion
 from soar.vlm.corpus import PlayConfig, moments
 from soar.vlm.facts import draw, facts_of
 from soar.vlm.names import absent_name
