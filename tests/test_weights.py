@@ -26,6 +26,7 @@ def test_card_and_weights_belong_together(role: Role):
     card, id = (folder / "README.md").read_text(), checkpoints.load(folder).id
     assert card.startswith(f"# {role} `{id}`")
     assert f"soar pretrain {role}" in card
+    assert "## Measured" in card
     assert sum(f.stat().st_size for f in folder.iterdir()) < ROLES[role] * 1e6
 
 
