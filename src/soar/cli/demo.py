@@ -26,12 +26,7 @@ def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None)
     from soar.progress import announce
 
     folder = out or Path("runs") / f"demo-{Path(config.scene).stem}-{config.minutes:g}"
-    shown = demonstrate_improvement(
-        folder,
-        config,
-        announce,
-        command_line(),
-    )
+    shown = demonstrate_improvement(folder, config, announce, command_line())
     for done in shown.record.rounds:
         print(f"round {done.index}: {done.decision}")
     print(f"look at    {shown.report}")

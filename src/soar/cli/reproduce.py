@@ -46,11 +46,7 @@ def figure5(
 
     improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
     run = SimulatedRun(improving, fit, collect, demonstrations)
-    picture = reproduce_figure5(
-        out,
-        Figure5Config(scenes, jobs, run),
-        announce,
-        command_line(),
-    )
+    config = Figure5Config(scenes, jobs, run)
+    picture = reproduce_figure5(out, config, announce, command_line())
     print((out / "figure5.md").read_text())
     print(f"look at {picture}")

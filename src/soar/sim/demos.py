@@ -87,7 +87,8 @@ def demonstrate(
     """The expert's attempt at `task` from the world as it is, successful or not.
 
     `actions` are what was executed, waver included, and `wanted` what the expert meant, without it. The
-    verdict is the simulator's own; `seed` only goes into the provenance. Raises RobotFault when the physics diverges.
+    verdict is the simulator's own; `seed` only goes into the provenance.
+    Raises RobotFault when the physics diverges.
     """
     expert = Expert(world, task.goal, rng, noise=noise, speed=speed)
     images, states, times = [world.render()], [world.state()], [world.data.time]
