@@ -24,13 +24,13 @@ from soar.desk import Endurance
 from soar.errors import ConfigError, ModelUnavailable, StoreError
 from soar.judging import judge_unknown
 from soar.patience import Backoff
-from soar.proposer import UncertaintyProposer
+from soar.proposer import UncertaintyProposer, feasible_tasks
 from soar.robots.faulty import FaultRates, FaultyRobot
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.rollout import Models, Plan, Station, Subscriber
 from soar.toy import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
-from soar.types import Verdict
+from soar.types import Proposal, Verdict
 from soar.vlm.questions import task_from_instruction
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
@@ -487,6 +487,21 @@ def count(folder: Path) -> int:
     if not (folder / "store.json").exists():
         return 0
     return sum(c.attempts for c in open_store(folder).history(Query()).values())
+
+
+def test_a_task_that_was_already_done_is_neither_judged_nor_counted_as_a_success(tmp_path):
+    class AnyTask(UncertaintyProposer):
+        """Proposes what isn't feasible, as the random choice may."""
+
+        def propose(self, observation, answers, history, rng):
+            feasible = feasible_tasks(self.tasks, answers)
+            done = next(t for t in self.tasks if t not in feasible)
+            return Proposal(done, "nothing feasible")
+
+    station = make_station()
+    store, _ = work(tmp_path, [replace(station, proposer=AnyTask(station.tasks))])
+    for summary in store.query():
+        assert (summary.verdict.outcome, summary.provenance.truth) == ("failure", False)
 
 
 def test_judging_later_leaves_what_is_known_alone(tmp_path):

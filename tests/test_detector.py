@@ -49,6 +49,16 @@ def test_the_threshold_decides():
         AnswerDetector(Sure(0.5), threshold=0.0)
 
 
+def test_what_was_so_before_is_no_achievement():
+    def look(p_yes):
+        return {PUT.question: Answer(PUT.question, p_yes)}
+
+    assert verdict(PUT, look(0.9), "x", before=look(0.1)).p_success == pytest.approx(0.81)
+    assert verdict(PUT, look(0.9), "x", before=look(0.9)).outcome == "failure"
+    unread = [verdict(PUT, look(0.9), "x", before=before) for before in ({}, look(None))]
+    assert {v.outcome for v in unread} == {"unknown"}
+
+
 def test_a_verdict_names_its_judge_and_question():
     judged = AnswerDetector(Sure(0.9)).judge(LOOK, PUT)
     assert (judged.judge, judged.question) == ("sure", "Is the lemon on the blue plate?")

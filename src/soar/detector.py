@@ -1,6 +1,8 @@
 """Whether a task was done: a verdict from the answer to its question about the last frame (paper, B.1.2).
 
-The look that judges is the look that finds the next feasible tasks, so a loop that already has its
+What was so before the first action is no achievement. The paper judges the last frame alone; with its
+random choice when nothing is feasible, and with eyes that err, that praises episodes in which nothing
+happened. Here P(success) = P(done now) P(not done before). The look that judges is the look that finds the next feasible tasks, so a loop that already has its
 answers calls `verdict`; `AnswerDetector` asks for itself.
 """
 
@@ -31,12 +33,29 @@ class AnswerDetector:
 
 
 def verdict(
-    task: Task, answers: Mapping[str, Answer], judge: str, threshold: float = 0.5
+    task: Task,
+    answers: Mapping[str, Answer],
+    judge: str,
+    threshold: float = 0.5,
+    before: Mapping[str, Answer] | None = None,
 ) -> Verdict:
-    """The verdict that this look's answers, by question, give. No readable answer: unknown."""
+    """The verdict that the last look's answers, by question, give. No readable answer: unknown.
+
+    `before`: those of the look before the first action; None: the task is known to have been undone.
+    """
     answer = answers.get(task.question)
-    if answer is None or answer.p_yes is None:
-        raw = answer.raw if answer else ""
+    p = _done(task, answer)
+    if p is not None and before is not None:
+        was = _done(task, before.get(task.question))
+        p = None if was is None else p * (1 - was)
+    raw = answer.raw if answer else ""
+    if p is None:
         return Verdict("unknown", None, task.question, raw, judge)
-    p = success_probability(task, answer.p_yes)
-    return Verdict("success" if p >= threshold else "failure", p, task.question, answer.raw, judge)
+    return Verdict("success" if p >= threshold else "failure", p, task.question, raw, judge)
+
+
+def _done(task: Task, answer: Answer | None) -> float | None:
+    """P(done), or None where nothing could be read."""
+    if answer is None or answer.p_yes is None:
+        return None
+    return success_probability(task, answer.p_yes)

@@ -37,22 +37,26 @@ def judge_unknown(
     query: Query | None = None,
     on_judged: Callable[[str, Verdict], None] = lambda id, verdict: None,
 ) -> Counter[Outcome]:
-    """Ask a VLM about the last frames of all episodes without a verdict, and store what it says.
+    """Ask a VLM about the first and last frames of all episodes without a verdict, and store what it says.
 
     What it can't tell either stays unknown. Raises ModelUnavailable; what was judged until then stays.
     """
     outcomes: Counter[Outcome] = Counter()
     for batch in _batches(unknown(store, query)):
-        loaded = [(s, image) for s in batch if (image := _last_frame(store, s.id)) is not None]
+        loaded = [(s, ends) for s in batch if (ends := _ends(store, s.id)) is not None]
         tasks = [
             s.provenance.proposal.task
             if s.provenance.proposal
             else task_from_instruction(s.instruction)
             for s, _ in loaded
         ]
-        replies = vlm.answer([image for _, image in loaded], [[t.question] for t in tasks])
-        for (summary, _), task, reply in zip(loaded, tasks, replies, strict=True):
-            word = verdict(task, {a.question: a for a in reply}, vlm.name, threshold)
+        questions = [[t.question] for t in tasks for _ in range(2)]
+        replies = vlm.answer([image for _, ends in loaded for image in ends], questions)
+        looks = [{a.question: a for a in reply} for reply in replies]
+        for (summary, _), task, before, after in zip(
+            loaded, tasks, looks[::2], looks[1::2], strict=True
+        ):
+            word = verdict(task, after, vlm.name, threshold, before)
             outcomes[word.outcome] += 1
             if word.outcome != "unknown":
                 store.set_verdict(summary.id, word)
@@ -60,13 +64,13 @@ def judge_unknown(
     return outcomes
 
 
-def _last_frame(store: EpisodeStore, id: str) -> Image | None:
-    """None for an episode that can't be read: `soar data verify` names it."""
+def _ends(store: EpisodeStore, id: str) -> tuple[Image, Image] | None:
+    """First and last frame; None for an episode that can't be read: `soar data verify` names it."""
     try:
-        last: Image = store.load(id).images[-1]
+        images = store.load(id).images
     except StoreError:
         return None
-    return last
+    return images[0], images[-1]
 
 
 def _batches(summaries: Sequence[EpisodeSummary]) -> Iterator[list[EpisodeSummary]]:

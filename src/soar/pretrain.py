@@ -92,16 +92,11 @@ def install(
     The card beside it says what it is, how it was made, and from what. Measurements are added to it by
     whoever measures.
     """
-    import torch
-
-    source = checkpoints.load(made)
-    weights = {
-        k: v.to(torch.float16) if v.dtype == torch.float32 else v for k, v in source.weights.items()
-    }
+    source = checkpoints.halved(checkpoints.load(made))
     shutil.rmtree(folder, ignore_errors=True)
-    id = checkpoints.save(folder, replace(source, weights=weights, id=""))
+    id = checkpoints.save(folder, source)
     size = sum(f.stat().st_size for f in folder.iterdir())
-    parameters = sum(w.numel() for w in weights.values())
+    parameters = sum(w.numel() for w in source.weights.values())
     (folder / CARD).write_text(
         _card(role, id, command, regimes, parameters, size / 1e6, source.config, source.provenance)
     )

@@ -26,7 +26,10 @@ class Tape:
     provenance: Provenance
     steps: list[Step] = field(default_factory=list)
     subgoals: list[Subgoal] = field(default_factory=list)
+    done_before: bool | None = None
+    """A simulation's word on the task before the first action."""
     truth: bool | None = None
+    """Its word on whether the task was done in this episode: undone before, done at the end."""
 
 
 class Recorder(Subscriber):
@@ -54,8 +57,9 @@ class Recorder(Subscriber):
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """A new tape; what was on it from a broken-off episode is gone."""
-        known = self._provenance(station)
-        self._tapes[station.name] = Tape(replace(known, proposal=proposal))
+        tape = Tape(replace(self._provenance(station), proposal=proposal))
+        tape.done_before = _done(station.simulation, proposal)
+        self._tapes[station.name] = tape
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
         """Keep it."""
@@ -65,8 +69,10 @@ class Recorder(Subscriber):
         """Keep it; at the last one a simulation's truth is noted, before the arm goes home."""
         tape = self._tapes[station.name]
         tape.steps.append(step)
-        if station.simulation and tape.provenance.proposal and step.index == self._length - 1:
-            tape.truth = _truth(station.simulation, tape.provenance.proposal)
+        if step.index == self._length - 1 and tape.provenance.proposal:
+            done = _done(station.simulation, tape.provenance.proposal)
+            known = done is not None and tape.done_before is not None
+            tape.truth = bool(done and not tape.done_before) if known else None
 
     def on_episode(self, station: Station, ending: Ending) -> None:
         """Begin to store the episode; one that was broken off is dropped."""
@@ -103,8 +109,10 @@ class Recorder(Subscriber):
             self._thread.shutdown()
 
 
-def _truth(simulation: Simulation, proposal: Proposal) -> bool | None:
-    """Unknown where the simulation has just broken; the episode will find out by itself."""
+def _done(simulation: Simulation | None, proposal: Proposal) -> bool | None:
+    """Unknown without a simulation, or where it has just broken; the episode will find out by itself."""
+    if simulation is None:
+        return None
     try:
         return simulation.truth(proposal.task.instruction)
     except RobotFault:

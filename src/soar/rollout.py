@@ -227,5 +227,11 @@ def go_home(takes: Sequence[Take]) -> None:
 
 def _ending(take: Take, models: Models, noise: float) -> Ending:
     look = take.after if take.after and not take.fault else Look(take.seen, {})
-    judged = verdict(take.proposal.task, look.answers, models.vlm.name, models.threshold)
+    judged = verdict(
+        take.proposal.task,
+        look.answers,
+        models.vlm.name,
+        models.threshold,
+        take.before.answers,
+    )
     return Ending(take.proposal, take.before, look, judged, noise, take.fault, take.homing_fault)

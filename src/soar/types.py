@@ -124,7 +124,7 @@ class Provenance:
     answers_after: tuple[Answer, ...] = ()
     faults: tuple[str, ...] = ()
     truth: bool | None = None
-    """The simulator's own word on success. For measuring only: no component of the loop reads it."""
+    """The simulator's own word: undone before, done at the end. For measuring only: no component of the loop reads it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@ import pytest
 
 from soar.data.store import open_store
 from soar.errors import ConfigError
-from soar.sim.demos import DemoConfig, Tally, collect_demonstrations, demonstrate, session
+from soar.sim.demos import DemoConfig, Tally, collect_demonstrations, demonstrate, disturb, session
 from soar.sim.scenes import SCENES
 from soar.sim.world import World
 
@@ -27,8 +27,22 @@ def test_a_demonstration_is_a_whole_episode():
     assert np.allclose(episode.actions[:, :3].sum(0), moved, atol=0.01)
 
 
+def test_a_disturbed_demonstration_shows_the_way_out():
+    """From wherever a failed attempt left the arm, also with fingers that closed on nothing."""
+    world, rng = World(SCENES["2"], image_size=32), np.random.default_rng(0)
+    task, openings, saved = world.scene.tasks[0], [], 0
+    for seed in range(6):
+        world.reset(seed, task.goal)
+        assert disturb(world, task.goal, rng)
+        assert not world.fulfilled(task.goal)
+        openings.append(world.gripper_opening())
+        saved += bool(demonstrate(world, task, rng).provenance.truth)
+    assert saved >= 5
+    assert min(openings) < 0.5 < max(openings)
+
+
 def test_a_session_goes_on_without_resets():
-    config = DemoConfig(image_size=32, tasks=(3, 3))
+    config = DemoConfig(image_size=32, tasks=(3, 3), disturbed=0.0)
     episodes = list(session(SCENES["2"], 4, config))
     assert len(episodes) == 3
     assert len({e.instruction for e in episodes}) == 2
@@ -52,3 +66,5 @@ def test_collecting_resumes_and_keeps_only_successes(tmp_path):
 def test_ranges_the_wrong_way_round_are_refused():
     with pytest.raises(ConfigError, match="speed"):
         DemoConfig(speed=(1.2, 0.8))
+    with pytest.raises(ConfigError, match="chances"):
+        DemoConfig(disturbed=1.5)

@@ -24,7 +24,7 @@ from soar.processes import worker_pool
 from soar.sim import layout
 from soar.sim.expert import Expert
 from soar.sim.scenes import load_scene, sample_scene
-from soar.sim.spec import Scene, SceneTask
+from soar.sim.spec import Goal, Scene, SceneTask
 from soar.sim.world import World
 from soar.types import Action, Episode, Provenance, Regime, Verdict
 
@@ -48,6 +48,8 @@ class DemoConfig:
     """Range of its waver."""
     home: float = 0.7
     """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
+    disturbed: float = 0.5
+    """Chance that a demonstration begins where an attempt went wrong, and so shows the way out."""
     image_size: int = 256
 
     def __post_init__(self) -> None:
@@ -55,8 +57,10 @@ class DemoConfig:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ConfigError(f"{name} must be a range (low, high), not ({low}, {high})")
-        if not 0 <= self.home <= 1 or self.max_steps < 1 or self.tasks[0] < 1:
-            raise ConfigError("home is a chance in [0, 1]; max_steps and tasks are at least 1")
+        if not (0 <= self.home <= 1 and 0 <= self.disturbed <= 1):
+            raise ConfigError("home and disturbed are chances in [0, 1]")
+        if self.max_steps < 1 or self.tasks[0] < 1:
+            raise ConfigError("max_steps and tasks are at least 1")
 
 
 class Tally(NamedTuple):
@@ -135,6 +139,8 @@ def session(scene: Scene, seed: int, config: DemoConfig | None = None) -> Iterat
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(c.tasks[0], c.tasks[1] + 1))):
+            if rng.random() < c.disturbed and not disturb(world, task.goal, rng):
+                return
             pace, waver = rng.uniform(*c.speed), rng.uniform(*c.noise)
             episode = demonstrate(world, task, rng, c.max_steps, seed=seed, noise=waver, speed=pace)
             yield episode
@@ -148,6 +154,25 @@ def session(scene: Scene, seed: int, config: DemoConfig | None = None) -> Iterat
         return
     finally:
         world.close()
+
+
+def disturb(world: World, goal: Goal, rng: np.random.Generator) -> bool:
+    """An attempt at `goal` that goes wrong: stopped somewhere, drifts off, with the gripper open or closed.
+
+    What is held may be dropped, and the hand may close on nothing: states that a policy gets into and an
+    expert doesn't. Returns whether the goal is still there to be reached.
+    """
+    expert = Expert(world, goal, rng, noise=float(rng.uniform(0.5, 2.0)))
+    for _ in range(int(rng.integers(40))):
+        action = expert.act()
+        if expert.done:
+            break
+        world.step(action)
+    gripper, drift = float(rng.random() < 0.5), rng.normal(0, 0.025, 3)
+    for _ in range(int(rng.integers(1, 9))):
+        drift = 0.8 * drift + rng.normal(0, 0.01, 3)
+        world.step(np.array([*drift, *rng.normal(0, 0.05, 3), gripper], np.float32))
+    return not world.fulfilled(goal) and not world.objects_lost()
 
 
 def demonstrations(

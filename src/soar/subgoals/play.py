@@ -23,7 +23,7 @@ from soar.errors import ConfigError, RobotFault
 from soar.media import resize
 from soar.processes import worker_pool
 from soar.progress import progress_bar
-from soar.sim.demos import demonstrate
+from soar.sim.demos import demonstrate, disturb
 from soar.sim.layout import is_feasible
 from soar.sim.pointing import point_at
 from soar.sim.scenes import sample_scene
@@ -47,8 +47,8 @@ class PlayConfig:
     """An attempt that takes longer is given up and not kept."""
     home: float = 0.6
     """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
-    stray: float = 0.4
-    """Chance that the hand drifts off at random before a task, so that tasks start anywhere."""
+    disturbed: float = 0.5
+    """Chance that a clip begins where an attempt went wrong, so that clips start anywhere and show the way out."""
     speed: tuple[float, float] = (0.75, 1.25)
     """Range of its pace."""
     noise: tuple[float, float] = (0.5, 2.0)
@@ -104,8 +104,8 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(1, config.tasks + 1))):
-            if rng.random() < config.stray:
-                _stray(world, rng)
+            if rng.random() < config.disturbed and not disturb(world, task.goal, rng):
+                return
             world.watch(task.goal)
             pace, waver = rng.uniform(*config.speed), rng.uniform(*config.noise)
             episode = demonstrate(world, task, rng, config.max_steps, noise=waver, speed=pace)
@@ -154,14 +154,6 @@ def _things_of(goal: Goal) -> tuple[str | None, str | None]:
     if isinstance(goal, ClothFolded):
         return goal.cloth, None
     return goal.thing, None
-
-
-def _stray(world: World, rng: np.random.Generator) -> None:
-    """Drift off smoothly for up to ten steps, with an open gripper."""
-    drift = rng.normal(0, 0.025, 3)
-    for _ in range(int(rng.integers(3, 11))):
-        drift = 0.8 * drift + rng.normal(0, 0.01, 3)
-        world.step(np.array([*drift, *rng.normal(0, 0.05, 3), 1.0], np.float32))
 
 
 def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
