@@ -50,6 +50,21 @@ class Looks:
     points: Float32[np.ndarray, "n 3 2"]
     done: Bool[np.ndarray, " n"]
 
+    def save(self, path: Path) -> None:
+        """Into one file that appears whole."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".draft")
+        with draft.open("wb") as file:
+            np.savez(file, allow_pickle=False, **dataclasses.asdict(self))
+        draft.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Looks:
+        """What `save` wrote."""
+        with np.load(path) as file:
+            arrays = dict(file)
+        return cls(**{**arrays, "instructions": tuple(map(str, arrays["instructions"]))})
+
 
 class Glance(NamedTuple):
     """One look."""
@@ -176,11 +191,17 @@ def train_judge(
     steps: int = 2000,
     seed: int = 1_000_000,
 ) -> Judge:
-    """Watch the scenes, learn, and keep the judge in `out`; one that is already there is loaded."""
+    """Watch the scenes, learn, and keep the judge in `out`; goes on where a call was cut short.
+
+    A judge that is already there is loaded.
+    """
     out = Path(out)
     if checkpoints.exists(out):
         return Judge.load(out)
-    seen = watch(scenes, looks, seed)
+    kept = out / "looks.npz"
+    if not kept.exists():
+        watch(scenes, looks, seed).save(kept)
+    seen = Looks.load(kept)
     torch.manual_seed(seed)
     learner = JudgeLearner(CompactConfig(width=48, wide=96, depth=1))
     cut = round(0.9 * len(seen.images))
@@ -193,11 +214,12 @@ def train_judge(
         log_every=50, save_every=500,
     )  # fmt: skip
     fit(learner, ours, config, out / "fit", export=lambda: _to_checkpoint(learner.net, 0.0))
-    right = learner.eval().loss(
+    right = learner.cpu().eval().loss(
         {k: torch.from_numpy(v) for k, v in held_out(0, 500, slice(None)).items()},
         torch.Generator(),
     )[1]["accuracy"]
     checkpoints.save(out, _to_checkpoint(learner.net, float(right)))
+    kept.unlink()
     return Judge.load(out)
 
 
