@@ -114,7 +114,7 @@ def calibrate(
         store: the store's folder.
         which: only these episodes.
         labels: a person's CSV file.
-        vlm: ask this model again about the last frames; the stored probabilities when left out.
+        vlm: ask this model again about the first and last frames; the stored probabilities when left out.
         precision: what the threshold shall reach.
         recall: what the threshold shall reach; with neither, it has the highest F1.
         out: where the plot goes.
@@ -232,17 +232,18 @@ def _probabilities(
     if not vlm:
         stored = [e.verdict.p_success for e in episodes]
         return np.array([np.nan if p is None else p for p in stored], float)
+    from soar.detector import verdict
     from soar.models import load_vlm
-    from soar.vlm.questions import success_probability, task_from_instruction
+    from soar.vlm.questions import task_from_instruction
 
     model, values = load_vlm(vlm), []
     for episode in episodes:
         origin = episode.provenance.proposal
         task = origin.task if origin else task_from_instruction(episode.instruction)
-        image = store.images(episode.id, [episode.length])[0]
-        [[answer]] = model.answer([image], [[task.question]])
-        p = answer.p_yes
-        values.append(np.nan if p is None else success_probability(task, p))
+        replies = model.answer(store.images(episode.id, [0, episode.length]), [[task.question]] * 2)
+        before, after = ({a.question: a for a in reply} for reply in replies)
+        p = verdict(task, after, model.name, before=before).p_success
+        values.append(np.nan if p is None else p)
     return np.array(values, float)
 
 
