@@ -240,7 +240,8 @@ def _probabilities(
     for episode in episodes:
         origin = episode.provenance.proposal
         task = origin.task if origin else task_from_instruction(episode.instruction)
-        replies = model.answer(store.images(episode.id, [0, episode.length]), [[task.question]] * 2)
+        ends = list(store.images(episode.id, [0, episode.length]))
+        replies = model.answer(ends, [[task.question]] * 2)
         before, after = ({a.question: a for a in reply} for reply in replies)
         p = verdict(task, after, model.name, before=before).p_success
         values.append(np.nan if p is None else p)
