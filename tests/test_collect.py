@@ -196,6 +196,16 @@ def test_a_share_of_episodes_explores_and_says_so(tmp_path):
     assert 5 <= noises[0.7] <= 25
 
 
+def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
+    config = replace(CONFIG, plan=Plan(1, 1), exploring=0.5, noise=0.7)
+    pair = [make_station("one"), make_station("two", seed=1)]
+    store, _ = work(tmp_path, pair, config=config, episodes=20)
+    noises = {n: [] for n in ("one", "two")}
+    for s in store.query():
+        noises[s.provenance.station].append(s.provenance.exploration["noise"])
+    assert noises["one"] != noises["two"]
+
+
 def test_tasks_take_turns_by_the_counts_in_the_store(tmp_path):
     store, _ = work(tmp_path, [make_station()], episodes=6)
     assert [c.attempts for c in store.history().values()] == [3, 3]

@@ -177,9 +177,8 @@ class Shift(Subscriber):
         if not desks or not self.settle(keep=len(self.desks)):
             return
         rng = np.random.default_rng([d.seed for d in desks])
-        noise = self._config.noise if rng.random() < self._config.exploring else 0.0
         for desk in desks:
-            desk.noise = noise
+            desk.noise = self._config.noise if rng.random() < self._config.exploring else 0.0
         histories = self._histories(desks)
         try:
             endings = run_episodes(
@@ -189,7 +188,7 @@ class Shift(Subscriber):
                 self._config.plan,
                 histories,
                 rng,
-                noise=noise,
+                noise=np.array([d.noise for d in desks]),
                 subscriber=self._subscriber,
                 worker=self._worker,
                 metronome=self.metronome,

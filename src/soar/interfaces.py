@@ -19,6 +19,7 @@ from soar.types import (
     History,
     Image,
     Images,
+    Noise,
     Observation,
     Proposal,
     Task,
@@ -108,9 +109,12 @@ class Policy(Protocol):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
-        """Actions, one for each observation. `noise` scales the policy's own standard deviation; 0 is its mean."""
+        """Actions, one for each observation.
+
+        `noise` scales the policy's own standard deviation, for all or for each; 0 is its mean.
+        """
 
     def reset(self) -> None:
         """Forget what belongs to the running episode (gripper hysteresis). Called before each one."""

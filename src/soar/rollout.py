@@ -21,7 +21,17 @@ from soar.interfaces import Policy, SubgoalGenerator
 from soar.looking import Look, ask
 from soar.robots.process import together
 from soar.subscriber import NOBODY, Ending, Everyone, Subscriber
-from soar.types import ACTION_DIM, History, Image, Images, Observation, Proposal, Step, Subgoal
+from soar.types import (
+    ACTION_DIM,
+    History,
+    Image,
+    Images,
+    Noise,
+    Observation,
+    Proposal,
+    Step,
+    Subgoal,
+)
 
 __all__ = [
     "Ending",
@@ -57,8 +67,11 @@ INLINE = Inline()
 class Take:
     """One station's part in a running episode."""
 
-    def __init__(self, station: Station, proposal: Proposal, before: Look) -> None:
+    def __init__(
+        self, station: Station, proposal: Proposal, before: Look, noise: float = 0.0
+    ) -> None:
         self.station = station
+        self.noise = noise
         self.proposal = proposal
         self.before = before
         self.seen: Observation = before.observation
@@ -77,7 +90,7 @@ def run_episodes(
     histories: Sequence[History],
     rng: np.random.Generator,
     *,
-    noise: float = 0.0,
+    noise: Noise = 0.0,
     subscriber: Subscriber = NOBODY,
     worker: Executor = INLINE,
     metronome: Metronome | None = None,
@@ -87,7 +100,7 @@ def run_episodes(
     Args:
         looks: what was last seen at each station, with the VLM's answers.
         histories: attempts and successes at each station so far, for the proposals.
-        noise: scales the policy's standard deviation; 0 is its mean.
+        noise: scales the policy's standard deviation, for all stations or for each; 0 is its mean.
         worker: runs the looking, and the imagining ahead, while the arms move.
         metronome: keeps the control period of real arms; None doesn't wait.
 
@@ -96,8 +109,10 @@ def run_episodes(
     """
     propose_rng, imagine_rng, act_rng = rng.spawn(3)
     takes = [
-        Take(s, s.proposer.propose(b.observation, b.answers, h, propose_rng), b)
-        for s, b, h in zip(stations, looks, histories, strict=True)
+        Take(s, s.proposer.propose(b.observation, b.answers, h, propose_rng), b, float(scale))
+        for s, b, h, scale in zip(
+            stations, looks, histories, np.broadcast_to(noise, len(stations)), strict=True
+        )
     ]
     models.policy.reset()
     if metronome:
@@ -116,12 +131,12 @@ def run_episodes(
                 else imagine(models.subgoals, *_wishes(takes), imagine_rng)
             )
             set_goals(takes, images, index, subscriber)
-        act(takes, models.policy, act_rng, noise, index, subscriber)
+        act(takes, models.policy, act_rng, index, subscriber)
         ahead = (index + plan.lead_steps) % plan.steps == 0 and plan.lead_steps > 0
         if models.subgoals and ahead and index + plan.lead_steps < plan.length:
             coming = worker.submit(imagine, models.subgoals, *_wishes(takes), imagine_rng)
     observe(takes, metronome)
-    endings = judge_and_home(takes, models, plan, noise, worker)
+    endings = judge_and_home(takes, models, plan, worker)
     for take, ending in zip(takes, endings, strict=True):
         subscriber.on_episode(take.station, ending)
     return endings
@@ -174,7 +189,6 @@ def act(
     takes: Sequence[Take],
     policy: Policy,
     rng: np.random.Generator,
-    noise: float,
     index: int,
     subscriber: Subscriber,
 ) -> None:
@@ -184,6 +198,7 @@ def act(
     """
     goals = [t.goal for t in takes]
     words = [g for g in goals if isinstance(g, str)]
+    noise = np.array([t.noise for t in takes])
     wanted = policy.act([t.seen for t in takes], words or np.stack(goals), rng, noise=noise)
     if np.shape(wanted) != (len(takes), ACTION_DIM):
         raise BadOutput(
@@ -199,7 +214,7 @@ def act(
 
 
 def judge_and_home(
-    takes: Sequence[Take], models: Models, plan: Plan, noise: float, worker: Executor
+    takes: Sequence[Take], models: Models, plan: Plan, worker: Executor
 ) -> list[Ending]:
     """One batched look at the last frames, answered while the arms go home."""
     whole = [t for t in takes if t.fault is None]
@@ -208,7 +223,7 @@ def judge_and_home(
         go_home(whole)
     for take, look in zip(whole, looks.result(), strict=True):
         take.after = look
-    return [_ending(take, models, noise) for take in takes]
+    return [_ending(take, models) for take in takes]
 
 
 def go_home(takes: Sequence[Take]) -> None:
@@ -225,7 +240,7 @@ def go_home(takes: Sequence[Take]) -> None:
             take.fault = seen
 
 
-def _ending(take: Take, models: Models, noise: float) -> Ending:
+def _ending(take: Take, models: Models) -> Ending:
     look = take.after if take.after and not take.fault else Look(take.seen, {})
     judged = verdict(
         take.proposal.task,
@@ -234,4 +249,12 @@ def _ending(take: Take, models: Models, noise: float) -> Ending:
         models.threshold,
         take.before.answers,
     )
-    return Ending(take.proposal, take.before, look, judged, noise, take.fault, take.homing_fault)
+    return Ending(
+        take.proposal,
+        take.before,
+        look,
+        judged,
+        take.noise,
+        take.fault,
+        take.homing_fault,
+    )

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from soar.robots.toy import BLOCK, SIZE, TABLE, X, Y, pixel
-from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Observation
+from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Noise, Observation
 
 INSTRUCTIONS = (
     "move the green block to the left side",
@@ -88,11 +88,11 @@ class ToyPolicy:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
         """Go to the block, close, carry it to the goal, open."""
         actions = np.stack([self._one(o, g) for o, g in zip(observations, goals, strict=True)])
-        actions[:, :6] += noise * rng.normal(0, 0.01, actions[:, :6].shape)
+        actions[:, :6] += np.reshape(noise, (-1, 1)) * rng.normal(0, 0.01, actions[:, :6].shape)
         return actions.astype(np.float32)
 
     def reset(self) -> None:

@@ -22,6 +22,8 @@ Action: TypeAlias = Float32[np.ndarray, "7"]
 """Delta of the end effector for one control step: dx, dy, dz [m], droll, dpitch, dyaw [rad],
 and the gripper's absolute command, 0 closed to 1 open."""
 Actions: TypeAlias = Float32[np.ndarray, "_n 7"]
+Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
+"""Scale of a policy's standard deviation, for all robots of a batch or for each."""
 State: TypeAlias = Float32[np.ndarray, "7"]
 """End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
 

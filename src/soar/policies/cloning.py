@@ -19,7 +19,7 @@ from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
 from soar.nn import mlp
 from soar.policies.encoders import Compact, ResNet
-from soar.types import Actions, Images, Observation
+from soar.types import Actions, Images, Noise, Observation
 
 OPEN, CLOSE = 0.6, 0.4
 """The gripper opens above, closes below, and in between stays as it was."""
@@ -112,9 +112,11 @@ class BehaviorCloning(nn.Module):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
-        """Actions for a batch of robots; `noise` scales the Gaussian's standard deviation, 0 is its mean.
+        """Actions for a batch of robots.
+
+        `noise` scales the Gaussian's standard deviation, for all or for each; 0 is its mean.
 
         Raises:
             ConfigError: goals are not of this policy's sort, or not one for each observation.
@@ -122,9 +124,9 @@ class BehaviorCloning(nn.Module):
         if len(goals) != len(observations):
             raise ConfigError(f"{len(goals)} goals for {len(observations)} observations")
         means = self._means(observations, goals)
-        if noise:
-            shake = rng.standard_normal(means.shape, np.float32)
-            means = means + noise * self.std * torch.from_numpy(shake)
+        if np.any(noise):
+            shake = np.reshape(noise, (-1, 1)) * rng.standard_normal(means.shape)
+            means = means + self.std * torch.from_numpy(shake.astype(np.float32))
         actions = means
         for transform in reversed(self.transforms):
             actions = transform.undo(actions)

@@ -214,10 +214,14 @@ def train_judge(
         log_every=50, save_every=500,
     )  # fmt: skip
     fit(learner, ours, config, out / "fit", export=lambda: _to_checkpoint(learner.net, 0.0))
-    right = learner.cpu().eval().loss(
-        {k: torch.from_numpy(v) for k, v in held_out(0, 500, slice(None)).items()},
-        torch.Generator(),
-    )[1]["accuracy"]
+    right = (
+        learner.cpu()
+        .eval()
+        .loss(
+            {k: torch.from_numpy(v) for k, v in held_out(0, 500, slice(None)).items()},
+            torch.Generator(),
+        )[1]["accuracy"]
+    )
     checkpoints.save(out, _to_checkpoint(learner.net, float(right)))
     kept.unlink()
     return Judge.load(out)
