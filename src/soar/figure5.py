@@ -21,6 +21,7 @@ from soar.files import write_json
 from soar.improve import Say
 from soar.processes import worker_pool
 from soar.run import Run
+from soar.sim.scenes import load_scene
 from soar.simulation import SimulatedRun, improve_in_simulation
 from soar.stats import Interval
 
@@ -40,6 +41,8 @@ class Figure5Config:
     def __post_init__(self) -> None:
         if not self.scenes or self.jobs < 1:
             raise ConfigError("at least one scene, and at least one job")
+        for scene in self.scenes:
+            load_scene(scene)  # a wrong name is told before the first scene runs, not after it
 
 
 class Bar(NamedTuple):

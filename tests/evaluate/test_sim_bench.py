@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.errors import ConfigError, SoarError
+from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.evaluate import ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
 from soar.evaluate.bench import RealBench
+from soar.policies.load import load_policy
 from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
@@ -123,6 +124,13 @@ def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
     team = Team(partial(os._exit, 1), None, partial(sim_bench, (SCENE,)))
     setting = Setting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(SoarError, match="a worker process died"):
+        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+
+
+def test_a_model_that_cannot_be_loaded_is_an_ordinary_error_of_its_own(tmp_path: Path) -> None:
+    team = Team(partial(load_policy, "nowhere"), None, partial(sim_bench, (SCENE,)))
+    setting = Setting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    with pytest.raises(CheckpointError, match="no checkpoint in nowhere"):
         evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 

@@ -38,6 +38,8 @@ def test_nothing_finished_is_said(tmp_path: Path):
         draw(tmp_path, ("1",))
     with pytest.raises(ConfigError, match="at least one scene"):
         Figure5Config(scenes=())
+    with pytest.raises(ConfigError, match="no scene 'nope'"):
+        Figure5Config(scenes=("1", "nope"))
 
 
 def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():

@@ -202,17 +202,20 @@ def _work_in_parallel(
         ) from error
 
 
-_crew: Crew
-"""This worker process's own."""
+_hire: Callable[[], Crew]
+_crew: Crew | None = None
+"""This worker process's own, hired with its first batch, so that what can't be loaded is an ordinary error."""
 
 
 def _begin(hire: Callable[[], Crew]) -> None:
     import torch
 
-    global _crew
+    global _hire
     torch.set_num_threads(1)
-    _crew = hire()
+    _hire = hire
 
 
 def _run(batch: Batch) -> list[Trial]:
+    global _crew
+    _crew = _crew or _hire()
     return _crew.run(batch)
