@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
 from soar.interfaces import Policy, SubgoalGenerator, VisionLanguageModel
+from soar.types import STEPS_AHEAD
 
 COMPACT = "compact"
 """The profile that ships with the package and runs on two CPU cores."""
@@ -61,7 +62,10 @@ def load_vlm(source: str = COMPACT) -> VisionLanguageModel:
 
 
 def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
-    """A subgoal generator: "compact", a folder with a compact checkpoint, or "susie:FOLDER_OR_HUB_ID"."""
+    """A subgoal generator: "compact", a folder with a compact checkpoint, or "susie:FOLDER_OR_HUB_ID".
+
+    "@STEPS" behind the first two says how many control steps ahead they shall imagine.
+    """
     kind, _, rest = source.partition(":")
     if kind == OWN:
         return cast(SubgoalGenerator, _own(rest))
@@ -71,7 +75,18 @@ def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
         return Susie(rest)
     from soar.subgoals.compact import CompactSubgoals
 
-    return CompactSubgoals.load(packaged("subgoals") if source == COMPACT else source)
+    name, ahead = with_steps_ahead(source)
+    return CompactSubgoals.load(packaged("subgoals") if name == COMPACT else name, ahead)
+
+
+def with_steps_ahead(source: str) -> tuple[str, int]:
+    """A source, and how many control steps ahead it shall look: "compact@16". Raises ConfigError."""
+    name, at, steps = source.partition("@")
+    if at and not (steps.isdigit() and int(steps)):
+        raise ConfigError(
+            f"'{source}': after '@' comes a number of control steps, such as {name}@16"
+        )
+    return name, int(steps) if at else STEPS_AHEAD
 
 
 def load_policy(source: str = "gcbc") -> Policy:

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from soar.errors import CheckpointError, ConfigError, SoarError
-from soar.evaluate import ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
+from soar.evaluate import ExpertFrames, ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
 from soar.evaluate.bench import RealBench
+from soar.evaluate.protocol import subgoal_source
+from soar.models import with_steps_ahead
 from soar.policies.load import load_policy
 from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
 from soar.toy import ToyPolicy
-from soar.types import Actions, Images, Observation
+from soar.types import STEPS_AHEAD, Actions, Images, Observation
 
 SCENE = SCENES["1"]
 PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
@@ -109,7 +111,7 @@ def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
 
 
 def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
-    team = Team(ToyPolicy, "expert", partial(sim_bench, (SCENE,)))
+    team = Team(ToyPolicy, ExpertFrames(3), partial(sim_bench, (SCENE,)))
     setting = Setting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     one, two = (
         evaluate(team, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
@@ -138,3 +140,11 @@ def test_experts_exist_only_in_simulation() -> None:
     bench = RealBench(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
     with pytest.raises(ConfigError, match="only in the simulated world"):
         ExpertSubgoals([bench], 20)
+
+
+def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
+    assert with_steps_ahead("compact") == ("compact", STEPS_AHEAD)
+    assert subgoal_source("expert@20") == ExpertFrames(20)
+    for wrong in ("compact@far", "compact@0", "compact@"):
+        with pytest.raises(ConfigError, match="number of control steps"):
+            with_steps_ahead(wrong)

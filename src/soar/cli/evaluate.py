@@ -41,7 +41,8 @@ def evaluate(
         checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
         scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad": --trials random unseen scenes.
         trials: for each task.
-        subgoals: "compact", "expert", "susie:FOLDER_OR_HUB_ID", a folder, or "none".
+        subgoals: "compact", "expert", a folder (each also with @STEPS, control steps ahead), "none",
+            or "susie:FOLDER_OR_HUB_ID".
         tasks: instructions to try; all when left out.
         station: a station file, to evaluate on a real robot: you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.

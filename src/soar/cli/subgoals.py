@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soar.errors import ConfigError
+from soar.types import STEPS_AHEAD
 
 if TYPE_CHECKING:
     from soar.subgoals.chains import Future
@@ -70,7 +71,7 @@ def sheet(
     scenes: tuple[str, ...] = TEN,
     tasks: int = 2,
     links: int = 5,
-    ahead: int = 20,
+    ahead: int = STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Draw imagined chains and, below each, what a scripted expert did from the same start.
@@ -104,7 +105,7 @@ def evaluate(
     scenes: tuple[str, ...] = TEN,
     trials: int = 5,
     links: int = 5,
-    ahead: int = 20,
+    ahead: int = STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Measure imagined chains against a scripted expert's futures: is the instruction fulfilled at the end?

@@ -8,7 +8,7 @@ See `results` for what counts as success, `runner` for how trials are shared out
 """
 
 from soar.evaluate.bench import Judgement, RealBench, SimBench, sim_bench
-from soar.evaluate.expert_subgoals import ExpertSubgoals
+from soar.evaluate.expert_subgoals import ExpertFrames, ExpertSubgoals
 from soar.evaluate.protocol import sim_protocol, station_protocol, subgoal_source
 from soar.evaluate.results import (
     Comparison,
@@ -24,6 +24,7 @@ __all__ = [
     "FIRST_SEED",
     "Comparison",
     "Evaluation",
+    "ExpertFrames",
     "ExpertSubgoals",
     "Judgement",
     "RealBench",

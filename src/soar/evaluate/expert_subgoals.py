@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from soar.errors import ConfigError
 from soar.evaluate.bench import Bench, SimBench
 from soar.sim.expert import Expert
-from soar.types import Image, Images
+from soar.types import STEPS_AHEAD, Image, Images
+
+
+@dataclass(frozen=True)
+class ExpertFrames:
+    """The wish for an expert's frames as subgoals."""
+
+    steps_ahead: int = STEPS_AHEAD
+    """Control steps from the state the policy is in to the frame."""
 
 
 class ExpertSubgoals:
@@ -20,7 +29,7 @@ class ExpertSubgoals:
 
     name = "expert"
 
-    def __init__(self, benches: Sequence[Bench], steps_ahead: int) -> None:
+    def __init__(self, benches: Sequence[Bench], steps_ahead: int = STEPS_AHEAD) -> None:
         """`benches`: simulated ones, in the order in which `generate` gets their images."""
         self.steps_ahead = steps_ahead
         self._benches = [_simulated(b) for b in benches]

@@ -11,11 +11,12 @@ from soar.clock import Clock
 from soar.detector import AnswerDetector
 from soar.errors import ConfigError
 from soar.evaluate.bench import Judgement, RealBench, sim_bench
+from soar.evaluate.expert_subgoals import ExpertFrames
 from soar.evaluate.people import ask_for_outcome, ask_for_start
 from soar.evaluate.results import Setting
 from soar.evaluate.runner import FIRST_SEED, Subgoals, Team
 from soar.interfaces import VisionLanguageModel
-from soar.models import load_policy, load_subgoals, load_vlm, policy_folder
+from soar.models import load_policy, load_subgoals, load_vlm, policy_folder, with_steps_ahead
 from soar.rollout import Plan
 from soar.sim.spec import Scene
 from soar.stations import StationConfig, build_robot, tasks_of
@@ -36,7 +37,7 @@ def sim_protocol(
     Args:
         policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder.
         trials: for each task.
-        subgoals: what `soar.models.load_subgoals` takes, "expert", or "none".
+        subgoals: what `soar.models.load_subgoals` takes, "expert", "expert@STEPS", or "none".
         tasks: instructions; all of the scenes' when empty.
 
     Raises:
@@ -126,7 +127,8 @@ def _setting(
 
 
 def subgoal_source(name: str) -> Subgoals:
-    """What a `Team` takes for "expert", "none", or a subgoal generator's name."""
-    if name == "expert":
-        return "expert"
+    """What a `Team` takes for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
+    source, ahead = with_steps_ahead(name)
+    if source == "expert":
+        return ExpertFrames(ahead)
     return None if name == "none" else partial(load_subgoals, name)

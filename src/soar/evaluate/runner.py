@@ -13,14 +13,14 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 from zlib import crc32
 
 import numpy as np
 
 from soar.errors import ConfigError, SoarError
 from soar.evaluate.bench import Bench, MakeBench
-from soar.evaluate.expert_subgoals import ExpertSubgoals
+from soar.evaluate.expert_subgoals import ExpertFrames, ExpertSubgoals
 from soar.evaluate.results import Evaluation, Key, Setting, Trial, add_trials, open_evaluation
 from soar.evaluate.trials import run_trials
 from soar.interfaces import Policy, SubgoalGenerator
@@ -34,9 +34,8 @@ LOCKSTEP = 8
 """Benches that one process steps together."""
 
 
-Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | Literal["expert"] | None
-"""How goals are made. None for a policy that follows words; "expert": frames of a scripted expert,
-the policy's own ceiling."""
+Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | ExpertFrames | None
+"""How goals are made. None for a policy that follows words; an expert's frames are the policy's own ceiling."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ class Crew:
         )
 
     def _subgoals(self, benches: Sequence[Bench]) -> SubgoalGenerator | None:
-        if self.team.subgoals == "expert":
-            return ExpertSubgoals(benches, self.plan.steps)
+        if isinstance(self.team.subgoals, ExpertFrames):
+            return ExpertSubgoals(benches, self.team.subgoals.steps_ahead)
         return self.generator
 
     def close(self) -> None:

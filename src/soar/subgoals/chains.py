@@ -16,7 +16,7 @@ from soar.media import contact_sheet, resize
 from soar.sim.expert import Expert
 from soar.sim.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.types import Image, Images
+from soar.types import STEPS_AHEAD, Image, Images
 
 CAMERA_PIXELS = 256
 
@@ -41,7 +41,7 @@ class Chain:
 
 
 def expert_futures(
-    scenes: Sequence[Scene], trials: int, seed: int, ahead: int = 20, links: int = 5
+    scenes: Sequence[Scene], trials: int, seed: int, ahead: int = STEPS_AHEAD, links: int = 5
 ) -> Iterator[Future]:
     """Futures of every task of the scenes, from `trials` starts each. An expert that fails is left out."""
     for scene in scenes:

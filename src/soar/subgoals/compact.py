@@ -28,7 +28,7 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import Images
+from soar.types import STEPS_AHEAD, Images
 from soar.words import SentenceEncoder
 
 KIND = "subgoals"
@@ -48,7 +48,7 @@ class CompactSubgoals:
         self,
         checkpoint: Checkpoint,
         sampler: SamplerConfig = FAST,
-        ahead: int = 16,
+        ahead: int = STEPS_AHEAD,
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
     ) -> None:
@@ -64,9 +64,11 @@ class CompactSubgoals:
         self._read = SentenceEncoder()
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "auto") -> CompactSubgoals:
+    def load(
+        cls, folder: str | Path, ahead: int = STEPS_AHEAD, device: str = "auto"
+    ) -> CompactSubgoals:
         """From a checkpoint's folder. Raises CheckpointError."""
-        return cls(checkpoints.load(folder, KIND), device=device)
+        return cls(checkpoints.load(folder, KIND), ahead=ahead, device=device)
 
     @property
     def resolution(self) -> int:
