@@ -43,7 +43,7 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """What a run of improvement does. The defaults are the recipe chosen on dev1 and dev2 (docs/log.md)."""
+    """What a run of improvement does. The defaults are the paper's, as far as it says."""
 
     scenes: tuple[str, ...] = ("1",)
     rounds: int = 1

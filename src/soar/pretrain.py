@@ -17,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
 from soar.data.frames import Frames, build_frames
+from soar.data.imagined import imagine_goals
 from soar.data.mixture import Source
 from soar.data.query import Query
 from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe, fit_policy
+from soar.interfaces import SubgoalGenerator
 from soar.models import Role
 from soar.types import Regime
 
@@ -76,11 +79,28 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
     return build_frames(store, query, wanted.resolution, cache, wanted.workers, "wanted")
 
 
-def pretrain_policy(recipe: Recipe, wanted: DemonstrationSet, work: Path) -> Path:
-    """Demonstrations, then behaviour cloning; returns the folder of the checkpoint. Resumes."""
+def pretrain_policy(
+    recipe: Recipe,
+    wanted: DemonstrationSet,
+    work: Path,
+    *,
+    start: Checkpoint | None = None,
+    imagination: SubgoalGenerator | None = None,
+    imagined: float = 0.0,
+) -> Path:
+    """Demonstrations, then behaviour cloning; returns the folder of the checkpoint. Resumes.
+
+    Args:
+        start: a policy to go on from.
+        imagination: shows goals along the demonstrations.
+        imagined: share of the samples that get one of these for their goal.
+    """
     frames = demonstrations(replace(wanted, resolution=recipe.policy.resolution))
     train, held_out = _split(frames)
-    fit_policy(recipe, [train], work / "fit", validation=[held_out])
+    if imagination is not None:
+        goals = imagine_goals(frames, imagination, imagined, recipe.fit.seed, work / "imagined.npz")
+        train = replace(train, imagined=goals)
+    fit_policy(recipe, [train], work / "fit", start=start, validation=[held_out])
     return work / "fit"
 
 

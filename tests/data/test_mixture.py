@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from soar.data.frames import Frames, build_frames
-from soar.data.imagined import imagined_goals
+from soar.data.imagined import imagine_goals, imagined_goals
 from soar.data.mixture import Mixture, Source, divide, upsampled_share
 from soar.data.query import Query
 from soar.data.relabel import Final, Uniform
-from soar.errors import ConfigError
+from soar.errors import ConfigError, StoreError
 from soar.types import EpisodeSummary, Outcome, Provenance, Regime, Verdict
 
 WHOLE = slice(None)
@@ -155,3 +155,37 @@ def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
     assert {goal.tobytes() for goal in batch["goal"][swapped]} <= known
     subgoals = store.load(kept.episodes[0].id).subgoals
     assert imagined.pursued[kept.starts[0] + subgoals[-1].step] == len(subgoals) - 1
+
+
+class Brighter:
+    """Imagines what it sees, a hundred levels bluer; knows what it was told."""
+
+    name = "brighter"
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def generate(self, images, instructions, rng):
+        self.told += instructions
+        return images + np.array([0, 0, 100], np.uint8)
+
+
+def test_goals_are_imagined_along_every_episode_from_its_own_frames_and_words(tmp_path):
+    some, generator = frames([45, 7]), Brighter()
+    imagined = imagine_goals(some, generator, 0.5, seed=1, path=tmp_path / "goals.npz")
+    last = some.starts[1:] - 1
+    steps = np.setdiff1d(np.arange(len(some)), last)
+    assert (imagined.pursued[last] == -1).all()
+    shown = imagined.images[imagined.pursued[steps]][:, 0, 0]
+    seen = some.images[steps][:, 0, 0]
+    assert (shown[:, 2] == 100).all()
+    np.testing.assert_array_equal(shown[:, 1], seen[:, 1])
+    behind = seen[:, 0].astype(int) - shown[:, 0]
+    assert behind.min() == 0
+    assert 7 <= behind.max() <= 20
+    assert generator.told == ["do 0"] * (len(generator.told) - 1) + ["do 1"]
+
+    again = imagine_goals(some, Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
+    np.testing.assert_array_equal(again.images, imagined.images)
+    with pytest.raises(StoreError, match="belongs to other frames"):
+        imagine_goals(frames([3]), Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")

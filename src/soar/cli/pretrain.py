@@ -14,46 +14,73 @@ def policy(
     steps: int,
     workers: int,
     out: Path | None,
+    start: Path | None,
+    imagined: float = 0.0,
 ) -> None:
     """Demonstrations, behaviour cloning, checkpoint and card."""
+    from soar import checkpoint as checkpoints
     from soar.fit_policy import compact, with_fit
-    from soar.models import WEIGHTS
+    from soar.models import WEIGHTS, load_subgoals
     from soar.pretrain import DemonstrationSet, cache_folder, install, pretrain_policy
 
-    recipe = with_fit(compact(kind), steps=steps)
-    work = cache_folder() / "pretrain" / f"{kind}-{episodes}-{steps}"
-    made = pretrain_policy(recipe, DemonstrationSet(episodes, workers=workers), work)
+    before = checkpoints.load(start) if start else None
+    rate = {"learning_rate": 4e-4} if before else {}
+    recipe = with_fit(compact(kind), steps=steps, **rate)
+    name = f"{kind}-{episodes}-{steps}-{imagined:g}" + (f"-on-{before.id}" if before else "")
+    work = cache_folder() / "pretrain" / name
+    made = pretrain_policy(
+        recipe,
+        DemonstrationSet(episodes, workers=workers),
+        work,
+        start=before,
+        imagination=load_subgoals() if imagined else None,
+        imagined=imagined,
+    )
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
+    command += f" --imagined {imagined:g}" if imagined else ""
+    command += f" --start {before.id}" if before else ""
     folder = out or WEIGHTS / kind
     _done(install(made, folder, kind, command, ("bridge",)), folder)
 
 
 def gcbc(
-    episodes: int = 6000, steps: int = 10_500, workers: int = 2, out: Path | None = None
+    episodes: int = 6000,
+    steps: int = 14_000,
+    imagined: float = 0.3,
+    start: Path | None = None,
+    workers: int = 2,
+    out: Path | None = None,
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
     Args:
         episodes: demonstrations, shared with `soar pretrain lcbc`.
         steps: of training, with 128 samples each.
+        imagined: share of the samples whose goal the packaged imagination made, as in the loop.
+        start: a checkpoint's folder to go on from, with a lower learning rate.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
-    policy("gcbc", episodes, steps, workers, out)
+    policy("gcbc", episodes, steps, workers, out, start, imagined)
 
 
 def lcbc(
-    episodes: int = 6000, steps: int = 10_500, workers: int = 2, out: Path | None = None
+    episodes: int = 6000,
+    steps: int = 10_500,
+    start: Path | None = None,
+    workers: int = 2,
+    out: Path | None = None,
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 
     Args:
         episodes: demonstrations, shared with `soar pretrain gcbc`.
         steps: of training, with 128 samples each.
+        start: a checkpoint's folder to go on from, with a lower learning rate.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
-    policy("lcbc", episodes, steps, workers, out)
+    policy("lcbc", episodes, steps, workers, out, start)
 
 
 def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | None = None) -> None:

@@ -25,6 +25,7 @@ from soar.subgoals.sampler import (
     Condition,
     Conditions,
     SamplerConfig,
+    branch_weights,
     make_scheduler,
     sample,
 )
@@ -112,9 +113,10 @@ class CompactSubgoals:
             hand = _drawn(self.net.foresee(seen), generator)
             thing = _drawn(self.net.foresee(seen, hand), generator)
             seen = self.net.tell(seen, torch.stack([hand, thing], 1))
+        none, image, _ = branch_weights(self.sampler)
         return Conditions(
-            none=tuple(self.net.look(nothing, silence, ahead)),
-            image=tuple(self.net.look(observation, silence, ahead)),
+            none=tuple(self.net.look(nothing, silence, ahead)) if none else (),
+            image=tuple(self.net.look(observation, silence, ahead)) if image else (),
             image_and_text=tuple(seen),
         )
 

@@ -27,6 +27,7 @@ class Conditions(NamedTuple):
     none: Condition
     image: Condition
     image_and_text: Condition
+    """One whose weight is zero is never looked at and may be empty."""
 
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor, Condition], Tensor]
@@ -88,7 +89,7 @@ def sample(
     is linear, so it is a weighted sum of three outputs; the branches whose weight isn't zero run as
     one batch. The sum's weights add up to one, so it may be taken over noise, velocity or clean image.
     """
-    branches = [(w, c) for w, c in zip(_weights(config), conditions, strict=True) if w]
+    branches = [(w, c) for w, c in zip(branch_weights(config), conditions, strict=True) if w]
     weights = torch.tensor([w for w, _ in branches], device=noise.device)
     together = tuple(torch.cat(parts) for parts in zip(*(c for _, c in branches), strict=True))
     scheduler.set_timesteps(config.steps, device=noise.device)
@@ -104,7 +105,7 @@ def sample(
     return x
 
 
-def _weights(config: SamplerConfig) -> tuple[float, float, float]:
-    """How much each of none, image, image and text counts; they add up to one."""
+def branch_weights(config: SamplerConfig) -> tuple[float, float, float]:
+    """How much each of none, image, image and text counts; they add up to one. A weight of zero costs nothing."""
     image, text = config.image_guidance, config.text_guidance
     return 1 - image, image - text, text

@@ -1,0 +1,51 @@
+"""Making weights, on a few demonstrations made here."""
+
+import numpy as np
+import pytest
+
+import soar.pretrain
+from soar import checkpoint as checkpoints
+from soar.data.frames import Frames
+from soar.fit_policy import debug
+from soar.pretrain import DemonstrationSet, install, pretrain_policy
+from soar.sim.demos import DemoConfig, session
+from soar.sim.scenes import sample_scene
+
+WANTED = DemonstrationSet(4)
+
+
+class Same:
+    """Imagines that nothing changes."""
+
+    name = "same"
+
+    def generate(self, images, instructions, rng):
+        return images
+
+
+@pytest.fixture(scope="module")
+def frames() -> Frames:
+    config = DemoConfig(image_size=32, tasks=(1, 1), disturbed=0.0)
+    episodes = [e for seed in range(6) for e in session(sample_scene("bridge", seed), seed, config)]
+    return Frames.from_episodes(episodes, 32)
+
+
+def test_a_policy_is_made_gone_on_from_and_installed(frames, tmp_path, monkeypatch):
+    monkeypatch.setattr(soar.pretrain, "demonstrations", lambda wanted: frames)
+    first = checkpoints.load(pretrain_policy(debug(), WANTED, tmp_path / "first"))
+    assert first.provenance["mixture"]["bridge"]["imagined_goals"] == 0
+
+    made = pretrain_policy(
+        debug(), WANTED, tmp_path / "second", start=first, imagination=Same(), imagined=0.5
+    )
+    second = checkpoints.load(made)
+    assert second.provenance["started_from"] == first.id
+    assert second.provenance["mixture"]["bridge"]["imagined_goals"] == 0.5
+    assert second.transforms == first.transforms
+
+    id = install(made, tmp_path / "gcbc", "gcbc", "soar pretrain gcbc", ("bridge",))
+    shipped = checkpoints.load(tmp_path / "gcbc")
+    assert shipped.id == id
+    name = "head.1.weight"
+    np.testing.assert_allclose(shipped.weights[name], second.weights[name], atol=1e-3)
+    assert f"`{id}`" in (tmp_path / "gcbc" / "README.md").read_text()
