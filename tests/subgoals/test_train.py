@@ -167,6 +167,14 @@ def test_it_learns_which_way_the_words_say(moving, tmp_path):
     assert brightness[0][0] > brightness[0][1] + 15
     assert brightness[1][1] > brightness[1][0] + 15
 
+    learned = checkpoints.load(tmp_path / "out")
+    one = replace(config.fit, steps=1, learning_rate=1e-6, log_every=1, save_every=1)
+    train(tmp_path / "corpus", tmp_path / "more", replace(config, fit=one), start=learned)
+    more = checkpoints.load(tmp_path / "more")
+    assert more.provenance["started_from"] == learned.id
+    for name, weight in learned.weights.items():
+        torch.testing.assert_close(more.weights[name], weight, atol=1e-4, rtol=0)
+
 
 def test_a_run_cut_short_ends_where_an_uncut_one_does(moving, tmp_path, monkeypatch):
     moving.save(tmp_path / "corpus")

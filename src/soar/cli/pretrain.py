@@ -46,7 +46,7 @@ def policy(
 def gcbc(
     episodes: int = 6000,
     steps: int = 14_000,
-    imagined: float = 0.3,
+    imagined: float = 0.0,
     start: Path | None = None,
     workers: int = 2,
     out: Path | None = None,
@@ -56,7 +56,8 @@ def gcbc(
     Args:
         episodes: demonstrations, shared with `soar pretrain lcbc`.
         steps: of training, with 128 samples each.
-        imagined: share of the samples whose goal the packaged imagination made, as in the loop.
+        imagined: share of the samples whose goal the packaged imagination made, as in the loop; it
+            didn't help (docs/log.md).
         start: a checkpoint's folder to go on from, with a lower learning rate.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
@@ -113,6 +114,7 @@ def subgoals(
     episodes: int = 2500,
     bridge: int = 0,
     steps: int = 7500,
+    start: Path | None = None,
     workers: int = 2,
     out: Path | None = None,
 ) -> None:
@@ -125,11 +127,13 @@ def subgoals(
         episodes: image sequences of the *broad* regime.
         bridge: demonstrations of the *bridge* regime; they don't say where things are in the image.
         steps: of training.
+        start: a checkpoint's folder to go on from.
         workers: processes that make the corpus.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
     from dataclasses import replace
 
+    from soar import checkpoint as checkpoints
     from soar.models import WEIGHTS
     from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
     from soar.subgoals.corpus import Corpus
@@ -145,9 +149,11 @@ def subgoals(
             wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
             both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
         both.save(corpus)
-    made = work / f"subgoals-{episodes}-{bridge}-{steps}"
-    train(corpus, made, config)
+    before = checkpoints.load(start) if start else None
+    made = work / (f"subgoals-{episodes}-{bridge}-{steps}" + (f"-on-{before.id}" if before else ""))
+    train(corpus, made, config, before)
     command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
+    command += f" --start {before.id}" if before else ""
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
     _done(install(made, folder, "subgoals", command, regimes), folder)

@@ -56,18 +56,27 @@ class SusieConfig:
     held_out: float = 0.03
 
 
-def train(folder: str | Path, out: str | Path, config: TrainConfig | None = None) -> FitResult:
+def train(
+    folder: str | Path,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    start: Checkpoint | None = None,
+) -> FitResult:
     """Train the compact network on a corpus (or any `Frames` with instructions) and write its checkpoint.
 
-    Goes on where a run in `out` stopped. Raises ConfigError when the corpus has another resolution.
+    Goes on where a run in `out` stopped. `start`: weights to begin from, of the same size of network.
+    Raises ConfigError when the corpus has another resolution.
     """
     config, corpus = config or TrainConfig(), Corpus.load(folder)
     _check(corpus, config.net.resolution)
     torch.manual_seed(config.fit.seed)
     learner = CompactLearner(config.net, config.dropout, config.gaze)
+    if start is not None:
+        checkpoints.load_weights(learner.net, start)
     ours, held_out = _split(corpus, config.ahead, config.held_out, config.fit.seed)
     made = {"episodes": len(corpus.frames.episodes), "frames": len(corpus.frames)}
-    about = {"corpus": made, "ahead": list(config.ahead)}
+    started = start.id if start else None
+    about = {"corpus": made, "ahead": list(config.ahead), "started_from": started}
     return fit(
         learner,
         ours,
