@@ -29,7 +29,7 @@ from soar.robots.safety import SafeRobot
 from soar.robots.sim import SimRobot
 from soar.rollout import Ending, Models, Plan, Station, Subscriber
 from soar.sim.scenes import SCENES
-from soar.types import Actions, Answer, Image, Images, Observation
+from soar.types import Actions, Answer, Image, Images, Noise, Observation
 from soar.vlm.questions import task_from_instruction
 
 
@@ -79,7 +79,7 @@ class Wanderer:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
         """Small random motions."""
         self.clock.sleep(self.latency_s)

@@ -200,7 +200,7 @@ def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
     config = replace(CONFIG, plan=Plan(1, 1), exploring=0.5, noise=0.7)
     pair = [make_station("one"), make_station("two", seed=1)]
     store, _ = work(tmp_path, pair, config=config, episodes=20)
-    noises = {n: [] for n in ("one", "two")}
+    noises: dict[str, list[float]] = {"one": [], "two": []}
     for s in store.query():
         noises[s.provenance.station].append(s.provenance.exploration["noise"])
     assert noises["one"] != noises["two"]

@@ -19,7 +19,7 @@ from soar.media import read_video
 from soar.robots.toy import ToyRobot
 from soar.rollout import Plan
 from soar.toy import INSTRUCTIONS, ToyPolicy, ToySubgoals
-from soar.types import Action, Actions, Images, Observation
+from soar.types import Action, Actions, Images, Noise, Observation
 
 LEFT, RIGHT = INSTRUCTIONS
 
@@ -86,7 +86,7 @@ class Random:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
         self.batches.append(len(observations))
         self.goals.append(goals)

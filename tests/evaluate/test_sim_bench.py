@@ -18,7 +18,7 @@ from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
 from soar.toy import ToyPolicy
-from soar.types import STEPS_AHEAD, Actions, Images, Observation
+from soar.types import STEPS_AHEAD, Actions, Images, Noise, Observation
 
 SCENE = SCENES["1"]
 PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
@@ -82,7 +82,7 @@ class Still:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         *,
-        noise: float = 0.0,
+        noise: Noise = 0.0,
     ) -> Actions:
         return np.tile(np.array([0, 0, 0, 0, 0, 0, 1], np.float32), (len(observations), 1))
 
