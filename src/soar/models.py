@@ -81,12 +81,14 @@ def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
 
 def with_steps_ahead(source: str) -> tuple[str, int]:
     """A source, and how many control steps ahead it shall look: "compact@16". Raises ConfigError."""
-    name, at, steps = source.partition("@")
-    if at and not (steps.isdigit() and int(steps)):
+    name, at, steps = source.rpartition("@")
+    if not at or "/" in steps:  # of a folder
+        return source, STEPS_AHEAD
+    if not (steps.isdigit() and int(steps)):
         raise ConfigError(
             f"'{source}': after '@' comes a number of control steps, such as {name}@16"
         )
-    return name, int(steps) if at else STEPS_AHEAD
+    return name, int(steps)
 
 
 def load_policy(source: str = "gcbc") -> Policy:

@@ -30,8 +30,8 @@ State: TypeAlias = Float32[np.ndarray, "7"]
 STEPS_AHEAD = 10
 """How far ahead a subgoal lies in the simulated world [control steps]; the policy has 20 to reach it.
 
-The scripted expert is about twice as fast as people: 20 of its steps leap over the grasp, and a policy that
-matches the hand leaves the thing behind (development scenes: 9 of 40 trials at 20, 19 at 10; docs/log.md).
+The scripted expert needs about 29 steps for a task: 20 of them leap over the grasp, and a policy that matches
+the hand leaves the thing behind (development scenes: 9 of 40 trials at 20, 19 at 10; docs/log.md).
 """
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]

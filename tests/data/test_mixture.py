@@ -187,5 +187,7 @@ def test_goals_are_imagined_along_every_episode_from_its_own_frames_and_words(tm
 
     again = imagine_goals(some, Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
     np.testing.assert_array_equal(again.images, imagined.images)
+    with pytest.raises(ConfigError, match="valid: from 0 to 1"):
+        imagine_goals(some, Brighter(), 1.5, seed=1, path=tmp_path / "never.npz")
     with pytest.raises(StoreError, match="belongs to other frames"):
         imagine_goals(frames([3]), Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")

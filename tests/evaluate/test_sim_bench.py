@@ -144,7 +144,10 @@ def test_experts_exist_only_in_simulation() -> None:
 
 def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
     assert with_steps_ahead("compact") == ("compact", STEPS_AHEAD)
+    assert with_steps_ahead("runs/a@b/train@12") == ("runs/a@b/train", 12)
+    assert with_steps_ahead("/home/me@lab/train") == ("/home/me@lab/train", STEPS_AHEAD)
     assert subgoal_source("expert@20") == ExpertFrames(20)
+    assert callable(subgoal_source("susie:lab/weights@main"))
     for wrong in ("compact@far", "compact@0", "compact@"):
         with pytest.raises(ConfigError, match="number of control steps"):
             with_steps_ahead(wrong)

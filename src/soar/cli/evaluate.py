@@ -41,8 +41,7 @@ def evaluate(
         checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
         scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad": --trials random unseen scenes.
         trials: for each task.
-        subgoals: "compact", "expert", a folder (each also with @STEPS, control steps ahead), "none",
-            or "susie:FOLDER_OR_HUB_ID".
+        subgoals: "compact", "expert", a folder (or any of them @STEPS ahead), "susie:FOLDER_OR_HUB_ID", "none".
         tasks: instructions to try; all when left out.
         station: a station file, to evaluate on a real robot: you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from soar.types import Regime
+
+if TYPE_CHECKING:
+    from soar.checkpoint import Checkpoint
 
 
 def policy(
@@ -18,16 +21,14 @@ def policy(
     imagined: float = 0.0,
 ) -> None:
     """Demonstrations, behaviour cloning, checkpoint and card."""
-    from soar import checkpoint as checkpoints
     from soar.fit_policy import compact, with_fit
     from soar.models import WEIGHTS, load_subgoals
-    from soar.pretrain import DemonstrationSet, cache_folder, install, pretrain_policy
+    from soar.pretrain import DemonstrationSet, install, pretrain_policy
 
-    before = checkpoints.load(start) if start else None
-    rate = {"learning_rate": 4e-4} if before else {}
-    recipe = with_fit(compact(kind), steps=steps, **rate)
-    name = f"{kind}-{episodes}-{steps}-{imagined:g}" + (f"-on-{before.id}" if before else "")
-    work = cache_folder() / "pretrain" / name
+    recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
+    command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
+    command += f" --imagined {imagined:g}" if imagined else ""
+    before, command, work = _going_on(start, command)
     made = pretrain_policy(
         recipe,
         DemonstrationSet(episodes, workers=workers),
@@ -36,16 +37,13 @@ def policy(
         imagination=load_subgoals() if imagined else None,
         imagined=imagined,
     )
-    command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
-    command += f" --imagined {imagined:g}" if imagined else ""
-    command += f" --start {before.id}" if before else ""
     folder = out or WEIGHTS / kind
     _done(install(made, folder, kind, command, ("bridge",)), folder)
 
 
 def gcbc(
     episodes: int = 6000,
-    steps: int = 14_000,
+    steps: int = 10_500,
     imagined: float = 0.0,
     start: Path | None = None,
     workers: int = 2,
@@ -58,7 +56,7 @@ def gcbc(
         steps: of training, with 128 samples each.
         imagined: share of the samples whose goal the packaged imagination made, as in the loop; it
             didn't help (docs/log.md).
-        start: a checkpoint's folder to go on from, with a lower learning rate.
+        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
@@ -77,7 +75,7 @@ def lcbc(
     Args:
         episodes: demonstrations, shared with `soar pretrain gcbc`.
         steps: of training, with 128 samples each.
-        start: a checkpoint's folder to go on from, with a lower learning rate.
+        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
@@ -133,7 +131,6 @@ def subgoals(
     """
     from dataclasses import replace
 
-    from soar import checkpoint as checkpoints
     from soar.models import WEIGHTS
     from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
     from soar.subgoals.corpus import Corpus
@@ -141,6 +138,8 @@ def subgoals(
 
     config = TrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
+    command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
+    before, command, made = _going_on(start, command)
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{bridge}"
     if not (corpus / "frames.json").exists():
@@ -149,14 +148,21 @@ def subgoals(
             wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
             both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
         both.save(corpus)
-    before = checkpoints.load(start) if start else None
-    made = work / (f"subgoals-{episodes}-{bridge}-{steps}" + (f"-on-{before.id}" if before else ""))
     train(corpus, made, config, before)
-    command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
-    command += f" --start {before.id}" if before else ""
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
     _done(install(made, folder, "subgoals", command, regimes), folder)
+
+
+def _going_on(start: Path | None, command: str) -> tuple[Checkpoint | None, str, Path]:
+    """The checkpoint to go on from, the whole command, and the folder in the cache that is its own."""
+    from soar import checkpoint as checkpoints
+    from soar.pretrain import cache_folder
+
+    before = checkpoints.load(start) if start else None
+    command += f" --start {before.id}" if before else ""
+    name = command.removeprefix("soar pretrain ").replace(" --", "-").replace(" ", "-")
+    return before, command, cache_folder() / "pretrain" / name
 
 
 def _done(id: str, folder: Path) -> None:

@@ -36,8 +36,7 @@ class Imagined:
     """Of the samples that have one, how many get it for their goal."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.share <= 1:
-            raise ConfigError(f"the share of imagined goals is {self.share}; valid: from 0 to 1")
+        _check(self.share)
 
 
 def imagine_goals(
@@ -45,8 +44,13 @@ def imagine_goals(
 ) -> Imagined:
     """What the generator would have shown along every episode, imagined every few steps, as in the loop.
 
-    Kept in `path`, which a second call reads. Raises StoreError: it belongs to other frames.
+    Kept in `path`, which a second call reads.
+
+    Raises:
+        ConfigError: the share isn't one.
+        StoreError: `path` belongs to other frames.
     """
+    _check(share)
     if not path.exists():
         _imagine(frames, generator, seed, path)
     with np.load(path) as file:
@@ -54,6 +58,11 @@ def imagine_goals(
     if len(pursued) != len(frames):
         raise StoreError(f"'{path}' belongs to other frames; remove it to imagine anew")
     return Imagined(images, pursued, share)
+
+
+def _check(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"the share of imagined goals is {share}; valid: from 0 to 1")
 
 
 def _imagine(frames: Frames, generator: SubgoalGenerator, seed: int, path: Path) -> None:

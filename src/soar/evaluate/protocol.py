@@ -128,7 +128,6 @@ def _setting(
 
 def subgoal_source(name: str) -> Subgoals:
     """What a `Team` takes for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
-    source, ahead = with_steps_ahead(name)
-    if source == "expert":
-        return ExpertFrames(ahead)
+    if name.partition("@")[0] == "expert":
+        return ExpertFrames(with_steps_ahead(name)[1])
     return None if name == "none" else partial(load_subgoals, name)
