@@ -9,9 +9,12 @@ from soar import checkpoint as checkpoints
 from soar.media import resize
 from soar.models import Role, load_policy, load_subgoals, load_vlm, packaged
 from soar.sim.demos import demonstrate
+from soar.sim.pointing import point_at
 from soar.sim.scenes import load_scene, sample_scene
+from soar.sim.spec import SceneTask
 from soar.sim.world import World
 from soar.types import STEPS_AHEAD, Episode, Observation
+from soar.vlm.compact import CompactVLM
 from soar.vlm.measure import judge_scenes
 
 ROLES: dict[Role, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15}
@@ -34,6 +37,26 @@ def test_the_eyes_judge_an_unseen_scene():
     judged = judge_scenes(load_vlm(), [load_scene("dev1")], images=24, seed=5)
     tasks = [j for j in judged if j.group == "task"]
     assert np.mean([(j.p > 0.5) == j.truth for j in tasks]) > 0.75
+
+
+def test_the_eyes_point_at_what_an_instruction_names():
+    eyes, scene = CompactVLM.load(packaged("vlm")), load_scene("dev2")
+    world, missed = World(scene), []
+    try:
+        for seed in range(6):
+            world.reset(seed)
+            image = world.render()
+            for task in scene.tasks:
+                said = eyes.point(image[None], [task.instruction])[0, 0]
+                missed.append(np.linalg.norm(said - point_at(world, thing_pose(world, task))))
+    finally:
+        world.close()
+    assert np.median(missed) < 0.12
+    assert np.isnan(eyes.point(image[None], ["tidy up"])).all()
+
+
+def thing_pose(world: World, task: SceneTask) -> np.ndarray:
+    return world.thing_pose(task.goal.thing)[0]
 
 
 @pytest.fixture(scope="module")

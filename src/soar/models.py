@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
 from soar.interfaces import Policy, SubgoalGenerator, VisionLanguageModel
 from soar.types import STEPS_AHEAD
+
+if TYPE_CHECKING:
+    from soar.subgoals.compact import CompactSubgoals
 
 COMPACT = "compact"
 """The profile that ships with the package and runs on two CPU cores."""
@@ -64,7 +67,8 @@ def load_vlm(source: str = COMPACT) -> VisionLanguageModel:
 def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
     """A subgoal generator: "compact", a folder with a compact checkpoint, or "susie:FOLDER_OR_HUB_ID".
 
-    "@STEPS" behind the first two says how many control steps ahead they shall imagine.
+    "@STEPS" behind the first two says how many control steps ahead they shall imagine. The packaged eyes
+    point these at what an instruction names.
     """
     kind, _, rest = source.partition(":")
     if kind == OWN:
@@ -73,10 +77,17 @@ def load_subgoals(source: str = COMPACT) -> SubgoalGenerator:
         from soar.subgoals.susie import Susie
 
         return Susie(rest)
+    return compact_subgoals(source)
+
+
+def compact_subgoals(source: str = COMPACT) -> CompactSubgoals:
+    """The compact imagination, packaged or from a folder, with "@STEPS" or without. See `load_subgoals`."""
     from soar.subgoals.compact import CompactSubgoals
+    from soar.vlm.compact import CompactVLM
 
     name, ahead = with_steps_ahead(source)
-    return CompactSubgoals.load(packaged("subgoals") if name == COMPACT else name, ahead)
+    folder = packaged("subgoals") if name == COMPACT else name
+    return CompactSubgoals.load(folder, ahead, eyes=CompactVLM.load(packaged("vlm")))
 
 
 def with_steps_ahead(source: str) -> tuple[str, int]:

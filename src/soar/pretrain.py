@@ -17,21 +17,23 @@ from typing import Any
 import numpy as np
 
 from soar import checkpoint as checkpoints
-from soar.checkpoint import Checkpoint
 from soar.data.frames import Frames, build_frames
-from soar.data.imagined import imagine_goals
+from soar.data.imagined import Painter, repainted_goals
 from soar.data.mixture import Source
 from soar.data.query import Query
 from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe, fit_policy
-from soar.interfaces import SubgoalGenerator
 from soar.models import Role
 from soar.types import Regime
 
 REGIME: Regime = "bridge"
 DEMOS = "demonstrations"
 CARD = "README.md"
+INTERVENTIONS = 0.3
+"""Share of the samples that come from interventions, where there are some."""
+FIRST_INTERVENTION = 20_000
+"""Their first seed, far from the demonstrations'."""
 HELD_OUT = 0.03
 """Share of the demonstrations, the last ones, kept for validation."""
 
@@ -50,6 +52,8 @@ class DemonstrationSet:
     first_seed: int = 0
     resolution: int = 64
     workers: int = 2
+    policy: Path | None = None
+    """A checkpoint's folder: each demonstration begins where this policy got to (`soar.interventions`)."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.workers, self.resolution) < 1:
@@ -63,15 +67,22 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
 
     `folder`: where; None is the cache folder, so that every run on a machine shares them.
     """
-    from soar.sim.demos import collect_demonstrations
+    from soar.interventions import Pilot
+    from soar.sim.demos import DemoConfig, collect_demonstrations
 
-    folder = folder or cache_folder() / DEMOS / f"seed-{wanted.first_seed}"
+    name, config, pilot = f"seed-{wanted.first_seed}", DemoConfig(), None
+    if wanted.policy is not None:
+        name += f"-after-{checkpoints.load(wanted.policy).id}"
+        config, pilot = DemoConfig(disturbed=1.0), Pilot(wanted.policy.resolve())
+    folder = folder or cache_folder() / DEMOS / name
     collect_demonstrations(
         folder / "store",
         REGIME,
         wanted.episodes,
         workers=wanted.workers,
         first_seed=wanted.first_seed,
+        config=config,
+        pilot=pilot,
     )
     query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
     store = open_store(folder / "store", read_only=True)
@@ -84,23 +95,37 @@ def pretrain_policy(
     wanted: DemonstrationSet,
     work: Path,
     *,
-    start: Checkpoint | None = None,
-    imagination: SubgoalGenerator | None = None,
+    start: Path | None = None,
+    interventions: int = 0,
+    painter: Painter | None = None,
     imagined: float = 0.0,
 ) -> Path:
     """Demonstrations, then behaviour cloning; returns the folder of the checkpoint. Resumes.
 
     Args:
-        start: a policy to go on from.
-        imagination: shows goals along the demonstrations.
+        start: the checkpoint's folder of a policy to go on from.
+        interventions: how many more demonstrations begin where that policy got to.
+        painter: paints goals of the demonstrations as the loop would show them.
         imagined: share of the samples that get one of these for their goal.
     """
-    frames = demonstrations(replace(wanted, resolution=recipe.policy.resolution))
-    train, held_out = _split(frames)
-    if imagination is not None:
-        goals = imagine_goals(frames, imagination, imagined, recipe.fit.seed, work / "imagined.npz")
-        train = replace(train, imagined=goals)
-    fit_policy(recipe, [train], work / "fit", start=start, validation=[held_out])
+    if interventions and start is None:
+        raise ConfigError("interventions need a policy to start from")
+    wanted = replace(wanted, resolution=recipe.policy.resolution)
+    sets = [("bridge", 1.0, wanted)]
+    if interventions:
+        more = replace(wanted, episodes=interventions, first_seed=FIRST_INTERVENTION, policy=start)
+        sets = [("bridge", 1 - INTERVENTIONS, wanted), ("interventions", INTERVENTIONS, more)]
+    sources, held_out = [], []
+    for name, share, one in sets:
+        own, rest = _split(demonstrations(one))
+        if painter is not None:
+            kept, seed = work / f"{name}-goals.npz", recipe.fit.seed
+            goals = repainted_goals(own.frames, painter, imagined, seed, kept)
+            own = replace(own, imagined=goals)
+        sources.append(replace(own, name=name, weight=share))
+        held_out.append(replace(rest, name=f"{name}, held out", weight=share))
+    before = checkpoints.load(start) if start else None
+    fit_policy(recipe, sources, work / "fit", start=before, validation=held_out)
     return work / "fit"
 
 

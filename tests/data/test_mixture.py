@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.data.frames import Frames, build_frames
-from soar.data.imagined import imagine_goals, imagined_goals
+from soar.data.imagined import imagined_goals, repainted_goals
 from soar.data.mixture import Mixture, Source, divide, upsampled_share
 from soar.data.query import Query
 from soar.data.relabel import Final, Uniform
@@ -164,15 +164,17 @@ class Brighter:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.seen: list[np.ndarray] = []
 
-    def generate(self, images, instructions, rng):
+    def repaint(self, images, instructions, futures, rng):
         self.told += instructions
-        return images + np.array([0, 0, 100], np.uint8)
+        self.seen.append(images)
+        return futures + np.array([0, 0, 100], np.uint8)
 
 
-def test_goals_are_imagined_along_every_episode_from_its_own_frames_and_words(tmp_path):
+def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp_path):
     some, generator = frames([45, 7]), Brighter()
-    imagined = imagine_goals(some, generator, 0.5, seed=1, path=tmp_path / "goals.npz")
+    imagined = repainted_goals(some, generator, 0.5, seed=1, path=tmp_path / "goals.npz")
     last = some.starts[1:] - 1
     steps = np.setdiff1d(np.arange(len(some)), last)
     assert (imagined.pursued[last] == -1).all()
@@ -180,14 +182,17 @@ def test_goals_are_imagined_along_every_episode_from_its_own_frames_and_words(tm
     seen = some.images[steps][:, 0, 0]
     assert (shown[:, 2] == 100).all()
     np.testing.assert_array_equal(shown[:, 1], seen[:, 1])
-    behind = seen[:, 0].astype(int) - shown[:, 0]
-    assert behind.min() == 0
-    assert 7 <= behind.max() <= 20
-    assert generator.told == ["do 0"] * (len(generator.told) - 1) + ["do 1"]
+    ahead = shown[:, 0].astype(int) - seen[:, 0]
+    assert ahead.min() == 1
+    assert 6 <= ahead.max() <= 14
+    first = np.concatenate(generator.seen)[imagined.pursued[steps]][:, 0, 0, 0]
+    assert (first <= seen[:, 0]).all()
+    assert generator.told == sorted(generator.told)
+    assert set(generator.told) == {"do 0", "do 1"}
 
-    again = imagine_goals(some, Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
+    again = repainted_goals(some, Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
     np.testing.assert_array_equal(again.images, imagined.images)
     with pytest.raises(ConfigError, match="valid: from 0 to 1"):
-        imagine_goals(some, Brighter(), 1.5, seed=1, path=tmp_path / "never.npz")
+        repainted_goals(some, Brighter(), 1.5, seed=1, path=tmp_path / "never.npz")
     with pytest.raises(StoreError, match="belongs to other frames"):
-        imagine_goals(frames([3]), Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
+        repainted_goals(frames([3]), Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")

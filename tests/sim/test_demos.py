@@ -33,7 +33,7 @@ def test_a_disturbed_demonstration_shows_the_way_out():
     task, openings, saved = world.scene.tasks[0], [], []
     for seed in range(8):
         world.reset(seed, task.goal)
-        if disturb(world, task.goal, rng):
+        if disturb(world, task, rng):
             openings.append(world.gripper_opening())
             saved.append(bool(demonstrate(world, task, rng).provenance.truth))
     assert len(saved) >= 4

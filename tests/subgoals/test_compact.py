@@ -1,5 +1,7 @@
 """The compact subgoal network and its generator, at random weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -48,6 +50,39 @@ def test_same_seed_same_image_and_another_seed_another(generator):
 def test_another_instruction_another_image(generator):
     out = [generator.generate(images(1), [words], rng()) for words in (OPEN, PUT)]
     assert not np.array_equal(*out)
+
+
+class Pointing:
+    """Eyes that see everything in one place."""
+
+    def __init__(self, x: float, y: float) -> None:
+        self.at = (x, y)
+
+    def point(self, images, instructions):
+        return np.full((len(images), 2, 2), self.at, np.float32)
+
+
+def test_it_looks_where_better_eyes_point(generator):
+    def imagined(eyes: Pointing | None) -> np.ndarray:
+        pointed = CompactSubgoals(
+            to_checkpoint(generator.net, {}), device="cpu", precision="fp32", eyes=eyes
+        )
+        return pointed.generate(images(1), [PUT], rng())
+
+    assert not np.array_equal(imagined(Pointing(0.5, 0.5)), imagined(Pointing(-0.5, 0.5)))
+    assert np.array_equal(imagined(Pointing(np.nan, 0.5)), imagined(None))
+
+
+def test_what_really_came_decides_where_a_repainted_future_shows_hand_and_thing():
+    torch.manual_seed(0)
+    net = CompactNet(replace(TINY, foresee=True))
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    painter = CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    futures = images(3)[1:]
+    told = [painter.repaint(images(1), [PUT], f[None], rng()) for f in (*futures, futures[0])]
+    assert np.array_equal(told[0], told[2])
+    assert not np.array_equal(told[0], told[1])
 
 
 def test_a_batch_doesnt_mix_its_stations(generator):

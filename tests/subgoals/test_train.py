@@ -118,11 +118,12 @@ def test_impossible_dropout_is_refused():
         Dropout(0.5, 0.5, 0.5)
 
 
-def test_angles_cover_the_schedule_evenly():
+def test_angles_cover_the_schedule_and_more_of_them_its_noisy_end():
     angles = stratified_angles(100, torch.Generator().manual_seed(0)).sort().values
-    assert (angles.diff() < 0.04).all()
-    assert angles[0] < 0.03
+    assert (angles.diff() < 0.16).all()
+    assert angles[0] < 0.2
     assert angles[-1] > 1.5
+    assert 0.65 < (angles > 0.75).float().mean() < 0.85
 
 
 def test_gaze_loss_is_least_where_it_is_pointed_and_ignores_what_is_nowhere():

@@ -18,23 +18,26 @@ def policy(
     workers: int,
     out: Path | None,
     start: Path | None,
+    interventions: int = 0,
     imagined: float = 0.0,
 ) -> None:
     """Demonstrations, behaviour cloning, checkpoint and card."""
     from soar.fit_policy import compact, with_fit
-    from soar.models import WEIGHTS, load_subgoals
+    from soar.models import WEIGHTS, compact_subgoals
     from soar.pretrain import DemonstrationSet, install, pretrain_policy
 
     recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
+    command += f" --interventions {interventions}" if interventions else ""
     command += f" --imagined {imagined:g}" if imagined else ""
-    before, command, work = _going_on(start, command)
+    _, command, work = _going_on(start, command)
     made = pretrain_policy(
         recipe,
         DemonstrationSet(episodes, workers=workers),
         work,
-        start=before,
-        imagination=load_subgoals() if imagined else None,
+        start=start,
+        interventions=interventions,
+        painter=compact_subgoals() if imagined else None,
         imagined=imagined,
     )
     folder = out or WEIGHTS / kind
@@ -44,8 +47,9 @@ def policy(
 def gcbc(
     episodes: int = 6000,
     steps: int = 10_500,
-    imagined: float = 0.0,
     start: Path | None = None,
+    interventions: int = 0,
+    imagined: float = 0.0,
     workers: int = 2,
     out: Path | None = None,
 ) -> None:
@@ -54,13 +58,13 @@ def gcbc(
     Args:
         episodes: demonstrations, shared with `soar pretrain lcbc`.
         steps: of training, with 128 samples each.
-        imagined: share of the samples whose goal the packaged imagination made, as in the loop; it
-            didn't help (docs/log.md).
         start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
+        interventions: more demonstrations, each of which begins where the policy of `start` got to.
+        imagined: share of the samples whose goal the packaged imagination paints, told what came.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
-    policy("gcbc", episodes, steps, workers, out, start, imagined)
+    policy("gcbc", episodes, steps, workers, out, start, interventions, imagined)
 
 
 def lcbc(

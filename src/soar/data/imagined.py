@@ -1,14 +1,16 @@
 """Imagined subgoals as goals to learn from, beside hindsight's. Not in the paper.
 
-Hindsight goals are photographs; what a policy is given in its work is imagined. Where an episode went
-well, the pair (imagined goal, what was done about it) is worth imitating too: the subgoals that a robot
-pursued, or such as it might have been given on the way of a demonstration.
+Hindsight goals are photographs; what a policy is given in its work is imagined. So the hindsight goals of
+demonstrations can be shown as the imagination would paint them, and where a robot's episode went well,
+the subgoals that it pursued are worth imitating too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -16,13 +18,27 @@ from jaxtyping import Int64, UInt8
 from soar.data.frames import Frames
 from soar.data.store import LanceStore
 from soar.errors import ConfigError, StoreError
-from soar.interfaces import SubgoalGenerator
 from soar.media import resize
 from soar.progress import progress_bar
+from soar.types import Images
 
-_SPAN = (8, 20)
-"""Fewest and most control steps that one imagined goal stays a demonstration's."""
+_SPAN = (6, 14)
+"""Fewest and most control steps from where a goal is painted to what it shows."""
 _AT_ONCE = 32
+
+
+@runtime_checkable
+class Painter(Protocol):
+    """An imagination that can be told the future."""
+
+    def repaint(
+        self,
+        images: Images,
+        instructions: Sequence[str],
+        futures: Images,
+        rng: np.random.Generator,
+    ) -> Images:
+        """What it would have imagined from each image, had it foreseen what the future shows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +55,10 @@ class Imagined:
         _check(self.share)
 
 
-def imagine_goals(
-    frames: Frames, generator: SubgoalGenerator, share: float, seed: int, path: Path
+def repainted_goals(
+    frames: Frames, painter: Painter, share: float, seed: int, path: Path
 ) -> Imagined:
-    """What the generator would have shown along every episode, imagined every few steps, as in the loop.
+    """Every episode, a few steps ahead at a time, as the imagination would have painted what came.
 
     Kept in `path`, which a second call reads.
 
@@ -52,7 +68,7 @@ def imagine_goals(
     """
     _check(share)
     if not path.exists():
-        _imagine(frames, generator, seed, path)
+        _repaint(frames, painter, seed, path)
     with np.load(path) as file:
         images, pursued = file["images"], file["pursued"]
     if len(pursued) != len(frames):
@@ -65,23 +81,23 @@ def _check(share: float) -> None:
         raise ConfigError(f"the share of imagined goals is {share}; valid: from 0 to 1")
 
 
-def _imagine(frames: Frames, generator: SubgoalGenerator, seed: int, path: Path) -> None:
+def _repaint(frames: Frames, painter: Painter, seed: int, path: Path) -> None:
     rng = np.random.default_rng(seed)
     pursued: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)
-    moments: list[tuple[int, str]] = []
+    moments: list[tuple[int, int, str]] = []
     for i, episode in enumerate(frames.episodes):
         at, end = int(frames.starts[i]), int(frames.starts[i + 1]) - 1
         while at < end:
-            span = int(rng.integers(_SPAN[0], _SPAN[1] + 1))
-            pursued[at : min(at + span, end)] = len(moments)
-            moments.append((at, episode.instruction))
-            at += span
+            future = min(at + int(rng.integers(_SPAN[0], _SPAN[1] + 1)), end)
+            pursued[at:future] = len(moments)
+            moments.append((at, future, episode.instruction))
+            at = future
     images = []
     with progress_bar() as bar:
-        line = bar.add_task("imagining goals", total=len(moments), note="")
+        line = bar.add_task("painting goals", total=len(moments), note="")
         for first in range(0, len(moments), _AT_ONCE):
-            where, words = zip(*moments[first : first + _AT_ONCE], strict=True)
-            made = generator.generate(frames.images[list(where)], words, rng)
+            now, later, words = zip(*moments[first : first + _AT_ONCE], strict=True)
+            made = painter.repaint(frames.images[list(now)], words, frames.images[list(later)], rng)
             images.append(resize(made, frames.resolution))
             bar.advance(line, len(words))
     draft = path.with_suffix(".draft")

@@ -9,8 +9,8 @@ import numpy as np
 
 from soar.errors import ConfigError
 from soar.evaluate.bench import Bench, SimBench
-from soar.sim.expert import Expert
-from soar.types import STEPS_AHEAD, Image, Images
+from soar.sim.expert import frame_ahead
+from soar.types import STEPS_AHEAD, Images
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,10 @@ class ExpertSubgoals:
         self, images: Images, instructions: Sequence[str], rng: np.random.Generator
     ) -> Images:
         """One frame for each bench, `steps_ahead` control steps on. The worlds are left exactly as they were."""
-        return np.stack([self._frame(bench) for bench in self._benches])
-
-    def _frame(self, bench: SimBench) -> Image:
-        now = bench.world.snapshot()
         # The start's own seed, so that one trial's experts agree on where things should go.
-        expert = Expert(bench.world, bench.goal, np.random.default_rng(bench.seed), noise=0.0)
-        for _ in range(self.steps_ahead):
-            if expert.done:
-                break
-            bench.world.step(expert.act())
-        frame = bench.world.render()
-        bench.world.restore(now)
-        return frame
+        return np.stack(
+            [frame_ahead(b.world, b.goal, self.steps_ahead, b.seed) for b in self._benches]
+        )
 
 
 def _simulated(bench: Bench) -> SimBench:

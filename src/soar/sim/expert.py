@@ -21,13 +21,26 @@ from soar.sim.motion import Hand, MotionConfig, Vector3
 from soar.sim.objects import kind_of
 from soar.sim.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide
 from soar.sim.world import World
-from soar.types import Action
+from soar.types import Action, Image
 
 Script = Iterator[Action]
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
 _LONGEST_REACH = 45
 """Control steps after which a motion counts as failed."""
+
+
+def frame_ahead(world: World, goal: Goal, steps: int, seed: int) -> Image:
+    """What the camera will see in so many control steps if an expert acts. The world is left as it was."""
+    now = world.snapshot()
+    expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
+    for _ in range(steps):
+        if expert.done:
+            break
+        world.step(expert.act())
+    frame = world.render()
+    world.restore(now)
+    return frame
 
 
 class Expert:

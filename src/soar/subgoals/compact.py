@@ -6,11 +6,11 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from soar import checkpoint as checkpoints
@@ -20,7 +20,16 @@ from soar.media import resize
 from soar.nn import channels_last
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.network import COARSEST, FINEST, CompactConfig, CompactNet, Seen, cells
+from soar.subgoals.network import (
+    COARSEST,
+    FINEST,
+    HAND,
+    THING,
+    CompactConfig,
+    CompactNet,
+    Seen,
+    cells,
+)
 from soar.subgoals.sampler import (
     Condition,
     Conditions,
@@ -42,6 +51,14 @@ FAST = SamplerConfig("ddim", steps=8, image_guidance=1.0, text_guidance=1.0)
 """Chosen by eye on the development scenes (docs/log.md): more steps or guidance only add noise to these weights."""
 
 
+@runtime_checkable
+class Eyes(Protocol):
+    """Finds named things in images."""
+
+    def point(self, images: Images, instructions: Sequence[str]) -> Float32[np.ndarray, "n 2 2"]:
+        """x and y in [-1, 1] of the thing and of the container that each instruction names; NaN for none."""
+
+
 class CompactSubgoals:
     """The compact network as a `SubgoalGenerator` (paper, section 3, component 2)."""
 
@@ -52,8 +69,12 @@ class CompactSubgoals:
         ahead: int = STEPS_AHEAD,
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
+        eyes: Eyes | None = None,
     ) -> None:
-        """`ahead`: how many control steps later the imagined moment is, as in training."""
+        """`ahead`: how many control steps later the imagined moment is, as in training.
+
+        `eyes`: point at what an instruction names; without them it finds that itself, less surely.
+        """
         self.name = f"compact {checkpoint.id}"
         self.sampler = sampler
         self.ahead = ahead
@@ -62,14 +83,19 @@ class CompactSubgoals:
         self.net = CompactNet(CompactConfig(**checkpoint.config["net"]))
         checkpoints.load_weights(self.net, checkpoint)
         channels_last(self.net.to(self.device).eval().requires_grad_(False))
+        self.eyes = eyes
         self._read = SentenceEncoder()
 
     @classmethod
     def load(
-        cls, folder: str | Path, ahead: int = STEPS_AHEAD, device: str = "auto"
+        cls,
+        folder: str | Path,
+        ahead: int = STEPS_AHEAD,
+        device: str = "auto",
+        eyes: Eyes | None = None,
     ) -> CompactSubgoals:
         """From a checkpoint's folder. Raises CheckpointError."""
-        return cls(checkpoints.load(folder, KIND), ahead=ahead, device=device)
+        return cls(checkpoints.load(folder, KIND), ahead=ahead, device=device, eyes=eyes)
 
     @property
     def resolution(self) -> int:
@@ -80,15 +106,38 @@ class CompactSubgoals:
         self, images: Images, instructions: Sequence[str], rng: np.random.Generator
     ) -> Images:
         """Imagined images, one for each image and its instruction."""
+        return self._paint(images, instructions, rng)
+
+    def repaint(
+        self,
+        images: Images,
+        instructions: Sequence[str],
+        futures: Images,
+        rng: np.random.Generator,
+    ) -> Images:
+        """What it would have imagined, had it foreseen where hand and thing really are in each future."""
+        seen = self._look(to_tensor(resize(futures, self.resolution)), instructions)
+        gaze = seen.gaze[:, [HAND, THING]]
+        places = torch.stack([around_peak(log_p) for log_p in gaze.unbind(1)], 1)
+        return self._paint(images, instructions, rng, places)
+
+    def _paint(
+        self,
+        images: Images,
+        instructions: Sequence[str],
+        rng: np.random.Generator,
+        places: Float[Tensor, "n f 2"] | None = None,
+    ) -> Images:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         observation = to_tensor(resize(images, self.resolution))
         noise = torch.randn(observation.shape, generator=generator)
+        pointed = torch.from_numpy(self.eyes.point(images, instructions)) if self.eyes else None
         scheduler = make_scheduler(self.sampler.scheduler, noise_schedule())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             pixels = sample(
                 self.denoise,
                 noise.to(self.device),
-                self.conditions(observation.to(self.device), instructions, generator),
+                self.conditions(observation, instructions, generator, pointed, places),
                 scheduler,
                 self.sampler,
             )
@@ -100,24 +149,45 @@ class CompactSubgoals:
         observation: Float32[Tensor, "n 3 h w"],
         instructions: Sequence[str],
         generator: torch.Generator,
+        pointed: Float32[Tensor, "n 2 2"] | None = None,
+        places: Float[Tensor, "n f 2"] | None = None,
     ) -> Conditions:
         """What is seen with nothing, with the image, and with the image and the instruction.
 
-        `generator` decides, where several places are likely, at which the hand and the thing will be.
+        Args:
+            observation: in [-1, 1].
+            instructions: one for each.
+            generator: decides, where several places are likely, at which the hand and the thing will be.
+            pointed: where the named things are.
+            places: where hand and thing will be; None leaves that to foresight.
         """
-        words = self._read.tokens(instructions, WORDS).to(self.device)
-        nothing, silence = torch.zeros_like(observation), torch.zeros_like(words)
-        ahead = torch.full((len(words),), float(self.ahead), device=self.device)
-        seen = self.net.look(observation, words, ahead)
+        seen = self._look(observation, instructions, pointed)
         if self.net.config.foresee:
-            hand = _drawn(self.net.foresee(seen), generator)
-            thing = _drawn(self.net.foresee(seen, hand), generator)
-            seen = self.net.tell(seen, torch.stack([hand, thing], 1))
+            if places is None:
+                hand = _drawn(self.net.foresee(seen), generator)
+                places = torch.stack([hand, _drawn(self.net.foresee(seen, hand), generator)], 1)
+            seen = self.net.tell(seen, places)
         none, image, _ = branch_weights(self.sampler)
+        silence = [""] * len(instructions)
         return Conditions(
-            none=tuple(self.net.look(nothing, silence, ahead)) if none else (),
-            image=tuple(self.net.look(observation, silence, ahead)) if image else (),
+            none=tuple(self._look(torch.zeros_like(observation), silence)) if none else (),
+            image=tuple(self._look(observation, silence)) if image else (),
             image_and_text=tuple(seen),
+        )
+
+    @torch.inference_mode()
+    def _look(
+        self,
+        observation: Float32[Tensor, "n 3 h w"],
+        instructions: Sequence[str],
+        pointed: Float32[Tensor, "n 2 2"] | None = None,
+    ) -> Seen:
+        words = self._read.tokens(instructions, WORDS).to(self.device)
+        return self.net.look(
+            observation.to(self.device),
+            words,
+            torch.full((len(words),), float(self.ahead), device=self.device),
+            None if pointed is None else pointed.to(self.device),
         )
 
     def denoise(
@@ -131,10 +201,19 @@ class CompactSubgoals:
 
 def _drawn(log_p: Float[Tensor, "n p"], generator: torch.Generator) -> Float[Tensor, "n 2"]:
     """A place from a distribution over cells, sharpened; within a cell of it, the mean."""
+    chosen = torch.multinomial((log_p / TEMPERATURE).softmax(-1).cpu(), 1, generator=generator)
+    return _near(chosen[:, 0].to(log_p.device), log_p)
+
+
+def around_peak(log_p: Float[Tensor, "n p"]) -> Float[Tensor, "n 2"]:
+    """The most likely place of a distribution over cells; within a cell of it, the mean."""
+    return _near(log_p.argmax(-1), log_p)
+
+
+def _near(chosen: Int64[Tensor, " n"], log_p: Float[Tensor, "n p"]) -> Float[Tensor, "n 2"]:
     side = math.isqrt(log_p.shape[1])
     at = cells(side).to(log_p)
-    chosen = torch.multinomial((log_p / TEMPERATURE).softmax(-1).cpu(), 1, generator=generator)
-    near = (at[chosen[:, 0].to(log_p.device)][:, None] - at).abs().amax(-1) < 3 / side
+    near = (at[chosen][:, None] - at).abs().amax(-1) < 3 / side
     weights = log_p.exp() * near
     return weights @ at / weights.sum(1, keepdim=True)
 

@@ -33,8 +33,12 @@ from soar.nn import FiLM, group_norm, with_coordinates
 
 PLACES = 3
 """Gazes that are taught where to look: at the named thing, the container, and the hand."""
+THING, HAND = 0, 2
+"""Which of these; a corpus's points have the same order."""
 AHEAD = 2
 """Places foreseen, and then told to the painter: where the hand, and where the named thing, will be."""
+WAVES = 8
+"""Numbers that say one coordinate of a place."""
 FINEST, COARSEST = 0.002, 1.55
 """First and last angle of the noise schedule: a = cos(angle), s = sin(angle)."""
 
@@ -103,6 +107,7 @@ class CompactNet(nn.Module):
         observation: Float[Tensor, "b 3 h w"],
         words: Float[Tensor, "b l e"],
         ahead: Float[Tensor, " b"],
+        pointed: Float[Tensor, "b 2 2"] | None = None,
     ) -> Seen:
         """Find out what should happen and where.
 
@@ -110,8 +115,10 @@ class CompactNet(nn.Module):
             observation: in [-1, 1]; zeros for none.
             words: token embeddings, padded with zeros; all zeros for none.
             ahead: control steps from the observation to the subgoal.
+            pointed: x and y in [-1, 1] of the named thing and of the container, from better eyes; NaN, or
+                None for all, where it has to find them itself.
         """
-        seen: Seen = self.look_once(observation, words, ahead)
+        seen: Seen = self.look_once(observation, words, ahead, pointed)
         return seen
 
     def foresee(self, seen: Seen, hand: Float[Tensor, "b 2"] | None = None) -> Float[Tensor, "b p"]:
@@ -126,11 +133,10 @@ class CompactNet(nn.Module):
     def tell(self, seen: Seen, places: Float[Tensor, "b f 2"]) -> Seen:
         """What was seen, and where hand and thing shall be; NaN where that isn't said."""
         side = seen.told.shape[-1]
-        away = (places.nan_to_num()[:, :, None] - cells(side).to(places)).square().sum(-1)
         known = ~places.isnan().any(-1)
-        spots = (-away / (2 * (2 / side) ** 2)).exp() * known[..., None]
+        shown = spots(places, side).exp() * known[..., None]
         plane = known[:, :1, None].expand(-1, 1, side * side)
-        told = torch.cat([spots, plane.to(spots)], 1).reshape(len(places), -1, side, side)
+        told = torch.cat([shown, plane.to(shown)], 1).reshape(len(places), -1, side, side)
         return seen._replace(told=told.to(seen.told))
 
     def denoise(
@@ -168,12 +174,15 @@ class Look(nn.Module):
         self.keys = nn.Conv2d(c, v, 1)
         self.merge = nn.Conv2d(c + g, c, 3, padding=1)
         self.found = nn.Sequential(nn.Linear(g * (v + 2), v), nn.SiLU(), nn.Linear(v, v))
+        self.placed = nn.Linear(PLACES * 2 * WAVES, v)
+        nn.init.zeros_(self.placed.weight)
 
     def forward(
         self,
         observation: Float[Tensor, "b 3 h w"],
         words: Float[Tensor, "b l e"],
         ahead: Float[Tensor, " b"],
+        pointed: Float[Tensor, "b 2 2"] | None = None,
     ) -> Seen:
         """See `CompactNet.look`."""
         queries, vector = self.reader(words)
@@ -188,8 +197,14 @@ class Look(nn.Module):
         keys = self.keys(x).flatten(2)
         gaze = (queries @ keys / queries.shape[-1] ** 0.5).log_softmax(-1)
         maps = gaze.exp()
+        if pointed is not None:
+            known = ~pointed.isnan().any(-1, keepdim=True)
+            shown_to = spots(pointed, x.shape[-1]).softmax(-1).to(maps)
+            maps = torch.cat([shown_to.where(known, maps[:, :2]), maps[:, 2:]], 1)
         where = maps @ cells(x.shape[-1]).to(maps)
         vector = vector + self.found(torch.cat([queries, where], -1).flatten(1))
+        at = waves(where[:, :PLACES].flatten() / 4 + 0.5, WAVES).reshape(len(x), -1)
+        vector = vector + self.placed(at)
         shown = maps.unflatten(-1, x.shape[-2:])
         told = x.new_zeros(len(x), self.told, *x.shape[-2:])
         return Seen(observation, vector, self.merge(torch.cat([x, shown], 1)), y, gaze, keys, told)
@@ -310,6 +325,12 @@ def waves(x: Float[Tensor, " b"], size: int) -> Float[Tensor, "b size"]:
     periods = torch.logspace(-2, 4, size // 2, base=2, device=x.device) * 2 * math.pi
     angles = x[:, None] * periods
     return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def spots(places: Float[Tensor, "b n 2"], side: int) -> Float[Tensor, "b n p"]:
+    """Logarithm of a Gaussian spot, one cell wide and 1 at its top, over side x side cells; NaN is (0, 0)."""
+    away = (places.nan_to_num()[:, :, None] - cells(side).to(places)).square().sum(-1)
+    return -away / (2 * (2 / side) ** 2)
 
 
 def cells(side: int) -> Float[Tensor, "p 2"]:

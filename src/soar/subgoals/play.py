@@ -104,7 +104,7 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(1, config.tasks + 1))):
-            if rng.random() < config.disturbed and not disturb(world, task.goal, rng):
+            if rng.random() < config.disturbed and not disturb(world, task, rng):
                 return
             world.watch(task.goal)
             pace, waver = rng.uniform(*config.speed), rng.uniform(*config.noise)

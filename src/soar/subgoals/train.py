@@ -15,11 +15,21 @@ from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
 from soar.nn import channels_last
 from soar.subgoals.corpus import Corpus
-from soar.subgoals.network import COARSEST, FINEST, PLACES, CompactConfig, CompactNet, Seen, cells
+from soar.subgoals.network import (
+    COARSEST,
+    FINEST,
+    HAND,
+    PLACES,
+    THING,
+    CompactConfig,
+    CompactNet,
+    Seen,
+    spots,
+)
 from soar.subgoals.susie import InstructPix2Pix
 
-HAND, THING = 2, 0
-"""Of a corpus's points."""
+POINTED, POINTING_ERROR = 0.8, 0.05
+"""How often it is pointed at the named things in training, and how far beside them, of half an image."""
 TOLD = 0.9
 """How often the painter is told where hand and thing will be, in training."""
 TOLERANCE = 0.1
@@ -115,7 +125,13 @@ class CompactLearner(nn.Module):
         n = len(subgoal)
         has_text, has_image = self.dropout.draw(n, generator)
         words = batch["words"] * has_text[:, None, None]
-        seen = self.net.look(observation * has_image[:, None, None, None], words, batch["ahead"])
+        points = batch["points"].where((has_text & has_image)[:, None, None], torch.nan)
+        seen = self.net.look(
+            observation * has_image[:, None, None, None],
+            words,
+            batch["ahead"],
+            pointing(points[:, :2], generator),
+        )
         angle = stratified_angles(n, generator)
         noise = torch.randn(subgoal.shape, generator=generator, device=generator.device)
         foreseen = torch.zeros(())
@@ -125,7 +141,6 @@ class CompactLearner(nn.Module):
         clean, scale = self.net.denoise(a * subgoal + s * noise, angle, seen)
         error = clean - subgoal
         imagined = (error.square() / (scale.square() + TOLERANCE**2)).mean()
-        points = batch["points"].where((has_text & has_image)[:, None, None], torch.nan)
         looked = gaze_loss(seen.gaze[:, :PLACES], points)
         metrics = {
             "imagined": imagined,
@@ -206,16 +221,24 @@ def pixels(images: Tensor) -> Float[Tensor, "n 3 h w"]:
 
 
 def stratified_angles(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Angles of the noise schedule, one from each n-th of it, in random order."""
+    """Angles of the noise schedule, in random order, more of them where there is more noise.
+
+    Few steps of sampling, as CPUs afford, decide nearly everything there.
+    """
     at = torch.rand(n, generator=generator, device=generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
-    return FINEST + (COARSEST - FINEST) * (order + at) / n
+    return FINEST + (COARSEST - FINEST) * ((order + at) / n).sqrt()
+
+
+def pointing(points: Float[Tensor, "n 2 2"], generator: torch.Generator) -> Float[Tensor, "n 2 2"]:
+    """The points as eyes would say them, a little off; NaN for those that aren't said."""
+    said = torch.rand(len(points), generator=generator, device=generator.device) < POINTED
+    error = torch.randn(points.shape, generator=generator, device=generator.device)
+    return (points + POINTING_ERROR * error).where(said[:, None, None], torch.nan)
 
 
 def gaze_loss(gaze: Float[Tensor, "n g p"], points: Float[Tensor, "n g 2"]) -> Float[Tensor, ""]:
     """Cross-entropy between where was looked and a spot of one cell around the point, where there is one."""
-    side = math.isqrt(gaze.shape[-1])
     known = ~points.isnan().any(-1)
-    away = (points.nan_to_num()[:, :, None] - cells(side).to(points)).square().sum(-1)
-    target = (-away / (2 * (2 / side) ** 2)).softmax(-1)
+    target = spots(points, math.isqrt(gaze.shape[-1])).softmax(-1)
     return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)

@@ -12,16 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, UInt8
 from torch import Tensor
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
+from soar.errors import ConfigError
 from soar.files import Json
 from soar.media import resize
-from soar.types import Answer, Image
+from soar.types import Answer, Image, Images
 from soar.vlm.compact_net import CompactConfig, CompactNet
 from soar.vlm.parse import parse_question
+from soar.vlm.questions import task_from_instruction
 from soar.words import MINILM, SentenceEncoder
 
 KIND = "vlm"
@@ -67,12 +69,50 @@ class CompactVLM:
         self, images: Sequence[Image], questions: Sequence[Sequence[str]]
     ) -> Float[Tensor, "b q"]:
         """P(yes), for as many questions about each image."""
-        size, device = self.net.config.resolution, self.net.places.device
-        pixels = torch.from_numpy(np.stack([resize(image, size) for image in images]))
         words = embed(self.encoder, [q for asked in questions for q in asked])
-        words = words.reshape(len(images), -1, TEXTS, words.shape[-1]).to(device)
-        logits = self.net(pixels.to(device), words).logits
+        words = words.reshape(len(images), -1, TEXTS, words.shape[-1])
+        logits = self.net(self._pixels(images), words.to(self.net.places.device)).logits
         return torch.sigmoid(logits.float() / self.temperature).cpu()
+
+    @torch.inference_mode()
+    def point(
+        self, images: Sequence[Image] | Images, instructions: Sequence[str]
+    ) -> Float32[np.ndarray, "n 2 2"]:
+        """x and y in [-1, 1] of the thing and of the container that each image's instruction names.
+
+        NaN where it names none, or where its words have none of the usual forms.
+        """
+        questions = [_question(text) for text in instructions]
+        words = embed(self.encoder, questions)[:, None].to(self.net.places.device)
+        gaze = self.net(self._pixels(images), words).gaze[:, 0].exp()
+        at = self.net.places
+        near = (at[gaze.argmax(-1)][:, :, None] - at).abs().amax(-1) < 3 / len(at) ** 0.5
+        weights = gaze * near
+        places = weights @ at / weights.sum(-1, keepdim=True)
+        named = torch.tensor([[bool(x) for x in _named(q)] for q in questions])
+        result: Float32[np.ndarray, "n 2 2"] = (
+            places.cpu().where(named[..., None], torch.nan).numpy()
+        )
+        return result
+
+    def _pixels(self, images: Sequence[Image] | Images) -> UInt8[Tensor, "b h w 3"]:
+        size = self.net.config.resolution
+        small = torch.from_numpy(np.stack([resize(image, size) for image in images]))
+        return small.to(self.net.places.device)
+
+
+def _question(instruction: str) -> str:
+    """What tells whether the instruction is done; "" for an instruction of no usual form."""
+    try:
+        return task_from_instruction(instruction).question
+    except ConfigError:
+        return ""
+
+
+def _named(question: str) -> tuple[str, str]:
+    """The thing and the container in a question, "" for none."""
+    parts = parse_question(question)
+    return parts.thing, parts.container
 
 
 def texts_of(question: str, whole: bool = False) -> tuple[str, str, str]:
