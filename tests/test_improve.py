@@ -15,11 +15,12 @@ from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.fit_policy import debug, fit_policy
 from soar.improve import ImproveConfig, improve
+from soar.report.page import write_report
 from soar.run import RoundRecord, Run
 from soar.sim.demos import demonstrate
 from soar.sim.scenes import load_scene, sample_scene
 from soar.sim.world import World
-from soar.types import Episode
+from soar.types import Episode, Outcome
 
 
 def demonstration(name: str, seed: int) -> Episode:
@@ -47,14 +48,17 @@ def policy(pretraining: Frames, tmp_path_factory: pytest.TempPathFactory) -> Pat
 class Robots:
     """Collection by the expert: this test is about rounds, not about robots."""
 
-    def __init__(self) -> None:
+    def __init__(self, outcome: Outcome = "success") -> None:
+        self.outcome = outcome
         self.calls: list[tuple[int, str, Path]] = []
 
     def __call__(self, run: Run, this: RoundRecord, scene: str, policy: Path) -> None:
         self.calls.append((this.index, scene, policy))
         episode = demonstration(scene, 3)
         origin = replace(episode.provenance, round=this.index, station="arm")
-        open_store(run.store, create=True).append(replace(episode, provenance=origin))
+        verdict = replace(episode.verdict, outcome=self.outcome)
+        episode = replace(episode, provenance=origin, verdict=verdict)
+        open_store(run.store, create=True).append(episode)
 
 
 def settings(policy: Path) -> ImproveConfig:
@@ -83,6 +87,18 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     assert robots.calls == [(1, "dev1", policy)]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
         improve(run, replace(settings(policy), trials=2), debug(), pretraining, robots)
+
+
+@pytest.mark.slow
+def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
+    policy: Path, pretraining: Frames, tmp_path: Path
+):
+    run = Run(tmp_path / "run")
+    record = improve(run, settings(policy), debug(), pretraining, Robots("failure"))
+    (done,) = record.rounds
+    assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
+    assert "no episode was judged a success" in done.decision
+    assert "nothing to learn from" in write_report(run).read_text()
 
 
 def test_shares_outside_zero_to_one_are_refused():

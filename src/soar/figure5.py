@@ -109,7 +109,7 @@ def _told(folder: Path, config: Figure5Config, scene: str) -> tuple[Path, Simula
 
 
 def _bar(folder: Path, scene: str) -> Bar | None:
-    """A scene's result; None while it isn't finished. The last round's candidate stands for "after"."""
+    """A scene's result; None while it isn't finished. The last candidate, if any, stands for "after"."""
     run = Run(folder)
     if not (folder / "run.json").exists():
         return None
@@ -120,7 +120,7 @@ def _bar(folder: Path, scene: str) -> Bar | None:
     episodes = list(open_store(run.store, read_only=True).query(Query()))
     return Bar(
         scene,
-        compare(evaluations[0], evaluations[record.rounds[-1].index]),
+        compare(evaluations[0], evaluations[max(evaluations)]),
         len(episodes),
         sum(e.verdict.outcome == "success" for e in episodes),
         sum(bool(e.provenance.truth) for e in episodes),

@@ -188,7 +188,10 @@ def _fit(
     pretraining: Frames,
     incumbent: Path,
 ) -> RoundRecord:
-    """Co-train on demonstrations and on what the robots did well in this round and those before."""
+    """Co-train on demonstrations and on what the robots did well in this round and those before.
+
+    Where they did nothing well, the round ends here: there is nothing to learn from.
+    """
     store = open_store(run.store, read_only=True)
     query = Query(
         scenes=config.scenes,
@@ -196,12 +199,10 @@ def _fit(
         rounds=tuple(range(1, this.index + 1)),
         version=this.store_version or store.version,
     )
+    if next(iter(store.query(query)), None) is None:
+        none = f"kept the old policy: no episode was judged a {' or '.join(config.outcomes)}"
+        return replace(this, stage="done", promoted=False, decision=none)
     frames = build_frames(store, query, pretraining.resolution, run.folder / "frames")
-    if not frames.episodes:
-        raise ConfigError(
-            f"round {this.index} collected no episode judged {' or '.join(config.outcomes)}; "
-            "nothing to learn from. More episodes, or easier tasks, would help"
-        )
     sources = [
         Source("pretraining", pretraining, 1 - config.autonomous_share, recipe.goals),
         Source(

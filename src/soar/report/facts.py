@@ -144,10 +144,14 @@ def sentence(facts: Facts) -> str:
         before = facts.before
         if before is None or not before.trials:
             return "The run has only begun: nothing has been evaluated yet."
-        return (
-            f"The run isn't finished. Before any practice the robot succeeds in "
-            f"{before.overall().value:.0%} of {len(before.trials)} trials."
-        )
+        share = f"{before.overall().value:.0%} of {len(before.trials)} trials"
+        rounds = facts.record.rounds
+        if rounds and all(r.stage == "done" and not r.candidate for r in rounds):
+            return (
+                f"The robot practised on its own for {len(facts.episodes)} episodes and took none of them "
+                f"for a success, so it had nothing to learn from. It succeeds in {share}, as before."
+            )
+        return f"The run isn't finished. Before any practice the robot succeeds in {share}."
     change = comparison.difference
     old = sum(b.outcome == "success" for b, _ in comparison.pairs) / len(comparison.pairs)
     new = sum(a.outcome == "success" for _, a in comparison.pairs) / len(comparison.pairs)
