@@ -31,6 +31,7 @@ from soar.subgoals.compact import FAST, CompactSubgoals, to_checkpoint
 from soar.subgoals.network import CompactConfig, CompactNet
 from soar.subgoals.sampler import REFERENCE, Condition, Denoiser, SamplerConfig, SchedulerName
 from soar.types import Images
+from soar.vlm.compact import CompactVLM
 
 NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
 EXACT = 200
@@ -50,7 +51,7 @@ class Sequential(CompactSubgoals):
 def main(
     subgoals: Path | None = None,
     random: bool = False,
-    steps: tuple[int, ...] = (4, 6, 8, 10),
+    steps: tuple[int, ...] = (2, 4, 8),
     batches: tuple[int, ...] = (1, 8),
     threads: int = 2,
     repeats: int = 3,
@@ -60,7 +61,9 @@ def main(
         checkpoint = to_checkpoint(CompactNet(CompactConfig()), {})
     else:
         checkpoint = checkpoints.load(subgoals or packaged("subgoals"))
-    compact, sequential = CompactSubgoals(checkpoint), Sequential(checkpoint, REFERENCE)
+    eyes = CompactVLM.load(packaged("vlm"))
+    compact = CompactSubgoals(checkpoint, eyes=eyes)
+    sequential = Sequential(checkpoint, REFERENCE, eyes=eyes)
     table = Table(
         "scheduler", "steps", "guidance", "batch", "latency [s]", "images/s", "ratio", "error"
     )

@@ -14,7 +14,9 @@ noisy image x_t = a x_0 + s e and the observation o, the clean image is
 
 where d is the typical difference between subgoal and observation, k weighs the best linear guess of that
 difference, and c is what is then left to guess (Karras et al. 2022, with o for a mean). The network says m,
-"this pixel changes", and f, "it changes to this"; c also normalises the loss.
+"this pixel changes", and f, "it changes to this"; c also normalises the loss. Where an arm appears or goes,
+though, a pixel changes by far more than d: there it may say b, "paint over", and p, the colour itself, and
+(1 - b) x_0 + b p is what comes out.
 """
 
 from __future__ import annotations
@@ -39,6 +41,8 @@ AHEAD = 2
 """Places foreseen, and then told to the painter: where the hand, and where the named thing, will be."""
 WAVES = 8
 """Numbers that say one coordinate of a place."""
+BRUSH_UP = 6.0
+"""Log-odds against painting over, at first."""
 FINEST, COARSEST = 0.002, 1.55
 """First and last angle of the noise schedule: a = cos(angle), s = sin(angle)."""
 
@@ -151,9 +155,10 @@ class CompactNet(nn.Module):
         total = d2 * a**2 + s**2
         scale = (d2 * s**2 / total).sqrt()
         difference = noisy - a * seen.observation
-        change, mask = self.unet(difference, angle, seen)
+        change, mask, paint, brush = self.unet(difference, angle, seen)
         guess = mask.sigmoid() * (d2 * a / total) * difference
-        return seen.observation + guess + scale * change, scale
+        clean = seen.observation + guess + scale * change
+        return torch.lerp(clean, paint, brush.sigmoid()), scale
 
 
 class Look(nn.Module):
@@ -254,14 +259,21 @@ class UNet(nn.Module):
         self.merge = nn.Conv2d(2 * c, c, 1)
         self.after = Residual(c, v)
         self.norm = group_norm(c)
-        self.out = nn.Conv2d(c, 4 * 16, 3, padding=1)
+        self.out = nn.Conv2d(c, 8 * 16, 3, padding=1)
         nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        self.out.bias = nn.Parameter(torch.zeros(8 * 16))
+        with torch.no_grad():
+            self.out.bias[-16:] = -BRUSH_UP
 
     def forward(
         self, difference: Float[Tensor, "b 3 h w"], angle: Float[Tensor, " b"], seen: Seen
-    ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 h w"]]:
-        """f and m of this module's formula, m before its sigmoid."""
+    ) -> tuple[
+        Float[Tensor, "b 3 h w"],
+        Float[Tensor, "b 1 h w"],
+        Float[Tensor, "b 3 h w"],
+        Float[Tensor, "b 1 h w"],
+    ]:
+        """f, m, p and b of this module's formula, m and b before their sigmoids."""
         vector = seen.vector + self.time(waves(angle / math.pi, 64))
         pixels = functional.pixel_unshuffle(torch.cat([difference, seen.observation], 1), 4)
         x = self.before(self.stem(torch.cat([pixels, seen.fine, seen.told], 1)), vector)
@@ -272,7 +284,7 @@ class UNet(nn.Module):
         x = self.merge(torch.cat([x, functional.pixel_shuffle(self.up(y), 2)], 1))
         x = self.out(functional.silu(self.norm(self.after(x, vector))))
         shown = functional.pixel_shuffle(x, 4).float()
-        return shown[:, :3], shown[:, 3:]
+        return shown[:, :3], shown[:, 3:4], shown[:, 4:7], shown[:, 7:]
 
 
 class Residual(nn.Module):
