@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import rich
@@ -73,7 +73,7 @@ VARIANTS = {
 def main(
     run: tyro.conf.Positional[Path],
     variants: tuple[str, ...] = tuple(VARIANTS),
-    demonstrations_: int = 2000,
+    count: Annotated[int, tyro.conf.arg(name="demonstrations")] = 2000,
     workers: int = 2,
 ) -> None:
     """Fit and evaluate the variants that are missing, and print all.
@@ -81,14 +81,14 @@ def main(
     Args:
         run: a folder of `soar improve` whose collection is finished.
         variants: names from this file's table.
-        demonstrations_: of the *bridge* regime.
+        count: demonstrations of the *bridge* regime.
         workers: processes of each evaluation.
     """
     place = Run(run)
     config = place.record().config
     incumbent = checkpoints.load(policy_folder(str(config["policy"])))
     resolution = int(incumbent.config["resolution"])
-    pretraining = demonstrations(DemonstrationSet(demonstrations_, resolution=resolution))
+    pretraining = demonstrations(DemonstrationSet(count, resolution=resolution))
     before = place.evaluations()[0]
     table = Table("variant", "autonomous episodes", "before", "after", "difference", "p")
     for name in variants:

@@ -30,10 +30,6 @@ from soar.types import Regime
 REGIME: Regime = "bridge"
 DEMOS = "demonstrations"
 CARD = "README.md"
-INTERVENTIONS = 0.3
-"""Share of the samples that come from interventions, where there are some."""
-FIRST_INTERVENTION = 20_000
-"""Their first seed, far from the demonstrations'."""
 HELD_OUT = 0.03
 """Share of the demonstrations, the last ones, kept for validation."""
 
@@ -52,8 +48,6 @@ class DemonstrationSet:
     first_seed: int = 0
     resolution: int = 64
     workers: int = 2
-    policy: Path | None = None
-    """A checkpoint's folder: each demonstration begins where this policy got to (`soar.interventions`)."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.workers, self.resolution) < 1:
@@ -67,22 +61,15 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
 
     `folder`: where; None is the cache folder, so that every run on a machine shares them.
     """
-    from soar.interventions import Pilot
-    from soar.sim.demos import DemoConfig, collect_demonstrations
+    from soar.sim.demos import collect_demonstrations
 
-    name, config, pilot = f"seed-{wanted.first_seed}", DemoConfig(), None
-    if wanted.policy is not None:
-        name += f"-after-{checkpoints.load(wanted.policy).id}"
-        config, pilot = DemoConfig(disturbed=1.0), Pilot(wanted.policy.resolve())
-    folder = folder or cache_folder() / DEMOS / name
+    folder = folder or cache_folder() / DEMOS / f"seed-{wanted.first_seed}"
     collect_demonstrations(
         folder / "store",
         REGIME,
         wanted.episodes,
         workers=wanted.workers,
         first_seed=wanted.first_seed,
-        config=config,
-        pilot=pilot,
     )
     query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
     store = open_store(folder / "store", read_only=True)
@@ -96,7 +83,6 @@ def pretrain_policy(
     work: Path,
     *,
     start: Path | None = None,
-    interventions: int = 0,
     painter: Painter | None = None,
     imagined: float = 0.0,
 ) -> Path:
@@ -104,28 +90,16 @@ def pretrain_policy(
 
     Args:
         start: the checkpoint's folder of a policy to go on from.
-        interventions: how many more demonstrations begin where that policy got to.
         painter: paints goals of the demonstrations as the loop would show them.
         imagined: share of the samples that get one of these for their goal.
     """
-    if interventions and start is None:
-        raise ConfigError("interventions need a policy to start from")
-    wanted = replace(wanted, resolution=recipe.policy.resolution)
-    sets = [("bridge", 1.0, wanted)]
-    if interventions:
-        more = replace(wanted, episodes=interventions, first_seed=FIRST_INTERVENTION, policy=start)
-        sets = [("bridge", 1 - INTERVENTIONS, wanted), ("interventions", INTERVENTIONS, more)]
-    sources, held_out = [], []
-    for name, share, one in sets:
-        own, rest = _split(demonstrations(one))
-        if painter is not None:
-            kept, seed = work / f"{name}-goals.npz", recipe.fit.seed
-            goals = repainted_goals(own.frames, painter, imagined, seed, kept)
-            own = replace(own, imagined=goals)
-        sources.append(replace(own, name=name, weight=share))
-        held_out.append(replace(rest, name=f"{name}, held out", weight=share))
+    frames = demonstrations(replace(wanted, resolution=recipe.policy.resolution))
+    train, held_out = _split(frames)
+    if painter is not None:
+        goals = repainted_goals(frames, painter, imagined, recipe.fit.seed, work / "goals.npz")
+        train = replace(train, imagined=goals)
     before = checkpoints.load(start) if start else None
-    fit_policy(recipe, sources, work / "fit", start=before, validation=held_out)
+    fit_policy(recipe, [train], work / "fit", start=before, validation=[held_out])
     return work / "fit"
 
 

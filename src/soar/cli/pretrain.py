@@ -18,7 +18,6 @@ def policy(
     workers: int,
     out: Path | None,
     start: Path | None,
-    interventions: int = 0,
     imagined: float = 0.0,
 ) -> None:
     """Demonstrations, behaviour cloning, checkpoint and card."""
@@ -28,7 +27,6 @@ def policy(
 
     recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
-    command += f" --interventions {interventions}" if interventions else ""
     command += f" --imagined {imagined:g}" if imagined else ""
     _, command, work = _going_on(start, command)
     made = pretrain_policy(
@@ -36,7 +34,6 @@ def policy(
         DemonstrationSet(episodes, workers=workers),
         work,
         start=start,
-        interventions=interventions,
         painter=compact_subgoals() if imagined else None,
         imagined=imagined,
     )
@@ -48,7 +45,6 @@ def gcbc(
     episodes: int = 6000,
     steps: int = 10_500,
     start: Path | None = None,
-    interventions: int = 0,
     imagined: float = 0.0,
     workers: int = 2,
     out: Path | None = None,
@@ -59,12 +55,12 @@ def gcbc(
         episodes: demonstrations, shared with `soar pretrain lcbc`.
         steps: of training, with 128 samples each.
         start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
-        interventions: more demonstrations, each of which begins where the policy of `start` got to.
-        imagined: share of the samples whose goal the packaged imagination paints, told what came.
+        imagined: share of the samples whose goal the packaged imagination paints, told what came;
+            whether that helps isn't known (docs/log.md).
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
-    policy("gcbc", episodes, steps, workers, out, start, interventions, imagined)
+    policy("gcbc", episodes, steps, workers, out, start, imagined)
 
 
 def lcbc(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,8 +28,6 @@ from soar.sim.spec import Scene, SceneTask
 from soar.sim.world import World
 from soar.types import Action, Episode, Provenance, Regime, Verdict
 
-Pilot: TypeAlias = Callable[[World, SceneTask, np.random.Generator], None]
-"""Drives the arm for a while, towards a task or not."""
 EXPERT = "expert"
 """Station, checkpoint and judge of every demonstration."""
 _MISTAKEN = 0.5
@@ -135,20 +133,15 @@ def demonstrate(
     )
 
 
-def session(
-    scene: Scene, seed: int, config: DemoConfig | None = None, pilot: Pilot | None = None
-) -> Iterator[Episode]:
-    """The demonstrations of one session, successful or not; it ends early after a failure.
-
-    `pilot`: drives where otherwise an attempt is made to go wrong.
-    """
+def session(scene: Scene, seed: int, config: DemoConfig | None = None) -> Iterator[Episode]:
+    """The demonstrations of one session, successful or not; it ends early after a failure."""
     c, rng = config or DemoConfig(), np.random.default_rng(seed)
     world = World(scene, c.image_size)
     try:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(c.tasks[0], c.tasks[1] + 1))):
-            if rng.random() < c.disturbed and not disturb(world, task, rng, pilot):
+            if rng.random() < c.disturbed and not disturb(world, task, rng):
                 return
             pace, waver = rng.uniform(*c.speed), rng.uniform(*c.noise)
             episode = demonstrate(world, task, rng, c.max_steps, seed=seed, noise=waver, speed=pace)
@@ -165,23 +158,14 @@ def session(
         world.close()
 
 
-def disturb(
-    world: World, task: SceneTask, rng: np.random.Generator, pilot: Pilot | None = None
-) -> bool:
-    """An attempt at the task that goes wrong: the pilot's, or else a scripted one.
+def disturb(world: World, task: SceneTask, rng: np.random.Generator) -> bool:
+    """An attempt that goes wrong: stopped somewhere, drifts off, with the gripper open or closed.
 
-    Returns whether the goal is still there to be reached.
+    At this task, or by mistake at another. What is held may be dropped or be the wrong thing, and the hand
+    may close on nothing: states that a policy gets into and an expert doesn't, and in which the arm doesn't
+    tell what is wanted. Returns whether the goal is still there to be reached.
     """
-    (pilot or _go_wrong)(world, task, rng)
-    return not world.fulfilled(task.goal) and not world.objects_lost()
-
-
-def _go_wrong(world: World, task: SceneTask, rng: np.random.Generator) -> None:
-    """At this task, or by mistake at another; stopped somewhere, drifts off, with the gripper open or closed.
-
-    What is held may be dropped or be the wrong thing, and the hand may close on nothing: states that a
-    policy gets into and an expert doesn't, and in which the arm doesn't tell what is wanted.
-    """
+    wanted = task.goal
     others = [t for t in world.scene.tasks if layout.is_feasible(world, t.goal)]
     if others and rng.random() < _MISTAKEN:
         task = others[int(rng.integers(len(others)))]
@@ -195,6 +179,7 @@ def _go_wrong(world: World, task: SceneTask, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(1, 9))):
         drift = 0.8 * drift + rng.normal(0, 0.01, 3)
         world.step(np.array([*drift, *rng.normal(0, 0.05, 3), gripper], np.float32))
+    return not world.fulfilled(wanted) and not world.objects_lost()
 
 
 def demonstrations(
@@ -216,7 +201,6 @@ def collect_demonstrations(
     first_seed: int = 0,
     scenes: Sequence[str] = (),
     config: DemoConfig | None = None,
-    pilot: Pilot | None = None,
 ) -> Tally:
     """Fill an episode store up to at least `episodes` demonstrations of a regime; resumes where it was.
 
@@ -231,7 +215,6 @@ def collect_demonstrations(
         first_seed: of the first session.
         scenes: names or files of scenes to take in turn, instead of sampling.
         config: what sessions are like.
-        pilot: drives where otherwise an attempt is made to go wrong; picklable.
 
     Returns:
         what this call kept and what failed.
@@ -244,7 +227,7 @@ def collect_demonstrations(
     found = [s.provenance.seed for s in open_store(store, create=True).query(query)]
     have, done = len(found), set(found)
     seeds = (s for s in count(first_seed) if s not in done)
-    run = partial(_run_session, str(store), regime, tuple(scenes), config, pilot)
+    run = partial(_run_session, str(store), regime, tuple(scenes), config)
     with progress_bar() as bar:
         line = bar.add_task(f"{regime} demonstrations", total=episodes, completed=have, note="")
 
@@ -281,19 +264,14 @@ def _run_until(
 
 
 def _run_session(
-    store: str,
-    regime: Regime,
-    scenes: tuple[str, ...],
-    config: DemoConfig | None,
-    pilot: Pilot | None,
-    seed: int,
+    store: str, regime: Regime, scenes: tuple[str, ...], config: DemoConfig | None, seed: int
 ) -> Tally:
     """One worker's share: a session's successes go into the store."""
     from soar.data.store import open_store
 
     scene = load_scene(scenes[seed % len(scenes)]) if scenes else sample_scene(regime, seed)
     where, tally = open_store(store), Tally()
-    for episode in session(scene, seed, config, pilot):
+    for episode in session(scene, seed, config):
         success = bool(episode.provenance.truth)
         if success:
             where.append(episode)
