@@ -11,7 +11,7 @@ from soar.models import Role, load_policy, load_subgoals, load_vlm, packaged
 from soar.sim.demos import demonstrate
 from soar.sim.pointing import point_at
 from soar.sim.scenes import load_scene, sample_scene
-from soar.sim.spec import SceneTask
+from soar.sim.spec import Inside, OnSide
 from soar.sim.world import World
 from soar.types import STEPS_AHEAD, Episode, Observation
 from soar.vlm.compact import CompactVLM
@@ -47,16 +47,14 @@ def test_the_eyes_point_at_what_an_instruction_names():
             world.reset(seed)
             image = world.render()
             for task in scene.tasks:
+                assert isinstance(task.goal, Inside | OnSide)
                 said = eyes.point(image[None], [task.instruction])[0, 0]
-                missed.append(np.linalg.norm(said - point_at(world, thing_pose(world, task))))
+                there = point_at(world, world.thing_pose(task.goal.thing)[0])
+                missed.append(np.linalg.norm(said - there))
     finally:
         world.close()
     assert np.median(missed) < 0.12
     assert np.isnan(eyes.point(image[None], ["tidy up"])).all()
-
-
-def thing_pose(world: World, task: SceneTask) -> np.ndarray:
-    return world.thing_pose(task.goal.thing)[0]
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,11 @@ class CompactSubgoals:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         observation = to_tensor(resize(images, self.resolution))
         noise = torch.randn(observation.shape, generator=generator)
-        pointed = torch.from_numpy(self.eyes.point(images, instructions)) if self.eyes else None
+        pointed = (
+            torch.from_numpy(self.eyes.point(images, instructions))
+            if self.eyes is not None
+            else None
+        )
         scheduler = make_scheduler(self.sampler.scheduler, noise_schedule())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             pixels = sample(

@@ -35,7 +35,7 @@ class TrainConfig:
     ahead: tuple[int, int] = (8, 24)
     """Fewest and most control steps from observation to subgoal; the network is told how many."""
     dropout: Dropout = field(default_factory=Dropout)
-    gaze: float = 0.05
+    gaze: float = 0.1
     """Weight of the loss that says where the named things are."""
     held_out: float = 0.03
     """Share of the corpus's episodes, its last ones, kept for validation."""
