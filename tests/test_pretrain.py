@@ -35,7 +35,7 @@ def test_a_policy_is_made_gone_on_from_and_installed(frames, tmp_path, monkeypat
     assert first.provenance["mixture"]["bridge"]["imagined_goals"] == 0
 
     made = pretrain_policy(
-        debug(), WANTED, tmp_path / "second", start=begin, painter=Photographer(), imagined=0.5,
+        debug(), WANTED, tmp_path / "second", start=begin, painter=Photographer().repaint, imagined=0.5,
     )  # fmt: skip
     second = checkpoints.load(made)
     assert second.provenance["started_from"] == first.id

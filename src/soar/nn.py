@@ -7,10 +7,11 @@ and tensor cores are fastest with.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 
@@ -137,3 +138,20 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
 def channels_last(module: nn.Module) -> None:
     """Put a module's convolution weights into the memory layout that its images have."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def cells(side: int) -> Float[Tensor, "p 2"]:
+    """x and y of the centres of side x side cells, row by row, in [-1, 1]."""
+    line = (torch.arange(side) + 0.5) * 2 / side - 1
+    return torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)
+
+
+def place_around(
+    chosen: Int64[Tensor, "*n"], log_p: Float[Tensor, "*n p"]
+) -> Float[Tensor, "*n 2"]:
+    """x and y of the chosen one of p square cells, made finer by how likely it and its neighbours are."""
+    side = math.isqrt(log_p.shape[-1])
+    at = cells(side).to(log_p)
+    near = (at[chosen][..., None, :] - at).abs().amax(-1) < 3 / side
+    weights = log_p.exp() * near
+    return weights @ at / weights.sum(-1, keepdim=True)

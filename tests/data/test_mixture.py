@@ -174,7 +174,7 @@ class Brighter:
 
 def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp_path):
     some, generator = frames([45, 7]), Brighter()
-    imagined = repainted_goals(some, generator, 0.5, seed=1, path=tmp_path / "goals.npz")
+    imagined = repainted_goals(some, generator.repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
     last = some.starts[1:] - 1
     steps = np.setdiff1d(np.arange(len(some)), last)
     assert (imagined.pursued[last] == -1).all()
@@ -190,9 +190,9 @@ def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp
     assert generator.told == sorted(generator.told)
     assert set(generator.told) == {"do 0", "do 1"}
 
-    again = repainted_goals(some, Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
+    again = repainted_goals(some, Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
     np.testing.assert_array_equal(again.images, imagined.images)
     with pytest.raises(ConfigError, match="valid: from 0 to 1"):
-        repainted_goals(some, Brighter(), 1.5, seed=1, path=tmp_path / "never.npz")
+        repainted_goals(some, Brighter().repaint, 1.5, seed=1, path=tmp_path / "never.npz")
     with pytest.raises(StoreError, match="belongs to other frames"):
-        repainted_goals(frames([3]), Brighter(), 0.5, seed=1, path=tmp_path / "goals.npz")
+        repainted_goals(frames([3]), Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")

@@ -9,9 +9,10 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.errors import CheckpointError, ConfigError
+from soar.nn import cells
 from soar.train import FitConfig
 from soar.vlm.compact import CompactVLM, embed, texts_of, to_checkpoint
-from soar.vlm.compact_net import CompactConfig, CompactNet, grid
+from soar.vlm.compact_net import CompactConfig, CompactNet
 from soar.vlm.corpus_files import Corpus
 from soar.vlm.recipe import TrainConfig, best_temperature, gaze_loss, train
 from soar.words import SentenceEncoder
@@ -122,7 +123,7 @@ def test_the_image_is_looked_at_once_for_all_questions():
 
 
 def test_gaze_is_drawn_to_the_point_and_ignores_what_has_none():
-    places = grid(8)
+    places = cells(8)
     point = torch.tensor([0.4, -0.6])
     points = torch.full((1, 1, 2, 2), torch.nan)
     points[0, 0, 0] = point

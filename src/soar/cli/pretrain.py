@@ -34,7 +34,7 @@ def policy(
         DemonstrationSet(episodes, workers=workers),
         work,
         start=start,
-        painter=compact_subgoals() if imagined else None,
+        painter=compact_subgoals().repaint if imagined else None,
         imagined=imagined,
     )
     folder = out or WEIGHTS / kind

@@ -7,10 +7,10 @@ the subgoals that it pursued are worth imitating too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Int64, UInt8
@@ -27,18 +27,8 @@ _SPAN = (6, 14)
 _AT_ONCE = 32
 
 
-@runtime_checkable
-class Painter(Protocol):
-    """An imagination that can be told the future."""
-
-    def repaint(
-        self,
-        images: Images,
-        instructions: Sequence[str],
-        futures: Images,
-        rng: np.random.Generator,
-    ) -> Images:
-        """What it would have imagined from each image, had it foreseen what the future shows."""
+Painter: TypeAlias = Callable[[Images, Sequence[str], Images, np.random.Generator], Images]
+"""What an imagination would have made of images and instructions, had it foreseen what the futures show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +87,7 @@ def _repaint(frames: Frames, painter: Painter, seed: int, path: Path) -> None:
         line = bar.add_task("painting goals", total=len(moments), note="")
         for first in range(0, len(moments), _AT_ONCE):
             now, later, words = zip(*moments[first : first + _AT_ONCE], strict=True)
-            made = painter.repaint(frames.images[list(now)], words, frames.images[list(later)], rng)
+            made = painter(frames.images[list(now)], words, frames.images[list(later)], rng)
             images.append(resize(made, frames.resolution))
             bar.advance(line, len(words))
     draft = path.with_suffix(".draft")

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.hardware import choose_device, choose_precision
 from soar.media import resize
-from soar.nn import channels_last
+from soar.nn import channels_last, place_around
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.images import to_images, to_tensor
 from soar.subgoals.network import (
@@ -28,7 +27,6 @@ from soar.subgoals.network import (
     CompactConfig,
     CompactNet,
     Seen,
-    cells,
 )
 from soar.subgoals.sampler import (
     Condition,
@@ -118,8 +116,7 @@ class CompactSubgoals:
         """What it would have imagined, had it foreseen where hand and thing really are in each future."""
         seen = self._look(to_tensor(resize(futures, self.resolution)), instructions)
         gaze = seen.gaze[:, [HAND, THING]]
-        places = torch.stack([around_peak(log_p) for log_p in gaze.unbind(1)], 1)
-        return self._paint(images, instructions, rng, places)
+        return self._paint(images, instructions, rng, place_around(gaze.argmax(-1), gaze))
 
     def _paint(
         self,
@@ -206,20 +203,7 @@ class CompactSubgoals:
 def _drawn(log_p: Float[Tensor, "n p"], generator: torch.Generator) -> Float[Tensor, "n 2"]:
     """A place from a distribution over cells, sharpened; within a cell of it, the mean."""
     chosen = torch.multinomial((log_p / TEMPERATURE).softmax(-1).cpu(), 1, generator=generator)
-    return _near(chosen[:, 0].to(log_p.device), log_p)
-
-
-def around_peak(log_p: Float[Tensor, "n p"]) -> Float[Tensor, "n 2"]:
-    """The most likely place of a distribution over cells; within a cell of it, the mean."""
-    return _near(log_p.argmax(-1), log_p)
-
-
-def _near(chosen: Int64[Tensor, " n"], log_p: Float[Tensor, "n p"]) -> Float[Tensor, "n 2"]:
-    side = math.isqrt(log_p.shape[1])
-    at = cells(side).to(log_p)
-    near = (at[chosen][:, None] - at).abs().amax(-1) < 3 / side
-    weights = log_p.exp() * near
-    return weights @ at / weights.sum(1, keepdim=True)
+    return place_around(chosen[:, 0].to(log_p.device), log_p)
 
 
 def noise_schedule() -> Mapping[str, Any]:

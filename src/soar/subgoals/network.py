@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soar.errors import ConfigError
-from soar.nn import FiLM, group_norm, with_coordinates
+from soar.nn import FiLM, cells, group_norm, with_coordinates
 
 PLACES = 3
 """Gazes that are taught where to look: at the named thing, the container, and the hand."""
@@ -343,9 +343,3 @@ def spots(places: Float[Tensor, "b n 2"], side: int) -> Float[Tensor, "b n p"]:
     """Logarithm of a Gaussian spot, one cell wide and 1 at its top, over side x side cells; NaN is (0, 0)."""
     away = (places.nan_to_num()[:, :, None] - cells(side).to(places)).square().sum(-1)
     return -away / (2 * (2 / side) ** 2)
-
-
-def cells(side: int) -> Float[Tensor, "p 2"]:
-    """x and y of the centres of side x side cells, row by row, in [-1, 1]."""
-    line = (torch.arange(side) + 0.5) * 2 / side - 1
-    return torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)

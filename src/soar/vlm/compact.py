@@ -20,6 +20,7 @@ from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
 from soar.files import Json
 from soar.media import resize
+from soar.nn import place_around
 from soar.types import Answer, Image, Images
 from soar.vlm.compact_net import CompactConfig, CompactNet
 from soar.vlm.parse import parse_question
@@ -84,11 +85,8 @@ class CompactVLM:
         """
         questions = [_question(text) for text in instructions]
         words = embed(self.encoder, questions)[:, None].to(self.net.places.device)
-        gaze = self.net(self._pixels(images), words).gaze[:, 0].exp()
-        at = self.net.places
-        near = (at[gaze.argmax(-1)][:, :, None] - at).abs().amax(-1) < 3 / len(at) ** 0.5
-        weights = gaze * near
-        places = weights @ at / weights.sum(-1, keepdim=True)
+        gaze = self.net(self._pixels(images), words).gaze[:, 0]
+        places = place_around(gaze.argmax(-1), gaze)
         named = torch.tensor([[bool(x) for x in _named(q)] for q in questions])
         result: Float32[np.ndarray, "n 2 2"] = (
             places.cpu().where(named[..., None], torch.nan).numpy()

@@ -16,7 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
-from soar.nn import channels_last, with_coordinates
+from soar.nn import cells, channels_last, with_coordinates
 
 PHRASES = 2
 """A question names a thing and, often, a container."""
@@ -72,7 +72,7 @@ class CompactNet(nn.Module):
         self.second_look = mlp(d + glimpses, d, PHRASES * d)
         self.relation = mlp(d + 2 * glimpses, 2 * d, 2 * d)
         self.verdict = nn.Sequential(nn.SiLU(), nn.Linear(2 * d, 1))
-        self.register_buffer("places", grid(config.resolution // 4), persistent=False)
+        self.register_buffer("places", cells(config.resolution // 4), persistent=False)
         channels_last(self)
 
     def forward(
@@ -166,12 +166,6 @@ class Residual(nn.Module):
 def twice(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     """Twice the size, by repetition."""
     return nn.functional.interpolate(x, scale_factor=2)
-
-
-def grid(side: int) -> Float[Tensor, "p 2"]:
-    """x and y of the centres of side x side cells, row by row, in [-1, 1]."""
-    line = (torch.arange(side) + 0.5) * 2 / side - 1
-    return torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)
 
 
 def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
