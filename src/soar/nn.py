@@ -116,15 +116,19 @@ class Stages(nn.Module):
                 blocks.append(block)
                 channels = block.channels_out
         self.blocks = nn.ModuleList(blocks)
+        self._ends = set(itertools.accumulate(depths))
         self.channels_out = channels
 
     def forward(
         self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n c2 h2 w2"]:
-        """All blocks in order."""
-        for block in self.blocks:
+    ) -> list[Float[Tensor, "n _c _h _w"]]:
+        """What comes out of each stage."""
+        maps = []
+        for i, block in enumerate(self.blocks, 1):
             x = block(x, context)
-        return x
+            if i in self._ends:
+                maps.append(x)
+        return maps
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
@@ -155,3 +159,18 @@ def place_around(
     near = (at[chosen][..., None, :] - at).abs().amax(-1) < 3 / side
     weights = log_p.exp() * near
     return weights @ at / weights.sum(-1, keepdim=True)
+
+
+def spots(places: Float[Tensor, "*n 2"], side: int, width: float = 1.0) -> Float[Tensor, "*n p"]:
+    """Logarithm of a Gaussian spot over side x side cells, 1 at its top; NaN is (0, 0). `width` [cells]."""
+    away = (places.nan_to_num()[..., None, :] - cells(side).to(places)).square().sum(-1)
+    return -away / (2 * (2 * width / side) ** 2)
+
+
+def gaze_loss(
+    gaze: Float[Tensor, "*n p"], points: Float[Tensor, "*n 2"], width: float = 1.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy between where was looked and a spot around the point, where there is one."""
+    known = ~points.isnan().any(-1)
+    target = spots(points, math.isqrt(gaze.shape[-1]), width).softmax(-1)
+    return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)

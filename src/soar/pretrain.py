@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames, build_frames
@@ -74,7 +75,8 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
     query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
     store = open_store(folder / "store", read_only=True)
     cache = folder / "frames"
-    return build_frames(store, query, wanted.resolution, cache, wanted.workers, "wanted")
+    frames = build_frames(store, query, wanted.resolution, cache, wanted.workers, "wanted")
+    return replace(frames, fingertips=_fingertips(frames))
 
 
 def pretrain_policy(
@@ -120,6 +122,18 @@ def install(
         _card(role, id, command, regimes, parameters, size / 1e6, source.config, source.provenance)
     )
     return id
+
+
+def _fingertips(frames: Frames) -> Float32[np.ndarray, "n 2"]:
+    """Where the camera of each demonstration's scene, but for a reset's jitter, sees the fingertips."""
+    from soar.sim.pointing import fingertips
+    from soar.sim.scenes import load_scene
+
+    seen = [
+        fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
+        for episode, start, end in zip(frames.episodes, frames.starts, frames.starts[1:], strict=False)
+    ]
+    return np.concatenate(seen)
 
 
 def _split(frames: Frames) -> tuple[Source, Source]:

@@ -57,6 +57,20 @@ def test_observation_and_goal_get_the_same_draw_and_samples_different_ones(
     assert not torch.allclose(out["image"], same)
 
 
+def test_points_go_where_the_crop_moves_them() -> None:
+    """A bright spot is still at its point after the picture was cut and turned."""
+    image, points = torch.zeros(8, 32, 32, 3), torch.full((8, 2, 2), torch.nan)
+    image[:, 13:15, 19:21] = 1
+    points[:, 0] = torch.tensor([20.0, 14.0]) / 16 - 1
+    points[:, 1] = 0.999
+    out = Crop(area=(0.6, 0.9), turn_deg=15).train({"image": image, "points": points, "draws": draws()})
+    line = (torch.arange(32) + 0.5) / 16 - 1
+    weight = out["image"][..., 0] / out["image"][..., 0].sum((1, 2), keepdim=True)
+    seen = torch.stack([(weight.sum(1) * line).sum(1), (weight.sum(2) * line).sum(1)], 1)
+    assert torch.allclose(out["points"][:, 0], seen, atol=0.03)
+    assert out["points"][:, 1].isnan().any()
+
+
 @pytest.mark.parametrize("augment", [Crop(), Color(), Soften()])
 def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}

@@ -18,6 +18,7 @@ from soar.errors import CheckpointError, ConfigError
 from soar.files import read_lines
 from soar.fit_policy import Recipe, debug, fit_policy, paper, with_fit
 from soar.interfaces import Learner, Policy
+from soar.nn import cells, gaze_loss
 from soar.policies.cloning import BehaviorCloning
 from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
 from soar.policies.load import build_policy, load_policy
@@ -125,12 +126,12 @@ def test_a_film_encoder_starts_as_the_encoder_without_and_then_listens(kind: str
     encoder = build_encoder(config, 3, SIZE, context_dim=5)
     images, context = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, 5)
     with torch.no_grad():
-        before = encoder(images, context)
-        assert torch.allclose(before, encoder(images, torch.zeros(2, 5)))
+        before = encoder(images, context).features
+        assert torch.allclose(before, encoder(images, torch.zeros(2, 5)).features)
         for name, p in encoder.named_parameters():
             if "film" in name:
                 p.add_(0.1)
-        assert not torch.allclose(encoder(images, context), before)
+        assert not torch.allclose(encoder(images, context).features, before)
 
 
 def test_compact_features_know_where_things_are() -> None:
@@ -139,7 +140,30 @@ def test_compact_features_know_where_things_are() -> None:
     left, right = torch.zeros(2, 1, 3, SIZE, SIZE)
     left[..., 8:16, 0:8] = right[..., 8:16, 24:32] = 1
     with torch.no_grad():
-        assert (encoder(left) - encoder(right)).norm() > 0.1 * encoder(left).norm()
+        seen = encoder(torch.cat([left, right])).features
+    assert (seen[0] - seen[1]).norm() > 0.1 * seen[0].norm()
+
+
+def test_gazes_find_what_they_are_taught_to_see() -> None:
+    """A white square somewhere on black; the first gaze must say where, finer than its cells are wide."""
+    config = EncoderConfig("compact", widths=(16, 16), depths=(1, 1), dim=16, gazes=2, detail=8)
+    torch.manual_seed(0)
+    encoder = Compact(config, 3, SIZE)
+    optimizer = torch.optim.Adam(encoder.parameters(), 3e-3)
+    corners = torch.randint(0, SIZE - 4, (200, 2))
+    images, points = torch.zeros(200, 3, SIZE, SIZE), (corners + 2) * 2 / SIZE - 1
+    for image, (x, y) in zip(images, corners.tolist(), strict=True):
+        image[:, y : y + 4, x : x + 4] = 1
+    for _ in range(60):
+        optimizer.zero_grad()
+        seen = encoder(images[:160])
+        gaze_loss(seen.gaze[:, :1], points[:160, None]).backward()
+        optimizer.step()
+    with torch.no_grad():
+        seen = encoder(images[160:])
+    assert seen.features.shape == (40, encoder.dim)
+    place = seen.gaze[:, 0].exp() @ cells(SIZE // 4)
+    assert (place - points[160:]).abs().mean() < 0.5 * 2 / (SIZE // 4)
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])

@@ -12,6 +12,7 @@ from soar.data.frames import Frames
 from soar.errors import CheckpointError, ConfigError
 from soar.nn import cells
 from soar.subgoals.compact import KIND, CompactSubgoals
+from soar.nn import gaze_loss
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.network import CompactConfig, CompactNet
 from soar.subgoals.recipe import TrainConfig, train
@@ -19,7 +20,6 @@ from soar.subgoals.train import (
     CompactLearner,
     Dropout,
     SubgoalBatches,
-    gaze_loss,
     stratified_angles,
 )
 from soar.types import EpisodeSummary, Provenance, Verdict

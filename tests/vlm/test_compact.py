@@ -9,12 +9,11 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.errors import CheckpointError, ConfigError
-from soar.nn import cells
 from soar.train import FitConfig
 from soar.vlm.compact import CompactVLM, embed, texts_of, to_checkpoint
 from soar.vlm.compact_net import CompactConfig, CompactNet
 from soar.vlm.corpus_files import Corpus
-from soar.vlm.recipe import TrainConfig, best_temperature, gaze_loss, train
+from soar.vlm.recipe import TrainConfig, best_temperature, train
 from soar.words import SentenceEncoder
 
 TINY = CompactConfig(resolution=32, width=16, dim=32)
@@ -120,18 +119,6 @@ def test_the_image_is_looked_at_once_for_all_questions():
     assert judged.logits.shape == (2, 7)
     assert judged.gaze.shape == (2, 7, 2, 64)
     assert torch.allclose(judged.gaze.exp().sum(-1), torch.ones(2, 7, 2), atol=1e-4)
-
-
-def test_gaze_is_drawn_to_the_point_and_ignores_what_has_none():
-    places = cells(8)
-    point = torch.tensor([0.4, -0.6])
-    points = torch.full((1, 1, 2, 2), torch.nan)
-    points[0, 0, 0] = point
-    near = (-(places - point).square().sum(-1) * 20).log_softmax(-1)
-    away = (-(places + point).square().sum(-1) * 20).log_softmax(-1)
-    good, bad = (torch.stack([g, away])[None, None] for g in (near, away))
-    assert gaze_loss(good, points, places) < gaze_loss(bad, points, places)
-    assert gaze_loss(good, torch.full((1, 1, 2, 2), torch.nan), places) == 0
 
 
 def test_temperature_makes_overconfident_answers_honest():

@@ -52,6 +52,11 @@ class Frames:
     """Store version that the episodes were read at; 0 when they come from elsewhere."""
     query: Query = field(default_factory=Query)
     """What was asked of the store."""
+    fingertips: Float32[np.ndarray, "n 2"] | None = None
+    """Where the camera sees them, x right, y down, in [-1, 1], NaN outside; None: the camera's place isn't known.
+
+    Not kept on disk.
+    """
 
     @property
     def resolution(self) -> int:

@@ -62,9 +62,10 @@ class Source:
 class Mixture:
     """Batches of a mixture, as `soar.train.fit` reads them; step i's batch is always the same.
 
-    Keys: "image" and "goal" (n, r, r, 3) uint8; "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
+    Keys: "image" and "goal" (n, r, r, 3) uint8; "state" and "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
     [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where
-    the gripper turns next or, if that comes first, at the goal; "draws" (n, 10) float32 in [0, 1); for
+    the gripper turns next or, if that comes first, at the goal; "points" (n, 3, 2) float32: where the
+    fingertips are seen then, x and y in [-1, 1], or NaN; "draws" (n, 10) float32 in [0, 1); for
     each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with `embed`, "words"
     (n, d) float32.
     """
@@ -136,11 +137,14 @@ class Mixture:
         n, r = len(source), self.sources[0].frames.resolution
         image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
         action, pose = np.empty((n, 7), np.float32), np.empty((n, 15), np.float32)
+        points, state = np.full((n, 3, 2), np.nan, np.float32), np.empty((n, 7), np.float32)
         batch: dict[str, _Array] = {
             "image": image,
             "goal": target,
             "action": action,
             "pose": pose,
+            "points": points,
+            "state": state,
             "draws": draws,
         }
         if self._words:
@@ -150,13 +154,17 @@ class Mixture:
             frames, last = (a[which[mine]] for a in self._steps[i])
             image[mine], target[mine] = s.frames.images[frames], s.frames.images[goal[mine]]
             then = np.minimum(self._turns[i][frames], goal[mine])
-            poses = [s.frames.states[f][:, _POSE] for f in (frames, goal[mine], then)]
-            pose[mine] = np.hstack(poses)
+            moments = (frames, goal[mine], then)
+            state[mine] = s.frames.states[frames]
+            pose[mine] = np.hstack([s.frames.states[f][:, _POSE] for f in moments])
+            if s.frames.fingertips is not None:
+                points[mine] = np.stack([s.frames.fingertips[f] for f in moments], 1)
             if s.imagined is not None:
                 pursued = s.imagined.pursued[frames]
                 use = (pursued >= 0) & (chance[mine] < s.imagined.share)
                 target[np.flatnonzero(mine)[use]] = s.imagined.images[pursued[use]]
                 pose[np.flatnonzero(mine)[use], 5:10] = np.nan
+                points[np.flatnonzero(mine)[use], 1] = np.nan
             action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:

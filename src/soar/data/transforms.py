@@ -1,7 +1,8 @@
 """What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
 
 A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "action" (n, 7);
-"draws" (n, 10) uniform in [0, 1). Serving has no actions and no draws. A transform returns a new batch.
+"draws" (n, 10) uniform in [0, 1); and, where there are any, "points" (n, k, 2), places in the images, x
+and y in [-1, 1] or NaN. Serving has neither actions nor draws nor points. A transform returns a new batch.
 """
 
 from __future__ import annotations
@@ -101,8 +102,13 @@ class Crop(Transform):
         stretch = torch.exp(_between(low, high, draws[:, 1]))
         extent = torch.stack([side * stretch, side / stretch], 1).clamp(max=1)
         turn = _between(-self.turn_deg, self.turn_deg, draws[:, 8]).deg2rad()
-        grid = _crop_grid(batch["image"].shape[1], extent, draws[:, 2:4], turn)
-        return {**batch, **{k: _sample(batch[k], grid) for k in IMAGES if k in batch}}
+        looks = _looks(extent, draws[:, 2:4], turn)
+        size = batch["image"].shape[1]
+        grid = nn.functional.affine_grid(looks, [len(looks), 1, size, size], align_corners=False)
+        changed = {k: _sample(batch[k], grid) for k in IMAGES if k in batch}
+        if "points" in batch:
+            changed["points"] = _follow(batch["points"], looks)
+        return {**batch, **changed}
 
 
 @dataclass(frozen=True)
@@ -149,11 +155,9 @@ class Soften(Transform):
         """Float goals, some blurred; uses draw 9."""
         if "goal" not in batch:
             return dict(batch)
-        goal = batch["goal"].permute(0, 3, 1, 2)
-        size, edge = 2 * self.radius + 1, self.radius
-        soft = nn.functional.avg_pool2d(goal, size, 1, edge, count_include_pad=False)
+        soft = _averaged(_averaged(batch["goal"], 1, self.radius), 2, self.radius)
         share = (2 * batch["draws"][:, 9] - 1).clamp(min=0)[:, None, None, None]
-        return {**batch, "goal": torch.lerp(goal, soft, share).permute(0, 2, 3, 1)}
+        return {**batch, "goal": torch.lerp(batch["goal"], soft, share)}
 
 
 @dataclass(frozen=True)
@@ -234,21 +238,28 @@ def _between(low: float, high: float, draws: Tensor) -> Tensor:
     return low + (high - low) * draws
 
 
-def _crop_grid(
-    size: int,
+def _looks(
     extent: Float[Tensor, "n 2"],
     draw: Float[Tensor, "n 2"],
     turn: Float[Tensor, " n"],
-) -> Float[Tensor, "n size size 2"]:
-    """Where each pixel looks, x and y in [-1, 1]: a part of the picture, `extent` wide and high.
+) -> Float[Tensor, "n 2 3"]:
+    """Maps each place of the new picture to where it looks in the old: at a part, `extent` wide and high.
 
     `draw`: where the part lies, 0 left or top, 1 right or bottom. `turn`: it is turned about its middle [rad].
     """
     centre = (1 - extent) * (2 * draw - 1)
     cos, sin = turn.cos(), turn.sin()
     rotation = torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
-    matrix = torch.cat([rotation * extent[:, None], centre[:, :, None]], 2)
-    return nn.functional.affine_grid(matrix, [len(matrix), 1, size, size], align_corners=False)
+    return torch.cat([rotation * extent[:, None], centre[:, :, None]], 2)
+
+
+def _follow(
+    points: Float[Tensor, "n k 2"], looks: Float[Tensor, "n 2 3"]
+) -> Float[Tensor, "n k 2"]:
+    """Where places of the old picture are in the new one; NaN for those outside."""
+    away = points - looks[:, None, :, 2]
+    moved: Tensor = torch.linalg.solve(looks[:, :, :2], away.mT).mT
+    return moved.where((moved.abs() < 1).all(-1, keepdim=True), torch.nan)
 
 
 def _sample(
@@ -258,6 +269,20 @@ def _sample(
     planes = images.permute(0, 3, 1, 2)
     cropped = nn.functional.grid_sample(planes, grid, padding_mode="border", align_corners=False)
     return cropped.permute(0, 2, 3, 1)
+
+
+def _averaged(
+    images: Float[Tensor, "n h w 3"], axis: int, radius: int
+) -> Float[Tensor, "n h w 3"]:
+    """Means over up to `radius` pixels either way along an axis; a plain sum is twice as quick as pooling."""
+    size = images.shape[axis]
+    total, count = images.clone(), torch.ones(size, device=images.device)
+    for away in range(1, radius + 1):
+        total.narrow(axis, away, size - away).add_(images.narrow(axis, 0, size - away))
+        total.narrow(axis, 0, size - away).add_(images.narrow(axis, away, size - away))
+        count[away:] += 1
+        count[: size - away] += 1
+    return total / count.view([-1 if i == axis else 1 for i in range(4)])
 
 
 def _colour_matrix(

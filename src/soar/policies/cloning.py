@@ -17,14 +17,22 @@ from torch import Tensor, nn
 from soar.checkpoint import Checkpoint
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
-from soar.nn import mlp
-from soar.policies.encoders import Compact, ResNet
+from soar.nn import gaze_loss, mlp
+from soar.policies.encoders import Compact, ResNet, Seen
 from soar.types import Actions, Images, Noise, Observation
 
 OPEN, CLOSE = 0.6, 0.4
 """The gripper opens above, closes below, and in between stays as it was."""
 POSE_DIM = 15
 """Hand position and yaw, and gripper opening: now, at the goal, and where the gripper turns next."""
+PLACES = 3
+"""Gazes that can be taught: at the hand now, at the goal, and where the gripper turns next."""
+FELT = (2, 3, 4, 5, 6)
+"""Of a state, what a policy may feel: height, roll, pitch, yaw, gripper opening. One camera sees these worst,
+and they mean the same wherever it stands."""
+_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
+_FELT_NOISE = 0.1
+"""In training, of these units."""
 _POSE_UNITS = (0.1, 0.1, 0.1, 0.5, 0.5) * 3
 """Metres, radians and openings that count as one in the loss."""
 
@@ -56,18 +64,23 @@ class BehaviorCloning(nn.Module):
         hidden: Sequence[int] = (256, 256, 256),
         std: float = 1.0,
         pose_weight: float = 0.0,
+        gaze_weight: float = 0.0,
+        feel: int = 0,
     ) -> None:
         """`config`: what builds this policy again. `std`: fixed, of z-scored actions.
 
         `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, where it
-        is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it, and
-        the robot's state is never an input.
+        is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it.
+        `gaze_weight`: of another, for data whose camera is known, that asks for these places in the
+        images; the encoder needs three gazes for it. `feel`: features made of what the arm feels, beside
+        the encoder's; 0: none, as in the paper.
         """
         super().__init__()
         self.condition, self.encoder = condition, encoder
-        self.head = nn.Sequential(mlp([encoder.dim, *hidden]), nn.Linear(hidden[-1], 7))
+        self.feel = mlp([len(FELT), feel]) if feel else None
+        self.head = nn.Sequential(mlp([encoder.dim + feel, *hidden]), nn.Linear(hidden[-1], 7))
         self.pose = nn.Linear(encoder.dim, POSE_DIM) if pose_weight else None
-        self.pose_weight = pose_weight
+        self.pose_weight, self.gaze_weight = pose_weight, gaze_weight
         self.transforms = tuple(transforms)
         self.config = dict(config)
         self.std = std
@@ -78,23 +91,26 @@ class BehaviorCloning(nn.Module):
 
     def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:
         """Mean of the z-scored actions, of a transformed batch."""
-        means: Tensor = self.head(self.features(batch))
-        return means
+        return self._decide(self.see(batch).features, batch)
 
-    def features(self, batch: Batch) -> Float[Tensor, "n d"]:
+    def see(self, batch: Batch) -> Seen:
         """What the encoder sees in a transformed batch."""
         image, context = self.condition(batch)
-        features: Tensor = self.encoder(image, context)
-        return features
+        seen: Seen = self.encoder(image, context)
+        return seen
 
     def loss(
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Negative log-likelihood of the actions, less its constant; and the mean squared errors."""
+        batch = {**batch, "felt": felt(batch["state"])}
         for transform in self.transforms:
             batch = transform.train(batch)
-        features = self.features(batch)
-        error = (self.head(features).float() - batch["action"]).square()
+        features, gaze = self.see(batch)
+        if self.feel is not None:
+            noise = torch.randn(batch["felt"].shape, generator=generator, device=generator.device)
+            batch = {**batch, "felt": batch["felt"] + _FELT_NOISE * noise}
+        error = (self._decide(features, batch).float() - batch["action"]).square()
         loss = error.sum(1).mean() / (2 * self.std**2)
         told = {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
         if self.pose is not None:
@@ -103,6 +119,10 @@ class BehaviorCloning(nn.Module):
             missed = (missed * ~target.isnan()).sum(1).mean()  # an imagined goal has no pose
             loss = loss + self.pose_weight * missed / 2
             told["pose_error"] = missed
+        if gaze is not None and self.gaze_weight:
+            strayed = gaze_loss(gaze[:, :PLACES], batch["points"])
+            loss = loss + self.gaze_weight * strayed
+            told["gaze_error"] = strayed
         return loss, {k: v.detach() for k, v in told.items()}
 
     @torch.inference_mode()
@@ -149,12 +169,19 @@ class BehaviorCloning(nn.Module):
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
     ) -> Float[Tensor, "n 7"]:
         images = torch.from_numpy(np.stack([o.image for o in observations]))
-        batch = {"image": images, **self.condition.goals(goals)}
+        states = torch.from_numpy(np.stack([o.state for o in observations]))
+        batch = {"image": images, "felt": felt(states), **self.condition.goals(goals)}
         for transform in self.transforms:
             batch = transform.serve(batch)
         device = next(self.parameters()).device
         means: Tensor = self({k: v.to(device) for k, v in batch.items()})
         return means.float().cpu()
+
+    def _decide(self, features: Float[Tensor, "n d"], batch: Batch) -> Float[Tensor, "n 7"]:
+        if self.feel is not None:
+            features = torch.cat([features, self.feel(batch["felt"])], 1)
+        means: Tensor = self.head(features)
+        return means
 
     def _latch(self, wish: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """0 or 1 for each slot of the batch, with hysteresis so that a doubtful policy doesn't chatter."""
@@ -162,3 +189,9 @@ class BehaviorCloning(nn.Module):
             self._opened = wish > 0.5
         self._opened = np.where(self._opened, wish > CLOSE, wish > OPEN)
         return self._opened.astype(np.float32)
+
+
+def felt(states: Float[Tensor, "n 7"]) -> Float[Tensor, "n 5"]:
+    """What of the robot's states a policy may feel, in units of about one."""
+    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
+    return (states[:, list(FELT)] - zero) / unit

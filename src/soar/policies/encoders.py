@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
-from soar.nn import Stages, channels_last, group_norm, with_coordinates
+from soar.nn import Stages, cells, channels_last, group_norm, with_coordinates
+
+_FINE = 5.0
+"""Distances between two places count so much more than the places."""
 
 RESNETS: dict[str, tuple[tuple[int, ...], bool]] = {
     # blocks in each stage, whether they are bottlenecks
@@ -29,13 +34,31 @@ class EncoderConfig:
     depths: tuple[int, ...] = (1, 1, 1)
     """Blocks of the compact encoder's stages."""
     dim: int = 256
-    """Length of the compact encoder's feature vector."""
+    """Length of the compact encoder's view of the whole image."""
+    patch: int = 4
+    """Pixels a side of what the compact encoder's first stage sees as one cell."""
+    fine: int = 0
+    """Channels of the finer map, cells half as wide, by way of which its stem makes them; 0: in one go."""
+    gazes: int = 0
+    """Places that the compact encoder looks at more closely."""
+    detail: int = 32
+    """Channels of what it sees there."""
 
     def __post_init__(self) -> None:
         if self.kind not in (*RESNETS, "compact"):
             raise ConfigError(f"no encoder '{self.kind}'; valid: {', '.join(RESNETS)}, compact")
         if len(self.widths) != len(self.depths) or any(w % 4 for w in self.widths):
             raise ConfigError("widths and depths need the same length, and widths multiples of 4")
+        if self.fine and self.patch % 2:
+            raise ConfigError(f"patch is {self.patch}; valid with a fine map: an even number")
+
+
+class Seen(NamedTuple):
+    """What an encoder makes of n images."""
+
+    features: Float[Tensor, "n d"]
+    gaze: Float[Tensor, "n g p"] | None = None
+    """Log-probability, over the p square cells of a map, of each place it looks at."""
 
 
 def build_encoder(
@@ -67,39 +90,87 @@ class ResNet(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n d"]:
+    ) -> Seen:
         """Features of images in [0, 1], averaged over the last map."""
-        features: Tensor = self.stages(self.stem(2 * images - 1), context)
-        return features.mean((2, 3))
+        features: Tensor = self.stages(self.stem(2 * images - 1), context)[-1]
+        return Seen(features.mean((2, 3)))
 
 
 class Compact(nn.Module):
-    """For small images on CPUs: a stem with stride 4 over pixels and their coordinates, then residual stages.
+    """For small images on CPUs: a stem that takes patches of pixels and coordinates, then residual stages.
 
     The last map is flattened and projected, not averaged, because where things are is what the policy
-    needs to know most precisely.
+    needs to know. To know it precisely, it looks at a few places: all stages' maps together, at the
+    resolution of the first, say where each of them is, and what is there and where it lies becomes part
+    of the features.
     """
 
     def __init__(
         self, config: EncoderConfig, channels: int, resolution: int, context_dim: int = 0
     ) -> None:
         super().__init__()
-        if resolution % 2 ** (1 + len(config.widths)):
+        cell = config.patch * 2 ** (len(config.widths) - 1)
+        if resolution % cell:
             raise ConfigError(
-                f"resolution is {resolution}; valid with {len(config.widths)} stages: "
-                f"a multiple of {2 ** (1 + len(config.widths))}"
+                f"resolution is {resolution}; valid with {len(config.widths)} stages and patches of "
+                f"{config.patch}: a multiple of {cell}"
             )
-        width, side = config.widths[0], resolution // 2 ** (1 + len(config.widths))
-        self.stem = nn.Sequential(nn.Conv2d(channels + 2, width, 4, 4), nn.ReLU())
+        width, side = config.widths[0], resolution // cell
+        self.stem = _stem(config, channels + 2)
         self.stages = Stages(width, config.widths, config.depths, context_dim=context_dim)
         self.project = nn.Linear(self.stages.channels_out * side * side, config.dim)
         self.norm = nn.LayerNorm(config.dim)
-        self.dim = config.dim
+        self.look = Gazes(config, resolution // config.patch) if config.gazes else None
+        self.dim = config.dim + (self.look.dim if self.look else 0)
         channels_last(self)
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
-    ) -> Float[Tensor, "n d"]:
+    ) -> Seen:
         """Features of images in [0, 1]."""
-        x = self.stages(self.stem(with_coordinates(2 * images - 1)), context)
-        return nn.functional.silu(self.norm(self.project(x.flatten(1))))
+        maps = self.stages(self.stem(with_coordinates(2 * images - 1)), context)
+        whole = nn.functional.silu(self.norm(self.project(maps[-1].flatten(1))))
+        if self.look is None:
+            return Seen(whole)
+        closer = self.look(maps)
+        return Seen(torch.cat([whole, closer.features], 1), closer.gaze)
+
+
+def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
+    width, size, fine = config.widths[0], config.patch, config.fine
+    if not fine:
+        return nn.Sequential(nn.Conv2d(channels, width, size, size), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(channels, fine, size // 2, size // 2), nn.ReLU(),
+        nn.Conv2d(fine, width, 3, 2, 1), nn.ReLU(),
+    )  # fmt: skip
+
+
+class Gazes(nn.Module):
+    """Looks at a few places of a pyramid of feature maps: what is there, and where."""
+
+    places: Float[Tensor, "p 2"]
+    """x and y of the cells, in [-1, 1]."""
+
+    def __init__(self, config: EncoderConfig, side: int) -> None:
+        super().__init__()
+        d = 2 * config.detail
+        self.gather = nn.ModuleList(nn.Conv2d(w, d, 1) for w in config.widths)
+        self.scores = nn.Conv2d(d, config.gazes, 3, padding=1)
+        self.values = nn.Conv2d(d, config.detail, 1)
+        self.dim = config.gazes * (config.detail + 4)
+        self.register_buffer("places", cells(side), persistent=False)
+
+    def forward(self, maps: Sequence[Float[Tensor, "n _c _h _w"]]) -> Seen:
+        """`maps`: each half as wide and high as the one before it."""
+        gathered = [conv(x) for conv, x in zip(self.gather, maps, strict=True)]
+        x = gathered.pop()
+        for finer in reversed(gathered):
+            x = finer + nn.functional.interpolate(x, scale_factor=2)
+        x = torch.relu(x)
+        gaze = self.scores(x).flatten(2).float().log_softmax(-1)
+        weights = gaze.exp()
+        seen = weights @ self.values(x).flatten(2).float().mT
+        place = weights @ self.places
+        aside = _FINE * (place - place[:, :1])
+        return Seen(torch.cat([seen, place, aside], -1).flatten(1), gaze)

@@ -35,6 +35,8 @@ def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> Behav
         hidden=config.hidden,
         std=config.std,
         pose_weight=config.pose_weight,
+        gaze_weight=config.gaze_weight,
+        feel=config.feel,
     )
 
 

@@ -47,19 +47,22 @@ def build_spec(scene: Scene) -> mujoco.MjSpec:
 def look_at(
     camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
 ) -> Float64[np.ndarray, "4"]:
-    """Orientation (w, x, y, z) of a camera at its position plus `moved`, towards its point.
+    """Orientation (w, x, y, z) of a camera at its position plus `moved`, towards its point."""
+    quat = np.empty(4)
+    mujoco.mju_mat2Quat(quat, camera_axes(camera, moved).ravel())
+    return quat
 
-    The camera's `up` direction points to the top of its image.
-    """
+
+def camera_axes(
+    camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
+) -> Float64[np.ndarray, "3 3"]:
+    """Columns: what is right, up and backward for it. Its `up` direction points to the top of its image."""
     position = np.asarray(camera.position) + (np.zeros(3) if moved is None else moved)
     backward = position - np.asarray(camera.look_at)
     backward /= np.linalg.norm(backward)
     right = np.cross(camera.up, backward)
     right /= np.linalg.norm(right)
-    quat = np.empty(4)
-    axes = np.column_stack([right, np.cross(backward, right), backward])
-    mujoco.mju_mat2Quat(quat, axes.ravel())
-    return quat
+    return np.column_stack([right, np.cross(backward, right), backward])
 
 
 def _set_physics(spec: mujoco.MjSpec) -> None:

@@ -1,21 +1,39 @@
-"""Where in the image a place is, as a pointing finger would say it. Privileged: for labels and measuring."""
+"""Where in the image a place is, as a pointing finger would say it: x right, y down, each in [-1, 1].
+
+NaN for what is outside the image. Of the world as it is this is privileged: for labels and measuring.
+"""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
+from soar.sim.arm import TIP_BELOW_HAND_M
+from soar.sim.build import camera_axes
 from soar.sim.motion import Vector3
+from soar.sim.spec import Camera
 from soar.sim.world import World
 
 
 def point_at(world: World, position: Vector3 | None) -> Float32[np.ndarray, "2"]:
-    """Where the camera sees a place: x right, y down, each in [-1, 1]; NaN for no place or outside the image."""
-    nowhere = np.full(2, np.nan, np.float32)
+    """Where the camera sees a place in the world; NaN for no place."""
     if position is None:
-        return nowhere
+        return np.full(2, np.nan, np.float32)
     camera = world.data.camera("camera")
-    right, up, back = camera.xmat.reshape(3, 3).T @ (position - camera.xpos)
-    half = np.tan(np.radians(world.model.cam_fovy[camera.id]) / 2)
-    point = np.array([right, -up]) / (-back * half)
-    return point.astype(np.float32) if back < 0 and (np.abs(point) < 1).all() else nowhere
+    fovy_deg = float(world.model.cam_fovy[camera.id])
+    return _project(position[None] - camera.xpos, camera.xmat.reshape(3, 3), fovy_deg)[0]
+
+
+def fingertips(camera: Camera, states: Float32[np.ndarray, "n 7"]) -> Float32[np.ndarray, "n 2"]:
+    """Where a camera of known place sees the robot's fingertips."""
+    tips = states[:, :3].astype(np.float64) - (0, 0, TIP_BELOW_HAND_M)
+    return _project(tips - np.asarray(camera.position), camera_axes(camera), camera.fovy_deg)
+
+
+def _project(
+    away: Float64[np.ndarray, "n 3"], axes: Float64[np.ndarray, "3 3"], fovy_deg: float
+) -> Float32[np.ndarray, "n 2"]:
+    right, up, back = (away @ axes).T
+    points = np.stack([right, -up], 1) / (-back * np.tan(np.radians(fovy_deg) / 2))[:, None]
+    points[(back >= 0) | (np.abs(points) >= 1).any(1)] = np.nan
+    return points.astype(np.float32)

@@ -23,7 +23,7 @@ from soar.checkpoint import Checkpoint
 from soar.data.prefetch import step_rng
 from soar.errors import RobotFault
 from soar.media import resize
-from soar.nn import cells, channels_last
+from soar.nn import cells, channels_last, gaze_loss
 from soar.progress import progress_bar
 from soar.sim.expert import Expert
 from soar.sim.spec import Scene
@@ -31,7 +31,7 @@ from soar.subgoals.corpus import WORDS
 from soar.subgoals.images import to_tensor
 from soar.subgoals.network import PLACES, CompactConfig, Look
 from soar.subgoals.play import WatchedWorld
-from soar.subgoals.train import gaze_loss, pixels
+from soar.subgoals.train import pixels
 from soar.train import FitConfig, fit
 from soar.types import Image, Images
 from soar.words import SentenceEncoder

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soar.errors import ConfigError
-from soar.nn import FiLM, cells, group_norm, with_coordinates
+from soar.nn import FiLM, cells, group_norm, spots, with_coordinates
 
 PLACES = 3
 """Gazes that are taught where to look: at the named thing, the container, and the hand."""
@@ -337,9 +337,3 @@ def waves(x: Float[Tensor, " b"], size: int) -> Float[Tensor, "b size"]:
     periods = torch.logspace(-2, 4, size // 2, base=2, device=x.device) * 2 * math.pi
     angles = x[:, None] * periods
     return torch.cat([angles.sin(), angles.cos()], 1)
-
-
-def spots(places: Float[Tensor, "b n 2"], side: int) -> Float[Tensor, "b n p"]:
-    """Logarithm of a Gaussian spot, one cell wide and 1 at its top, over side x side cells; NaN is (0, 0)."""
-    away = (places.nan_to_num()[:, :, None] - cells(side).to(places)).square().sum(-1)
-    return -away / (2 * (2 / side) ** 2)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
-from soar.nn import channels_last
+from soar.nn import channels_last, gaze_loss
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.network import (
     COARSEST,
@@ -24,7 +24,6 @@ from soar.subgoals.network import (
     CompactConfig,
     CompactNet,
     Seen,
-    spots,
 )
 from soar.subgoals.susie import InstructPix2Pix
 
@@ -235,10 +234,3 @@ def pointing(points: Float[Tensor, "n 2 2"], generator: torch.Generator) -> Floa
     said = torch.rand(len(points), generator=generator, device=generator.device) < POINTED
     error = torch.randn(points.shape, generator=generator, device=generator.device)
     return (points + POINTING_ERROR * error).where(said[:, None, None], torch.nan)
-
-
-def gaze_loss(gaze: Float[Tensor, "n g p"], points: Float[Tensor, "n g 2"]) -> Float[Tensor, ""]:
-    """Cross-entropy between where was looked and a spot of one cell around the point, where there is one."""
-    known = ~points.isnan().any(-1)
-    target = spots(points, math.isqrt(gaze.shape[-1])).softmax(-1)
-    return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)

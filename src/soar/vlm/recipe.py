@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from soar import checkpoint as checkpoints
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
+from soar.nn import gaze_loss
 from soar.train import FitConfig, fit
 from soar.vlm.compact import texts_of, to_checkpoint
 from soar.vlm.compact_net import CompactConfig, CompactNet
@@ -21,6 +22,9 @@ from soar.vlm.corpus_files import Corpus, make_corpus
 from soar.words import SentenceEncoder
 
 __all__ = ["Corpus", "TrainConfig", "make_corpus", "train"]
+
+SPOT = 1.5
+"""Width of the spot that a gaze is taught to see around a thing [cells]."""
 
 
 @dataclass(frozen=True)
@@ -169,21 +173,9 @@ class CompactLearner(nn.Module):
         judged = self.net(batch["images"], self.texts[batch["texts"]])
         answers = batch["answers"]
         said = nn.functional.binary_cross_entropy_with_logits(judged.logits, answers)
-        seen = gaze_loss(judged.gaze, batch["points"], self.net.places)
+        seen = gaze_loss(judged.gaze, batch["points"], SPOT)
         right = ((judged.logits > 0) == (answers > 0.5)).float().mean()
         return said + self.config.gaze * seen, {"answer": said, "gaze": seen, "accuracy": right}
-
-
-def gaze_loss(
-    gaze: Float[Tensor, "b q 2 p"], points: Float[Tensor, "b q 2 2"], places: Float[Tensor, "p 2"]
-) -> Float[Tensor, ""]:
-    """Cross-entropy between where was looked and a spot around the thing, where there is one to point at."""
-    known = ~points.isnan().any(-1)
-    spot = 1.5 * 2 / places.shape[0] ** 0.5  # one and a half cells of the [-1, 1] square
-    away = (points.nan_to_num()[..., None, :] - places).square().sum(-1)
-    target = (-away / (2 * spot**2)).softmax(-1)
-    loss: Tensor = -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)
-    return loss
 
 
 def tinted(
