@@ -47,7 +47,7 @@ class DemonstrationSet:
 
     episodes: int = 6000
     first_seed: int = 0
-    resolution: int = 64
+    resolution: int = 96
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -131,7 +131,9 @@ def _fingertips(frames: Frames) -> Float32[np.ndarray, "n 2"]:
 
     seen = [
         fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
-        for episode, start, end in zip(frames.episodes, frames.starts, frames.starts[1:], strict=False)
+        for episode, start, end in zip(
+            frames.episodes, frames.starts, frames.starts[1:], strict=False
+        )
     ]
     return np.concatenate(seen)
 

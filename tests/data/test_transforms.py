@@ -63,7 +63,9 @@ def test_points_go_where_the_crop_moves_them() -> None:
     image[:, 13:15, 19:21] = 1
     points[:, 0] = torch.tensor([20.0, 14.0]) / 16 - 1
     points[:, 1] = 0.999
-    out = Crop(area=(0.6, 0.9), turn_deg=15).train({"image": image, "points": points, "draws": draws()})
+    out = Crop(area=(0.6, 0.9), turn_deg=15).train(
+        {"image": image, "points": points, "draws": draws()}
+    )
     line = (torch.arange(32) + 0.5) / 16 - 1
     weight = out["image"][..., 0] / out["image"][..., 0].sum((1, 2), keepdim=True)
     seen = torch.stack([(weight.sum(1) * line).sum(1), (weight.sum(2) * line).sum(1)], 1)

@@ -10,9 +10,8 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames
 from soar.errors import CheckpointError, ConfigError
-from soar.nn import cells
+from soar.nn import cells, gaze_loss
 from soar.subgoals.compact import KIND, CompactSubgoals
-from soar.nn import gaze_loss
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.network import CompactConfig, CompactNet
 from soar.subgoals.recipe import TrainConfig, train

@@ -271,9 +271,7 @@ def _sample(
     return cropped.permute(0, 2, 3, 1)
 
 
-def _averaged(
-    images: Float[Tensor, "n h w 3"], axis: int, radius: int
-) -> Float[Tensor, "n h w 3"]:
+def _averaged(images: Float[Tensor, "n h w 3"], axis: int, radius: int) -> Float[Tensor, "n h w 3"]:
     """Means over up to `radius` pixels either way along an axis; a plain sum is twice as quick as pooling."""
     size = images.shape[axis]
     total, count = images.clone(), torch.ones(size, device=images.device)

@@ -21,7 +21,8 @@ def point_at(world: World, position: Vector3 | None) -> Float32[np.ndarray, "2"]
         return np.full(2, np.nan, np.float32)
     camera = world.data.camera("camera")
     fovy_deg = float(world.model.cam_fovy[camera.id])
-    return _project(position[None] - camera.xpos, camera.xmat.reshape(3, 3), fovy_deg)[0]
+    seen = _project(position[None] - camera.xpos, camera.xmat.reshape(3, 3), fovy_deg)
+    return np.asarray(seen[0])
 
 
 def fingertips(camera: Camera, states: Float32[np.ndarray, "n 7"]) -> Float32[np.ndarray, "n 2"]:
@@ -36,4 +37,4 @@ def _project(
     right, up, back = (away @ axes).T
     points = np.stack([right, -up], 1) / (-back * np.tan(np.radians(fovy_deg) / 2))[:, None]
     points[(back >= 0) | (np.abs(points) >= 1).any(1)] = np.nan
-    return points.astype(np.float32)
+    return np.asarray(points, np.float32)
