@@ -68,10 +68,13 @@ def compact(kind: str = "gcbc") -> Recipe:
 
 
 def debug(kind: str = "gcbc") -> Recipe:
-    """A very small policy and six steps, to see everything run from end to end."""
-    encoder = EncoderConfig("compact", widths=(8, 16), depths=(1, 1), dim=32)
+    """The compact one, very small, and six steps, to see everything run from end to end."""
+    encoder = EncoderConfig(
+        "compact", widths=(8, 16), depths=(1, 1), dim=32, fine=8, gazes=3, detail=8
+    )
+    policy = replace(_policy(kind, 32, encoder), pose_weight=0.5, gaze_weight=0.15, feel=8)
     config = FitConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=2)
-    return Recipe(_policy(kind, 32, encoder), fit=config)
+    return Recipe(policy, fit=config)
 
 
 PRESETS: dict[str, Callable[[str], Recipe]] = {"paper": paper, "compact": compact, "debug": debug}

@@ -189,6 +189,33 @@ def test_a_batch_of_robots_gets_what_each_would_get_alone(kind: str) -> None:
         np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
 
 
+@pytest.mark.parametrize("index", range(7))
+def test_a_compact_policy_feels_what_one_camera_sees_worst_and_never_where_it_is(
+    index: int,
+) -> None:
+    policy, o = fresh(), observation()
+    state = o.state.copy()
+    state[index] += 0.1
+    goal = o.image[None]
+    same = np.array_equal(
+        policy.act([o], goal, RNG)[:, :6], policy.act([replace(o, state=state)], goal, RNG)[:, :6]
+    )
+    assert same == (index in (0, 1))
+
+
+def test_the_papers_policy_sees_images_alone() -> None:
+    assert (paper().policy.feel, paper().policy.encoder.gazes, paper().policy.pose_weight) == (
+        0,
+        0,
+        0,
+    )
+
+
+def test_gazes_that_the_encoder_lacks_can_not_be_taught() -> None:
+    with pytest.raises(ConfigError, match="at least 3"):
+        build_policy(replace(debug().policy, encoder=EncoderConfig("resnet18")), ())
+
+
 def test_goals_may_have_another_size_than_observations() -> None:
     policy = fresh()
     goal = np.zeros((1, 40, 40, 3), np.uint8)
@@ -283,7 +310,7 @@ def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path:
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
 def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
     cache = reaching(24)
-    recipe = with_fit(debug(kind), steps=80, batch_size=32, learning_rate=3e-3, warmup_steps=10)
+    recipe = with_fit(debug(kind), steps=150, batch_size=32, learning_rate=3e-3, warmup_steps=10)
     recipe = replace(recipe, crop=None, color=None)
     policy, _ = fit_policy(recipe, [Source("a", cache, 1)], None)
     for i in range(4):

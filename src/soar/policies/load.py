@@ -11,7 +11,7 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.transforms import Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
-from soar.policies.cloning import BehaviorCloning, Condition
+from soar.policies.cloning import PLACES, BehaviorCloning, Condition
 from soar.policies.encoders import EncoderConfig, build_encoder
 from soar.policies.gcbc import GCBCConfig, StackedGoal
 from soar.policies.lcbc import Instruction, LCBCConfig
@@ -21,7 +21,15 @@ CONFIGS: dict[str, type[PolicyConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig
 
 
 def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
-    """A fresh policy of either sort; seed torch before, for the same weights again."""
+    """A fresh policy of either sort; seed torch before, for the same weights again.
+
+    Raises ConfigError: gazes shall be taught that the encoder doesn't have.
+    """
+    if config.gaze_weight and config.encoder.gazes < PLACES:
+        raise ConfigError(
+            f"gaze_weight is {config.gaze_weight} and the encoder has {config.encoder.gazes} gazes; "
+            f"valid: 0, or a compact encoder with at least {PLACES}"
+        )
     condition: Condition
     if isinstance(config, GCBCConfig):
         condition, channels, context_dim = StackedGoal(), 6, 0
