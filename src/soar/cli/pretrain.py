@@ -55,8 +55,8 @@ def gcbc(
         episodes: demonstrations, shared with `soar pretrain lcbc`.
         steps: of training, with 128 samples each.
         start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
-        imagined: share of the samples whose goal the packaged imagination paints, told what came;
-            whether that helps isn't known (docs/log.md).
+        imagined: share of the samples whose goal the packaged imagination paints, told what came; best
+            once the policy can reach photographs (docs/log.md).
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
