@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,7 @@ class DemonstrationSet:
     episodes: int = 6000
     first_seed: int = 0
     resolution: int = 96
+    """Of the compact policies."""
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -131,9 +133,7 @@ def _fingertips(frames: Frames) -> Float32[np.ndarray, "n 2"]:
 
     seen = [
         fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
-        for episode, start, end in zip(
-            frames.episodes, frames.starts, frames.starts[1:], strict=False
-        )
+        for episode, (start, end) in zip(frames.episodes, pairwise(frames.starts), strict=True)
     ]
     return np.concatenate(seen)
 

@@ -10,7 +10,7 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames
 from soar.errors import CheckpointError, ConfigError
-from soar.nn import cells, gaze_loss
+from soar.nn import cells
 from soar.subgoals.compact import KIND, CompactSubgoals
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.network import CompactConfig, CompactNet
@@ -124,16 +124,6 @@ def test_angles_cover_the_schedule_and_more_of_them_its_noisy_end():
     assert angles[0] < 0.2
     assert angles[-1] > 1.5
     assert 0.65 < (angles > 0.75).float().mean() < 0.85
-
-
-def test_gaze_loss_is_least_where_it_is_pointed_and_ignores_what_is_nowhere():
-    places = cells(4)
-    points = places[torch.tensor([[5], [9]])]
-    right = torch.full((2, 1, 16), -20.0)
-    right[0, 0, 5] = right[1, 0, 9] = 0.0
-    wrong = right.flip(0)
-    assert gaze_loss(right, points) < gaze_loss(wrong, points)
-    assert gaze_loss(wrong, torch.full_like(points, torch.nan)) == 0
 
 
 def test_the_painter_is_told_places_as_spots_and_nothing_where_nothing_is_known():

@@ -1,7 +1,7 @@
 """What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
 
-A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "action" (n, 7);
-"draws" (n, 10) uniform in [0, 1); and, where there are any, "points" (n, k, 2), places in the images, x
+A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "state" and "action"
+(n, 7); "draws" (n, 10) uniform in [0, 1); and, where there are any, "points" (n, k, 2), places in the images, x
 and y in [-1, 1] or NaN. Serving has neither actions nor draws nor points. A transform returns a new batch.
 """
 

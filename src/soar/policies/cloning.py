@@ -103,14 +103,11 @@ class BehaviorCloning(nn.Module):
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Negative log-likelihood of the actions, less its constant; and the mean squared errors."""
-        batch = {**batch, "felt": felt(batch["state"])}
         for transform in self.transforms:
             batch = transform.train(batch)
         features, gaze = self.see(batch)
-        if self.feel is not None:
-            noise = torch.randn(batch["felt"].shape, generator=generator, device=generator.device)
-            batch = {**batch, "felt": batch["felt"] + _FELT_NOISE * noise}
-        error = (self._decide(features, batch).float() - batch["action"]).square()
+        means = self._decide(features, batch, generator)
+        error = (means.float() - batch["action"]).square()
         loss = error.sum(1).mean() / (2 * self.std**2)
         told = {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
         if self.pose is not None:
@@ -170,16 +167,27 @@ class BehaviorCloning(nn.Module):
     ) -> Float[Tensor, "n 7"]:
         images = torch.from_numpy(np.stack([o.image for o in observations]))
         states = torch.from_numpy(np.stack([o.state for o in observations]))
-        batch = {"image": images, "felt": felt(states), **self.condition.goals(goals)}
+        batch = {"image": images, "state": states, **self.condition.goals(goals)}
         for transform in self.transforms:
             batch = transform.serve(batch)
         device = next(self.parameters()).device
         means: Tensor = self({k: v.to(device) for k, v in batch.items()})
         return means.float().cpu()
 
-    def _decide(self, features: Float[Tensor, "n d"], batch: Batch) -> Float[Tensor, "n 7"]:
+    def _decide(
+        self,
+        features: Float[Tensor, "n d"],
+        batch: Batch,
+        noise: torch.Generator | None = None,
+    ) -> Float[Tensor, "n 7"]:
         if self.feel is not None:
-            features = torch.cat([features, self.feel(batch["felt"])], 1)
+            state = batch["state"]
+            zero, unit = (state.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
+            felt = (state[:, list(FELT)] - zero) / unit
+            if noise is not None:
+                shake = torch.randn(felt.shape, generator=noise, device=felt.device)
+                felt = felt + _FELT_NOISE * shake
+            features = torch.cat([features, self.feel(felt)], 1)
         means: Tensor = self.head(features)
         return means
 
@@ -189,9 +197,3 @@ class BehaviorCloning(nn.Module):
             self._opened = wish > 0.5
         self._opened = np.where(self._opened, wish > CLOSE, wish > OPEN)
         return self._opened.astype(np.float32)
-
-
-def felt(states: Float[Tensor, "n 7"]) -> Float[Tensor, "n 5"]:
-    """What of the robot's states a policy may feel, in units of about one."""
-    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
-    return (states[:, list(FELT)] - zero) / unit
