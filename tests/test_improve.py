@@ -34,14 +34,15 @@ def demonstration(name: str, seed: int) -> Episode:
 
 
 @pytest.fixture(scope="module")
-def pretraining() -> Frames:
-    return Frames.from_episodes([demonstration("bridge", s) for s in (1, 2)], 32)
+def pretraining() -> Source:
+    frames = Frames.from_episodes([demonstration("bridge", s) for s in (1, 2)], 32)
+    return Source("pretraining", frames, 1.0)
 
 
 @pytest.fixture(scope="module")
-def policy(pretraining: Frames, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def policy(pretraining: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
-    fit_policy(debug(), [Source("bridge", pretraining, 1.0)], folder)
+    fit_policy(debug(), [pretraining], folder)
     return folder
 
 
@@ -63,13 +64,14 @@ class Robots:
 
 def settings(policy: Path) -> ImproveConfig:
     return ImproveConfig(
-        scenes=("dev1",), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1
-    )
+        scenes=("dev1",), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1,
+        pace_m=0.01,
+    )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
-    policy: Path, pretraining: Frames, tmp_path: Path
+    policy: Path, pretraining: Source, tmp_path: Path
 ):
     robots, run = Robots(), Run(tmp_path / "run")
     record = improve(run, settings(policy), debug(), pretraining, robots)
@@ -91,7 +93,7 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
 
 @pytest.mark.slow
 def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
-    policy: Path, pretraining: Frames, tmp_path: Path
+    policy: Path, pretraining: Source, tmp_path: Path
 ):
     run = Run(tmp_path / "run")
     record = improve(run, settings(policy), debug(), pretraining, Robots("failure"))
@@ -101,6 +103,10 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     assert "nothing to learn from" in write_report(run).read_text()
 
 
-def test_shares_outside_zero_to_one_are_refused():
+def test_shares_outside_zero_to_one_and_subgoals_that_do_not_fill_an_episode_are_refused():
     with pytest.raises(ConfigError, match="autonomous_share"):
         ImproveConfig(autonomous_share=1.0)
+    with pytest.raises(ConfigError, match="30 steps per subgoal; valid: a divisor of 100"):
+        ImproveConfig(steps_per_subgoal=30)
+    plan = ImproveConfig(steps_per_subgoal=10).plan
+    assert (plan.subgoals, plan.steps) == (10, 10)

@@ -29,10 +29,21 @@ class Plan:
                 f"a plan needs subgoals and steps >= 1 and lead_steps below steps; got {self}"
             )
 
+    @classmethod
+    def of(cls, steps: int) -> Plan:
+        """As many steps as the paper's episodes, with so many for each subgoal. Raises ConfigError."""
+        length = cls().length
+        if not 1 <= steps <= length or length % steps:
+            raise ConfigError(f"{steps} steps per subgoal; valid: a divisor of {length}")
+        return cls(length // steps, steps)
+
     @property
     def length(self) -> int:
         """Control steps of an episode."""
         return self.subgoals * self.steps
+
+
+PAPER_PLAN = Plan()
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from pathlib import Path
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
-from soar.data.frames import Frames, build_frames
+from soar.crew import Plan
+from soar.data.frames import build_frames
 from soar.data.imagined import imagined_goals
 from soar.data.mixture import Source
+from soar.data.pace import paced
 from soar.data.query import Query
 from soar.data.relabel import Uniform
 from soar.data.store import open_store
@@ -54,6 +56,8 @@ class ImproveConfig:
     policy: str = "gcbc"
     """What it begins with: a packaged policy's name or a checkpoint's folder."""
     subgoals: str = "compact"
+    steps_per_subgoal: int = Plan().steps
+    """Of an episode's hundred (paper: 20)."""
     outcomes: tuple[Outcome, ...] = ("success",)
     """Verdicts of the episodes that are learned from (paper: the VLM's successes)."""
     autonomous_share: float = 0.3
@@ -62,6 +66,8 @@ class ImproveConfig:
     """Hindsight goals of autonomous data."""
     sum_steps: int = 2
     """Consecutive autonomous actions added up into one (paper: 2)."""
+    pace_m: float = 0.0
+    """Leave pauses out of autonomous episodes: frames less than so far [m] apart; 0 keeps all (paper)."""
     imagined_goals: float = 0.0
     """Share of autonomous samples whose goal is the imagined subgoal that was pursued (paper: none)."""
     from_scratch: bool = False
@@ -78,13 +84,19 @@ class ImproveConfig:
             raise ConfigError(
                 f"autonomous_share is {self.autonomous_share}; valid: between 0 and 1"
             )
+        self.plan  # noqa: B018  a number of steps that doesn't fit is told at once
+
+    @property
+    def plan(self) -> Plan:
+        """Of each episode. Raises ConfigError."""
+        return Plan.of(self.steps_per_subgoal)
 
 
 def improve(
     run: Run,
     config: ImproveConfig,
     recipe: Recipe,
-    pretraining: Frames,
+    pretraining: Source,
     collect: Collect,
     *,
     command: str = "",
@@ -94,7 +106,7 @@ def improve(
 
     Args:
         recipe: how the policy is fitted in each round.
-        pretraining: demonstrations that co-training keeps.
+        pretraining: demonstrations that co-training keeps; its weight is what the robots' data leaves.
         collect: fills the store; see `soar.fleet`.
         command: how a person would start this run again, for the report.
         say: told of each stage as it begins.
@@ -152,7 +164,7 @@ def _round(
     index: int,
     config: ImproveConfig,
     recipe: Recipe,
-    pretraining: Frames,
+    pretraining: Source,
     collect: Collect,
     say: Say,
 ) -> RunRecord:
@@ -185,7 +197,7 @@ def _fit(
     this: RoundRecord,
     config: ImproveConfig,
     recipe: Recipe,
-    pretraining: Frames,
+    pretraining: Source,
     incumbent: Path,
 ) -> RoundRecord:
     """Co-train on demonstrations and on what the robots did well in this round and those before.
@@ -202,17 +214,15 @@ def _fit(
     if next(iter(store.query(query)), None) is None:
         none = f"kept the old policy: no episode was judged a {' or '.join(config.outcomes)}"
         return replace(this, stage="done", promoted=False, decision=none)
-    frames = build_frames(store, query, pretraining.resolution, run.folder / "frames")
+    frames = build_frames(store, query, pretraining.frames.resolution, run.folder / "frames")
+    pursued = imagined_goals(store, frames, config.imagined_goals)
+    if config.pace_m:
+        frames, kept = paced(frames, config.pace_m)
+        pursued = pursued.at(kept) if pursued else None
+    share = config.autonomous_share
     sources = [
-        Source("pretraining", pretraining, 1 - config.autonomous_share, recipe.goals),
-        Source(
-            "autonomous",
-            frames,
-            config.autonomous_share,
-            config.goals,
-            config.sum_steps,
-            imagined=imagined_goals(store, frames, config.imagined_goals),
-        ),
+        replace(pretraining, weight=1 - share),
+        Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=pursued),
     ]
     start = None if config.from_scratch else load_checkpoint(incumbent)
     fit_policy(recipe, sources, run.train_folder(this.index), start=start)
@@ -234,6 +244,7 @@ def _evaluate(run: Run, config: ImproveConfig, index: int, policy: Path) -> Eval
         trials=config.trials,
         subgoals=config.subgoals,
         first_seed=config.first_seed,
+        plan=config.plan,
     )
     return evaluate(team, setting, run.evaluation_folder(index), workers=config.workers)
 

@@ -42,6 +42,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SOAR_CACHE", f"{home}/soar")).expanduser()
 
 
+def demonstrations_folder(first_seed: int) -> Path:
+    """Where in the cache demonstrations lie, with everything made of them."""
+    return cache_folder() / DEMOS / f"seed-{first_seed}"
+
+
 @dataclass(frozen=True)
 class DemonstrationSet:
     """Which demonstrations, and at which resolution."""
@@ -66,7 +71,7 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
     """
     from soar.sim.demos import collect_demonstrations
 
-    folder = folder or cache_folder() / DEMOS / f"seed-{wanted.first_seed}"
+    folder = folder or demonstrations_folder(wanted.first_seed)
     collect_demonstrations(
         folder / "store",
         REGIME,

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.collect import CollectConfig
+from soar.data.imagined import repainted_goals
+from soar.data.mixture import Source
 from soar.data.transforms import Color, Crop, Soften, transforms_from
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
 from soar.improve import Collect, ImproveConfig, Say, improve
 from soar.live import LivePage
-from soar.models import policy_folder
+from soar.models import compact_subgoals, policy_folder
 from soar.narrator import Narrator
+from soar.policies.gcbc import GCBCConfig
 from soar.policies.load import config_from
-from soar.pretrain import DemonstrationSet, demonstrations
+from soar.pretrain import DemonstrationSet, demonstrations, demonstrations_folder
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.train import FitConfig
@@ -76,6 +79,9 @@ class SimulatedRun:
     collect: CollectSettings = field(default_factory=CollectSettings)
     demonstrations: int = 2000
     """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
+    painted: float = 0.5
+    """Share of their samples whose goal the compact imagination paints, told what came. With photographs
+    alone, co-training takes back what a policy has learned about imagined goals."""
 
 
 def improve_in_simulation(
@@ -105,18 +111,30 @@ def improve_in_simulation(
         Run(Path(folder)),
         config,
         recipe,
-        demonstrations(wanted),
+        _pretraining(wanted, recipe, told.painted),
         _shown(told, say),
         command=command,
         say=say,
     )
 
 
+def _pretraining(wanted: DemonstrationSet, recipe: Recipe, painted: float) -> Source:
+    """Demonstrations, and for policies that reach images painted goals, which are kept beside them."""
+    source = Source("pretraining", demonstrations(wanted), 1.0, recipe.goals)
+    if not painted or not isinstance(recipe.policy, GCBCConfig):
+        return source
+    imagination = compact_subgoals()
+    name = f"{wanted.episodes}-{wanted.resolution}-{imagination.name.split()[-1]}.npz"
+    path = demonstrations_folder(wanted.first_seed) / "painted" / name
+    goals = repainted_goals(source.frames, imagination.repaint, painted, wanted.first_seed, path)
+    return replace(source, imagined=goals)
+
+
 def _shown(told: SimulatedRun, say: Say) -> Collect:
     """Collection with a line for every episode, and a page with what the stations see."""
     c = told.collect
     names = ModelNames(c.vlm, told.improve.subgoals, told.improve.policy, c.threshold)
-    config = CollectConfig(exploring=c.exploring, noise=c.noise)
+    config = CollectConfig(told.improve.plan, c.exploring, c.noise)
 
     def collect(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
         live = LivePage(run.folder)

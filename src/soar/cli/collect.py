@@ -52,6 +52,7 @@ def collect(
     policy: str | None = None,
     seed: int = 0,
     round: int = 0,
+    steps_per_subgoal: int = 20,
     exploration: Exploration = Exploration(),
 ) -> None:
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
@@ -76,6 +77,7 @@ def collect(
         policy: which policy: a name, a checkpoint's folder, or a run's folder for the one it promoted last.
         seed: of the first simulated station; the others count up.
         round: noted in every episode.
+        steps_per_subgoal: of an episode's 100 control steps (paper: 20).
         exploration: how actions vary between episodes.
     """
     from soar.collect import CollectConfig
@@ -87,7 +89,9 @@ def collect(
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    config = CollectConfig(plan_for(configs), exploration.exploring, exploration.noise, round=round)
+    config = CollectConfig(
+        plan_for(configs, steps_per_subgoal), exploration.exploring, exploration.noise, round=round
+    )
     stop = threading.Event()
     stop_on_signals(stop)
     with Narrator(episodes) as narrator:
@@ -204,11 +208,12 @@ def override(
     )
 
 
-def plan_for(stations: Sequence[StationConfig]) -> Plan:
+def plan_for(stations: Sequence[StationConfig], steps_per_subgoal: int = 20) -> Plan:
     """How long their episodes are, and whether subgoals are imagined ahead."""
     from soar.rollout import Plan
 
-    return Plan(lead_steps=_LEAD_STEPS if any(s.paced for s in stations) else 0)
+    lead = _LEAD_STEPS if any(s.paced for s in stations) else 0
+    return replace(Plan.of(steps_per_subgoal), lead_steps=lead)
 
 
 def _wish(store: Path, names: Sequence[str], wish: Wish) -> None:

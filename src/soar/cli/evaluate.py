@@ -10,6 +10,7 @@ import tyro
 
 if TYPE_CHECKING:
     from soar.evaluate import Setting, Team
+    from soar.rollout import Plan
 
 
 def evaluate(
@@ -24,10 +25,11 @@ def evaluate(
     workers: int = 0,
     video_size: int = 128,
     first_seed: int = 1_000_000,
+    steps_per_subgoal: int = 20,
 ) -> None:
     """Measure how often a policy succeeds, from starts that are the same for every policy.
 
-    A trial is 5 subgoals x 20 control steps (paper), and counts as success when the task is done at its
+    A trial is 100 control steps (paper: 20 for each of 5 subgoals), and counts as success when the task is done at its
     end, by the simulator's strict rules; "ever" counts those that were done at some moment. Interrupt it
     and run it again with the same words: it goes on. A larger --trials adds to what is there.
 
@@ -49,6 +51,7 @@ def evaluate(
         workers: processes; 0 is one for each core.
         video_size: pixels of each trial's film; 0 keeps none.
         first_seed: of the first start.
+        steps_per_subgoal: after which the next one is imagined.
     """
     import os
 
@@ -57,13 +60,15 @@ def evaluate(
     from soar.evaluate import evaluate as run
     from soar.evaluate import station_protocol
     from soar.evaluate.show import rates_table, write_results
+    from soar.rollout import Plan
     from soar.stations import read_station
 
+    plan = Plan.of(steps_per_subgoal)
     if station is None:
-        team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed)
+        team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
     else:
         team, setting = station_protocol(
-            checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks
+            checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks, plan=plan
         )  # fmt: skip
     folder = out or _folder(setting, (station.stem,) if station else scenes)
     evaluation = run(
@@ -109,6 +114,7 @@ def _simulated(
     subgoals: str,
     tasks: Sequence[str],
     first_seed: int,
+    plan: Plan,
 ) -> tuple[Team, Setting]:
     """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
     from soar.evaluate import sim_protocol
@@ -125,6 +131,7 @@ def _simulated(
         subgoals=subgoals,
         tasks=tasks,
         first_seed=first_seed,
+        plan=plan,
     )
 
 

@@ -8,7 +8,7 @@ the subgoals that it pursued are worth imitating too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -43,6 +43,10 @@ class Imagined:
 
     def __post_init__(self) -> None:
         _check(self.share)
+
+    def at(self, frames: Int64[np.ndarray, " m"]) -> Imagined:
+        """The same, of some of the frames."""
+        return replace(self, pursued=self.pursued[frames])
 
 
 def repainted_goals(

@@ -1,4 +1,4 @@
-"""The paper's protocol, five subgoals of twenty steps: in simulated scenes, and on a real station."""
+"""A hundred control steps for each trial, as in the paper: in simulated scenes, and on a real station."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import partial
 from soar import __version__
 from soar import checkpoint as checkpoints
 from soar.clock import Clock
+from soar.crew import PAPER_PLAN, Plan
 from soar.detector import AnswerDetector
 from soar.errors import ConfigError
 from soar.evaluate.bench import Judgement, RealBench, sim_bench
@@ -17,7 +18,6 @@ from soar.evaluate.results import Setting
 from soar.evaluate.runner import FIRST_SEED, Subgoals, Team
 from soar.interfaces import VisionLanguageModel
 from soar.models import load_policy, load_subgoals, load_vlm, policy_folder, with_steps_ahead
-from soar.rollout import Plan
 from soar.sim.spec import Scene
 from soar.stations import StationConfig, build_robot, tasks_of
 from soar.types import Observation, Task
@@ -31,21 +31,24 @@ def sim_protocol(
     subgoals: str = "compact",
     tasks: Sequence[str] = (),
     first_seed: int = FIRST_SEED,
+    plan: Plan = PAPER_PLAN,
 ) -> tuple[Team, Setting]:
-    """A team and a setting for `evaluate`: five subgoals of twenty steps for each trial.
+    """A team and a setting for `evaluate`.
 
     Args:
         policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder.
         trials: for each task.
         subgoals: what `soar.models.load_subgoals` takes, "expert", "expert@STEPS", or "none".
         tasks: instructions; all of the scenes' when empty.
+        plan: how many subgoals, and how many control steps for each (paper: 5 and 20).
 
     Raises:
         ConfigError: a task that none of the scenes has.
         CheckpointError: there is no such policy.
     """
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
-    setting = _setting(policy, _chosen(known, tasks), trials, subgoals, first_seed, "predicates")
+    chosen = _chosen(known, tasks)
+    setting = _setting(policy, chosen, trials, subgoals, first_seed, "predicates", plan)
     bench = partial(sim_bench, tuple(scenes))
     return Team(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
 
@@ -58,6 +61,7 @@ def station_protocol(
     subgoals: str = "compact",
     judge: str = "person",
     tasks: Sequence[str] = (),
+    plan: Plan = PAPER_PLAN,
     clock: Clock | None = None,
 ) -> tuple[Team, Setting]:
     """The same on a real robot, where a person sets the table before every trial.
@@ -65,6 +69,7 @@ def station_protocol(
     Args:
         judge: "person", who is asked after every trial, or what `soar.models.load_vlm` takes.
         tasks: instructions; all of the station's when empty.
+        plan: as in `sim_protocol`.
 
     Raises:
         ConfigError: a task the station doesn't have.
@@ -73,7 +78,7 @@ def station_protocol(
     clock = clock or Clock()
     known = {t.instruction: t for t in tasks_of(station)}
     chosen = _chosen([(station.name, instruction) for instruction in known], tasks)
-    setting = _setting(policy, chosen, trials, subgoals, 1, judge)
+    setting = _setting(policy, chosen, trials, subgoals, 1, judge, plan)
     ask = ask_for_outcome if judge == "person" else _judge_with(load_vlm(judge), known)
 
     def bench(scene: str) -> RealBench:
@@ -110,6 +115,7 @@ def _setting(
     subgoals: str,
     first_seed: int,
     judge: str,
+    plan: Plan,
 ) -> Setting:
     folder = policy_folder(policy)
     checkpoint = checkpoints.load(folder)
@@ -120,8 +126,8 @@ def _setting(
         tasks=tasks,
         trials=trials,
         first_seed=first_seed,
-        subgoals_per_trial=Plan().subgoals,
-        steps_per_subgoal=Plan().steps,
+        subgoals_per_trial=plan.subgoals,
+        steps_per_subgoal=plan.steps,
         details={"folder": str(folder), "code_version": __version__, "judge": judge},
     )
 

@@ -1,0 +1,60 @@
+"""Pauses left out of episodes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from soar.data.frames import Frames
+from soar.data.pace import paced
+from soar.errors import ConfigError
+from soar.types import EpisodeSummary, Provenance, Verdict
+
+X = [0.0, 0.02, 0.02, 0.025, 0.04, 0.04]
+"""Metres: a step, a pause, a crawl."""
+
+
+def frames(episodes: int = 1) -> Frames:
+    n = len(X)
+    states, actions = np.zeros((n, 7), np.float32), np.zeros((n, 7), np.float32)
+    states[:, 0], states[:, 6] = X, 1
+    actions[:-1, 0], actions[:-1, 6] = np.diff(X), 1
+    summary = EpisodeSummary(
+        "0", "go", n - 1, Verdict("success", 1.0, "test"),
+        Provenance("a", "dev", "dev1", 0, 0.0, "c"),
+    )  # fmt: skip
+    return Frames(
+        np.arange(episodes * n, dtype=np.uint8)[:, None, None, None].repeat(3, 3),
+        np.tile(states, (episodes, 1)),
+        np.tile(actions, (episodes, 1)),
+        np.arange(episodes + 1) * n,
+        (summary,) * episodes,
+    )
+
+
+def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
+    short, kept = paced(frames(2), 0.015)
+    assert kept.tolist() == [0, 1, 4, 5, 6, 7, 10, 11]
+    assert short.starts.tolist() == [0, 4, 8]
+    assert short.images[:, 0, 0, 0].tolist() == kept.tolist()
+    for start, end in ((0, 3), (4, 7)):
+        went = short.states[start + 1 : end + 1, 0] - short.states[start:end, 0]
+        assert np.allclose(short.actions[start:end, 0], went)
+        assert short.actions[start:end, 6].tolist() == [1, 1, 1]
+
+
+def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses():
+    still = frames()
+    for column, change in ((5, 0.2), (6, -0.1)):
+        states = still.states.copy()
+        states[2:, column] += change
+        assert 2 in paced(replace(still, states=states), 0.015)[1]
+    actions = still.actions.copy()
+    actions[2:, 6] = 0
+    assert 2 in paced(replace(still, actions=actions), 0.015)[1]
+    assert 2 not in paced(still, 0.015)[1]
+
+
+def test_a_step_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="above 0"):
+        paced(frames(), 0.0)
