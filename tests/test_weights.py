@@ -17,7 +17,7 @@ from soar.types import STEPS_AHEAD, Episode, Observation
 from soar.vlm.compact import CompactVLM
 from soar.vlm.measure import judge_scenes
 
-ROLES: dict[Role, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15}
+ROLES: dict[Role, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15, "lcbc": 15}
 """What is packaged, and how many megabytes it may weigh."""
 FIRST_SEED = 900_000
 """Of scenes that no training has seen."""
@@ -75,13 +75,15 @@ def observation(episode: Episode, t: int) -> Observation:
     return Observation(episode.images[t], episode.states[t], float(episode.times_s[t]))
 
 
-def test_the_policy_moves_towards_its_goal(episodes: list[Episode]):
-    policy, rng = load_policy("gcbc"), np.random.default_rng(0)
+@pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
+def test_the_policies_move_towards_their_goals(kind: str, episodes: list[Episode]):
+    policy, rng = load_policy(kind), np.random.default_rng(0)
     told, did = [], []
     for episode in episodes:
         for t in range(0, len(episode), 5):
-            goal = episode.images[min(t + 12, len(episode))]
-            told.append(policy.act([observation(episode, t)], goal[None], rng)[0])
+            image = episode.images[min(t + 12, len(episode))][None]
+            goals = image if kind == "gcbc" else [episode.instruction]
+            told.append(policy.act([observation(episode, t)], goals, rng)[0])
             did.append(episode.wanted[t])
             policy.reset()
     error = np.square(np.array(told)[:, :3] - np.array(did)[:, :3]).mean()
