@@ -24,17 +24,18 @@ from soar import checkpoint as checkpoints
 from soar.data.frames import Frames, build_frames
 from soar.data.imagined import imagined_goals
 from soar.data.mixture import Source
+from soar.data.pace import paced
 from soar.data.query import Query
 from soar.data.relabel import Uniform
 from soar.data.store import open_store
 from soar.evaluate import Comparison, compare, evaluate, sim_protocol
 from soar.evaluate.plots import points
-from soar.fit_policy import Recipe, fit_policy
+from soar.fit_policy import fit_policy
 from soar.models import policy_folder
-from soar.pretrain import DemonstrationSet, demonstrations
+from soar.pretrain import DemonstrationSet
 from soar.run import Run
 from soar.sim.scenes import load_scene
-from soar.simulation import FitSettings
+from soar.simulation import FitSettings, pretraining
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,10 @@ class Variant:
     from_scratch: bool = False
     imagined: float = 0.0
     """Share of autonomous samples whose goal is the imagined one."""
+    pace_m: float = 0.0
+    """Autonomous frames lie so far apart, pauses left out; 0: all frames."""
+    painted: float = 0.5
+    """Share of demonstrations' goals that the imagination paints."""
 
 
 PAPER = Variant()
@@ -66,6 +71,8 @@ VARIANTS = {
     "share50": replace(PAPER, sum_steps=1, share=0.5),
     "lr5e-4": replace(PAPER, sum_steps=1, learning_rate=5e-4),
     "imagined50": replace(PAPER, sum_steps=1, imagined=0.5),
+    "paced": replace(PAPER, sum_steps=1, pace_m=0.015),
+    "photographs": replace(PAPER, sum_steps=1, painted=0.0),
     "scratch": replace(PAPER, sum_steps=1, from_scratch=True, steps=5500, learning_rate=1e-3),
 }
 
@@ -88,7 +95,7 @@ def main(
     config = place.record().config
     incumbent = checkpoints.load(policy_folder(str(config["policy"])))
     resolution = int(incumbent.config["resolution"])
-    pretraining = demonstrations(DemonstrationSet(count, resolution=resolution))
+    wanted = DemonstrationSet(count, resolution=resolution)
     before = place.evaluations()[0]
     table = Table("variant", "autonomous episodes", "before", "after", "difference", "p")
     for name in variants:
@@ -98,7 +105,8 @@ def main(
             variant.steps, learning_rate=variant.learning_rate, save_every=variant.steps
         )
         recipe = fit.recipe(incumbent)
-        sources = _sources(place, pretraining, frames, variant, recipe)
+        given = pretraining(wanted, recipe, variant.painted)
+        sources = _sources(place, given, frames, variant)
         fit_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
         scenes = [load_scene(s) for s in before.setting.scenes]
         team, setting = sim_protocol(
@@ -122,24 +130,24 @@ def _chosen(run: Run, variant: Variant, resolution: int) -> Frames | None:
     return build_frames(store, query, resolution, run.folder / "frames")
 
 
-def _sources(
-    run: Run, pretraining: Frames, frames: Frames | None, variant: Variant, recipe: Recipe
-) -> Sequence[Source]:
+def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -> Sequence[Source]:
     if frames is None:
-        return [Source("pretraining", pretraining, 1.0, recipe.goals)]
+        return [given]
     truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
-    return [
-        Source("pretraining", pretraining, 1 - variant.share, recipe.goals),
-        Source(
-            "autonomous",
-            frames,
-            variant.share,
-            Uniform(0, variant.longest_goal),
-            variant.sum_steps,
-            np.array(truly) if variant.learn_from == "truth" else None,
-            imagined_goals(open_store(run.store, read_only=True), frames, variant.imagined),
-        ),
-    ]
+    pursued = imagined_goals(open_store(run.store, read_only=True), frames, variant.imagined)
+    if variant.pace_m:
+        frames, kept = paced(frames, variant.pace_m)
+        pursued = pursued.at(kept) if pursued else None
+    own = Source(
+        "autonomous",
+        frames,
+        variant.share,
+        Uniform(0, variant.longest_goal),
+        variant.sum_steps,
+        np.array(truly) if variant.learn_from == "truth" else None,
+        pursued,
+    )
+    return [replace(given, weight=1 - variant.share), own]
 
 
 def _row(comparison: Comparison, frames: Frames | None) -> tuple[str, ...]:

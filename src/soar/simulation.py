@@ -84,6 +84,18 @@ class SimulatedRun:
     alone, co-training takes back what a policy has learned about imagined goals."""
 
 
+def pretraining(wanted: DemonstrationSet, recipe: Recipe, painted: float) -> Source:
+    """Demonstrations, and for policies that reach images painted goals, which are kept beside them."""
+    source = Source("pretraining", demonstrations(wanted), 1.0, recipe.goals)
+    if not painted or not isinstance(recipe.policy, GCBCConfig):
+        return source
+    imagination = compact_subgoals()
+    name = f"{wanted.episodes}-{wanted.resolution}-{imagination.name.split()[-1]}.npz"
+    path = demonstrations_folder(wanted.first_seed) / "painted" / name
+    goals = repainted_goals(source.frames, imagination.repaint, painted, wanted.first_seed, path)
+    return replace(source, imagined=goals)
+
+
 def improve_in_simulation(
     folder: str | Path,
     told: SimulatedRun,
@@ -111,23 +123,11 @@ def improve_in_simulation(
         Run(Path(folder)),
         config,
         recipe,
-        _pretraining(wanted, recipe, told.painted),
+        pretraining(wanted, recipe, told.painted),
         _shown(told, say),
         command=command,
         say=say,
     )
-
-
-def _pretraining(wanted: DemonstrationSet, recipe: Recipe, painted: float) -> Source:
-    """Demonstrations, and for policies that reach images painted goals, which are kept beside them."""
-    source = Source("pretraining", demonstrations(wanted), 1.0, recipe.goals)
-    if not painted or not isinstance(recipe.policy, GCBCConfig):
-        return source
-    imagination = compact_subgoals()
-    name = f"{wanted.episodes}-{wanted.resolution}-{imagination.name.split()[-1]}.npz"
-    path = demonstrations_folder(wanted.first_seed) / "painted" / name
-    goals = repainted_goals(source.frames, imagination.repaint, painted, wanted.first_seed, path)
-    return replace(source, imagined=goals)
 
 
 def _shown(told: SimulatedRun, say: Say) -> Collect:

@@ -16,6 +16,7 @@ def improve(
     fit: FitSettings,
     collect: CollectSettings,
     demonstrations: int = 2000,
+    painted: float = 0.5,
 ) -> None:
     """Evaluate, collect, co-train, evaluate on the same starts, promote or keep: R times.
 
@@ -30,6 +31,7 @@ def improve(
         fit: how the policy is fitted.
         collect: how the robots collect.
         demonstrations: of the *bridge* regime, which co-training keeps; made once, then shared by all runs.
+        painted: share of their samples whose goal is painted by the compact imagination, told what came.
     """
     from soar.cli import command_line
     from soar.progress import announce
@@ -37,7 +39,7 @@ def improve(
 
     record = improve_in_simulation(
         out,
-        SimulatedRun(config, fit, collect, demonstrations),
+        SimulatedRun(config, fit, collect, demonstrations, painted),
         command=command_line(),
         say=announce,
     )

@@ -17,6 +17,7 @@ def figure5(
     episodes: int = 400,
     trials: int = 50,
     demonstrations: int = 2000,
+    painted: float = 0.5,
     workers: int = 2,
     out: Path = Path("results/figure5"),
 ) -> None:
@@ -35,6 +36,7 @@ def figure5(
         episodes: collected in each scene.
         trials: for each task, before and after.
         demonstrations: of the *bridge* regime, which co-training keeps; made once, shared by all.
+        painted: share of their samples whose goal is painted by the compact imagination, told what came.
         workers: processes of each scene's evaluations.
         out: the folder for runs, numbers, table and picture.
     """
@@ -45,7 +47,7 @@ def figure5(
     from soar.simulation import SimulatedRun
 
     improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
-    run = SimulatedRun(improving, fit, collect, demonstrations)
+    run = SimulatedRun(improving, fit, collect, demonstrations, painted)
     config = Figure5Config(scenes, jobs, run)
     picture = reproduce_figure5(out, config, announce, command_line())
     print((out / "figure5.md").read_text())
