@@ -12,11 +12,11 @@ from soar.report.page import write_report
 from soar.run import Run, RunRecord
 from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
 
-_MINUTES = 12
+_MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=12, episodes=160),
-    FitSettings(steps=700, save_every=100),
+    ImproveConfig(trials=12, episodes=120),
+    FitSettings(steps=400, save_every=100),
     CollectSettings(),
     demonstrations=250,
 )
@@ -26,7 +26,8 @@ _AT_THAT_SIZE = SimulatedRun(
 class DemoConfig:
     """What the demonstration does. `minutes` sizes it: the same minutes give the same run anywhere."""
 
-    scene: str = "1"
+    scene: str = "4"
+    """Of the ten the one in which the packaged models succeed most often; scene 1 is the hardest."""
     minutes: float = _MINUTES
     """About what it takes on two slow cores. More minutes: more trials, episodes and training."""
     stations: int = 2
