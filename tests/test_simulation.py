@@ -5,7 +5,8 @@ from soar.checkpoint import load
 from soar.errors import ConfigError
 from soar.improve import ImproveConfig
 from soar.models import policy_folder
-from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation
+from soar.pretrain import DemonstrationSet, demonstrations_folder
+from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation, pretraining
 
 
 def test_an_unknown_scene_is_told_before_anything_is_made(tmp_path, monkeypatch):
@@ -24,3 +25,26 @@ def test_improvement_augments_as_the_policy_it_goes_on_from_did():
     assert (recipe.color is not None) == ("color" in described)
     assert recipe.policy.resolution == start.config["resolution"]
     assert recipe.fit.warmup_steps == 5
+
+
+@pytest.mark.slow
+def test_demonstrations_goals_are_painted_once_and_only_for_policies_that_see_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    wanted = DemonstrationSet(2, resolution=32, workers=1)
+    follows, reaches = (
+        FitSettings().recipe(load(policy_folder(kind))) for kind in ("lcbc", "gcbc")
+    )
+    assert pretraining(wanted, follows, 0.5).imagined is None
+    assert pretraining(wanted, reaches, 0.0).imagined is None
+    assert not (demonstrations_folder(0) / "painted").exists()
+    source = pretraining(wanted, reaches, 0.5)
+    assert source.imagined is not None
+    assert source.imagined.share == 0.5
+    assert len(source.imagined.pursued) == len(source.frames)
+    assert source.imagined.images.shape[1:] == (32, 32, 3)
+    [painted] = (demonstrations_folder(0) / "painted").iterdir()
+    before = painted.stat().st_mtime_ns
+    pretraining(wanted, reaches, 0.2)
+    assert painted.stat().st_mtime_ns == before

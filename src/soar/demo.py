@@ -15,10 +15,10 @@ from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_
 _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=12, episodes=120),
-    FitSettings(steps=400, save_every=100),
+    ImproveConfig(trials=10, episodes=80),
+    FitSettings(steps=300, save_every=100),
     CollectSettings(),
-    demonstrations=250,
+    demonstrations=160,
 )
 
 

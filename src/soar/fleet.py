@@ -12,8 +12,8 @@ import logging
 import multiprocessing as mp
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
@@ -146,6 +146,7 @@ def run_lockstep(
     models = job.models.load()
     clock = Clock() if any(s.paced for s in stations) else None
     with ExitStack() as stack:
+        stack.enter_context(leaving_cores(len(stations)))
         opened = []
         for config in stations:
             opened.append(open_station(config, clock))
@@ -163,6 +164,20 @@ def run_lockstep(
             refresh=Promoted(job.models.policy),
             subscribers=subscribers,
         )
+
+
+@contextmanager
+def leaving_cores(robots: int) -> Iterator[None]:
+    """Models leave a core to each robot's process: threads that wait for one another while robots move, too, take
+    it from them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - robots))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def stop_on_signals(stop: threading.Event) -> None:

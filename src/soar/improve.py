@@ -84,7 +84,7 @@ class ImproveConfig:
             raise ConfigError(
                 f"autonomous_share is {self.autonomous_share}; valid: between 0 and 1"
             )
-        self.plan  # noqa: B018  a number of steps that doesn't fit is told at once
+        Plan.of(self.steps_per_subgoal)
 
     @property
     def plan(self) -> Plan:
