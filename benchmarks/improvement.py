@@ -135,9 +135,6 @@ def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -
         return [given]
     truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
     pursued = imagined_goals(open_store(run.store, read_only=True), frames, variant.imagined)
-    if variant.pace_m:
-        frames, kept = paced(frames, variant.pace_m)
-        pursued = pursued.at(kept) if pursued else None
     own = Source(
         "autonomous",
         frames,
@@ -147,6 +144,8 @@ def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -
         np.array(truly) if variant.learn_from == "truth" else None,
         pursued,
     )
+    if variant.pace_m:
+        own = paced(own, variant.pace_m)
     return [replace(given, weight=1 - variant.share), own]
 
 

@@ -108,5 +108,7 @@ def test_shares_outside_zero_to_one_and_subgoals_that_do_not_fill_an_episode_are
         ImproveConfig(autonomous_share=1.0)
     with pytest.raises(ConfigError, match="30 steps per subgoal; valid: a divisor of 100"):
         ImproveConfig(steps_per_subgoal=30)
+    with pytest.raises(ConfigError, match="pace_m is -1"):
+        ImproveConfig(pace_m=-1)
     plan = ImproveConfig(steps_per_subgoal=10).plan
     assert (plan.subgoals, plan.steps) == (10, 10)

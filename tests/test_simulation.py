@@ -17,6 +17,11 @@ def test_an_unknown_scene_is_told_before_anything_is_made(tmp_path, monkeypatch)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_share_of_painted_goals_beyond_all_is_told_at_once():
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        SimulatedRun(painted=1.5)
+
+
 def test_improvement_augments_as_the_policy_it_goes_on_from_did():
     start = load(policy_folder("gcbc"))
     recipe = FitSettings(steps=50).recipe(start)

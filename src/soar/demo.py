@@ -27,7 +27,7 @@ class DemoConfig:
     """What the demonstration does. `minutes` sizes it: the same minutes give the same run anywhere."""
 
     scene: str = "4"
-    """Of the ten the one in which the packaged models succeed most often; scene 1 is the hardest."""
+    """One in which the packaged models succeed often enough for something to be seen; in scene 1 they hardly do."""
     minutes: float = _MINUTES
     """About what it takes on two slow cores. More minutes: more trials, episodes and training."""
     stations: int = 2

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
-from soar.crew import Plan
+from soar.crew import PAPER_PLAN, Plan
 from soar.data.frames import build_frames
 from soar.data.imagined import imagined_goals
 from soar.data.mixture import Source
@@ -56,7 +56,7 @@ class ImproveConfig:
     policy: str = "gcbc"
     """What it begins with: a packaged policy's name or a checkpoint's folder."""
     subgoals: str = "compact"
-    steps_per_subgoal: int = Plan().steps
+    steps_per_subgoal: int = PAPER_PLAN.steps
     """Of an episode's hundred (paper: 20)."""
     outcomes: tuple[Outcome, ...] = ("success",)
     """Verdicts of the episodes that are learned from (paper: the VLM's successes)."""
@@ -84,6 +84,8 @@ class ImproveConfig:
             raise ConfigError(
                 f"autonomous_share is {self.autonomous_share}; valid: between 0 and 1"
             )
+        if self.pace_m < 0:
+            raise ConfigError(f"pace_m is {self.pace_m}; valid: at least 0")
         Plan.of(self.steps_per_subgoal)
 
     @property
@@ -216,14 +218,11 @@ def _fit(
         return replace(this, stage="done", promoted=False, decision=none)
     frames = build_frames(store, query, pretraining.frames.resolution, run.folder / "frames")
     pursued = imagined_goals(store, frames, config.imagined_goals)
-    if config.pace_m:
-        frames, kept = paced(frames, config.pace_m)
-        pursued = pursued.at(kept) if pursued else None
     share = config.autonomous_share
-    sources = [
-        replace(pretraining, weight=1 - share),
-        Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=pursued),
-    ]
+    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=pursued)
+    if config.pace_m:
+        own = paced(own, config.pace_m)
+    sources = [replace(pretraining, weight=1 - share), own]
     start = None if config.from_scratch else load_checkpoint(incumbent)
     fit_policy(recipe, sources, run.train_folder(this.index), start=start)
     return replace(

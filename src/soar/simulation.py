@@ -11,6 +11,7 @@ from soar.collect import CollectConfig
 from soar.data.imagined import repainted_goals
 from soar.data.mixture import Source
 from soar.data.transforms import Color, Crop, Soften, transforms_from
+from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
 from soar.improve import Collect, ImproveConfig, Say, improve
@@ -80,8 +81,11 @@ class SimulatedRun:
     demonstrations: int = 2000
     """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
     painted: float = 0.5
-    """Share of their samples whose goal the compact imagination paints, told what came. With photographs
-    alone, co-training takes back what a policy has learned about imagined goals."""
+    """Share of their samples whose goal the compact imagination paints, told what came."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.painted <= 1:
+            raise ConfigError(f"the share of painted goals is {self.painted}; valid: from 0 to 1")
 
 
 def pretraining(wanted: DemonstrationSet, recipe: Recipe, painted: float) -> Source:

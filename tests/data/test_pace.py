@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from soar.data.frames import Frames
+from soar.data.imagined import Imagined
+from soar.data.mixture import Source
 from soar.data.pace import paced
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Provenance, Verdict
@@ -32,11 +34,21 @@ def frames(episodes: int = 1) -> Frames:
     )
 
 
+def kept(all_frames: Frames) -> list[int]:
+    short = paced(Source("own", all_frames, 1.0), 0.015).frames
+    numbers: list[int] = short.images[:, 0, 0, 0].tolist()
+    return numbers
+
+
 def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
-    short, kept = paced(frames(2), 0.015)
-    assert kept.tolist() == [0, 1, 4, 5, 6, 7, 10, 11]
+    pursued = Imagined(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
+    source = paced(Source("own", frames(2), 1.0, imagined=pursued), 0.015)
+    short, left = source.frames, [0, 1, 4, 5, 6, 7, 10, 11]
+    assert source.imagined is not None
+    assert source.imagined.pursued.tolist() == left
+    assert source.pace_m == 0.015
     assert short.starts.tolist() == [0, 4, 8]
-    assert short.images[:, 0, 0, 0].tolist() == kept.tolist()
+    assert short.images[:, 0, 0, 0].tolist() == left
     for start, end in ((0, 3), (4, 7)):
         went = short.states[start + 1 : end + 1, 0] - short.states[start:end, 0]
         assert np.allclose(short.actions[start:end, 0], went)
@@ -48,13 +60,13 @@ def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses()
     for column, change in ((5, 0.2), (6, -0.1)):
         states = still.states.copy()
         states[2:, column] += change
-        assert 2 in paced(replace(still, states=states), 0.015)[1]
+        assert 2 in kept(replace(still, states=states))
     actions = still.actions.copy()
     actions[2:, 6] = 0
-    assert 2 in paced(replace(still, actions=actions), 0.015)[1]
-    assert 2 not in paced(still, 0.015)[1]
+    assert 2 in kept(replace(still, actions=actions))
+    assert 2 not in kept(still)
 
 
 def test_a_step_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="above 0"):
-        paced(frames(), 0.0)
+        paced(Source("own", frames(), 1.0), 0.0)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from soar.board import Board, Status, Wish
+    from soar.collect import Tally
     from soar.fleet import ModelNames
     from soar.rollout import Plan
     from soar.stations import StationConfig
@@ -97,11 +98,7 @@ def collect(
     with Narrator(episodes) as narrator:
         job = Job(store, names, config, episodes, hours)
         tally = run_fleet(configs, job, stop=stop, subscribers=[narrator])
-    print(
-        f"{tally.episodes} episodes stored in {store}, {tally.dropped} dropped, {tally.faults} faults"
-    )
-    if tally.broken:
-        raise SoarError(f"a person is needed at {', '.join(tally.broken)}; see `soar status`")
+    _tell(tally, store)
 
 
 def judge(
@@ -214,6 +211,15 @@ def plan_for(stations: Sequence[StationConfig], steps_per_subgoal: int = 20) -> 
 
     lead = _LEAD_STEPS if any(s.paced for s in stations) else 0
     return replace(Plan.of(steps_per_subgoal), lead_steps=lead)
+
+
+def _tell(tally: Tally, store: Path) -> None:
+    """What was collected. Raises SoarError when a person is needed."""
+    print(
+        f"{tally.episodes} episodes stored in {store}, {tally.dropped} dropped, {tally.faults} faults"
+    )
+    if tally.broken:
+        raise SoarError(f"a person is needed at {', '.join(tally.broken)}; see `soar status`")
 
 
 def _wish(store: Path, names: Sequence[str], wish: Wish) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from soar.evaluate import Setting, Team
+    from soar.evaluate import Evaluation, Setting, Team
     from soar.rollout import Plan
 
 
@@ -55,11 +55,8 @@ def evaluate(
     """
     import os
 
-    import rich
-
     from soar.evaluate import evaluate as run
     from soar.evaluate import station_protocol
-    from soar.evaluate.show import rates_table, write_results
     from soar.rollout import Plan
     from soar.stations import read_station
 
@@ -74,9 +71,7 @@ def evaluate(
     evaluation = run(
         team, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
     )
-    write_results(evaluation)
-    rich.print(rates_table(evaluation))
-    rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
+    _show(evaluation, folder)
 
 
 def compare(
@@ -105,6 +100,16 @@ def compare(
     comparison = pair(open_evaluation(before), open_evaluation(after))
     write_comparison(comparison, out or after)
     rich.print(comparison_table(comparison))
+
+
+def _show(evaluation: Evaluation, folder: Path) -> None:
+    import rich
+
+    from soar.evaluate.show import rates_table, write_results
+
+    write_results(evaluation)
+    rich.print(rates_table(evaluation))
+    rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
 
 
 def _simulated(

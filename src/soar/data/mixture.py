@@ -44,6 +44,8 @@ class Source:
     """Which of the cache's episodes; None is all."""
     imagined: Imagined | None = None
     """Subgoals that were pursued there, to be goals now and then."""
+    pace_m: float = 0.0
+    """Least way [m] between two frames, where `soar.data.pace` has left pauses out; 0 where it hasn't."""
 
     def steps(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
         """The frame each usable step starts at, and the last frame of its episode."""
@@ -110,6 +112,7 @@ class Mixture:
                 "query": asdict(s.frames.query),
                 "goals": describe(s.goals),
                 "sum_steps": s.sum_steps,
+                "pace_m": s.pace_m,
                 "imagined_goals": s.imagined.share if s.imagined else 0.0,
             }
             for s, share, (frames, _) in zip(self.sources, self.shares, self._steps, strict=True)

@@ -1,27 +1,28 @@
 """Episodes with their pauses left out. Not in the paper, which adds up every two actions for the same reason.
 
-A policy in training reaches a subgoal early and waits for the next one, or hesitates before a grasp. Learned
-from as it is, that teaches waiting: a robot's own steps are a third as long as a demonstration's
-(docs/log.md). So only the frames at which something has happened since the last one are kept, and each
-step's action is the sum of those up to the next.
+A policy in training reaches a subgoal early and waits for the next one, or hesitates before a grasp: half
+of a robot's own steps are less than a third as long as a demonstration's (docs/log.md). So only the frames
+at which something has happened since the last one are kept, and each step's action is the sum of those up
+to the next.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from soar.data.frames import Frames
+from soar.data.mixture import Source
 from soar.errors import ConfigError
 
 TURN_RAD, GRIP = 0.1, 0.08
 """A turn of the hand, and a share of the gripper's opening, that are something."""
 
 
-def paced(frames: Frames, step_m: float) -> tuple[Frames, Int64[np.ndarray, " k"]]:
-    """The frames that lie a step apart, and their numbers among all.
+def paced(source: Source, step_m: float) -> Source:
+    """The same episodes, their frames a step apart, with the subgoals that were pursued there.
 
     Kept are an episode's first frame, its last, and each at which, since the last one kept, the hand has gone
     `step_m` [m], or turned, or the gripper has moved or is told otherwise. Actions between two of them are
@@ -32,22 +33,25 @@ def paced(frames: Frames, step_m: float) -> tuple[Frames, Int64[np.ndarray, " k"
     """
     if not step_m > 0:
         raise ConfigError(f"a step of {step_m} m; valid: above 0")
+    frames = source.frames
     episodes = [
         start + _kept(frames.states[start:end], frames.actions[start:end, 6], step_m)
-        for start, end in zip(frames.starts[:-1], frames.starts[1:], strict=True)
+        for start, end in pairwise(frames.starts)
     ]
     kept: Int64[np.ndarray, " k"] = np.concatenate(episodes)
     actions = np.add.reduceat(frames.actions, kept)
     actions[:, 6] = frames.actions[kept, 6]
     tips = frames.fingertips
-    return replace(
+    short = replace(
         frames,
         images=frames.images[kept],
         states=frames.states[kept],
         actions=actions,
         starts=np.cumsum([0, *map(len, episodes)]),
         fingertips=None if tips is None else tips[kept],
-    ), kept
+    )
+    pursued = source.imagined.at(kept) if source.imagined else None
+    return replace(source, frames=short, imagined=pursued, pace_m=step_m)
 
 
 def _kept(
