@@ -155,6 +155,8 @@ from test_train import Line, still
 from soar.train import FitConfig, fit
 config = FitConfig(steps=6, batch_size=8, accumulate=2, log_every=1, save_every=6, device="cpu")
 fit(Line(), still, config, sys.argv[2])
+import torch.distributed
+print("processes:", torch.distributed.get_world_size())
 """
 
 
@@ -162,10 +164,12 @@ fit(Line(), still, config, sys.argv[2])
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES)
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
+    # `accelerate launch --cpu --num_processes 2` starts a single process unless MPI is there.
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     command += [str(script), str(Path(__file__).parent), str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("processes: 2") == 2
     fit(
         Line(), still, FitConfig(steps=6, batch_size=8, log_every=1, save_every=6), tmp_path / "one"
     )

@@ -111,8 +111,8 @@ def fit(
     `folder` gets `log.jsonl`, the exported checkpoint, and in `state/` what a resume needs; None keeps
     nothing. `validation` is another source of batches, whose mean loss is logged with every save.
     A batch's "share/..." entries, 1 or 0 for each sample, are logged as what they average to.
-    The learner must be a torch module. Started by `accelerate launch`, every process takes its
-    part of each batch, and the losses are those of one process.
+    The learner must be a torch module. Started by `torchrun` or `accelerate launch`, every process takes
+    its part of each batch, and the losses are those of one process.
 
     Raises:
         CheckpointError: `folder` holds the state of a run with other settings.

@@ -75,7 +75,7 @@ def train(
 
     soar train gcbc --store demos --out runs/second --start runs/first --own.store collected
 
-    Several processes or GPUs: accelerate launch --num-processes 4 -m soar train gcbc ...
+    Several GPUs, or processes of a CPU: torchrun --nproc-per-node 4 -m soar train gcbc ...
 
     Args:
         kind: "gcbc" reaches goal images, "lcbc" follows words.
