@@ -26,7 +26,7 @@ from soar.policies.cloning import BehaviorCloning
 from soar.policies.encoders import EncoderConfig
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.lcbc import LCBCConfig
-from soar.policies.load import PolicyConfig, build_policy, policy_from
+from soar.policies.load import PolicyConfig, build_policy, follow_words, policy_from
 from soar.train import FitConfig, FitResult, fit
 
 
@@ -91,16 +91,19 @@ def fit_policy(
     """Train a policy on a mixture; continues where a run in `folder` stopped.
 
     `start`: a checkpoint to begin from, as improvement does. Its model settings, transforms and
-    action statistics are kept, so that old and new actions mean the same.
+    action statistics are kept, so that old and new actions mean the same. A language-conditioned policy
+    can begin from a goal-conditioned one (`follow_words`).
 
     Raises:
         ConfigError: the sources' resolution isn't the policy's.
-        CheckpointError: `folder` holds a run with other settings.
+        CheckpointError: `folder` holds a run with other settings; `start` doesn't fit.
     """
     mixture = _mixture(recipe, sources)
+    torch.manual_seed(recipe.fit.seed)
     if start is None:
-        torch.manual_seed(recipe.fit.seed)
         policy = build_policy(recipe.policy, _transforms(recipe, mixture))
+    elif start.kind == "gcbc" and isinstance(recipe.policy, LCBCConfig):
+        policy = follow_words(start, recipe.policy, _transforms(recipe, mixture))
     else:
         policy = policy_from(start)
         _must_match(policy, recipe)

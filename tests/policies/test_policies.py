@@ -21,7 +21,8 @@ from soar.interfaces import Learner, Policy
 from soar.nn import cells, gaze_loss
 from soar.policies.cloning import BehaviorCloning
 from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
-from soar.policies.load import build_policy, load_policy
+from soar.policies.lcbc import LCBCConfig
+from soar.policies.load import build_policy, follow_words, load_policy
 from soar.types import EpisodeSummary, Observation, Provenance, Verdict
 
 RNG = np.random.default_rng(0)
@@ -303,8 +304,25 @@ def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path:
     second, _ = fit_policy(debug(), [source], tmp_path / "second", start=start)
     assert second.transforms == first.transforms
     assert checkpoint.load(tmp_path / "second").provenance["started_from"] == start.id
-    with pytest.raises(ConfigError, match="trains lcbc, but the checkpoint to start from is gcbc"):
-        fit_policy(debug("lcbc"), [source], None, start=start)
+
+
+def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: Path) -> None:
+    source = Source("a", reaching(), 1)
+    reaches, _ = fit_policy(debug(), [source], None)
+    reaches.get_parameter("encoder.stem.0.weight").data[:, 3:6] = 0
+    words = debug("lcbc").policy
+    assert isinstance(words, LCBCConfig)
+    follows = follow_words(reaches.checkpoint({}), words, reaches.transforms).eval()
+    seen = [Observation(i, np.full(7, 0.1, np.float32), 0.0) for i in reaching(1).images[:2]]
+    rng = np.random.default_rng(0)
+    goals = reaching(1).images[2:4]
+    assert np.allclose(follows.act(seen, ["left", "right"], rng), reaches.act(seen, goals, rng))
+    after, _ = fit_policy(debug("lcbc"), [source], None, start=reaches.checkpoint({}))
+    assert after.name == "lcbc"
+    with pytest.raises(CheckpointError, match="valid to begin to follow words from: gcbc"):
+        follow_words(follows.checkpoint({}), words, reaches.transforms)
+    with pytest.raises(ConfigError, match="trains gcbc, but the checkpoint to start from is lcbc"):
+        fit_policy(debug(), [source], None, start=after.checkpoint({}))
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])

@@ -75,7 +75,8 @@ def lcbc(
     Args:
         episodes: demonstrations, shared with `soar pretrain gcbc`.
         steps: of training, with 128 samples each.
-        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
+        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3; a "gcbc"
+            one serves, too, with new words in its goal's place.
         workers: processes that make demonstrations.
         out: where the checkpoint and its card go; the package's own folder by default.
     """

@@ -85,7 +85,7 @@ def train(
         preset: "paper" is the paper's every number; "compact" fits a CPU; "debug" runs in seconds.
         fit: changes to the preset.
         own: the robots' own episodes, mixed in.
-        start: a checkpoint's folder to begin from.
+        start: a checkpoint's folder to begin from; "lcbc" can begin from a "gcbc" one.
     """
     from soar import checkpoint as checkpoints
     from soar.fit_policy import PRESETS, fit_policy, with_fit

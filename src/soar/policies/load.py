@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.data.transforms import Transform, transforms_from
+from soar.data.transforms import NormalizeActions, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
 from soar.policies.cloning import PLACES, BehaviorCloning, Condition
 from soar.policies.encoders import EncoderConfig, build_encoder
@@ -71,6 +73,30 @@ def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
     checkpoints.load_weights(policy, checkpoint)
     policy.checkpoint_id = checkpoint.id
+    return policy
+
+
+def follow_words(
+    checkpoint: Checkpoint, config: LCBCConfig, transforms: Sequence[Transform]
+) -> BehaviorCloning:
+    """A language-conditioned policy that sees and moves like a goal-conditioned one; its words are new.
+
+    What `checkpoint` knows about goal images is left out, its action statistics are kept.
+    Raises CheckpointError: it isn't "gcbc", or has another encoder.
+    """
+    old = policy_from(checkpoint)
+    if old.name != "gcbc" or old.config["encoder"] != asdict(config.encoder):
+        raise CheckpointError(
+            f"checkpoint {checkpoint.id} is {old.name} with the encoder {old.config['encoder']}; "
+            f"valid to begin to follow words from: gcbc with {asdict(config.encoder)}"
+        )
+    units = next(t for t in old.transforms if isinstance(t, NormalizeActions))
+    kept = [units if isinstance(t, NormalizeActions) else t for t in transforms]
+    policy = build_policy(config, kept)
+    weights, known = policy.state_dict(), old.state_dict()
+    stem = "encoder.stem.0.weight"
+    known[stem] = torch.cat([known[stem][:, :3], known[stem][:, 6:]], 1)
+    policy.load_state_dict({name: known.get(name, w) for name, w in weights.items()})
     return policy
 
 
