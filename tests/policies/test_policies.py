@@ -13,10 +13,10 @@ import torch
 from soar import checkpoint
 from soar.data.frames import Frames
 from soar.data.mixture import Source
-from soar.data.transforms import Batch
+from soar.data.transforms import Batch, Soften
 from soar.errors import CheckpointError, ConfigError
 from soar.files import read_lines
-from soar.fit_policy import Recipe, debug, fit_policy, paper, with_fit
+from soar.fit_policy import Recipe, compact, debug, fit_policy, paper, with_fit
 from soar.interfaces import Learner, Policy
 from soar.nn import cells, gaze_loss
 from soar.policies.cloning import BehaviorCloning
@@ -295,6 +295,16 @@ def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -
             fit_policy(recipe, sources, folder)
         except StopError:
             assert step < recipe.fit.steps
+
+
+def test_every_transform_trains_in_bf16_too() -> None:
+    """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
+    recipe = replace(debug(), crop=compact().crop, color=compact().color, soften=Soften(radius=3))
+    policy, result = fit_policy(
+        with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
+    )
+    assert np.isfinite(result.loss)
+    assert {p.dtype for p in policy.parameters()} == {torch.float32}
 
 
 def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path: Path) -> None:

@@ -103,8 +103,9 @@ class BehaviorCloning(nn.Module):
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Negative log-likelihood of the actions, less its constant; and the mean squared errors."""
-        for transform in self.transforms:
-            batch = transform.train(batch)
+        with torch.autocast(next(self.parameters()).device.type, enabled=False):
+            for transform in self.transforms:
+                batch = transform.train(batch)
         features, gaze = self.see(batch)
         means = self._decide(features, batch, generator)
         error = (means.float() - batch["action"]).square()
