@@ -58,11 +58,14 @@ class SlowSubgoals:
     name: str = "slow-subgoals"
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
         """The same pictures."""
         self.clock.sleep(self.latency_s)
-        return images
+        return np.stack([o.image for o in observations])
 
 
 @dataclass

@@ -28,9 +28,10 @@ from soar.models import packaged
 from soar.sim.scenes import load_scene
 from soar.sim.world import World
 from soar.subgoals.compact import FAST, CompactSubgoals, to_checkpoint
-from soar.subgoals.network import CompactConfig, CompactNet
+from soar.subgoals.look import CompactConfig
+from soar.subgoals.network import CompactNet
 from soar.subgoals.sampler import REFERENCE, Condition, Denoiser, SamplerConfig, SchedulerName
-from soar.types import Images
+from soar.types import Images, Observation
 from soar.vlm.compact import CompactVLM
 
 NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
@@ -83,21 +84,21 @@ def main(
     rich.print(table)
 
 
-def starts(count: int) -> tuple[Images, list[str]]:
+def starts(count: int) -> tuple[list[Observation], list[str]]:
     """One start of each of the first scenes, with its first task."""
-    images, words = [], []
+    seen, words = [], []
     for i in range(count):
         scene = load_scene(str(1 + i % 10))
         world = World(scene)
         world.reset(i, scene.tasks[0].goal)
-        images.append(world.render())
+        seen.append(Observation(world.render(), world.state(), 0.0))
         words.append(scene.tasks[0].instruction)
         world.close()
-    return np.stack(images), words
+    return seen, words
 
 
 def run(
-    generator: CompactSubgoals, looks: tuple[Images, list[str]], repeats: int
+    generator: CompactSubgoals, looks: tuple[list[Observation], list[str]], repeats: int
 ) -> tuple[Images, float]:
     """What is imagined, and the time of the fastest of some calls after a first one."""
     made = generator.generate(*looks, np.random.default_rng(0))

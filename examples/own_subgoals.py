@@ -32,7 +32,7 @@ def main(out: str = "subgoal.png") -> Images:
     with tempfile.TemporaryDirectory() as folder:
         make_tiny_model(Path(folder))
         generator = load_subgoals(f"susie:{folder}")
-    seen = ToyRobot().observe().image[None]
+    seen = [ToyRobot().observe()]
     began = time.perf_counter()
     imagined = generator.generate(
         seen, ["move the green block to the left side"], np.random.default_rng(0)

@@ -96,11 +96,11 @@ class FlakySubgoals(ToySubgoals):
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
 
-    def generate(self, images, instructions, rng):
+    def generate(self, observations, instructions, rng):
         luck = self.rng.random()
         if luck < 0.01:
             raise ModelUnavailable("the subgoal server is down (injected)")
-        made = super().generate(images, instructions, rng)
+        made = super().generate(observations, instructions, rng)
         return made if luck > 0.015 else made.astype(np.float32)
 
 
@@ -295,11 +295,11 @@ def test_a_subgoal_server_that_is_down_drops_the_episode_and_breaks_nothing(tmp_
     class Down(ToySubgoals):
         calls = 0
 
-        def generate(self, images, instructions, rng):
+        def generate(self, observations, instructions, rng):
             self.calls += 1
             if self.calls < 40:
                 raise ModelUnavailable("connection refused")
-            return super().generate(images, instructions, rng)
+            return super().generate(observations, instructions, rng)
 
     _, tally = work(tmp_path, [make_station()], replace(MODELS, subgoals=Down()))
     assert tally.episodes == 3

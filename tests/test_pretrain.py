@@ -17,8 +17,8 @@ WANTED = DemonstrationSet(4)
 class Photographer:
     """Paints the future as it is."""
 
-    def repaint(self, images, instructions, futures, rng):
-        return futures
+    def repaint(self, observations, instructions, futures, rng):
+        return np.stack([o.image for o in futures])
 
 
 @pytest.fixture(scope="module")

@@ -142,9 +142,9 @@ def test_ahead_of_time_the_subgoal_comes_from_an_earlier_picture():
     seen = []
 
     class Watching(ToySubgoals):
-        def generate(self, images, instructions, rng):
-            seen.append(images[0])
-            return super().generate(images, instructions, rng)
+        def generate(self, observations, instructions, rng):
+            seen.append(observations[0].image)
+            return super().generate(observations, instructions, rng)
 
     diary = Diary()
     with ThreadPoolExecutor(2) as worker:

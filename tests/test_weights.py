@@ -92,14 +92,14 @@ def test_the_policies_move_towards_their_goals(kind: str, episodes: list[Episode
 
 def test_what_is_imagined_changes_the_picture_as_the_future_does(episodes: list[Episode]):
     generator = load_subgoals()
-    present = np.stack([e.images[0] for e in episodes])
+    present = [observation(e, 0) for e in episodes]
     words = [e.instruction for e in episodes]
     drawn = [generator.generate(present, words, np.random.default_rng(seed)) for seed in range(3)]
     imagined, side = np.mean(drawn, 0), drawn[0].shape[1]
     future = np.stack([resize(e.images[min(STEPS_AHEAD, len(e))], side) for e in episodes]).astype(
         float
     )
-    start = resize(present, side).astype(float)
+    start = resize(np.stack([o.image for o in present]), side).astype(float)
     alike = ((imagined - start) * (future - start)).sum()
     alike /= np.linalg.norm(imagined - start) * np.linalg.norm(future - start)
     assert alike > 0.2

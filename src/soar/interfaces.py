@@ -92,9 +92,15 @@ class SubgoalGenerator(Protocol):
     name: str
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
-        """Imagined images, same n; height and width are the generator's own."""
+        """One imagined image for each observation; height and width are the generator's own.
+
+        Where an observation is itself imagined, its state is NaN (`types.pictures`).
+        """
 
 
 @runtime_checkable

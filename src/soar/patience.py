@@ -13,7 +13,7 @@ import numpy as np
 
 from soar.errors import ModelUnavailable
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
-from soar.types import Answer, Image, Images
+from soar.types import Answer, Image, Images, Observation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -88,7 +88,12 @@ class PatientSubgoals:
         self._patience = Patience(generator.name, backoff, stop)
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
         """The generator's images. Raises ModelUnavailable when patience ends."""
-        return self._patience.call(lambda: self._generator.generate(images, instructions, rng))
+        return self._patience.call(
+            lambda: self._generator.generate(observations, instructions, rng)
+        )

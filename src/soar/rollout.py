@@ -25,7 +25,6 @@ from soar.types import (
     ACTION_DIM,
     History,
     Image,
-    Images,
     Noise,
     Observation,
     Proposal,
@@ -154,23 +153,22 @@ def observe(takes: Sequence[Take], metronome: Metronome | None) -> None:
             take.seen = seen
 
 
-def _wishes(takes: Sequence[Take]) -> tuple[Images, list[str]]:
+def _wishes(takes: Sequence[Take]) -> tuple[list[Observation], list[str]]:
     """What to imagine for every take, also for those that don't go on, so that places match."""
-    instructions = [t.proposal.task.instruction for t in takes]
-    return np.stack([t.seen.image for t in takes]), instructions
+    return [t.seen for t in takes], [t.proposal.task.instruction for t in takes]
 
 
 def imagine(
     generator: SubgoalGenerator,
-    images: Images,
+    observations: Sequence[Observation],
     instructions: Sequence[str],
     rng: np.random.Generator,
 ) -> list[Image]:
     """One imagined image for each. Raises BadOutput: what came back aren't so many pictures."""
-    made = np.asarray(generator.generate(images, instructions, rng))
-    if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (len(images), 3):
+    made = np.asarray(generator.generate(observations, instructions, rng))
+    if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (len(observations), 3):
         raise BadOutput(
-            f"{generator.name} gave {made.dtype} {made.shape} for {len(images)} pictures"
+            f"{generator.name} gave {made.dtype} {made.shape} for {len(observations)} pictures"
         )
     return list(made)
 

@@ -63,10 +63,13 @@ class ToySubgoals:
     name = "toy-subgoals"
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
         """The same pictures with the block where it should be, a little different each time."""
-        imagined = images.copy()
+        imagined = np.stack([o.image for o in observations])
         for image, words in zip(imagined, instructions, strict=True):
             block = find_block(image)
             x = 0.3 if block is None else block[0]

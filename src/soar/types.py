@@ -47,6 +47,11 @@ class Observation:
     """When the image was taken, on the robot's own clock, which only ever goes forward."""
 
 
+def pictures(images: Images) -> list[Observation]:
+    """Observations of which nothing but the image is known: their states are NaN."""
+    return [Observation(image, np.full(STATE_DIM, np.nan, np.float32), 0.0) for image in images]
+
+
 @dataclass(frozen=True)
 class Task:
     """An instruction and the yes/no question that tells whether it is done (paper, Table 3)."""

@@ -166,10 +166,10 @@ class Brighter:
         self.told: list[str] = []
         self.seen: list[np.ndarray] = []
 
-    def repaint(self, images, instructions, futures, rng):
+    def repaint(self, observations, instructions, futures, rng):
         self.told += instructions
-        self.seen.append(images)
-        return futures + np.array([0, 0, 100], np.uint8)
+        self.seen.append(np.stack([o.image for o in observations]))
+        return np.stack([o.image for o in futures]) + np.array([0, 0, 100], np.uint8)
 
 
 def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp_path):

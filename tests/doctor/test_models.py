@@ -18,7 +18,7 @@ from soar.policies.load import build_policy
 from soar.rollout import Plan
 from soar.stations import StationConfig
 from soar.toy import ToyPolicy, ToySubgoals, ToyVLM
-from soar.types import Answer, Images
+from soar.types import Answer, Images, Observation
 
 TOYS = ModelNames(
     "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
@@ -98,9 +98,12 @@ def test_a_scene_in_which_everything_is_done_is_suspicious(exam):
 
 class Wrong(ToySubgoals):
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
-        return images[:, ::2, ::2, :1]
+        return np.stack([o.image[::2, ::2, :1] for o in observations])
 
 
 def test_images_of_a_wrong_shape_are_found_and_the_policy_is_still_tried(exam, monkeypatch):

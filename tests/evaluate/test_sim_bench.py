@@ -18,7 +18,7 @@ from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
 from soar.sim.scenes import SCENES
 from soar.toy import ToyPolicy
-from soar.types import STEPS_AHEAD, Actions, Images, Noise, Observation
+from soar.types import STEPS_AHEAD, Actions, Images, Noise, Observation, pictures
 
 SCENE = SCENES["1"]
 PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
@@ -45,7 +45,9 @@ def test_a_start_is_feasible_and_always_the_same(bench: SimBench, instruction: s
 def test_the_experts_subgoals_leave_the_world_as_it_was(bench: SimBench) -> None:
     bench.set_up(PUT, 3)
     before, image = bench.world.snapshot().physics, bench.world.render()
-    goals = ExpertSubgoals([bench], 20).generate(image[None], [PUT], np.random.default_rng(0))
+    goals = ExpertSubgoals([bench], 20).generate(
+        pictures(image[None]), [PUT], np.random.default_rng(0)
+    )
     assert (goals[0] != image).any()
     np.testing.assert_array_equal(bench.world.snapshot().physics, before)
     np.testing.assert_array_equal(bench.world.render(), image)
@@ -96,9 +98,12 @@ class Copier:
     name = "copier"
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
-        return images
+        return np.stack([o.image for o in observations])
 
 
 def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:

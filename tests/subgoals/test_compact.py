@@ -11,7 +11,9 @@ from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import SubgoalGenerator
 from soar.subgoals.compact import FAST, KIND, CompactSubgoals, noise_schedule, to_checkpoint
 from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.network import COARSEST, FINEST, CompactConfig, CompactNet
+from soar.subgoals.look import CompactConfig
+from soar.subgoals.network import COARSEST, FINEST, CompactNet
+from soar.types import Observation, pictures
 
 TINY = CompactConfig(width=8, wide=32, depth=1, vector=16)
 OPEN, PUT = "open the drawer", "put the green block in the bowl"
@@ -30,25 +32,29 @@ def images(n: int, size: int = 64) -> np.ndarray:
     return np.random.default_rng(1).integers(0, 256, (n, size, size, 3), np.uint8)
 
 
+def seen(n: int, size: int = 96) -> list[Observation]:
+    return pictures(images(n, size))
+
+
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 def test_it_is_a_subgoal_generator_of_its_own_resolution(generator):
     assert isinstance(generator, SubgoalGenerator)
-    out = generator.generate(images(3, 256), [OPEN, PUT, OPEN], rng())
+    out = generator.generate(seen(3, 256), [OPEN, PUT, OPEN], rng())
     assert out.shape == (3, 64, 64, 3)
     assert out.dtype == np.uint8
 
 
 def test_same_seed_same_image_and_another_seed_another(generator):
-    out = [generator.generate(images(1), [OPEN], rng(seed)) for seed in (1, 1, 2)]
+    out = [generator.generate(seen(1), [OPEN], rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(out[0], out[1])
     assert not np.array_equal(out[0], out[2])
 
 
 def test_another_instruction_another_image(generator):
-    out = [generator.generate(images(1), [words], rng()) for words in (OPEN, PUT)]
+    out = [generator.generate(seen(1), [words], rng()) for words in (OPEN, PUT)]
     assert not np.array_equal(*out)
 
 
@@ -67,7 +73,7 @@ def test_it_looks_where_better_eyes_point(generator):
         pointed = CompactSubgoals(
             to_checkpoint(generator.net, {}), device="cpu", precision="fp32", eyes=eyes
         )
-        return pointed.generate(images(1), [PUT], rng())
+        return pointed.generate(seen(1), [PUT], rng())
 
     assert not np.array_equal(imagined(Pointing(0.5, 0.5)), imagined(Pointing(-0.5, 0.5)))
     assert np.array_equal(imagined(Pointing(np.nan, 0.5)), imagined(None))
@@ -79,15 +85,29 @@ def test_what_really_came_decides_where_a_repainted_future_shows_hand_and_thing(
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
     painter = CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
-    futures = images(3)[1:]
-    told = [painter.repaint(images(1), [PUT], f[None], rng()) for f in (*futures, futures[0])]
+    futures = seen(3)[1:]
+    told = [painter.repaint(seen(1), [PUT], [f], rng()) for f in (*futures, futures[0])]
     assert np.array_equal(told[0], told[2])
     assert not np.array_equal(told[0], told[1])
 
 
+def test_what_the_arm_feels_changes_what_it_foresees_and_needs_not_be_known():
+    torch.manual_seed(0)
+    net = CompactNet(replace(TINY, foresee=True))
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    painter = CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    [unknown] = seen(1)
+    low, high = (replace(unknown, state=np.full(7, z, np.float32)) for z in (0.03, 0.1))
+    foreseen = [painter.foresee([o], [PUT]).places for o in (unknown, low, high)]
+    assert all(torch.isfinite(f).all() for f in foreseen)
+    assert not torch.allclose(foreseen[0], foreseen[1])
+    assert not torch.allclose(foreseen[1], foreseen[2])
+
+
 def test_a_batch_doesnt_mix_its_stations(generator):
-    both = generator.generate(images(2), [OPEN, PUT], rng())
-    other = generator.generate(images(2), [OPEN, OPEN], rng())
+    both = generator.generate(seen(2), [OPEN, PUT], rng())
+    other = generator.generate(seen(2), [OPEN, OPEN], rng())
     assert np.abs(both[0].astype(int) - other[0]).max() <= 1
     assert np.abs(both[1].astype(int) - other[1]).max() > 1
 
@@ -95,17 +115,17 @@ def test_a_batch_doesnt_mix_its_stations(generator):
 def test_an_untrained_network_expects_nothing_to_change():
     net = CompactNet(TINY)
     observation = to_tensor(images(2))
-    seen = net.look(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
+    found = net.look(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
     pure_noise = torch.randn_like(observation)
-    clean, _ = net.denoise(pure_noise, torch.full((2,), COARSEST), seen)
+    clean, _ = net.denoise(pure_noise, torch.full((2,), COARSEST), found)
     assert (clean - observation).abs().max() < 0.05
 
 
 def test_uncertainty_grows_with_noise_from_nothing_to_the_typical_difference():
     net = CompactNet(TINY)
-    seen = net.look(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
+    found = net.look(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
     scales = [
-        float(net.denoise(seen.observation, torch.tensor([angle]), seen)[1])
+        float(net.denoise(found.observation, torch.tensor([angle]), found)[1])
         for angle in (FINEST, 0.5, COARSEST)
     ]
     assert scales == sorted(scales)
@@ -135,8 +155,9 @@ def test_noise_schedule_means_the_same_to_the_network_and_to_diffusers():
 def test_checkpoint_round_trip_gives_the_same_images(generator, tmp_path):
     checkpoints.save(tmp_path, to_checkpoint(generator.net, {}))
     loaded = CompactSubgoals.load(tmp_path, device="cpu")
-    args = images(2), [OPEN, PUT]
-    assert np.array_equal(loaded.generate(*args, rng()), generator.generate(*args, rng()))
+    saved = CompactSubgoals(to_checkpoint(generator.net, {}), device="cpu")
+    args = seen(2), [OPEN, PUT]
+    assert np.array_equal(loaded.generate(*args, rng()), saved.generate(*args, rng()))
 
 
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path):

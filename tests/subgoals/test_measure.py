@@ -33,8 +33,8 @@ class Copies:
 
     name = "copies"
 
-    def generate(self, images, instructions, rng):
-        return resize(images, 64)
+    def generate(self, observations, instructions, rng):
+        return resize(np.stack([o.image for o in observations]), 64)
 
 
 class Says:
@@ -57,7 +57,8 @@ def test_clips_end_fulfilled_and_point_into_the_image(clips):
         known = clip.points[~np.isnan(clip.points)]
         assert (np.abs(known) < 1).all()
         assert len(clip.images) == len(clip.points) == len(clip.done)
-        assert clip.images.shape[1:] == (64, 64, 3)
+        assert clip.images.shape[1:] == (96, 96, 3)
+        assert clip.states.shape == (len(clip.images), 7)
 
 
 def test_the_hand_comes_to_the_thing_it_takes(clips):
@@ -84,7 +85,7 @@ def test_futures_begin_unfulfilled_and_stay_as_they_end(futures):
     assert {f.instruction for f in futures} <= {t.instruction for t in SCENE.tasks}
     for future in futures:
         assert future.frames.shape == (3, 256, 256, 3)
-        assert not np.array_equal(future.start, future.frames[0])
+        assert not np.array_equal(future.start.image, future.frames[0])
         assert np.abs(future.frames[1].astype(int) - future.frames[2]).mean() < 12
 
 
@@ -92,8 +93,8 @@ def test_each_image_is_imagined_from_the_one_before(futures):
     class Brighter:
         name = "brighter"
 
-        def generate(self, images, instructions, rng):
-            return resize(images, 64) // 2
+        def generate(self, observations, instructions, rng):
+            return resize(np.stack([o.image for o in observations]), 64) // 2
 
     chains = imagine(Brighter(), futures)
     for chain in chains:

@@ -16,7 +16,7 @@ from soar.subgoals.images import to_tensor
 from soar.subgoals.recipe import SusieConfig, fine_tune
 from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
-from soar.types import Episode, Provenance, Verdict
+from soar.types import Episode, Provenance, Verdict, pictures
 
 LENGTH = 40
 """Tokens; the tiny tokenizer makes one of each letter."""
@@ -105,7 +105,7 @@ def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: Sched
     config = SamplerConfig(scheduler, steps=4)
     images, words = _images(2), ["put the green block in the bowl", "open the drawer"]
     ours = Susie(folder, config, resolution=64, device="cpu", precision="fp32")
-    seen = ours.generate(images, words, np.random.default_rng(7))
+    seen = ours.generate(pictures(images), words, np.random.default_rng(7))
 
     pipe = InstructPix2Pix.load(folder).pipeline
     pipe.scheduler = make_scheduler(scheduler, pipe.scheduler.config)
@@ -128,7 +128,9 @@ def test_same_seed_same_image_and_another_seed_another(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 2), resolution=64, device="cpu")
 
     def imagine(seed: int) -> np.ndarray:
-        return model.generate(_images(1), ["open the drawer"], np.random.default_rng(seed))
+        return model.generate(
+            pictures(_images(1)), ["open the drawer"], np.random.default_rng(seed)
+        )
 
     assert np.array_equal(imagine(1), imagine(1))
     assert not np.array_equal(imagine(1), imagine(2))
@@ -139,7 +141,7 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
         config = SamplerConfig("ddim", 2, text_guidance=text_guidance)
         model = Susie(folder, config, resolution=64, device="cpu")
         images = [
-            model.generate(_images(1), [words], np.random.default_rng(0))
+            model.generate(pictures(_images(1)), [words], np.random.default_rng(0))
             for words in ("open the drawer", "put the block in the bowl")
         ]
         assert np.array_equal(images[0], images[1]) == same
@@ -147,7 +149,7 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
 
 def test_camera_images_are_brought_to_the_models_resolution(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 1), resolution=64, device="cpu")
-    out = model.generate(_images(1, 256), ["open the drawer"], np.random.default_rng(0))
+    out = model.generate(pictures(_images(1, 256)), ["open the drawer"], np.random.default_rng(0))
     assert out.shape == (1, 64, 64, 3)
 
 
@@ -191,4 +193,6 @@ def test_fine_tuning_writes_a_model_that_imagines_something_else(
         old, new = (getattr(model, part).state_dict() for model in (before, after))
         assert all(torch.equal(old[k], new[k]) for k in old) == same
     model = Susie(tmp_path / "out" / "model", SamplerConfig("ddim", 1), 64, device="cpu")
-    assert model.generate(films[0][:1], ["open the drawer"], np.random.default_rng(0)).any()
+    assert model.generate(
+        pictures(films[0][:1]), ["open the drawer"], np.random.default_rng(0)
+    ).any()

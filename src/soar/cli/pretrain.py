@@ -111,6 +111,7 @@ def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | N
 
 def subgoals(
     episodes: int = 2500,
+    trouble: int = 0,
     bridge: int = 0,
     steps: int = 7500,
     start: Path | None = None,
@@ -124,6 +125,7 @@ def subgoals(
 
     Args:
         episodes: image sequences of the *broad* regime.
+        trouble: more sequences, in which an expert goes on from where the packaged system itself got to.
         bridge: demonstrations of the *bridge* regime; they don't say where things are in the image.
         steps: of training.
         start: a checkpoint's folder to go on from.
@@ -136,18 +138,25 @@ def subgoals(
     from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
     from soar.subgoals.corpus import Corpus
     from soar.subgoals.recipe import TrainConfig, make_corpus, train
+    from soar.trouble import packaged_trouble
 
     config = TrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
-    command = f"soar pretrain subgoals --episodes {episodes} --bridge {bridge} --steps {steps}"
+    command = (
+        f"soar pretrain subgoals --episodes {episodes} --trouble {trouble} --bridge {bridge} "
+        f"--steps {steps}"
+    )
     before, command, made = _going_on(start, command)
     work = cache_folder() / "pretrain"
-    corpus = work / f"subgoals-corpus-{episodes}-{bridge}"
+    corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
         both = make_corpus(work / "subgoals-corpus", episodes, workers)
         if bridge:
-            wanted = DemonstrationSet(bridge, resolution=config.net.resolution, workers=workers)
+            wanted = DemonstrationSet(bridge, resolution=config.net.sight, workers=workers)
             both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
+        if trouble:
+            more = make_corpus(work / "trouble", trouble, workers, maker=packaged_trouble)
+            both = Corpus.joined(both, more)
         both.save(corpus)
     train(corpus, made, config, before)
     folder = out or WEIGHTS / "subgoals"

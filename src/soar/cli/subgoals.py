@@ -47,7 +47,7 @@ def train(
 
     from soar.data.frames import Frames
     from soar.subgoals import recipe
-    from soar.subgoals.network import CompactConfig
+    from soar.subgoals.look import CompactConfig
 
     def chosen(fit: FitConfig) -> FitConfig:
         return replace(
@@ -58,7 +58,8 @@ def train(
         tuned = recipe.SusieConfig()
         result = recipe.fine_tune(base, frames, out, replace(tuned, fit=chosen(tuned.fit)))
     else:
-        config = recipe.TrainConfig(net=CompactConfig(resolution=Frames.load(frames).resolution))
+        pixels = Frames.load(frames).resolution
+        config = recipe.TrainConfig(net=CompactConfig(resolution=pixels, sight=pixels))
         result = recipe.train(frames, out, replace(config, fit=chosen(config.fit)))
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"

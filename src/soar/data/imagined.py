@@ -20,15 +20,17 @@ from soar.data.store import LanceStore
 from soar.errors import ConfigError, StoreError
 from soar.media import resize
 from soar.progress import progress_bar
-from soar.types import Images
+from soar.types import Images, Observation
 
 _SPAN = (6, 14)
 """Fewest and most control steps from where a goal is painted to what it shows."""
 _AT_ONCE = 32
 
 
-Painter: TypeAlias = Callable[[Images, Sequence[str], Images, np.random.Generator], Images]
-"""What an imagination would have made of images and instructions, had it foreseen what the futures show."""
+Painter: TypeAlias = Callable[
+    [Sequence[Observation], Sequence[str], Sequence[Observation], np.random.Generator], Images
+]
+"""What an imagination would have made of observations and instructions, had it foreseen what the futures show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +93,7 @@ def _repaint(frames: Frames, painter: Painter, seed: int, path: Path) -> None:
         line = bar.add_task("painting goals", total=len(moments), note="")
         for first in range(0, len(moments), _AT_ONCE):
             now, later, words = zip(*moments[first : first + _AT_ONCE], strict=True)
-            made = painter(frames.images[list(now)], words, frames.images[list(later)], rng)
+            made = painter(_seen(frames, now), words, _seen(frames, later), rng)
             images.append(resize(made, frames.resolution))
             bar.advance(line, len(words))
     draft = path.with_suffix(".draft")
@@ -99,6 +101,10 @@ def _repaint(frames: Frames, painter: Painter, seed: int, path: Path) -> None:
     with draft.open("wb") as file:
         np.savez(file, images=np.concatenate(images), pursued=pursued)
     draft.rename(path)
+
+
+def _seen(frames: Frames, at: Sequence[int]) -> list[Observation]:
+    return [Observation(frames.images[i], frames.states[i], 0.0) for i in at]
 
 
 def imagined_goals(store: LanceStore, frames: Frames, share: float) -> Imagined | None:

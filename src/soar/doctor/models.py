@@ -76,11 +76,11 @@ def examine_imagination(
         return _unusable("imagination", generator), []
     if not group:
         return Finding("imagination", "ok", generator.name), []
-    images = np.stack([e.rest.image for e in group])
+    seen = [e.rest for e in group]
     words = [e.tasks[0].instruction for e in group]
 
     def once() -> list[Image]:
-        return imagine(generator, images, words, np.random.default_rng(0))
+        return imagine(generator, seen, words, np.random.default_rng(0))
 
     made = attempt(lambda: timed(once))
     if not isinstance(made, Problem) and made.seconds[0] < _SLOW_S:

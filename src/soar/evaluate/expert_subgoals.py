@@ -10,7 +10,7 @@ import numpy as np
 from soar.errors import ConfigError
 from soar.evaluate.bench import Bench, SimBench
 from soar.sim.expert import frame_ahead
-from soar.types import STEPS_AHEAD, Images
+from soar.types import STEPS_AHEAD, Images, Observation
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class ExpertSubgoals:
     name = "expert"
 
     def __init__(self, benches: Sequence[Bench], steps_ahead: int = STEPS_AHEAD) -> None:
-        """`benches`: simulated ones, in the order in which `generate` gets their images."""
+        """`benches`: simulated ones, in the order in which `generate` gets their observations."""
         self.steps_ahead = steps_ahead
         self._benches = [_simulated(b) for b in benches]
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
         """One frame for each bench, `steps_ahead` control steps on. The worlds are left exactly as they were."""
         # The start's own seed, so that one trial's experts agree on where things should go.

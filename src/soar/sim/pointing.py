@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from soar.sim.arm import TIP_BELOW_HAND_M
+from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, HAND_AT_M, TIP_BELOW_HAND_M
 from soar.sim.build import camera_axes
+from soar.sim.control import rotation
 from soar.sim.motion import Vector3
 from soar.sim.spec import Camera
 from soar.sim.world import World
@@ -23,6 +24,18 @@ def point_at(world: World, position: Vector3 | None) -> Float32[np.ndarray, "2"]
     fovy_deg = float(world.model.cam_fovy[camera.id])
     seen = _project(position[None] - camera.xpos, camera.xmat.reshape(3, 3), fovy_deg)
     return np.asarray(seen[0])
+
+
+def limbs(world: World) -> Float32[np.ndarray, "4 2"]:
+    """Where the camera sees the left and the right fingertip, the wrist, and the table's point below the hand.
+
+    With the hand's own place they say all that an image shows of it: height, turn, tilt, and opening.
+    """
+    hand, rpy = world.hand_pose()
+    across = world.gripper_opening() * FINGER_TRAVEL_M + FINGER_THICKNESS_M / 2
+    own = [(TIP_BELOW_HAND_M, across, 0), (TIP_BELOW_HAND_M, -across, 0), (-HAND_AT_M, 0, 0)]
+    places = [hand + rotation(rpy) @ at for at in np.array(own)]
+    return np.stack([point_at(world, p) for p in (*places, np.array([*hand[:2], 0.0]))])
 
 
 def fingertips(camera: Camera, states: Float32[np.ndarray, "n 7"]) -> Float32[np.ndarray, "n 2"]:

@@ -16,7 +16,7 @@ from soar.media import contact_sheet, resize
 from soar.sim.expert import Expert
 from soar.sim.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.types import STEPS_AHEAD, Image, Images
+from soar.types import STEPS_AHEAD, Image, Images, Observation, pictures
 
 CAMERA_PIXELS = 256
 
@@ -27,7 +27,7 @@ class Future:
 
     scene: str
     instruction: str
-    start: Image
+    start: Observation
     frames: Images
     """One for each link, equally many control steps apart; past its end the expert stays."""
 
@@ -64,10 +64,11 @@ def imagine(
     chains: list[Chain] = []
     for first in range(0, len(futures), batch):
         some = futures[first : first + batch]
-        images = np.stack([f.start for f in some])
+        seen = [f.start for f in some]
         links = []
         for _ in range(len(some[0].frames)):
-            images = generator.generate(images, [f.instruction for f in some], rng)
+            images = generator.generate(seen, [f.instruction for f in some], rng)
+            seen = pictures(images)
             links.append(images)
         chains += [
             Chain(f, np.stack(own)) for f, own in zip(some, zip(*links, strict=True), strict=True)
@@ -81,7 +82,7 @@ def chain_sheet(chains: Sequence[Chain], size: int = 128) -> Image:
     captions: list[str] = []
     for chain in chains:
         future, links = chain.future, range(1, len(chain.imagined) + 1)
-        start, nothing = resize(future.start, size), np.full((size, size, 3), 250, np.uint8)
+        start, nothing = resize(future.start.image, size), np.full((size, size, 3), 250, np.uint8)
         pictures += [start, *resize(chain.imagined, size), nothing, *resize(future.frames, size)]
         captions += [f"{future.scene}: {future.instruction}", *(f"imagined {i}" for i in links)]
         captions += ["", *(f"expert {i}" for i in links)]
@@ -91,7 +92,7 @@ def chain_sheet(chains: Sequence[Chain], size: int = 128) -> Image:
 def _future(world: World, task: SceneTask, seed: int, ahead: int, links: int) -> Future | None:
     try:
         world.reset(seed, task.goal)
-        start = world.render()
+        start = Observation(world.render(), world.state(), 0.0)
         expert = Expert(world, task.goal, np.random.default_rng(seed), noise=0.0)
         frames = []
         for step in range(1, ahead * links + 1):

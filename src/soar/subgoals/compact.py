@@ -16,18 +16,11 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.hardware import choose_device, choose_precision
 from soar.media import resize
-from soar.nn import channels_last, place_around
 from soar.subgoals.corpus import WORDS
+from soar.subgoals.foresight import Guesses
 from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.network import (
-    COARSEST,
-    FINEST,
-    HAND,
-    THING,
-    CompactConfig,
-    CompactNet,
-    Seen,
-)
+from soar.subgoals.look import CompactConfig
+from soar.subgoals.network import COARSEST, FINEST, CompactNet, Seen
 from soar.subgoals.sampler import (
     Condition,
     Conditions,
@@ -36,13 +29,13 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import STEPS_AHEAD, Images
+from soar.types import STEPS_AHEAD, Images, Observation
 from soar.words import SentenceEncoder
 
 KIND = "subgoals"
 """Of its checkpoints."""
-TEMPERATURE = 0.5
-"""Sharpens foresight: below 1, unlikely places are drawn more rarely than they are likely."""
+TEMPERATURE = 0.1
+"""Sharpens foresight: below 1, unlikely guesses are drawn more rarely than they are likely."""
 TIMESTEPS = 1000
 """Of the noise schedule as schedulers count it; the network itself knows angles."""
 FAST = SamplerConfig("ddim", steps=2, image_guidance=1.0, text_guidance=1.0)
@@ -80,7 +73,7 @@ class CompactSubgoals:
         self.dtype = choose_precision(precision, self.device)
         self.net = CompactNet(CompactConfig(**checkpoint.config["net"]))
         checkpoints.load_weights(self.net, checkpoint)
-        channels_last(self.net.to(self.device).eval().requires_grad_(False))
+        self.net.to(self.device).eval().requires_grad_(False)
         self.eyes = eyes
         self._read = SentenceEncoder()
 
@@ -101,95 +94,106 @@ class CompactSubgoals:
         return self.net.config.resolution
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
-        """Imagined images, one for each image and its instruction."""
-        return self._paint(images, instructions, rng)
+        """Imagined images, one for each observation and its instruction."""
+        return self._paint(observations, instructions, rng)
 
     def repaint(
         self,
-        images: Images,
+        observations: Sequence[Observation],
         instructions: Sequence[str],
-        futures: Images,
+        futures: Sequence[Observation],
         rng: np.random.Generator,
     ) -> Images:
-        """What it would have imagined, had it foreseen where hand and thing really are in each future."""
-        seen = self._look(to_tensor(resize(futures, self.resolution)), instructions)
-        gaze = seen.gaze[:, [HAND, THING]]
-        return self._paint(images, instructions, rng, place_around(gaze.argmax(-1), gaze))
+        """What it would have imagined, had it foreseen where everything really is in each future."""
+        places = None
+        if self.net.foresight is not None:
+            places = self.foresee(futures, instructions).now
+        return self._paint(observations, instructions, rng, places)
 
     def _paint(
         self,
-        images: Images,
+        observations: Sequence[Observation],
         instructions: Sequence[str],
         rng: np.random.Generator,
         places: Float[Tensor, "n f 2"] | None = None,
     ) -> Images:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        observation = to_tensor(resize(images, self.resolution))
-        noise = torch.randn(observation.shape, generator=generator)
-        pointed = (
-            torch.from_numpy(self.eyes.point(images, instructions))
-            if self.eyes is not None
-            else None
-        )
+        noise = torch.randn(len(observations), 3, *[self.resolution] * 2, generator=generator)
+        pointed = self._pointed(observations, instructions)
+        if places is None and self.net.foresight is not None:
+            places = _drawn(self.foresee(observations, instructions, pointed), generator)
         scheduler = make_scheduler(self.sampler.scheduler, noise_schedule())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            pixels = sample(
-                self.denoise,
-                noise.to(self.device),
-                self.conditions(observation, instructions, generator, pointed, places),
-                scheduler,
-                self.sampler,
-            )
+            conditions = self.conditions(self._see(observations), instructions, pointed, places)
+            start = noise.to(self.device)
+            pixels = sample(self.denoise, start, conditions, scheduler, self.sampler)
         return to_images(pixels)
+
+    @torch.inference_mode()
+    def foresee(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        pointed: Float32[Tensor, "n 2 2"] | None = None,
+    ) -> Guesses:
+        """Where everything may be `ahead` steps later. `pointed`: where the named things are now."""
+        assert self.net.foresight is not None
+        states = torch.from_numpy(np.stack([o.state for o in observations])).to(self.device)
+        guesses: Guesses = self.net.foresight(
+            self._see(observations), *self._told(instructions), pointed, states
+        )
+        return guesses
 
     @torch.inference_mode()
     def conditions(
         self,
-        observation: Float32[Tensor, "n 3 h w"],
+        seen: Float32[Tensor, "n 3 s s"],
         instructions: Sequence[str],
-        generator: torch.Generator,
         pointed: Float32[Tensor, "n 2 2"] | None = None,
         places: Float[Tensor, "n f 2"] | None = None,
     ) -> Conditions:
-        """What is seen with nothing, with the image, and with the image and the instruction.
+        """What the painter finds with nothing, with the image, and with the image and the instruction.
 
         Args:
-            observation: in [-1, 1].
+            seen: images in [-1, 1], of the size that it sees.
             instructions: one for each.
-            generator: decides, where several places are likely, at which the hand and the thing will be.
             pointed: where the named things are.
-            places: where hand and thing will be; None leaves that to foresight.
+            places: where everything will be; None leaves that to the painter.
         """
-        seen = self._look(observation, instructions, pointed)
-        if self.net.config.foresee:
-            if places is None:
-                hand = _drawn(self.net.foresee(seen), generator)
-                places = torch.stack([hand, _drawn(self.net.foresee(seen, hand), generator)], 1)
-            seen = self.net.tell(seen, places)
+        found = self.net.look(seen, *self._told(instructions), pointed)
+        if places is not None:
+            found = self.net.tell(found, places)
         none, image, _ = branch_weights(self.sampler)
-        silence = [""] * len(instructions)
+        silence = self._told([""] * len(instructions))
         return Conditions(
-            none=tuple(self._look(torch.zeros_like(observation), silence)) if none else (),
-            image=tuple(self._look(observation, silence)) if image else (),
-            image_and_text=tuple(seen),
+            none=tuple(self.net.look(torch.zeros_like(seen), *silence)) if none else (),
+            image=tuple(self.net.look(seen, *silence)) if image else (),
+            image_and_text=tuple(found),
         )
 
-    @torch.inference_mode()
-    def _look(
-        self,
-        observation: Float32[Tensor, "n 3 h w"],
-        instructions: Sequence[str],
-        pointed: Float32[Tensor, "n 2 2"] | None = None,
-    ) -> Seen:
+    def _see(self, observations: Sequence[Observation]) -> Float32[Tensor, "n 3 s s"]:
+        images = resize(np.stack([o.image for o in observations]), self.net.config.sight)
+        return to_tensor(images).contiguous().to(self.device)
+
+    def _told(
+        self, instructions: Sequence[str]
+    ) -> tuple[Float[Tensor, "n l e"], Float[Tensor, " n"]]:
+        """Instructions as tokens, and how far ahead the subgoals lie."""
         words = self._read.tokens(instructions, WORDS).to(self.device)
-        return self.net.look(
-            observation.to(self.device),
-            words,
-            torch.full((len(words),), float(self.ahead), device=self.device),
-            None if pointed is None else pointed.to(self.device),
-        )
+        return words, torch.full((len(words),), float(self.ahead), device=self.device)
+
+    def _pointed(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"] | None:
+        if self.eyes is None:
+            return None
+        at = self.eyes.point(np.stack([o.image for o in observations]), instructions)
+        return torch.from_numpy(at).to(self.device)
 
     def denoise(
         self, noisy: Float[Tensor, "b 3 h w"], timestep: Tensor, condition: Condition
@@ -200,10 +204,11 @@ class CompactSubgoals:
         return clean
 
 
-def _drawn(log_p: Float[Tensor, "n p"], generator: torch.Generator) -> Float[Tensor, "n 2"]:
-    """A place from a distribution over cells, sharpened; within a cell of it, the mean."""
-    chosen = torch.multinomial((log_p / TEMPERATURE).softmax(-1).cpu(), 1, generator=generator)
-    return place_around(chosen[:, 0].to(log_p.device), log_p)
+def _drawn(guesses: Guesses, generator: torch.Generator) -> Float[Tensor, "n f 2"]:
+    """The places of one guess for each, those on which guesses agree drawn far more often."""
+    p = guesses.agreed().cpu() ** (1 / TEMPERATURE)
+    chosen = torch.multinomial(p, 1, generator=generator)[:, 0]
+    return guesses.around(chosen.to(guesses.log_p.device))
 
 
 def noise_schedule() -> Mapping[str, Any]:

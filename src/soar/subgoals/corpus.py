@@ -14,8 +14,10 @@ from soar.words import SentenceEncoder
 WORDS = 24
 """Tokens of an instruction that are read."""
 
-Points = Float32[np.ndarray, "n 3 2"]
-"""x and y in [-1, 1] of named thing, container, and hand in each image; NaN where there is none."""
+POINTS = 7
+Points = Float32[np.ndarray, "n 7 2"]
+"""x and y in [-1, 1], in each image, of named thing, container, hand, and of the arm's `sim.pointing.limbs`; NaN
+where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +83,4 @@ def _rows(frames: Frames) -> Int64[np.ndarray, " e"]:
 
 
 def _nowhere(n: int) -> Points:
-    return np.full((n, 3, 2), np.nan, np.float32)
+    return np.full((n, POINTS, 2), np.nan, np.float32)

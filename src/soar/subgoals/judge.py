@@ -29,7 +29,7 @@ from soar.sim.expert import Expert
 from soar.sim.spec import Scene
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.images import to_tensor
-from soar.subgoals.network import PLACES, CompactConfig, Look
+from soar.subgoals.look import PLACES, CompactConfig, Look
 from soar.subgoals.play import WatchedWorld
 from soar.subgoals.train import pixels
 from soar.train import FitConfig, fit
@@ -90,7 +90,7 @@ class JudgeNet(nn.Module):
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.config = config
-        self.eyes = Look(config)
+        self.eyes = Look(config, config.resolution)
         c, d, v = config.width, config.wide, config.vector
         self.verdict = nn.Sequential(
             nn.Linear(v + d + PLACES * (c + 2), v),
@@ -254,7 +254,7 @@ def _glances(scene: Scene, seed: int, resolution: int) -> Iterator[Glance]:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.watch(task.goal)
         image = resize(world.render(), resolution)
-        return Glance(image, task.instruction, world.points[0], world.done[0])
+        return Glance(image, task.instruction, world.points[0][:PLACES], world.done[0])
 
     try:
         world.reset(seed)

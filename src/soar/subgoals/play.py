@@ -1,19 +1,19 @@
 """A corpus of the *broad* regime: a scripted hand follows instructions in random scenes, as people do in videos.
 
-Kept are the images at the model's resolution, the words, and where in each image the things are that the
-instruction names, as a pointing finger would say it. Actions and states are left out: nothing here tells
-how to move.
+Kept are the images at the model's resolution, the words, where in each image the arm and the things are that
+the instruction names, as a pointing finger would say it, and what the arm felt. Actions are left out: nothing
+here tells how to move.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -25,12 +25,12 @@ from soar.processes import worker_pool
 from soar.progress import progress_bar
 from soar.sim.demos import demonstrate, disturb
 from soar.sim.layout import is_feasible
-from soar.sim.pointing import point_at
+from soar.sim.pointing import limbs, point_at
 from soar.sim.scenes import sample_scene
 from soar.sim.spec import ClothFolded, DrawerOpen, Goal, Inside, Scene
 from soar.sim.world import World
 from soar.subgoals.corpus import Corpus, Points
-from soar.types import ACTION_DIM, STATE_DIM, EpisodeSummary, Image, Provenance, Verdict
+from soar.types import ACTION_DIM, Episode, EpisodeSummary, Image, Provenance, Verdict
 
 CAMERA_PIXELS = 256
 """Images are rendered as a station's camera gives them and then made smaller, as in serving."""
@@ -40,7 +40,7 @@ CAMERA_PIXELS = 256
 class PlayConfig:
     """What the scripted hand does."""
 
-    resolution: int = 64
+    resolution: int = 96
     tasks: int = 3
     """Most tasks in a row in one scene."""
     max_steps: int = 80
@@ -49,8 +49,8 @@ class PlayConfig:
     """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
     disturbed: float = 0.5
     """Chance that a clip begins where an attempt went wrong, so that clips start anywhere and show the way out."""
-    speed: tuple[float, float] = (0.75, 1.25)
-    """Range of its pace."""
+    speed: tuple[float, float] = (1.0, 1.0)
+    """Range of its pace: one, so that so many steps ahead mean the same everywhere."""
     noise: tuple[float, float] = (0.5, 2.0)
     """Range of its waver."""
 
@@ -61,8 +61,13 @@ class Clip(NamedTuple):
     instruction: str
     images: UInt8[np.ndarray, "n r r 3"]
     points: Points
+    states: Float32[np.ndarray, "n 7"]
     done: Bool[np.ndarray, " n"]
     """Whether the instruction is fulfilled. For measuring only: no subgoal generator learns from it."""
+
+
+ClipMaker: TypeAlias = Callable[[int, PlayConfig], list[Clip]]
+"""From a scene's seed to its clips; picklable."""
 
 
 def make_corpus(
@@ -71,13 +76,16 @@ def make_corpus(
     workers: int = 2,
     seed: int = 0,
     config: PlayConfig | None = None,
+    maker: ClipMaker | None = None,
 ) -> Corpus:
     """The first `episodes` successful episodes of scenes `seed`, `seed + 1`, ... of the *broad* regime.
+
+    `maker` makes the clips of each seed's scene, in worker processes; `played` by default.
 
     Scenes are kept in `folder/scenes` as they are finished, so that a call that was cut short goes on,
     and one that asks for more adds to them. The result doesn't depend on `workers`.
     """
-    folder, config = Path(folder), config or PlayConfig()
+    folder, config, maker = Path(folder), config or PlayConfig(), maker or played
     (folder / "scenes").mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
     with (
@@ -88,7 +96,7 @@ def make_corpus(
         seeds, running = count(seed), deque[Future[Path]]()
         while len(clips) < episodes:
             while len(running) < 3 * workers:
-                running.append(pool.submit(_keep, folder / "scenes", next(seeds), config))
+                running.append(pool.submit(_keep, folder / "scenes", maker, next(seeds), config))
             clips += _read(running.popleft().result())
             bar.update(line, completed=min(len(clips), episodes))
     corpus = _assemble(clips[:episodes], seed)
@@ -111,8 +119,7 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
             episode = demonstrate(world, task, rng, config.max_steps, noise=waver, speed=pace)
             if not episode.provenance.truth:
                 return
-            images = resize(episode.images, config.resolution)
-            yield Clip(task.instruction, images, np.stack(world.points), np.array(world.done))
+            yield clip_of(episode, world, config.resolution)
             feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
             if world.objects_lost() or not feasible:
                 return
@@ -125,11 +132,16 @@ def play(scene: Scene, seed: int, config: PlayConfig) -> Iterator[Clip]:
         world.close()
 
 
+def played(seed: int, config: PlayConfig) -> list[Clip]:
+    """The clips of the *broad* regime's scene of this seed."""
+    return list(play(sample_scene("broad", seed), seed, config))
+
+
 class WatchedWorld(World):
     """A world that notes, for every image it renders, where the things are that a goal speaks of."""
 
     goal: Goal
-    points: list[Float32[np.ndarray, "3 2"]]
+    points: list[Float32[np.ndarray, "7 2"]]
     done: list[bool]
 
     def watch(self, goal: Goal) -> None:
@@ -141,9 +153,17 @@ class WatchedWorld(World):
         names = _things_of(self.goal)
         hand, _ = self.hand_pose()
         where = [self.thing_pose(name)[0] if name else None for name in names]
-        self.points.append(np.stack([point_at(self, p) for p in (*where, hand)]))
+        named = [point_at(self, p) for p in (*where, hand)]
+        self.points.append(np.concatenate([named, limbs(self)]))
         self.done.append(self.fulfilled(self.goal))
         return super().render(size)
+
+
+def clip_of(episode: Episode, world: WatchedWorld, resolution: int) -> Clip:
+    """A demonstration in a watched world, with what the world noted."""
+    images = resize(episode.images, resolution)
+    points, done = np.stack(world.points), np.array(world.done)
+    return Clip(episode.instruction, images, points, episode.states, done)
 
 
 def _things_of(goal: Goal) -> tuple[str | None, str | None]:
@@ -156,15 +176,21 @@ def _things_of(goal: Goal) -> tuple[str | None, str | None]:
     return goal.thing, None
 
 
-def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
-    """Play one scene in a worker, unless it was played before; returns where its clips are."""
+def _keep(folder: Path, maker: ClipMaker, seed: int, config: PlayConfig) -> Path:
+    """Make one scene's clips in a worker, unless they were made before; returns where they are."""
     path = folder / f"{seed:07d}.npz"
     if path.exists():
         return path
-    clips = list(play(sample_scene("broad", seed), seed, config))
+    clips = maker(seed, config)
     arrays = {"instructions": np.array([c.instruction for c in clips], dtype=np.str_)}
     for i, clip in enumerate(clips):
-        arrays |= {f"images{i}": clip.images, f"points{i}": clip.points, f"done{i}": clip.done}
+        parts = {
+            "images": clip.images,
+            "points": clip.points,
+            "states": clip.states,
+            "done": clip.done,
+        }
+        arrays |= {f"{name}{i}": array for name, array in parts.items()}
     draft = path.with_suffix(".draft")
     with draft.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
@@ -175,7 +201,9 @@ def _keep(folder: Path, seed: int, config: PlayConfig) -> Path:
 def _read(path: Path) -> list[Clip]:
     with np.load(path) as file:
         return [
-            Clip(str(text), file[f"images{i}"], file[f"points{i}"], file[f"done{i}"])
+            Clip(
+                str(text), *(file[f"{name}{i}"] for name in ("images", "points", "states", "done"))
+            )
             for i, text in enumerate(file["instructions"])
         ]
 
@@ -187,7 +215,7 @@ def _assemble(clips: Sequence[Clip], seed: int) -> Corpus:
     n = int(starts[-1])
     frames = Frames(
         images=np.concatenate([c.images for c in clips]),
-        states=np.zeros((n, STATE_DIM), np.float32),
+        states=np.concatenate([c.states for c in clips]),
         actions=np.zeros((n, ACTION_DIM), np.float32),
         starts=starts,
         episodes=tuple(

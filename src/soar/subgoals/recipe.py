@@ -12,7 +12,7 @@ from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
 from soar.subgoals.compact import to_checkpoint
 from soar.subgoals.corpus import Corpus
-from soar.subgoals.network import CompactConfig
+from soar.subgoals.look import CompactConfig
 from soar.subgoals.play import PlayConfig, make_corpus
 from soar.subgoals.susie import InstructPix2Pix
 from soar.subgoals.train import CompactLearner, Dropout, SubgoalBatches, SusieLearner
@@ -37,6 +37,8 @@ class TrainConfig:
     dropout: Dropout = field(default_factory=Dropout)
     gaze: float = 0.1
     """Weight of the loss that says where the named things are."""
+    other_cameras: bool = True
+    """Foresight learns from images as other cameras in other light might have them, too."""
     held_out: float = 0.03
     """Share of the corpus's episodes, its last ones, kept for validation."""
 
@@ -68,9 +70,9 @@ def train(
     Raises ConfigError when the corpus has another resolution.
     """
     config, corpus = config or TrainConfig(), Corpus.load(folder)
-    _check(corpus, config.net.resolution)
+    _check(corpus, config.net.sight)
     torch.manual_seed(config.fit.seed)
-    learner = CompactLearner(config.net, config.dropout, config.gaze)
+    learner = CompactLearner(config.net, config.dropout, config.gaze, config.other_cameras)
     if start is not None:
         checkpoints.load_weights(learner.net, start)
     ours, held_out = _split(corpus, config.ahead, config.held_out, config.fit.seed)

@@ -24,7 +24,7 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import Images
+from soar.types import Images, Observation
 
 FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
 """The paper's guidance in fewer steps; not measured on real weights."""
@@ -50,11 +50,16 @@ class Susie:
         self._model.to(self._device)
 
     def generate(
-        self, images: Images, instructions: Sequence[str], rng: np.random.Generator
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
     ) -> Images:
-        """Imagined images of `resolution` pixels, one for each image and its instruction."""
+        """Imagined images of `resolution` pixels, one for each observation and its instruction."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
-        pixels = to_tensor(resize(images, self.resolution)).to(self._device)
+        pixels = to_tensor(resize(np.stack([o.image for o in observations]), self.resolution)).to(
+            self._device
+        )
         conditions = self._model.conditions(pixels, instructions)
         noise = torch.randn(conditions.image[0].shape, generator=generator)
         latents = sample(

@@ -11,25 +11,26 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from soar.data.prefetch import step_rng
+from soar.data.transforms import Color, Crop
 from soar.errors import ConfigError
-from soar.nn import channels_last, gaze_loss
+from soar.nn import gaze_loss
 from soar.subgoals.corpus import Corpus
-from soar.subgoals.network import (
-    COARSEST,
-    FINEST,
-    HAND,
-    PLACES,
-    THING,
-    CompactConfig,
-    CompactNet,
-    Seen,
-)
+from soar.subgoals.foresight import FORESEEN
+from soar.subgoals.look import PLACES, CompactConfig
+from soar.subgoals.network import COARSEST, FINEST, CompactNet
 from soar.subgoals.susie import InstructPix2Pix
 
 POINTED, POINTING_ERROR = 0.8, 0.05
 """How often it is pointed at the named things in training, and how far beside them, of half an image."""
-TOLD = 0.9
-"""How often the painter is told where hand and thing will be, in training."""
+TOLD, FELT = 0.9, 0.8
+"""How often the painter is told where everything will be, and foresight what the arm feels, in training."""
+OTHER_CAMERA = (
+    Crop((0.6, 1.0), (0.8, 1.25), turn_deg=10),
+    Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05),
+)
+"""How foresight's images are changed in training, and all places with them; words name colours."""
+FORESIGHT = 0.2
+"""Weight of foresight's loss, which is in nats, beside the painter's. They share no weights."""
 TOLERANCE = 0.1
 """Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
 
@@ -84,7 +85,7 @@ class SubgoalBatches:
         self.rows = np.repeat(corpus.rows[numbers], lengths)
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """`observation` and `subgoal`, instruction as `row` and `words`, `ahead`, and `points`."""
+        """`observation` and `subgoal`, instruction as `row` and `words`, `ahead`, `points` now, `places` then, `states`."""
         rng = step_rng(self.seed, step)
         chosen = rng.integers(len(self.frames), size=size)[part]
         ahead = rng.integers(self.ahead[0], self.ahead[1] + 1, size)[part]
@@ -98,73 +99,93 @@ class SubgoalBatches:
             "words": self.corpus.words[self.rows[chosen]].astype(np.float32),
             "ahead": ahead.astype(np.float32),
             "points": self.corpus.points[now],
-            "places": self.corpus.points[later][:, [HAND, THING]],
+            "places": self.corpus.points[later][:, FORESEEN],
+            "states": self.corpus.frames.states[now],
         }
 
 
 class CompactLearner(nn.Module):
-    """The compact network under training."""
+    """The compact network under training: painter and foresight, each with a loss of its own."""
 
     def __init__(
-        self, config: CompactConfig, dropout: Dropout | None = None, gaze: float = 0.05
+        self,
+        config: CompactConfig,
+        dropout: Dropout | None = None,
+        gaze: float = 0.05,
+        other_cameras: bool = True,
     ) -> None:
-        """`gaze`: weight of the loss that says where the named things are."""
+        """`gaze`: weight of the losses that say where the named things are.
+
+        `other_cameras`: foresight learns from images as other cameras in other light might have them.
+        """
         super().__init__()
         self.net = CompactNet(config)
-        channels_last(self.net)
         self.dropout = dropout or Dropout()
         self.gaze = gaze
+        self.changes = OTHER_CAMERA if other_cameras else ()
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of the clean image, weighed by how uncertain it is, and of where it looks."""
-        observation, subgoal = (pixels(batch[k]) for k in ("observation", "subgoal"))
+        """Squared error of the clean image, weighed by how uncertain it is, and surprise at where things went."""
+        painted, metrics = self.paint(batch, generator)
+        if self.net.foresight is None:
+            return painted, metrics
+        foreseen, more = self.foresee(batch, generator)
+        return painted + FORESIGHT * foreseen, metrics | more
+
+    def paint(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The painter's loss: told, most of the time, where arm and thing will really be."""
+        observation = pixels(batch["observation"])
+        subgoal = self.net.shrink(pixels(batch["subgoal"]))
         n = len(subgoal)
         has_text, has_image = self.dropout.draw(n, generator)
         words = batch["words"] * has_text[:, None, None]
-        points = batch["points"].where((has_text & has_image)[:, None, None], torch.nan)
+        points = batch["points"][:, :PLACES]
+        points = points.where((has_text & has_image)[:, None, None], torch.nan)
         seen = self.net.look(
             observation * has_image[:, None, None, None],
             words,
             batch["ahead"],
             pointing(points[:, :2], generator),
         )
+        told = _some(n, TOLD, generator)
+        seen = self.net.tell(seen, batch["places"].where(told[:, None, None], torch.nan))
         angle = stratified_angles(n, generator)
         noise = torch.randn(subgoal.shape, generator=generator, device=generator.device)
-        foreseen = torch.zeros(())
-        if self.net.config.foresee:
-            seen, foreseen = self._foresee(seen, batch["places"], has_text & has_image, generator)
         a, s = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
         clean, scale = self.net.denoise(a * subgoal + s * noise, angle, seen)
         error = clean - subgoal
         imagined = (error.square() / (scale.square() + TOLERANCE**2)).mean()
         looked = gaze_loss(seen.gaze[:, :PLACES], points)
+        pixel_error = error.detach().square().mean().sqrt()
+        metrics = {"imagined": imagined, "gaze": looked, "pixel_error": pixel_error}
+        return imagined + self.gaze * looked, metrics
+
+    def foresee(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Foresight's loss: how unlikely it thought what came, and what it misread in the present."""
+        assert self.net.foresight is not None
+        observation, points, places = changed(batch, self.changes, generator)
+        shown = pointing(points[:, :2], generator)
+        felt = _some(len(points), FELT, generator)
+        states = batch["states"].where(felt[:, None], torch.nan)
+        guesses = self.net.foresight(observation, batch["words"], batch["ahead"], shown, states)
+        surprise = guesses.surprise(places).mean()
+        looked = gaze_loss(guesses.gaze[:, :PLACES], points[:, :PLACES])
+        now = points[:, FORESEEN]
+        misread = ((guesses.now - now.nan_to_num()).abs() * ~now.isnan()).mean()
+        best = guesses.around(guesses.agreed().argmax(1))[:, 0] - places[:, 0]
         metrics = {
-            "imagined": imagined,
-            "gaze": looked,
-            "foreseen": foreseen,
-            "pixel_error": error.detach().square().mean().sqrt(),
+            "surprise": surprise,
+            "looked": looked,
+            "misread": misread,
+            "hand_error": best.detach().norm(dim=-1).nanmedian(),
         }
-        return imagined + self.gaze * (looked + foreseen), metrics
-
-    def _foresee(
-        self,
-        seen: Seen,
-        places: Float[Tensor, "n f 2"],
-        whole: Bool[Tensor, " n"],
-        generator: torch.Generator,
-    ) -> tuple[Seen, Tensor]:
-        """Told, most of the time, where hand and thing will really be; and the loss of foreseeing it.
-
-        `whole`: neither words nor image are left out.
-        """
-        expected = places.where(whole[:, None, None], torch.nan)
-        hand = self.net.foresee(seen)
-        thing = self.net.foresee(seen, places[:, 0].nan_to_num())
-        loss = gaze_loss(torch.stack([hand, thing], 1), expected)
-        told = torch.rand(len(places), generator=generator, device=generator.device) < TOLD
-        return self.net.tell(seen, places.where(told[:, None, None], torch.nan)), loss
+        return surprise + 5 * self.gaze * looked + misread, metrics
 
 
 class SusieLearner(nn.Module):
@@ -213,9 +234,27 @@ class SusieLearner(nn.Module):
         return clean if kind == "sample" else noise
 
 
+def changed(
+    batch: Mapping[str, Tensor], changes: Sequence[Crop | Color], generator: torch.Generator
+) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n k 2"], Float[Tensor, "n f 2"]]:
+    """Observation, `points` and `places` after some changes, by chance, of images and what is known of them."""
+    image, points, places = batch["observation"].float() / 255, batch["points"], batch["places"]
+    draws = torch.rand(len(image), 10, generator=generator, device=generator.device)
+    seen = {"image": image, "points": torch.cat([points, places], 1), "draws": draws}
+    with torch.autocast(image.device.type, enabled=False):
+        for change in changes:
+            seen = change.train(seen)
+    count = points.shape[1]
+    return (
+        2 * seen["image"].permute(0, 3, 1, 2).contiguous() - 1,
+        seen["points"][:, :count],
+        seen["points"][:, count:],
+    )
+
+
 def pixels(images: Tensor) -> Float[Tensor, "n 3 h w"]:
-    """uint8 images in rows to [-1, 1] in channels, which stay last in memory."""
-    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+    """uint8 images in rows to [-1, 1] in channels, which come first in memory: faster here in bf16."""
+    return images.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 def stratified_angles(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
@@ -228,8 +267,13 @@ def stratified_angles(n: int, generator: torch.Generator) -> Float[Tensor, " n"]
     return FINEST + (COARSEST - FINEST) * ((order + at) / n).sqrt()
 
 
+def _some(n: int, share: float, generator: torch.Generator) -> Bool[Tensor, " n"]:
+    """Which of n samples, by chance."""
+    return torch.rand(n, generator=generator, device=generator.device) < share
+
+
 def pointing(points: Float[Tensor, "n 2 2"], generator: torch.Generator) -> Float[Tensor, "n 2 2"]:
     """The points as eyes would say them, a little off; NaN for those that aren't said."""
-    said = torch.rand(len(points), generator=generator, device=generator.device) < POINTED
+    said = _some(len(points), POINTED, generator)
     error = torch.randn(points.shape, generator=generator, device=generator.device)
     return (points + POINTING_ERROR * error).where(said[:, None, None], torch.nan)
