@@ -129,7 +129,8 @@ class CompactSubgoals:
             places = _drawn(self.foresee(observations, instructions, pointed), generator)
         scheduler = make_scheduler(self.sampler.scheduler, noise_schedule())
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            conditions = self.conditions(self._see(observations), instructions, pointed, places)
+            seen = self._see(observations, self.resolution)
+            conditions = self.conditions(seen, instructions, pointed, places)
             start = noise.to(self.device)
             pixels = sample(self.denoise, start, conditions, scheduler, self.sampler)
         return to_images(pixels)
@@ -145,14 +146,17 @@ class CompactSubgoals:
         assert self.net.foresight is not None
         states = torch.from_numpy(np.stack([o.state for o in observations])).to(self.device)
         guesses: Guesses = self.net.foresight(
-            self._see(observations), *self._told(instructions), pointed, states
+            self._see(observations, self.net.config.sight),
+            *self._told(instructions),
+            pointed,
+            states,
         )
         return guesses
 
     @torch.inference_mode()
     def conditions(
         self,
-        seen: Float32[Tensor, "n 3 s s"],
+        seen: Float32[Tensor, "n 3 h w"],
         instructions: Sequence[str],
         pointed: Float32[Tensor, "n 2 2"] | None = None,
         places: Float[Tensor, "n f 2"] | None = None,
@@ -160,7 +164,7 @@ class CompactSubgoals:
         """What the painter finds with nothing, with the image, and with the image and the instruction.
 
         Args:
-            seen: images in [-1, 1], of the size that it sees.
+            seen: images in [-1, 1], of the size that it paints.
             instructions: one for each.
             pointed: where the named things are.
             places: where everything will be; None leaves that to the painter.
@@ -176,8 +180,8 @@ class CompactSubgoals:
             image_and_text=tuple(found),
         )
 
-    def _see(self, observations: Sequence[Observation]) -> Float32[Tensor, "n 3 s s"]:
-        images = resize(np.stack([o.image for o in observations]), self.net.config.sight)
+    def _see(self, observations: Sequence[Observation], pixels: int) -> Float32[Tensor, "n 3 s s"]:
+        images = resize(np.stack([o.image for o in observations]), pixels)
         return to_tensor(images).contiguous().to(self.device)
 
     def _told(

@@ -67,20 +67,22 @@ class CompactNet(nn.Module):
 
     def look(
         self,
-        observation: Float[Tensor, "b 3 s s"],
+        observation: Float[Tensor, "b 3 h w"],
         words: Float[Tensor, "b l e"],
         ahead: Float[Tensor, " b"],
         pointed: Float[Tensor, "b 2 2"] | None = None,
     ) -> Seen:
-        """The painter's look; see `Look.forward`. The observation is of the size that it sees."""
-        small = self.shrink(observation)
-        sight = self.look_once(small, words, ahead, pointed)
-        told = sight.fine.new_zeros(len(small), told_channels(self.config), *sight.fine.shape[-2:])
-        return Seen(small, sight.vector, sight.fine, sight.coarse, sight.gaze, told)
+        """The painter's look; see `Look.forward`. The observation is of the size that it paints."""
+        sight = self.look_once(observation, words, ahead, pointed)
+        channels, (h, w) = told_channels(self.config), sight.fine.shape[-2:]
+        told = sight.fine.new_zeros(len(observation), channels, h, w)
+        return Seen(observation, sight.vector, sight.fine, sight.coarse, sight.gaze, told)
 
     def shrink(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 h w"]:
-        """From the size that it sees to the size that it paints."""
-        return functional.interpolate(images, self.config.resolution, mode="area")
+        """From the size that it sees to the size that it paints: averages of areas, as `media.resize` has them."""
+        common = math.gcd(self.config.sight, self.config.resolution)
+        finer = functional.interpolate(images, scale_factor=self.config.resolution // common)
+        return functional.avg_pool2d(finer, self.config.sight // common)
 
     def tell(self, seen: Seen, places: Float[Tensor, "b f 2"]) -> Seen:
         """What was seen, and where arm and thing shall be; NaN where that isn't said."""

@@ -138,8 +138,9 @@ class CompactLearner(nn.Module):
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The painter's loss: told, most of the time, where arm and thing will really be."""
-        observation = pixels(batch["observation"])
-        subgoal = self.net.shrink(pixels(batch["subgoal"]))
+        observation, subgoal = (
+            self.net.shrink(pixels(batch[k])) for k in ("observation", "subgoal")
+        )
         n = len(subgoal)
         has_text, has_image = self.dropout.draw(n, generator)
         words = batch["words"] * has_text[:, None, None]
