@@ -28,7 +28,7 @@ def policy(
     recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
     command += f" --imagined {imagined:g}" if imagined else ""
-    _, command, work = _going_on(start, command)
+    _, command, work = _going_on(start, command, "gcbc" if kind == "gcbc" else None)
     made = pretrain_policy(
         recipe,
         DemonstrationSet(episodes, workers=workers),
@@ -134,9 +134,12 @@ def subgoals(
     """
     from dataclasses import replace
 
+    from soar import checkpoint as checkpoints
     from soar.models import WEIGHTS
     from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
+    from soar.subgoals.compact import KIND
     from soar.subgoals.corpus import Corpus
+    from soar.subgoals.network import CompactNet
     from soar.subgoals.recipe import TrainConfig, make_corpus, train
     from soar.trouble import packaged_trouble
 
@@ -146,7 +149,9 @@ def subgoals(
         f"soar pretrain subgoals --episodes {episodes} --trouble {trouble} --bridge {bridge} "
         f"--steps {steps}"
     )
-    before, command, made = _going_on(start, command)
+    before, command, made = _going_on(start, command, KIND)
+    if before:  # that it fits is known now, not after hours
+        checkpoints.load_weights(CompactNet(config.net), before)
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
@@ -164,12 +169,17 @@ def subgoals(
     _done(install(made, folder, "subgoals", command, regimes), folder)
 
 
-def _going_on(start: Path | None, command: str) -> tuple[Checkpoint | None, str, Path]:
-    """The checkpoint to go on from, the whole command, and the folder in the cache that is its own."""
+def _going_on(
+    start: Path | None, command: str, kind: str | None = None
+) -> tuple[Checkpoint | None, str, Path]:
+    """The checkpoint to go on from, the whole command, and the folder in the cache that is its own.
+
+    Raises CheckpointError: `start` holds none, or one of another kind.
+    """
     from soar import checkpoint as checkpoints
     from soar.pretrain import cache_folder
 
-    before = checkpoints.load(start) if start else None
+    before = checkpoints.load(start, kind) if start else None
     command += f" --start {before.id}" if before else ""
     name = command.removeprefix("soar pretrain ").replace(" --", "-").replace(" ", "-")
     return before, command, cache_folder() / "pretrain" / name

@@ -85,6 +85,8 @@ def make_corpus(
     Scenes are kept in `folder/scenes` as they are finished, so that a call that was cut short goes on,
     and one that asks for more adds to them. The result doesn't depend on `workers`.
     """
+    if episodes < 1:
+        raise ConfigError(f"{episodes} episodes to imagine from; valid: at least 1")
     folder, config, maker = Path(folder), config or PlayConfig(), maker or played
     (folder / "scenes").mkdir(parents=True, exist_ok=True)
     clips: list[Clip] = []
