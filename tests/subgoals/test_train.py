@@ -10,6 +10,7 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames
 from soar.errors import CheckpointError, ConfigError
+from soar.files import read_lines
 from soar.nn import cells, spots
 from soar.subgoals.compact import KIND, CompactSubgoals
 from soar.subgoals.corpus import POINTS, Corpus
@@ -201,11 +202,11 @@ def test_places_move_with_the_picture_under_another_camera():
 def test_it_learns_which_way_the_words_say(moving, tmp_path):
     """After a short training the imagined block is where the instruction says, from the same start."""
     moving.save(tmp_path / "corpus")
-    config = TrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4), other_cameras=False)
+    config = TrainConfig(net=TINY, ahead=(2, 4))
     config = replace(
         config,
         fit=replace(
-            config.fit, steps=200, learning_rate=4e-3, warmup_steps=10, ema_decay=0.95,
+            config.fit, steps=200, learning_rate=2e-3, warmup_steps=10, ema_decay=0.95,
             batch_size=16, device="cpu", log_every=50, save_every=200,
         ),
     )  # fmt: skip
@@ -224,6 +225,18 @@ def test_it_learns_which_way_the_words_say(moving, tmp_path):
     assert more.provenance["started_from"] == learned.id
     for name, weight in learned.weights.items():
         torch.testing.assert_close(more.weights[name], weight, atol=1e-4, rtol=0)
+
+
+def test_foresight_is_less_and_less_surprised(moving, tmp_path):
+    moving.save(tmp_path / "corpus")
+    config = TrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4), other_cameras=False)
+    fit = replace(
+        config.fit, steps=40, learning_rate=2e-3, warmup_steps=5, batch_size=16, device="cpu",
+        log_every=10, save_every=40,
+    )  # fmt: skip
+    train(tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit))
+    surprise = [row["surprise"] for row in read_lines(tmp_path / "out" / "log.jsonl")]
+    assert surprise[-1] < surprise[0] - 0.1
 
 
 def test_a_run_cut_short_ends_where_an_uncut_one_does(moving, tmp_path, monkeypatch):
