@@ -14,6 +14,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+FELT = (2, 3, 4, 5, 6)
+"""Of a state, what a network may feel: height, roll, pitch, yaw, gripper opening. One camera sees these worst,
+and they mean the same wherever it stands."""
+_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
+
+
+def felt(states: Float[Tensor, "n 7"]) -> Float[Tensor, "n 5"]:
+    """What the arm feels, in units of its usual spread; NaN where it isn't known."""
+    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
+    return (states[:, list(FELT)] - zero) / unit
+
 
 def group_norm(channels: int) -> nn.GroupNorm:
     """GroupNorm with 32 groups, or with groups of 4 channels where that makes fewer."""

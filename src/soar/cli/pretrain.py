@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
 
 
+_TROUBLE = 500_000
+"""Seed of the first scene in which the system gets into trouble, far from the other clips' scenes."""
+
+
 def policy(
     kind: Literal["gcbc", "lcbc"],
     episodes: int,
@@ -155,12 +159,12 @@ def subgoals(
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
-        both = make_corpus(work / "subgoals-corpus", episodes, workers)
+        both = make_corpus(work / "clips", episodes, workers)
         if bridge:
             wanted = DemonstrationSet(bridge, resolution=config.net.sight, workers=workers)
             both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
         if trouble:
-            more = make_corpus(work / "trouble", trouble, workers, maker=packaged_trouble)
+            more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
             both = Corpus.joined(both, more)
         both.save(corpus)
     train(corpus, made, config, before)

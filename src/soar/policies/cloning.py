@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from soar.checkpoint import Checkpoint
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
-from soar.nn import gaze_loss, mlp
+from soar.nn import FELT, felt, gaze_loss, mlp
 from soar.policies.encoders import Compact, ResNet, Seen
 from soar.types import Actions, Images, Noise, Observation
 
@@ -27,12 +27,8 @@ POSE_DIM = 15
 """Hand position and yaw, and gripper opening: now, at the goal, and where the gripper turns next."""
 PLACES = 3
 """Gazes that can be taught: at the hand now, at the goal, and where the gripper turns next."""
-FELT = (2, 3, 4, 5, 6)
-"""Of a state, what a policy may feel: height, roll, pitch, yaw, gripper opening. One camera sees these worst,
-and they mean the same wherever it stands."""
-_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
 _FELT_NOISE = 0.1
-"""In training, of these units."""
+"""In training, of `soar.nn.felt`'s units."""
 _POSE_UNITS = (0.1, 0.1, 0.1, 0.5, 0.5) * 3
 """Metres, radians and openings that count as one in the loss."""
 
@@ -182,13 +178,11 @@ class BehaviorCloning(nn.Module):
         noise: torch.Generator | None = None,
     ) -> Float[Tensor, "n 7"]:
         if self.feel is not None:
-            state = batch["state"]
-            zero, unit = (state.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
-            felt = (state[:, list(FELT)] - zero) / unit
+            told = felt(batch["state"])
             if noise is not None:
-                shake = torch.randn(felt.shape, generator=noise, device=felt.device)
-                felt = felt + _FELT_NOISE * shake
-            features = torch.cat([features, self.feel(felt)], 1)
+                shake = torch.randn(told.shape, generator=noise, device=told.device)
+                told = told + _FELT_NOISE * shake
+            features = torch.cat([features, self.feel(told)], 1)
         means: Tensor = self.head(features)
         return means
 

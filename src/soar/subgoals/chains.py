@@ -78,15 +78,15 @@ def imagine(
 
 def chain_sheet(chains: Sequence[Chain], size: int = 128) -> Image:
     """Two rows for each chain: what was imagined, and below it what the expert did."""
-    pictures: list[Image] = []
+    shown: list[Image] = []
     captions: list[str] = []
     for chain in chains:
         future, links = chain.future, range(1, len(chain.imagined) + 1)
         start, nothing = resize(future.start.image, size), np.full((size, size, 3), 250, np.uint8)
-        pictures += [start, *resize(chain.imagined, size), nothing, *resize(future.frames, size)]
+        shown += [start, *resize(chain.imagined, size), nothing, *resize(future.frames, size)]
         captions += [f"{future.scene}: {future.instruction}", *(f"imagined {i}" for i in links)]
         captions += ["", *(f"expert {i}" for i in links)]
-    return contact_sheet(pictures, captions, 1 + len(chains[0].imagined))
+    return contact_sheet(shown, captions, 1 + len(chains[0].imagined))
 
 
 def _future(world: World, task: SceneTask, seed: int, ahead: int, links: int) -> Future | None:

@@ -14,16 +14,13 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from soar.nn import place_around
+from soar.nn import FELT, felt, place_around
 from soar.subgoals.look import HAND, PLACES, THING, WAVES, CompactConfig, Look, told_in_waves, waves
 
 FORESEEN = [HAND, THING, 3, 4, 5, 6]
 """Of a corpus's points: hand, named thing, both fingertips, wrist, and the table's point below the hand."""
 AHEAD = len(FORESEEN)
 GUESSES = 12
-FELT = (2, 3, 4, 5, 6)
-"""Of a state: height, roll, pitch, yaw, gripper opening."""
-_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
 _APART = ((0, 1), (0, AHEAD + 1), (1, AHEAD + 1), (5, 1), (5, AHEAD + 1), (2, 3), (1, AHEAD))
 """Pairs of places whose distance matters: of the AHEAD read in the image, and then the PLACES looked at."""
 _REACH = 0.3
@@ -110,11 +107,11 @@ class Foresight(nn.Module):
         where = torch.cat([sight.where[:, :HAND].float(), found[:, HAND:]], 1)
         if states is None:
             states = observation.new_full((n, 7), math.nan)
-        felt = self.felt(_feel(states).to(sight.vector))
+        feeling = self.felt(_feel(states).to(sight.vector))
         glimpses = maps @ sight.fine.flatten(2).transpose(1, 2).to(maps)
         parts = (
             sight.vector,
-            felt,
+            feeling,
             glimpses.flatten(1),
             where.flatten(1),
             sight.coarse.mean((2, 3)),
@@ -163,8 +160,7 @@ def _geometry(now: Float[Tensor, "b f 2"], where: Float[Tensor, "b p 2"]) -> Flo
 
 def _feel(states: Float[Tensor, "b 7"]) -> Float[Tensor, "b k"]:
     """What the arm feels, each number as waves; and whether it is known."""
-    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
-    felt = (states[:, list(FELT)] - zero) / unit
-    known = ~felt.isnan().any(1, keepdim=True)
-    said = waves(felt.nan_to_num().flatten() / 4 + 0.5, 8).reshape(len(felt), -1) * known
+    numbers = felt(states)
+    known = ~numbers.isnan().any(1, keepdim=True)
+    said = waves(numbers.nan_to_num().flatten() / 4 + 0.5, 8).reshape(len(numbers), -1) * known
     return torch.cat([said, known.to(said)], 1)
