@@ -122,13 +122,14 @@ class Compact(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.look = Gazes(config, resolution // config.patch) if config.gazes else None
         self.dim = config.dim + (self.look.dim if self.look else 0)
-        channels_last(self)
+        channels_last(self.stem)  # the stages' GroupNorm is ten times as quick the other way on CPUs
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
     ) -> Seen:
         """Features of images in [0, 1]."""
-        maps = self.stages(self.stem(with_coordinates(2 * images - 1)), context)
+        patches = self.stem(with_coordinates(2 * images - 1)).contiguous()
+        maps = self.stages(patches, context)
         whole = nn.functional.silu(self.norm(self.project(maps[-1].flatten(1))))
         if self.look is None:
             return Seen(whole)

@@ -40,7 +40,7 @@ class StackedGoal(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, None]:
         """Six channels, and no context."""
-        return torch.cat([batch["image"], batch["goal"]], 3).permute(0, 3, 1, 2), None
+        return torch.cat([batch[k].permute(0, 3, 1, 2) for k in ("image", "goal")], 1), None
 
     def goals(self, goals: Images | Sequence[str]) -> dict[str, Tensor]:
         """Goal images of any size."""
