@@ -58,3 +58,19 @@ def test_expert_is_the_same_for_the_same_rng():
         _run(world, 0, 7)
         paths.append(world.state())
     assert np.array_equal(paths[0], paths[1])
+
+
+@pytest.mark.parametrize("scene", ["2", "5", "10"])
+@pytest.mark.parametrize("task", [0, 1])
+def test_an_expert_that_takes_over_goes_on_with_what_is_held(scene, task):
+    """A new one every seven steps, as experts come when they show a policy its next subgoal."""
+    world = World(SCENES[scene], image_size=32)
+    goal = world.scene.tasks[task].goal
+    world.reset(0, goal)
+    for step in range(60):
+        if step % 7 == 0:
+            expert = Expert(world, goal, np.random.default_rng(step), noise=0.0)
+        world.step(expert.act())
+        if world.fulfilled(goal):
+            return
+    raise AssertionError("never done: each expert let go of what the one before it held")

@@ -122,7 +122,9 @@ class Compact(nn.Module):
         self.norm = nn.LayerNorm(config.dim)
         self.look = Gazes(config, resolution // config.patch) if config.gazes else None
         self.dim = config.dim + (self.look.dim if self.look else 0)
-        channels_last(self.stem)  # the stages' GroupNorm is ten times as quick the other way on CPUs
+        channels_last(
+            self.stem
+        )  # the stages' GroupNorm is ten times as quick the other way on CPUs
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None

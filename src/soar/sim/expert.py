@@ -169,13 +169,14 @@ class Expert:
     # Drawer -----------------------------------------------------------------------------------------
 
     def _slide(self, drawer: str, opening: float) -> Script:
-        """Grasp the knob and move it along the slide until the drawer is open by `opening` metres."""
-        yield from self._empty_hand()
+        """Grasp the knob unless it is held, move it along the slide until the drawer is open so far [m]."""
         data = self.world.data
         outward = data.joint(slide_joint(drawer)).xaxis.copy()
         yaw = float(np.arctan2(np.tan(np.arctan2(outward[1], outward[0])), 1.0))
         knob = data.site(knob_site(drawer))
-        yield from self._reach_and_close(lambda: Grasp(self._inside_box(knob.xpos), yaw))
+        if not self._holds(drawer, knob.xpos):
+            yield from self._empty_hand()
+            yield from self._reach_and_close(lambda: Grasp(self._inside_box(knob.xpos), yaw))
         for _ in range(25):
             missing = opening - float(data.joint(slide_joint(drawer)).qpos[0])
             if abs(missing) < 0.004 or not self._near(knob.xpos, 0.03):
@@ -188,13 +189,14 @@ class Expert:
     # Cloth ------------------------------------------------------------------------------------------
 
     def _fold(self, cloth: str, folded: bool) -> Script:
-        """Pinch the hem, carry it over to the left edge, or back out to the right, and let go."""
-        yield from self._empty_hand()
+        """Pinch the hem unless it is held, carry it to the left edge, or back out to the right, let go."""
         hem = self.world.data.site(hem_site(cloth))
         above = np.array([0, 0, 0.016])
-        yield from self._reach_and_close(
-            lambda: Grasp(self._inside_box(hem.xpos + above), self._cloth_yaw(cloth))
-        )
+        if not self._holds(cloth, hem.xpos):
+            yield from self._empty_hand()
+            yield from self._reach_and_close(
+                lambda: Grasp(self._inside_box(hem.xpos + above), self._cloth_yaw(cloth))
+            )
         goal = self._hem_goal(cloth, folded)
         for _ in range(35):
             hand = self.world.hand_pose()[0]
@@ -249,6 +251,10 @@ class Expert:
     def _hold(self, gripper: float, steps: int) -> Script:
         for _ in range(steps):
             yield self._hand.hold(gripper)
+
+    def _holds(self, name: str, handle: Float64[np.ndarray, "3"]) -> bool:
+        """Whether the fingers are closed on a thing by its handle."""
+        return self.world.held(name) and self._near(handle, 0.04)
 
     def _near(self, point: Float64[np.ndarray, "3"], within_m: float) -> bool:
         return bool(np.linalg.norm(self.world.hand_pose()[0] - point) < within_m)
