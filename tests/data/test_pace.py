@@ -67,6 +67,17 @@ def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses()
     assert 2 not in kept(still)
 
 
+def test_hesitation_before_the_gripper_closes_is_left_out():
+    still = frames()
+    states, actions = still.states.copy(), still.actions.copy()
+    states[:, 0] = [0, 0.02, 0.04, 0.05, 0.05, 0.05]
+    assert kept(replace(still, states=states)) == [0, 1, 2, 5]
+    actions[4:, 6] = 0
+    closing = replace(still, states=states, actions=actions)
+    assert kept(closing) == [0, 1, 4, 5]
+    assert paced(Source("own", closing, 1.0), 0.015).frames.actions[:3, 6].tolist() == [1, 1, 0]
+
+
 def test_a_step_of_nothing_is_refused():
     with pytest.raises(ConfigError, match="above 0"):
         paced(Source("own", frames(), 1.0), 0.0)

@@ -81,6 +81,14 @@ def test_training_goes_on_where_it_stopped_and_ends_the_same(corpus, trained, tm
     assert checkpoints.load(tmp_path).id == checkpoints.load(out).id
 
 
+def test_it_can_go_on_from_a_checkpoint(corpus, trained, tmp_path):
+    config = TrainConfig(net=TINY, fit=replace(FIT, steps=2), held_out=0.2)
+    assert train(corpus, tmp_path / "fresh", config)["accuracy"] < 0.8
+    start = checkpoints.load(trained[0])
+    assert train(corpus, tmp_path / "on", config, start)["accuracy"] > 0.85
+    assert checkpoints.load(tmp_path / "on").provenance["started_from"] == start.id
+
+
 def test_a_corpus_of_another_resolution_is_refused(corpus, tmp_path):
     with pytest.raises(ConfigError, match="32 pixels"):
         train(corpus, tmp_path, TrainConfig(net=replace(TINY, resolution=64), fit=FIT))

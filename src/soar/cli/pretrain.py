@@ -87,12 +87,21 @@ def lcbc(
     policy("lcbc", episodes, steps, workers, out, start)
 
 
-def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | None = None) -> None:
+def vlm(
+    images: int = 15_000,
+    steps: int = 2300,
+    seed: int = 0,
+    start: Path | None = None,
+    workers: int = 2,
+    out: Path | None = None,
+) -> None:
     """Make the compact eyes: images and questions of the *broad* regime, training, calibration.
 
     Args:
         images: in the corpus, each with several questions.
         steps: of training.
+        seed: of the corpus; another one has other scenes.
+        start: a checkpoint's folder to go on from, at a learning rate of 5e-4 instead of 1e-3.
         workers: processes that make the corpus.
         out: where the checkpoint and its card go; the package's own folder by default.
     """
@@ -100,16 +109,18 @@ def vlm(images: int = 15_000, steps: int = 2300, workers: int = 2, out: Path | N
 
     from soar.models import WEIGHTS
     from soar.pretrain import cache_folder, install
+    from soar.vlm.compact import KIND
     from soar.vlm.recipe import TrainConfig, make_corpus, train
 
     config = TrainConfig()
-    config = replace(config, fit=replace(config.fit, steps=steps))
-    work = cache_folder() / "pretrain"
-    corpus = work / f"vlm-corpus-{images}"
-    make_corpus(corpus, images, workers)
-    made = work / f"vlm-{images}-{steps}"
-    train(corpus, made, config)
-    command = f"soar pretrain vlm --images {images} --steps {steps}"
+    fit = replace(config.fit, steps=steps)
+    if start:
+        fit = replace(fit, learning_rate=5e-4)
+    command = f"soar pretrain vlm --images {images} --steps {steps} --seed {seed}"
+    before, command, made = _going_on(start, command, KIND)
+    corpus = cache_folder() / "pretrain" / f"vlm-corpus-{images}-{seed}"
+    make_corpus(corpus, images, workers, seed)
+    train(corpus, made, replace(config, fit=fit), before)
     _done(install(made, out or WEIGHTS / "vlm", "vlm", command), out or WEIGHTS / "vlm")
 
 

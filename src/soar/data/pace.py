@@ -3,7 +3,8 @@
 A policy in training reaches a subgoal early and waits for the next one, or hesitates before a grasp: half
 of a robot's own steps are less than a third as long as a demonstration's (docs/log.md). So only the frames
 at which something has happened since the last one are kept, and each step's action is the sum of those up
-to the next.
+to the next. Where the gripper is about to close or open, the hesitation before it goes as well: a policy
+that learns its own "not yet" says it for longer the next time, until the hand hovers for good.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def paced(source: Source, step_m: float) -> Source:
     """The same episodes, their frames a step apart, with the subgoals that were pursued there.
 
     Kept are an episode's first frame, its last, and each at which, since the last one kept, the hand has gone
-    `step_m` [m], or turned, or the gripper has moved or is told otherwise. Actions between two of them are
+    `step_m` [m], or turned, or the gripper has moved or is told otherwise; those less than a step before such
+    an order are not. Actions between two of them are
     added up, but for the gripper's, which is absolute: the first one's counts.
 
     Raises:
@@ -57,11 +59,20 @@ def paced(source: Source, step_m: float) -> Source:
 def _kept(
     states: Float32[np.ndarray, "n 7"], grip: Float32[np.ndarray, " n"], step_m: float
 ) -> Int64[np.ndarray, " k"]:
-    kept = [0]
+    kept, turned = [0], 0
     for now in range(1, len(states) - 1):
-        last = kept[-1]
-        change = np.abs(states[now] - states[last])
+        change = np.abs(states[now] - states[kept[-1]])
         went = np.linalg.norm(change[:3]) >= step_m
-        if went or max(change[3:6]) >= TURN_RAD or change[6] >= GRIP or grip[now] != grip[last]:
+        if grip[now] != grip[kept[-1]]:
+            while len(kept) > turned + 1 and _apart(states, kept[-1], now) < step_m:
+                kept.pop()
+            turned = len(kept)
+            kept.append(now)
+        elif went or max(change[3:6]) >= TURN_RAD or change[6] >= GRIP:
             kept.append(now)
     return np.array([*kept, len(states) - 1])
+
+
+def _apart(states: Float32[np.ndarray, "n 7"], one: int, other: int) -> float:
+    """How far the hand is from itself [m]."""
+    return float(np.linalg.norm(states[one, :3] - states[other, :3]))

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
 from soar.nn import gaze_loss
@@ -49,11 +50,14 @@ class TrainConfig:
 
 
 def train(
-    corpus: str | Path, out: str | Path, config: TrainConfig | None = None
+    corpus: str | Path,
+    out: str | Path,
+    config: TrainConfig | None = None,
+    start: Checkpoint | None = None,
 ) -> dict[str, float]:
     """Fit, calibrate on held-out scenes, and write the checkpoint to `out`; goes on where a run stopped.
 
-    Returns the held-out measurements, which the checkpoint's provenance carries too. Raises ConfigError
+    `start`: whose weights to begin with. Returns the held-out measurements, which the checkpoint's provenance carries too. Raises ConfigError
     when the corpus has another resolution than the network.
     """
     config, data = config or TrainConfig(), Corpus.load(corpus)
@@ -65,7 +69,9 @@ def train(
     texts = Texts.of(data)
     learner = CompactLearner(config, texts.vectors)
     own, held_out = data.split(config.held_out)
-    made = {"corpus": data.about}
+    if start:
+        checkpoints.load_weights(learner.net, start)
+    made = {"corpus": data.about, "started_from": start.id if start else None}
     fit(
         learner,
         CorpusBatches(data, texts, own, config),
