@@ -10,11 +10,12 @@ import pytest
 
 from soar import checkpoint as checkpoints
 from soar.data.frames import Frames
+from soar.data.imagined import Imagined
 from soar.data.mixture import Source
 from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.fit_policy import debug, fit_policy
-from soar.improve import ImproveConfig, improve
+from soar.improve import ImproveConfig, Means, improve
 from soar.report.page import write_report
 from soar.run import RoundRecord, Run
 from soar.sim.demos import demonstrate
@@ -62,6 +63,12 @@ class Robots:
         open_store(run.store, create=True).append(episode)
 
 
+def paint(frames: Frames, path: Path) -> Imagined:
+    """Black pictures for goals."""
+    black = np.zeros((1, 32, 32, 3), np.uint8)
+    return Imagined(black, np.zeros(len(frames), np.int64), 0.25)
+
+
 def settings(policy: Path) -> ImproveConfig:
     return ImproveConfig(
         scenes=("dev1",), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1,
@@ -74,7 +81,8 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     policy: Path, pretraining: Source, tmp_path: Path
 ):
     robots, run = Robots(), Run(tmp_path / "run")
-    record = improve(run, settings(policy), debug(), pretraining, robots)
+    means = Means(debug(), pretraining, robots, paint)
+    record = improve(run, settings(policy), means)
     (done,) = record.rounds
     assert done.stage == "done"
     assert done.collected_with == checkpoints.load(policy).id
@@ -85,10 +93,13 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     assert {t.key for t in run.evaluations()[0].trials} == {
         t.key for t in run.evaluations()[1].trials
     }
-    assert improve(run, settings(policy), debug(), pretraining, robots) == record
+    mixture = checkpoints.load(run.train_folder(1)).provenance["mixture"]
+    assert mixture["autonomous"]["imagined_goals"] == 0.25
+    assert mixture["pretraining"]["imagined_goals"] == 0
+    assert improve(run, settings(policy), means) == record
     assert robots.calls == [(1, "dev1", policy)]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
-        improve(run, replace(settings(policy), trials=2), debug(), pretraining, robots)
+        improve(run, replace(settings(policy), trials=2), means)
 
 
 @pytest.mark.slow
@@ -96,7 +107,7 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     policy: Path, pretraining: Source, tmp_path: Path
 ):
     run = Run(tmp_path / "run")
-    record = improve(run, settings(policy), debug(), pretraining, Robots("failure"))
+    record = improve(run, settings(policy), Means(debug(), pretraining, Robots("failure")))
     (done,) = record.rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "no episode was judged a success" in done.decision

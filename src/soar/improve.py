@@ -15,8 +15,8 @@ from pathlib import Path
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
 from soar.crew import PAPER_PLAN, Plan
-from soar.data.frames import build_frames
-from soar.data.imagined import imagined_goals
+from soar.data.frames import Frames, build_frames
+from soar.data.imagined import Imagined, imagined_goals
 from soar.data.mixture import Source
 from soar.data.pace import paced
 from soar.data.query import Query
@@ -32,6 +32,8 @@ from soar.types import Outcome
 
 Collect = Callable[[Run, RoundRecord, str, Path], None]
 """Fill the run's store for one round: (run, round, scene, policy's folder)."""
+Paint = Callable[[Frames, Path], Imagined]
+"""Goals of the robots' own episodes as the imagination would have painted what came; kept in that file."""
 Say = Callable[[str], None]
 """Tell a person what comes next, in a few words."""
 
@@ -45,7 +47,7 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """What a run of improvement does. The defaults are the paper's, as far as it says."""
+    """What a run of improvement does. The defaults are the paper's, but for what helps here (docs/log.md)."""
 
     scenes: tuple[str, ...] = ("1",)
     rounds: int = 1
@@ -64,9 +66,9 @@ class ImproveConfig:
     """Of the training samples; the rest are pretraining demonstrations (paper: 10x up-sampled, or 20 %)."""
     goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
     """Hindsight goals of autonomous data."""
-    sum_steps: int = 2
-    """Consecutive autonomous actions added up into one (paper: 2)."""
-    pace_m: float = 0.0
+    sum_steps: int = 1
+    """Consecutive autonomous actions added up into one (paper: 2; leaving pauses out does as much)."""
+    pace_m: float = 0.015
     """Leave pauses out of autonomous episodes: frames less than so far [m] apart; 0 keeps all (paper)."""
     imagined_goals: float = 0.0
     """Share of autonomous samples whose goal is the imagined subgoal that was pursued (paper: none)."""
@@ -94,12 +96,24 @@ class ImproveConfig:
         return Plan.of(self.steps_per_subgoal)
 
 
+@dataclass(frozen=True)
+class Means:
+    """What a run of improvement works with."""
+
+    recipe: Recipe
+    """How the policy is fitted in each round."""
+    pretraining: Source
+    """Demonstrations that co-training keeps; their weight is what the robots' data leaves."""
+    collect: Collect
+    """Fills the store; see `soar.fleet`."""
+    paint: Paint | None = None
+    """Paints goals of the robots' own episodes, beside the photographs."""
+
+
 def improve(
     run: Run,
     config: ImproveConfig,
-    recipe: Recipe,
-    pretraining: Source,
-    collect: Collect,
+    means: Means,
     *,
     command: str = "",
     say: Say = lambda text: None,
@@ -107,9 +121,6 @@ def improve(
     """Run all rounds, or what is left of them.
 
     Args:
-        recipe: how the policy is fitted in each round.
-        pretraining: demonstrations that co-training keeps; its weight is what the robots' data leaves.
-        collect: fills the store; see `soar.fleet`.
         command: how a person would start this run again, for the report.
         say: told of each stage as it begins.
 
@@ -124,7 +135,7 @@ def improve(
         record = replace(record, seconds={"evaluate": time.monotonic() - began})
         run.write(record)
     for index in range(1, config.rounds + 1):
-        record = _round(run, record, index, config, recipe, pretraining, collect, say)
+        record = _round(run, record, index, config, means, say)
     return record
 
 
@@ -165,9 +176,7 @@ def _round(
     record: RunRecord,
     index: int,
     config: ImproveConfig,
-    recipe: Recipe,
-    pretraining: Source,
-    collect: Collect,
+    means: Means,
     say: Say,
 ) -> RunRecord:
     """One round from the stage where it stands to its end."""
@@ -179,10 +188,10 @@ def _round(
         say(f"round {index}: {_STAGES[stage]}")
         if stage == "collect":
             for scene in config.scenes:
-                collect(run, this, scene, incumbent)
+                means.collect(run, this, scene, incumbent)
             this = replace(this, stage="fit")
         elif stage == "fit":
-            this = _fit(run, this, config, recipe, pretraining, incumbent)
+            this = _fit(run, this, config, means, incumbent)
         elif stage == "evaluate":
             _evaluate(run, config, index, run.train_folder(index))
             this = replace(this, stage="decide")
@@ -195,12 +204,7 @@ def _round(
 
 
 def _fit(
-    run: Run,
-    this: RoundRecord,
-    config: ImproveConfig,
-    recipe: Recipe,
-    pretraining: Source,
-    incumbent: Path,
+    run: Run, this: RoundRecord, config: ImproveConfig, means: Means, incumbent: Path
 ) -> RoundRecord:
     """Co-train on demonstrations and on what the robots did well in this round and those before.
 
@@ -216,15 +220,18 @@ def _fit(
     if next(iter(store.query(query)), None) is None:
         none = f"kept the old policy: no episode was judged a {' or '.join(config.outcomes)}"
         return replace(this, stage="done", promoted=False, decision=none)
-    frames = build_frames(store, query, pretraining.frames.resolution, run.folder / "frames")
-    pursued = imagined_goals(store, frames, config.imagined_goals)
+    given, cache = means.pretraining, run.folder / "frames"
+    frames = build_frames(store, query, given.frames.resolution, cache)
+    goals = imagined_goals(store, frames, config.imagined_goals)
+    if goals is None and means.paint:
+        goals = means.paint(frames, cache / f"painted-{this.index}.npz")
     share = config.autonomous_share
-    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=pursued)
+    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=goals)
     if config.pace_m:
         own = paced(own, config.pace_m)
-    sources = [replace(pretraining, weight=1 - share), own]
+    sources = [replace(given, weight=1 - share), own]
     start = None if config.from_scratch else load_checkpoint(incumbent)
-    fit_policy(recipe, sources, run.train_folder(this.index), start=start)
+    fit_policy(means.recipe, sources, run.train_folder(this.index), start=start)
     return replace(
         this,
         stage="evaluate",

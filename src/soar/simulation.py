@@ -8,13 +8,14 @@ from pathlib import Path
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.collect import CollectConfig
-from soar.data.imagined import repainted_goals
+from soar.data.frames import Frames
+from soar.data.imagined import Imagined, repainted_goals
 from soar.data.mixture import Source
 from soar.data.transforms import Color, Crop, Soften, transforms_from
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
-from soar.improve import Collect, ImproveConfig, Say, improve
+from soar.improve import Collect, ImproveConfig, Means, Paint, Say, improve
 from soar.live import LivePage
 from soar.models import compact_subgoals, policy_folder
 from soar.narrator import Narrator
@@ -81,7 +82,7 @@ class SimulatedRun:
     demonstrations: int = 2000
     """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
     painted: float = 0.5
-    """Share of their samples whose goal the compact imagination paints, told what came."""
+    """Share of all samples whose goal the compact imagination paints, told what came."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.painted <= 1:
@@ -123,15 +124,21 @@ def improve_in_simulation(
     wanted = DemonstrationSet(
         told.demonstrations, resolution=recipe.policy.resolution, workers=config.workers
     )
-    return improve(
-        Run(Path(folder)),
-        config,
-        recipe,
-        pretraining(wanted, recipe, told.painted),
-        _shown(told, say),
-        command=command,
-        say=say,
+    means = Means(
+        recipe, pretraining(wanted, recipe, told.painted), _shown(told, say), _painted(told, recipe)
     )
+    return improve(Run(Path(folder)), config, means, command=command, say=say)
+
+
+def _painted(told: SimulatedRun, recipe: Recipe) -> Paint | None:
+    """Goals of the robots' own episodes, for policies that reach images."""
+    if not told.painted or not isinstance(recipe.policy, GCBCConfig):
+        return None
+
+    def paint(frames: Frames, path: Path) -> Imagined:
+        return repainted_goals(frames, compact_subgoals().repaint, told.painted, 0, path)
+
+    return paint
 
 
 def _shown(told: SimulatedRun, say: Say) -> Collect:

@@ -31,7 +31,7 @@ def improve(
         fit: how the policy is fitted.
         collect: how the robots collect.
         demonstrations: of the *bridge* regime, which co-training keeps; made once, then shared by all runs.
-        painted: share of their samples whose goal is painted by the compact imagination, told what came.
+        painted: share of all samples whose goal is painted by the compact imagination, told what came.
     """
     from soar.cli import command_line
     from soar.progress import announce
