@@ -34,15 +34,15 @@ def frames(episodes: int = 1) -> Frames:
     )
 
 
-def kept(all_frames: Frames) -> list[int]:
-    short = paced(Source("own", all_frames, 1.0), 0.015).frames
+def kept(all_frames: Frames, copies: int = 1) -> list[int]:
+    short = paced(Source("own", all_frames, 1.0), 0.015, copies).frames
     numbers: list[int] = short.images[:, 0, 0, 0].tolist()
     return numbers
 
 
 def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
     pursued = Imagined(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
-    source = paced(Source("own", frames(2), 1.0, imagined=pursued), 0.015)
+    source = paced(Source("own", frames(2), 1.0, imagined=pursued), 0.015, copies=1)
     short, left = source.frames, [0, 1, 4, 5, 6, 7, 10, 11]
     assert source.imagined is not None
     assert source.imagined.pursued.tolist() == left
@@ -67,15 +67,29 @@ def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses()
     assert 2 not in kept(still)
 
 
-def test_hesitation_before_the_gripper_closes_is_left_out():
+def test_what_is_ordered_after_hesitation_counts_for_all_of_it():
     still = frames()
     states, actions = still.states.copy(), still.actions.copy()
-    states[:, 0] = [0, 0.02, 0.04, 0.05, 0.05, 0.05]
+    states[:, 0] = [0, 0.02, 0.038, 0.039, 0.04, 0.04]
     assert kept(replace(still, states=states)) == [0, 1, 2, 5]
     actions[4:, 6] = 0
     closing = replace(still, states=states, actions=actions)
-    assert kept(closing) == [0, 1, 4, 5]
-    assert paced(Source("own", closing, 1.0), 0.015).frames.actions[:3, 6].tolist() == [1, 1, 0]
+    seen = [kept(closing, copies=20)[i : i + 4] for i in range(0, 80, 4)]
+    assert {tuple(s) for s in seen} == {(0, 1, 2, 5), (0, 1, 3, 5), (0, 1, 4, 5)}
+    short = paced(Source("own", closing, 1.0, episodes=np.array([0])), 0.015, copies=20)
+    assert short.frames.actions[:4, 6].tolist() == [1, 1, 0, 0]
+    assert short.episodes is not None
+    assert short.episodes.tolist() == list(range(20))
+    assert len(short.frames.episodes) == 20
+
+
+def test_frames_less_than_a_step_before_an_order_are_left_out():
+    still = frames()
+    states, actions = still.states.copy(), still.actions.copy()
+    states[:, 0] = [0, 0.02, 0.04, 0.052, 0.052, 0.052]
+    assert kept(replace(still, states=states)) == [0, 1, 2, 5]
+    actions[3:, 6] = 0
+    assert kept(replace(still, states=states, actions=actions)) == [0, 1, 3, 5]
 
 
 def test_a_step_of_nothing_is_refused():

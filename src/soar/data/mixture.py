@@ -106,7 +106,7 @@ class Mixture:
         return {
             s.name: {
                 "share": float(share),
-                "episodes": len(s.chosen),
+                "episodes": len({s.frames.episodes[i].id for i in s.chosen}),
                 "steps": len(frames),
                 "store_version": s.frames.version,
                 "query": asdict(s.frames.query),
