@@ -239,7 +239,7 @@ def test_noise_scales_the_fixed_standard_deviation() -> None:
 
 def test_the_gripper_has_hysteresis_for_each_slot_until_reset() -> None:
     policy = fresh()
-    for wish, open_ in [((0.9, 0.1), (1, 0)), ((0.45, 0.55), (1, 0)), ((0.35, 0.65), (0, 1))]:
+    for wish, open_ in [((0.9, 0.1), (1, 0)), ((0.52, 0.55), (1, 0)), ((0.45, 0.65), (0, 1))]:
         np.testing.assert_array_equal(policy._latch(np.array(wish, np.float32)), open_)
     policy.reset()
     np.testing.assert_array_equal(policy._latch(np.array([0.55, 0.45], np.float32)), (1, 0))
