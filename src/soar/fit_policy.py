@@ -44,6 +44,8 @@ class Recipe:
     """Hindsight goals of the robots' own data."""
     autonomous_sum_steps: int = 2
     """Consecutive actions of the robots' own data that are added up into one."""
+    autonomous_pace_m: float = 0.0
+    """Pauses left out of the robots' own data: see `soar.data.pace`; 0: none."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -64,7 +66,9 @@ def compact(kind: str = "gcbc") -> Recipe:
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colours, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
     soften = Soften(radius=3) if kind == "gcbc" else None
-    return Recipe(policy, crop, color, soften, fit=config)
+    return Recipe(
+        policy, crop, color, soften, autonomous_sum_steps=1, autonomous_pace_m=0.015, fit=config
+    )
 
 
 def debug(kind: str = "gcbc") -> Recipe:

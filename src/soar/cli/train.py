@@ -45,7 +45,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class Own:
-    """The robots' own episodes, mixed in as the paper does: near goals, summed actions."""
+    """The robots' own episodes, mixed in: near goals, and summed actions or pauses left out, as the preset has it."""
 
     store: Path | None = None
     """A store of collected episodes; without it there are none."""
@@ -107,6 +107,7 @@ def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> 
     """The store's episodes, and the robots' own if there are any, as the recipe relabels them."""
     from soar.data.frames import build_frames
     from soar.data.mixture import Source, upsampled_share
+    from soar.data.pace import paced
     from soar.data.store import open_store
 
     r, cache = recipe.policy.resolution, out / "frames"
@@ -119,4 +120,6 @@ def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> 
     share = own.share
     if share is None:
         share = upsampled_share(len(second.steps()[0]), len(first.steps()[0]), own.upsample)
+    if recipe.autonomous_pace_m:
+        second = paced(second, recipe.autonomous_pace_m)
     return [replace(first, weight=1 - share), replace(second, weight=share)]
