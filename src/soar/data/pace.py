@@ -36,7 +36,8 @@ def paced(source: Source, step_m: float, copies: int = COPIES) -> Source:
     Kept are an episode's first frame, its last, and each at which, since the last one kept, the hand has gone
     `step_m` [m], or turned, or the gripper has moved or is told otherwise; those less than a step before such
     an order are not, and some moment of the hesitation stands for it. Actions between two of them are added
-    up, but for the gripper's, which is absolute: the order's counts, then the first one's.
+    up, but for the gripper's, which is absolute: the order's counts, then the first one's. The copies'
+    images are held in memory.
 
     Raises:
         ConfigError: the step isn't positive.
