@@ -46,10 +46,19 @@ class SentenceEncoder:
         """Each sentence's tokens in context, without the special ones; cut, or padded with zeros."""
         out = torch.zeros(len(sentences), length, self.dim)
         for i, sentence in enumerate(sentences):
-            tokens = self._tokenizer(sentence, truncation=True, return_tensors="pt")
-            hidden = self._model(**tokens).last_hidden_state[0, 1:-1][:length]
+            hidden = _tokens(self.source, sentence)[:length]
             out[i, : len(hidden)] = hidden
         return out
+
+
+@lru_cache(maxsize=1024)
+@torch.inference_mode()
+def _tokens(source: str, sentence: str) -> Float32[Tensor, "l dim"]:
+    """A robot asks for the words of its task again with every subgoal."""
+    tokenizer, model = _load(source)
+    tokens = tokenizer(sentence, truncation=True, return_tensors="pt")
+    hidden: Tensor = model(**tokens).last_hidden_state[0, 1:-1]
+    return hidden
 
 
 @lru_cache(maxsize=4)

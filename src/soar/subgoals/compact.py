@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from copy import copy
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -25,6 +27,7 @@ from soar.subgoals.sampler import (
     Condition,
     Conditions,
     SamplerConfig,
+    SchedulerName,
     branch_weights,
     make_scheduler,
     sample,
@@ -127,7 +130,7 @@ class CompactSubgoals:
         pointed = self._pointed(observations, instructions)
         if places is None and self.net.foresight is not None:
             places = _drawn(self.foresee(observations, instructions, pointed), generator)
-        scheduler = make_scheduler(self.sampler.scheduler, noise_schedule())
+        scheduler = copy(_scheduler(self.sampler.scheduler))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             seen = self._see(observations, self.resolution)
             conditions = self.conditions(seen, instructions, pointed, places)
@@ -213,6 +216,12 @@ def _drawn(guesses: Guesses, generator: torch.Generator) -> Float[Tensor, "n f 2
     p = guesses.agreed().cpu() ** (1 / TEMPERATURE)
     chosen = torch.multinomial(p, 1, generator=generator)[:, 0]
     return guesses.around(chosen.to(guesses.log_p.device))
+
+
+@cache
+def _scheduler(name: SchedulerName) -> Any:
+    """Making one takes as long as a step of the network."""
+    return make_scheduler(name, noise_schedule())
 
 
 def noise_schedule() -> Mapping[str, Any]:
