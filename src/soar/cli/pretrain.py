@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
 
 
+_MOMENTS = 800_000
+"""Seed of the first scene for moments, far from the clips' scenes."""
 _TROUBLE = 500_000
 """Seed of the first scene in which the system gets into trouble, far from the other clips' scenes."""
 
@@ -126,6 +128,7 @@ def vlm(
 
 def subgoals(
     episodes: int = 2500,
+    moments: int = 1850,
     trouble: int = 0,
     bridge: int = 0,
     steps: int = 7500,
@@ -140,6 +143,7 @@ def subgoals(
 
     Args:
         episodes: image sequences of the *broad* regime.
+        moments: scenes of the *broad* regime for foresight alone, with about eight single looks each; 0 for none.
         trouble: more sequences, in which an expert goes on from where the packaged system itself got to.
         bridge: demonstrations of the *bridge* regime; they don't say where things are in the image.
         steps: of training.
@@ -154,6 +158,7 @@ def subgoals(
     from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
     from soar.subgoals.compact import KIND
     from soar.subgoals.corpus import Corpus
+    from soar.subgoals.moments import make_moments
     from soar.subgoals.network import CompactNet
     from soar.subgoals.recipe import TrainConfig, make_corpus, train
     from soar.trouble import packaged_trouble
@@ -161,8 +166,8 @@ def subgoals(
     config = TrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
     command = (
-        f"soar pretrain subgoals --episodes {episodes} --trouble {trouble} --bridge {bridge} "
-        f"--steps {steps}"
+        f"soar pretrain subgoals --episodes {episodes} --moments {moments} --trouble {trouble} "
+        f"--bridge {bridge} --steps {steps}"
     )
     before, command, made = _going_on(start, command, KIND)
     if before:  # that it fits is known now, not after hours
@@ -178,7 +183,10 @@ def subgoals(
             more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
             both = Corpus.joined(both, more)
         both.save(corpus)
-    train(corpus, made, config, before)
+    looks = (
+        make_moments(work / f"moments-{moments}", moments, workers, _MOMENTS) if moments else None
+    )
+    train(corpus, made, config, before, looks)
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
     _done(install(made, folder, "subgoals", command, regimes), folder)

@@ -85,6 +85,9 @@ class Foresight(nn.Module):
         self.place = nn.Linear((PLACES + AHEAD + len(_APART)) * 2 * WAVES, hidden)
         self.think = nn.ModuleList(_Thought(hidden) for _ in range(3))
         self.guess = nn.Linear(hidden, GUESSES * (1 + 4 * AHEAD))
+        self.pull = nn.Linear(hidden, GUESSES * AHEAD * (PLACES + 1))
+        nn.init.zeros_(self.pull.weight)
+        nn.init.zeros_(self.pull.bias)
 
     def forward(
         self,
@@ -126,9 +129,13 @@ class Foresight(nn.Module):
             self.guess(silu(x)).float().split([GUESSES, *[2 * GUESSES * AHEAD] * 2], 1)
         )
         shape = (n, GUESSES, AHEAD, 2)
+        start = now.detach()
+        goals = torch.cat([where, start[:, :1]], 1).detach()
+        pull = self.pull(silu(x)).float().reshape(n, GUESSES, AHEAD, PLACES + 1)
+        pulled = torch.einsum("nkfa,nfac->nkfc", pull, goals[:, None] - start[:, :, None])
         return Guesses(
             weight.log_softmax(-1),
-            now[:, None].detach() + _REACH * moves.reshape(shape),
+            start[:, None] + pulled + _REACH * moves.reshape(shape),
             SUREST + 0.1 * nn.functional.softplus(spread.reshape(shape)),
             now,
             sight.gaze,

@@ -152,13 +152,16 @@ class WatchedWorld(World):
 
     def render(self, size: int | None = None) -> Image:
         """What the camera sees now, noted."""
-        names = _things_of(self.goal)
-        hand, _ = self.hand_pose()
-        where = [self.thing_pose(name)[0] if name else None for name in names]
-        named = [point_at(self, p) for p in (*where, hand)]
-        self.points.append(np.concatenate([named, limbs(self)]))
+        self.points.append(places(self, self.goal))
         self.done.append(self.fulfilled(self.goal))
         return super().render(size)
+
+
+def places(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
+    """Where the camera sees the things that a goal speaks of, and the arm; as in `corpus.Points`."""
+    hand, _ = world.hand_pose()
+    where = [world.thing_pose(name)[0] if name else None for name in _things_of(goal)]
+    return np.concatenate([[point_at(world, p) for p in (*where, hand)], limbs(world)])
 
 
 def clip_of(episode: Episode, world: WatchedWorld, resolution: int) -> Clip:

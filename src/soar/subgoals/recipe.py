@@ -13,9 +13,10 @@ from soar.errors import ConfigError
 from soar.subgoals.compact import to_checkpoint
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.look import CompactConfig
+from soar.subgoals.moments import MomentBatches, Moments
 from soar.subgoals.play import PlayConfig, make_corpus
 from soar.subgoals.susie import InstructPix2Pix
-from soar.subgoals.train import CompactLearner, Dropout, SubgoalBatches, SusieLearner
+from soar.subgoals.train import CompactLearner, Dropout, Joined, SubgoalBatches, SusieLearner
 from soar.train import FitConfig, FitResult, fit
 
 __all__ = ["PlayConfig", "SusieConfig", "TrainConfig", "fine_tune", "make_corpus", "train"]
@@ -63,10 +64,12 @@ def train(
     out: str | Path,
     config: TrainConfig | None = None,
     start: Checkpoint | None = None,
+    moments: Moments | None = None,
 ) -> FitResult:
     """Train the compact network on a corpus (or any `Frames` with instructions) and write its checkpoint.
 
     Goes on where a run in `out` stopped. `start`: weights to begin from, of the same size of network.
+    `moments`: what most of foresight's samples are taken from.
     Raises ConfigError when the corpus has another resolution.
     """
     config, corpus = config or TrainConfig(), Corpus.load(folder)
@@ -79,9 +82,11 @@ def train(
     made = {"episodes": len(corpus.frames.episodes), "frames": len(corpus.frames)}
     started = start.id if start else None
     about = {"corpus": made, "ahead": list(config.ahead), "started_from": started}
+    if moments:
+        made["moments"] = len(moments.images)
     return fit(
         learner,
-        ours,
+        Joined(ours, MomentBatches(moments, config.fit.seed)) if moments else ours,
         config.fit,
         out,
         export=lambda: to_checkpoint(learner.net, about),

@@ -17,6 +17,7 @@ from soar.nn import gaze_loss
 from soar.subgoals.corpus import Corpus
 from soar.subgoals.foresight import FORESEEN
 from soar.subgoals.look import PLACES, CompactConfig
+from soar.subgoals.moments import MomentBatches, is_sided
 from soar.subgoals.network import COARSEST, FINEST, CompactNet
 from soar.subgoals.susie import InstructPix2Pix
 
@@ -29,8 +30,16 @@ OTHER_CAMERA = (
     Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05),
 )
 """How foresight's images are changed in training, and all places with them; words name colours."""
+MIRRORED = 0.5
+"""How often foresight's images are mirrored, too, arm and all, where the words don't speak of left or right."""
+_IN_MIRROR = [0, 1, 2, 4, 3, 5, 6]
+"""Of a corpus's points: left and right fingertips change places."""
+_TURNED = (1, 3, 5)
+"""Of a state, what a mirror turns round: y, roll, yaw."""
 FORESIGHT = 0.2
 """Weight of foresight's loss, which is in nats, beside the painter's. They share no weights."""
+MOMENT, MOMENTS = "moment_", 0.8
+"""What names of moments begin with in a batch, and how many of foresight's samples they are."""
 TOLERANCE = 0.1
 """Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
 
@@ -83,6 +92,7 @@ class SubgoalBatches:
         )
         self.last = np.repeat(frames.starts[numbers + 1] - 1, lengths)
         self.rows = np.repeat(corpus.rows[numbers], lengths)
+        self.sided = np.array([is_sided(i) for i in corpus.instructions])
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
         """`observation` and `subgoal`, instruction as `row` and `words`, `ahead`, `points` now, `places` then, `states`."""
@@ -101,7 +111,20 @@ class SubgoalBatches:
             "points": self.corpus.points[now],
             "places": self.corpus.points[later][:, FORESEEN],
             "states": self.corpus.frames.states[now],
+            "sided": self.sided[self.rows[chosen]],
         }
+
+
+class Joined:
+    """Batches of clips, of whose foresight's samples some are moments instead: their names begin with MOMENT."""
+
+    def __init__(self, clips: SubgoalBatches, moments: MomentBatches) -> None:
+        self.clips, self.moments = clips, moments
+
+    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+        """Both batches in one."""
+        moments = self.moments(step, size, part)
+        return {**self.clips(step, size, part), **{MOMENT + k: v for k, v in moments.items()}}
 
 
 class CompactLearner(nn.Module):
@@ -131,7 +154,7 @@ class CompactLearner(nn.Module):
         painted, metrics = self.paint(batch, generator)
         if self.net.foresight is None:
             return painted, metrics
-        foreseen, more = self.foresee(batch, generator)
+        foreseen, more = self.foresee(with_moments(batch), generator)
         return painted + FORESIGHT * foreseen, metrics | more
 
     def paint(
@@ -170,6 +193,8 @@ class CompactLearner(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Foresight's loss: how unlikely it thought what came, and what it misread in the present."""
         assert self.net.foresight is not None
+        if self.changes:
+            batch = mirrored(batch, generator)
         observation, points, places = changed(batch, self.changes, generator)
         shown = pointing(points[:, :2], generator)
         felt = _some(len(points), FELT, generator)
@@ -233,6 +258,30 @@ class SusieLearner(nn.Module):
             velocity: Tensor = self.scheduler.get_velocity(clean, noise, timestep)
             return velocity
         return clean if kind == "sample" else noise
+
+
+def with_moments(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The batch for foresight: where there are moments, they take the place of MOMENTS of its samples."""
+    moments = {k.removeprefix(MOMENT): v for k, v in batch.items() if k.startswith(MOMENT)}
+    count = round(MOMENTS * len(batch["ahead"])) if moments else 0
+    return {**batch, **{k: torch.cat([v[:count], batch[k][count:]]) for k, v in moments.items()}}
+
+
+def mirrored(batch: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
+    """Some of the samples as a mirror shows them: pictures, places, and what the arm feels."""
+    flip = _some(len(batch["ahead"]), MIRRORED, generator) & ~batch["sided"]
+    across = batch["points"].new_tensor([-1, 1])
+    places = [FORESEEN.index(_IN_MIRROR[k]) for k in FORESEEN]
+    states = batch["states"].clone()
+    states[:, _TURNED] *= -1
+    other = {
+        "observation": batch["observation"].flip(2),
+        "points": batch["points"][:, _IN_MIRROR] * across,
+        "places": batch["places"][:, places] * across,
+        "states": states,
+    }
+    shown = {k: v.where(flip.reshape(-1, *[1] * (v.ndim - 1)), batch[k]) for k, v in other.items()}
+    return {**batch, **shown}
 
 
 def changed(
