@@ -16,6 +16,7 @@ from soar.subgoals.compact import KIND, CompactSubgoals
 from soar.subgoals.corpus import POINTS, Corpus
 from soar.subgoals.foresight import AHEAD, Guesses
 from soar.subgoals.look import CompactConfig
+from soar.subgoals.moments import LATEST, SOONEST, Moments
 from soar.subgoals.network import CompactNet
 from soar.subgoals.recipe import TrainConfig, train
 from soar.subgoals.train import (
@@ -197,6 +198,30 @@ def test_places_move_with_the_picture_under_another_camera():
     torch.testing.assert_close(seen[inside], points[inside, 0], atol=0.05, rtol=0)
     assert (points[:, 0] - at[:, 0]).abs().nanmedian() > 0.05
     assert places.isnan().all()
+
+
+def test_moments_are_learned_from_beside_clips(moving, tmp_path):
+    """Clips say nothing of places, so that whatever foresight learns is the moments'."""
+    rng, n = np.random.default_rng(0), 12
+    points = np.tile(rng.uniform(-0.5, 0.5, (POINTS, 2)).astype(np.float32), (n, 1, 1))
+    moments = Moments(
+        images=rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8),
+        points=points,
+        later=points[:, None].repeat(LATEST - SOONEST + 1, 1),
+        states=np.zeros((n, 7), np.float32),
+        words=moving.words,
+        rows=np.zeros(n, np.int64),
+        sided=np.ones(n, bool),
+    )
+    Corpus.of(moving.frames).save(tmp_path / "corpus")
+    config = TrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4), held_out=0.3)
+    fit = replace(config.fit, steps=60, learning_rate=3e-3, warmup_steps=5, batch_size=16,
+                  device="cpu", log_every=20, save_every=60, ema_decay=0)  # fmt: skip
+    train(tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit), moments=moments)
+    surprise = [line["surprise"] for line in read_lines(tmp_path / "out" / "log.jsonl")]
+    assert surprise[-1] < surprise[0] - 0.5
+    made = checkpoints.load(tmp_path / "out", KIND).provenance["corpus"]
+    assert made["moments"] == n
 
 
 def test_it_learns_which_way_the_words_say(moving, tmp_path):
