@@ -155,7 +155,9 @@ def _struggle(world: World, task: SceneTask, rng: np.random.Generator) -> None:
         world.step(action)
 
 
-def _moment(world: World, task: SceneTask, resolution: int) -> tuple[object, ...]:
+def _moment(
+    world: World, task: SceneTask, resolution: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
     """A look, and what an expert would have made of it by LATEST steps later; the world stays as it is."""
     image, now, state = world.render(), places(world, task.goal), world.state()
     expert, later = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), []
