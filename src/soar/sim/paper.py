@@ -1,4 +1,4 @@
-"""The ten scenes of the paper (Table 5) and two development scenes, as data.
+"""The ten scenes of the paper (Table 5) and four development scenes, as data.
 
 Words are the paper's, letter for letter. Its "red object" (scene 4) is the red fruit of scene 1, so
 that there are 19 different objects, as the paper says.
@@ -158,6 +158,35 @@ SCENES: dict[str, Scene] = {
             (
                 *move_aside("purple marker"),
                 *put_and_take("potato", "yellow plate", "on", REMOVE),
+            ),
+            barriers=True,
+        ),
+        # dark tables, as walnut and slate are: there the policy is what lacks (docs/log.md)
+        Scene(
+            "dev3", "dev",
+            (
+                Thing("yellow pear", "pear", "yellow"),
+                Thing("blue fish", "fish", "blue"),
+                Thing("white basket", "basket", "white"),
+            ),
+            Table("rosewood"), shifted(-0.4, 0.9, 0.2),
+            (
+                *put_and_take("yellow pear", "white basket", "in", REMOVE_INSIDE),
+                *put_and_take("blue fish", "white basket", "in", REMOVE_INSIDE),
+            ),
+            barriers=True,
+        ),
+        Scene(
+            "dev4", "dev",
+            (
+                Thing("yellow star", "star", "yellow"),
+                Thing("lime brush", "brush", "lime"),
+                Thing("red pan", "pan", "red"),
+            ),
+            Table("basalt"), shifted(0.4, -0.9, 0.2),
+            (
+                *put_and_take("yellow star", "red pan", "in", REMOVE),
+                *move_aside("lime brush"),
             ),
             barriers=True,
         ),

@@ -69,8 +69,10 @@ UNSEEN = Unseen(
 """14 of *soar*'s 19 objects and three of its five tables; its cameras are outside *bridge*'s range."""
 
 UNSEEN_DEV = Unseen(
-    pairs=frozenset((t.kind, t.color) for name in ("dev1", "dev2") for t in SCENES[name].things),
-    tables=frozenset({"cherry", "mint"}),
+    pairs=frozenset(
+        (t.kind, t.color) for s in SCENES.values() if s.regime == "dev" for t in s.things
+    ),
+    tables=frozenset(s.table.name for s in SCENES.values() if s.regime == "dev"),
 )
 """The development scenes' own: also new to *bridge*, and disjoint from `UNSEEN`."""
 
