@@ -19,6 +19,7 @@ from soar.data.transforms import (
     Resize,
     Soften,
     ToFloat,
+    Tone,
     Transform,
 )
 from soar.errors import ConfigError
@@ -37,6 +38,7 @@ class Recipe:
     policy: PolicyConfig = field(default_factory=GCBCConfig)
     crop: Crop | None = field(default_factory=Crop)
     color: Color | None = field(default_factory=Color)
+    tone: Tone | None = None
     soften: Soften | None = None
     goals: Goals = field(default_factory=Uniform)
     """Hindsight goals of pretraining data."""
@@ -65,9 +67,17 @@ def compact(kind: str = "gcbc") -> Recipe:
     crop = Crop(area=(0.6, 1.0), ratio=(0.8, 1.25), turn_deg=10)
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colours, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
+    tone = Tone() if kind == "gcbc" else None
     soften = Soften(radius=3) if kind == "gcbc" else None
     return Recipe(
-        policy, crop, color, soften, autonomous_sum_steps=1, autonomous_pace_m=0.015, fit=config
+        policy,
+        crop,
+        color,
+        tone,
+        soften,
+        autonomous_sum_steps=1,
+        autonomous_pace_m=0.015,
+        fit=config,
     )
 
 
@@ -94,8 +104,8 @@ def fit_policy(
 ) -> tuple[BehaviorCloning, FitResult]:
     """Train a policy on a mixture; continues where a run in `folder` stopped.
 
-    `start`: a checkpoint to begin from, as improvement does. Its model settings, transforms and
-    action statistics are kept, so that old and new actions mean the same. A language-conditioned policy
+    `start`: a checkpoint to begin from, as improvement does. Its model settings and action statistics are
+    kept, so that old and new actions mean the same; augmentation is the recipe's. A language-conditioned policy
     can begin from a goal-conditioned one (`follow_words`).
 
     Raises:
@@ -105,12 +115,14 @@ def fit_policy(
     mixture = _mixture(recipe, sources)
     torch.manual_seed(recipe.fit.seed)
     if start is None:
-        policy = build_policy(recipe.policy, _transforms(recipe, mixture))
+        policy = build_policy(recipe.policy, _transforms(recipe, _normalized(mixture)))
     elif start.kind == "gcbc" and isinstance(recipe.policy, LCBCConfig):
-        policy = follow_words(start, recipe.policy, _transforms(recipe, mixture))
+        policy = follow_words(start, recipe.policy, _transforms(recipe, _normalized(mixture)))
     else:
         policy = policy_from(start)
         _must_match(policy, recipe)
+        kept = next(t for t in policy.transforms if isinstance(t, NormalizeActions))
+        policy.transforms = _transforms(recipe, kept)
     provenance = {
         "mixture": mixture.provenance(),
         "seed": recipe.fit.seed,
@@ -140,10 +152,14 @@ def _policy(kind: str, resolution: int, encoder: EncoderConfig) -> PolicyConfig:
     raise ConfigError(f"no policy '{kind}'; valid: gcbc, lcbc")
 
 
-def _transforms(recipe: Recipe, mixture: Mixture) -> tuple[Transform, ...]:
+def _normalized(mixture: Mixture) -> NormalizeActions:
     statistics = mixture.action_statistics()
-    normalize = NormalizeActions(tuple(statistics["mean"]), tuple(statistics["std"]))
-    augment = [t for t in (recipe.crop, recipe.color, recipe.soften) if t is not None]
+    return NormalizeActions(tuple(statistics["mean"]), tuple(statistics["std"]))
+
+
+def _transforms(recipe: Recipe, normalize: NormalizeActions) -> tuple[Transform, ...]:
+    steps = (recipe.crop, recipe.color, recipe.tone, recipe.soften)
+    augment = [t for t in steps if t is not None]
     return (Resize(recipe.policy.resolution), ToFloat(), *augment, BinarizeGripper(), normalize)
 
 
@@ -161,9 +177,14 @@ def _mixture(recipe: Recipe, sources: Sequence[Source]) -> Mixture:
 
 
 def _must_match(policy: BehaviorCloning, recipe: Recipe) -> None:
-    """The transforms of a started-from policy refuse frames of another size; its kind must fit too."""
+    """Raises ConfigError: the policy to start from is of another kind or sees at another resolution."""
     kind = "lcbc" if isinstance(recipe.policy, LCBCConfig) else "gcbc"
     if policy.name != kind:
         raise ConfigError(
             f"the recipe trains {kind}, but the checkpoint to start from is {policy.name}"
+        )
+    if policy.config["resolution"] != recipe.policy.resolution:
+        raise ConfigError(
+            f"the recipe is for {recipe.policy.resolution} px, and the policy to start from sees "
+            f"{policy.config['resolution']} px"
         )

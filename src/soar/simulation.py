@@ -11,7 +11,7 @@ from soar.collect import CollectConfig
 from soar.data.frames import Frames
 from soar.data.imagined import Imagined, repainted_goals
 from soar.data.mixture import Source
-from soar.data.transforms import Color, Crop, Soften, transforms_from
+from soar.data.transforms import Color, Crop, Soften, Tone, transforms_from
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
@@ -43,6 +43,7 @@ class FitSettings:
             config_from(start),
             next((t for t in transforms if isinstance(t, Crop)), None),
             next((t for t in transforms if isinstance(t, Color)), None),
+            next((t for t in transforms if isinstance(t, Tone)), None),
             next((t for t in transforms if isinstance(t, Soften)), None),
             fit=FitConfig(
                 steps=self.steps,

@@ -18,6 +18,7 @@ from soar.data.transforms import (
     Resize,
     Soften,
     ToFloat,
+    Tone,
     Transform,
     describe,
     transforms_from,
@@ -73,7 +74,7 @@ def test_points_go_where_the_crop_moves_them() -> None:
     assert out["points"][:, 1].isnan().any()
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), Soften()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Soften()])
 def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
     whole = augment.train(batch)
@@ -81,7 +82,7 @@ def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) ->
     assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), Soften()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Soften()])
 def test_serving_does_not_augment(augment: Transform) -> None:
     batch = {"image": pictures()}
     assert augment.serve(batch)["image"] is batch["image"]
@@ -96,6 +97,26 @@ def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
     spread = out["goal"][changed].flatten(1).std(1) / batch["goal"][changed].flatten(1).std(1)
     assert (spread < 1).all()
     assert torch.allclose(out["goal"].mean((1, 2)), batch["goal"].mean((1, 2)), atol=0.03)
+
+
+def test_tones_of_half_of_the_samples_change_by_one_curve_for_each_colour() -> None:
+    batch = {"image": pictures(64), "goal": pictures(64).flip(0), "draws": draws(64)}
+    out = Tone().train(batch)
+    changed = (out["image"] != batch["image"]).flatten(1).any(1)
+    assert torch.equal(changed, batch["draws"][:, 28] > 0.5)
+    assert out["image"].min() >= 0
+    assert out["image"].max() <= 1
+    flat = {"image": torch.full((64, 4, 4, 3), 0.3), "goal": torch.full((64, 4, 4, 3), 0.3)}
+    toned = Tone().train({**flat, "draws": draws(64)})
+    assert torch.equal(toned["image"], toned["goal"])
+    assert (toned["image"].std((1, 2)) < 1e-6).all()
+    black, white = torch.zeros(1, 1, 1, 3), torch.ones(1, 1, 1, 3)
+    inverting = torch.full((1, DRAWS), 0.999999)
+    inverting[:, 10:28] = torch.linspace(1, 0, Tone.nodes).repeat(3)
+    for dark, light in ((black, white), (white, black)):
+        assert torch.allclose(
+            Tone().train({"image": dark, "draws": inverting})["image"], light, atol=1e-4
+        )
 
 
 def test_a_crop_of_everything_changes_nothing() -> None:

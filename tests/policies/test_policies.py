@@ -13,7 +13,7 @@ import torch
 from soar import checkpoint
 from soar.data.frames import Frames
 from soar.data.mixture import Source
-from soar.data.transforms import Batch, Soften
+from soar.data.transforms import Batch
 from soar.errors import CheckpointError, ConfigError
 from soar.files import read_lines
 from soar.fit_policy import Recipe, compact, debug, fit_policy, paper, with_fit
@@ -299,7 +299,8 @@ def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -
 
 def test_every_transform_trains_in_bf16_too() -> None:
     """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
-    recipe = replace(debug(), crop=compact().crop, color=compact().color, soften=Soften(radius=3))
+    c = compact()
+    recipe = replace(debug(), crop=c.crop, color=c.color, tone=c.tone, soften=c.soften)
     policy, result = fit_policy(
         with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
     )
@@ -314,6 +315,17 @@ def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path:
     second, _ = fit_policy(debug(), [source], tmp_path / "second", start=start)
     assert second.transforms == first.transforms
     assert checkpoint.load(tmp_path / "second").provenance["started_from"] == start.id
+
+
+def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolution() -> None:
+    source = Source("a", reaching(), 1)
+    first, _ = fit_policy(debug(), [source], None)
+    start = first.checkpoint({})
+    second, _ = fit_policy(replace(debug(), tone=compact().tone), [source], None, start=start)
+    assert compact().tone in second.transforms
+    other = replace(debug(), policy=replace(debug().policy, resolution=48))
+    with pytest.raises(ConfigError, match=r"48 px, .* sees 32 px"):
+        fit_policy(other, [source], None, start=start)
 
 
 def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: Path) -> None:

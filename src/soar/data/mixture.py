@@ -16,7 +16,7 @@ from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actio
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
 
-DRAWS = 10
+DRAWS = 29
 """Uniform random numbers that come with each sample, for augmentation."""
 
 _POSE = [0, 1, 2, 5, 6]
@@ -67,7 +67,7 @@ class Mixture:
     Keys: "image" and "goal" (n, r, r, 3) uint8; "state" and "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
     [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where
     the gripper turns next or, if that comes first, at the goal; "points" (n, 3, 2) float32: where the
-    fingertips are seen then, x and y in [-1, 1], or NaN; "draws" (n, 10) float32 in [0, 1); for
+    fingertips are seen then, x and y in [-1, 1], or NaN; "draws" (n, 29) float32 in [0, 1); for
     each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with `embed`, "words"
     (n, d) float32.
     """

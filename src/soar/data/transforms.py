@@ -1,7 +1,7 @@
 """What is done to images and actions: one list, used in training, stored in the checkpoint, used in serving.
 
 A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "state" and "action"
-(n, 7); "draws" (n, 10) uniform in [0, 1); and, where there are any, "points" (n, k, 2), places in the images, x
+(n, 7); "draws" (n, 29) uniform in [0, 1); and, where there are any, "points" (n, k, 2), places in the images, x
 and y in [-1, 1] or NaN. Serving has neither actions nor draws nor points. A transform returns a new batch.
 """
 
@@ -144,6 +144,39 @@ class Color(Transform):
 
 
 @dataclass(frozen=True)
+class Tone(Transform):
+    """Light becomes dark and dark light in half of the samples, by a random curve for each of red, green and blue.
+
+    The same for observation and goal: what is left is where things are and how they differ, so that a black arm
+    on a dark table is not the first of its kind (docs/log.md, twelfth session). Not in the paper.
+    """
+
+    name: ClassVar[str] = "tone"
+    strength: float = 1.0
+    """Of the widest change: 1 may leave nothing of the old tones."""
+    nodes: ClassVar[int] = 6
+    """Of each curve, evenly from black to white."""
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Recoloured float images in [0, 1]; uses draws 10 to 28."""
+        share = self.strength * (2 * batch["draws"][:, 28] - 1)
+        changed = (share > 0).nonzero()[:, 0]
+        share = share[changed, None, None]
+        curves = batch["draws"][changed, 10:28].view(-1, 3, self.nodes)
+        curves = torch.linspace(0, 1, self.nodes, device=curves.device).lerp(curves, share)
+        images = {k: batch[k] for k in IMAGES if k in batch}
+        return {
+            **batch,
+            **{
+                k: _planes(x)
+                .index_copy(0, changed, _curved(_planes(x)[changed], curves))
+                .permute(0, 2, 3, 1)
+                for k, x in images.items()
+            },
+        }
+
+
+@dataclass(frozen=True)
 class Soften(Transform):
     """Half of the goals a little out of focus: imagined ones are softer than photographs. Not in the paper."""
 
@@ -208,7 +241,8 @@ class NormalizeActions(Transform):
 
 
 KINDS: dict[str, type[Transform]] = {
-    t.name: t for t in (Resize, ToFloat, Crop, Color, Soften, BinarizeGripper, NormalizeActions)
+    t.name: t
+    for t in (Resize, ToFloat, Crop, Color, Tone, Soften, BinarizeGripper, NormalizeActions)
 }
 
 BRIDGE_STATISTICS = NormalizeActions(
@@ -311,6 +345,16 @@ def _colour_matrix(
     rotation = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
     matrix: Tensor = torch.linalg.inv(yiq) @ rotation @ yiq
     return matrix
+
+
+def _curved(
+    planes: Float[Tensor, "n 3 h w"], curves: Float[Tensor, "n 3 k"]
+) -> Float[Tensor, "n 3 h w"]:
+    """Each colour through its own curve, straight between its evenly spaced nodes."""
+    at = planes.flatten(2) * (curves.shape[2] - 1)
+    left = at.long().clamp_(max=curves.shape[2] - 2)
+    low, rise = curves.gather(2, left), curves.diff(dim=2).gather(2, left)
+    return torch.addcmul(low, rise, at - left).view_as(planes)
 
 
 def _recolour(
