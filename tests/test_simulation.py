@@ -2,6 +2,7 @@ import pytest
 
 from soar import pretrain
 from soar.checkpoint import load
+from soar.data.transforms import pictures_of, transforms_from
 from soar.errors import ConfigError
 from soar.improve import ImproveConfig
 from soar.models import policy_folder
@@ -25,9 +26,8 @@ def test_a_share_of_painted_goals_beyond_all_is_told_at_once():
 def test_improvement_augments_as_the_policy_it_goes_on_from_did():
     start = load(policy_folder("gcbc"))
     recipe = FitSettings(steps=50).recipe(start)
-    described = {t["name"] for t in start.transforms}
-    assert (recipe.crop is not None) == ("crop" in described)
-    assert (recipe.color is not None) == ("color" in described)
+    assert recipe.pictures == pictures_of(transforms_from(start.transforms))
+    assert {t.name for t in recipe.pictures} >= {"crop", "color"}
     assert recipe.policy.resolution == start.config["resolution"]
     assert recipe.fit.warmup_steps == 5
 

@@ -15,6 +15,7 @@ from soar.data.transforms import (
     BinarizeGripper,
     Color,
     Crop,
+    Expose,
     NormalizeActions,
     Resize,
     Soften,
@@ -36,10 +37,8 @@ class Recipe:
     """Everything that makes a policy out of episodes. The defaults are the paper's (B.2, B.3)."""
 
     policy: PolicyConfig = field(default_factory=GCBCConfig)
-    crop: Crop | None = field(default_factory=Crop)
-    color: Color | None = field(default_factory=Color)
-    tone: Tone | None = None
-    soften: Soften | None = None
+    pictures: tuple[Transform, ...] = (Crop(), Color())
+    """What is done to observations and goals, in this order."""
     goals: Goals = field(default_factory=Uniform)
     """Hindsight goals of pretraining data."""
     autonomous_goals: Goals = field(default_factory=lambda: Uniform(0, 12))
@@ -67,18 +66,10 @@ def compact(kind: str = "gcbc") -> Recipe:
     crop = Crop(area=(0.6, 1.0), ratio=(0.8, 1.25), turn_deg=10)
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colours, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
-    tone = Tone() if kind == "gcbc" else None
-    soften = Soften(radius=3) if kind == "gcbc" else None
-    return Recipe(
-        policy,
-        crop,
-        color,
-        tone,
-        soften,
-        autonomous_sum_steps=1,
-        autonomous_pace_m=0.015,
-        fit=config,
-    )
+    pictures: tuple[Transform, ...] = (crop, color, Expose())
+    if kind == "gcbc":
+        pictures = (crop, color, Tone(), Expose(), Soften(radius=3))
+    return Recipe(policy, pictures, autonomous_sum_steps=1, autonomous_pace_m=0.015, fit=config)
 
 
 def debug(kind: str = "gcbc") -> Recipe:
@@ -158,9 +149,9 @@ def _normalized(mixture: Mixture) -> NormalizeActions:
 
 
 def _transforms(recipe: Recipe, normalize: NormalizeActions) -> tuple[Transform, ...]:
-    steps = (recipe.crop, recipe.color, recipe.tone, recipe.soften)
-    augment = [t for t in steps if t is not None]
-    return (Resize(recipe.policy.resolution), ToFloat(), *augment, BinarizeGripper(), normalize)
+    return (
+        Resize(recipe.policy.resolution), ToFloat(), *recipe.pictures, BinarizeGripper(), normalize
+    )  # fmt: skip
 
 
 def _mixture(recipe: Recipe, sources: Sequence[Source]) -> Mixture:

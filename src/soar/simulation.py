@@ -11,7 +11,7 @@ from soar.collect import CollectConfig
 from soar.data.frames import Frames
 from soar.data.imagined import Imagined, repainted_goals
 from soar.data.mixture import Source
-from soar.data.transforms import Color, Crop, Soften, Tone, transforms_from
+from soar.data.transforms import pictures_of, transforms_from
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
@@ -38,13 +38,9 @@ class FitSettings:
 
     def recipe(self, start: Checkpoint) -> Recipe:
         """How to fit a policy like `start`, with its augmentation."""
-        transforms = transforms_from(start.transforms)
         return Recipe(
             config_from(start),
-            next((t for t in transforms if isinstance(t, Crop)), None),
-            next((t for t in transforms if isinstance(t, Color)), None),
-            next((t for t in transforms if isinstance(t, Tone)), None),
-            next((t for t in transforms if isinstance(t, Soften)), None),
+            pictures_of(transforms_from(start.transforms)),
             fit=FitConfig(
                 steps=self.steps,
                 batch_size=self.batch_size,

@@ -14,6 +14,7 @@ from soar.data.transforms import (
     BinarizeGripper,
     Color,
     Crop,
+    Expose,
     NormalizeActions,
     Resize,
     Soften,
@@ -74,7 +75,7 @@ def test_points_go_where_the_crop_moves_them() -> None:
     assert out["points"][:, 1].isnan().any()
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Soften()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Expose(), Soften()])
 def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
     whole = augment.train(batch)
@@ -117,6 +118,20 @@ def test_tones_of_half_of_the_samples_change_by_one_curve_for_each_colour() -> N
         assert torch.allclose(
             Tone().train({"image": dark, "draws": inverting})["image"], light, atol=1e-4
         )
+
+
+def test_dark_pictures_are_brightened_alike_in_training_and_serving_and_others_stay() -> None:
+    light = torch.tensor([0.1, 0.3, 0.7])[:, None, None, None]
+    batch = {"image": (light * pictures(3)).sqrt(), "goal": (light * pictures(3).flip(1)).sqrt()}
+    dark = batch["image"].mean((1, 2, 3)) < 0.5
+    assert dark.tolist() == [True, True, False]
+    out = Expose(0.5).train(batch)
+    assert torch.equal(out["image"][2], batch["image"][2])
+    assert torch.equal(out["goal"][2], batch["goal"][2])
+    assert ((out["image"].mean((1, 2, 3)) - 0.5).abs()[dark] < 0.06).all()
+    assert (out["goal"][:2] > batch["goal"][:2]).all()
+    served = Expose(0.5).serve({"image": batch["image"]})
+    assert torch.equal(served["image"], out["image"])
 
 
 def test_a_crop_of_everything_changes_nothing() -> None:

@@ -13,7 +13,7 @@ import torch
 from soar import checkpoint
 from soar.data.frames import Frames
 from soar.data.mixture import Source
-from soar.data.transforms import Batch
+from soar.data.transforms import Batch, pictures_of
 from soar.errors import CheckpointError, ConfigError
 from soar.files import read_lines
 from soar.fit_policy import Recipe, compact, debug, fit_policy, paper, with_fit
@@ -299,8 +299,7 @@ def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -
 
 def test_every_transform_trains_in_bf16_too() -> None:
     """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
-    c = compact()
-    recipe = replace(debug(), crop=c.crop, color=c.color, tone=c.tone, soften=c.soften)
+    recipe = replace(debug(), pictures=compact().pictures)
     policy, result = fit_policy(
         with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
     )
@@ -321,8 +320,9 @@ def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolu
     source = Source("a", reaching(), 1)
     first, _ = fit_policy(debug(), [source], None)
     start = first.checkpoint({})
-    second, _ = fit_policy(replace(debug(), tone=compact().tone), [source], None, start=start)
-    assert compact().tone in second.transforms
+    recipe = replace(debug(), pictures=compact().pictures)
+    second, _ = fit_policy(recipe, [source], None, start=start)
+    assert pictures_of(second.transforms) == recipe.pictures
     other = replace(debug(), policy=replace(debug().policy, resolution=48))
     with pytest.raises(ConfigError, match=r"48 px, .* sees 32 px"):
         fit_policy(other, [source], None, start=start)
@@ -351,7 +351,7 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
 def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
     cache = reaching(24)
     recipe = with_fit(debug(kind), steps=150, batch_size=32, learning_rate=3e-3, warmup_steps=10)
-    recipe = replace(recipe, crop=None, color=None)
+    recipe = replace(recipe, pictures=())
     policy, _ = fit_policy(recipe, [Source("a", cache, 1)], None)
     for i in range(4):
         first = int(cache.starts[i])

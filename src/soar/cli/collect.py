@@ -68,7 +68,7 @@ def collect(
     Args:
         store: the episode store's folder; made when there is none.
         station: station files (see docs/operations.md); left out, simulated ones in `scene`.
-        scene: 1 to 10, dev1, dev2, or a YAML file.
+        scene: 1 to 10, dev1 to dev4, or a YAML file.
         stations: how many simulated stations.
         episodes: stop after so many stored ones, of all stations together.
         hours: start no episode after so long.

@@ -38,7 +38,7 @@ def doctor(
     Args:
         store: the episode store's folder; need not exist.
         station: station files (see docs/operations.md); left out, simulated ones in `scene`.
-        scene: 1 to 10, dev1, dev2, or a YAML file.
+        scene: 1 to 10, dev1 to dev4, or a YAML file.
         stations: how many simulated stations.
         episodes: whether the disk has room for so many.
         models: a YAML file with `vlm`, `subgoals`, `policy` and `threshold`.

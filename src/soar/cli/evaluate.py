@@ -41,7 +41,7 @@ def evaluate(
 
     Args:
         checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
-        scenes: 1 to 10, dev1, dev2, a YAML file; "bridge" or "broad": --trials random unseen scenes.
+        scenes: 1 to 10, dev1 to dev4, a YAML file; "bridge" or "broad": --trials random unseen scenes.
         trials: for each task.
         subgoals: "compact", "expert", a folder (or any of them @STEPS ahead), "susie:FOLDER_OR_HUB_ID", "none".
         tasks: instructions to try; all when left out.

@@ -14,7 +14,7 @@ from soar.types import Image
 if TYPE_CHECKING:
     from soar.sim.spec import Scene, SceneTask
 
-_SCENE_HELP = "1 to 10, dev1, dev2, bridge-SEED, broad-SEED, or a YAML file of your own."
+_SCENE_HELP = "1 to 10, dev1 to dev4, bridge-SEED, broad-SEED, or a YAML file of your own."
 SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
 
 

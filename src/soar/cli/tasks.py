@@ -23,7 +23,7 @@ def questions(
         soar tasks questions --tasks "water the plants" --book q.yaml --model gpt-4o@https://HOST/v1#KEY
 
     Args:
-        scene: 1 to 10, dev1, dev2, or a YAML file.
+        scene: 1 to 10, dev1 to dev4, or a YAML file.
         tasks: instructions in words, besides those of the scene.
         book: the question file; read if it exists, written when a model was asked.
         model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end where the environment variable

@@ -166,7 +166,7 @@ def evaluate(
 
     Args:
         vlm: which model.
-        scenes: 1 to 10, dev1, dev2, YAML files, broad-SEED.
+        scenes: 1 to 10, dev1 to dev4, YAML files, broad-SEED.
         images: of each scene.
         seed: of the play.
         threshold: P from which an answer counts as yes, a task as done.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, TypeAlias
 
@@ -164,16 +164,29 @@ class Tone(Transform):
         share = share[changed, None, None]
         curves = batch["draws"][changed, 10:28].view(-1, 3, self.nodes)
         curves = torch.linspace(0, 1, self.nodes, device=curves.device).lerp(curves, share)
-        images = {k: batch[k] for k in IMAGES if k in batch}
-        return {
-            **batch,
-            **{
-                k: _planes(x)
-                .index_copy(0, changed, _curved(_planes(x)[changed], curves))
-                .permute(0, 2, 3, 1)
-                for k, x in images.items()
-            },
-        }
+        return _some(batch, changed, lambda planes: _curved(planes, curves))
+
+
+@dataclass(frozen=True)
+class Expose(Transform):
+    """Dark pictures brightened, as by a camera's exposure: the observation's mean becomes `mean`, the goal follows.
+
+    By a power, so that black stays black and white white. Not in the paper.
+    """
+
+    name: ClassVar[str] = "expose"
+    mean: float = 0.55
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Float images in [0, 1]."""
+        power = math.log(self.mean) / batch["image"].mean((1, 2, 3)).clamp(0.02, 0.98).log()
+        dark = (power < 1).nonzero()[:, 0]
+        power = power[dark, None, None, None]
+        return _some(batch, dark, lambda planes: planes.clamp(min=1e-4).pow(power))
+
+    def serve(self, batch: Batch) -> dict[str, Tensor]:
+        """As in training."""
+        return self.train(batch)
 
 
 @dataclass(frozen=True)
@@ -242,7 +255,7 @@ class NormalizeActions(Transform):
 
 KINDS: dict[str, type[Transform]] = {
     t.name: t
-    for t in (Resize, ToFloat, Crop, Color, Tone, Soften, BinarizeGripper, NormalizeActions)
+    for t in (Resize, ToFloat, Crop, Color, Tone, Expose, Soften, BinarizeGripper, NormalizeActions)
 }
 
 BRIDGE_STATISTICS = NormalizeActions(
@@ -272,6 +285,11 @@ def transforms_from(descriptions: Sequence[Mapping[str, Any]]) -> tuple[Transfor
     return tuple(transforms)
 
 
+def pictures_of(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+    """Those that change what pictures show: neither their size and type nor actions."""
+    return tuple(t for t in transforms if isinstance(t, (Crop, Color, Tone, Expose, Soften)))
+
+
 def _floats(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n h w 3"]:
     """From 0..255 to 0..1. In memory colour by colour, in which all that follows is quicker on a CPU."""
     planes = _planes(images).to(torch.float32, memory_format=torch.contiguous_format)
@@ -280,6 +298,13 @@ def _floats(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n h w 3"]:
 
 def _planes(images: Shaped[Tensor, "n h w c"]) -> Shaped[Tensor, "n c h w"]:
     return images.permute(0, 3, 1, 2)
+
+
+def _some(batch: Batch, rows: Tensor, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    """The batch with some samples' observations and goals changed; `change` gets them colour by colour."""
+    images = {k: _planes(batch[k]) for k in IMAGES if k in batch}
+    changed = {k: x.index_copy(0, rows, change(x[rows])) for k, x in images.items()}
+    return {**batch, **{k: x.permute(0, 2, 3, 1) for k, x in changed.items()}}
 
 
 def _between(low: float, high: float, draws: Tensor) -> Tensor:
