@@ -123,3 +123,5 @@ def test_shares_outside_zero_to_one_and_subgoals_that_do_not_fill_an_episode_are
         ImproveConfig(pace_m=-1)
     plan = ImproveConfig(steps_per_subgoal=10).plan
     assert (plan.subgoals, plan.steps) == (10, 10)
+    assert ImproveConfig().plan.steps == 10
+    assert ImproveConfig(subgoals="susie:folder").plan.steps == 20

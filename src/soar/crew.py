@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from soar.errors import ConfigError
 from soar.interfaces import Policy, Robot, SubgoalGenerator, TaskProposer, VisionLanguageModel
-from soar.types import Regime, Task
+from soar.types import STEPS_PER_SUBGOAL, Regime, Task
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Plan:
     """How long an episode is (paper: five subgoals, twenty steps for each, 5 Hz)."""
 
     subgoals: int = 5
-    steps: int = 20
+    steps: int = STEPS_PER_SUBGOAL
     """Control steps for each subgoal."""
     lead_steps: int = 0
     """A next subgoal is imagined from the picture so many steps before it is due, while the arm goes on

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
-from soar.crew import PAPER_PLAN, Plan
+from soar.crew import Plan
 from soar.data.frames import Frames, build_frames
 from soar.data.imagined import Imagined, imagined_goals
 from soar.data.mixture import Source
@@ -25,7 +25,7 @@ from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
-from soar.models import policy_folder
+from soar.models import policy_folder, steps_per_subgoal
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.types import Outcome
@@ -58,8 +58,8 @@ class ImproveConfig:
     policy: str = "gcbc"
     """What it begins with: a packaged policy's name or a checkpoint's folder."""
     subgoals: str = "compact"
-    steps_per_subgoal: int = PAPER_PLAN.steps
-    """Of an episode's hundred (paper: 20)."""
+    steps_per_subgoal: int | None = None
+    """Of an episode's hundred; None: as many as suit `subgoals` (paper: 20)."""
     outcomes: tuple[Outcome, ...] = ("success",)
     """Verdicts of the episodes that are learned from (paper: the VLM's successes)."""
     autonomous_share: float = 0.3
@@ -88,12 +88,12 @@ class ImproveConfig:
             )
         if self.pace_m < 0:
             raise ConfigError(f"pace_m is {self.pace_m}; valid: at least 0")
-        Plan.of(self.steps_per_subgoal)
+        _ = self.plan
 
     @property
     def plan(self) -> Plan:
         """Of each episode. Raises ConfigError."""
-        return Plan.of(self.steps_per_subgoal)
+        return Plan.of(self.steps_per_subgoal or steps_per_subgoal(self.subgoals))
 
 
 @dataclass(frozen=True)

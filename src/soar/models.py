@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
 from soar.interfaces import Policy, SubgoalGenerator, VisionLanguageModel
-from soar.types import STEPS_AHEAD
+from soar.types import STEPS_AHEAD, STEPS_PER_SUBGOAL
 
 if TYPE_CHECKING:
     from soar.subgoals.compact import CompactSubgoals
@@ -100,6 +100,15 @@ def with_steps_ahead(source: str) -> tuple[str, int]:
             f"'{source}': after '@' comes a number of control steps, such as {name}@16"
         )
     return name, int(steps)
+
+
+def steps_per_subgoal(source: str | None) -> int:
+    """Control steps after which the next subgoal is imagined: ten where they lie ten ahead, else the paper's 20.
+
+    So it is with the compact imagination, and with an expert's frames, its measure.
+    """
+    ten = (COMPACT, "expert")
+    return STEPS_AHEAD if source and with_steps_ahead(source)[0] in ten else STEPS_PER_SUBGOAL
 
 
 def load_policy(source: str = "gcbc") -> Policy:

@@ -27,8 +27,11 @@ Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 State: TypeAlias = Float32[np.ndarray, "7"]
 """End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
 
+STEPS_PER_SUBGOAL = 20
+"""Control steps towards each subgoal in the paper (4.1)."""
+
 STEPS_AHEAD = 10
-"""How far ahead a subgoal lies in the simulated world [control steps]; the policy has 20 to reach it.
+"""How far ahead a subgoal lies in the simulated world [control steps].
 
 The scripted expert needs about 29 steps for a task: 20 of them leap over the grasp, and a policy that matches
 the hand leaves the thing behind (development scenes: 9 of 40 trials at 20, 19 at 10; docs/log.md).

@@ -12,7 +12,7 @@ from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.evaluate import ExpertFrames, ExpertSubgoals, Setting, SimBench, Team, evaluate, sim_bench
 from soar.evaluate.bench import RealBench
 from soar.evaluate.protocol import subgoal_source
-from soar.models import with_steps_ahead
+from soar.models import steps_per_subgoal, with_steps_ahead
 from soar.policies.load import load_policy
 from soar.robots.toy import ToyRobot
 from soar.sim.expert import Expert
@@ -156,3 +156,10 @@ def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
     for wrong in ("compact@far", "compact@0", "compact@"):
         with pytest.raises(ConfigError, match="number of control steps"):
             with_steps_ahead(wrong)
+
+
+@pytest.mark.parametrize(
+    ("subgoals", "steps"), [("compact", 10), ("expert@10", 10), ("susie:folder", 20), (None, 20)]
+)
+def test_a_subgoal_is_pursued_about_as_long_as_it_lies_ahead(subgoals, steps):
+    assert steps_per_subgoal(subgoals) == steps

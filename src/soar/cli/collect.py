@@ -53,7 +53,7 @@ def collect(
     policy: str | None = None,
     seed: int = 0,
     round: int = 0,
-    steps_per_subgoal: int = 20,
+    steps_per_subgoal: int | None = None,
     exploration: Exploration = Exploration(),
 ) -> None:
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
@@ -78,11 +78,13 @@ def collect(
         policy: which policy: a name, a checkpoint's folder, or a run's folder for the one it promoted last.
         seed: of the first simulated station; the others count up.
         round: noted in every episode.
-        steps_per_subgoal: of an episode's 100 control steps (paper: 20).
+        steps_per_subgoal: of an episode's 100 control steps; left out, 10 with the compact imagination, else the
+            paper's 20.
         exploration: how actions vary between episodes.
     """
     from soar.collect import CollectConfig
     from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
+    from soar.models import steps_per_subgoal as suited
     from soar.narrator import Narrator
     from soar.stations import read_station, sim_stations
 
@@ -91,7 +93,10 @@ def collect(
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
     config = CollectConfig(
-        plan_for(configs, steps_per_subgoal), exploration.exploring, exploration.noise, round=round
+        plan_for(configs, steps_per_subgoal or suited(names.subgoals)),
+        exploration.exploring,
+        exploration.noise,
+        round=round,
     )
     stop = threading.Event()
     stop_on_signals(stop)
@@ -205,7 +210,7 @@ def override(
     )
 
 
-def plan_for(stations: Sequence[StationConfig], steps_per_subgoal: int = 20) -> Plan:
+def plan_for(stations: Sequence[StationConfig], steps_per_subgoal: int) -> Plan:
     """How long their episodes are, and whether subgoals are imagined ahead."""
     from soar.rollout import Plan
 
