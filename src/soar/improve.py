@@ -93,7 +93,7 @@ class ImproveConfig:
     @property
     def plan(self) -> Plan:
         """Of each episode. Raises ConfigError."""
-        return Plan.of(self.steps_per_subgoal or steps_per_subgoal(self.subgoals))
+        return Plan.of(steps_per_subgoal(self.subgoals, self.steps_per_subgoal))
 
 
 @dataclass(frozen=True)

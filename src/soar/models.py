@@ -102,13 +102,15 @@ def with_steps_ahead(source: str) -> tuple[str, int]:
     return name, int(steps)
 
 
-def steps_per_subgoal(source: str | None) -> int:
-    """Control steps after which the next subgoal is imagined: ten where they lie ten ahead, else the paper's 20.
+def steps_per_subgoal(source: str | None, told: int | None = None) -> int:
+    """Control steps after which the next subgoal is imagined: as `told`, or ten where subgoals lie ten ahead.
 
-    So it is with the compact imagination, and with an expert's frames, its measure.
+    So it is with compact imaginations and with an expert's frames, their measure; else it is the paper's 20.
     """
-    ten = (COMPACT, "expert")
-    return STEPS_AHEAD if source and with_steps_ahead(source)[0] in ten else STEPS_PER_SUBGOAL
+    if told is not None:
+        return told
+    kind = (source or "none").partition(":")[0]
+    return STEPS_PER_SUBGOAL if kind in ("none", "susie", OWN) else STEPS_AHEAD
 
 
 def load_policy(source: str = "gcbc") -> Policy:

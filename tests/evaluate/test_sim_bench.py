@@ -159,7 +159,9 @@ def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("subgoals", "steps"), [("compact", 10), ("expert@10", 10), ("susie:folder", 20), (None, 20)]
+    ("subgoals", "steps"),
+    [("compact", 10), ("expert@10", 10), ("runs/mine", 10), ("susie:folder", 20), (None, 20)],
 )
 def test_a_subgoal_is_pursued_about_as_long_as_it_lies_ahead(subgoals, steps):
     assert steps_per_subgoal(subgoals) == steps
+    assert steps_per_subgoal(subgoals, 0) == 0

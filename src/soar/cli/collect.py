@@ -78,13 +78,11 @@ def collect(
         policy: which policy: a name, a checkpoint's folder, or a run's folder for the one it promoted last.
         seed: of the first simulated station; the others count up.
         round: noted in every episode.
-        steps_per_subgoal: of an episode's 100 control steps; left out, 10 with the compact imagination, else the
-            paper's 20.
+        steps_per_subgoal: of an episode's 100; left out, 10 with compact imaginations, else the paper's 20.
         exploration: how actions vary between episodes.
     """
     from soar.collect import CollectConfig
     from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
-    from soar.models import steps_per_subgoal as suited
     from soar.narrator import Narrator
     from soar.stations import read_station, sim_stations
 
@@ -93,7 +91,7 @@ def collect(
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
     config = CollectConfig(
-        plan_for(configs, steps_per_subgoal or suited(names.subgoals)),
+        plan_for(configs, names, steps_per_subgoal),
         exploration.exploring,
         exploration.noise,
         round=round,
@@ -210,12 +208,15 @@ def override(
     )
 
 
-def plan_for(stations: Sequence[StationConfig], steps_per_subgoal: int) -> Plan:
-    """How long their episodes are, and whether subgoals are imagined ahead."""
+def plan_for(
+    stations: Sequence[StationConfig], names: ModelNames, steps: int | None = None
+) -> Plan:
+    """How long their episodes are, and whether subgoals are imagined ahead; `steps`: for each of them."""
+    from soar.models import steps_per_subgoal
     from soar.rollout import Plan
 
     lead = _LEAD_STEPS if any(s.paced for s in stations) else 0
-    return replace(Plan.of(steps_per_subgoal), lead_steps=lead)
+    return replace(Plan.of(steps_per_subgoal(names.subgoals, steps)), lead_steps=lead)
 
 
 def _tell(tally: Tally, store: Path) -> None:

@@ -53,14 +53,12 @@ def doctor(
     from soar.cli.collect import override, plan_for
     from soar.doctor import Checkup, diagnose
     from soar.fleet import ModelNames, read_models
-    from soar.models import steps_per_subgoal
     from soar.progress import console
     from soar.stations import read_station, sim_stations
 
     configs = [read_station(p) for p in station] or sim_stations(scene, stations)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    plan = plan_for(configs, steps_per_subgoal(names.subgoals))
-    checkup = Checkup(store, configs, names, plan, episodes, move)
+    checkup = Checkup(store, configs, names, plan_for(configs, names), episodes, move)
     findings: list[Finding] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:
         for finding in diagnose(checkup):

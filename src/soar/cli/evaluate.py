@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Measure how often a policy succeeds, from starts that are the same for every policy.
 
-    A trial is 100 control steps (paper: 20 for each of 5 subgoals; 10 of the compact ones, which lie ten steps ahead), and counts as success when the task is done at its
+    A trial is 100 control steps (paper: 20 for each of 5 subgoals), and counts as success when the task is done at its
     end, by the simulator's strict rules; "ever" counts those that were done at some moment. Interrupt it
     and run it again with the same words: it goes on. A larger --trials adds to what is there.
 
@@ -51,7 +51,7 @@ def evaluate(
         workers: processes; 0 is one for each core.
         video_size: pixels of each trial's film; 0 keeps none.
         first_seed: of the first start.
-        steps_per_subgoal: after which the next one is imagined; left out, 10 with compact and expert, else 20.
+        steps_per_subgoal: after which the next one is imagined; left out, 10 with compact ones and expert, else 20.
     """
     import os
 
@@ -61,7 +61,7 @@ def evaluate(
     from soar.rollout import Plan
     from soar.stations import read_station
 
-    plan = Plan.of(steps_per_subgoal or suited(subgoals))
+    plan = Plan.of(suited(subgoals, steps_per_subgoal))
     if station is None:
         team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
     else:

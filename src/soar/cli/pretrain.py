@@ -183,9 +183,8 @@ def subgoals(
             more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
             both = Corpus.joined(both, more)
         both.save(corpus)
-    looks = (
-        make_moments(work / f"moments-{moments}", moments, workers, _MOMENTS) if moments else None
-    )
+    folder = work / f"moments-{moments}"
+    looks = make_moments(folder, moments, workers, _MOMENTS) if moments else None
     train(corpus, made, config, before, looks)
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
