@@ -90,12 +90,8 @@ def collect(
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    config = CollectConfig(
-        plan_for(configs, names, steps_per_subgoal),
-        exploration.exploring,
-        exploration.noise,
-        round=round,
-    )
+    plan = plan_for(configs, names, steps_per_subgoal)
+    config = CollectConfig(plan, exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
     with Narrator(episodes) as narrator:

@@ -175,16 +175,16 @@ def subgoals(
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
-        both = make_corpus(work / "clips", episodes, workers)
+        clips = make_corpus(work / "clips", episodes, workers)
         if bridge:
             wanted = DemonstrationSet(bridge, resolution=config.net.sight, workers=workers)
-            both = Corpus.joined(Corpus.of(demonstrations(wanted)), both)
+            clips = Corpus.joined(Corpus.of(demonstrations(wanted)), clips)
         if trouble:
             more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
-            both = Corpus.joined(both, more)
-        both.save(corpus)
-    folder = work / f"moments-{moments}"
-    looks = make_moments(folder, moments, workers, _MOMENTS) if moments else None
+            clips = Corpus.joined(clips, more)
+        clips.save(corpus)
+    at = work / f"moments-{moments}"
+    looks = make_moments(at, moments, workers, _MOMENTS) if moments else None
     train(corpus, made, config, before, looks)
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
