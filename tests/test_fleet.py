@@ -61,12 +61,12 @@ def test_a_round_is_filled_and_goes_on_where_the_store_says(tmp_path, monkeypatc
     monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
     run, record = Run(tmp_path), RoundRecord(2)
     fill = collector(TOYS, stations=2, config=SHORT, episodes=4)
-    fill(run, record, "toy", TOY_POLICY, TOYS.subgoals)
+    fill(run, record, "toy", TOY_POLICY)
     store = open_store(run.store)
     assert store.history(Query(rounds=(2,))).values()
     assert sum(c.attempts for c in store.history(Query(rounds=(2,))).values()) == 4
     version = store.version
-    fill(run, record, "toy", TOY_POLICY, TOYS.subgoals)
+    fill(run, record, "toy", TOY_POLICY)
     assert store.version == version, "nothing was left to do"
 
 
@@ -74,9 +74,7 @@ def test_a_round_that_cannot_be_filled_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
     monkeypatch.setattr("soar.toy.ToyPolicy.act", lambda *_, **__: None)
     with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
-        collector(TOYS, config=SHORT, episodes=4)(
-            Run(tmp_path), RoundRecord(1), "toy", TOY_POLICY, TOYS.subgoals
-        )
+        collector(TOYS, config=SHORT, episodes=4)(Run(tmp_path), RoundRecord(1), "toy", TOY_POLICY)
 
 
 def test_a_runs_promoted_policy_is_picked_up(tmp_path, monkeypatch):

@@ -52,12 +52,10 @@ class Robots:
 
     def __init__(self, outcome: Outcome = "success") -> None:
         self.outcome = outcome
-        self.calls: list[tuple[int, str, Path, str]] = []
+        self.calls: list[tuple[int, str, Path]] = []
 
-    def __call__(
-        self, run: Run, this: RoundRecord, scene: str, policy: Path, subgoals: str
-    ) -> None:
-        self.calls.append((this.index, scene, policy, subgoals))
+    def __call__(self, run: Run, this: RoundRecord, scene: str, policy: Path) -> None:
+        self.calls.append((this.index, scene, policy))
         episode = demonstration(scene, 3)
         origin = replace(episode.provenance, round=this.index, station="arm")
         verdict = replace(episode.verdict, outcome=self.outcome)
@@ -99,7 +97,7 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     assert mixture["autonomous"]["imagined_goals"] == 0.25
     assert mixture["pretraining"]["imagined_goals"] == 0
     assert improve(run, settings(policy), means) == record
-    assert robots.calls == [(1, "dev1", policy, "expert")]
+    assert robots.calls == [(1, "dev1", policy)]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
         improve(run, replace(settings(policy), trials=2), means)
 

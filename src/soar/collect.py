@@ -30,7 +30,7 @@ from soar.patience import Backoff, PatientSubgoals, PatientVLM
 from soar.recorder import Recorder
 from soar.rollout import INLINE, run_episodes
 from soar.subscriber import Ending, Everyone, Subscriber
-from soar.types import History, Offset, Proposal, Provenance, TaskCount
+from soar.types import History, Proposal, Provenance, TaskCount
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,6 @@ class CollectConfig:
     """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
     noise: float = 1.0
     """Scale of the standard deviation in those."""
-    aside: float = 0.0
-    """Standard deviation, in x and in y, by which such an episode's subgoals are moved, of half an image."""
     overlap: bool = True
     """Look, judge, and imagine (`plan.lead_steps` ahead) while the arm moves."""
     endurance: Endurance = field(default_factory=Endurance)
@@ -58,8 +56,8 @@ class CollectConfig:
     config_hash: str = ""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exploring <= 1 or min(self.noise, self.aside) < 0:
-            raise ConfigError("exploring is a share in 0..1, noise and aside are at least 0")
+        if not 0 <= self.exploring <= 1 or self.noise < 0:
+            raise ConfigError("exploring is a share in 0..1, and noise is at least 0")
 
 
 @dataclass(frozen=True)
@@ -180,7 +178,7 @@ class Shift(Subscriber):
             return
         rng = np.random.default_rng([d.seed for d in desks])
         for desk in desks:
-            desk.noise, desk.aside = self._explore(rng)
+            desk.noise = self._config.noise if rng.random() < self._config.exploring else 0.0
         histories = self._histories(desks)
         try:
             endings = run_episodes(
@@ -191,7 +189,6 @@ class Shift(Subscriber):
                 histories,
                 rng,
                 noise=np.array([d.noise for d in desks]),
-                asides=[d.aside for d in desks],
                 subscriber=self._subscriber,
                 worker=self._worker,
                 metronome=self.metronome,
@@ -203,13 +200,6 @@ class Shift(Subscriber):
             desk.finish(ending)
             if ending.fault is None:
                 self._fresh.append((_same_scene(desk.station), ending))
-
-    def _explore(self, rng: np.random.Generator) -> tuple[float, Offset]:
-        """How the next episode of a station departs from what its models would do."""
-        if rng.random() >= self._config.exploring:
-            return 0.0, (0.0, 0.0)
-        right, down = rng.normal(0, self._config.aside, 2)
-        return self._config.noise, (float(right), float(down))
 
     def settle(self, keep: int = 0) -> bool:
         """Wait until all but `keep` episodes are stored; False when someone wants to stop before."""
@@ -301,7 +291,7 @@ class Shift(Subscriber):
             config_hash=self._config.config_hash,
             code_version=soar.__version__,
             round=self._config.round,
-            exploration={"noise": desk.noise, "aside_x": desk.aside[0], "aside_y": desk.aside[1]},
+            exploration={"noise": desk.noise},
             faults=tuple(desk.recent_faults),
         )
 

@@ -19,7 +19,6 @@ from soar.looking import Look
 from soar.proposer import missing_objects
 from soar.robots.meter import MeteredRobot
 from soar.subscriber import Ending
-from soar.types import Offset
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,6 @@ class Desk:
         """What was seen last, with answers; None when something happened that nobody saw."""
         self.activity: Activity = "starting"
         self.noise = 0.0
-        self.aside: Offset = (0.0, 0.0)
         self.stored = self.dropped = self.faults = 0
         self.recent_faults: list[str] = []
         """Since the last whole episode: they go into the next one's provenance."""

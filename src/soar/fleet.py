@@ -200,15 +200,13 @@ def collector(
     episodes: int = 400,
     seed: int = 0,
     subscribers: Sequence[Subscriber] = (),
-) -> Callable[[Run, RoundRecord, str, Path, str], None]:
+) -> Callable[[Run, RoundRecord, str, Path], None]:
     """What `soar.improve` takes: fills a run's store for one round in one simulated scene.
 
     It goes on where the store says, until that round has its episodes in that scene.
     """
 
-    def collect_round(
-        run: Run, record: RoundRecord, scene: str, policy: Path, subgoals: str
-    ) -> None:
+    def collect_round(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
         store = open_store(run.store, create=True)
         configs = sim_stations(scene, stations, seed)
         query = Query(scenes=(configs[0].scene,), rounds=(record.index,))
@@ -217,7 +215,7 @@ def collector(
             return
         job = Job(
             run.store,
-            replace(names, policy=str(policy), subgoals=subgoals),
+            replace(names, policy=str(policy)),
             replace(config or CollectConfig(), round=record.index),
             episodes - done,
         )

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from soar import __version__
-from soar.aim import aimed, learn_aim
 from soar.checkpoint import load as load_checkpoint
 from soar.crew import Plan
 from soar.data.frames import Frames, build_frames
@@ -26,13 +25,13 @@ from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
-from soar.models import is_compact, policy_folder, steps_per_subgoal
+from soar.models import policy_folder, steps_per_subgoal
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.types import Outcome
 
-Collect = Callable[[Run, RoundRecord, str, Path, str], None]
-"""Fill the run's store for one round: (run, round, scene, policy's folder, imagination)."""
+Collect = Callable[[Run, RoundRecord, str, Path], None]
+"""Fill the run's store for one round: (run, round, scene, policy's folder)."""
 Paint = Callable[[Frames, Path], Imagined]
 """Goals of the robots' own episodes as the imagination would have painted what came; kept in that file."""
 Say = Callable[[str], None]
@@ -73,8 +72,6 @@ class ImproveConfig:
     """Leave pauses out of autonomous episodes: frames less than so far [m] apart; 0 keeps all (paper)."""
     imagined_goals: float = 0.0
     """Share of autonomous samples whose goal is the imagined subgoal that was pursued (paper: none)."""
-    aim: bool = True
-    """Correct where a compact imagination aims, in a run of one scene (`soar.aim`; paper: nothing of the kind)."""
     from_scratch: bool = False
     """Train on the mixture from fresh weights, as the paper does, instead of going on from the policy."""
     workers: int = 2
@@ -92,11 +89,6 @@ class ImproveConfig:
         if self.pace_m < 0:
             raise ConfigError(f"pace_m is {self.pace_m}; valid: at least 0")
         _ = self.plan
-
-    @property
-    def learns_aim(self) -> bool:
-        """Whether practice corrects the imagination: a compact one, and a camera's place is a scene's own."""
-        return self.aim and len(self.scenes) == 1 and is_compact(self.subgoals)
 
     @property
     def plan(self) -> Plan:
@@ -138,7 +130,7 @@ def improve(
     record = _begin(run, config, command)
     began = time.monotonic()
     say(f"success before, {config.trials} trials a task")
-    _evaluate(run, config, 0, policy_folder(config.policy), config.subgoals)
+    _evaluate(run, config, 0, policy_folder(config.policy))
     if "evaluate" not in record.seconds:
         record = replace(record, seconds={"evaluate": time.monotonic() - began})
         run.write(record)
@@ -151,12 +143,6 @@ def current_policy(run: Run, record: RunRecord, config: ImproveConfig) -> Path:
     """Folder of the policy in force: the last promoted candidate, or the one the run began with."""
     promoted = [r.index for r in record.rounds if r.promoted]
     return run.train_folder(promoted[-1]) if promoted else policy_folder(config.policy)
-
-
-def current_subgoals(record: RunRecord, config: ImproveConfig) -> str:
-    """The imagination in force, as the last promoted round corrected it."""
-    promoted = [r.subgoals for r in record.rounds if r.promoted and r.subgoals]
-    return promoted[-1] if promoted else config.subgoals
 
 
 def _begin(run: Run, config: ImproveConfig, command: str) -> RunRecord:
@@ -194,7 +180,7 @@ def _round(
     say: Say,
 ) -> RunRecord:
     """One round from the stage where it stands to its end."""
-    incumbent, subgoals = current_policy(run, record, config), current_subgoals(record, config)
+    incumbent = current_policy(run, record, config)
     this = next((r for r in record.rounds if r.index == index), None)
     this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
     while this.stage != "done":
@@ -202,14 +188,12 @@ def _round(
         say(f"round {index}: {_STAGES[stage]}")
         if stage == "collect":
             for scene in config.scenes:
-                means.collect(run, this, scene, incumbent, subgoals)
+                means.collect(run, this, scene, incumbent)
             this = replace(this, stage="fit")
         elif stage == "fit":
             this = _fit(run, this, config, means, incumbent)
-            if config.learns_aim and this.stage == "evaluate":
-                this = _correct_aim(run, this, subgoals)
         elif stage == "evaluate":
-            _evaluate(run, config, index, run.train_folder(index), this.subgoals or subgoals)
+            _evaluate(run, config, index, run.train_folder(index))
             this = replace(this, stage="decide")
         else:
             this = _decide(run, record, this)
@@ -258,23 +242,13 @@ def _fit(
     )
 
 
-def _correct_aim(run: Run, this: RoundRecord, subgoals: str) -> RoundRecord:
-    """What this round's verdicts say about where to aim, put into a copy of the imagination."""
-    query = Query(rounds=(this.index,), version=this.store_version)
-    aim = learn_aim(open_store(run.store, read_only=True).query(query))
-    name = aimed(subgoals, aim.offset, run.aim_folder(this.index))
-    return replace(this, aim=aim.offset, subgoals=name)
-
-
-def _evaluate(
-    run: Run, config: ImproveConfig, index: int, policy: Path, subgoals: str
-) -> Evaluation:
-    """Success of one policy with one imagination on the run's fixed starts."""
+def _evaluate(run: Run, config: ImproveConfig, index: int, policy: Path) -> Evaluation:
+    """Success of one policy on the run's fixed starts."""
     team, setting = sim_protocol(
         str(policy),
         [load_scene(s) for s in config.scenes],
         trials=config.trials,
-        subgoals=subgoals,
+        subgoals=config.subgoals,
         first_seed=config.first_seed,
         plan=config.plan,
     )

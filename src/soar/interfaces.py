@@ -21,7 +21,6 @@ from soar.types import (
     Images,
     Noise,
     Observation,
-    Offset,
     Proposal,
     Task,
     Verdict,
@@ -102,14 +101,6 @@ class SubgoalGenerator(Protocol):
 
         Where an observation is itself imagined, its state is NaN (`types.pictures`).
         """
-
-
-@runtime_checkable
-class Steerable(Protocol):
-    """A subgoal generator that can be told to put the arm a little beside where it would."""
-
-    def steer(self, asides: Sequence[Offset]) -> None:
-        """From now on, until told otherwise, each of so many observations' subgoals is moved so far; none: as before."""
 
 
 @runtime_checkable

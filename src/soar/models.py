@@ -85,20 +85,9 @@ def compact_subgoals(source: str = COMPACT) -> CompactSubgoals:
     from soar.subgoals.compact import CompactSubgoals
     from soar.vlm.compact import CompactVLM
 
-    eyes = CompactVLM.load(packaged("vlm"))
-    return CompactSubgoals.load(imagination_folder(source), with_steps_ahead(source)[1], eyes=eyes)
-
-
-def is_compact(subgoals: str) -> bool:
-    """Whether that is a compact imagination: packaged or from a folder, and not an expert's frames."""
-    kind = subgoals.partition(":")[0].partition("@")[0]
-    return kind not in ("none", "expert", "susie", OWN)
-
-
-def imagination_folder(source: str) -> Path:
-    """Where a compact imagination's checkpoint lies."""
-    name, _ = with_steps_ahead(source)
-    return packaged("subgoals") if name == COMPACT else Path(name)
+    name, ahead = with_steps_ahead(source)
+    folder = packaged("subgoals") if name == COMPACT else name
+    return CompactSubgoals.load(folder, ahead, eyes=CompactVLM.load(packaged("vlm")))
 
 
 def with_steps_ahead(source: str) -> tuple[str, int]:

@@ -12,8 +12,8 @@ from typing import TypeVar
 import numpy as np
 
 from soar.errors import ModelUnavailable
-from soar.interfaces import Steerable, SubgoalGenerator, VisionLanguageModel
-from soar.types import Answer, Image, Images, Observation, Offset
+from soar.interfaces import SubgoalGenerator, VisionLanguageModel
+from soar.types import Answer, Image, Images, Observation
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -86,11 +86,6 @@ class PatientSubgoals:
         self.name = generator.name
         self._generator = generator
         self._patience = Patience(generator.name, backoff, stop)
-
-    def steer(self, asides: Sequence[Offset]) -> None:
-        """Passed on to a generator that can be steered."""
-        if isinstance(self._generator, Steerable):
-            self._generator.steer(asides)
 
     def generate(
         self,

@@ -17,7 +17,7 @@ from soar.clock import Metronome
 from soar.crew import Models, Plan, Simulation, Station
 from soar.detector import verdict
 from soar.errors import BadOutput, CameraFault, SoarError
-from soar.interfaces import Policy, Steerable, SubgoalGenerator
+from soar.interfaces import Policy, SubgoalGenerator
 from soar.looking import Look, ask
 from soar.robots.process import together
 from soar.subscriber import NOBODY, Ending, Everyone, Subscriber
@@ -27,7 +27,6 @@ from soar.types import (
     Image,
     Noise,
     Observation,
-    Offset,
     Proposal,
     Step,
     Subgoal,
@@ -91,7 +90,6 @@ def run_episodes(
     rng: np.random.Generator,
     *,
     noise: Noise = 0.0,
-    asides: Sequence[Offset] = (),
     subscriber: Subscriber = NOBODY,
     worker: Executor = INLINE,
     metronome: Metronome | None = None,
@@ -102,7 +100,6 @@ def run_episodes(
         looks: what was last seen at each station, with the VLM's answers.
         histories: attempts and successes at each station so far, for the proposals.
         noise: scales the policy's standard deviation, for all stations or for each; 0 is its mean.
-        asides: how far beside it all a station's subgoals of this episode aim, where the generator is `Steerable`.
         worker: runs the looking, and the imagining ahead, while the arms move.
         metronome: keeps the control period of real arms; None doesn't wait.
 
@@ -117,7 +114,6 @@ def run_episodes(
         )
     ]
     models.policy.reset()
-    _steer(models.subgoals, asides)
     if metronome:
         metronome.rest()
     for take in takes:
@@ -143,11 +139,6 @@ def run_episodes(
     for take, ending in zip(takes, endings, strict=True):
         subscriber.on_episode(take.station, ending)
     return endings
-
-
-def _steer(generator: object, asides: Sequence[Offset]) -> None:
-    if isinstance(generator, Steerable):
-        generator.steer(asides)
 
 
 def observe(takes: Sequence[Take], metronome: Metronome | None) -> None:

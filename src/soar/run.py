@@ -5,7 +5,6 @@
       store/                   the episode store of its collection
       evaluations/round-0/     success before anything: evaluation.json, trials.jsonl, videos/
       evaluations/round-1/     success of round 1's candidate, on the same starts
-      aim/round-1/             the compact imagination, aiming as round 1 taught it
       train/round-1/           what `fit` writes: log.jsonl, state/, and round 1's candidate itself
       report.html              made by `soar report RUN`
 
@@ -45,10 +44,6 @@ class RoundRecord:
     """Why, in one sentence."""
     query: Mapping[str, Json] = field(default_factory=dict)
     """The episodes it was fitted on, as `soar.data.query.Query`'s fields."""
-    aim: tuple[float, float] | None = None
-    """How far beside the imagination's own aim practice says to aim, of half an image (`soar.aim`)."""
-    subgoals: str = ""
-    """The imagination that goes with the candidate; empty: the run's."""
     store_version: int | None = None
     mixture: Mapping[str, float] = field(default_factory=dict)
     """Share of each source among the samples really drawn."""
@@ -107,10 +102,6 @@ class Run:
     def train_folder(self, round: int) -> Path:
         """For `soar.train.fit`; afterwards it is the round's checkpoint."""
         return self.folder / "train" / f"round-{round}"
-
-    def aim_folder(self, round: int) -> Path:
-        """The imagination as the round's practice corrected it."""
-        return self.folder / "aim" / f"round-{round}"
 
     def write(self, record: RunRecord) -> None:
         """Replace `run.json`, whole or not at all."""

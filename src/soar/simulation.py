@@ -62,12 +62,10 @@ class CollectSettings:
     """Who proposes and judges."""
     threshold: float = 0.5
     """P(success) from which an episode is called success."""
-    exploring: float = 0.85
-    """Share of episodes in which the stations don't do quite what their models would."""
-    noise: float = 0.0
-    """In those, the scale of the policy's standard deviation."""
-    aside: float = 0.04
-    """And the standard deviation, in x and in y, by which their subgoals are moved, of half an image (`soar.aim`)."""
+    exploring: float = 0.5
+    """Share of episodes whose actions are sampled from the policy's Gaussian."""
+    noise: float = 0.5
+    """Scale of its standard deviation in those."""
     seed: int = 0
 
 
@@ -144,9 +142,9 @@ def _shown(told: SimulatedRun, say: Say) -> Collect:
     """Collection with a line for every episode, and a page with what the stations see."""
     c = told.collect
     names = ModelNames(c.vlm, told.improve.subgoals, told.improve.policy, c.threshold)
-    config = CollectConfig(told.improve.plan, c.exploring, c.noise, c.aside)
+    config = CollectConfig(told.improve.plan, c.exploring, c.noise)
 
-    def collect(run: Run, record: RoundRecord, scene: str, policy: Path, subgoals: str) -> None:
+    def collect(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
         live = LivePage(run.folder)
         say(f"watch it: {live.page.resolve().as_uri()}")
         with Narrator(told.improve.episodes) as narrator:
@@ -158,6 +156,6 @@ def _shown(told: SimulatedRun, say: Say) -> Collect:
                 c.seed,
                 subscribers=[narrator, live],
             )
-            fill(run, record, scene, policy, subgoals)
+            fill(run, record, scene, policy)
 
     return collect

@@ -24,8 +24,6 @@ and the gripper's absolute command, 0 closed to 1 open."""
 Actions: TypeAlias = Float32[np.ndarray, "_n 7"]
 Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 """Scale of a policy's standard deviation, for all robots of a batch or for each."""
-Offset: TypeAlias = tuple[float, float]
-"""How far something in an image is moved, x right, y down, of half an image."""
 State: TypeAlias = Float32[np.ndarray, "7"]
 """End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
 

@@ -38,8 +38,6 @@ class Exploration:
     """Share of episodes whose actions are sampled from the policy's Gaussian."""
     noise: float = 1.0
     """Scale of its standard deviation in those."""
-    aside: float = 0.0
-    """Standard deviation by which such an episode's subgoals are moved, all alike, of half an image."""
 
 
 def collect(
@@ -93,9 +91,7 @@ def collect(
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
     names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
     plan = plan_for(configs, names, steps_per_subgoal)
-    config = CollectConfig(
-        plan, exploration.exploring, exploration.noise, exploration.aside, round=round
-    )
+    config = CollectConfig(plan, exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
     with Narrator(episodes) as narrator:

@@ -32,7 +32,7 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import STEPS_AHEAD, Images, Observation, Offset
+from soar.types import STEPS_AHEAD, Images, Observation
 from soar.words import SentenceEncoder
 
 KIND = "subgoals"
@@ -78,8 +78,6 @@ class CompactSubgoals:
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
         self.eyes = eyes
-        self.aim = torch.tensor(checkpoint.config.get("aim", (0.0, 0.0)))
-        self._asides: Sequence[Offset] = ()
         self._read = SentenceEncoder()
 
     @classmethod
@@ -97,10 +95,6 @@ class CompactSubgoals:
     def resolution(self) -> int:
         """Pixels of the imagined images."""
         return self.net.config.resolution
-
-    def steer(self, asides: Sequence[Offset]) -> None:
-        """See `interfaces.Steerable`: everything is painted so far beside where it was foreseen."""
-        self._asides = asides
 
     def generate(
         self,
@@ -136,7 +130,6 @@ class CompactSubgoals:
         pointed = self._pointed(observations, instructions)
         if places is None and self.net.foresight is not None:
             places = _drawn(self.foresee(observations, instructions, pointed), generator)
-            places = places + self._beside(len(places)).to(places)
         scheduler = copy(_scheduler(self.sampler.scheduler))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             seen = self._see(observations, self.resolution)
@@ -144,10 +137,6 @@ class CompactSubgoals:
             start = noise.to(self.device)
             pixels = sample(self.denoise, start, conditions, scheduler, self.sampler)
         return to_images(pixels)
-
-    def _beside(self, n: int) -> Float[Tensor, "n 1 2"]:
-        asides = torch.tensor(self._asides) if self._asides else torch.zeros(n, 2)
-        return (self.aim + asides)[:, None]
 
     @torch.inference_mode()
     def foresee(
