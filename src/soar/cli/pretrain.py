@@ -9,6 +9,8 @@ from soar.types import Regime
 
 if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
+    from soar.pretrain import DemonstrationSet
+    from soar.subgoals.corpus import Corpus
 
 
 _MOMENTS = 800_000
@@ -155,13 +157,11 @@ def subgoals(
 
     from soar import checkpoint as checkpoints
     from soar.models import WEIGHTS
-    from soar.pretrain import DemonstrationSet, cache_folder, demonstrations, install
+    from soar.pretrain import DemonstrationSet, cache_folder, install
     from soar.subgoals.compact import KIND
-    from soar.subgoals.corpus import Corpus
     from soar.subgoals.moments import make_moments
     from soar.subgoals.network import CompactNet
-    from soar.subgoals.recipe import TrainConfig, make_corpus, train
-    from soar.trouble import packaged_trouble
+    from soar.subgoals.recipe import TrainConfig, train
 
     config = TrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
@@ -175,20 +175,33 @@ def subgoals(
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
-        clips = make_corpus(work / "clips", episodes, workers)
-        if bridge:
-            wanted = DemonstrationSet(bridge, resolution=config.net.sight, workers=workers)
-            clips = Corpus.joined(Corpus.of(demonstrations(wanted)), clips)
-        if trouble:
-            more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
-            clips = Corpus.joined(clips, more)
-        clips.save(corpus)
+        size = config.net.sight
+        wanted = DemonstrationSet(bridge, resolution=size, workers=workers) if bridge else None
+        _clips(work, episodes, trouble, wanted, workers).save(corpus)
     at = work / f"moments-{moments}"
     looks = make_moments(at, moments, workers, _MOMENTS) if moments else None
     train(corpus, made, config, before, looks)
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
     _done(install(made, folder, "subgoals", command, regimes), folder)
+
+
+def _clips(
+    work: Path, episodes: int, trouble: int, bridge: DemonstrationSet | None, workers: int
+) -> Corpus:
+    """Clips of the *broad* regime, and of the others that are asked for."""
+    from soar.pretrain import demonstrations
+    from soar.subgoals.corpus import Corpus
+    from soar.subgoals.recipe import make_corpus
+    from soar.trouble import packaged_trouble
+
+    clips = make_corpus(work / "clips", episodes, workers)
+    if bridge:
+        clips = Corpus.joined(Corpus.of(demonstrations(bridge)), clips)
+    if trouble:
+        more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
+        clips = Corpus.joined(clips, more)
+    return clips
 
 
 def _going_on(
