@@ -1,6 +1,6 @@
 """What a simulated scene *is*, as data: things, table, camera, tasks. A new scene is a few lines of this.
 
-Nothing here knows MuJoCo. `soar.sim.scenes` holds the ten scenes of the paper (Table 5), the two
+Nothing here knows MuJoCo. `soar.sim.scenes` holds the ten scenes of the paper (Table 5), the
 development scenes and the samplers of the *broad* and *bridge* regimes; `soar.sim.world` makes a
 scene real. Positions are in the robot's base frame, metres; +y is the robot's left, which is the
 *left side* of the camera image too.
