@@ -8,11 +8,10 @@ from soar.collect import CollectConfig
 from soar.data.query import Query
 from soar.data.store import open_store
 from soar.errors import ConfigError, SoarError
-from soar.fleet import Job, ModelNames, Promoted, collector, policy_in_force, read_models, run_fleet
+from soar.fleet import Job, ModelNames, Promoted, collector, in_force, read_models, run_fleet
 from soar.rollout import Plan
 from soar.run import RoundRecord, Run, RunRecord
 from soar.stations import StationConfig
-from soar.toy import ToyPolicy
 
 TOYS = ModelNames(
     "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
@@ -61,12 +60,12 @@ def test_a_round_is_filled_and_goes_on_where_the_store_says(tmp_path, monkeypatc
     monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
     run, record = Run(tmp_path), RoundRecord(2)
     fill = collector(TOYS, stations=2, config=SHORT, episodes=4)
-    fill(run, record, "toy", TOY_POLICY)
+    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
     store = open_store(run.store)
     assert store.history(Query(rounds=(2,))).values()
     assert sum(c.attempts for c in store.history(Query(rounds=(2,))).values()) == 4
     version = store.version
-    fill(run, record, "toy", TOY_POLICY)
+    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
     assert store.version == version, "nothing was left to do"
 
 
@@ -74,29 +73,35 @@ def test_a_round_that_cannot_be_filled_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr("soar.fleet.sim_stations", FakeSim())
     monkeypatch.setattr("soar.toy.ToyPolicy.act", lambda *_, **__: None)
     with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
-        collector(TOYS, config=SHORT, episodes=4)(Run(tmp_path), RoundRecord(1), "toy", TOY_POLICY)
+        collector(TOYS, config=SHORT, episodes=4)(
+            Run(tmp_path), RoundRecord(1), "toy", TOYS.policy, TOYS.subgoals
+        )
 
 
-def test_a_runs_promoted_policy_is_picked_up(tmp_path, monkeypatch):
-    run = Run(tmp_path)
-    record = RunRecord("t", ("1",), 2, 0.0, config={"policy": "gcbc"})
+def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
+    run, names = Run(tmp_path), replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
+    record = RunRecord("t", ("1",), 2, 0.0, models={"policy": "gcbc", "subgoals": "compact@12"})
     run.write(record)
-    assert policy_in_force(str(tmp_path)) == "gcbc"
-    loaded: list[str] = []
+    assert in_force(names) == replace(TOYS, policy="gcbc", subgoals="compact@12")
+    toys, loaded = TOYS.load(), list[str]()
+    for role in ("policy", "subgoals"):
 
-    def load(name: str) -> ToyPolicy:
-        loaded.append(name)
-        return ToyPolicy()
+        def load(name: str, toy: object = getattr(toys, role)) -> object:
+            loaded.append(name)
+            return toy
 
-    monkeypatch.setattr("soar.fleet.load_policy", load)
-    pick_up, models = Promoted(str(tmp_path)), TOYS.load()
-    loaded.clear()
+        monkeypatch.setattr(f"soar.fleet.load_{role}", load)
+    pick_up, models = Promoted(names), toys
     assert pick_up(models) is models
+    for made in (run.train_folder(1), run.imagination_folder(1)):
+        made.mkdir(parents=True)
+        (made / "checkpoint.json").touch()
+    assert pick_up(models) is models, "a candidate isn't in force"
     run.write(record.with_round(RoundRecord(1, "done", promoted=True)))
     assert pick_up(models) is not models
-    assert loaded == [str(run.train_folder(1))]
+    assert loaded == [str(run.train_folder(1)), f"{run.imagination_folder(1)}@12"]
     assert pick_up(models) is not None
-    assert len(loaded) == 1
+    assert len(loaded) == 2
 
 
 def test_models_come_from_a_file(tmp_path):

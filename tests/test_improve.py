@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from soar import checkpoint as checkpoints
 from soar.data.frames import Frames
 from soar.data.imagined import Imagined
 from soar.data.mixture import Source
-from soar.data.store import open_store
-from soar.errors import ConfigError
+from soar.data.query import Query
+from soar.data.store import LanceStore, open_store
+from soar.errors import ConfigError, SoarError
 from soar.fit_policy import debug, fit_policy
 from soar.improve import ImproveConfig, Means, improve
 from soar.report.page import write_report
@@ -52,10 +54,10 @@ class Robots:
 
     def __init__(self, outcome: Outcome = "success") -> None:
         self.outcome = outcome
-        self.calls: list[tuple[int, str, Path]] = []
+        self.calls: list[tuple[int, str, str, str]] = []
 
-    def __call__(self, run: Run, this: RoundRecord, scene: str, policy: Path) -> None:
-        self.calls.append((this.index, scene, policy))
+    def __call__(self, run: Run, this: RoundRecord, scene: str, policy: str, subgoals: str) -> None:
+        self.calls.append((this.index, scene, policy, subgoals))
         episode = demonstration(scene, 3)
         origin = replace(episode.provenance, round=this.index, station="arm")
         verdict = replace(episode.verdict, outcome=self.outcome)
@@ -81,7 +83,7 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     policy: Path, pretraining: Source, tmp_path: Path
 ):
     robots, run = Robots(), Run(tmp_path / "run")
-    means = Means(debug(), pretraining, robots, paint)
+    means = Means(robots, debug(), pretraining, paint)
     record = improve(run, settings(policy), means)
     (done,) = record.rounds
     assert done.stage == "done"
@@ -97,7 +99,7 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     assert mixture["autonomous"]["imagined_goals"] == 0.25
     assert mixture["pretraining"]["imagined_goals"] == 0
     assert improve(run, settings(policy), means) == record
-    assert robots.calls == [(1, "dev1", policy)]
+    assert robots.calls == [(1, "dev1", str(policy), "expert")]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
         improve(run, replace(settings(policy), trials=2), means)
 
@@ -107,11 +109,46 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     policy: Path, pretraining: Source, tmp_path: Path
 ):
     run = Run(tmp_path / "run")
-    record = improve(run, settings(policy), Means(debug(), pretraining, Robots("failure")))
+    record = improve(run, settings(policy), Means(Robots("failure"), debug(), pretraining))
     (done,) = record.rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "no episode was judged a success" in done.decision
     assert "nothing to learn from" in write_report(run).read_text()
+
+
+@pytest.mark.slow
+def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_policy(
+    policy: Path, tmp_path: Path
+):
+    taught: list[tuple[str, int]] = []
+
+    def teach(store: LanceStore, queries: Sequence[Query], subgoals: str, folder: Path) -> None:
+        taught.append((subgoals, sum(1 for q in queries for _ in store.query(q))))
+        checkpoints.save(folder, checkpoints.load(policy))  # any checkpoint
+
+    run = Run(tmp_path / "run")
+    told = replace(settings(policy), subgoals="expert@10")
+    with pytest.raises(SoarError):
+        improve(run, told, Means(Robots("failure"), teach=teach))
+    (done,) = run.record().rounds
+    assert taught == [("expert@10", 1)]
+    assert (done.stage, done.candidate) == ("evaluate", checkpoints.load(policy).id)
+    assert run.in_force(run.record(), 1) == (str(policy), f"{run.imagination_folder(1)}@10")
+    assert run.in_force(run.record()) == (str(policy), "expert@10")
+
+
+@pytest.mark.slow
+def test_a_round_in_which_nothing_can_be_taught_ends(policy: Path, tmp_path: Path):
+    def teach(*_: object) -> None:
+        raise ConfigError("nothing was ever held")
+
+    said: list[str] = []
+    record = improve(
+        Run(tmp_path / "run"), settings(policy), Means(Robots(), teach=teach), say=said.append
+    )
+    (done,) = record.rounds
+    assert (done.stage, done.promoted, done.imagination) == ("done", False, "")
+    assert any("nothing was ever held" in s for s in said)
 
 
 def test_shares_outside_zero_to_one_and_subgoals_that_do_not_fill_an_episode_are_refused():

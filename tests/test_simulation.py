@@ -6,6 +6,7 @@ from soar.data.transforms import pictures_of, transforms_from
 from soar.errors import ConfigError
 from soar.improve import ImproveConfig
 from soar.models import policy_folder
+from soar.practice.teach import TeachConfig
 from soar.pretrain import DemonstrationSet, demonstrations_folder
 from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation, pretraining
 
@@ -21,6 +22,12 @@ def test_an_unknown_scene_is_told_before_anything_is_made(tmp_path, monkeypatch)
 def test_a_share_of_painted_goals_beyond_all_is_told_at_once():
     with pytest.raises(ConfigError, match="from 0 to 1"):
         SimulatedRun(painted=1.5)
+
+
+def test_a_run_in_which_nothing_learns_is_refused(tmp_path):
+    still = SimulatedRun(teach=TeachConfig(steps=0))
+    with pytest.raises(ConfigError, match="neither policy nor imagination"):
+        improve_in_simulation(tmp_path / "run", still)
 
 
 def test_improvement_augments_as_the_policy_it_goes_on_from_did():
@@ -39,7 +46,7 @@ def test_demonstrations_goals_are_painted_once_and_only_for_policies_that_see_th
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     wanted = DemonstrationSet(2, resolution=32, workers=1)
     follows, reaches = (
-        FitSettings().recipe(load(policy_folder(kind))) for kind in ("lcbc", "gcbc")
+        FitSettings(steps=50).recipe(load(policy_folder(kind))) for kind in ("lcbc", "gcbc")
     )
     assert pretraining(wanted, follows, 0.5).imagined is None
     assert pretraining(wanted, reaches, 0.0).imagined is None

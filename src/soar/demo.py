@@ -8,17 +8,16 @@ from typing import NamedTuple
 
 from soar.errors import ConfigError
 from soar.improve import ImproveConfig, Say
+from soar.practice.teach import TeachConfig
 from soar.report.page import write_report
 from soar.run import Run, RunRecord
-from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
+from soar.simulation import SimulatedRun, improve_in_simulation
 
 _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=10, episodes=80),
-    FitSettings(steps=300, save_every=100),
-    CollectSettings(),
-    demonstrations=160,
+    ImproveConfig(trials=10, episodes=100),
+    teach=TeachConfig(passes=1),
 )
 
 
@@ -57,9 +56,13 @@ def sized(config: DemoConfig) -> SimulatedRun:
             episodes=max(4, round(whole.improve.episodes * factor)),
             workers=config.workers,
         ),
-        fit=replace(whole.fit, steps=100 * max(1, round(whole.fit.steps * factor / 100))),
+        teach=replace(
+            whole.teach,
+            steps=max(20, round(whole.teach.steps * min(factor, 1))),
+            scenes=max(5, round(whole.teach.scenes * min(factor, 1))),
+            passes=1 if factor < 2 else 2,
+        ),
         collect=replace(whole.collect, stations=config.stations),
-        demonstrations=max(20, round(whole.demonstrations * factor)),
     )
 
 

@@ -43,7 +43,7 @@ class ModelNames:
 
     vlm: str = "compact"
     subgoals: str = "compact"
-    """"none" with a policy that follows words."""
+    """"none" with a policy that follows words; or a run's folder, as for the policy."""
     policy: str = "gcbc"
     """Or the folder of a run: then the policy that it promoted last, picked up between episodes."""
     threshold: float = 0.5
@@ -51,9 +51,9 @@ class ModelNames:
 
     def load(self) -> Models:
         """The models themselves."""
-        subgoals = None if self.subgoals == "none" else load_subgoals(self.subgoals)
-        policy = load_policy(policy_in_force(self.policy))
-        return Models(load_vlm(self.vlm), policy, subgoals, self.threshold)
+        now = in_force(self)
+        subgoals = None if now.subgoals == "none" else load_subgoals(now.subgoals)
+        return Models(load_vlm(self.vlm), load_policy(now.policy), subgoals, self.threshold)
 
 
 def read_models(path: str | Path) -> ModelNames:
@@ -70,35 +70,42 @@ def read_models(path: str | Path) -> ModelNames:
     return ModelNames(**raw)
 
 
-def policy_in_force(source: str) -> str:
-    """A policy as `soar.models` names it: for a run's folder, the one that it promoted last."""
+def in_force(names: ModelNames) -> ModelNames:
+    """The same with what a run promoted last in the place of the run's folder, for policy and subgoals."""
+    return replace(names, policy=_promoted(names.policy)[0], subgoals=_promoted(names.subgoals)[1])
+
+
+def _promoted(source: str) -> tuple[str, str]:
+    """Policy and subgoals that a run's folder stands for; any other source stands for itself."""
     if not (Path(source) / "run.json").exists():
-        return source
+        return source, source
     run = Run(Path(source))
-    record = run.record()
-    promoted = [r.index for r in record.rounds if r.promoted]
-    return str(run.train_folder(promoted[-1])) if promoted else str(record.config["policy"])
+    return run.in_force(run.record())
 
 
 class Promoted:
-    """Swaps the policy between two episodes when a run has promoted a new one."""
+    """Swaps policy and subgoals between two episodes when a run has promoted new ones."""
 
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._present = policy_in_force(source)
+    def __init__(self, names: ModelNames) -> None:
+        self._names = names
+        self._present = in_force(names)
 
     def __call__(self, models: Models) -> Models:
-        """The models for the next episode; the present ones when the new policy can't be loaded."""
+        """The models for the next episode; the present ones when the new ones can't be loaded."""
         try:
-            present = policy_in_force(self._source)
-            if present == self._present:
+            new, old = in_force(self._names), self._present
+            if new == old:
                 return models
-            changed = replace(models, policy=load_policy(present))
+            changed = models
+            if new.policy != old.policy:
+                changed = replace(changed, policy=load_policy(new.policy))
+            if new.subgoals != old.subgoals:
+                changed = replace(changed, subgoals=load_subgoals(new.subgoals))
         except SoarError as error:
-            log.warning("the promoted policy can't be used, going on with the old one: %s", error)
+            log.warning("what was promoted can't be used, going on with the old: %s", error)
             return models
-        log.warning("picked up the promoted policy %s", present)
-        self._present = present
+        log.warning("picked up what was promoted: %s, %s", new.policy, new.subgoals)
+        self._present = new
         return changed
 
 
@@ -161,7 +168,7 @@ def run_lockstep(
             hours=job.hours,
             stop=stop,
             clock=clock,
-            refresh=Promoted(job.models.policy),
+            refresh=Promoted(job.models),
             subscribers=subscribers,
         )
 
@@ -200,13 +207,15 @@ def collector(
     episodes: int = 400,
     seed: int = 0,
     subscribers: Sequence[Subscriber] = (),
-) -> Callable[[Run, RoundRecord, str, Path], None]:
+) -> Callable[[Run, RoundRecord, str, str, str], None]:
     """What `soar.improve` takes: fills a run's store for one round in one simulated scene.
 
     It goes on where the store says, until that round has its episodes in that scene.
     """
 
-    def collect_round(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
+    def collect_round(
+        run: Run, record: RoundRecord, scene: str, policy: str, subgoals: str
+    ) -> None:
         store = open_store(run.store, create=True)
         configs = sim_stations(scene, stations, seed)
         query = Query(scenes=(configs[0].scene,), rounds=(record.index,))
@@ -215,7 +224,7 @@ def collector(
             return
         job = Job(
             run.store,
-            replace(names, policy=str(policy)),
+            replace(names, policy=policy, subgoals=subgoals),
             replace(config or CollectConfig(), round=record.index),
             episodes - done,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from soar.data.mixture import Source
 from soar.data.pace import paced
 from soar.data.query import Query
 from soar.data.relabel import Uniform
-from soar.data.store import open_store
+from soar.data.store import LanceStore, open_store
 from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
@@ -30,8 +30,13 @@ from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.types import Outcome
 
-Collect = Callable[[Run, RoundRecord, str, Path], None]
-"""Fill the run's store for one round: (run, round, scene, policy's folder)."""
+Collect = Callable[[Run, RoundRecord, str, str, str], None]
+"""Fill the run's store for one round: (run, round, scene, policy, subgoals), models as `soar.models` names them."""
+Teach = Callable[[LanceStore, Sequence[Query], str, Path], object]
+"""Teach an imagination: (store, each scene's episodes, the imagination in force, the new one's folder).
+
+Raises ConfigError: there is nothing to learn.
+"""
 Paint = Callable[[Frames, Path], Imagined]
 """Goals of the robots' own episodes as the imagination would have painted what came; kept in that file."""
 Say = Callable[[str], None]
@@ -39,6 +44,7 @@ Say = Callable[[str], None]
 
 _STAGES = {
     "collect": "the robots propose, try, and judge themselves",
+    "teach": "the imagination learns where things are seen here",
     "fit": "co-training on demonstrations and the robots' own successes",
     "evaluate": "success after, on the same starts",
     "decide": "promote or keep",
@@ -100,14 +106,16 @@ class ImproveConfig:
 class Means:
     """What a run of improvement works with."""
 
-    recipe: Recipe
-    """How the policy is fitted in each round."""
-    pretraining: Source
-    """Demonstrations that co-training keeps; their weight is what the robots' data leaves."""
     collect: Collect
     """Fills the store; see `soar.fleet`."""
+    recipe: Recipe | None = None
+    """How the policy is co-trained in each round; None: it stays as it is."""
+    pretraining: Source | None = None
+    """Demonstrations that co-training keeps; their weight is what the robots' data leaves."""
     paint: Paint | None = None
     """Paints goals of the robots' own episodes, beside the photographs."""
+    teach: Teach | None = None
+    """Teaches the imagination; None leaves it as it is (paper)."""
 
 
 def improve(
@@ -130,19 +138,13 @@ def improve(
     record = _begin(run, config, command)
     began = time.monotonic()
     say(f"success before, {config.trials} trials a task")
-    _evaluate(run, config, 0, policy_folder(config.policy))
+    _evaluate(run, config, 0, str(policy_folder(config.policy)), config.subgoals)
     if "evaluate" not in record.seconds:
         record = replace(record, seconds={"evaluate": time.monotonic() - began})
         run.write(record)
     for index in range(1, config.rounds + 1):
         record = _round(run, record, index, config, means, say)
     return record
-
-
-def current_policy(run: Run, record: RunRecord, config: ImproveConfig) -> Path:
-    """Folder of the policy in force: the last promoted candidate, or the one the run began with."""
-    promoted = [r.index for r in record.rounds if r.promoted]
-    return run.train_folder(promoted[-1]) if promoted else policy_folder(config.policy)
 
 
 def _begin(run: Run, config: ImproveConfig, command: str) -> RunRecord:
@@ -180,7 +182,8 @@ def _round(
     say: Say,
 ) -> RunRecord:
     """One round from the stage where it stands to its end."""
-    incumbent = current_policy(run, record, config)
+    policy, subgoals = run.in_force(record)
+    incumbent = policy_folder(policy)
     this = next((r for r in record.rounds if r.index == index), None)
     this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
     while this.stage != "done":
@@ -188,12 +191,14 @@ def _round(
         say(f"round {index}: {_STAGES[stage]}")
         if stage == "collect":
             for scene in config.scenes:
-                means.collect(run, this, scene, incumbent)
-            this = replace(this, stage="fit")
+                means.collect(run, this, scene, str(incumbent), subgoals)
+            this = replace(this, stage="teach")
+        elif stage == "teach":
+            this = _teach(run, this, config, means, subgoals, say)
         elif stage == "fit":
             this = _fit(run, this, config, means, incumbent)
         elif stage == "evaluate":
-            _evaluate(run, config, index, run.train_folder(index))
+            _evaluate(run, config, index, *run.in_force(record, index))
             this = replace(this, stage="decide")
         else:
             this = _decide(run, record, this)
@@ -203,13 +208,37 @@ def _round(
     return record
 
 
+def _teach(
+    run: Run,
+    this: RoundRecord,
+    config: ImproveConfig,
+    means: Means,
+    subgoals: str,
+    say: Say,
+) -> RoundRecord:
+    """Teach the imagination with all episodes, failures too, of this round and those before."""
+    this = replace(this, stage="fit")
+    if means.teach is None:
+        return this
+    folder, rounds = run.imagination_folder(this.index), tuple(range(1, this.index + 1))
+    queries = [Query(scenes=(scene,), rounds=rounds) for scene in config.scenes]
+    try:
+        means.teach(open_store(run.store, read_only=True), queries, subgoals, folder)
+    except ConfigError as error:
+        say(f"the imagination stays as it is: {error}")
+        return this
+    return replace(this, imagination=load_checkpoint(folder).id)
+
+
 def _fit(
     run: Run, this: RoundRecord, config: ImproveConfig, means: Means, incumbent: Path
 ) -> RoundRecord:
     """Co-train on demonstrations and on what the robots did well in this round and those before.
 
-    Where they did nothing well, the round ends here: there is nothing to learn from.
+    Where they did nothing well, the policy has nothing to learn from, and unless the imagination has, the round ends.
     """
+    if means.recipe is None or means.pretraining is None:
+        return _without_fit(this, "there is nothing that the imagination could learn from")
     store = open_store(run.store, read_only=True)
     query = Query(
         scenes=config.scenes,
@@ -218,8 +247,8 @@ def _fit(
         version=this.store_version or store.version,
     )
     if next(iter(store.query(query)), None) is None:
-        none = f"kept the old policy: no episode was judged a {' or '.join(config.outcomes)}"
-        return replace(this, stage="done", promoted=False, decision=none)
+        outcomes = " or ".join(config.outcomes)
+        return _without_fit(this, f"no episode was judged a {outcomes}")
     given, cache = means.pretraining, run.folder / "frames"
     frames = build_frames(store, query, given.frames.resolution, cache)
     goals = imagined_goals(store, frames, config.imagined_goals)
@@ -242,13 +271,22 @@ def _fit(
     )
 
 
-def _evaluate(run: Run, config: ImproveConfig, index: int, policy: Path) -> Evaluation:
-    """Success of one policy on the run's fixed starts."""
+def _without_fit(this: RoundRecord, why: str) -> RoundRecord:
+    """On to the evaluation where the imagination learned; else the round ends here."""
+    if this.imagination:
+        return replace(this, stage="evaluate", candidate=this.collected_with)
+    return replace(this, stage="done", promoted=False, decision=f"kept the old policy: {why}")
+
+
+def _evaluate(
+    run: Run, config: ImproveConfig, index: int, policy: str, subgoals: str
+) -> Evaluation:
+    """Success of a policy and an imagination on the run's fixed starts."""
     team, setting = sim_protocol(
-        str(policy),
+        policy,
         [load_scene(s) for s in config.scenes],
         trials=config.trials,
-        subgoals=config.subgoals,
+        subgoals=subgoals,
         first_seed=config.first_seed,
         plan=config.plan,
     )

@@ -90,6 +90,13 @@ def compact_subgoals(source: str = COMPACT) -> CompactSubgoals:
     return CompactSubgoals.load(folder, ahead, eyes=CompactVLM.load(packaged("vlm")))
 
 
+def is_compact(source: str) -> bool:
+    """Whether a subgoal generator of this name is a compact one, packaged or a folder's."""
+    return source.partition(":")[0] not in ("susie", OWN, "none") and not source.startswith(
+        "expert"
+    )
+
+
 def with_steps_ahead(source: str) -> tuple[str, int]:
     """A source, and how many control steps ahead it shall look: "compact@16". Raises ConfigError."""
     name, at, steps = source.rpartition("@")

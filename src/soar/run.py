@@ -5,10 +5,11 @@
       store/                   the episode store of its collection
       evaluations/round-0/     success before anything: evaluation.json, trials.jsonl, videos/
       evaluations/round-1/     success of round 1's candidate, on the same starts
+      imagination/round-1/     the imagination that practice taught, where it could be taught
       train/round-1/           what `fit` writes: log.jsonl, state/, and round 1's candidate itself
       report.html              made by `soar report RUN`
 
-Round r collects with the checkpoint promoted before it, fits a candidate, and evaluates it.
+Round r collects with what was promoted before it, teaches an imagination, fits a policy, and evaluates both together.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from soar.checkpoint import MANIFEST as CHECKPOINT
 from soar.errors import ConfigError
 from soar.evaluate.results import MANIFEST, Evaluation, open_evaluation
 from soar.files import Json, read_json, read_lines, write_json
+from soar.models import with_steps_ahead
 
-Stage: TypeAlias = Literal["collect", "fit", "evaluate", "decide", "done"]
+_EVER = 10**9
+
+Stage: TypeAlias = Literal["collect", "teach", "fit", "evaluate", "decide", "done"]
 """What a round has to do next."""
 
 
@@ -37,7 +42,9 @@ class RoundRecord:
     collected_with: str = ""
     """Id of the checkpoint that drove the robots."""
     candidate: str = ""
-    """Id of the checkpoint that was fitted."""
+    """Id of the checkpoint that was fitted; of the one it collected with, where only the imagination learned."""
+    imagination: str = ""
+    """Id of the imagination that was taught; empty: the one before stays."""
     promoted: bool | None = None
     """Whether the candidate took over; None until decided."""
     decision: str = ""
@@ -102,6 +109,25 @@ class Run:
     def train_folder(self, round: int) -> Path:
         """For `soar.train.fit`; afterwards it is the round's checkpoint."""
         return self.folder / "train" / f"round-{round}"
+
+    def imagination_folder(self, round: int) -> Path:
+        """For `soar.practice.teach`; afterwards it is the round's imagination."""
+        return self.folder / "imagination" / f"round-{round}"
+
+    def in_force(self, record: RunRecord, upto: int | None = None) -> tuple[str, str]:
+        """Policy and imagination after a round, as `soar.models` names them: those last promoted, or the first ones.
+
+        `upto`: that round, whose own candidates count whether they were promoted or not; None: as it stands now.
+        """
+        kept = [r.index for r in record.rounds if r.promoted and r.index < (upto or _EVER)]
+        rounds = [*kept, *([upto] if upto else [])]
+        policy, subgoals = record.models["policy"], record.models["subgoals"]
+        ahead = with_steps_ahead(subgoals)[1]
+        for index in rounds:
+            made, taught = self.train_folder(index), self.imagination_folder(index)
+            policy = str(made) if (made / CHECKPOINT).exists() else policy
+            subgoals = f"{taught}@{ahead}" if (taught / CHECKPOINT).exists() else subgoals
+        return policy, subgoals
 
     def write(self, record: RunRecord) -> None:
         """Replace `run.json`, whole or not at all."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from soar import checkpoint as checkpoints
@@ -15,12 +16,13 @@ from soar.data.transforms import pictures_of, transforms_from
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
-from soar.improve import Collect, ImproveConfig, Means, Paint, Say, improve
+from soar.improve import Collect, ImproveConfig, Means, Paint, Say, Teach, improve
 from soar.live import LivePage
-from soar.models import compact_subgoals, policy_folder
+from soar.models import compact_subgoals, is_compact, policy_folder
 from soar.narrator import Narrator
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.load import config_from
+from soar.practice.teach import TeachConfig, practise
 from soar.pretrain import DemonstrationSet, demonstrations, demonstrations_folder
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
@@ -29,12 +31,13 @@ from soar.train import FitConfig
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How the policy is fitted in each round."""
+    """How the policy is co-trained in each round."""
 
-    steps: int = 1500
+    steps: int = 0
+    """0: it stays as it is, as what the arms did well taught it nothing here (docs/log.md); the paper co-trains."""
     batch_size: int = 128
     learning_rate: float = 2e-4
-    save_every: int = 500
+    save_every: int = 100
 
     def recipe(self, start: Checkpoint) -> Recipe:
         """How to fit a policy like `start`, with its augmentation."""
@@ -78,6 +81,8 @@ class SimulatedRun:
     collect: CollectSettings = field(default_factory=CollectSettings)
     demonstrations: int = 2000
     """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
+    teach: TeachConfig = field(default_factory=TeachConfig)
+    """How the compact imagination learns from practice; another one stays as it is."""
     painted: float = 0.5
     """Share of all samples whose goal the compact imagination paints, told what came."""
 
@@ -116,15 +121,26 @@ def improve_in_simulation(
     config = told.improve
     for scene in config.scenes:
         load_scene(scene)  # a wrong name is told now, not after minutes of demonstrations
-    recipe = told.fit.recipe(checkpoints.load(policy_folder(config.policy)))
-    say(f"demonstrations for co-training: {told.demonstrations} of the bridge regime")
-    wanted = DemonstrationSet(
-        told.demonstrations, resolution=recipe.policy.resolution, workers=config.workers
-    )
-    means = Means(
-        recipe, pretraining(wanted, recipe, told.painted), _shown(told, say), _painted(told, recipe)
-    )
+    means = Means(_shown(told, say), teach=_taught(told))
+    if told.fit.steps:
+        recipe = told.fit.recipe(checkpoints.load(policy_folder(config.policy)))
+        say(f"demonstrations for co-training: {told.demonstrations} of the bridge regime")
+        wanted = DemonstrationSet(
+            told.demonstrations, resolution=recipe.policy.resolution, workers=config.workers
+        )
+        kept = pretraining(wanted, recipe, told.painted)
+        means = replace(means, recipe=recipe, pretraining=kept, paint=_painted(told, recipe))
+    elif means.teach is None:
+        raise ConfigError("neither policy nor imagination learns: fit or teach needs steps above 0")
     return improve(Run(Path(folder)), config, means, command=command, say=say)
+
+
+def _taught(told: SimulatedRun) -> Teach | None:
+    """Lessons for the compact imagination."""
+    if not told.teach.steps or not is_compact(told.improve.subgoals):
+        return None
+
+    return partial(practise, config=told.teach, workers=told.improve.workers)
 
 
 def _painted(told: SimulatedRun, recipe: Recipe) -> Paint | None:
@@ -144,7 +160,7 @@ def _shown(told: SimulatedRun, say: Say) -> Collect:
     names = ModelNames(c.vlm, told.improve.subgoals, told.improve.policy, c.threshold)
     config = CollectConfig(told.improve.plan, c.exploring, c.noise)
 
-    def collect(run: Run, record: RoundRecord, scene: str, policy: Path) -> None:
+    def collect(run: Run, record: RoundRecord, scene: str, policy: str, subgoals: str) -> None:
         live = LivePage(run.folder)
         say(f"watch it: {live.page.resolve().as_uri()}")
         with Narrator(told.improve.episodes) as narrator:
@@ -156,6 +172,6 @@ def _shown(told: SimulatedRun, say: Say) -> Collect:
                 c.seed,
                 subscribers=[narrator, live],
             )
-            fill(run, record, scene, policy)
+            fill(run, record, scene, policy, subgoals)
 
     return collect

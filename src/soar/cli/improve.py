@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from soar.improve import ImproveConfig
+from soar.practice.teach import TeachConfig
 from soar.simulation import CollectSettings, FitSettings
 
 
@@ -15,6 +16,7 @@ def improve(
     config: tyro.conf.OmitArgPrefixes[ImproveConfig],
     fit: FitSettings,
     collect: CollectSettings,
+    teach: TeachConfig,
     demonstrations: int = 2000,
     painted: float = 0.5,
 ) -> None:
@@ -30,6 +32,7 @@ def improve(
         config: what the run does.
         fit: how the policy is fitted.
         collect: how the robots collect.
+        teach: how the imagination learns from what they collected; 0 steps: it doesn't.
         demonstrations: of the *bridge* regime, which co-training keeps; made once, then shared by all runs.
         painted: share of all samples whose goal is painted by the compact imagination, told what came.
     """
@@ -39,7 +42,7 @@ def improve(
 
     record = improve_in_simulation(
         out,
-        SimulatedRun(config, fit, collect, demonstrations, painted),
+        SimulatedRun(config, fit, collect, demonstrations, teach, painted),
         command=command_line(),
         say=announce,
     )

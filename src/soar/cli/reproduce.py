@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from soar.practice.teach import TeachConfig
 from soar.simulation import CollectSettings, FitSettings
 
 _TEN = tuple(str(n) for n in range(1, 11))
@@ -12,6 +13,7 @@ _TEN = tuple(str(n) for n in range(1, 11))
 def figure5(
     fit: FitSettings,
     collect: CollectSettings,
+    teach: TeachConfig,
     scenes: tuple[str, ...] = _TEN,
     jobs: int = 1,
     episodes: int = 400,
@@ -31,6 +33,7 @@ def figure5(
     Args:
         fit: how the policy is fitted.
         collect: how the robots collect.
+        teach: how the imagination learns from what they collected; 0 steps: it doesn't.
         scenes: which; the paper's ten when left out.
         jobs: scenes at a time, each in a process of its own.
         episodes: collected in each scene.
@@ -47,7 +50,7 @@ def figure5(
     from soar.simulation import SimulatedRun
 
     improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
-    run = SimulatedRun(improving, fit, collect, demonstrations, painted)
+    run = SimulatedRun(improving, fit, collect, demonstrations, teach, painted)
     config = Figure5Config(scenes, jobs, run)
     picture = reproduce_figure5(out, config, announce, command_line())
     print((out / "figure5.md").read_text())

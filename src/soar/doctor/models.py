@@ -10,7 +10,7 @@ import numpy as np
 from soar.doctor.findings import Finding, Health, Problem, Timed, attempt, ms, timed
 from soar.doctor.station import Exam
 from soar.errors import ModelUnavailable
-from soar.fleet import ModelNames, policy_in_force
+from soar.fleet import ModelNames, in_force
 from soar.interfaces import Policy, VisionLanguageModel
 from soar.models import load_policy, load_subgoals, load_vlm
 from soar.policies.cloning import BehaviorCloning
@@ -32,6 +32,7 @@ def examine_models(names: ModelNames, exams: Sequence[Exam], plan: Plan) -> Iter
     yield from examine_eyes(names.vlm, exams)
     group = working_together(exams)
     goals: Sequence[Image] | Sequence[str] = [e.rest.image for e in group]
+    names = in_force(names)
     if names.subgoals == "none":
         goals = [e.tasks[0].instruction for e in group]
     else:
@@ -94,7 +95,7 @@ def examine_policy(
     name: str, group: Sequence[Exam], goals: Sequence[Image] | Sequence[str]
 ) -> tuple[Finding, float]:
     """Load the policy and let it act; and how long that takes [s]."""
-    policy = attempt(lambda: load_policy(policy_in_force(name)))
+    policy = attempt(lambda: load_policy(name))
     if isinstance(policy, Problem):
         return _unusable("policy", policy), 0.0
     if not group:

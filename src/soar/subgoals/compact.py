@@ -18,10 +18,11 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.hardware import choose_device, choose_precision
 from soar.media import resize
+from soar.nn import place_around
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.foresight import Guesses
 from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.look import CompactConfig
+from soar.subgoals.look import CONTAINER, CompactConfig
 from soar.subgoals.network import COARSEST, FINEST, CompactNet, Seen
 from soar.subgoals.sampler import (
     Condition,
@@ -43,6 +44,11 @@ TIMESTEPS = 1000
 """Of the noise schedule as schedulers count it; the network itself knows angles."""
 FAST = SamplerConfig("ddim", steps=2, image_guidance=1.0, text_guidance=1.0)
 """Chosen on the development scenes (docs/log.md): with the places decided, more steps or guidance only add noise."""
+
+
+NEAR = 0.2
+"""Foresight's own gaze tells more exactly than the eyes where a thing is, if it is no farther off, of half an image."""
+_AT_ONCE = 64
 
 
 @runtime_checkable
@@ -194,13 +200,51 @@ class CompactSubgoals:
         words = self._read.tokens(instructions, WORDS).to(self.device)
         return words, torch.full((len(words),), float(self.ahead), device=self.device)
 
+    def find(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[np.ndarray, "n 2 2"]:
+        """Where the thing and the container that each instruction names are, x and y in [-1, 1]; NaN for none.
+
+        The eyes say which things are meant; where exactly is what foresight's own gaze says, if it falls near.
+        """
+        parts = []
+        for k in range(0, len(observations), _AT_ONCE):
+            now = (observations[k : k + _AT_ONCE], instructions[k : k + _AT_ONCE])
+            pointed = self._pointed(*now)
+            parts.append(self._own_gaze(*now) if pointed is None else pointed)
+        return np.asarray(torch.cat(parts).float().cpu())
+
+    def read(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[np.ndarray, "n f 2"]:
+        """Where everything that is foreseen is now: hand, named thing, and the rest of the arm (`FORESEEN`)."""
+        parts = [
+            self.foresee(observations[k : k + _AT_ONCE], instructions[k : k + _AT_ONCE]).now
+            for k in range(0, len(observations), _AT_ONCE)
+        ]
+        return np.asarray(torch.cat(parts).float().cpu())
+
     def _pointed(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[Tensor, "n 2 2"] | None:
         if self.eyes is None:
             return None
-        at = self.eyes.point(np.stack([o.image for o in observations]), instructions)
-        return torch.from_numpy(at).to(self.device)
+        images = np.stack([o.image for o in observations])
+        at = torch.from_numpy(self.eyes.point(images, instructions)).to(self.device)
+        if self.net.foresight is None:
+            return at
+        own = self._own_gaze(observations, instructions)
+        near = (own - at).norm(dim=-1, keepdim=True) < NEAR
+        return own.where(near, at)
+
+    def _own_gaze(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"]:
+        """The named thing and the container as foresight finds them when nobody points."""
+        seen = self.foresee(observations, instructions)
+        gaze = seen.gaze[:, CONTAINER : CONTAINER + 1].float()
+        container = place_around(gaze.argmax(-1), gaze)
+        return torch.cat([seen.now[:, 1:2].float(), container], 1)
 
     def denoise(
         self, noisy: Float[Tensor, "b 3 h w"], timestep: Tensor, condition: Condition

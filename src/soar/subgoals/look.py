@@ -21,7 +21,7 @@ from soar.nn import FiLM, cells, group_norm, spots, with_coordinates
 
 PLACES = 3
 """Gazes that are taught where to look: at the named thing, the container, and the hand."""
-THING, HAND = 0, 2
+THING, CONTAINER, HAND = 0, 1, 2
 """Which of these; a corpus's points have the same order."""
 WAVES = 8
 """Numbers that say one coordinate of a place."""

@@ -8,7 +8,7 @@ image, no actions.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import count
@@ -60,6 +60,17 @@ class Moments:
         """What `make_moments` saved."""
         with np.load(Path(folder) / "moments.npz") as file:
             return cls(**file)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Moments]) -> Moments:
+        """All of them, one after the other."""
+        firsts = np.cumsum([0, *(len(p.words) for p in parts[:-1])])
+        whole = {
+            name: np.concatenate([getattr(p, name) for p in parts])
+            for name in ("images", "points", "later", "states", "words", "sided")
+        }
+        rows = np.concatenate([p.rows + f for p, f in zip(parts, firsts, strict=True)])
+        return cls(**whole, rows=rows)
 
 
 class MomentBatches:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from soar.errors import ConfigError
 from soar.types import Task
@@ -52,7 +52,7 @@ def task_from_instruction(instruction: str) -> Task:
     Raises:
         ConfigError: the instruction has none of the forms in `FORMS`.
     """
-    text = re.sub(r"\s+", " ", instruction).strip().rstrip("?.! ").lower()
+    text = _plain(instruction)
     for pattern, make in _GRAMMAR:
         if match := pattern.fullmatch(text):
             return make(
@@ -62,6 +62,19 @@ def task_from_instruction(instruction: str) -> Task:
         f"no question known for the task '{instruction}': write its question into the question file,"
         f" or use one of the forms {'; '.join(FORMS)}"
     )
+
+
+Manner: TypeAlias = Literal["put", "take out", "aside"]
+"""Tasks that are one grasp and one release: into a container, out of it, or somewhere on the table."""
+
+
+def manner(instruction: str) -> Manner | None:
+    """Which of these an instruction asks for; None for others, and for words that no form fits."""
+    text = _plain(instruction)
+    for pattern, make in _GRAMMAR:
+        if pattern.fullmatch(text):
+            return _MANNERS.get(make)
+    return None
 
 
 def present_question(thing: str) -> str:
@@ -89,6 +102,10 @@ def noun_phrase(text: str) -> str:
 def preposition(container: str) -> str:
     """ "on" for a plate or a cloth, "in" for everything with walls."""
     return "on" if container.split()[-1:] and container.split()[-1] in SURFACES else "in"
+
+
+def _plain(instruction: str) -> str:
+    return re.sub(r"\s+", " ", instruction).strip().rstrip("?.! ").lower()
 
 
 def _is_plural(noun: str) -> bool:
@@ -160,4 +177,5 @@ _FORMS: tuple[tuple[str, _Maker], ...] = (
     (r"fold (?P<thing>.+?)( (from|in|over|up|to) .*)?", _state("folded")),
     (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat|to)( .*)?)?", _state("unfolded")),
 )  # fmt: skip
+_MANNERS: dict[_Maker, Manner] = {_put: "put", _remove: "take out", _aside: "aside"}
 _GRAMMAR = tuple((re.compile(pattern), make) for pattern, make in _FORMS)

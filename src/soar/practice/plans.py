@@ -1,0 +1,118 @@
+"""How a hand would best go on from where it is, to a place that the robot has found out: a plan, in the robot's frame.
+
+The motion is the scripted expert's (`soar.sim.motion`): gentle at first, a funnel down on the place, fingers closed
+for two steps, up, over, open, and up. It reads no simulator: a real arm of the same controller would plan the same.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+REACHING, HOLDING, DONE = 0, 1, 2
+"""What a plan does at a step."""
+_STEP_M, _GAIN_M, _TURN_RAD, _OPENS = 0.028, 0.012, 0.22, 0.35
+"""Longest step, how much longer than the one before, largest turn, and share of its way that a gripper goes in a step."""
+_LIFT_M, _AWAY_M, _LONGEST = 0.04, 0.13, 45
+_AT_M, _OVER_M, _TURNED_RAD = 0.008, 0.012, 0.12
+_OPEN = 0.8
+"""Opening from which a hand is open enough to reach for something."""
+_STAY = 6
+
+Vector = Float64[np.ndarray, "3"]
+
+
+class Plan(NamedTuple):
+    """Predicted states, one a control step, the first of them now; and what is done at each."""
+
+    states: Float64[np.ndarray, "t 7"]
+    doing: Int64[np.ndarray, " t"]
+
+
+class Errand(NamedTuple):
+    """What the hand is to do, positions in the robot's frame [m]."""
+
+    grasp: Vector
+    yaw: float
+    """Of the hand in the grasp [rad]."""
+    drop: Vector | None
+    """Where the hand lets go; None: not known, so that the plan ends with the thing lifted."""
+    width: float
+    """Opening of the gripper around the thing."""
+    clear: float
+    """Height of the hand at which what it carries passes above everything [m]."""
+
+
+def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool) -> Plan:
+    """The whole way from a state. `holding`: the thing is in the hand already."""
+    hand = _Hand(np.asarray(state, np.float64), errand.width, HOLDING if holding else REACHING)
+    if not holding:
+        if hand.opening < _OPEN:
+            hand.stay("open", 2)
+            hand.rise(_LIFT_M, "open")
+        hand.go(errand.grasp, errand.yaw, "open", errand.clear - 0.02, _AT_M)
+        hand.stay("closed", 2)
+        hand.doing = HOLDING
+        hand.rise(_LIFT_M, "closed")
+    if errand.drop is not None:
+        hand.go(errand.drop, hand.yaw, "closed", errand.clear, _OVER_M)
+        hand.doing = DONE
+        hand.stay("open", 2)
+        hand.rise(max(0.0, _AWAY_M - hand.at[2]), "open")
+        hand.stay("open", _STAY)
+    return Plan(np.array(hand.states), np.array(hand.did))
+
+
+_Fingers = Literal["open", "closed"]
+
+
+class _Hand:
+    """A hand that moves as it is told, from step to step."""
+
+    def __init__(self, state: Float64[np.ndarray, "7"], width: float, doing: int) -> None:
+        self.at, self.yaw, self.opening = state[:3].copy(), float(state[5]), float(state[6])
+        self.width, self.doing, self._pace = width, doing, 0.0
+        self.states, self.did = [state], [doing]
+
+    def stay(self, fingers: _Fingers, steps: int) -> None:
+        self._pace = 0.0
+        for _ in range(steps):
+            self._step(fingers)
+
+    def rise(self, by: float, fingers: _Fingers) -> None:
+        goal = self.at + np.array([0, 0, by])
+        for _ in range(8):
+            if self.at[2] > goal[2] - 0.004:
+                return
+            self._towards(goal, self.yaw, fingers)
+
+    def go(self, goal: Vector, yaw: float, fingers: _Fingers, clear: float, within: float) -> None:
+        """Along a funnel: high while far to the side, down when over the goal."""
+        for _ in range(_LONGEST):
+            turned = abs(yaw - self.yaw)
+            if np.linalg.norm(goal - self.at) < within and turned < _TURNED_RAD:
+                return
+            away = goal[:2] - self.at[:2]
+            aside = float(np.linalg.norm(away)) + 0.06 * max(0.0, turned - 0.15)
+            funnel = goal[2] + 2.5 * (aside - 0.015)
+            height = float(np.clip(funnel, goal[2], max(clear, goal[2])))
+            too_low, share = height - self.at[2] - 0.01, 1.0
+            if too_low > 0 and aside > 0.02:
+                share = float(np.clip((0.03 - too_low) / aside, 0.0, 1.0))
+            self._towards(np.array([*(self.at[:2] + away * share), height]), yaw, fingers)
+
+    def _towards(self, goal: Vector, yaw: float, fingers: _Fingers) -> None:
+        away = goal - self.at
+        distance = float(np.linalg.norm(away))
+        self._pace = min(_STEP_M, self._pace + _GAIN_M, distance)
+        self.at = self.at + away / max(distance, 1e-9) * self._pace
+        self.yaw += float(np.clip(yaw - self.yaw, -_TURN_RAD, _TURN_RAD))
+        self._step(fingers)
+
+    def _step(self, fingers: _Fingers) -> None:
+        closed = max(self.width, self.opening - _OPENS)
+        self.opening = min(1.0, self.opening + _OPENS) if fingers == "open" else closed
+        self.states.append(np.array([*self.at, 0, 0, self.yaw, self.opening]))
+        self.did.append(self.doing)

@@ -1,0 +1,177 @@
+"""Foresight taught by a robot's own moments, beside those of many other scenes, so that it forgets nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
+from soar.data.frames import Frames, build_frames
+from soar.data.query import Query
+from soar.data.store import LanceStore
+from soar.errors import ConfigError
+from soar.models import COMPACT, compact_subgoals, packaged, with_steps_ahead
+from soar.practice.moments import own_moments
+from soar.pretrain import cache_folder
+from soar.subgoals.compact import KIND, CompactSubgoals, to_checkpoint
+from soar.subgoals.look import CompactConfig
+from soar.subgoals.moments import MomentBatches, Moments, make_moments
+from soar.subgoals.train import CompactLearner
+from soar.train import FitConfig, FitResult, fit
+
+OTHERS_SEED = 900_000
+"""First scene of the *broad* regime that is looked at beside a robot's own."""
+GAZE = 0.1
+"""Weight of the loss that says where things are, as in pretraining."""
+
+
+@dataclass(frozen=True)
+class TeachConfig:
+    """How an imagination learns from practice."""
+
+    steps: int = 400
+    """0: it doesn't (paper: SuSIE stays as it is)."""
+    batch_size: int = 64
+    learning_rate: float = 4e-4
+    own_share: float = 0.4
+    """Of the samples, the robot's own moments; the others are of other scenes."""
+    scenes: int = 150
+    """Of the *broad* regime, whose moments those are; made once, then shared by all runs."""
+    passes: int = 2
+    """In each, what was taught before reads anew where things were, and the same is taught from the start."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.own_share < 1:
+            raise ConfigError(
+                f"the share of own moments is {self.own_share}; valid: between 0 and 1"
+            )
+        if self.steps < 0 or min(self.scenes, self.passes) < 1:
+            raise ConfigError(
+                "teaching takes steps of at least 0, and scenes and passes of at least 1"
+            )
+
+    @property
+    def fit(self) -> FitConfig:
+        """How foresight is optimised."""
+        every = min(100, self.steps)
+        return FitConfig(
+            steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate,
+            warmup_steps=min(100, self.steps // 4), betas=(0.9, 0.98), weight_decay=1e-2,
+            ema_decay=0.998, log_every=every, save_every=every,
+        )  # fmt: skip
+
+
+def practise(
+    store: LanceStore,
+    queries: Sequence[Query],
+    subgoals: str,
+    out: Path,
+    config: TeachConfig,
+    workers: int = 2,
+) -> FitResult:
+    """Teach an imagination with all episodes of some scenes; goes on where a call for `out` stopped.
+
+    Args:
+        queries: for each scene, its episodes, failures too.
+        subgoals: the imagination that is taught, as `soar.models` names it.
+        out: the new one's folder; passes before the last are kept beside it.
+
+    Raises:
+        ConfigError: it has no foresight, or in no scene is anything known of where things were.
+    """
+    name = with_steps_ahead(subgoals)[0]
+    start = checkpoints.load(packaged("subgoals") if name == COMPACT else name, KIND)
+    net = _taught_net(start)
+    cache = out.parent.parent / "frames"
+    episodes = [build_frames(store, q, net.sight, cache, workers) for q in queries]
+    others = make_moments(
+        cache_folder() / "moments" / f"{config.scenes}", config.scenes, workers, OTHERS_SEED
+    )
+    folders = [out.with_name(f"{out.name}-pass-{i}") for i in range(1, config.passes)]
+    for folder in [*folders, out]:
+        own = _own(episodes, compact_subgoals(subgoals))
+        result = teach(start, own, others, folder, config)
+        subgoals = str(folder)
+    return result
+
+
+def _own(episodes: Sequence[Frames], imagination: CompactSubgoals) -> Moments:
+    """Moments of all scenes where there are any. Raises ConfigError: there are none."""
+    found, reasons = [], []
+    for frames in episodes:
+        try:
+            found.append(own_moments(frames, imagination))
+        except ConfigError as error:
+            reasons.append(str(error))
+    if not found:
+        raise ConfigError("; ".join(reasons))
+    return Moments.joined(found)
+
+
+def teach(
+    start: Checkpoint, own: Moments, others: Moments, out: str | Path, config: TeachConfig
+) -> FitResult:
+    """Train the foresight of a compact imagination and write the whole of it; goes on where a run in `out` stopped.
+
+    The painter stays as it is: what the arm looks like at a place hasn't changed.
+
+    Raises:
+        ConfigError: the checkpoint has no foresight.
+        CheckpointError: `out` holds a run with other settings.
+    """
+    torch.manual_seed(config.fit.seed)
+    learner = ForesightLearner(_taught_net(start))
+    checkpoints.load_weights(learner.whole.net, start)
+    about = {"taught_from": start.id, "moments": len(own.images), "own_share": config.own_share}
+    return fit(
+        learner,
+        _Both(own, others, config.own_share, config.fit.seed),
+        config.fit,
+        out,
+        export=lambda: to_checkpoint(learner.whole.net, about),
+    )
+
+
+def _taught_net(start: Checkpoint) -> CompactConfig:
+    net = CompactConfig(**start.config["net"])
+    if not net.foresee:
+        raise ConfigError(f"checkpoint {start.id} has no foresight that could be taught")
+    return net
+
+
+class ForesightLearner(nn.Module):
+    """The compact network, of which foresight alone learns."""
+
+    def __init__(self, config: CompactConfig) -> None:
+        super().__init__()
+        learner = CompactLearner(config, gaze=GAZE)
+        for name, weight in learner.net.named_parameters():
+            weight.requires_grad_(name.startswith("foresight."))
+        self.whole = learner
+
+    def loss(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `CompactLearner.foresee`."""
+        return self.whole.foresee(batch, generator)
+
+
+class _Both:
+    """Batches of which a share are own moments."""
+
+    def __init__(self, own: Moments, others: Moments, share: float, seed: int) -> None:
+        self._parts = (MomentBatches(own, seed), MomentBatches(others, seed))
+        self._share = share
+
+    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+        """Own moments first; any slice of a batch has the same share of them, to a sample."""
+        whole = len(range(*part.indices(size)))
+        count = round(whole * self._share)
+        own, others = (b(step, size, part) for b in self._parts)
+        return {k: np.concatenate([own[k][:count], others[k][count:]]) for k in own}
