@@ -154,10 +154,13 @@ class Run:
             if (folders[r] / MANIFEST).exists()
         }
 
-    def train_logs(self) -> dict[int, list[dict[str, Json]]]:
-        """Rows of every `log.jsonl`, by round."""
-        paths = {_number(p.parent): p for p in (self.folder / "train").glob("round-*/log.jsonl")}
-        return {r: read_lines(paths[r]) for r in sorted(paths)}
+    def train_logs(
+        self, of: Literal["train", "imagination"] = "train"
+    ) -> dict[int, list[dict[str, Json]]]:
+        """Rows of every `log.jsonl`, by round: the policies', or the imaginations'."""
+        folders = [f for f in (self.folder / of).glob("round-*") if f.name.count("-") == 1]
+        logs = {_number(f): f / "log.jsonl" for f in folders}
+        return {r: read_lines(logs[r]) for r in sorted(logs) if logs[r].exists()}
 
 
 def _number(folder: Path) -> int:

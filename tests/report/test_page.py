@@ -88,7 +88,7 @@ def test_busy_arms_and_faults_are_told(page: str) -> None:
 
 def test_numbers_can_be_traced(page: str) -> None:
     assert "checkpoint c1, gcbc, subgoals expert, seeds from 100" in page
-    assert "fitted checkpoint c1, store version 13" in page
+    assert "fitted checkpoint c1, imagination as before, store version 13" in page
 
 
 def test_a_run_that_has_only_begun_has_a_page(run: Run, tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ class Facts:
     episodes: tuple[EpisodeSummary, ...]
     """Of the collection, oldest first."""
     train_logs: dict[int, list[dict[str, Json]]]
+    imagination_logs: dict[int, list[dict[str, Json]]]
     store_version: int | None
     stations: tuple[Status, ...] = ()
     """As they showed themselves last."""
@@ -97,6 +98,7 @@ def read_facts(run: Run) -> Facts:
         evaluations=run.evaluations(),
         episodes=() if store is None else tuple(store.query()),
         train_logs=run.train_logs(),
+        imagination_logs=run.train_logs("imagination"),
         store_version=None if store is None else store.version,
         stations=tuple(b.status() for b in stations),
         events=tuple(sorted(events, key=lambda e: e["time_s"])),

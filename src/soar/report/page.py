@@ -12,11 +12,11 @@ from soar.report import html
 from soar.report.facts import Facts, read_facts, sentence
 from soar.report.html import Section
 from soar.report.sections import duration, pairs, rounds, success, tone
-from soar.report.workings import collection, faults, provenance, training, verdicts
+from soar.report.workings import collection, faults, imagination, provenance, training, verdicts
 from soar.run import Run
 
 PARTS: tuple[Callable[[Facts], Section | None], ...] = (
-    success, pairs, rounds, collection, verdicts, training, faults, provenance,
+    success, pairs, rounds, collection, verdicts, imagination, training, faults, provenance,
 )  # fmt: skip
 """Each has nothing to say (None) where its part of the run hasn't happened."""
 

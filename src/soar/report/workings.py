@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from soar.data.store import open_store
+from soar.files import Json
 from soar.report import figures, html
 from soar.report.clips import time_lapse
 from soar.report.facts import Facts, by_task, confusion
@@ -107,11 +109,41 @@ def _confusion_table(found: Confusion) -> str:
 
 
 def training(facts: Facts) -> Section | None:
-    """Loss curves, speed, and the mixture."""
-    logs = {index: log for index, log in facts.train_logs.items() if log}
+    """The policies' loss curves, speed, and the mixture."""
+    text = (
+        "The policy learns to imitate the collected actions, given what it saw and a picture of what "
+        "came a little later. No success label and no words enter this loss."
+    )
+    mixtures = {
+        r.index: ", ".join(f"{name} {share:.0%}" for name, share in r.mixture.items())
+        for r in facts.record.rounds
+    }
+    return _learning("Training", text, facts.train_logs, "samples came from", mixtures)
+
+
+def imagination(facts: Facts) -> Section | None:
+    """What practice taught the imagination."""
+    text = (
+        "From all episodes, failures too, the imagination learns where things are seen in this scene: "
+        "the arm's places in the image follow from what the arm felt, and how far beside a thing is "
+        "read from where it is, from the grasps that held. Then each frame says where everything "
+        "should be a little later. No simulator and no success label but the robot's own judgement."
+    )
+    ids = {r.index: r.imagination for r in facts.record.rounds}
+    return _learning("What the imagination learned", text, facts.imagination_logs, "it is now", ids)
+
+
+def _learning(
+    title: str,
+    text: str,
+    found: Mapping[int, Sequence[Mapping[str, Json]]],
+    last_head: str,
+    last: Mapping[int, str],
+) -> Section | None:
+    """Loss curves and speed, by round, and something that is said of each."""
+    logs = {index: log for index, log in found.items() if log}
     if not logs:
         return None
-    mixtures = {r.index: r.mixture for r in facts.record.rounds}
     rows = [
         (
             f"round {index}",
@@ -119,17 +151,13 @@ def training(facts: Facts) -> Section | None:
             f"{log[-1]['loss']:.4f}",
             f"{log[-1].get('samples_per_s', 0):.0f}",
             f"{log[-1].get('wait_share', 0):.1%}",
-            ", ".join(f"{name} {share:.0%}" for name, share in mixtures.get(index, {}).items()),
+            last.get(index, ""),
         )
         for index, log in logs.items()
     ]
-    text = (
-        "The policy learns to imitate the collected actions, given what it saw and a picture of what "
-        "came a little later. No success label and no words enter this loss."
-    )
     picture = figures.svg(figures.plot_losses(logs), "Training loss")
-    head = ("", "steps", "last loss", "samples/s", "waiting for data", "samples came from")
-    return Section("Training", html.paragraph(text) + html.figure(picture) + html.table(head, rows))
+    head = ("", "steps", "last loss", "samples/s", "waiting for data", last_head)
+    return Section(title, html.paragraph(text) + html.figure(picture) + html.table(head, rows))
 
 
 def faults(facts: Facts) -> Section | None:
@@ -182,7 +210,7 @@ def provenance(facts: Facts) -> Section:
             (
                 f"round {r.index}",
                 f"collected with checkpoint {r.collected_with or '?'}, fitted checkpoint "
-                f"{r.candidate or 'none yet'}, store version {r.store_version}, query {query}",
+                f"{r.candidate or 'none yet'}, imagination {r.imagination or 'as before'}, store version {r.store_version}, query {query}",
             )
         )
     table = html.table(("what", "value"), [row for row in rows if row[1]])

@@ -1,0 +1,79 @@
+"""The whole lesson, on a few of an expert's episodes and the packaged imagination."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar import checkpoint as checkpoints
+from soar.data.frames import build_frames
+from soar.data.query import Query
+from soar.data.store import LanceStore, open_store
+from soar.errors import ConfigError
+from soar.models import compact_subgoals, packaged
+from soar.practice.moments import own_moments
+from soar.practice.teach import TeachConfig, practise
+from soar.sim.demos import demonstrate
+from soar.sim.scenes import load_scene
+from soar.sim.world import World
+from soar.subgoals.moments import Moments
+
+QUICK = TeachConfig(steps=2, batch_size=8, scenes=1, passes=2)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LanceStore:
+    scene, made = load_scene("dev1"), open_store(tmp_path_factory.mktemp("store"), create=True)
+    world = World(scene, 96)
+    try:
+        for seed in range(8):
+            task = scene.tasks[seed % len(scene.tasks)]
+            world.reset(seed, task.goal)
+            episode = demonstrate(world, task, np.random.default_rng(seed), seed=seed)
+            where = replace(episode.provenance, station="arm", started_s=float(seed))
+            made.append(replace(episode, provenance=where))
+    finally:
+        world.close()
+    return made
+
+
+@pytest.mark.slow
+def test_an_imagination_is_taught_in_two_passes_and_can_be_used(
+    store: LanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "imagination" / "round-1"
+    practise(store, [Query(scenes=("dev1",))], "compact@10", out, QUICK, workers=1)
+    before, after = (checkpoints.load(f, "subgoals") for f in (packaged("subgoals"), out))
+    changed = {k for k, w in after.weights.items() if not w.equal(before.weights[k].to(w))}
+    assert changed
+    assert all(k.startswith("foresight.") for k in changed)
+    assert after.provenance["taught_from"] == before.id
+    assert (out.with_name("round-1-pass-1") / "checkpoint.json").exists()
+    assert compact_subgoals(f"{out}@10").ahead == 10
+    again = practise(store, [Query(scenes=("dev1",))], "compact@10", out, QUICK, workers=1)
+    assert again.step == QUICK.steps
+
+
+@pytest.mark.slow
+def test_moments_of_a_real_scene_say_where_things_are_held(
+    store: LanceStore, tmp_path: Path
+) -> None:
+    frames = build_frames(store, Query(), 96, tmp_path)
+    moments = own_moments(frames, compact_subgoals())
+    tips = moments.points[:, 3:5].mean(1)
+    closed = moments.states[:, 6] < 0.6
+    away = np.linalg.norm(moments.points[:, 0] - tips, axis=-1)
+    assert closed.sum() > 5
+    assert np.median(away[closed]) < 0.05 < np.median(away[~closed])
+    assert Moments.joined([moments, moments]).rows.max() == moments.rows.max() + len(moments.words)
+
+
+def test_settings_that_teach_nothing() -> None:
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        TeachConfig(own_share=1.0)
+    with pytest.raises(ConfigError, match="at least 1"):
+        TeachConfig(passes=0)
