@@ -59,7 +59,7 @@ def sized(config: DemoConfig) -> SimulatedRun:
         teach=replace(
             whole.teach,
             steps=max(20, round(whole.teach.steps * min(factor, 1))),
-            scenes=max(5, round(whole.teach.scenes * min(factor, 1))),
+            other_scenes=max(5, round(whole.teach.other_scenes * min(factor, 1))),
             passes=1 if factor < 2 else 2,
         ),
         collect=replace(whole.collect, stations=config.stations),

@@ -110,7 +110,7 @@ def improve_in_simulation(
     command: str = "",
     say: Say = lambda text: None,
 ) -> RunRecord:
-    """Evaluate, collect, co-train, evaluate on the same starts; goes on where a run in `folder` stopped.
+    """Evaluate, collect, learn, evaluate on the same starts; goes on where a run in `folder` stopped.
 
     `command`: how a person starts this again. `say`: told what comes next, in a few words.
 

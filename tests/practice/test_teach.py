@@ -21,7 +21,7 @@ from soar.sim.scenes import load_scene
 from soar.sim.world import World
 from soar.subgoals.moments import Moments
 
-QUICK = TeachConfig(steps=2, batch_size=8, scenes=1, passes=2)
+QUICK = TeachConfig(steps=2, batch_size=8, other_scenes=1, passes=2)
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pause": ("soar.cli.collect:pause", "Pause stations after their running episode"),
     "resume": ("soar.cli.collect:resume", "Let paused stations go on"),
     "stop": ("soar.cli.collect:stop", "End stations after their running episode"),
-    "improve": ("soar.cli.improve:improve", "Rounds of collect, co-train, evaluate, promote"),
+    "improve": ("soar.cli.improve:improve", "Rounds of collect, learn, evaluate, promote"),
     "reproduce figure5": ("soar.cli.reproduce:figure5", "The paper's main result, in simulation"),
     "train": ("soar.cli.train:train", "Train a policy on the episodes of a store"),
     "evaluate": ("soar.cli.evaluate:evaluate", "Success rates of a policy, with intervals"),
@@ -51,6 +51,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "The question that tells whether a task is done",
     ),
     "subgoals train": ("soar.cli.subgoals:train", "Train or fine-tune a subgoal generator"),
+    "subgoals practise": (
+        "soar.cli.subgoals:practise",
+        "Teach an imagination from robots' own episodes",
+    ),
     "subgoals sheet": ("soar.cli.subgoals:sheet", "Imagined chains beside what an expert does"),
     "subgoals evaluate": (
         "soar.cli.subgoals:evaluate",

@@ -12,7 +12,7 @@ from soar.demo import DemoConfig
 def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None) -> None:
     """Watch simulated arms propose tasks, try them, judge themselves, and come back better.
 
-    Success before, autonomous collection, co-training, success after from the same starts, and one page
+    Success before, autonomous collection, learning from it, success after from the same starts, and one page
     that tells the story. Ctrl-C whenever you like: the same command goes on.
 
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.

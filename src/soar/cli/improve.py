@@ -20,7 +20,9 @@ def improve(
     demonstrations: int = 2000,
     painted: float = 0.5,
 ) -> None:
-    """Evaluate, collect, co-train, evaluate on the same starts, promote or keep: R times.
+    """Evaluate, collect, learn, evaluate on the same starts, promote or keep: R times.
+
+    The compact imagination learns from all that was collected; the policy from what went well, with --fit.steps above 0.
 
     Everything lands in one folder, and the same command goes on after any interruption. Then
     `soar report OUT` makes a page of it.
@@ -30,10 +32,10 @@ def improve(
     Args:
         out: the run's folder.
         config: what the run does.
-        fit: how the policy is fitted.
+        fit: how the policy is co-trained; 0 steps: it stays as it is.
         collect: how the robots collect.
         teach: how the imagination learns from what they collected; 0 steps: it doesn't.
-        demonstrations: of the *bridge* regime, which co-training keeps; made once, then shared by all runs.
+        demonstrations: of the *bridge* regime, which co-training of the policy keeps; made once, then shared by all runs.
         painted: share of all samples whose goal is painted by the compact imagination, told what came.
     """
     from soar.cli import command_line

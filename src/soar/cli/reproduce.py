@@ -31,14 +31,14 @@ def figure5(
     Examples: `soar reproduce figure5 --scenes 1 2 3`, on sixteen cores: `soar reproduce figure5 --jobs 8`.
 
     Args:
-        fit: how the policy is fitted.
+        fit: how the policy is co-trained; 0 steps: it stays as it is.
         collect: how the robots collect.
         teach: how the imagination learns from what they collected; 0 steps: it doesn't.
         scenes: which; the paper's ten when left out.
         jobs: scenes at a time, each in a process of its own.
         episodes: collected in each scene.
         trials: for each task, before and after.
-        demonstrations: of the *bridge* regime, which co-training keeps; made once, shared by all.
+        demonstrations: of the *bridge* regime, which co-training of the policy keeps; made once, shared by all.
         painted: share of their samples whose goal is painted by the compact imagination, told what came.
         workers: processes of each scene's evaluations.
         out: the folder for runs, numbers, table and picture.

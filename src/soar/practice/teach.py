@@ -41,7 +41,7 @@ class TeachConfig:
     learning_rate: float = 4e-4
     own_share: float = 0.4
     """Of the samples, the robot's own moments; the others are of other scenes."""
-    scenes: int = 150
+    other_scenes: int = 150
     """Of the *broad* regime, whose moments those are; made once, then shared by all runs."""
     passes: int = 2
     """In each, what was taught before reads anew where things were, and the same is taught from the start."""
@@ -51,9 +51,9 @@ class TeachConfig:
             raise ConfigError(
                 f"the share of own moments is {self.own_share}; valid: between 0 and 1"
             )
-        if self.steps < 0 or min(self.scenes, self.passes) < 1:
+        if self.steps < 0 or min(self.other_scenes, self.passes) < 1:
             raise ConfigError(
-                "teaching takes steps of at least 0, and scenes and passes of at least 1"
+                "teaching takes steps of at least 0, and other_scenes and passes of at least 1"
             )
 
     @property
@@ -80,7 +80,7 @@ def practise(
     Args:
         queries: for each scene, its episodes, failures too.
         subgoals: the imagination that is taught, as `soar.models` names it.
-        out: the new one's folder; passes before the last are kept beside it.
+        out: the new one's folder; passes before the last are kept beside it, and the decoded frames.
 
     Raises:
         ConfigError: it has no foresight, or in no scene is anything known of where things were.
@@ -88,10 +88,13 @@ def practise(
     name = with_steps_ahead(subgoals)[0]
     start = checkpoints.load(packaged("subgoals") if name == COMPACT else name, KIND)
     net = _taught_net(start)
-    cache = out.parent.parent / "frames"
+    cache = out.parent / "frames"
     episodes = [build_frames(store, q, net.sight, cache, workers) for q in queries]
     others = make_moments(
-        cache_folder() / "moments" / f"{config.scenes}", config.scenes, workers, OTHERS_SEED
+        cache_folder() / "moments" / f"{config.other_scenes}",
+        config.other_scenes,
+        workers,
+        OTHERS_SEED,
     )
     folders = [out.with_name(f"{out.name}-pass-{i}") for i in range(1, config.passes)]
     for folder in [*folders, out]:
