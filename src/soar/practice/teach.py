@@ -19,7 +19,7 @@ from soar.errors import ConfigError
 from soar.models import COMPACT, compact_subgoals, packaged, with_steps_ahead
 from soar.practice.moments import own_moments
 from soar.pretrain import cache_folder
-from soar.subgoals.compact import KIND, CompactSubgoals, to_checkpoint
+from soar.subgoals.compact import KIND, TAUGHT, CompactSubgoals, to_checkpoint
 from soar.subgoals.look import CompactConfig
 from soar.subgoals.moments import MomentBatches, Moments, make_moments
 from soar.subgoals.train import CompactLearner
@@ -131,7 +131,7 @@ def teach(
     torch.manual_seed(config.fit.seed)
     learner = ForesightLearner(_taught_net(start))
     checkpoints.load_weights(learner.whole.net, start)
-    about = {"taught_from": start.id, "moments": len(own.images), "own_share": config.own_share}
+    about = {TAUGHT: start.id, "moments": len(own.images), "own_share": config.own_share}
     return fit(
         learner,
         _Both(own, others, config.own_share, config.fit.seed),

@@ -46,6 +46,8 @@ FAST = SamplerConfig("ddim", steps=2, image_guidance=1.0, text_guidance=1.0)
 """Chosen on the development scenes (docs/log.md): with the places decided, more steps or guidance only add noise."""
 
 
+TAUGHT = "taught_from"
+"""In the provenance of an imagination that practice taught: the id of the one before."""
 NEAR = 0.2
 """Foresight's own gaze tells more exactly than the eyes where a thing is, if it is no farther off, of half an image."""
 _AT_ONCE = 64
@@ -84,6 +86,7 @@ class CompactSubgoals:
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
         self.eyes = eyes
+        self.taught = TAUGHT in checkpoint.provenance
         self._read = SentenceEncoder()
 
     @classmethod
@@ -210,8 +213,8 @@ class CompactSubgoals:
         parts = []
         for k in range(0, len(observations), _AT_ONCE):
             now = (observations[k : k + _AT_ONCE], instructions[k : k + _AT_ONCE])
-            pointed = self._pointed(*now)
-            parts.append(self._own_gaze(*now) if pointed is None else pointed)
+            pointed, own = self._eyes_point(*now), self._own_gaze(*now)
+            parts.append(own if pointed is None else _agreed(own, pointed))
         return np.asarray(torch.cat(parts).float().cpu())
 
     def read(
@@ -227,15 +230,19 @@ class CompactSubgoals:
     def _pointed(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[Tensor, "n 2 2"] | None:
+        """What foresight and painter are told: the eyes' word or, where practice taught it, `find`'s."""
+        pointed = self._eyes_point(observations, instructions)
+        if pointed is None or not self.taught:
+            return pointed
+        return _agreed(self._own_gaze(observations, instructions), pointed)
+
+    def _eyes_point(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"] | None:
         if self.eyes is None:
             return None
-        images = np.stack([o.image for o in observations])
-        at = torch.from_numpy(self.eyes.point(images, instructions)).to(self.device)
-        if self.net.foresight is None:
-            return at
-        own = self._own_gaze(observations, instructions)
-        near = (own - at).norm(dim=-1, keepdim=True) < NEAR
-        return own.where(near, at)
+        at = self.eyes.point(np.stack([o.image for o in observations]), instructions)
+        return torch.from_numpy(at).to(self.device)
 
     def _own_gaze(
         self, observations: Sequence[Observation], instructions: Sequence[str]
@@ -253,6 +260,12 @@ class CompactSubgoals:
         step = torch.linspace(FINEST, COARSEST, TIMESTEPS, device=noisy.device)[timestep.long()]
         clean, _ = self.net.denoise(noisy, step.expand(len(noisy)), Seen(*condition))
         return clean
+
+
+def _agreed(own: Float[Tensor, "n 2 2"], pointed: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
+    """Its own places where they are near those that are pointed at, and those where they aren't."""
+    near = (own - pointed).norm(dim=-1, keepdim=True) < NEAR
+    return own.where(near, pointed)
 
 
 def _drawn(guesses: Guesses, generator: torch.Generator) -> Float[Tensor, "n f 2"]:
