@@ -56,10 +56,8 @@ def own_moments(frames: Frames, reader: Reader, seed: int = 0) -> Moments:
     rng = np.random.default_rng(seed)
     view = arm_view(frames, reader, rng)
     attempts = read_attempts(frames, reader)
-    feeling = Feeling.of(attempts, view)
-    rows: list[_Row] = []
-    for attempt in attempts:
-        rows += _lessons(attempt, frames, reader, view, feeling, rng)
+    teacher = _Teacher(frames, reader, view, Feeling.of(attempts, view), rng)
+    rows = [row for attempt in attempts for row in teacher.lessons(attempt)]
     return _assemble(rows, frames)
 
 
@@ -146,82 +144,78 @@ class _Row(NamedTuple):
     instruction: str
 
 
-def _lessons(
-    attempt: Attempt,
-    frames: Frames,
-    reader: Reader,
-    view: ArmView,
-    feeling: Feeling,
-    rng: np.random.Generator,
-) -> list[_Row]:
-    """Moments of one attempt: on the way to the thing and, where it succeeded, with the thing in the hand."""
-    errand = _errand(attempt, frames, reader, view, feeling, rng)
-    if errand is None:
-        return []
-    end = len(attempt.states)
-    if attempt.held:
-        end = attempt.held[0].start
-    elif attempt.grips and not attempt.still:
-        end = attempt.grips[0].start
-    rows = [
-        _row(attempt, t, plan(attempt.states[t], errand, False), errand, view)
-        for t in range(0, end, EVERY)
-    ]
-    if attempt.good and attempt.release is not None:
-        for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
-            path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
-            rows.append(_row(attempt, t, path, errand, view))
-    return rows
+@dataclass(frozen=True)
+class _Teacher:
+    """Knows what should have been done in each attempt."""
 
+    frames: Frames
+    reader: Reader
+    view: ArmView
+    feeling: Feeling
+    rng: np.random.Generator
 
-def _errand(
-    attempt: Attempt,
-    frames: Frames,
-    reader: Reader,
-    view: ArmView,
-    feeling: Feeling,
-    rng: np.random.Generator,
-) -> Errand | None:
-    """What should have been done; None where that isn't known."""
-    off, height = feeling.grasp[attempt.manner]
-    if attempt.good:
-        at, yaw = attempt.grasp[:2], attempt.grasp[5]
-    else:
-        if np.isnan(attempt.found[0]).any() or not attempt.grips:
+    def lessons(self, attempt: Attempt) -> list[_Row]:
+        """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
+        errand = self._errand(attempt)
+        if errand is None:
+            return []
+        end = len(attempt.states)
+        if attempt.held:
+            end = attempt.held[0].start
+        elif attempt.grips and not attempt.still:
+            end = attempt.grips[0].start
+        rows = [
+            _row(attempt, t, plan(attempt.states[t], errand, False), errand, self.view)
+            for t in range(0, end, EVERY)
+        ]
+        if attempt.good and attempt.release is not None:
+            for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
+                path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
+                rows.append(_row(attempt, t, path, errand, self.view))
+        return rows
+
+    def _errand(self, attempt: Attempt) -> Errand | None:
+        """What should have been done; None where that isn't known."""
+        feeling = self.feeling
+        off, height = feeling.grasp[attempt.manner]
+        if attempt.good:
+            at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
+        elif np.isnan(attempt.found[0]).any() or not attempt.grips:
             return None
-        yaw = attempt.states[attempt.grips[0].start, 5]
-        place = _steady(attempt, frames, reader, view) - off
-        at = view.reach(place, feeling.pose(height, yaw), _TIPS)
-        if not feeling.within_reach(at):
-            return None
-    drop: Vector | None = None
-    releases = feeling.releases.get(attempt.manner, [])
-    if attempt.manner == "put":
-        over, above = feeling.drop
-        place = attempt.found[1] - over
-        drop = np.array([*view.reach(place, feeling.pose(above, yaw), _TIPS), above])
-    elif attempt.good and attempt.release is not None:
-        drop = attempt.release[:3]
-    elif releases:
-        drop = releases[int(rng.integers(len(releases)))][:3]
-    return Errand(np.array([*at, height]), float(yaw), drop, feeling.width, feeling.clear)
+        else:
+            yaw = float(attempt.states[attempt.grips[0].start, 5])
+            place = self._steady(attempt) - off
+            at = self.view.reach(place, feeling.pose(height, yaw), _TIPS)
+            if not feeling.within_reach(at):
+                return None
+        grasp = np.array([*at, height])
+        return Errand(grasp, yaw, self._drop(attempt, yaw), feeling.width, feeling.clear)
 
+    def _drop(self, attempt: Attempt, yaw: float) -> Vector | None:
+        """Over the container; else where this attempt, or another good one, let go; None: nobody did."""
+        if attempt.manner == "put":
+            off, height = self.feeling.drop
+            place = attempt.found[1] - off
+            at = self.view.reach(place, self.feeling.pose(height, yaw), _TIPS)
+            return np.array([*at, height])
+        if attempt.good and attempt.release is not None:
+            return attempt.release[:3]
+        others = self.feeling.releases.get(attempt.manner, [])
+        return others[int(self.rng.integers(len(others)))][:3] if others else None
 
-def _steady(
-    attempt: Attempt, frames: Frames, reader: Reader, view: ArmView
-) -> Float64[np.ndarray, "2"]:
-    """The thing's place in the image, from all looks before the first grip in which the hand was elsewhere."""
-    times = np.arange(0, attempt.grips[0].start, EVERY)
-    first: Float64[np.ndarray, "2"] = attempt.found[0].astype(np.float64)
-    tips = view(attempt.states[times])[:, _TIPS].mean(1)
-    times = times[np.linalg.norm(tips - first, axis=1) > _CLEAR_VIEW]
-    if not len(times):
-        return first
-    words = [attempt.instruction] * len(times)
-    read = reader.find(looks(frames, attempt.first + times), words)[:, 0]
-    same = read[np.linalg.norm(read - first, axis=1) < _SAME]
-    steady: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
-    return steady
+    def _steady(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
+        """The thing's place in the image, from all looks before the first grip in which the hand was elsewhere."""
+        times = np.arange(0, attempt.grips[0].start, EVERY)
+        first: Float64[np.ndarray, "2"] = attempt.found[0].astype(np.float64)
+        tips = self.view(attempt.states[times])[:, _TIPS].mean(1)
+        times = times[np.linalg.norm(tips - first, axis=1) > _CLEAR_VIEW]
+        if not len(times):
+            return first
+        seen = looks(self.frames, attempt.first + times)
+        read = self.reader.find(seen, [attempt.instruction] * len(times))[:, 0]
+        same = read[np.linalg.norm(read - first, axis=1) < _SAME]
+        steady: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
+        return steady
 
 
 def _row(attempt: Attempt, t: int, path: Plan, errand: Errand, view: ArmView) -> _Row:
