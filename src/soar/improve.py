@@ -1,4 +1,4 @@
-"""Rounds of improvement: evaluate, collect, fit, evaluate on the same starts, promote or keep.
+"""Rounds of improvement: evaluate, collect, learn, evaluate on the same starts, promote or keep.
 
 Everything a restart needs lies in the run's folder: `run.json` says which stage a round is in, the store
 how much was collected, and evaluations and training continue where they were. Each stage can be killed.
@@ -188,7 +188,8 @@ def _round(
     this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
-        say(f"round {index}: {_STAGES[stage]}")
+        if (stage != "teach" or means.teach) and (stage != "fit" or means.recipe):
+            say(f"round {index}: {_STAGES[stage]}")
         if stage == "collect":
             for scene in config.scenes:
                 means.collect(run, this, scene, str(incumbent), subgoals)
