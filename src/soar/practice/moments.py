@@ -21,6 +21,7 @@ from soar.errors import ConfigError
 from soar.practice.attempts import Attempt, Reader, looks, read_attempts
 from soar.practice.plans import HOLDING, REACHING, Errand, Plan, Vector, plan
 from soar.practice.views import ArmView
+from soar.progress import progress_bar
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.moments import LATEST, SOONEST, Moments, is_sided
 from soar.vlm.questions import Manner
@@ -57,7 +58,11 @@ def own_moments(frames: Frames, reader: Reader, seed: int = 0) -> Moments:
     view = arm_view(frames, reader, rng)
     attempts = read_attempts(frames, reader)
     teacher = _Teacher(frames, reader, view, Feeling.of(attempts, view), rng)
-    rows = [row for attempt in attempts for row in teacher.lessons(attempt)]
+    rows: list[_Row] = []
+    with progress_bar() as bar:
+        line = bar.add_task("episodes to learn from", total=len(attempts), note="")
+        for attempt in bar.track(attempts, task_id=line):
+            rows += teacher.lessons(attempt)
     return _assemble(rows, frames)
 
 
