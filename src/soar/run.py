@@ -26,8 +26,6 @@ from soar.evaluate.results import MANIFEST, Evaluation, open_evaluation
 from soar.files import Json, read_json, read_lines, write_json
 from soar.models import with_steps_ahead
 
-_EVER = 10**9
-
 Stage: TypeAlias = Literal["collect", "teach", "fit", "evaluate", "decide", "done"]
 """What a round has to do next."""
 
@@ -119,8 +117,9 @@ class Run:
 
         `upto`: that round, whose own candidates count whether they were promoted or not; None: as it stands now.
         """
-        kept = [r.index for r in record.rounds if r.promoted and r.index < (upto or _EVER)]
-        rounds = [*kept, *([upto] if upto else [])]
+        rounds = [r.index for r in record.rounds if r.promoted and (upto is None or r.index < upto)]
+        if upto is not None:
+            rounds.append(upto)
         policy, subgoals = record.models["policy"], record.models["subgoals"]
         ahead = with_steps_ahead(subgoals)[1]
         for index in rounds:

@@ -52,7 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "subgoals train": ("soar.cli.subgoals:train", "Train or fine-tune a subgoal generator"),
     "subgoals practise": (
-        "soar.cli.subgoals:practise",
+        "soar.cli.practise:practise",
         "Teach an imagination from robots' own episodes",
     ),
     "subgoals sheet": ("soar.cli.subgoals:sheet", "Imagined chains beside what an expert does"),

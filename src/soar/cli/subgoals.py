@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tyro
-
 from soar.errors import ConfigError
-from soar.practice.teach import TeachConfig
 from soar.types import STEPS_AHEAD
 
 if TYPE_CHECKING:
@@ -67,43 +64,6 @@ def train(
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
-
-
-def practise(
-    store: Path,
-    out: Path,
-    config: tyro.conf.OmitArgPrefixes[TeachConfig],
-    scenes: tuple[str, ...] = (),
-    subgoals: str = "compact",
-    workers: int = 2,
-) -> None:
-    """Teach a compact imagination where things are seen, from robots' own episodes, failures too.
-
-    Judged episodes are enough: nobody labels anything. It needs tasks that are a grasp and a release, some of
-    them held, and one camera for each scene. `soar improve` does this by itself.
-
-    Example: `soar subgoals practise --store /data/kitchen --out taught/first`, and then
-    `soar collect --subgoals taught/first`.
-
-    Args:
-        store: the episodes.
-        out: the taught imagination's folder.
-        config: how it learns.
-        scenes: whose episodes; all of the store's when left out.
-        subgoals: the imagination to begin with, "compact" or a folder.
-        workers: processes that look at other scenes.
-    """
-    from soar.data.query import Query
-    from soar.data.store import open_store
-    from soar.practice.teach import practise as teach
-
-    episodes = open_store(store, read_only=True)
-    named = scenes or tuple(sorted({e.provenance.scene for e in episodes.query(Query())}))
-    if not named:
-        raise ConfigError(f"'{store}' holds no episodes")
-    queries = [Query(scenes=(name,)) for name in named]
-    result = teach(episodes, queries, subgoals, out, config, workers)
-    print(f"{out}: {result.step} steps, loss {result.loss:.4f}; use it with --subgoals {out}")
 
 
 def sheet(

@@ -32,7 +32,11 @@ def examine_models(names: ModelNames, exams: Sequence[Exam], plan: Plan) -> Iter
     yield from examine_eyes(names.vlm, exams)
     group = working_together(exams)
     goals: Sequence[Image] | Sequence[str] = [e.rest.image for e in group]
-    names = in_force(names)
+    chosen = attempt(lambda: in_force(names))
+    if isinstance(chosen, Problem):
+        yield _unusable("policy", chosen)
+        return
+    names = chosen
     if names.subgoals == "none":
         goals = [e.tasks[0].instruction for e in group]
     else:

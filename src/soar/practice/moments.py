@@ -19,9 +19,10 @@ from jaxtyping import Float, Float64
 from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.practice.attempts import Attempt, Reader, looks, read_attempts
-from soar.practice.plans import HOLDING, REACHING, Errand, Plan, Vector, plan
+from soar.practice.plans import HOLDING, REACHING, Errand, Plan, plan
 from soar.practice.views import ArmView
 from soar.progress import progress_bar
+from soar.sim.motion import Vector3
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.moments import LATEST, SOONEST, Moments, is_sided
 from soar.vlm.questions import Manner
@@ -196,7 +197,7 @@ class _Teacher:
         grasp = np.array([*at, height])
         return Errand(grasp, yaw, self._drop(attempt, yaw), feeling.width, feeling.clear)
 
-    def _drop(self, attempt: Attempt, yaw: float) -> Vector | None:
+    def _drop(self, attempt: Attempt, yaw: float) -> Vector3 | None:
         """Over the container; else where this attempt, or another good one, let go; None: nobody did."""
         if attempt.manner == "put":
             off, height = self.feeling.drop
@@ -248,7 +249,7 @@ def _row(attempt: Attempt, t: int, path: Plan, errand: Errand, view: ArmView) ->
     )
 
 
-def _tips_at(view: ArmView, errand: Errand, place: Vector) -> Float64[np.ndarray, "2"]:
+def _tips_at(view: ArmView, errand: Errand, place: Vector3) -> Float64[np.ndarray, "2"]:
     """Where fingertips around something on the table, or a little above it, are seen."""
     height = min(place[2], errand.grasp[2] + 0.01)
     state = np.array([*place[:2], height, 0, 0, errand.yaw, errand.width])

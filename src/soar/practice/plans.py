@@ -11,17 +11,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
+from soar.sim.motion import MotionConfig, Vector3, funnel
+
 REACHING, HOLDING, DONE = 0, 1, 2
 """What a plan does at a step."""
-_STEP_M, _GAIN_M, _TURN_RAD, _OPENS = 0.028, 0.012, 0.22, 0.35
-"""Longest step, how much longer than the one before, largest turn, and share of its way that a gripper goes in a step."""
+_PACE = MotionConfig()
+_OPENS = 0.35
+"""Share of its way that a gripper goes in a step."""
 _LIFT_M, _AWAY_M, _LONGEST = 0.04, 0.13, 45
 _AT_M, _OVER_M, _TURNED_RAD = 0.008, 0.012, 0.12
 _OPEN = 0.8
 """Opening from which a hand is open enough to reach for something."""
 _STAY = 6
-
-Vector = Float64[np.ndarray, "3"]
 
 
 class Plan(NamedTuple):
@@ -34,10 +35,10 @@ class Plan(NamedTuple):
 class Errand(NamedTuple):
     """What the hand is to do, positions in the robot's frame [m]."""
 
-    grasp: Vector
+    grasp: Vector3
     yaw: float
     """Of the hand in the grasp [rad]."""
-    drop: Vector | None
+    drop: Vector3 | None
     """Where the hand lets go; None: not known, so that the plan ends with the thing lifted."""
     width: float
     """Opening of the gripper around the thing."""
@@ -88,27 +89,20 @@ class _Hand:
                 return
             self._towards(goal, self.yaw, fingers)
 
-    def go(self, goal: Vector, yaw: float, fingers: _Fingers, clear: float, within: float) -> None:
+    def go(self, goal: Vector3, yaw: float, fingers: _Fingers, clear: float, within: float) -> None:
         """Along a funnel: high while far to the side, down when over the goal."""
         for _ in range(_LONGEST):
-            turned = abs(yaw - self.yaw)
-            if np.linalg.norm(goal - self.at) < within and turned < _TURNED_RAD:
+            turn = abs(yaw - self.yaw)
+            if np.linalg.norm(goal - self.at) < within and turn < _TURNED_RAD:
                 return
-            away = goal[:2] - self.at[:2]
-            aside = float(np.linalg.norm(away)) + 0.06 * max(0.0, turned - 0.15)
-            funnel = goal[2] + 2.5 * (aside - 0.015)
-            height = float(np.clip(funnel, goal[2], max(clear, goal[2])))
-            too_low, share = height - self.at[2] - 0.01, 1.0
-            if too_low > 0 and aside > 0.02:
-                share = float(np.clip((0.03 - too_low) / aside, 0.0, 1.0))
-            self._towards(np.array([*(self.at[:2] + away * share), height]), yaw, fingers)
+            self._towards(funnel(self.at, goal, turn, clear), yaw, fingers)
 
-    def _towards(self, goal: Vector, yaw: float, fingers: _Fingers) -> None:
+    def _towards(self, goal: Vector3, yaw: float, fingers: _Fingers) -> None:
         away = goal - self.at
         distance = float(np.linalg.norm(away))
-        self._pace = min(_STEP_M, self._pace + _GAIN_M, distance)
+        self._pace = min(_PACE.step_m, self._pace + _PACE.gain_m, distance)
         self.at = self.at + away / max(distance, 1e-9) * self._pace
-        self.yaw += float(np.clip(yaw - self.yaw, -_TURN_RAD, _TURN_RAD))
+        self.yaw += float(np.clip(yaw - self.yaw, -_PACE.turn_rad, _PACE.turn_rad))
         self._step(fingers)
 
     def _step(self, fingers: _Fingers) -> None:

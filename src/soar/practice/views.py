@@ -14,6 +14,8 @@ from soar.errors import ConfigError
 _ROUNDS, _EXACT, _RIDGE = 20, 0.01, 1e-2
 _FEWEST = 200
 """Looks that an arm's view is learned from."""
+_STEP_M = 0.005
+"""Between the hands whose places tell how the view changes."""
 
 
 class ArmView:
@@ -52,9 +54,6 @@ class ArmView:
             slope = np.stack([along - here, across - here], 1) / _STEP_M
             state[:2] += np.clip(np.linalg.solve(slope, place - here), -0.1, 0.1)
         return state[:2]
-
-
-_STEP_M = 0.005
 
 
 def _robust(

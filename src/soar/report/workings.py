@@ -210,7 +210,8 @@ def provenance(facts: Facts) -> Section:
             (
                 f"round {r.index}",
                 f"collected with checkpoint {r.collected_with or '?'}, fitted checkpoint "
-                f"{r.candidate or 'none yet'}, imagination {r.imagination or 'as before'}, store version {r.store_version}, query {query}",
+                f"{r.candidate or 'none yet'}, imagination {r.imagination or 'as before'}, "
+                f"store version {r.store_version}, query {query}",
             )
         )
     table = html.table(("what", "value"), [row for row in rows if row[1]])

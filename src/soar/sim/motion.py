@@ -20,6 +20,19 @@ _PATIENCE = 5
 Vector3 = Float64[np.ndarray, "3"]
 
 
+def funnel(here: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:
+    """Where a hand goes next on its way down to a goal: high above `clear_z` while far to the side, or still to turn
+    by `turn_rad`; down when over the goal."""
+    away = goal[:2] - here[:2]
+    aside = float(np.linalg.norm(away)) + 0.06 * max(0.0, turn_rad - 0.15)
+    height = float(np.clip(goal[2] + 2.5 * (aside - 0.015), goal[2], max(clear_z, goal[2])))
+    too_low = height - here[2] - 0.01
+    if too_low > 0 and aside > 0.02:
+        share = np.clip((0.03 - too_low) / aside, 0.0, 1.0)
+        return np.array([*(here[:2] + away * share), height])
+    return np.array([*goal[:2], height])
+
+
 @dataclass(frozen=True)
 class MotionConfig:
     """Speed and waver of a scripted hand."""
@@ -82,18 +95,8 @@ class Hand:
 
     def approach(self, position: Vector3, yaw: float, gripper: float, clear_z: float) -> Action:
         """One step along a funnel: high above `clear_z` while far to the side, down when over the goal."""
-        here = self.world.target.position
-        unturned = max(0.0, abs(yaw - self.world.target.rpy[2]) - 0.15)
-        aside = float(np.linalg.norm(position[:2] - here[:2])) + 0.06 * unturned
-        height = float(
-            np.clip(position[2] + 2.5 * (aside - 0.015), position[2], max(clear_z, position[2]))
-        )
-        too_low = height - here[2] - 0.01
-        if too_low > 0 and aside > 0.02:
-            share = np.clip((0.03 - too_low) / aside, 0.0, 1.0)
-            waypoint = np.array([*(here[:2] + (position[:2] - here[:2]) * share), height])
-        else:
-            waypoint = np.array([*position[:2], height])
+        here = self.world.target
+        waypoint = funnel(here.position, position, abs(yaw - here.rpy[2]), clear_z)
         return self.towards(waypoint, yaw, gripper)
 
     def is_stuck(self) -> bool:
