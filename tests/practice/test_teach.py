@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,30 +21,41 @@ from soar.sim.demos import demonstrate
 from soar.sim.scenes import load_scene
 from soar.sim.world import World
 from soar.subgoals.moments import Moments
+from soar.subgoals.play import places
 
 QUICK = TeachConfig(steps=2, batch_size=8, other_scenes=1, passes=2)
 
 
+class Shown(NamedTuple):
+    """An expert's episodes, and where the camera really sees the named thing before each."""
+
+    store: LanceStore
+    things: list[np.ndarray]
+
+
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> LanceStore:
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    things: list[np.ndarray] = []
     scene, made = load_scene("dev1"), open_store(tmp_path_factory.mktemp("store"), create=True)
     world = World(scene, 96)
     try:
         for seed in range(8):
             task = scene.tasks[seed % len(scene.tasks)]
             world.reset(seed, task.goal)
+            things.append(places(world, task.goal)[0])
             episode = demonstrate(world, task, np.random.default_rng(seed), seed=seed)
             where = replace(episode.provenance, station="arm", started_s=float(seed))
             made.append(replace(episode, provenance=where))
     finally:
         world.close()
-    return made
+    return Shown(made, things)
 
 
 @pytest.mark.slow
 def test_an_imagination_is_taught_in_two_passes_and_can_be_used(
-    store: LanceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store = shown.store
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     out = tmp_path / "imagination" / "round-1"
     practise(store, [Query(scenes=("dev1",))], "compact@10", out, QUICK, workers=1)
@@ -59,16 +71,20 @@ def test_an_imagination_is_taught_in_two_passes_and_can_be_used(
 
 
 @pytest.mark.slow
-def test_moments_of_a_real_scene_say_where_things_are_held(
-    store: LanceStore, tmp_path: Path
-) -> None:
-    frames = build_frames(store, Query(), 96, tmp_path)
+def test_moments_of_a_real_scene_say_where_things_are(shown: Shown, tmp_path: Path) -> None:
+    frames = build_frames(shown.store, Query(), 96, tmp_path)
     moments = own_moments(frames, compact_subgoals())
     tips = moments.points[:, 3:5].mean(1)
     closed = moments.states[:, 6] < 0.6
     away = np.linalg.norm(moments.points[:, 0] - tips, axis=-1)
     assert closed.sum() > 5
     assert np.median(away[closed]) < 0.05 < np.median(away[~closed])
+    off = []
+    for image, truth in zip(frames.images[frames.starts[:-1]], shown.things, strict=True):
+        first = np.flatnonzero((moments.images == image).all((1, 2, 3)))
+        off += [np.linalg.norm(moments.points[i, 0] - truth) for i in first]
+    assert len(off) >= 4
+    assert np.median(off) < 0.08
     assert Moments.joined([moments, moments]).rows.max() == moments.rows.max() + len(moments.words)
 
 

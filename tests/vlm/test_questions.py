@@ -2,7 +2,7 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.sim.scenes import SCENES, sample_scene
-from soar.vlm.questions import present_question, questions_of, task_from_instruction
+from soar.vlm.questions import manner, present_question, questions_of, task_from_instruction
 
 PAPER = {
     # Tables 3 and 4 of the paper: instruction -> question, the answer that means done
@@ -96,3 +96,20 @@ def test_articles_fit_their_nouns():
 def test_an_instruction_of_no_known_form_names_the_valid_ones():
     with pytest.raises(ConfigError, match="open\\|close the X"):
         task_from_instruction("water the plants")
+
+
+@pytest.mark.parametrize(
+    ("instruction", "wanted"),
+    [
+        ("Put the lemon in the wooden bowl.", "put"),
+        ("place the teal block in the red pot", "put"),
+        ("take the carrot out of the green plate and put it on the table", "take out"),
+        ("remove the pepper from inside the bowl and put it on the table", "take out"),
+        ("move the purple marker to the left side", "aside"),
+        ("open the drawer", None),
+        ("fold the cloth", None),
+        ("sing a song", None),
+    ],
+)
+def test_tasks_that_are_a_grasp_and_a_release_are_known(instruction, wanted):
+    assert manner(instruction) == wanted
