@@ -117,6 +117,44 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
 
 
 @pytest.mark.slow
+def test_a_policy_learns_from_corrections_of_failures_too(
+    policy: Path, pretraining: Source, tmp_path: Path
+):
+    asked: list[tuple[int, str]] = []
+
+    def correct(
+        store: LanceStore, queries: Sequence[Query], subgoals: str, cache: Path
+    ) -> list[Frames]:
+        asked.append((sum(1 for q in queries for _ in store.query(q)), subgoals))
+        return [pretraining.frames] * 2  # any frames of two scenes
+
+    run = Run(tmp_path / "run")
+    means = Means(Robots("failure"), debug(), pretraining, correct=correct)
+    (done,) = improve(run, settings(policy), means).rounds
+    assert asked == [(1, "expert")]
+    assert done.stage == "done"
+    assert done.mixture == pytest.approx(
+        {"pretraining": 0.7, "corrections-0": 0.15, "corrections-1": 0.15}
+    )
+    told = checkpoints.load(run.train_folder(1)).provenance["mixture"]["corrections-0"]
+    assert told["goals"] == {"name": "uniform", "low": 1, "high": 1}
+    assert done.query["outcomes"] == []
+
+
+@pytest.mark.slow
+def test_a_policy_of_which_nothing_can_be_corrected_stays(
+    policy: Path, pretraining: Source, tmp_path: Path
+):
+    def correct(*_: object) -> list[Frames]:
+        raise ConfigError("nothing was ever held")
+
+    means = Means(Robots(), debug(), pretraining, correct=correct)
+    (done,) = improve(Run(tmp_path / "run"), settings(policy), means).rounds
+    assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
+    assert "nothing was ever held" in done.decision
+
+
+@pytest.mark.slow
 def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_policy(
     policy: Path, tmp_path: Path
 ):

@@ -25,7 +25,7 @@ def test_a_share_of_painted_goals_beyond_all_is_told_at_once():
 
 
 def test_a_run_in_which_nothing_learns_is_refused(tmp_path):
-    still = SimulatedRun(teach=TeachConfig(steps=0))
+    still = SimulatedRun(fit=FitSettings(steps=0), teach=TeachConfig(steps=0))
     with pytest.raises(ConfigError, match="neither policy nor imagination"):
         improve_in_simulation(tmp_path / "run", still)
 

@@ -20,7 +20,7 @@ from soar.data.imagined import Imagined, imagined_goals
 from soar.data.mixture import Source
 from soar.data.pace import paced
 from soar.data.query import Query
-from soar.data.relabel import Uniform
+from soar.data.relabel import NEXT, Uniform
 from soar.data.store import LanceStore, open_store
 from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
@@ -37,6 +37,11 @@ Teach = Callable[[LanceStore, Sequence[Query], str, Path], object]
 
 Raises ConfigError: there is nothing to learn.
 """
+Correct = Callable[[LanceStore, Sequence[Query], str, Path], Sequence[Frames]]
+"""What the policy should have done: (store, each scene's episodes, the imagination in force, a folder for decoded frames).
+
+Raises ConfigError: nothing is known of that.
+"""
 Paint = Callable[[Frames, Path], Imagined]
 """Goals of the robots' own episodes as the imagination would have painted what came; kept in that file."""
 Say = Callable[[str], None]
@@ -45,7 +50,7 @@ Say = Callable[[str], None]
 _STAGES = {
     "collect": "the robots propose, try, and judge themselves",
     "teach": "the imagination learns where things are seen here",
-    "fit": "co-training on demonstrations and the robots' own successes",
+    "fit": "co-training on demonstrations and the robots' own episodes",
     "evaluate": "success after, on the same starts",
     "decide": "promote or keep",
 }
@@ -67,7 +72,7 @@ class ImproveConfig:
     steps_per_subgoal: int | None = None
     """Of an episode's hundred; None: as many as suit `subgoals` (paper: 20)."""
     outcomes: tuple[Outcome, ...] = ("success",)
-    """Verdicts of the episodes that are learned from (paper: the VLM's successes)."""
+    """Verdicts of the episodes whose actions are imitated (paper: the VLM's successes); corrections take all."""
     autonomous_share: float = 0.3
     """Of the training samples; the rest are pretraining demonstrations (paper: 10x up-sampled, or 20 %)."""
     goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
@@ -113,9 +118,11 @@ class Means:
     pretraining: Source | None = None
     """Demonstrations that co-training keeps; their weight is what the robots' data leaves."""
     paint: Paint | None = None
-    """Paints goals of the robots' own episodes, beside the photographs."""
+    """Paints goals of the robots' own episodes, beside the photographs, where these are imitated."""
     teach: Teach | None = None
     """Teaches the imagination; None leaves it as it is (paper)."""
+    correct: Correct | None = None
+    """Says what the policy should have done in the robots' own episodes; None: it imitates what went well (paper)."""
 
 
 def improve(
@@ -197,7 +204,7 @@ def _round(
         elif stage == "teach":
             this = _teach(run, this, config, means, subgoals, say)
         elif stage == "fit":
-            this = _fit(run, this, config, means, incumbent)
+            this = _fit(run, this, config, means, run.in_force(record, index)[1], incumbent)
         elif stage == "evaluate":
             _evaluate(run, config, index, *run.in_force(record, index))
             this = replace(this, stage="decide")
@@ -232,34 +239,36 @@ def _teach(
 
 
 def _fit(
-    run: Run, this: RoundRecord, config: ImproveConfig, means: Means, incumbent: Path
+    run: Run,
+    this: RoundRecord,
+    config: ImproveConfig,
+    means: Means,
+    subgoals: str,
+    incumbent: Path,
 ) -> RoundRecord:
-    """Co-train on demonstrations and on what the robots did well in this round and those before.
+    """Co-train on demonstrations and on the robots' own episodes of this round and those before.
 
-    Where they did nothing well, the policy has nothing to learn from, and unless the imagination has, the round ends.
+    Where these teach nothing, the policy stays, and unless the imagination has learned, the round ends.
     """
-    if means.recipe is None or means.pretraining is None:
+    given = means.pretraining
+    if means.recipe is None or given is None:
         return _without_fit(this, "there is nothing that the imagination could learn from")
     store = open_store(run.store, read_only=True)
     query = Query(
         scenes=config.scenes,
-        outcomes=config.outcomes,
+        outcomes=() if means.correct else config.outcomes,
         rounds=tuple(range(1, this.index + 1)),
         version=this.store_version or store.version,
     )
-    if next(iter(store.query(query)), None) is None:
-        outcomes = " or ".join(config.outcomes)
-        return _without_fit(this, f"no episode was judged a {outcomes}")
-    given, cache = means.pretraining, run.folder / "frames"
-    frames = build_frames(store, query, given.frames.resolution, cache)
-    goals = imagined_goals(store, frames, config.imagined_goals)
-    if goals is None and means.paint:
-        goals = means.paint(frames, cache / f"painted-{this.index}.npz")
-    share = config.autonomous_share
-    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=goals)
-    if config.pace_m:
-        own = paced(own, config.pace_m)
-    sources = [replace(given, weight=1 - share), own]
+    try:
+        if means.correct:
+            queries = [replace(query, scenes=(scene,)) for scene in config.scenes]
+            own = _corrected(config, means.correct(store, queries, subgoals, run.folder / "frames"))
+        else:
+            own = [_imitated(run, this.index, config, means, store, query)]
+    except ConfigError as error:
+        return _without_fit(this, str(error))
+    sources = [replace(given, weight=1 - config.autonomous_share), *own]
     start = None if config.from_scratch else load_checkpoint(incumbent)
     fit_policy(means.recipe, sources, run.train_folder(this.index), start=start)
     return replace(
@@ -270,6 +279,40 @@ def _fit(
         store_version=query.version,
         mixture={s.name: s.weight for s in sources},
     )
+
+
+def _corrected(config: ImproveConfig, scenes: Sequence[Frames]) -> list[Source]:
+    """Corrections of some scenes, each of which counts as much as there are."""
+    whole = sum(len(f) for f in scenes)
+    names = (
+        ["corrections"] if len(scenes) == 1 else [f"corrections-{i}" for i in range(len(scenes))]
+    )
+    return [
+        Source(name, f, config.autonomous_share * len(f) / whole, NEXT)
+        for name, f in zip(names, scenes, strict=True)
+    ]
+
+
+def _imitated(
+    run: Run,
+    index: int,
+    config: ImproveConfig,
+    means: Means,
+    store: LanceStore,
+    query: Query,
+) -> Source:
+    """What went well, with hindsight goals (paper, 4). Raises ConfigError: nothing did."""
+    assert means.pretraining is not None
+    if next(iter(store.query(query)), None) is None:
+        raise ConfigError(f"no episode was judged a {' or '.join(config.outcomes)}")
+    cache = run.folder / "frames"
+    frames = build_frames(store, query, means.pretraining.frames.resolution, cache)
+    goals = imagined_goals(store, frames, config.imagined_goals)
+    if goals is None and means.paint:
+        goals = means.paint(frames, cache / f"painted-{index}.npz")
+    share = config.autonomous_share
+    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=goals)
+    return paced(own, config.pace_m) if config.pace_m else own
 
 
 def _without_fit(this: RoundRecord, why: str) -> RoundRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
@@ -16,25 +17,31 @@ from soar.data.transforms import pictures_of, transforms_from
 from soar.errors import ConfigError
 from soar.fit_policy import Recipe
 from soar.fleet import ModelNames, collector
-from soar.improve import Collect, ImproveConfig, Means, Paint, Say, Teach, improve
+from soar.improve import Collect, Correct, ImproveConfig, Means, Paint, Say, Teach, improve
 from soar.live import LivePage
 from soar.models import compact_subgoals, is_compact, policy_folder
 from soar.narrator import Narrator
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.load import config_from
+from soar.practice.corrections import correct
 from soar.practice.teach import TeachConfig, practise
 from soar.pretrain import DemonstrationSet, demonstrations, demonstrations_folder
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.train import FitConfig
 
+Labels: TypeAlias = Literal["corrections", "hindsight"]
+
 
 @dataclass(frozen=True)
 class FitSettings:
     """How the policy is co-trained in each round."""
 
-    steps: int = 0
-    """0: it stays as it is, as what the arms did well taught it nothing here (docs/log.md); the paper co-trains."""
+    steps: int = 400
+    """0: it stays as it is."""
+    labels: Labels = "corrections"
+    """What is learned in the robots' own frames: "corrections", what an able hand would have done there, or "hindsight",
+    what was done where it went well, with later frames for goals (paper; also where the imagination isn't compact)."""
     batch_size: int = 128
     learning_rate: float = 2e-4
     save_every: int = 100
@@ -79,7 +86,7 @@ class SimulatedRun:
     improve: ImproveConfig = field(default_factory=ImproveConfig)
     fit: FitSettings = field(default_factory=FitSettings)
     collect: CollectSettings = field(default_factory=CollectSettings)
-    demonstrations: int = 2000
+    demonstrations: int = 1000
     """Of the *bridge* regime, which co-training keeps; made once, then shared by all runs."""
     teach: TeachConfig = field(default_factory=TeachConfig)
     """How the compact imagination learns from practice; another one stays as it is."""
@@ -129,7 +136,13 @@ def improve_in_simulation(
             told.demonstrations, resolution=recipe.policy.resolution, workers=config.workers
         )
         kept = pretraining(wanted, recipe, told.painted)
-        means = replace(means, recipe=recipe, pretraining=kept, paint=_painted(told, recipe))
+        means = replace(
+            means,
+            recipe=recipe,
+            pretraining=kept,
+            correct=_corrected(told, recipe),
+            paint=_painted(told, recipe),
+        )
     elif means.teach is None:
         raise ConfigError("neither policy nor imagination learns: fit or teach needs steps above 0")
     return improve(Run(Path(folder)), config, means, command=command, say=say)
@@ -141,6 +154,14 @@ def _taught(told: SimulatedRun) -> Teach | None:
         return None
 
     return partial(practise, config=told.teach, workers=told.improve.workers)
+
+
+def _corrected(told: SimulatedRun, recipe: Recipe) -> Correct | None:
+    """What a policy that reaches the compact imagination's pictures should have done."""
+    reaches = isinstance(recipe.policy, GCBCConfig) and is_compact(told.improve.subgoals)
+    if not reaches or told.fit.labels != "corrections":
+        return None
+    return partial(correct, resolution=recipe.policy.resolution, workers=told.improve.workers)
 
 
 def _painted(told: SimulatedRun, recipe: Recipe) -> Paint | None:

@@ -1,4 +1,4 @@
-"""A camera and an imagination made for tests: it reads places rightly, but for what it is told to get wrong."""
+"""A camera, an imagination and attempts made for tests; places are read rightly, but for what is told to be wrong."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
-from soar.types import Observation
+from soar.data.frames import Frames
+from soar.practice.plans import HOLDING, Errand, plan
+from soar.types import EpisodeSummary, Observation, Provenance, Verdict
 
 TIP_M = 0.03
 
@@ -52,3 +54,54 @@ class Reader:
         """As `CompactSubgoals.find`; which episode it is, is written in the image."""
         places = [seen(self.things[str(int(o.image[0, 0, 0]))]) for o in observations]
         return (np.array(places) + self.beside).astype(np.float32)
+
+
+HEIGHT, PUT = 0.035, "put the red block in the bowl"
+BOWL = np.array([0.3, 0.12, 0.02])
+BESIDE = np.array([0.03, 0.06])
+"""What the reader gets wrong, everywhere: 2 cm."""
+
+
+def errand(place: np.ndarray) -> Errand:
+    grasp = np.array([*place[:2], HEIGHT])
+    return Errand(grasp, 0.3, np.array([*BOWL[:2], 0.06]), 0.4, 0.1)
+
+
+def episode(place: np.ndarray, short: float) -> tuple[np.ndarray, np.ndarray]:
+    """States, and what the gripper was told: a whole attempt at the place, or one `short` of it [m] that holds nothing."""
+    home = np.array([0.22, 0.0, 0.16, 0, 0, 0, 1.0])
+    states, doing, opens = plan(home, errand(place - np.array([short, 0, 0])), False)
+    states, orders = states.copy(), opens.astype(float)
+    if short:
+        states[doing == HOLDING, 6] = 0.01
+    return states, orders
+
+
+def world(shorts: list[float], seed: int = 0) -> tuple[Frames, Reader, np.ndarray]:
+    rng, states, orders, starts, summaries, things = (
+        np.random.default_rng(seed),
+        [],
+        [],
+        [0],
+        [],
+        {},
+    )
+    places = np.array([[rng.uniform(0.16, 0.4), rng.uniform(-0.18, 0.02), 0.01] for _ in shorts])
+    for i, (place, short) in enumerate(zip(places, shorts, strict=True)):
+        s, o = episode(place, short)
+        states.append(s)
+        orders.append(o)
+        starts.append(starts[-1] + len(s))
+        verdict = Verdict("failure" if short else "success", 0.5, "", "", "test")
+        where = Provenance("arm", "dev", "dev1", i, float(i), "", "", "")
+        summaries.append(EpisodeSummary(str(i), PUT, len(s) - 1, verdict, where))
+        things[str(i)] = np.stack([place, BOWL])
+    felt = np.concatenate(states).astype(np.float32)
+    actions = np.zeros((len(felt), 7), np.float32)
+    actions[:-1, :6] = np.diff(felt[:, :6], axis=0)
+    actions[:, 6] = np.concatenate(orders)
+    actions[np.array(starts[1:]) - 1] = 0
+    images = np.zeros((len(felt), 8, 8, 3), np.uint8)
+    images[:] = np.repeat(np.arange(len(shorts)), np.diff(starts))[:, None, None, None]
+    frames = Frames(images, felt, actions, np.array(starts), tuple(summaries))
+    return frames, Reader(things, BESIDE), places

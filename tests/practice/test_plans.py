@@ -1,6 +1,6 @@
 import numpy as np
 
-from soar.practice.plans import DONE, HOLDING, REACHING, Errand, plan
+from soar.practice.plans import DONE, HOLDING, REACHING, Errand, plan, retreat
 
 ERRAND = Errand(
     grasp=np.array([0.3, 0.1, 0.035]),
@@ -13,7 +13,7 @@ HOME = np.array([0.2, 0.0, 0.15, 0, 0, 0, 1.0])
 
 
 def test_a_plan_goes_to_the_grasp_closes_there_and_lets_go_over_the_drop() -> None:
-    states, doing = plan(HOME, ERRAND, holding=False)
+    states, doing, opens = plan(HOME, ERRAND, holding=False)
     assert (np.diff(doing) >= 0).all()
     assert set(doing) == {REACHING, HOLDING, DONE}
     assert ERRAND.drop is not None
@@ -24,11 +24,14 @@ def test_a_plan_goes_to_the_grasp_closes_there_and_lets_go_over_the_drop() -> No
     np.testing.assert_allclose(states[let_go, :3], ERRAND.drop, atol=0.015)
     assert states[held:let_go, 2].max() > ERRAND.clear - 0.02
     assert np.linalg.norm(np.diff(states[:, :3], axis=0), axis=1).max() < 0.03
+    assert opens[0]
+    assert not opens[held - 1 : let_go - 1].any()
+    assert opens[let_go - 1 :].all()
 
 
 def test_a_hand_that_is_closed_on_nothing_opens_and_rises_first() -> None:
     low = np.array([0.28, 0.1, 0.035, 0, 0, 0.4, 0.0])
-    states, _ = plan(low, ERRAND, holding=False)
+    states, *_ = plan(low, ERRAND, holding=False)
     assert states[2, 6] > 0.6
     assert states[5, 2] > 0.06
 
@@ -39,3 +42,23 @@ def test_a_thing_in_the_hand_is_carried_on_and_one_without_a_destination_is_only
     lifted = plan(HOME, ERRAND._replace(drop=None), holding=False)
     assert lifted.doing[-1] == HOLDING
     assert 0.06 < lifted.states[-1, 2] < 0.09
+
+
+def test_the_first_action_goes_on_as_fast_as_the_hand_was() -> None:
+    gentle, bold = plan(HOME, ERRAND, False).action, plan(HOME, ERRAND, False, 0.028).action
+    assert np.linalg.norm(gentle[:3]) < 0.013 < 0.027 < np.linalg.norm(bold[:3])
+    assert gentle[6] == bold[6] == 1
+    tilted = HOME + np.array([0, 0, 0, 0.1, -0.2, 0, 0])
+    np.testing.assert_allclose(plan(tilted, ERRAND, False).action[3:5], [-0.05, 0.1])
+    there = np.array([*ERRAND.grasp, 0, 0, ERRAND.yaw, 1.0])
+    np.testing.assert_allclose(plan(there, ERRAND, False).action, 0)
+
+
+def test_a_hand_that_is_done_rises_with_open_fingers_and_stays() -> None:
+    low = np.array([0.25, -0.1, 0.06, 0, 0, 0.4, 0.9])
+    path = retreat(low)
+    assert path.opens.all()
+    assert set(path.doing) == {DONE}
+    assert path.states[-1, 2] > 0.12
+    np.testing.assert_allclose(path.states[-1, :2], low[:2])
+    np.testing.assert_allclose(retreat(path.states[-1]).action, [0] * 6 + [1])

@@ -17,7 +17,7 @@ def improve(
     fit: FitSettings,
     collect: CollectSettings,
     teach: TeachConfig,
-    demonstrations: int = 2000,
+    demonstrations: int = 1000,
     painted: float = 0.5,
 ) -> None:
     """Evaluate, collect, learn, evaluate on the same starts, promote or keep: R times.

@@ -18,7 +18,7 @@ def figure5(
     jobs: int = 1,
     episodes: int = 400,
     trials: int = 50,
-    demonstrations: int = 2000,
+    demonstrations: int = 1000,
     painted: float = 0.5,
     workers: int = 2,
     out: Path = Path("results/figure5"),

@@ -40,6 +40,10 @@ class Uniform:
         return goals
 
 
+NEXT = Uniform(1, 1)
+"""Always the next frame."""
+
+
 @dataclass(frozen=True)
 class Geometric:
     """One step ahead or more, each further step with probability `discount` (the released code)."""

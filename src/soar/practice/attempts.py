@@ -55,6 +55,13 @@ class Attempt(NamedTuple):
         return [g for g in self.grips if g.held]
 
     @property
+    def untouched(self) -> int:
+        """How many of its first frames show the thing where it was."""
+        if self.held:
+            return self.held[0].start
+        return self.grips[0].start if self.grips and not self.still else len(self.states)
+
+    @property
     def release(self) -> Float64[np.ndarray, "7"] | None:
         """The state in which the fingers opened for the last time; None: they didn't, or held nothing."""
         held = self.held

@@ -1,48 +1,31 @@
 """What a robot's own episodes, failed ones too, teach its imagination about its own camera and scene.
 
-Where a thing was doesn't have to come from what already works: the arm's places in the image are known from what it
-feels (`ArmView`), so a place in the image is a place that the hand can reach, and how far beside a thing is read from
-where the fingers really find it is felt in the grasps that hold. From each frame up to the grasp, then, follows how an
-able hand would go on (`soar.practice.plans`), and where everything would be seen a little later: the same moments
-that the imagination was taught with, of the scene it works in. No label comes from the simulator.
+From each frame up to a grasp follows how an able hand would go on (`soar.practice.coach`), and where everything would be
+seen a little later: the same moments that the imagination was taught with, of the scene it works in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 
 from soar.data.frames import Frames
 from soar.errors import ConfigError
-from soar.practice.attempts import Attempt, Reader, looks, read_attempts
-from soar.practice.plans import HOLDING, REACHING, Errand, Plan, plan
-from soar.practice.views import ArmView
+from soar.practice.attempts import Attempt, Reader
+from soar.practice.coach import EVERY, TIPS, Coach
+from soar.practice.plans import REACHING, Errand, Plan, plan
 from soar.progress import progress_bar
-from soar.sim.motion import Vector3
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.moments import LATEST, SOONEST, Moments, is_sided
-from soar.vlm.questions import Manner
 from soar.words import SentenceEncoder
 
-LOOKS = 2000
-"""Most frames that the arm's view is learned from."""
-EVERY = 2
-"""Of an episode's frames, each so manyth is learned from."""
-_CLEAR_VIEW, _SAME = 0.25, 0.12
-"""Fingertips farther off than the first don't hide a thing; readings nearer together than the second are of one place."""
-_TIPS = slice(1, 3)
-"""Of an `ArmView`'s parts (hand, fingertips, wrist, the table's point below the hand)."""
-_ARM = [0, 2, 3, 4, 5]
-"""Of what foresight reads, those parts."""
 _LATE = 1
 """An arm is so many steps behind its plan's first, gentle ones."""
-_BEYOND_M = 0.03
-_FEWEST = 3
-"""Grasps or drops from which it is learned how far beside a place is read."""
+_TIPS = slice(2, 4)
+"""Of what is foreseen."""
 
 
 def own_moments(frames: Frames, reader: Reader, seed: int = 0) -> Moments:
@@ -55,92 +38,13 @@ def own_moments(frames: Frames, reader: Reader, seed: int = 0) -> Moments:
     Raises:
         ConfigError: too little was tried, or nothing was ever held.
     """
-    rng = np.random.default_rng(seed)
-    view = arm_view(frames, reader, rng)
-    attempts = read_attempts(frames, reader)
-    teacher = _Teacher(frames, reader, view, Feeling.of(attempts, view), rng)
+    coach = Coach(frames, reader, seed)
     rows: list[_Row] = []
     with progress_bar() as bar:
-        line = bar.add_task("episodes to learn from", total=len(attempts), note="")
-        for attempt in bar.track(attempts, task_id=line):
-            rows += teacher.lessons(attempt)
+        line = bar.add_task("episodes to learn from", total=len(coach.attempts), note="")
+        for attempt in bar.track(coach.attempts, task_id=line):
+            rows += _lessons(coach, attempt)
     return _assemble(rows, frames)
-
-
-def arm_view(frames: Frames, reader: Reader, rng: np.random.Generator) -> ArmView:
-    """Where the camera of these frames sees the arm."""
-    chosen = np.sort(rng.choice(len(frames), min(LOOKS, len(frames)), replace=False))
-    episode = np.searchsorted(frames.starts, chosen, side="right") - 1
-    words = [frames.episodes[i].instruction for i in episode]
-    seen = reader.read(looks(frames, chosen), words)
-    return ArmView(frames.states[chosen], seen[:, _ARM])
-
-
-@dataclass(frozen=True)
-class Feeling:
-    """What the grasps that held, and what was let go, say of heights, and of what is read in the image."""
-
-    grasp: dict[Manner, tuple[Float64[np.ndarray, "2"], float]]
-    """How far a thing is read from the fingertips that hold it, and the hand's height then [m]."""
-    drop: tuple[Float64[np.ndarray, "2"], float]
-    """The same of containers, when something is let go over them."""
-    releases: dict[Manner, list[Float64[np.ndarray, "7"]]]
-    """States in which good attempts let go."""
-    width: float
-    """Opening of the gripper around a thing."""
-    clear: float
-    """Height of the hand that carries something over everything [m]."""
-    low: Float64[np.ndarray, "2"]
-    high: Float64[np.ndarray, "2"]
-    """Between these x and y [m] the hand has been."""
-
-    def pose(self, height: float, yaw: float) -> Float64[np.ndarray, "7"]:
-        """A state of the hand around a thing, in the middle of where it has been."""
-        return np.array([*(self.low + self.high) / 2, height, 0, 0, yaw, self.width])
-
-    def within_reach(self, at: Float64[np.ndarray, "2"]) -> bool:
-        """Whether the hand has been about there."""
-        return bool((at > self.low - _BEYOND_M).all() and (at < self.high + _BEYOND_M).all())
-
-    @classmethod
-    def of(cls, attempts: Sequence[Attempt], view: ArmView) -> Feeling:
-        """Raises ConfigError: nothing was ever held."""
-        held = [a for a in attempts if a.held]
-        if not held:
-            raise ConfigError("no fingers ever held anything: nothing is known of where things are")
-        good = [a for a in held if a.good] if any(a.good for a in held) else held
-        everywhere = _beside([(a.grasp, a.found[0]) for a in good], view)
-        grasp = {}
-        for kind in {a.manner for a in attempts}:
-            mine = [(a.grasp, a.found[0]) for a in good if a.manner == kind]
-            grasp[kind] = _beside(mine, view) if len(mine) >= _FEWEST else everywhere
-        releases: dict[Manner, list[Float64[np.ndarray, "7"]]] = {}
-        for a in good:
-            if a.release is not None:
-                releases.setdefault(a.manner, []).append(a.release)
-        drops = [
-            (a.release, a.found[1]) for a in good if a.manner == "put" and a.release is not None
-        ]
-        carried = [a.states[a.held[-1].start : a.held[-1].end] for a in good]
-        been = np.concatenate([a.states[:, :2] for a in attempts])
-        return cls(
-            grasp,
-            _beside(drops, view) if len(drops) >= _FEWEST else (np.zeros(2), everywhere[1] + 0.016),
-            releases,
-            float(np.median([np.median(c[3:, 6]) for c in carried])),
-            float(np.median([c[:, 2].max() for c in carried])),
-            been.min(0),
-            been.max(0),
-        )
-
-
-def _beside(
-    pairs: Sequence[tuple[Float64[np.ndarray, "7"], Float[np.ndarray, "2"]]], view: ArmView
-) -> tuple[Float64[np.ndarray, "2"], float]:
-    """Median of what is read less the fingertips' place, and of the hand's height."""
-    states = np.stack([state for state, _ in pairs])
-    off = np.stack([read for _, read in pairs]) - view(states)[:, _TIPS].mean(1)
-    return np.nanmedian(off, axis=0), float(np.median(states[:, 2]))
 
 
 class _Row(NamedTuple):
@@ -150,110 +54,41 @@ class _Row(NamedTuple):
     instruction: str
 
 
-@dataclass(frozen=True)
-class _Teacher:
-    """Knows what should have been done in each attempt."""
-
-    frames: Frames
-    reader: Reader
-    view: ArmView
-    feeling: Feeling
-    rng: np.random.Generator
-
-    def lessons(self, attempt: Attempt) -> list[_Row]:
-        """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
-        errand = self._errand(attempt)
-        if errand is None:
-            return []
-        end = len(attempt.states)
-        if attempt.held:
-            end = attempt.held[0].start
-        elif attempt.grips and not attempt.still:
-            end = attempt.grips[0].start
-        rows = [
-            _row(attempt, t, plan(attempt.states[t], errand, False), errand, self.view)
-            for t in range(0, end, EVERY)
-        ]
-        if attempt.good and attempt.release is not None:
-            for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
-                path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
-                rows.append(_row(attempt, t, path, errand, self.view))
-        return rows
-
-    def _errand(self, attempt: Attempt) -> Errand | None:
-        """What should have been done; None where that isn't known."""
-        feeling = self.feeling
-        off, height = feeling.grasp[attempt.manner]
-        if attempt.good:
-            at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
-        elif np.isnan(attempt.found[0]).any() or not attempt.grips:
-            return None
-        else:
-            yaw = float(attempt.states[attempt.grips[0].start, 5])
-            place = self._steady(attempt) - off
-            at = self.view.reach(place, feeling.pose(height, yaw), _TIPS)
-            if not feeling.within_reach(at):
-                return None
-        grasp = np.array([*at, height])
-        return Errand(grasp, yaw, self._drop(attempt, yaw), feeling.width, feeling.clear)
-
-    def _drop(self, attempt: Attempt, yaw: float) -> Vector3 | None:
-        """Over the container; else where this attempt, or another good one, let go; None: nobody did."""
-        if attempt.manner == "put":
-            off, height = self.feeling.drop
-            place = attempt.found[1] - off
-            at = self.view.reach(place, self.feeling.pose(height, yaw), _TIPS)
-            return np.array([*at, height])
-        if attempt.good and attempt.release is not None:
-            return attempt.release[:3]
-        others = self.feeling.releases.get(attempt.manner, [])
-        return others[int(self.rng.integers(len(others)))][:3] if others else None
-
-    def _steady(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
-        """The thing's place in the image, from all looks before the first grip in which the hand was elsewhere."""
-        times = np.arange(0, attempt.grips[0].start, EVERY)
-        first: Float64[np.ndarray, "2"] = attempt.found[0].astype(np.float64)
-        tips = self.view(attempt.states[times])[:, _TIPS].mean(1)
-        times = times[np.linalg.norm(tips - first, axis=1) > _CLEAR_VIEW]
-        if not len(times):
-            return first
-        seen = looks(self.frames, attempt.first + times)
-        read = self.reader.find(seen, [attempt.instruction] * len(times))[:, 0]
-        same = read[np.linalg.norm(read - first, axis=1) < _SAME]
-        steady: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
-        return steady
+def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
+    """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
+    errand = coach.errand(attempt)
+    if errand is None:
+        return []
+    rows = [
+        _row(coach, attempt, t, plan(attempt.states[t], errand, False), errand)
+        for t in range(0, attempt.untouched, EVERY)
+    ]
+    if attempt.good and attempt.release is not None:
+        for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
+            path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
+            rows.append(_row(coach, attempt, t, path, errand))
+    return rows
 
 
-def _row(attempt: Attempt, t: int, path: Plan, errand: Errand, view: ArmView) -> _Row:
+def _row(coach: Coach, attempt: Attempt, t: int, path: Plan, errand: Errand) -> _Row:
     """What is seen at a frame, and what would be seen if the plan were followed."""
     at = np.arange(SOONEST, LATEST + 1) + _LATE
     past, at = at >= len(path.states), np.minimum(at, len(path.states) - 1)
-    now, then, doing = view(path.states[:1])[0], view(path.states[at]), path.doing[at]
-    lying = _tips_at(view, errand, errand.grasp)
-    left = lying if errand.drop is None else _tips_at(view, errand, errand.drop)
-    carried = then[:, _TIPS].mean(1)
-    thing = np.where(
-        (doing == REACHING)[:, None], lying, np.where((doing == HOLDING)[:, None], carried, left)
-    )
+    now = coach.view(path.states[:1])[0]
+    then = coach.foresees(errand, path, at)
     if errand.drop is None:
-        then[past], thing[past] = np.nan, np.nan
+        then[past] = np.nan
     if not attempt.good:
         then[:, _TIPS] = np.nan  # how the hand should have been turned isn't known
-    here = lying if path.doing[0] == REACHING else now[_TIPS].mean(0)
-    container = attempt.found[1]
+    container = np.broadcast_to(attempt.found[1], (len(at), 1, 2))
+    reaching = path.doing[0] == REACHING
+    here = coach.lies(errand, errand.grasp) if reaching else now[TIPS].mean(0)
     return _Row(
         attempt.first + t,
-        np.stack([here, container, *now]),
-        np.stack([np.stack([w, container, *arm]) for w, arm in zip(thing, then, strict=True)]),
+        np.stack([here, attempt.found[1], *now]),
+        np.concatenate([then[:, 1:2], container, then[:, :1], then[:, 2:]], 1),
         attempt.instruction,
     )
-
-
-def _tips_at(view: ArmView, errand: Errand, place: Vector3) -> Float64[np.ndarray, "2"]:
-    """Where fingertips around something on the table, or a little above it, are seen."""
-    height = min(place[2], errand.grasp[2] + 0.01)
-    state = np.array([*place[:2], height, 0, 0, errand.yaw, errand.width])
-    return np.asarray(view(state[None])[0, _TIPS].mean(0))
 
 
 def _assemble(rows: Sequence[_Row], frames: Frames) -> Moments:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from soar.sim.motion import MotionConfig, Vector3, funnel
 
@@ -30,6 +30,14 @@ class Plan(NamedTuple):
 
     states: Float64[np.ndarray, "t 7"]
     doing: Int64[np.ndarray, " t"]
+    opens: Bool[np.ndarray, " t"]
+    """Whether the fingers are told to open at each step."""
+
+    @property
+    def action(self) -> Float64[np.ndarray, "7"]:
+        """Its first: delta in metres and radians, gripper 0 or 1; nothing moves where it is over at once."""
+        step = np.zeros(6) if len(self.states) < 2 else self.states[1, :6] - self.states[0, :6]
+        return np.append(step, float(self.opens[0]))
 
 
 class Errand(NamedTuple):
@@ -46,9 +54,10 @@ class Errand(NamedTuple):
     """Height of the hand at which what it carries passes above everything [m]."""
 
 
-def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool) -> Plan:
-    """The whole way from a state. `holding`: the thing is in the hand already."""
+def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool, pace_m: float = 0.0) -> Plan:
+    """The whole way from a state. `holding`: the thing is in the hand already. `pace_m`: length of the step before."""
     hand = _Hand(np.asarray(state, np.float64), errand.width, HOLDING if holding else REACHING)
+    hand.pace = pace_m
     if not holding:
         if hand.opening < _OPEN:
             hand.stay("open", 2)
@@ -61,9 +70,16 @@ def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool) -> Plan:
         hand.go(errand.drop, hand.yaw, "closed", errand.clear, _OVER_M)
         hand.doing = DONE
         hand.stay("open", 2)
-        hand.rise(max(0.0, _AWAY_M - hand.at[2]), "open")
-        hand.stay("open", _STAY)
-    return Plan(np.array(hand.states), np.array(hand.did))
+        hand.leave()
+    return hand.plan(not holding)
+
+
+def retreat(state: Float[np.ndarray, "7"], pace_m: float = 0.0) -> Plan:
+    """From a state in which everything is done: straight up with open fingers, and there it stays."""
+    hand = _Hand(np.asarray(state, np.float64), 0.0, DONE)
+    hand.pace = pace_m
+    hand.leave()
+    return hand.plan(True)
 
 
 _Fingers = Literal["open", "closed"]
@@ -74,11 +90,13 @@ class _Hand:
 
     def __init__(self, state: Float64[np.ndarray, "7"], width: float, doing: int) -> None:
         self.at, self.yaw, self.opening = state[:3].copy(), float(state[5]), float(state[6])
-        self.width, self.doing, self._pace = width, doing, 0.0
+        self.width, self.doing, self.pace = width, doing, 0.0
         self.states, self.did = [state], [doing]
+        self.opens: list[bool] = []
+        self._tilt = state[3:5]
 
     def stay(self, fingers: _Fingers, steps: int) -> None:
-        self._pace = 0.0
+        self.pace = 0.0
         for _ in range(steps):
             self._step(fingers)
 
@@ -97,16 +115,28 @@ class _Hand:
                 return
             self._towards(funnel(self.at, goal, turn, clear), yaw, fingers)
 
+    def leave(self) -> None:
+        """Up with open fingers, and stay."""
+        self.rise(max(0.0, _AWAY_M - self.at[2]), "open")
+        self.stay("open", _STAY)
+
+    def plan(self, opens: bool) -> Plan:
+        """What it did so far. `opens`: what the fingers are told if that is nothing."""
+        told = [*self.opens, self.opens[-1] if self.opens else opens]
+        return Plan(np.array(self.states), np.array(self.did), np.array(told))
+
     def _towards(self, goal: Vector3, yaw: float, fingers: _Fingers) -> None:
         away = goal - self.at
         distance = float(np.linalg.norm(away))
-        self._pace = min(_PACE.step_m, self._pace + _PACE.gain_m, distance)
-        self.at = self.at + away / max(distance, 1e-9) * self._pace
+        self.pace = min(_PACE.step_m, self.pace + _PACE.gain_m, distance)
+        self.at = self.at + away / max(distance, 1e-9) * self.pace
+        self._tilt = 0.5 * self._tilt
         self.yaw += float(np.clip(yaw - self.yaw, -_PACE.turn_rad, _PACE.turn_rad))
         self._step(fingers)
 
     def _step(self, fingers: _Fingers) -> None:
         closed = max(self.width, self.opening - _OPENS)
         self.opening = min(1.0, self.opening + _OPENS) if fingers == "open" else closed
-        self.states.append(np.array([*self.at, 0, 0, self.yaw, self.opening]))
+        self.states.append(np.array([*self.at, *self._tilt, self.yaw, self.opening]))
         self.did.append(self.doing)
+        self.opens.append(fingers == "open")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,15 @@ from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.data.frames import Frames, build_frames
+from soar.data.frames import build_frames
 from soar.data.query import Query
 from soar.data.store import LanceStore
 from soar.errors import ConfigError
 from soar.models import COMPACT, compact_subgoals, packaged, with_steps_ahead
+from soar.practice.coach import from_each_scene
 from soar.practice.moments import own_moments
 from soar.pretrain import cache_folder
-from soar.subgoals.compact import KIND, TAUGHT, CompactSubgoals, to_checkpoint
+from soar.subgoals.compact import KIND, TAUGHT, to_checkpoint
 from soar.subgoals.look import CompactConfig
 from soar.subgoals.moments import MomentBatches, Moments, make_moments
 from soar.subgoals.train import CompactLearner
@@ -98,23 +100,11 @@ def practise(
     )
     folders = [out.with_name(f"{out.name}-pass-{i}") for i in range(1, config.passes)]
     for folder in [*folders, out]:
-        own = _own(episodes, compact_subgoals(subgoals))
-        result = teach(start, own, others, folder, config)
+        reader = compact_subgoals(subgoals)
+        own = from_each_scene(partial(own_moments, reader=reader), episodes)
+        result = teach(start, Moments.joined(own), others, folder, config)
         subgoals = str(folder)
     return result
-
-
-def _own(episodes: Sequence[Frames], imagination: CompactSubgoals) -> Moments:
-    """Moments of all scenes where there are any. Raises ConfigError: there are none."""
-    found, reasons = [], []
-    for frames in episodes:
-        try:
-            found.append(own_moments(frames, imagination))
-        except ConfigError as error:
-            reasons.append(str(error))
-    if not found:
-        raise ConfigError("; ".join(reasons))
-    return Moments.joined(found)
 
 
 def teach(

@@ -122,10 +122,21 @@ class CompactSubgoals:
         rng: np.random.Generator,
     ) -> Images:
         """What it would have imagined, had it foreseen where everything really is in each future."""
-        places = None
-        if self.net.foresight is not None:
-            places = self.foresee(futures, instructions).now
-        return self._paint(observations, instructions, rng, places)
+        if self.net.foresight is None:
+            return self._paint(observations, instructions, rng)
+        places = np.asarray(self.foresee(futures, instructions).now.float().cpu())
+        return self.picture(observations, instructions, places, rng)
+
+    def picture(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        places: Float[np.ndarray, "n f 2"],
+        rng: np.random.Generator,
+    ) -> Images:
+        """What it would have imagined, had it foreseen these places (`soar.subgoals.foresight.FORESEEN`)."""
+        told = torch.from_numpy(np.asarray(places, np.float32)).to(self.device)
+        return self._paint(observations, instructions, rng, told)
 
     def _paint(
         self,

@@ -1,0 +1,215 @@
+"""What a robot's own attempts say should have been done in each of them, failed ones too.
+
+Where a thing was doesn't have to come from what already works: the arm's places in the image are known from what it
+feels (`ArmView`), so a place in the image is a place that the hand can reach, and how far beside a thing is read from
+where the fingers really find it is felt in the grasps that hold. No label comes from the simulator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from soar.data.frames import Frames
+from soar.errors import ConfigError
+from soar.practice.attempts import Attempt, Reader, looks, read_attempts
+from soar.practice.plans import HOLDING, REACHING, Errand, Plan
+from soar.practice.views import ArmView
+from soar.sim.motion import Vector3
+from soar.vlm.questions import Manner
+
+LOOKS = 2000
+"""Most frames that the arm's view is learned from."""
+EVERY = 2
+"""Of an episode's frames, each so manyth is looked at."""
+TIPS = slice(1, 3)
+"""Of an `ArmView`'s parts (hand, fingertips, wrist, the table's point below the hand)."""
+_ARM = [0, 2, 3, 4, 5]
+"""Of what foresight reads, those parts."""
+_CLEAR_VIEW, _SAME = 0.25, 0.12
+"""Fingertips farther off than the first don't hide a thing; readings nearer together than the second are of one place."""
+_BEYOND_M = 0.03
+_LOW = 0.2
+"""Quantile of the heights of hands that held something: lower ones hold it better."""
+_FEWEST = 3
+"""Grasps or drops from which it is learned how far beside a place is read."""
+
+
+_Made = TypeVar("_Made")
+
+
+def from_each_scene(make: Callable[[Frames], _Made], episodes: Sequence[Frames]) -> list[_Made]:
+    """What is made of those scenes of which anything is known. Raises ConfigError: there are none."""
+    made, reasons = [], []
+    for frames in episodes:
+        try:
+            made.append(make(frames))
+        except ConfigError as error:
+            reasons.append(str(error))
+    if not made:
+        raise ConfigError("; ".join(reasons))
+    return made
+
+
+def arm_view(frames: Frames, reader: Reader, rng: np.random.Generator) -> ArmView:
+    """Where the camera of these frames sees the arm."""
+    chosen = np.sort(rng.choice(len(frames), min(LOOKS, len(frames)), replace=False))
+    episode = np.searchsorted(frames.starts, chosen, side="right") - 1
+    words = [frames.episodes[i].instruction for i in episode]
+    seen = reader.read(looks(frames, chosen), words)
+    return ArmView(frames.states[chosen], seen[:, _ARM])
+
+
+@dataclass(frozen=True)
+class Feeling:
+    """What the grasps that held, and what was let go, say of heights, and of what is read in the image."""
+
+    grasp: dict[Manner, tuple[Float64[np.ndarray, "2"], float]]
+    """How far a thing is read from the fingertips that hold it, and the hand's height then [m]."""
+    drop: tuple[Float64[np.ndarray, "2"], float]
+    """The same of containers, when something is let go over them."""
+    releases: dict[Manner, list[Float64[np.ndarray, "7"]]]
+    """States in which good attempts let go."""
+    width: float
+    """Opening of the gripper around a thing."""
+    clear: float
+    """Height of the hand that carries something over everything [m]."""
+    low: Float64[np.ndarray, "2"]
+    high: Float64[np.ndarray, "2"]
+    """Between these x and y [m] the hand has been."""
+
+    def pose(self, height: float, yaw: float) -> Float64[np.ndarray, "7"]:
+        """A state of the hand around a thing, in the middle of where it has been."""
+        return np.array([*(self.low + self.high) / 2, height, 0, 0, yaw, self.width])
+
+    def within_reach(self, at: Float64[np.ndarray, "2"]) -> bool:
+        """Whether the hand has been about there."""
+        return bool((at > self.low - _BEYOND_M).all() and (at < self.high + _BEYOND_M).all())
+
+    @classmethod
+    def of(cls, attempts: Sequence[Attempt], view: ArmView) -> Feeling:
+        """Raises ConfigError: nothing was ever held."""
+        held = [a for a in attempts if a.held]
+        if not held:
+            raise ConfigError("no fingers ever held anything: nothing is known of where things are")
+        good = [a for a in held if a.good] if any(a.good for a in held) else held
+        everywhere = _beside([(a.grasp, a.found[0]) for a in good], view)
+        grasp = {}
+        for kind in {a.manner for a in attempts}:
+            mine = [(a.grasp, a.found[0]) for a in good if a.manner == kind]
+            grasp[kind] = _beside(mine, view) if len(mine) >= _FEWEST else everywhere
+        releases: dict[Manner, list[Float64[np.ndarray, "7"]]] = {}
+        for a in good:
+            if a.release is not None:
+                releases.setdefault(a.manner, []).append(a.release)
+        drops = [
+            (a.release, a.found[1]) for a in good if a.manner == "put" and a.release is not None
+        ]
+        carried = [a.states[a.held[-1].start : a.held[-1].end] for a in good]
+        been = np.concatenate([a.states[:, :2] for a in attempts])
+        return cls(
+            grasp,
+            _beside(drops, view, 0.5)
+            if len(drops) >= _FEWEST
+            else (np.zeros(2), everywhere[1] + 0.016),
+            releases,
+            float(np.median([np.median(c[3:, 6]) for c in carried])),
+            float(np.median([c[:, 2].max() for c in carried])),
+            been.min(0),
+            been.max(0),
+        )
+
+
+def _beside(
+    pairs: Sequence[tuple[Float64[np.ndarray, "7"], Float[np.ndarray, "2"]]],
+    view: ArmView,
+    quantile: float = _LOW,
+) -> tuple[Float64[np.ndarray, "2"], float]:
+    """Median of what is read less the fingertips' place, and a quantile of the hand's heights."""
+    states = np.stack([state for state, _ in pairs])
+    off = np.stack([read for _, read in pairs]) - view(states)[:, TIPS].mean(1)
+    return np.nanmedian(off, axis=0), float(np.quantile(states[:, 2], quantile))
+
+
+class Coach:
+    """Knows, of the episodes before one camera, what should have been done."""
+
+    def __init__(self, frames: Frames, reader: Reader, seed: int = 0) -> None:
+        """Read all attempts.
+
+        Args:
+            frames: all episodes, failures too, of one scene.
+            reader: finds the named things, and reads where the arm is seen.
+
+        Raises:
+            ConfigError: too little was tried, or nothing was ever held.
+        """
+        self.frames, self.rng = frames, np.random.default_rng(seed)
+        self.view = arm_view(frames, reader, self.rng)
+        self.attempts = read_attempts(frames, reader)
+        self._reader = reader
+        self._feeling = Feeling.of(self.attempts, self.view)
+
+    def errand(self, attempt: Attempt) -> Errand | None:
+        """What should have been done; None where that isn't known."""
+        feeling = self._feeling
+        off, height = feeling.grasp[attempt.manner]
+        if attempt.good:
+            at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
+        elif np.isnan(attempt.found[0]).any() or not attempt.grips:
+            return None
+        else:
+            yaw = float(attempt.states[attempt.grips[0].start, 5])
+            place = self._steady(attempt) - off
+            at = self.view.reach(place, feeling.pose(height, yaw), TIPS)
+            if not feeling.within_reach(at):
+                return None
+        grasp = np.array([*at, height])
+        return Errand(grasp, yaw, self._drop(attempt, yaw), feeling.width, feeling.clear)
+
+    def _drop(self, attempt: Attempt, yaw: float) -> Vector3 | None:
+        """Over the container; else where this attempt, or another good one, let go; None: nobody did."""
+        if attempt.manner == "put":
+            off, height = self._feeling.drop
+            place = attempt.found[1] - off
+            at = self.view.reach(place, self._feeling.pose(height, yaw), TIPS)
+            return np.array([*at, height])
+        if attempt.good and attempt.release is not None:
+            return attempt.release[:3]
+        others = self._feeling.releases.get(attempt.manner, [])
+        return others[int(self.rng.integers(len(others)))][:3] if others else None
+
+    def _steady(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
+        """The thing's place in the image, from all looks before the first grip in which the hand was elsewhere."""
+        times = np.arange(0, attempt.grips[0].start, EVERY)
+        first: Float64[np.ndarray, "2"] = attempt.found[0].astype(np.float64)
+        tips = self.view(attempt.states[times])[:, TIPS].mean(1)
+        times = times[np.linalg.norm(tips - first, axis=1) > _CLEAR_VIEW]
+        if not len(times):
+            return first
+        seen = looks(self.frames, attempt.first + times)
+        read = self._reader.find(seen, [attempt.instruction] * len(times))[:, 0]
+        same = read[np.linalg.norm(read - first, axis=1) < _SAME]
+        steady: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
+        return steady
+
+    def foresees(
+        self, errand: Errand, path: Plan, at: Int64[np.ndarray, " k"]
+    ) -> Float64[np.ndarray, "k f 2"]:
+        """What is seen at some steps of a plan, in the order of `soar.subgoals.foresight.FORESEEN`."""
+        arm, doing = self.view(path.states[at]), path.doing[at]
+        lying = self.lies(errand, errand.grasp)
+        left = lying if errand.drop is None else self.lies(errand, errand.drop)
+        held = np.where((doing == HOLDING)[:, None], arm[:, TIPS].mean(1), left)
+        thing = np.where((doing == REACHING)[:, None], lying, held)
+        return np.concatenate([arm[:, :1], thing[:, None], arm[:, 1:]], 1)
+
+    def lies(self, errand: Errand, place: Vector3) -> Float64[np.ndarray, "2"]:
+        """Where fingertips around something on the table, or a little above it, are seen."""
+        height = min(place[2], errand.grasp[2] + 0.01)
+        state = np.array([*place[:2], height, 0, 0, errand.yaw, errand.width])
+        return np.asarray(self.view(state[None])[0, TIPS].mean(0))
