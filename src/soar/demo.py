@@ -11,14 +11,17 @@ from soar.improve import ImproveConfig, Say
 from soar.practice.teach import TeachConfig
 from soar.report.page import write_report
 from soar.run import Run, RunRecord
-from soar.simulation import SimulatedRun, improve_in_simulation
+from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation
 
 _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
     ImproveConfig(trials=10, episodes=100),
+    fit=FitSettings(steps=0),
     teach=TeachConfig(passes=1),
 )
+_LONGER = 2
+"""Times that size, from which the policy learns, too."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,10 @@ def sized(config: DemoConfig) -> SimulatedRun:
             whole.teach,
             steps=max(20, round(whole.teach.steps * min(factor, 1))),
             other_scenes=max(5, round(whole.teach.other_scenes * min(factor, 1))),
-            passes=1 if factor < 2 else 2,
+            passes=1 if factor < _LONGER else 2,
         ),
+        fit=whole.fit if factor < _LONGER else FitSettings(),
+        demonstrations=400,
         collect=replace(whole.collect, stations=config.stations),
     )
 

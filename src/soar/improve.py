@@ -20,12 +20,13 @@ from soar.data.imagined import Imagined, imagined_goals
 from soar.data.mixture import Source
 from soar.data.pace import paced
 from soar.data.query import Query
-from soar.data.relabel import NEXT, Uniform
+from soar.data.relabel import Uniform
 from soar.data.store import LanceStore, open_store
 from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
 from soar.models import policy_folder, steps_per_subgoal
+from soar.practice.corrections import correction_sources
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
 from soar.types import Outcome
@@ -263,7 +264,8 @@ def _fit(
     try:
         if means.correct:
             queries = [replace(query, scenes=(scene,)) for scene in config.scenes]
-            own = _corrected(config, means.correct(store, queries, subgoals, run.folder / "frames"))
+            corrected = means.correct(store, queries, subgoals, run.folder / "frames")
+            own = correction_sources(corrected, config.autonomous_share)
         else:
             own = [_imitated(run, this.index, config, means, store, query)]
     except ConfigError as error:
@@ -279,18 +281,6 @@ def _fit(
         store_version=query.version,
         mixture={s.name: s.weight for s in sources},
     )
-
-
-def _corrected(config: ImproveConfig, scenes: Sequence[Frames]) -> list[Source]:
-    """Corrections of some scenes, each of which counts as much as there are."""
-    whole = sum(len(f) for f in scenes)
-    names = (
-        ["corrections"] if len(scenes) == 1 else [f"corrections-{i}" for i in range(len(scenes))]
-    )
-    return [
-        Source(name, f, config.autonomous_share * len(f) / whole, NEXT)
-        for name, f in zip(names, scenes, strict=True)
-    ]
 
 
 def _imitated(

@@ -84,3 +84,17 @@ def test_a_user_s_mistake_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixt
         error = capsys.readouterr().err.strip()
         assert message in error
         assert len(error.splitlines()) == 1
+
+
+def test_corrections_of_episodes_in_which_nothing_is_known_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, own = fill(tmp_path / "store"), fill(tmp_path / "own", episodes=2)
+    command = ("train", "gcbc", "--preset", "debug", "--store", store, "--out", tmp_path / "out")
+    for more, why in (
+        ((), "14 looks at the arm; valid: at least 200"),
+        (("--own.query.rounds", 7), "holds no such episodes"),
+    ):
+        with pytest.raises(SystemExit):
+            run(*command, "--own.store", own, "--own.corrections", "compact", *more)
+        assert why in capsys.readouterr().err

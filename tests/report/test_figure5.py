@@ -47,5 +47,7 @@ def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
     assert small.improve.episodes < large.improve.episodes
     assert small.teach.steps < large.teach.steps
     assert large.improve.scenes == ("3",)
+    assert (small.fit.steps, large.fit.steps > 0) == (0, True)
+    assert (small.teach.passes, large.teach.passes) == (1, 2)
     with pytest.raises(ConfigError, match="minutes"):
         DemoConfig(minutes=0)

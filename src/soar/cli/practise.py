@@ -6,7 +6,6 @@ from pathlib import Path
 
 import tyro
 
-from soar.errors import ConfigError
 from soar.practice.teach import TeachConfig
 
 
@@ -36,12 +35,10 @@ def practise(
     """
     from soar.data.query import Query
     from soar.data.store import open_store
+    from soar.practice.coach import queries_by_scene
     from soar.practice.teach import practise as teach
 
     episodes = open_store(store, read_only=True)
-    named = scenes or tuple(sorted({e.provenance.scene for e in episodes.query(Query())}))
-    if not named:
-        raise ConfigError(f"'{store}' holds no episodes")
-    queries = [Query(scenes=(name,)) for name in named]
+    queries = queries_by_scene(episodes, Query(scenes=scenes))
     result = teach(episodes, queries, subgoals, out, config, workers)
     print(f"{out}: {result.step} steps, loss {result.loss:.4f}; use it with --subgoals {out}")

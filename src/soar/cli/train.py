@@ -51,6 +51,9 @@ class Own:
     """A store of collected episodes; without it there are none."""
     query: Query = field(default_factory=lambda: Query(outcomes=("success",)))
     """Which of them."""
+    corrections: str | None = None
+    """Learn what an able hand would have done in them, failed ones too, instead of imitating them: "compact", or the
+    folder of a taught imagination (`soar subgoals practise`), which says where things were."""
     share: float | None = None
     """Of all samples; the paper: 0.2 with all scenes. Without it, up-sampling decides."""
     upsample: float = 10
@@ -74,6 +77,10 @@ def train(
     soar train gcbc --store demos --out runs/first
 
     soar train gcbc --store demos --out runs/second --start runs/first --own.store collected
+
+    or, with a compact imagination, with what should have been done in all of it:
+
+    soar train gcbc --store demos --out runs/third --start runs/first --own.store collected --own.corrections taught
 
     Several GPUs, or processes of a CPU: torchrun --nproc-per-node 4 -m soar train gcbc ...
 
@@ -109,13 +116,21 @@ def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> 
     from soar.data.mixture import Source, upsampled_share
     from soar.data.pace import paced
     from soar.data.store import open_store
+    from soar.practice.coach import queries_by_scene
+    from soar.practice.corrections import CORRECTED, correct, correction_sources
 
     r, cache = recipe.policy.resolution, out / "frames"
     given = build_frames(open_store(store, read_only=True), which, r, cache)
     first = Source("pretraining", given, 1.0, recipe.goals)
     if own.store is None:
         return [first]
-    frames = build_frames(open_store(own.store, read_only=True), own.query, r, cache)
+    collected = open_store(own.store, read_only=True)
+    if own.corrections:
+        queries = queries_by_scene(collected, own.query)
+        corrected = correct(collected, queries, own.corrections, cache, r)
+        part = CORRECTED if own.share is None else own.share
+        return [replace(first, weight=1 - part), *correction_sources(corrected, part)]
+    frames = build_frames(collected, own.query, r, cache)
     second = Source("autonomous", frames, 1.0, recipe.autonomous_goals, recipe.autonomous_sum_steps)
     share = own.share
     if share is None:

@@ -8,13 +8,15 @@ where the fingers really find it is felt in the grasps that hold. No label comes
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from soar.data.frames import Frames
+from soar.data.query import Query
+from soar.data.store import LanceStore
 from soar.errors import ConfigError
 from soar.practice.attempts import Attempt, Reader, looks, read_attempts
 from soar.practice.plans import HOLDING, REACHING, Errand, Plan
@@ -37,6 +39,15 @@ _LOW = 0.2
 """Quantile of the heights of hands that held something: lower ones hold it better."""
 _FEWEST = 3
 """Grasps or drops from which it is learned how far beside a place is read."""
+
+
+def queries_by_scene(store: LanceStore, query: Query) -> list[Query]:
+    """The query for each scene of its episodes, of whatever outcome. Raises ConfigError: there are none."""
+    every = replace(query, outcomes=())
+    scenes = query.scenes or sorted({e.provenance.scene for e in store.query(every)})
+    if not scenes:
+        raise ConfigError(f"'{store.path}' holds no such episodes")
+    return [replace(every, scenes=(scene,)) for scene in scenes]
 
 
 _Made = TypeVar("_Made")

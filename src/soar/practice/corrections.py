@@ -17,7 +17,9 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from soar.data.frames import Frames, build_frames
+from soar.data.mixture import Source
 from soar.data.query import Query
+from soar.data.relabel import NEXT
 from soar.data.store import LanceStore
 from soar.errors import ConfigError
 from soar.media import resize
@@ -29,6 +31,8 @@ from soar.progress import progress_bar
 from soar.sim.motion import MotionConfig
 from soar.types import Images, Observation
 
+CORRECTED = 0.3
+"""Share of the samples, the rest being demonstrations, with which it was measured (docs/log.md)."""
 _SPAN = (6, 14)
 """Fewest and most control steps from a frame to what its goal shows."""
 _APART_M, _APART_RAD = 0.012, 0.1
@@ -96,6 +100,17 @@ def correct(
     episodes = [build_frames(store, q, sight, cache, workers) for q in queries]
     make = partial(own_corrections, imagination=imagination, resolution=resolution)
     return from_each_scene(make, episodes)
+
+
+def correction_sources(scenes: Sequence[Frames], share: float) -> list[Source]:
+    """Corrections as a share of a mixture, in which each scene counts as much as it has of them."""
+    whole = sum(len(f) for f in scenes)
+    names = (
+        ["corrections"] if len(scenes) == 1 else [f"corrections-{i}" for i in range(len(scenes))]
+    )
+    return [
+        Source(name, f, share * len(f) / whole, NEXT) for name, f in zip(names, scenes, strict=True)
+    ]
 
 
 def own_corrections(

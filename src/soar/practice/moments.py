@@ -15,8 +15,8 @@ from jaxtyping import Float64
 from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.practice.attempts import Attempt, Reader
-from soar.practice.coach import EVERY, TIPS, Coach
-from soar.practice.plans import REACHING, Errand, Plan, plan
+from soar.practice.coach import EVERY, Coach
+from soar.practice.plans import Errand, Plan, plan, retreat
 from soar.progress import progress_bar
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.moments import LATEST, SOONEST, Moments, is_sided
@@ -55,7 +55,7 @@ class _Row(NamedTuple):
 
 
 def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
-    """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
+    """Moments on the way to the thing and, where that succeeded, with the thing in the hand, and when all is done."""
     errand = coach.errand(attempt)
     if errand is None:
         return []
@@ -67,6 +67,10 @@ def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
         for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
             path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
             rows.append(_row(coach, attempt, t, path, errand))
+        rows += [
+            _row(coach, attempt, t, retreat(attempt.states[t]), errand)
+            for t in range(attempt.held[-1].end, len(attempt.states), EVERY)
+        ]
     return rows
 
 
@@ -81,8 +85,7 @@ def _row(coach: Coach, attempt: Attempt, t: int, path: Plan, errand: Errand) -> 
     if not attempt.good:
         then[:, _TIPS] = np.nan  # how the hand should have been turned isn't known
     container = np.broadcast_to(attempt.found[1], (len(at), 1, 2))
-    reaching = path.doing[0] == REACHING
-    here = coach.lies(errand, errand.grasp) if reaching else now[TIPS].mean(0)
+    here = coach.foresees(errand, path, np.array([0]))[0, 1]
     return _Row(
         attempt.first + t,
         np.stack([here, attempt.found[1], *now]),
