@@ -16,7 +16,7 @@ from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.practice.attempts import Attempt, Reader
 from soar.practice.coach import EVERY, Coach
-from soar.practice.plans import Errand, Plan, plan, retreat
+from soar.practice.plans import Errand, Plan, plan
 from soar.progress import progress_bar
 from soar.subgoals.corpus import WORDS
 from soar.subgoals.moments import LATEST, SOONEST, Moments, is_sided
@@ -55,7 +55,7 @@ class _Row(NamedTuple):
 
 
 def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
-    """Moments on the way to the thing and, where that succeeded, with the thing in the hand, and when all is done."""
+    """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
     errand = coach.errand(attempt)
     if errand is None:
         return []
@@ -67,10 +67,6 @@ def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
         for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
             path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
             rows.append(_row(coach, attempt, t, path, errand))
-        rows += [
-            _row(coach, attempt, t, retreat(attempt.states[t]), errand)
-            for t in range(attempt.held[-1].end, len(attempt.states), EVERY)
-        ]
     return rows
 
 
