@@ -17,11 +17,12 @@ _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
     ImproveConfig(trials=10, episodes=100),
-    fit=FitSettings(steps=0),
-    teach=TeachConfig(passes=1),
+    fit=FitSettings(steps=300),
+    demonstrations=200,
+    teach=TeachConfig(steps=0),
 )
 _LONGER = 2
-"""Times that size, from which the policy learns, too."""
+"""Times that size, from which there is time to teach the imagination, too."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,9 @@ def sized(config: DemoConfig) -> SimulatedRun:
             episodes=max(4, round(whole.improve.episodes * factor)),
             workers=config.workers,
         ),
-        teach=replace(
-            whole.teach,
-            steps=max(20, round(whole.teach.steps * min(factor, 1))),
-            other_scenes=max(5, round(whole.teach.other_scenes * min(factor, 1))),
-            passes=1 if factor < _LONGER else 2,
-        ),
-        fit=whole.fit if factor < _LONGER else FitSettings(),
-        demonstrations=400,
+        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 4 / 3)))),
+        demonstrations=max(5, round(whole.demonstrations * min(factor, 5))),
+        teach=whole.teach if factor < _LONGER else TeachConfig(),
         collect=replace(whole.collect, stations=config.stations),
     )
 
