@@ -22,7 +22,8 @@ def improve(
 ) -> None:
     """Evaluate, collect, learn, evaluate on the same starts, promote or keep: R times.
 
-    The compact imagination learns from all that was collected; the policy from what went well, with --fit.steps above 0.
+    The compact imagination and the policy learn from all that was collected, failed episodes too (--fit.labels hindsight: the
+    policy from what went well, as in the paper).
 
     Everything lands in one folder, and the same command goes on after any interruption. Then
     `soar report OUT` makes a page of it.

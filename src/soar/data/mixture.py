@@ -16,6 +16,8 @@ from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actio
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
 
+CORRECTIONS = "corrections"
+"""Name of sources that hold what should have been done (`soar.practice.corrections`), with a number where there are several."""
 DRAWS = 29
 """Uniform random numbers that come with each sample, for augmentation."""
 

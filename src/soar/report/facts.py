@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soar.board import Status, boards
+from soar.data.mixture import CORRECTIONS
 from soar.data.store import open_store
 from soar.errors import ConfigError
 from soar.evaluate.plots import points
@@ -47,6 +48,12 @@ class Facts:
     """As they showed themselves last."""
     events: tuple[dict[str, Json], ...] = ()
     """Faults, dropped episodes and missing objects of all stations, oldest first."""
+
+    @property
+    def corrected(self) -> bool:
+        """Whether the policy learned what should have been done, instead of imitating what went well."""
+        named = [name for r in self.record.rounds for name in r.mixture]
+        return any(name.startswith(CORRECTIONS) for name in named)
 
     @property
     def before(self) -> Evaluation | None:

@@ -113,10 +113,9 @@ def rounds(facts: Facts) -> Section | None:
     if not facts.record.rounds:
         return None
     text = (
-        "One round: the robot collects episodes with what it has; its imagination learns from all of "
-        "them where things are seen in this scene, and its policy, if it is told to, from those that the "
-        "vision-language model judged a success, together with the demonstrations it began with; both "
-        "are evaluated together, and take over if they are better."
+        "One round: the robot collects episodes with what it has; imagination and policy learn from "
+        "them, each as far as it was told to, together with what they began with; both are evaluated "
+        "together, and take over if they are better."
     )
     head = ("round", "collected", "judged success", "success after", "now", "time")
     rows = [_round(facts, r) for r in facts.record.rounds]

@@ -75,8 +75,13 @@ def verdicts(facts: Facts) -> Section | None:
     found = confusion(facts.episodes)
     if not found.judged:
         return None
+    use = (
+        "Which grasps were good, and so where things are, is told by the episodes"
+        if facts.corrected
+        else "The policy learns only from episodes"
+    )
     text = (
-        "The policy learns only from episodes that the vision-language model called a success, so its "
+        f"{use} that the vision-language model called a success, so its "
         "mistakes matter: a false success teaches something wrong, a false failure wastes something "
         "good. The simulator knows the truth; the robot never sees it. The paper's model, on 546 "
         "trajectories labelled by hand: 79 % right, precision 63 %, recall 100 %."
@@ -111,7 +116,11 @@ def _confusion_table(found: Confusion) -> str:
 def training(facts: Facts) -> Section | None:
     """The policies' loss curves, speed, and the mixture."""
     text = (
-        "The policy learns to imitate the collected actions, given what it saw and a picture of what "
+        "The policy learns what an able hand would have done in each frame of all episodes, failures too, "
+        "with a goal painted where that would have led. Where things were follows from what the arm felt: "
+        "where the camera sees it, and the grasps that held. No simulator knows of it."
+        if facts.corrected
+        else "The policy learns to imitate the collected actions, given what it saw and a picture of what "
         "came a little later. No success label and no words enter this loss."
     )
     mixtures = {
