@@ -15,6 +15,8 @@ from soar.data.query import Query
 from soar.data.store import LanceStore, open_store
 from soar.errors import ConfigError
 from soar.models import compact_subgoals, packaged
+from soar.practice.coach import queries_by_scene
+from soar.practice.corrections import correct, correction_sources
 from soar.practice.moments import own_moments
 from soar.practice.teach import TeachConfig, practise
 from soar.sim.demos import demonstrate
@@ -86,6 +88,24 @@ def test_moments_of_a_real_scene_say_where_things_are(shown: Shown, tmp_path: Pa
     assert len(off) >= 4
     assert np.median(off) < 0.08
     assert Moments.joined([moments, moments]).rows.max() == moments.rows.max() + len(moments.words)
+
+
+@pytest.mark.slow
+def test_an_expert_is_told_to_do_about_what_it_did(shown: Shown, tmp_path: Path) -> None:
+    queries = queries_by_scene(shown.store, Query(outcomes=("failure",)))
+    [made] = correct(shown.store, queries, "compact", tmp_path, 64)
+    frames = build_frames(shown.store, queries[0], 64, tmp_path)
+    assert made.resolution == 64
+    which = [int(np.flatnonzero((frames.states == s).all(1))[0]) for s in made.states[0::2]]
+    did, told = frames.actions[which], made.actions[0::2]
+    ways = np.linalg.norm(did[:, :3], axis=1), np.linalg.norm(told[:, :3], axis=1)
+    moves = (ways[0] > 0.01) & (ways[1] > 0.01)
+    cosine = (did * told)[:, :3].sum(1)[moves] / ways[0][moves] / ways[1][moves]
+    assert moves.sum() > 50
+    assert np.median(cosine) > 0.8
+    assert ((did[:, 6] > 0.5) == (told[:, 6] > 0.5)).mean() > 0.9
+    [source] = correction_sources([made], 0.3)
+    assert (source.name, source.weight) == ("corrections", 0.3)
 
 
 def test_settings_that_teach_nothing() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 
 from soar.data.frames import Frames, build_frames
-from soar.data.mixture import Source
+from soar.data.mixture import CORRECTIONS, Source
 from soar.data.query import Query
 from soar.data.relabel import NEXT
 from soar.data.store import LanceStore
@@ -105,9 +105,7 @@ def correct(
 def correction_sources(scenes: Sequence[Frames], share: float) -> list[Source]:
     """Corrections as a share of a mixture, in which each scene counts as much as it has of them."""
     whole = sum(len(f) for f in scenes)
-    names = (
-        ["corrections"] if len(scenes) == 1 else [f"corrections-{i}" for i in range(len(scenes))]
-    )
+    names = [CORRECTIONS if len(f) == whole else f"{CORRECTIONS}-{i}" for i, f in enumerate(scenes)]
     return [
         Source(name, f, share * len(f) / whole, NEXT) for name, f in zip(names, scenes, strict=True)
     ]
@@ -156,26 +154,10 @@ def _lessons(coach: Coach, attempt: Attempt) -> Iterator[_Row]:
         return
     told = _told(attempt, coach.frames)
     yield from _reaching(coach, attempt, errand, told)
-    if not attempt.good:
-        return
-    grip = attempt.held[0]
-    for t in [t for t in (grip.start, grip.start + 1) if t < len(told) - 1] * _CLOSINGS:
-        held = attempt.states[min(t + 3, len(told) - 1), 6]
-        grasp = told[t, :3].copy()
-        if grasp[2] > errand.grasp[2] + _HIGH_M:
-            grasp[2] = errand.grasp[2]
-        here = errand._replace(grasp=grasp, yaw=told[t, 5], width=held)
-        yield from _row(coach, attempt, t, here, plan(np.append(told[t, :6], 1.0), here, False))
-    if attempt.release is None:
-        return
-    for t in range(grip.start + 2, grip.end):
-        carried = errand._replace(width=attempt.states[t, 6])
-        yield from _row(coach, attempt, t, carried, plan(told[t], carried, True, _BOLD_M))
-    rest = range(attempt.held[-1].end, len(told) - 1)
-    moving = set(_apart(attempt, rest))
-    for t in rest:
-        if t in moving or coach.rng.random() < _WAITING:
-            yield from _row(coach, attempt, t, errand, retreat(told[t], _BOLD_M))
+    if attempt.good:
+        yield from _closing(coach, attempt, errand, told)
+        if attempt.release is not None:
+            yield from _carrying(coach, attempt, errand, told)
 
 
 def _reaching(
@@ -191,6 +173,33 @@ def _reaching(
         if (near and not attempt.good) or (is_open and path.action[2] > _RISES_M):
             continue
         yield from _row(coach, attempt, t, errand, path)
+
+
+def _closing(
+    coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
+) -> Iterator[_Row]:
+    start, last = attempt.held[0].start, len(told) - 1
+    for t in [t for t in (start, start + 1) if t < last] * _CLOSINGS:
+        grasp = told[t, :3].copy()
+        if grasp[2] > errand.grasp[2] + _HIGH_M:
+            grasp[2] = errand.grasp[2]
+        held = attempt.states[min(t + 3, last), 6]
+        here = errand._replace(grasp=grasp, yaw=told[t, 5], width=held)
+        yield from _row(coach, attempt, t, here, plan(np.append(told[t, :6], 1.0), here, False))
+
+
+def _carrying(
+    coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
+) -> Iterator[_Row]:
+    """With the thing in the hand, and after it was let go."""
+    for t in range(attempt.held[0].start + 2, attempt.held[0].end):
+        carried = errand._replace(width=attempt.states[t, 6])
+        yield from _row(coach, attempt, t, carried, plan(told[t], carried, True, _BOLD_M))
+    rest = range(attempt.held[-1].end, len(told) - 1)
+    moving = set(_apart(attempt, rest))
+    for t in rest:
+        if t in moving or coach.rng.random() < _WAITING:
+            yield from _row(coach, attempt, t, errand, retreat(told[t], _BOLD_M))
 
 
 def _row(coach: Coach, attempt: Attempt, t: int, errand: Errand, path: Plan) -> Iterator[_Row]:
