@@ -17,8 +17,8 @@ _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
     ImproveConfig(trials=10, episodes=100),
-    fit=FitSettings(),
-    demonstrations=200,
+    fit=FitSettings(steps=300),
+    demonstrations=120,
     teach=TeachConfig(steps=0),
 )
 _LONGER = 2
@@ -60,8 +60,8 @@ def sized(config: DemoConfig) -> SimulatedRun:
             episodes=max(4, round(whole.improve.episodes * factor)),
             workers=config.workers,
         ),
-        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 1)))),
-        demonstrations=max(5, round(whole.demonstrations * min(factor, 5))),
+        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 4 / 3)))),
+        demonstrations=max(5, round(whole.demonstrations * min(factor, 8))),
         teach=whole.teach if factor < _LONGER else TeachConfig(),
         collect=replace(whole.collect, stations=config.stations),
     )
