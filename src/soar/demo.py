@@ -16,9 +16,9 @@ from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation
 _MINUTES = 15
 """What the sizes below take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=10, episodes=100),
-    fit=FitSettings(steps=300),
-    demonstrations=120,
+    ImproveConfig(trials=10, episodes=90),
+    fit=FitSettings(steps=200),
+    demonstrations=100,
     teach=TeachConfig(steps=0),
 )
 _LONGER = 2
@@ -60,7 +60,7 @@ def sized(config: DemoConfig) -> SimulatedRun:
             episodes=max(4, round(whole.improve.episodes * factor)),
             workers=config.workers,
         ),
-        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 4 / 3)))),
+        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 2)))),
         demonstrations=max(5, round(whole.demonstrations * min(factor, 8))),
         teach=whole.teach if factor < _LONGER else TeachConfig(),
         collect=replace(whole.collect, stations=config.stations),

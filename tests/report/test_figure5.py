@@ -47,7 +47,7 @@ def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
     assert small.improve.episodes < large.improve.episodes
     assert large.improve.scenes == ("3",)
     assert small.fit.steps < large.fit.steps == 400
-    assert small.demonstrations < large.demonstrations == 480
+    assert small.demonstrations < large.demonstrations == 400
     assert (small.teach.steps, large.teach.steps > 0) == (0, True)
     with pytest.raises(ConfigError, match="minutes"):
         DemoConfig(minutes=0)
