@@ -14,7 +14,7 @@ from soar.run import Run, RunRecord
 from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation
 
 _MINUTES = 15
-"""What the sizes below take on two slow cores, all together."""
+"""What the sizes below are meant to take on two slow cores, all together."""
 _AT_THAT_SIZE = SimulatedRun(
     ImproveConfig(trials=10, episodes=90),
     fit=FitSettings(steps=200),

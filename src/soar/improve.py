@@ -26,6 +26,7 @@ from soar.errors import ConfigError
 from soar.evaluate import FIRST_SEED, Evaluation, compare, evaluate, sim_protocol
 from soar.fit_policy import Recipe, fit_policy
 from soar.models import policy_folder, steps_per_subgoal
+from soar.practice.coach import queries_by_scene
 from soar.practice.corrections import correction_sources
 from soar.run import RoundRecord, Run, RunRecord
 from soar.sim.scenes import load_scene
@@ -230,9 +231,10 @@ def _teach(
     if means.teach is None:
         return this
     folder, rounds = run.imagination_folder(this.index), tuple(range(1, this.index + 1))
-    queries = [Query(scenes=(scene,), rounds=rounds) for scene in config.scenes]
+    store = open_store(run.store, read_only=True)
+    queries = queries_by_scene(store, Query(scenes=config.scenes, rounds=rounds))
     try:
-        means.teach(open_store(run.store, read_only=True), queries, subgoals, folder)
+        means.teach(store, queries, subgoals, folder)
     except ConfigError as error:
         say(f"the imagination stays as it is: {error}")
         return this
@@ -263,8 +265,10 @@ def _fit(
     )
     try:
         if means.correct:
-            queries = [replace(query, scenes=(scene,)) for scene in config.scenes]
-            corrected = means.correct(store, queries, subgoals, run.folder / "frames")
+            cache = (
+                run.imagination_folder(this.index).parent / "frames"
+            )  # where practice decoded them
+            corrected = means.correct(store, queries_by_scene(store, query), subgoals, cache)
             own = correction_sources(corrected, config.autonomous_share)
         else:
             own = [_imitated(run, this.index, config, means, store, query)]

@@ -35,8 +35,6 @@ _ARM = [0, 2, 3, 4, 5]
 _CLEAR_VIEW, _SAME = 0.25, 0.12
 """Fingertips farther off than the first don't hide a thing; readings nearer together than the second are of one place."""
 _BEYOND_M = 0.03
-_LOW = 0.2
-"""Quantile of the heights of hands that held something: lower ones hold it better."""
 _FEWEST = 3
 """Grasps or drops from which it is learned how far beside a place is read."""
 
@@ -102,17 +100,17 @@ class Feeling:
         return bool((at > self.low - _BEYOND_M).all() and (at < self.high + _BEYOND_M).all())
 
     @classmethod
-    def of(cls, attempts: Sequence[Attempt], view: ArmView) -> Feeling:
-        """Raises ConfigError: nothing was ever held."""
+    def of(cls, attempts: Sequence[Attempt], view: ArmView, height: float) -> Feeling:
+        """`height`: see `Coach`. Raises ConfigError: nothing was ever held."""
         held = [a for a in attempts if a.held]
         if not held:
             raise ConfigError("no fingers ever held anything: nothing is known of where things are")
         good = [a for a in held if a.good] if any(a.good for a in held) else held
-        everywhere = _beside([(a.grasp, a.found[0]) for a in good], view)
+        everywhere = _beside([(a.grasp, a.found[0]) for a in good], view, height)
         grasp = {}
         for kind in {a.manner for a in attempts}:
             mine = [(a.grasp, a.found[0]) for a in good if a.manner == kind]
-            grasp[kind] = _beside(mine, view) if len(mine) >= _FEWEST else everywhere
+            grasp[kind] = _beside(mine, view, height) if len(mine) >= _FEWEST else everywhere
         releases: dict[Manner, list[Float64[np.ndarray, "7"]]] = {}
         for a in good:
             if a.release is not None:
@@ -124,9 +122,7 @@ class Feeling:
         been = np.concatenate([a.states[:, :2] for a in attempts])
         return cls(
             grasp,
-            _beside(drops, view, 0.5)
-            if len(drops) >= _FEWEST
-            else (np.zeros(2), everywhere[1] + 0.016),
+            _beside(drops, view) if len(drops) >= _FEWEST else (np.zeros(2), everywhere[1] + 0.016),
             releases,
             float(np.median([np.median(c[3:, 6]) for c in carried])),
             float(np.median([c[:, 2].max() for c in carried])),
@@ -138,7 +134,7 @@ class Feeling:
 def _beside(
     pairs: Sequence[tuple[Float64[np.ndarray, "7"], Float[np.ndarray, "2"]]],
     view: ArmView,
-    quantile: float = _LOW,
+    quantile: float = 0.5,
 ) -> tuple[Float64[np.ndarray, "2"], float]:
     """Median of what is read less the fingertips' place, and a quantile of the hand's heights."""
     states = np.stack([state for state, _ in pairs])
@@ -149,12 +145,13 @@ def _beside(
 class Coach:
     """Knows, of the episodes before one camera, what should have been done."""
 
-    def __init__(self, frames: Frames, reader: Reader, seed: int = 0) -> None:
+    def __init__(self, frames: Frames, reader: Reader, seed: int = 0, height: float = 0.5) -> None:
         """Read all attempts.
 
         Args:
             frames: all episodes, failures too, of one scene.
             reader: finds the named things, and reads where the arm is seen.
+            height: quantile of the heights of hands that held something, which grasps aim at.
 
         Raises:
             ConfigError: too little was tried, or nothing was ever held.
@@ -163,7 +160,7 @@ class Coach:
         self.view = arm_view(frames, reader, self.rng)
         self.attempts = read_attempts(frames, reader)
         self._reader = reader
-        self._feeling = Feeling.of(self.attempts, self.view)
+        self._feeling = Feeling.of(self.attempts, self.view, height)
 
     def errand(self, attempt: Attempt) -> Errand | None:
         """What should have been done; None where that isn't known."""

@@ -47,6 +47,8 @@ _RISES_M = 0.004
 """An open hand that should rise first stands low beside the thing: what it should do hangs on centimetres."""
 _CLOSINGS = 4
 """Goals for each of the two frames in which a hand rightly closed: there are few, and they decide."""
+_LOW = 0.2
+"""Quantile of the heights of hands that held something, which is aimed at: lower ones hold it better (docs/log.md)."""
 _HIGH_M = 0.012
 """So far above where good hands close, one should have gone lower first, though it held the thing."""
 _OPEN = 0.8
@@ -124,7 +126,7 @@ def own_corrections(
     Raises:
         ConfigError: too little was tried, or nothing was ever held.
     """
-    coach = Coach(frames, imagination, seed)
+    coach = Coach(frames, imagination, seed, _LOW)
     rows: list[_Row] = []
     for attempt in coach.attempts:
         rows += _lessons(coach, attempt)
