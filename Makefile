@@ -10,7 +10,7 @@ test: setup
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(python) -m pytest -n 2
+	$(python) -m pytest -n 2 --dist worksteal
 
 setup:
 	@scripts/setup

@@ -22,12 +22,19 @@ from soar.report.page import write_report
 from soar.run import RoundRecord, Run
 from soar.sim.demos import demonstrate
 from soar.sim.scenes import load_scene, sample_scene
+from soar.sim.spec import Scene
 from soar.sim.world import World
 from soar.types import Episode, Outcome
 
+KITCHEN = """
+name: kitchen
+table: oak
+things: [{name: red mug, kind: cup, color: red}]
+tasks: [{say: move the red mug to the left, left: red mug}]
+"""
 
-def demonstration(name: str, seed: int) -> Episode:
-    scene = load_scene(name) if name == "dev1" else sample_scene(name, seed)
+
+def demonstration(scene: Scene, seed: int) -> Episode:
     world = World(scene, 64)
     try:
         world.reset(seed, scene.tasks[0].goal)
@@ -38,7 +45,8 @@ def demonstration(name: str, seed: int) -> Episode:
 
 @pytest.fixture(scope="module")
 def pretraining() -> Source:
-    frames = Frames.from_episodes([demonstration("bridge", s) for s in (1, 2)], 32)
+    scenes = (sample_scene("bridge", s) for s in (1, 2))
+    frames = Frames.from_episodes([demonstration(s, 1) for s in scenes], 32)
     return Source("pretraining", frames, 1.0)
 
 
@@ -58,7 +66,7 @@ class Robots:
 
     def __call__(self, run: Run, this: RoundRecord, scene: str, policy: str, subgoals: str) -> None:
         self.calls.append((this.index, scene, policy, subgoals))
-        episode = demonstration(scene, 3)
+        episode = demonstration(load_scene(scene), 3)
         origin = replace(episode.provenance, round=this.index, station="arm")
         verdict = replace(episode.verdict, outcome=self.outcome)
         episode = replace(episode, provenance=origin, verdict=verdict)
@@ -71,20 +79,29 @@ def paint(frames: Frames, path: Path) -> Imagined:
     return Imagined(black, np.zeros(len(frames), np.int64), 0.25)
 
 
-def settings(policy: Path) -> ImproveConfig:
+@pytest.fixture(scope="module")
+def kitchen(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A scene with one task, so that evaluations are short."""
+    file = tmp_path_factory.mktemp("scenes") / "kitchen.yaml"
+    file.write_text(KITCHEN)
+    return str(file)
+
+
+@pytest.fixture
+def settings(policy: Path, kitchen: str) -> ImproveConfig:
     return ImproveConfig(
-        scenes=("dev1",), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1,
+        scenes=(kitchen,), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1,
         pace_m=0.01,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
-    policy: Path, pretraining: Source, tmp_path: Path
+    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
 ):
     robots, run = Robots(), Run(tmp_path / "run")
     means = Means(robots, debug(), pretraining, paint)
-    record = improve(run, settings(policy), means)
+    record = improve(run, settings, means)
     (done,) = record.rounds
     assert done.stage == "done"
     assert done.collected_with == checkpoints.load(policy).id
@@ -98,18 +115,18 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     mixture = checkpoints.load(run.train_folder(1)).provenance["mixture"]
     assert mixture["autonomous"]["imagined_goals"] == 0.25
     assert mixture["pretraining"]["imagined_goals"] == 0
-    assert improve(run, settings(policy), means) == record
-    assert robots.calls == [(1, "dev1", str(policy), "expert")]
+    assert improve(run, settings, means) == record
+    assert robots.calls == [(1, settings.scenes[0], str(policy), "expert")]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
-        improve(run, replace(settings(policy), trials=2), means)
+        improve(run, replace(settings, trials=2), means)
 
 
 @pytest.mark.slow
 def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
-    policy: Path, pretraining: Source, tmp_path: Path
+    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
 ):
     run = Run(tmp_path / "run")
-    record = improve(run, settings(policy), Means(Robots("failure"), debug(), pretraining))
+    record = improve(run, settings, Means(Robots("failure"), debug(), pretraining))
     (done,) = record.rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "no episode was judged a success" in done.decision
@@ -118,7 +135,7 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
 
 @pytest.mark.slow
 def test_a_policy_learns_from_corrections_of_failures_too(
-    policy: Path, pretraining: Source, tmp_path: Path
+    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
 ):
     asked: list[tuple[int, str]] = []
 
@@ -130,7 +147,7 @@ def test_a_policy_learns_from_corrections_of_failures_too(
 
     run = Run(tmp_path / "run")
     means = Means(Robots("failure"), debug(), pretraining, correct=correct)
-    (done,) = improve(run, settings(policy), means).rounds
+    (done,) = improve(run, settings, means).rounds
     assert asked == [(1, "expert")]
     assert done.stage == "done"
     assert done.mixture == pytest.approx(
@@ -143,20 +160,20 @@ def test_a_policy_learns_from_corrections_of_failures_too(
 
 @pytest.mark.slow
 def test_a_policy_of_which_nothing_can_be_corrected_stays(
-    policy: Path, pretraining: Source, tmp_path: Path
+    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
 ):
     def correct(*_: object) -> list[Frames]:
         raise ConfigError("nothing was ever held")
 
     means = Means(Robots(), debug(), pretraining, correct=correct)
-    (done,) = improve(Run(tmp_path / "run"), settings(policy), means).rounds
+    (done,) = improve(Run(tmp_path / "run"), settings, means).rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "nothing was ever held" in done.decision
 
 
 @pytest.mark.slow
 def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_policy(
-    policy: Path, tmp_path: Path
+    policy: Path, settings: ImproveConfig, tmp_path: Path
 ):
     taught: list[tuple[str, int]] = []
 
@@ -165,7 +182,7 @@ def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_poli
         checkpoints.save(folder, checkpoints.load(policy))  # any checkpoint
 
     run = Run(tmp_path / "run")
-    told = replace(settings(policy), subgoals="expert@10")
+    told = replace(settings, subgoals="expert@10")
     with pytest.raises(SoarError):
         improve(run, told, Means(Robots("failure"), teach=teach))
     (done,) = run.record().rounds
@@ -176,14 +193,14 @@ def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_poli
 
 
 @pytest.mark.slow
-def test_a_round_in_which_nothing_can_be_taught_ends(policy: Path, tmp_path: Path):
+def test_a_round_in_which_nothing_can_be_taught_ends(
+    policy: Path, settings: ImproveConfig, tmp_path: Path
+):
     def teach(*_: object) -> None:
         raise ConfigError("nothing was ever held")
 
     said: list[str] = []
-    record = improve(
-        Run(tmp_path / "run"), settings(policy), Means(Robots(), teach=teach), say=said.append
-    )
+    record = improve(Run(tmp_path / "run"), settings, Means(Robots(), teach=teach), say=said.append)
     (done,) = record.rounds
     assert (done.stage, done.promoted, done.imagination) == ("done", False, "")
     assert any("nothing was ever held" in s for s in said)

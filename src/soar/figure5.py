@@ -71,7 +71,7 @@ def draw(folder: Path, scenes: Sequence[str]) -> Path:
     Raises:
         ConfigError: none is.
     """
-    bars = [bar for scene in scenes if (bar := _bar(folder / f"scene-{scene}", scene))]
+    bars = [bar for scene in scenes if (bar := _bar(_run_folder(folder, scene)))]
     if not bars:
         raise ConfigError(f"no scene is finished in {folder}")
     write_json(folder / "figure5.json", {"scenes": [_row(b) for b in bars], "mean": _means(bars)})
@@ -105,10 +105,14 @@ def _run_all(folder: Path, config: Figure5Config, command: str, say: Say) -> Ite
 
 def _told(folder: Path, config: Figure5Config, scene: str) -> tuple[Path, SimulatedRun]:
     improving = replace(config.run.improve, scenes=(scene,))
-    return folder / f"scene-{scene}", replace(config.run, improve=improving)
+    return _run_folder(folder, scene), replace(config.run, improve=improving)
 
 
-def _bar(folder: Path, scene: str) -> Bar | None:
+def _run_folder(folder: Path, scene: str) -> Path:
+    return folder / f"scene-{load_scene(scene).name}"
+
+
+def _bar(folder: Path) -> Bar | None:
     """A scene's result; None while it isn't finished. The last candidate, if any, stands for "after"."""
     run = Run(folder)
     if not (folder / "run.json").exists():
@@ -119,7 +123,7 @@ def _bar(folder: Path, scene: str) -> Bar | None:
     evaluations = run.evaluations()
     episodes = list(open_store(run.store, read_only=True).query(Query()))
     return Bar(
-        scene,
+        ", ".join(record.scenes),
         compare(evaluations[0], evaluations[max(evaluations)]),
         len(episodes),
         sum(e.verdict.outcome == "success" for e in episodes),

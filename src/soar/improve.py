@@ -63,6 +63,7 @@ class ImproveConfig:
     """What a run of improvement does. The defaults are the paper's, but for what helps here (docs/log.md)."""
 
     scenes: tuple[str, ...] = ("1",)
+    """Names, or YAML files."""
     rounds: int = 1
     episodes: int = 400
     """Collected in each scene and round."""
@@ -102,6 +103,11 @@ class ImproveConfig:
         if self.pace_m < 0:
             raise ConfigError(f"pace_m is {self.pace_m}; valid: at least 0")
         _ = self.plan
+
+    @property
+    def scene_names(self) -> tuple[str, ...]:
+        """What their episodes are filed under. Raises ConfigError."""
+        return tuple(load_scene(s).name for s in self.scenes)
 
     @property
     def plan(self) -> Plan:
@@ -169,8 +175,8 @@ def _begin(run: Run, config: ImproveConfig, command: str) -> RunRecord:
             )
         return record
     record = RunRecord(
-        title=f"Improvement in scene {', '.join(config.scenes)}",
-        scenes=config.scenes,
+        title=f"Improvement in scene {', '.join(config.scene_names)}",
+        scenes=config.scene_names,
         rounds_wanted=config.rounds,
         started_s=time.time(),
         command=command,
@@ -232,7 +238,7 @@ def _teach(
         return this
     folder, rounds = run.imagination_folder(this.index), tuple(range(1, this.index + 1))
     store = open_store(run.store, read_only=True)
-    queries = queries_by_scene(store, Query(scenes=config.scenes, rounds=rounds))
+    queries = queries_by_scene(store, Query(scenes=config.scene_names, rounds=rounds))
     try:
         means.teach(store, queries, subgoals, folder)
     except ConfigError as error:
@@ -258,7 +264,7 @@ def _fit(
         return _without_fit(this, "there is nothing that the imagination could learn from")
     store = open_store(run.store, read_only=True)
     query = Query(
-        scenes=config.scenes,
+        scenes=config.scene_names,
         outcomes=() if means.correct else config.outcomes,
         rounds=tuple(range(1, this.index + 1)),
         version=this.store_version or store.version,

@@ -62,7 +62,7 @@ class RunRecord:
 
     title: str
     scenes: tuple[str, ...]
-    """Names, as `soar.sim.scenes.load_scene` takes them."""
+    """What their episodes are filed under."""
     rounds_wanted: int
     started_s: float
     """Unix time."""

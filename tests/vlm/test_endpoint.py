@@ -21,12 +21,14 @@ import misbehaving as bad
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 QUESTIONS = ["Is the lemon on the plate?", "Is the drawer open?", "Is there a lemon present?"]
 SORTS = [SystemOneVLM, DecisionsVLM, ChatVLM]
-LIMIT_S, SLACK_S = 1.0, 8.0
+LIMIT_S, SLACK_S = 1.0, 15.0
 """The slack is for a busy machine; servers here hang for a minute."""
+IN_A_HURRY = {"timeout_s": 0.4, "limit_s": LIMIT_S}
+"""For servers that fail; where an answer is expected, a busy machine has its time."""
 
 
 def endpoint(sort, url: str, **settings):
-    defaults = {"timeout_s": 0.4, "limit_s": LIMIT_S, "retries": 2, "backoff_s": 0.01}
+    defaults = {"retries": 2, "backoff_s": 0.01}
     return sort(EndpointConfig(url, "tiny", **{**defaults, **settings}))
 
 
@@ -53,7 +55,7 @@ def test_a_server_that_fails_for_good_is_one_clear_error_in_time(sort, behave):
     with bad.serving(behave) as server:
         start = time.monotonic()
         with pytest.raises(ModelUnavailable) as error:
-            endpoint(sort, server.url).answer([IMAGE], [QUESTIONS])
+            endpoint(sort, server.url, **IN_A_HURRY).answer([IMAGE], [QUESTIONS])
         assert time.monotonic() - start < LIMIT_S + SLACK_S
     assert "\n" not in str(error.value)
     assert "tiny at 127.0.0.1" in str(error.value)
@@ -175,7 +177,7 @@ def test_retry_after_beyond_the_time_limit_is_not_waited_for():
     with bad.serving(later) as server:
         start = time.monotonic()
         with pytest.raises(ModelUnavailable, match="429"):
-            endpoint(SystemOneVLM, server.url).answer([IMAGE], [QUESTIONS])
+            endpoint(SystemOneVLM, server.url, **IN_A_HURRY).answer([IMAGE], [QUESTIONS])
         assert time.monotonic() - start < LIMIT_S + SLACK_S
 
 
@@ -238,7 +240,7 @@ def test_decisions_are_sent_as_the_openai_package_sends_them():
 
 def test_stations_may_ask_from_many_threads():
     with bad.serving(bad.good) as server:
-        model = endpoint(SystemOneVLM, server.url, limit_s=10)
+        model = endpoint(SystemOneVLM, server.url)
         results: list = []
         threads = [
             threading.Thread(
