@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -61,9 +62,18 @@ def _mean_of_blocks(
 
 def _weighted(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
     height, width, _ = image.shape
-    rows = _weights(height, size) @ image.reshape(height, -1).astype(np.float32)
-    both: Float32[np.ndarray, "size size 3"] = _weights(width, size) @ rows.reshape(size, width, 3)
+    tall = _weighted_rows(image.reshape(height, -1).astype(np.float32), size)
+    turned = tall.reshape(size, width, 3).swapaxes(0, 1).reshape(width, -1)
+    both = _weighted_rows(turned, size).reshape(size, size, 3).swapaxes(0, 1)
     return (both + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _weighted_rows(rows: Float32[np.ndarray, "old k"], new: int) -> Float32[np.ndarray, "new k"]:
+    """Means of the rows, `new` of them. Where it shrinks, the weights repeat: 8 rows of 256 become 3 of 96."""
+    old, k = rows.shape
+    parts = math.gcd(old, new) if new < old else 1
+    means = _weights(old // parts, new // parts) @ rows.reshape(parts, old // parts, k)
+    return means.reshape(new, k)
 
 
 @lru_cache(maxsize=32)
