@@ -298,5 +298,5 @@ def test_the_live_page_shows_every_station_and_how_it_was_judged(tmp_path):
     assert "one" in html
     assert ending.proposal.task.instruction in html
     assert ending.verdict.outcome in html
-    assert (tmp_path / "run" / "live.png").read_bytes().startswith(b"\x89PNG")
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"live.html", "live.png"}
+    assert (tmp_path / "run" / "live.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"live.html", "live.jpg"}

@@ -11,7 +11,7 @@ from soar.improve import ImproveConfig, Say
 from soar.practice.teach import TeachConfig
 from soar.report.page import write_report
 from soar.run import Run, RunRecord
-from soar.simulation import FitSettings, SimulatedRun, improve_in_simulation
+from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
 
 _MINUTES = 15
 """What the sizes below are meant to take on two slow cores, all together."""
@@ -33,7 +33,7 @@ class DemoConfig:
     """In scene 1 hardly anything gets into the bowl, and so there is nothing to take out, either."""
     minutes: float = _MINUTES
     """About what it takes on two slow cores. More minutes: more trials, episodes and training."""
-    stations: int = 2
+    stations: int = CollectSettings.stations
     workers: int = 2
 
     def __post_init__(self) -> None:

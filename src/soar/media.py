@@ -72,7 +72,8 @@ def _weighted_rows(rows: Float32[np.ndarray, "old k"], new: int) -> Float32[np.n
     """Means of the rows, `new` of them. Where it shrinks, the weights repeat: 8 rows of 256 become 3 of 96."""
     old, k = rows.shape
     parts = math.gcd(old, new) if new < old else 1
-    means = _weights(old // parts, new // parts) @ rows.reshape(parts, old // parts, k)
+    blocks = rows.reshape(parts, old // parts, k)
+    means: Float32[np.ndarray, "parts new k"] = _weights(old // parts, new // parts) @ blocks
     return means.reshape(new, k)
 
 

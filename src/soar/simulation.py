@@ -66,8 +66,8 @@ class FitSettings:
 class CollectSettings:
     """How the robots collect."""
 
-    stations: int = 2
-    """Simulated arms, in lockstep."""
+    stations: int = 8
+    """Simulated arms, in lockstep. Each has its own layout, and more of them share each model's batch."""
     vlm: str = "compact"
     """Who proposes and judges."""
     threshold: float = 0.5
