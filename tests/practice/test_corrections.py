@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from tests.practice.camera import Reader, arm, seen, world
+from tests.practice.camera import BOWL, Reader, arm, seen, world
 
 from soar.data.frames import Frames
 from soar.errors import ConfigError
@@ -102,6 +102,24 @@ def test_a_hand_that_held_the_thing_was_right_to_close_carry_and_let_go(some: Co
     assert (some.then[carries, 2] > some.state[carries, 2] + 0.01).any()
     after = good & (some.state[:, 6] > 0.8) & ~closing & (some.action[:, 2] > 0.01)
     assert after.any()
+
+
+def test_a_hand_that_rightly_let_go_is_told_so_wherever_the_container_is_read() -> None:
+    class Unsteady(Painter):
+        def find(self, observations: Sequence[Observation], words: Sequence[str]) -> np.ndarray:
+            found = super().find(observations, words)
+            found[:, 1, 0] += np.where([o.image[0, 0, 0] % 2 for o in observations], 0.4, -0.4)
+            return found
+
+    frames, reader, _ = world([0.0] * 6 + [0.04] * 6)
+    made = own_corrections(frames, Unsteady(reader.things, reader.beside), 8)
+    state, action = made.states[0::2], made.actions[0::2]
+    around = (state[:, 6] > 0.1) & (state[:, 6] < 0.8)
+    lets_go = around & (action[:, 6] == 1)
+    assert lets_go.sum() >= 6 * 2
+    assert np.linalg.norm(state[lets_go, :2] - BOWL[:2], axis=1).max() < 0.02
+    far = np.linalg.norm(state[:, :2] - BOWL[:2], axis=1) > 0.03
+    assert (action[around & far, 6] == 0).all()
 
 
 def test_goals_are_painted_where_the_plan_leads_a_little_later(some: Corrected) -> None:

@@ -180,14 +180,14 @@ class Coach:
         return Errand(grasp, yaw, self._drop(attempt, yaw), feeling.width, feeling.clear)
 
     def _drop(self, attempt: Attempt, yaw: float) -> Vector3 | None:
-        """Over the container; else where this attempt, or another good one, let go; None: nobody did."""
+        """Where this attempt rightly let go; else over the container, or where another one did; None: nobody did."""
+        if attempt.good and attempt.release is not None:
+            return attempt.release[:3]
         if attempt.manner == "put":
             off, height = self._feeling.drop
             place = attempt.found[1] - off
             at = self.view.reach(place, self._feeling.pose(height, yaw), TIPS)
             return np.array([*at, height])
-        if attempt.good and attempt.release is not None:
-            return attempt.release[:3]
         others = self._feeling.releases.get(attempt.manner, [])
         return others[int(self.rng.integers(len(others)))][:3] if others else None
 

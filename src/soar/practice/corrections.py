@@ -194,12 +194,15 @@ def _carrying(
     coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
 ) -> Iterator[_Row]:
     """With the thing in the hand, and after it was let go."""
-    for t in range(attempt.held[0].start + 2, attempt.held[0].end):
+    first, end, last = attempt.held[0], attempt.held[-1].end, len(told) - 1
+    for t in range(first.start + 2, first.end):
         carried = errand._replace(width=attempt.states[t, 6])
         yield from _row(coach, attempt, t, carried, plan(told[t], carried, True, _BOLD_M))
-    rest = range(attempt.held[-1].end, len(told) - 1)
-    moving = set(_apart(attempt, rest))
-    for t in rest:
+    for t in range(end - 1, min(end + 1, last)):
+        here = errand._replace(drop=told[t, :3], width=attempt.states[end - 1, 6])
+        yield from _row(coach, attempt, t, here, plan(told[t], here, True))
+    moving = set(_apart(attempt, range(end, last)))
+    for t in range(end, last):
         if t in moving or coach.rng.random() < _WAITING:
             yield from _row(coach, attempt, t, errand, retreat(told[t], _BOLD_M))
 
