@@ -71,7 +71,8 @@ def draw(folder: Path, scenes: Sequence[str]) -> Path:
     Raises:
         ConfigError: none is.
     """
-    bars = [bar for scene in scenes if (bar := _bar(_run_folder(folder, scene)))]
+    names = [load_scene(s).name for s in scenes]
+    bars = [bar for name in names if (bar := _bar(folder / f"scene-{name}", name))]
     if not bars:
         raise ConfigError(f"no scene is finished in {folder}")
     write_json(folder / "figure5.json", {"scenes": [_row(b) for b in bars], "mean": _means(bars)})
@@ -105,14 +106,11 @@ def _run_all(folder: Path, config: Figure5Config, command: str, say: Say) -> Ite
 
 def _told(folder: Path, config: Figure5Config, scene: str) -> tuple[Path, SimulatedRun]:
     improving = replace(config.run.improve, scenes=(scene,))
-    return _run_folder(folder, scene), replace(config.run, improve=improving)
+    name = load_scene(scene).name
+    return folder / f"scene-{name}", replace(config.run, improve=improving)
 
 
-def _run_folder(folder: Path, scene: str) -> Path:
-    return folder / f"scene-{load_scene(scene).name}"
-
-
-def _bar(folder: Path) -> Bar | None:
+def _bar(folder: Path, scene: str) -> Bar | None:
     """A scene's result; None while it isn't finished. The last candidate, if any, stands for "after"."""
     run = Run(folder)
     if not (folder / "run.json").exists():
@@ -123,7 +121,7 @@ def _bar(folder: Path) -> Bar | None:
     evaluations = run.evaluations()
     episodes = list(open_store(run.store, read_only=True).query(Query()))
     return Bar(
-        ", ".join(record.scenes),
+        scene,
         compare(evaluations[0], evaluations[max(evaluations)]),
         len(episodes),
         sum(e.verdict.outcome == "success" for e in episodes),
