@@ -271,9 +271,8 @@ def _fit(
     )
     try:
         if means.correct:
-            cache = (
-                run.imagination_folder(this.index).parent / "frames"
-            )  # where practice decoded them
+            # Where practice decoded them.
+            cache = run.imagination_folder(this.index).parent / "frames"
             corrected = means.correct(store, queries_by_scene(store, query), subgoals, cache)
             own = correction_sources(corrected, config.autonomous_share)
         else:

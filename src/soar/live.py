@@ -64,7 +64,7 @@ class LivePage(Subscriber):
     def _show(self) -> None:
         names = sorted(self._seen)
         if len({self._seen[n].shape for n in names}) == 1:
-            # A PNG would take a fifth of the time of a simulated episode.
+            # A PNG takes 30 times as long (docs/performance.md).
             _replace(
                 self.page.with_name("live.jpg"), encode(tile([self._picture(n) for n in names], 4))
             )
