@@ -21,13 +21,13 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
-    """float32 or bfloat16; "auto" is bfloat16 where the hardware multiplies it: AMX, Ampere and later."""
+    """float32 or bfloat16; "auto" is bfloat16 where the hardware multiplies it: AMX, AVX-512 BF16, Ampere and later."""
     if name != "auto":
         return torch.bfloat16 if name == "bf16" else torch.float32
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        fast = torch.cpu._is_amx_tile_supported()
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if fast else torch.float32
 
 

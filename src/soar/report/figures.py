@@ -74,6 +74,7 @@ def plot_differences(comparison: Comparison) -> Figure:
         axes.plot(change.value, y, "o", color=color, markerfacecolor=face, markersize=7)
     axes.set_yticks(range(len(rows)), [textwrap.fill(label, 44) for label, _ in reversed(rows)])
     axes.set_xlim(-1.02, 1.02)
+    axes.set_ylim(-0.5, len(rows) - 0.5)
     axes.xaxis.set_major_formatter(lambda x, _: points(x))
     axes.set_xlabel("points, after minus before", color=INK)
     return figure

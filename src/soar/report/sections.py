@@ -68,7 +68,7 @@ def _differences(comparison: Comparison) -> str:
                 f"{row['after']:.0%}",
                 value,
                 f"{low} to {high}",
-                f"{row['p']:.2g}",
+                f"{row['p']:.3f}" if row["p"] >= 0.001 else "< 0.001",
             )
         )
     text = (
