@@ -37,7 +37,7 @@ Labels: TypeAlias = Literal["corrections", "hindsight"]
 class FitSettings:
     """How the policy is co-trained in each round."""
 
-    steps: int = 400
+    steps: int = 800
     """0: it stays as it is."""
     labels: Labels = "corrections"
     """What is learned in the robots' own frames: "corrections", what an able hand would have done there, or "hindsight",

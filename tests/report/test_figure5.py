@@ -33,6 +33,17 @@ def test_finished_scenes_are_drawn_and_the_others_left_out(run: Run, tmp_path: P
     assert "| 1 | 20%" in (tmp_path / "figure5.md").read_text()
 
 
+def test_all_starts_of_all_scenes_give_one_difference(run: Run, tmp_path: Path):
+    for scene in ("1", "2"):
+        shutil.copytree(run.folder, tmp_path / f"scene-{scene}")
+    draw(tmp_path, ("1", "2"))
+    numbers = json.loads((tmp_path / "figure5.json").read_text())
+    one, both = numbers["scenes"][0]["difference"], numbers["difference"]
+    assert both["value"] == pytest.approx(one["value"])
+    assert one["low"] < both["low"] < both["value"] < both["high"] < one["high"]
+    assert "| mean; all starts | 20% | 60% | +40 [" in (tmp_path / "figure5.md").read_text()
+
+
 def test_nothing_finished_is_said(tmp_path: Path):
     with pytest.raises(ConfigError, match="no scene is finished"):
         draw(tmp_path, ("1",))
