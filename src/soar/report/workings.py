@@ -105,11 +105,11 @@ def _confusion_table(found: Confusion) -> str:
 
     note = html.paragraph(f"{found.unknown} more could not be judged.") if found.unknown else ""
     return (
-        '<table class="confusion"><tr><th></th><th>truly a success</th><th>truly a failure</th></tr>'
+        '<div class="scroll"><table class="confusion"><tr><th></th><th>truly a success</th><th>truly a failure</th></tr>'
         f"<tr><th>judged success</th>{cell(found.true_success, 'right', 'good')}"
         f"{cell(found.false_success, 'false success', 'bad')}</tr>"
         f"<tr><th>judged failure</th>{cell(found.false_failure, 'false failure', 'bad')}"
-        f"{cell(found.true_failure, 'right', 'good')}</tr></table>{note}"
+        f"{cell(found.true_failure, 'right', 'good')}</tr></table></div>{note}"
     )
 
 

@@ -1,0 +1,51 @@
+"""The page as a browser shows it; left out where no Chromium is installed."""
+
+import json
+import re
+import shutil
+import subprocess
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from soar.report.page import write_report
+from soar.run import Run
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+)
+LOOK = """<script>
+const errors = [];
+addEventListener("error", e => errors.push(e.message || e.target.tagName), true);
+addEventListener("load", async () => {
+  const videos = [...document.querySelectorAll("video")], root = document.documentElement;
+  await Promise.all(videos.map(v => v.readyState || new Promise(done => {
+    v.addEventListener("loadedmetadata", done); v.addEventListener("error", done); v.load();
+  })));
+  document.body.dataset.seen = JSON.stringify({
+    errors, overflow: root.scrollWidth - root.clientWidth,
+    videos: videos.map(v => v.videoWidth), pictures: document.querySelectorAll("svg").length,
+    loaded: performance.getEntriesByType("resource").filter(r => !r.name.startsWith("data:")).length,
+  });
+});
+</script>"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium")
+@pytest.mark.parametrize("width", [500, 1200])
+def test_a_browser_shows_all_of_it(run: Run, tmp_path: Path, width: int) -> None:
+    page = write_report(run, tmp_path / "report.html")
+    page.write_text(page.read_text().replace("<body>", "<body>" + LOOK, 1))
+    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]  # fmt: skip
+    command += [f"--window-size={width},900", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r'data-seen="(.*?)"', shown)
+    assert found, shown[:500]
+    seen = json.loads(unescape(found[1]))
+    assert seen["errors"] == []
+    assert seen["overflow"] == 0, "wider than the window"
+    assert len(seen["videos"]) > 1
+    assert all(seen["videos"]), "a video that the browser can't read"
+    assert seen["pictures"] > 2
+    assert seen["loaded"] == 0, "something from elsewhere"
