@@ -14,15 +14,13 @@ from soar.run import Run, RunRecord
 from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
 
 _MINUTES = 15
-"""What the sizes below are meant to take on two slow cores, all together."""
+"""What the sizes below may take on two ordinary cores, all together (docs/performance.md)."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=10, episodes=90),
-    fit=FitSettings(steps=200),
-    demonstrations=100,
-    teach=TeachConfig(steps=0),
+    ImproveConfig(trials=20, episodes=150),
+    fit=FitSettings(steps=800),
+    demonstrations=600,
+    teach=TeachConfig(steps=400, other_scenes=150, passes=1),
 )
-_LONGER = 2
-"""Times that size, from which there is time to teach the imagination, too."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,26 @@ class Shown(NamedTuple):
 
 
 def sized(config: DemoConfig) -> SimulatedRun:
-    """The run that takes about so many minutes."""
+    """The run that takes about so many minutes. Training that suffices for an hour's episodes isn't lengthened."""
     whole, factor = _AT_THAT_SIZE, config.minutes / _MINUTES
+    least = min(factor, 1)
     return replace(
         whole,
         improve=replace(
             whole.improve,
             scenes=(config.scene,),
-            trials=max(2, round(whole.improve.trials * min(factor, 4))),
+            trials=max(2, round(whole.improve.trials * min(factor, 2.5))),
             episodes=max(4, round(whole.improve.episodes * factor)),
             workers=config.workers,
         ),
-        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * min(factor, 2)))),
-        demonstrations=max(5, round(whole.demonstrations * min(factor, 8))),
-        teach=whole.teach if factor < _LONGER else TeachConfig(),
+        fit=replace(whole.fit, steps=max(20, round(whole.fit.steps * least))),
+        demonstrations=max(5, round(whole.demonstrations * min(factor, 1.6))),
+        teach=replace(
+            whole.teach,
+            steps=max(20, round(whole.teach.steps * least)),
+            other_scenes=max(5, round(whole.teach.other_scenes * least)),
+            passes=whole.teach.passes if factor < 2 else TeachConfig.passes,
+        ),
         collect=replace(whole.collect, stations=config.stations),
     )
 

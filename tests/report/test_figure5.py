@@ -57,8 +57,9 @@ def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
     small, large = sized(DemoConfig(minutes=6)), sized(DemoConfig(scene="3", minutes=60))
     assert small.improve.episodes < large.improve.episodes
     assert large.improve.scenes == ("3",)
-    assert small.fit.steps < large.fit.steps == 400
-    assert small.demonstrations < large.demonstrations == 400
-    assert (small.teach.steps, large.teach.steps > 0) == (0, True)
+    assert small.fit.steps < large.fit.steps == 800
+    assert small.demonstrations < large.demonstrations == 960
+    assert 0 < small.teach.steps < large.teach.steps
+    assert small.teach.passes < large.teach.passes
     with pytest.raises(ConfigError, match="minutes"):
         DemoConfig(minutes=0)
