@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from soar.data.frames import Frames
+from soar.errors import ConfigError
 from soar.practice.grips import Grip, grips
 from soar.types import Observation
 from soar.vlm.questions import Manner, manner
@@ -77,10 +78,16 @@ class Attempt(NamedTuple):
 
 
 def read_attempts(frames: Frames, reader: Reader) -> list[Attempt]:
-    """The episodes whose tasks are a grasp and a release, in the order in which they came."""
+    """The episodes whose tasks are a grasp and a release, in the order in which they came.
+
+    Raises:
+        ConfigError: none is.
+    """
     after = _next_ones(frames)
     manners = {i: m for i, e in enumerate(frames.episodes) if (m := manner(e.instruction))}
     chosen = list(manners)
+    if not chosen:
+        raise ConfigError("none of these tasks is to grasp a thing and let it go elsewhere")
     words = [frames.episodes[i].instruction for i in chosen]
     now = reader.find(looks(frames, frames.starts[chosen]), words)
     then = reader.find(looks(frames, frames.starts[[after.get(i, i) for i in chosen]]), words)
