@@ -5,6 +5,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from soar.processes import worker_pool
+
 PARENT = """
 import os, sys, time
 from soar.processes import worker_pool
@@ -43,3 +47,15 @@ def test_killing_the_parent_leaves_no_worker_behind(tmp_path):
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     _wait_for(lambda: not _alive(worker))
+
+
+def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+    name = "OMP_NUM_THREADS"
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    for said, wanted in ((None, "4"), ("3", "3")):
+        monkeypatch.delenv(name, raising=False)
+        if said:
+            monkeypatch.setenv(name, said)
+        with worker_pool(2) as pool:
+            assert pool.submit(os.getenv, name).result() == wanted
+        assert os.environ.get(name) == said

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.practice.camera import BESIDE, HEIGHT, TIP_M, arm, errand, seen, world
@@ -34,3 +36,10 @@ def test_nothing_was_ever_held() -> None:
     frames, reader, _ = world([0.04] * 8)
     with pytest.raises(ConfigError, match="held"):
         own_moments(frames, reader)
+
+
+def test_a_scene_of_drawers_alone_is_told_apart() -> None:
+    frames, reader, _ = world([0.0] * 8)
+    drawers = [replace(e, instruction="open the drawer") for e in frames.episodes]
+    with pytest.raises(ConfigError, match="grasp a thing"):
+        own_moments(replace(frames, episodes=tuple(drawers)), reader)
