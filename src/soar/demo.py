@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from soar.errors import ConfigError
 from soar.improve import ImproveConfig, Say
-from soar.practice.teach import TeachConfig
 from soar.report.page import write_report
 from soar.run import Run, RunRecord
 from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_in_simulation
