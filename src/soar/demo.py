@@ -15,7 +15,7 @@ from soar.simulation import CollectSettings, FitSettings, SimulatedRun, improve_
 _MINUTES = 15
 """What the sizes below may take on two ordinary cores, all together (docs/performance.md)."""
 _AT_THAT_SIZE = SimulatedRun(
-    ImproveConfig(trials=30, episodes=200),
+    ImproveConfig(trials=30, episodes=300),
     fit=FitSettings(steps=800),
     demonstrations=600,
 )
@@ -26,7 +26,7 @@ class DemoConfig:
     """What the demonstration does. `minutes` sizes it: the same minutes give the same run anywhere."""
 
     scene: str = "6"
-    """In scene 1 150 episodes hold 9 successes: too few to learn from; 300 are enough there (docs/log.md)."""
+    """Of scene 1's first 150 episodes 9 were judged a success, too few to learn from (docs/log.md)."""
     minutes: float = _MINUTES
     """About what it takes on two ordinary cores. More minutes: more trials, episodes and training."""
     stations: int = CollectSettings.stations
