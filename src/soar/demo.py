@@ -26,7 +26,7 @@ class DemoConfig:
     """What the demonstration does. `minutes` sizes it: the same minutes give the same run anywhere."""
 
     scene: str = "6"
-    """Of scene 1's first 150 episodes 9 were judged a success, too few to learn from (docs/log.md)."""
+    """1 to 10, dev1 to dev4, or a YAML file. Scene 6 gained most of the ten by practice (docs/log.md)."""
     minutes: float = _MINUTES
     """About what it takes on two ordinary cores. More minutes: more trials, episodes and training."""
     stations: int = CollectSettings.stations
