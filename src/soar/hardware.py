@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import Any, Literal
 
@@ -32,12 +33,17 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
 
 
 def accelerator(device: str) -> Any:
-    """accelerate's view of the processes, where a launcher started more than one; else None."""
+    """accelerate's view of the processes, where a launcher started more than one; else None.
+
+    The processes leave their group before they end: one that doesn't may abort on its way out.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
-    return Accelerator(cpu=device == "cpu")
+    view = Accelerator(cpu=device == "cpu")
+    atexit.register(view.end_training)
+    return view
 
 
 def is_main_process() -> bool:

@@ -316,22 +316,23 @@ class _Run:
                     p.copy_(own)
 
     def save(self, step: int) -> None:
-        """Write the checkpoint for users and the state for a resume."""
-        if self.folder is None or not self.is_main:
-            return
-        checkpoints.save(self.folder / "state", self.state(step))
-        if self.export:
-            with self.averaged():
-                exported = self.export()
-                fitted = {
-                    "step": step,
-                    "fit": dataclasses.asdict(self.config),
-                    "code_version": __version__,
-                }
-                checkpoints.save(
-                    self.folder,
-                    dataclasses.replace(exported, provenance={**exported.provenance, **fitted}),
-                )
+        """Write the checkpoint for users and the state for a resume; every process waits for them."""
+        if self.folder is not None and self.is_main:
+            checkpoints.save(self.folder / "state", self.state(step))
+            if self.export:
+                with self.averaged():
+                    exported = self.export()
+                    fitted = {
+                        "step": step,
+                        "fit": dataclasses.asdict(self.config),
+                        "code_version": __version__,
+                    }
+                    provenance = {**exported.provenance, **fitted}
+                    checkpoints.save(
+                        self.folder, dataclasses.replace(exported, provenance=provenance)
+                    )
+        if self.accelerator:
+            self.accelerator.wait_for_everyone()
 
     def state(self, step: int) -> Checkpoint:
         """Everything the next step depends on."""
