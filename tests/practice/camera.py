@@ -92,7 +92,7 @@ def world(shorts: list[float], seed: int = 0) -> tuple[Frames, Reader, np.ndarra
         states.append(s)
         orders.append(o)
         starts.append(starts[-1] + len(s))
-        verdict = Verdict("failure" if short else "success", 0.5, "", "", "test")
+        verdict = Verdict("failure", 0.2) if short else Verdict("success", 0.9)
         where = Provenance("arm", "dev", "dev1", i, float(i), "", "", "")
         summaries.append(EpisodeSummary(str(i), PUT, len(s) - 1, verdict, where))
         things[str(i)] = np.stack([place, BOWL])

@@ -162,11 +162,19 @@ class Coach:
         self._reader = reader
         self._feeling = Feeling.of(self.attempts, self.view, height)
 
+    def grasped(self, attempt: Attempt) -> bool:
+        """Whether what was held was the thing: it was held where that had been read."""
+        if attempt.good or not attempt.held:
+            return attempt.good
+        tips = self.view(attempt.grasp[None])[0, TIPS].mean(0)
+        off = self._feeling.grasp[attempt.manner][0]
+        return bool(np.linalg.norm(attempt.found[0] - off - tips) < _SAME)
+
     def errand(self, attempt: Attempt) -> Errand | None:
         """What should have been done; None where that isn't known."""
         feeling = self._feeling
         off, height = feeling.grasp[attempt.manner]
-        if attempt.good:
+        if self.grasped(attempt):
             at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
         elif np.isnan(attempt.found[0]).any() or not attempt.grips:
             return None
