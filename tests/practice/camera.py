@@ -64,7 +64,7 @@ BESIDE = np.array([0.03, 0.06])
 
 def errand(place: np.ndarray) -> Errand:
     grasp = np.array([*place[:2], HEIGHT])
-    return Errand(grasp, 0.3, np.array([*BOWL[:2], 0.06]), 0.4, 0.1)
+    return Errand(grasp, 0.3, np.array([*BOWL[:2], 0.06]), 0.4, 0.1, 0.08, 0.04)
 
 
 def episode(place: np.ndarray, short: float) -> tuple[np.ndarray, np.ndarray]:

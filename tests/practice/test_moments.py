@@ -5,6 +5,7 @@ import pytest
 from tests.practice.camera import BESIDE, HEIGHT, TIP_M, arm, errand, seen, world
 
 from soar.errors import ConfigError
+from soar.practice.coach import Coach
 from soar.practice.moments import own_moments
 from soar.practice.plans import plan
 from soar.subgoals.moments import SOONEST
@@ -38,8 +39,36 @@ def test_nothing_was_ever_held() -> None:
         own_moments(frames, reader)
 
 
-def test_a_scene_of_drawers_alone_is_told_apart() -> None:
+def test_a_handle_takes_its_thing_along_only_as_far_as_that_goes() -> None:
+    frames, reader, _ = world([0.0] * 6 + [0.04] * 6)
+    for words, share in (("put the red block in the bowl", 1.0), ("fold the cloth", 0.25), ("open the drawer", 0.0)):  # fmt: skip
+        told = tuple(replace(e, instruction=words) for e in frames.episodes)
+        moments = own_moments(replace(frames, episodes=told), reader)
+        held = (moments.states[:, 6] > 0.1) & (moments.states[:, 6] < 0.8)
+        went = moments.later[held, -1, 0] - moments.points[held, 0]
+        tips = moments.later[held, -1, 3:5].mean(1) - moments.points[held, 3:5].mean(1)
+        far = np.linalg.norm(tips, axis=1) > 0.2
+        shares = np.linalg.norm(went[far], axis=1) / np.linalg.norm(tips[far], axis=1)
+        assert np.median(shares) == pytest.approx(share, abs=0.1)
+
+
+def test_a_drawer_that_nobody_opened_is_pulled_as_far_as_others_were() -> None:
+    frames, reader, places = world([0.0] * 6 + [0.04] * 6)
+    drawers = tuple(replace(e, instruction="open the drawer") for e in frames.episodes)
+    coach = Coach(replace(frames, episodes=drawers), reader)
+    pulled = [e.drop - e.grasp for a in coach.attempts if a.good and (e := coach.errand(a)) and e.drop is not None]  # fmt: skip
+    failed = next(a for a in coach.attempts if not a.good)
+    errand = coach.errand(failed)
+    assert errand is not None
+    assert errand.drop is not None
+    np.testing.assert_allclose(errand.grasp[:2], places[6, :2], atol=0.02)
+    np.testing.assert_allclose(
+        (errand.drop - errand.grasp)[:2], np.median(pulled, 0)[:2], atol=0.02
+    )
+
+
+def test_a_scene_of_other_tasks_alone_is_told_apart() -> None:
     frames, reader, _ = world([0.0] * 8)
-    drawers = [replace(e, instruction="open the drawer") for e in frames.episodes]
-    with pytest.raises(ConfigError, match="grasp a thing"):
-        own_moments(replace(frames, episodes=tuple(drawers)), reader)
+    others = [replace(e, instruction="press the button") for e in frames.episodes]
+    with pytest.raises(ConfigError, match="grasp something"):
+        own_moments(replace(frames, episodes=tuple(others)), reader)

@@ -8,6 +8,8 @@ ERRAND = Errand(
     drop=np.array([0.25, -0.1, 0.06]),
     width=0.4,
     clear=0.1,
+    above=0.08,
+    lift=0.04,
 )
 HOME = np.array([0.2, 0.0, 0.15, 0, 0, 0, 1.0])
 

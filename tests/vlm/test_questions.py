@@ -106,8 +106,11 @@ def test_an_instruction_of_no_known_form_names_the_valid_ones():
         ("take the carrot out of the green plate and put it on the table", "take out"),
         ("remove the pepper from inside the bowl and put it on the table", "take out"),
         ("move the purple marker to the left side", "aside"),
-        ("open the drawer", None),
-        ("fold the cloth", None),
+        ("pull the drawer open", "open"),
+        ("close the drawer", "close"),
+        ("fold the cloth from right to left", "fold"),
+        ("unfold the cloth", "unfold"),
+        ("move the pot from the stove to the sink", "take out"),
         ("sing a song", None),
     ],
 )

@@ -89,7 +89,7 @@ def read_attempts(frames: Frames, reader: Reader) -> list[Attempt]:
     manners = {i: m for i, e in enumerate(frames.episodes) if (m := manner(e.instruction))}
     chosen = list(manners)
     if not chosen:
-        raise ConfigError("none of these tasks is to grasp a thing and let it go elsewhere")
+        raise ConfigError("none of these tasks is to grasp something and let it go elsewhere")
     words = [frames.episodes[i].instruction for i in chosen]
     now = reader.find(looks(frames, frames.starts[chosen]), words)
     then = reader.find(looks(frames, frames.starts[[after.get(i, i) for i in chosen]]), words)

@@ -229,7 +229,7 @@ def _row(coach: Coach, attempt: Attempt, t: int, errand: Errand, path: Plan) -> 
     if later >= len(path.states) and errand.drop is None:
         return
     later = min(later, len(path.states) - 1)
-    places = coach.foresees(errand, path, np.array([later]))[0]
+    places = coach.foresees(attempt, errand, path, np.array([later]))[0]
     yield _Row(attempt.first + t, path.action, path.states[later], places, attempt.instruction)
 
 

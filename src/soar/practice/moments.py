@@ -75,13 +75,13 @@ def _row(coach: Coach, attempt: Attempt, t: int, path: Plan, errand: Errand) -> 
     at = np.arange(SOONEST, LATEST + 1) + _LATE
     past, at = at >= len(path.states), np.minimum(at, len(path.states) - 1)
     now = coach.view(path.states[:1])[0]
-    then = coach.foresees(errand, path, at)
+    then = coach.foresees(attempt, errand, path, at)
     if errand.drop is None:
         then[past] = np.nan
     if not coach.grasped(attempt):
         then[:, _TIPS] = np.nan  # how the hand should have been turned isn't known
     container = np.broadcast_to(attempt.found[1], (len(at), 1, 2))
-    here = coach.foresees(errand, path, np.array([0]))[0, 1]
+    here = coach.foresees(attempt, errand, path, np.array([0]))[0, 1]
     return _Row(
         attempt.first + t,
         np.stack([here, attempt.found[1], *now]),

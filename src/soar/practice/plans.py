@@ -18,7 +18,7 @@ REACHING, HOLDING, DONE = 0, 1, 2
 _PACE = MotionConfig()
 _OPENS = 0.35
 """Share of its way that a gripper goes in a step."""
-_LIFT_M, _AWAY_M, _LONGEST = 0.04, 0.13, 45
+LIFT_M, _AWAY_M, _LONGEST = 0.04, 0.13, 45
 _AT_M, _OVER_M, _TURNED_RAD = 0.008, 0.012, 0.12
 _OPEN = 0.8
 """Opening from which a hand is open enough to reach for something."""
@@ -51,7 +51,11 @@ class Errand(NamedTuple):
     width: float
     """Opening of the gripper around the thing."""
     clear: float
-    """Height of the hand at which what it carries passes above everything [m]."""
+    """Height of the hand at which what it carries passes above everything [m]; of what is pulled, its own."""
+    above: float
+    """Height at which the empty hand does [m]."""
+    lift: float
+    """How far what was grasped is lifted before it goes anywhere [m]."""
 
 
 def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool, pace_m: float = 0.0) -> Plan:
@@ -61,11 +65,11 @@ def plan(state: Float[np.ndarray, "7"], errand: Errand, holding: bool, pace_m: f
     if not holding:
         if hand.opening < _OPEN:
             hand.stay("open", 2)
-            hand.rise(_LIFT_M, "open")
-        hand.go(errand.grasp, errand.yaw, "open", errand.clear - 0.02, _AT_M)
+            hand.rise(LIFT_M, "open")
+        hand.go(errand.grasp, errand.yaw, "open", errand.above, _AT_M)
         hand.stay("closed", 2)
         hand.doing = HOLDING
-        hand.rise(_LIFT_M, "closed")
+        hand.rise(errand.lift, "closed")
     if errand.drop is not None:
         hand.go(errand.drop, hand.yaw, "closed", errand.clear, _OVER_M)
         hand.doing = DONE

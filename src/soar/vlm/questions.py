@@ -64,8 +64,9 @@ def task_from_instruction(instruction: str) -> Task:
     )
 
 
-Manner: TypeAlias = Literal["put", "take out", "aside"]
-"""Tasks that are one grasp and one release: into a container, out of it, or somewhere on the table."""
+Manner: TypeAlias = Literal["put", "take out", "aside", "open", "close", "fold", "unfold"]
+"""Tasks that are one grasp and one release: of a thing, into a container, out of it, or somewhere on the table; of a
+drawer's handle; of a cloth's hem."""
 
 
 def manner(instruction: str) -> Manner | None:
@@ -155,6 +156,8 @@ def _state(words: str) -> _Maker:
     return make
 
 
+_open, _close, _fold, _unfold = map(_state, ("open", "closed", "folded", "unfolded"))
+
 _TO_THE_SIDE = (
     r" (to|on|onto|towards?) (the )?(?P<side>left|right)( hand)?( side| half)?( of the table)?"
 )
@@ -170,12 +173,15 @@ _FORMS: tuple[tuple[str, _Maker], ...] = (
     (rf"(remove|take|get|pick up|pick|lift) (?P<thing>.+?){_OUT_OF}(?P<container>.+?){_AND_PUT}", _remove),
     (rf"(put|place|drop|set|lay|move|bring) (?P<thing>.+?){_INTO}(?P<container>.+)", _put),
     (rf"(pick up|take|grab|lift) (?P<thing>.+?) and (put|place|drop|set) (it|them){_INTO}(?P<container>.+)", _put),
-    (r"(open|pull open) (?P<thing>.+)", _state("open")),
-    (r"pull (?P<thing>.+) open", _state("open")),
-    (r"(close|shut) (?P<thing>.+)", _state("closed")),
-    (r"push (?P<thing>.+) (closed|shut)", _state("closed")),
-    (r"fold (?P<thing>.+?)( (from|in|over|up|to) .*)?", _state("folded")),
-    (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat|to)( .*)?)?", _state("unfolded")),
+    (r"(open|pull open) (?P<thing>.+)", _open),
+    (r"pull (?P<thing>.+) open", _open),
+    (r"(close|shut) (?P<thing>.+)", _close),
+    (r"push (?P<thing>.+) (closed|shut)", _close),
+    (r"fold (?P<thing>.+?)( (from|in|over|up|to) .*)?", _fold),
+    (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat|to)( .*)?)?", _unfold),
 )  # fmt: skip
-_MANNERS: dict[_Maker, Manner] = {_put: "put", _remove: "take out", _aside: "aside"}
+_MANNERS: dict[_Maker, Manner] = {
+    _put: "put", _remove: "take out", _aside: "aside",
+    _open: "open", _close: "close", _fold: "fold", _unfold: "unfold",
+}  # fmt: skip
 _GRAMMAR = tuple((re.compile(pattern), make) for pattern, make in _FORMS)
