@@ -9,6 +9,7 @@ from soar.practice.coach import Coach
 from soar.practice.moments import own_moments
 from soar.practice.plans import plan
 from soar.subgoals.moments import SOONEST
+from soar.types import Verdict
 
 
 def test_failed_attempts_are_labelled_where_the_thing_really_was() -> None:
@@ -65,6 +66,18 @@ def test_a_drawer_that_nobody_opened_is_pulled_as_far_as_others_were() -> None:
     np.testing.assert_allclose(
         (errand.drop - errand.grasp)[:2], np.median(pulled, 0)[:2], atol=0.02
     )
+
+
+def test_what_went_well_on_one_side_says_nothing_of_the_other() -> None:
+    frames, reader, _ = world([0.0] * 12)
+    episodes = []
+    for i, e in enumerate(frames.episodes):
+        side, verdict = ("left", e.verdict) if i < 6 else ("right", Verdict("failure", 0.1))
+        episodes.append(replace(e, instruction=f"move the block to the {side}", verdict=verdict))
+    coach = Coach(replace(frames, episodes=tuple(episodes)), reader)
+    drops = [e.drop for a in coach.attempts if (e := coach.errand(a))]
+    assert all(drop is not None for drop in drops[:6])
+    assert all(drop is None for drop in drops[6:])
 
 
 def test_a_scene_of_other_tasks_alone_is_told_apart() -> None:

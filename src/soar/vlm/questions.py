@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from soar.errors import ConfigError
 from soar.types import Task
@@ -64,8 +64,8 @@ def task_from_instruction(instruction: str) -> Task:
     )
 
 
-Manner: TypeAlias = Literal["put", "take out", "aside", "open", "close", "fold", "unfold"]
-"""Tasks that are one grasp and one release: of a thing, into a container, out of it, or somewhere on the table; of a
+Manner: TypeAlias = Literal["put", "take out", "left", "right", "open", "close", "fold", "unfold"]
+"""Tasks that are one grasp and one release: of a thing, into a container, out of it, or to one side of the table; of a
 drawer's handle; of a cloth's hem."""
 
 
@@ -73,8 +73,8 @@ def manner(instruction: str) -> Manner | None:
     """Which of these an instruction asks for; None for others, and for words that no form fits."""
     text = _plain(instruction)
     for pattern, make in _GRAMMAR:
-        if pattern.fullmatch(text):
-            return _MANNERS.get(make)
+        if match := pattern.fullmatch(text):
+            return cast(Manner, match["side"]) if make is _aside else _MANNERS.get(make)
     return None
 
 
@@ -181,7 +181,7 @@ _FORMS: tuple[tuple[str, _Maker], ...] = (
     (r"(unfold|flatten|spread out|spread) (?P<thing>.+?)( (from|out|flat|to)( .*)?)?", _unfold),
 )  # fmt: skip
 _MANNERS: dict[_Maker, Manner] = {
-    _put: "put", _remove: "take out", _aside: "aside",
+    _put: "put", _remove: "take out",
     _open: "open", _close: "close", _fold: "fold", _unfold: "unfold",
 }  # fmt: skip
 _GRAMMAR = tuple((re.compile(pattern), make) for pattern, make in _FORMS)
