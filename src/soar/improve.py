@@ -76,7 +76,7 @@ class ImproveConfig:
     """Of an episode's hundred; None: as many as suit `subgoals` (paper: 20)."""
     outcomes: tuple[Outcome, ...] = ("success",)
     """Verdicts of the episodes whose actions are imitated (paper: the VLM's successes); corrections take all."""
-    autonomous_share: float = 0.5
+    autonomous_share: float = 0.3
     """Of the training samples; the rest are pretraining demonstrations (paper: 10x up-sampled, or 20 %)."""
     goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
     """Hindsight goals of autonomous data."""

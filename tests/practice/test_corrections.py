@@ -12,7 +12,7 @@ from tests.practice.camera import BOWL, Reader, arm, seen, world
 from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.practice.corrections import own_corrections
-from soar.types import Images, Observation, Verdict
+from soar.types import Images, Observation
 
 
 class Painter(Reader):
@@ -102,60 +102,6 @@ def test_a_hand_that_held_the_thing_was_right_to_close_carry_and_let_go(some: Co
     assert (some.then[carries, 2] > some.state[carries, 2] + 0.01).any()
     after = good & (some.state[:, 6] > 0.8) & ~closing & (some.action[:, 2] > 0.01)
     assert after.any()
-
-
-@pytest.mark.parametrize(("p_success", "learned"), [(0.9, True), (0.6, False), (None, True)])
-def test_what_an_episode_did_is_right_only_if_its_success_is_sure(
-    p_success: float | None, learned: bool
-) -> None:
-    frames, reader, _ = world([0.0] * 6 + [0.04] * 6)
-    asked = replace(frames.episodes[2], verdict=Verdict("success", p_success))
-    frames = replace(frames, episodes=(*frames.episodes[:2], asked, *frames.episodes[3:]))
-    made = own_corrections(frames, Painter(reader.things, reader.beside), 8)
-    around = (made.states[0::2, 6] > 0.1) & (made.states[0::2, 6] < 0.8)
-    lets_go = around & (made.actions[0::2, 6] == 1)
-    assert any(lets_go & [e.id == "2" for e in made.episodes]) == learned
-
-
-def test_a_hand_that_let_the_thing_go_elsewhere_should_have_carried_on() -> None:
-    frames, reader, _ = world([0.0] * 12)
-    elsewhere = np.array([0.0, 0.12, 0.0])
-    reader.things |= {str(i): reader.things[str(i)] + [[0, 0, 0], elsewhere] for i in (1, 3)}
-    failed = tuple(
-        replace(e, verdict=Verdict("failure", 0.1)) if e.id in ("1", "3") else e
-        for e in frames.episodes
-    )
-    made = own_corrections(
-        replace(frames, episodes=failed), Painter(reader.things, reader.beside), 8
-    )
-    state, action = made.states[0::2], made.actions[0::2]
-    theirs = np.array([e.id in ("1", "3") for e in made.episodes])
-    carrying = theirs & (state[:, 6] > 0.1) & (state[:, 6] < 0.8)
-    assert carrying.sum() > 10
-    assert (action[carrying, 6] == 0).all()
-    away = (BOWL + elsewhere)[:2] - state[carrying, :2]
-    assert (np.linalg.norm(away, axis=1) > 0.04).all()
-    moves = action[carrying, :2]
-    on = np.linalg.norm(moves, axis=1) > 0.01
-    cosine = (
-        (moves * away).sum(1)[on]
-        / np.linalg.norm(moves[on], axis=1)
-        / np.linalg.norm(away[on], axis=1)
-    )
-    assert np.median(cosine) > 0.95
-
-
-def test_what_was_held_elsewhere_was_another_thing() -> None:
-    frames, reader, _ = world([0.0] * 12)
-    reader.things |= {"1": reader.things["1"] + [[0.08, 0.0, 0.0], [0, 0, 0]]}
-    failed = tuple(
-        replace(e, verdict=Verdict("failure", 0.1)) if e.id == "1" else e for e in frames.episodes
-    )
-    made = own_corrections(
-        replace(frames, episodes=failed), Painter(reader.things, reader.beside), 8
-    )
-    held = (made.states[0::2, 6] > 0.1) & (made.states[0::2, 6] < 0.8)
-    assert not any(held & [e.id == "1" for e in made.episodes])
 
 
 def test_a_hand_that_rightly_let_go_is_told_so_wherever_the_container_is_read() -> None:

@@ -75,7 +75,7 @@ def test_what_went_well_on_one_side_says_nothing_of_the_other() -> None:
         side, verdict = ("left", e.verdict) if i < 6 else ("right", Verdict("failure", 0.1))
         episodes.append(replace(e, instruction=f"move the block to the {side}", verdict=verdict))
     coach = Coach(replace(frames, episodes=tuple(episodes)), reader)
-    drops = [e.drop for a in coach.attempts if (e := coach.errand(a))]
+    drops = [errand.drop for a in coach.attempts if (errand := coach.errand(a))]
     assert all(drop is not None for drop in drops[:6])
     assert all(drop is None for drop in drops[6:])
 

@@ -12,13 +12,11 @@ from jaxtyping import Float, Float32, Float64
 from soar.data.frames import Frames
 from soar.errors import ConfigError
 from soar.practice.grips import Grip, grips
-from soar.types import Observation, Verdict
+from soar.types import Observation
 from soar.vlm.questions import Manner, manner
 
 STILL = 0.04
 """A thing that is read nearer than this, of half an image, to where it was before the episode hasn't moved."""
-SURE = 0.7
-"""P(success) from which what an episode did is taken for right: below, it is less often true, and done less well (docs/log.md)."""
 
 
 @runtime_checkable
@@ -46,7 +44,7 @@ class Attempt(NamedTuple):
     states: Float64[np.ndarray, "t 7"]
     grips: list[Grip]
     good: bool
-    """Surely a success, and something was held."""
+    """Judged a success, and something was held."""
     found: Float[np.ndarray, "2 2"]
     """Where the thing and the container were read before it."""
     still: bool
@@ -107,18 +105,12 @@ def read_attempts(frames: Frames, reader: Reader) -> list[Attempt]:
                 manner=manners[i],
                 states=states,
                 grips=gripped,
-                good=_is_sure(e.verdict) and any(g.held for g in gripped),
+                good=e.verdict.outcome == "success" and any(g.held for g in gripped),
                 found=found,
                 still=i in after and bool(np.linalg.norm(later[0] - found[0]) < STILL),
             )
         )
     return attempts
-
-
-def _is_sure(verdict: Verdict) -> bool:
-    """Judged a success, with a P(success) that is high enough or isn't known."""
-    sure = verdict.p_success is None or verdict.p_success >= SURE
-    return verdict.outcome == "success" and sure
 
 
 def _next_ones(frames: Frames) -> dict[int, int]:

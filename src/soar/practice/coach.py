@@ -90,20 +90,12 @@ class Coach:
         self._reader = reader
         self._feeling = Feeling.of(self.attempts, self.view, height)
 
-    def grasped(self, attempt: Attempt) -> bool:
-        """Whether what was held was the thing: it was held where that had been read."""
-        knack = self._feeling.knacks.get(attempt.manner)
-        if attempt.good or not attempt.held or not knack:
-            return attempt.good
-        tips = self.view(attempt.grasp[None])[0, TIPS].mean(0)
-        return bool(np.linalg.norm(attempt.found[0] - knack.off - tips) < _SAME)
-
     def errand(self, attempt: Attempt) -> Errand | None:
         """What should have been done; None where that isn't known."""
         knack = self._feeling.knacks.get(attempt.manner)
         if knack is None:
             return None
-        if self.grasped(attempt):
+        if attempt.good:
             at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
         elif np.isnan(attempt.found[0]).any() or not attempt.grips:
             return None

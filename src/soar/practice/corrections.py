@@ -31,7 +31,7 @@ from soar.progress import progress_bar
 from soar.sim.motion import MotionConfig
 from soar.types import Images, Observation
 
-CORRECTED = 0.5
+CORRECTED = 0.3
 """Share of the samples, the rest being demonstrations, with which it was measured (docs/log.md)."""
 _SPAN = (6, 14)
 """Fewest and most control steps from a frame to what its goal shows."""
@@ -150,25 +150,20 @@ def own_corrections(
 
 
 def _lessons(coach: Coach, attempt: Attempt) -> Iterator[_Row]:
-    """Corrections of the way to the thing and, where it was held, of all that came then."""
+    """Corrections of the way to the thing and, where that succeeded, of all that came then."""
     errand = coach.errand(attempt)
     if errand is None:
         return
-    told, grasped = _told(attempt, coach.frames), coach.grasped(attempt)
-    yield from _reaching(coach, attempt, errand, told, grasped)
-    if grasped:
+    told = _told(attempt, coach.frames)
+    yield from _reaching(coach, attempt, errand, told)
+    if attempt.good:
         yield from _closing(coach, attempt, errand, told)
-        yield from _carrying(coach, attempt, errand, told)
-    if attempt.good and attempt.release is not None:
-        yield from _letting_go(coach, attempt, errand, told)
+        if attempt.release is not None:
+            yield from _carrying(coach, attempt, errand, told)
 
 
 def _reaching(
-    coach: Coach,
-    attempt: Attempt,
-    errand: Errand,
-    told: Float64[np.ndarray, "t 7"],
-    grasped: bool,
+    coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
 ) -> Iterator[_Row]:
     for t in _apart(attempt, range(min(attempt.untouched, len(told) - 1))):
         state = attempt.states[t]
@@ -177,7 +172,7 @@ def _reaching(
             continue
         near = np.linalg.norm(errand.grasp[:2] - state[:2]) < _UNSURE_M
         path = plan(told[t], errand, False, _BOLD_M)
-        if (near and not grasped) or (is_open and path.action[2] > _RISES_M):
+        if (near and not attempt.good) or (is_open and path.action[2] > _RISES_M):
             continue
         yield from _row(coach, attempt, t, errand, path)
 
@@ -198,22 +193,11 @@ def _closing(
 def _carrying(
     coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
 ) -> Iterator[_Row]:
-    """With the thing in the hand: on to where it belongs."""
-    first = attempt.held[0]
-    if errand.drop is None or (attempt.good and attempt.release is None):
-        return
-    for t in range(first.start + 2, min(first.end, len(told) - 1)):
-        near = np.linalg.norm(errand.drop[:2] - attempt.states[t, :2]) < _UNSURE_M
-        if attempt.good or not near:
-            carried = errand._replace(width=attempt.states[t, 6])
-            yield from _row(coach, attempt, t, carried, plan(told[t], carried, True, _BOLD_M))
-
-
-def _letting_go(
-    coach: Coach, attempt: Attempt, errand: Errand, told: Float64[np.ndarray, "t 7"]
-) -> Iterator[_Row]:
-    """When the thing was let go, and after that."""
-    end, last = attempt.held[-1].end, len(told) - 1
+    """With the thing in the hand, and after it was let go."""
+    first, end, last = attempt.held[0], attempt.held[-1].end, len(told) - 1
+    for t in range(first.start + 2, first.end):
+        carried = errand._replace(width=attempt.states[t, 6])
+        yield from _row(coach, attempt, t, carried, plan(told[t], carried, True, _BOLD_M))
     for t in range(end - 1, min(end + 1, last)):
         here = errand._replace(drop=told[t, :3], width=attempt.states[end - 1, 6])
         yield from _row(coach, attempt, t, here, plan(told[t], here, True))

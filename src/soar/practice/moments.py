@@ -55,7 +55,7 @@ class _Row(NamedTuple):
 
 
 def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
-    """Moments on the way to the thing and, where it was held, with the thing in the hand."""
+    """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
     errand = coach.errand(attempt)
     if errand is None:
         return []
@@ -63,7 +63,7 @@ def _lessons(coach: Coach, attempt: Attempt) -> list[_Row]:
         _row(coach, attempt, t, plan(attempt.states[t], errand, False), errand)
         for t in range(0, attempt.untouched, EVERY)
     ]
-    if coach.grasped(attempt) and errand.drop is not None:
+    if attempt.good and attempt.release is not None:
         for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
             path = plan(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
             rows.append(_row(coach, attempt, t, path, errand))
@@ -78,7 +78,7 @@ def _row(coach: Coach, attempt: Attempt, t: int, path: Plan, errand: Errand) -> 
     then = coach.foresees(attempt, errand, path, at)
     if errand.drop is None:
         then[past] = np.nan
-    if not coach.grasped(attempt):
+    if not attempt.good:
         then[:, _TIPS] = np.nan  # how the hand should have been turned isn't known
     container = np.broadcast_to(attempt.found[1], (len(at), 1, 2))
     here = coach.foresees(attempt, errand, path, np.array([0]))[0, 1]
