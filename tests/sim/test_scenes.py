@@ -10,6 +10,7 @@ from soar.sim.paper import NOMINAL
 from soar.sim.regimes import BRIDGE_TABLES, BROAD_COLORS, BROAD_TABLES, INGREDIENTS
 from soar.sim.scenes import SCENES, UNSEEN, UNSEEN_DEV, load_scene, sample_scene
 from soar.sim.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
+from soar.sim.world import World
 
 MANY = 400
 BRIDGE = [sample_scene("bridge", seed) for seed in range(MANY)]
@@ -218,3 +219,15 @@ def test_the_example_scene_loads() -> None:
     scene = load_scene(Path(__file__).parents[2] / "examples" / "kitchen.yaml")
     assert [kind_of(t).role for t in scene.things] == ["item", "item", "container"]
     assert len(scene.tasks) == 4
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[2] / "benchmarks").glob("*.yaml")), ids=lambda f: f.stem
+)
+def test_development_scenes_in_files_have_layouts_for_their_tasks(file: Path) -> None:
+    scene = load_scene(file)
+    assert scene.name == file.stem
+    world = World(scene, 64)
+    for task in scene.tasks:
+        world.reset(0, task.goal)
+        assert not world.fulfilled(task.goal)
