@@ -73,7 +73,7 @@ class Feeling:
     releases: dict[Manner, list[Float64[np.ndarray, "7"]]]
     """States in which good attempts let go."""
     moves: dict[Manner, Vector3]
-    """How far good attempts moved what they held [m], the median."""
+    """How far good attempts moved a handle [m], the median."""
     low: Float64[np.ndarray, "2"]
     high: Float64[np.ndarray, "2"]
     """Between these x and y [m] the hand has been."""
@@ -100,8 +100,7 @@ class Feeling:
         releases = {k: [state for a, state in let_go if a.manner == k] for k in kinds}
         moves = {
             k: np.median([s[:3] - a.grasp[:3] for a, s in let_go if a.manner == k], axis=0)
-            for k, states in releases.items()
-            if states
+            for k in HANDLES.keys() & {a.manner for a, _ in let_go}
         }
         highest = max(knack.height for knack in knacks.values())
         been = np.concatenate([a.states[:, :2] for a in attempts])
