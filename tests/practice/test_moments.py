@@ -76,6 +76,7 @@ def test_what_went_well_on_one_side_says_nothing_of_the_other() -> None:
         episodes.append(replace(e, instruction=f"move the block to the {side}", verdict=verdict))
     coach = Coach(replace(frames, episodes=tuple(episodes)), reader)
     drops = [errand.drop for a in coach.attempts if (errand := coach.errand(a))]
+    assert len(drops) == 12
     assert all(drop is not None for drop in drops[:6])
     assert all(drop is None for drop in drops[6:])
 

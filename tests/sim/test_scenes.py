@@ -228,6 +228,9 @@ def test_development_scenes_in_files_have_layouts_for_their_tasks(file: Path) ->
     scene = load_scene(file)
     assert scene.name == file.stem
     world = World(scene, 64)
-    for task in scene.tasks:
-        world.reset(0, task.goal)
-        assert not world.fulfilled(task.goal)
+    try:
+        for task in scene.tasks:
+            world.reset(0, task.goal)
+            assert not world.fulfilled(task.goal)
+    finally:
+        world.close()
