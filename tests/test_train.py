@@ -165,7 +165,8 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES)
     # `accelerate launch --cpu --num_processes 2` starts a single process unless MPI is there.
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2"]
     command += [str(script), str(Path(__file__).parent), str(tmp_path / "two")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
