@@ -25,17 +25,16 @@ import rich
 import tyro
 from rich.table import Table
 
-from soar.data import steps
-from soar.data.frames import Frames, build_frames
-from soar.data.images import decode, encode
+from soar.data.frame_cache import Frames, build_frames
 from soar.data.mixture import Mixture, Source
-from soar.data.query import Query
-from soar.data.steps import read_table
-from soar.data.store import LanceStore, open_store
-from soar.progress import progress_bar
-from soar.sim.scenes import SCENES
+from soar.data.store import steps
+from soar.data.store.images import decode, encode
+from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.steps import read_table
+from soar.sim.scenes.paper import SCENES
 from soar.sim.world import World
-from soar.types import Answer, Episode, Images, Provenance, Verdict
+from soar.types import Answer, Episode, Images, Provenance, Query, Verdict
+from soar.utils.progress import progress_bar
 
 STEPS, SIZE, RESOLUTION, BATCH = 100, 256, 64, 256
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from soar.errors import SoarError
-from soar.sim.demos import DemoConfig
-from soar.sim.expert import Expert
-from soar.sim.scenes import SCENES
+from soar.pretraining.demonstrations import DemonstrationConfig
+from soar.sim.expert.expert import Expert
+from soar.sim.scenes.paper import SCENES
 from soar.sim.world import World
 
 
@@ -31,7 +31,7 @@ class Attempt(NamedTuple):
 
 def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
     """Whether the expert fulfilled a task, and its number of control steps."""
-    config, rng = DemoConfig(), np.random.default_rng(seed)
+    config, rng = DemonstrationConfig(), np.random.default_rng(seed)
     goal = world.scene.tasks[task].goal
     world.reset(seed, goal)
     expert = Expert(

@@ -21,21 +21,23 @@ import tyro
 from rich.table import Table
 
 from soar import checkpoint as checkpoints
-from soar.data.frames import Frames, build_frames
-from soar.data.imagined import imagined_goals
+from soar.data.frame_cache import Frames, build_frames
+from soar.data.generated_goals import pursued_subgoals
+from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
-from soar.data.pace import paced
-from soar.data.query import Query
 from soar.data.relabel import Uniform
-from soar.data.store import open_store
-from soar.evaluate import Comparison, compare, evaluate, sim_protocol
-from soar.evaluate.plots import points
-from soar.fit_policy import fit_policy
-from soar.models import policy_folder
-from soar.pretrain import DemonstrationSet
-from soar.run import Run
-from soar.sim.scenes import load_scene
-from soar.simulation import FitSettings, pretraining
+from soar.data.store.lance import open_store
+from soar.evaluation.plots import points
+from soar.evaluation.protocol import sim_protocol
+from soar.evaluation.results import Comparison, compare
+from soar.evaluation.runner import evaluate
+from soar.experiments.simulated_run import FitOptions, pretraining
+from soar.improvement.run import Run
+from soar.pretraining.weights import DemonstrationSet
+from soar.registry import policy_spec
+from soar.sim.scenes.catalog import load_scene
+from soar.training.policy import train_policy
+from soar.types import Query
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ def main(
     """
     place = Run(run)
     config = place.record().config
-    incumbent = checkpoints.load(policy_folder(str(config["policy"])))
+    incumbent = checkpoints.load(policy_spec(str(config["policy"])).folder)
     resolution = int(incumbent.config["resolution"])
     wanted = DemonstrationSet(count, resolution=resolution)
     before = place.evaluations()[0]
@@ -101,13 +103,13 @@ def main(
     for name in variants:
         variant, folder = VARIANTS[name], run / "variants" / name
         frames = _chosen(place, variant, resolution)
-        fit = FitSettings(
+        fit = FitOptions(
             variant.steps, learning_rate=variant.learning_rate, save_every=variant.steps
         )
         recipe = fit.recipe(incumbent)
         given = pretraining(wanted, recipe, variant.painted)
         sources = _sources(place, given, frames, variant)
-        fit_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
+        train_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
         scenes = [load_scene(s) for s in before.setting.scenes]
         team, setting = sim_protocol(
             str(folder),
@@ -134,7 +136,7 @@ def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -
     if frames is None:
         return [given]
     truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
-    pursued = imagined_goals(open_store(run.store, read_only=True), frames, variant.imagined)
+    pursued = pursued_subgoals(open_store(run.store, read_only=True), frames, variant.imagined)
     own = Source(
         "autonomous",
         frames,
@@ -145,7 +147,7 @@ def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -
         pursued,
     )
     if variant.pace_m:
-        own = paced(own, variant.pace_m)
+        own = drop_idle_frames(own, variant.pace_m)
     return [replace(given, weight=1 - variant.share), own]
 
 

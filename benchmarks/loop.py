@@ -19,18 +19,19 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from soar.board import Board
-from soar.clock import Clock
-from soar.collect import CollectConfig, collect
-from soar.data.store import open_store
-from soar.proposer import UncertaintyProposer
-from soar.robots.meter import MeteredRobot
+from soar.collection.collector import CollectionConfig, collect
+from soar.collection.status import StatusFolder
+from soar.data.store.lance import open_store
+from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.safety import SafeRobot
-from soar.robots.sim import SimRobot
-from soar.rollout import Ending, Models, Plan, Station, Subscriber
-from soar.sim.scenes import SCENES
+from soar.robots.simulated import SimRobot
+from soar.rollout.callbacks import Callback, EpisodeResult
+from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.sim.scenes.paper import SCENES
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.proposer import UncertaintyProposer
 from soar.types import Actions, Answer, Image, Images, Noise, Observation
-from soar.vlm.questions import task_from_instruction
+from soar.utils.clock import Clock
 
 
 @dataclass
@@ -94,7 +95,7 @@ class Wanderer:
         """Nothing to forget."""
 
 
-class SteadyState(Subscriber):
+class SteadyState(Callback):
     """Measures from the end of the first episode to the end of the last: days have no beginning."""
 
     def __init__(self, robot: MeteredRobot, clock: Clock) -> None:
@@ -102,7 +103,7 @@ class SteadyState(Subscriber):
         self._robot, self._clock = robot, clock
         self._start_s: float | None = None
 
-    def on_episode(self, station: Station, ending: Ending) -> None:
+    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
         """Begin to measure, or measure until now."""
         if self._start_s is None:
             self._start_s = self._clock.now()
@@ -124,7 +125,7 @@ class Result:
 def measure(
     name: str,
     overlap: bool,
-    plan: Plan,
+    plan: EpisodeConfig,
     episodes: int,
     vlm_s: float,
     subgoal_s: float,
@@ -139,9 +140,9 @@ def measure(
     robot = MeteredRobot(SafeRobot(SimRobot(scene, 0, realtime=True, clock=clock)), clock)
     tasks = tuple(task_from_instruction(t.instruction) for t in scene.tasks)
     station = Station("one", robot, tasks, UncertaintyProposer(tasks), scene.name, "soar")
-    config = CollectConfig(plan=plan, overlap=overlap)
+    config = CollectionConfig(plan=plan, overlap=overlap)
     with tempfile.TemporaryDirectory() as folder:
-        store, board = open_store(Path(folder) / "store", create=True), Board(folder, "one")
+        store, board = open_store(Path(folder) / "store", create=True), StatusFolder(folder, "one")
         meter = SteadyState(robot, clock)
         collect(
             [station],
@@ -167,9 +168,9 @@ def main(
 ) -> None:
     """Measure both orders. `speed` below 1 slows the robot's clock, for a machine that is busy."""
     ways = [
-        ("plain", False, Plan()),
-        ("overlapped, subgoals when due", True, Plan()),
-        ("overlapped, subgoals 2 steps ahead", True, Plan(lead_steps=2)),
+        ("plain", False, EpisodeConfig()),
+        ("overlapped, subgoals when due", True, EpisodeConfig()),
+        ("overlapped, subgoals 2 steps ahead", True, EpisodeConfig(lead_steps=2)),
     ]
     table = Table(
         title=f"VLM {vlm_s} s, subgoal {subgoal_s} s, policy {policy_s} s; {episodes} episodes"

@@ -47,8 +47,8 @@ def soar_scene(scene: str, size: int, steps: int) -> Rate:
     """The expert's own actions over and over, so that contacts are those of real work."""
     import numpy as np
 
-    from soar.sim.expert import Expert
-    from soar.sim.scenes import load_scene
+    from soar.sim.expert.expert import Expert
+    from soar.sim.scenes.catalog import load_scene
     from soar.sim.world import World
 
     world = World(load_scene(scene), size)

@@ -24,22 +24,22 @@ from rich.table import Table
 from torch import Tensor
 
 from soar import checkpoint as checkpoints
-from soar.models import packaged
-from soar.sim.scenes import load_scene
+from soar.registry import packaged
+from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
-from soar.subgoals.compact import FAST, CompactSubgoals, to_checkpoint
-from soar.subgoals.look import CompactConfig
-from soar.subgoals.network import CompactNet
+from soar.subgoals.compact.generator import FAST, CompactSubgoalGenerator, to_checkpoint
+from soar.subgoals.compact.network import CompactSubgoalNet
+from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.sampler import REFERENCE, Condition, Denoiser, SamplerConfig, SchedulerName
 from soar.types import Images, Observation
-from soar.vlm.compact import CompactVLM
+from soar.vlm.compact.model import CompactVLM
 
 NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
 EXACT = 200
 """Steps after which more hardly change the image."""
 
 
-class Sequential(CompactSubgoals):
+class Sequential(CompactSubgoalGenerator):
     """The three branches in three calls, as the reference has them."""
 
     def denoise(self, noisy: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
@@ -59,11 +59,11 @@ def main(
 ) -> None:
     torch.set_num_threads(threads)
     if random:
-        checkpoint = to_checkpoint(CompactNet(CompactConfig()), {})
+        checkpoint = to_checkpoint(CompactSubgoalNet(CompactSubgoalConfig()), {})
     else:
         checkpoint = checkpoints.load(subgoals or packaged("subgoals"))
     eyes = CompactVLM.load(packaged("vlm"))
-    compact = CompactSubgoals(checkpoint, eyes=eyes)
+    compact = CompactSubgoalGenerator(checkpoint, eyes=eyes)
     sequential = Sequential(checkpoint, REFERENCE, eyes=eyes)
     table = Table(
         "scheduler", "steps", "guidance", "batch", "latency [s]", "images/s", "ratio", "error"
@@ -98,7 +98,7 @@ def starts(count: int) -> tuple[list[Observation], list[str]]:
 
 
 def run(
-    generator: CompactSubgoals, looks: tuple[list[Observation], list[str]], repeats: int
+    generator: CompactSubgoalGenerator, looks: tuple[list[Observation], list[str]], repeats: int
 ) -> tuple[Images, float]:
     """What is imagined, and the time of the fastest of some calls after a first one."""
     made = generator.generate(*looks, np.random.default_rng(0))

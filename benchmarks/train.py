@@ -26,12 +26,12 @@ import tyro
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from soar.data.frames import Frames
+from soar.data.frame_cache import Frames
 from soar.data.mixture import Mixture, Source
-from soar.fit_policy import PRESETS, Recipe, fit_policy, with_fit
-from soar.hardware import choose_device, choose_precision
-from soar.policies.cloning import BehaviorCloning
+from soar.policies.behavior_cloning import BehaviorCloning
+from soar.training.policy import PRESETS, PolicyTrainConfig, train_policy, with_fit
 from soar.types import EpisodeSummary, Observation, Provenance, Verdict
+from soar.utils.hardware import choose_device, choose_precision
 
 EPISODES, LENGTH = 20, 50
 GB = 1e9
@@ -88,8 +88,8 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
         device=str(device),
     )
     source = Source("random", random_frames(recipe.policy.resolution), 1.0)
-    fit_policy(recipe, [source], None)
-    policy, result = fit_policy(
+    train_policy(recipe, [source], None)
+    policy, result = train_policy(
         with_fit(recipe, steps=steps, log_every=steps, save_every=steps), [source], None
     )
     precision = choose_precision("auto", device)
@@ -134,7 +134,7 @@ def random_frames(resolution: int) -> Frames:
     )
 
 
-def flop_per_sample(policy: BehaviorCloning, recipe: Recipe, source: Source) -> float:
+def flop_per_sample(policy: BehaviorCloning, recipe: PolicyTrainConfig, source: Source) -> float:
     """Of one training step, forward and backward."""
     embed = lambda s: np.zeros((len(s), 384), np.float32)  # noqa: E731
     drawn = Mixture([source], 0, embed)(0, 2, slice(None))

@@ -16,8 +16,8 @@ import torch
 import tyro
 from rich.table import Table
 
-from soar.vlm.compact import CompactVLM, to_checkpoint
-from soar.vlm.compact_net import CompactConfig, CompactNet
+from soar.vlm.compact.model import CompactVLM, to_checkpoint
+from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Setting:
 
     threads: int = 2
     repeats: int = 20
-    resolution: int = CompactConfig.resolution
+    resolution: int = CompactVLMConfig.resolution
 
 
 def main(setting: Setting) -> None:
     """Print one table; the last column is against a look with one question at one image."""
     torch.set_num_threads(setting.threads)
-    net = CompactNet(CompactConfig(resolution=setting.resolution))
+    net = CompactVLMNet(CompactVLMConfig(resolution=setting.resolution))
     model = CompactVLM(to_checkpoint(net, 1.0, {}))
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range(8)]

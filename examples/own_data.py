@@ -14,22 +14,24 @@ from pathlib import Path
 
 import numpy as np
 
-from soar.collect import CollectConfig
-from soar.data.frames import build_frames
+from soar.collection.collector import CollectionConfig
+from soar.collection.fleet import CollectionJob, ModelsConfig, run_fleet
+from soar.data.frame_cache import build_frames
 from soar.data.mixture import Source
-from soar.data.query import Query
 from soar.data.relabel import Uniform
-from soar.data.store import open_store
-from soar.fit_policy import debug, fit_policy
-from soar.fleet import Job, ModelNames, run_fleet
-from soar.stations import StationConfig
+from soar.data.store.lance import open_store
+from soar.rollout.station_config import StationConfig
+from soar.training.policy import debug, train_policy
+from soar.types import Query
 
 
 def collect_some(store: Path) -> None:
     """Four episodes of the toy robot, as `soar collect` would store them."""
-    toy = "python:soar.toy:Toy"
-    names = ModelNames(vlm=f"{toy}VLM", subgoals=f"{toy}Subgoals", policy=f"{toy}Policy")
-    run_fleet([StationConfig("toy1", "toy")], Job(store, names, CollectConfig(), episodes=4))
+    toy = "python:soar.robots.toy_models:Toy"
+    names = ModelsConfig(vlm=f"{toy}VLM", subgoals=f"{toy}Subgoals", policy=f"{toy}Policy")
+    run_fleet(
+        [StationConfig("toy1", "toy")], CollectionJob(store, names, CollectionConfig(), episodes=4)
+    )
 
 
 def read_without_soar(store: Path) -> None:
@@ -64,7 +66,7 @@ def train(store: Path, folder: Path) -> Path:
         open_store(store, read_only=True), Query(), recipe.policy.resolution, folder / "frames"
     )
     source = Source("own", frames, weight=1.0, goals=Uniform(0, 12), sum_steps=2)
-    _, result = fit_policy(recipe, [source], folder / "policy")
+    _, result = train_policy(recipe, [source], folder / "policy")
     print(f"trained: step {result.step}, loss {result.loss:.2f}; checkpoint in {folder / 'policy'}")
     return folder / "policy"
 

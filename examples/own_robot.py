@@ -13,12 +13,14 @@ import time
 
 import numpy as np
 
-from soar.looking import ask
-from soar.proposer import UncertaintyProposer
 from soar.robots.safety import SafeRobot
-from soar.rollout import Ending, Models, Plan, Station, run_episodes
-from soar.stations import StationConfig, tasks_of
-from soar.toy import ToyPolicy, ToySubgoals, ToyVLM
+from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
+from soar.rollout.assessment import assess
+from soar.rollout.callbacks import EpisodeResult
+from soar.rollout.loop import run_episodes
+from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.station_config import StationConfig, tasks_of
+from soar.tasks.proposer import UncertaintyProposer
 from soar.types import Action, Image, Observation
 
 TASKS = ("move the green block to the left side", "move the green block to the right side")
@@ -78,16 +80,18 @@ def make(seed: int = 0) -> Magnet:
     return Magnet(seed)
 
 
-def main(episodes: int = 3) -> list[Ending]:
+def main(episodes: int = 3) -> list[EpisodeResult]:
     """Run a few episodes: propose, imagine, act, judge, and go on from where the block lies."""
     tasks = tasks_of(StationConfig("magnet", "own_robot:make", tasks=TASKS))
     robot = SafeRobot(make(seed=1))  # never outside of its box, whatever a policy asks for
     station = Station("magnet", robot, tasks, UncertaintyProposer(tasks), scene="magnet")
-    models = Models(ToyVLM(), ToyPolicy(), ToySubgoals())  # in earnest: soar.models.load_vlm(), ...
-    [look] = ask(models.vlm, [(robot.observe(), tasks)])
+    models = Models(
+        ToyVLM(), ToyPolicy(), ToySubgoals()
+    )  # in earnest: soar.registry.load_vlm(), ...
+    [look] = assess(models.vlm, [(robot.observe(), tasks)])
     rng, endings = np.random.default_rng(0), []
     for _ in range(episodes):
-        [ending] = run_episodes([station], [look], models, Plan(), [{}], rng)
+        [ending] = run_episodes([station], [look], models, EpisodeConfig(), [{}], rng)
         print(f"{ending.proposal.task.instruction}: {ending.verdict.outcome}")
         look = ending.after  # judges this episode, and proposes the next
         endings.append(ending)

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from soar.media import write_png
-from soar.models import load_subgoals
+from soar.registry import load_subgoals
 from soar.robots.toy import ToyRobot
 from soar.types import Images
+from soar.utils.media import write_png
 
 WORDS = 40
 """Tokens of an instruction."""

@@ -15,14 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from soar.detector import AnswerDetector
 from soar.interfaces import VisionLanguageModel
-from soar.models import load_vlm
+from soar.registry import load_vlm
 from soar.robots.toy import ToyRobot
-from soar.toy import INSTRUCTIONS
+from soar.robots.toy_models import INSTRUCTIONS
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.questions import parse_question
+from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Answer, Image
-from soar.vlm.parse import parse_question
-from soar.vlm.questions import task_from_instruction
 
 COLORS = {"red": 0, "green": 1, "blue": 2}
 
@@ -73,7 +73,7 @@ def make() -> VisionLanguageModel:
 
 def main(scenes: int = 40) -> float:
     """Judge some scenes, and compare with what is true: the share of right verdicts."""
-    detector = AnswerDetector(load_vlm(f"python:{__name__}:make"))
+    detector = VLMSuccessDetector(load_vlm(f"python:{__name__}:make"))
     right = 0
     for seed in range(scenes):
         robot = ToyRobot(seed)

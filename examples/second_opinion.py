@@ -48,7 +48,7 @@ def _agreed(a: Answer, b: Answer) -> Answer:
 
 def eyes() -> SecondOpinion:
     """The packaged eyes, checked by a bigger model on this machine's own server."""
-    from soar.models import load_vlm
+    from soar.registry import load_vlm
 
     return SecondOpinion(
         load_vlm("compact"),

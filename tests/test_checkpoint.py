@@ -91,7 +91,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
 
 
 def test_halved_weights_load_into_a_float32_model(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, checkpoint.halved(make()))
+    checkpoint.save(tmp_path, checkpoint.to_half_precision(make()))
     layer = nn.Linear(3, 2)
     checkpoint.load_weights(layer, checkpoint.load(tmp_path))
     assert layer.weight.dtype == torch.float32

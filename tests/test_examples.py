@@ -10,7 +10,7 @@ import pytest
 
 from soar import checkpoint as checkpoints
 from soar.cli import main as soar
-from soar.sim.scenes import load_scene
+from soar.sim.scenes.catalog import load_scene
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

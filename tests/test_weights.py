@@ -6,25 +6,33 @@ import numpy as np
 import pytest
 
 from soar import checkpoint as checkpoints
-from soar.media import resize
-from soar.models import Role, load_policy, load_subgoals, load_vlm, packaged
-from soar.sim.demos import demonstrate
-from soar.sim.pointing import point_at
-from soar.sim.scenes import load_scene, sample_scene
-from soar.sim.spec import Inside, OnSide
+from soar.evaluation.vlm import judge_scenes
+from soar.pretraining.demonstrations import demonstrate
+from soar.registry import (
+    COMPACT_STEPS_AHEAD,
+    Packaged,
+    load_policy,
+    load_subgoals,
+    load_vlm,
+    packaged,
+)
+from soar.sim.projection import project_point
+from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.regimes import sample_scene
+from soar.sim.scenes.spec import Inside, OnSide
 from soar.sim.world import World
-from soar.types import STEPS_AHEAD, Episode, Observation
-from soar.vlm.compact import CompactVLM
-from soar.vlm.measure import judge_scenes
+from soar.types import Episode, Observation
+from soar.utils.media import resize
+from soar.vlm.compact.model import CompactVLM
 
-ROLES: dict[Role, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15, "lcbc": 15}
+ROLES: dict[Packaged, float] = {"vlm": 25, "subgoals": 25, "gcbc": 15, "lcbc": 15}
 """What is packaged, and how many megabytes it may weigh."""
 FIRST_SEED = 900_000
 """Of scenes that no training has seen."""
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_card_and_weights_belong_together(role: Role):
+def test_card_and_weights_belong_together(role: Packaged):
     folder = packaged(role)
     card, id = (folder / "README.md").read_text(), checkpoints.load(folder).id
     assert card.startswith(f"# {role} `{id}`")
@@ -49,7 +57,7 @@ def test_the_eyes_point_at_what_an_instruction_names():
             for task in scene.tasks:
                 assert isinstance(task.goal, Inside | OnSide)
                 said = eyes.point(image[None], [task.instruction])[0, 0]
-                there = point_at(world, world.thing_pose(task.goal.thing)[0])
+                there = project_point(world, world.thing_pose(task.goal.thing)[0])
                 missed.append(np.linalg.norm(said - there))
     finally:
         world.close()
@@ -96,9 +104,9 @@ def test_what_is_imagined_changes_the_picture_as_the_future_does(episodes: list[
     words = [e.instruction for e in episodes]
     drawn = [generator.generate(present, words, np.random.default_rng(seed)) for seed in range(3)]
     imagined, side = np.mean(drawn, 0), drawn[0].shape[1]
-    future = np.stack([resize(e.images[min(STEPS_AHEAD, len(e))], side) for e in episodes]).astype(
-        float
-    )
+    future = np.stack(
+        [resize(e.images[min(COMPACT_STEPS_AHEAD, len(e))], side) for e in episodes]
+    ).astype(float)
     start = resize(np.stack([o.image for o in present]), side).astype(float)
     alike = ((imagined - start) * (future - start)).sum()
     alike /= np.linalg.norm(imagined - start) * np.linalg.norm(future - start)

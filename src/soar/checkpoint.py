@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from soar.errors import CheckpointError
-from soar.files import Json, write_bytes, write_json
+from soar.utils.files import Json, write_bytes, write_json
 
 FORMAT = 1
 MANIFEST = "checkpoint.json"
@@ -107,7 +107,7 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
     module.load_state_dict(dict(checkpoint.weights))
 
 
-def halved(checkpoint: Checkpoint) -> Checkpoint:
+def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
     """The same checkpoint with float16 weights: half the size on disk, for shipping."""
     weights = {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
     return Checkpoint(

@@ -22,14 +22,13 @@ from soar.types import (
     Noise,
     Observation,
     Proposal,
+    Query,
     Task,
     Verdict,
 )
 
 if TYPE_CHECKING:
     import torch
-
-    from soar.data.query import Query
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -27,15 +27,6 @@ Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 State: TypeAlias = Float32[np.ndarray, "7"]
 """End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
 
-STEPS_PER_SUBGOAL = 20
-"""Control steps towards each subgoal in the paper (4.1)."""
-
-STEPS_AHEAD = 10
-"""How far ahead a subgoal lies in the simulated world [control steps].
-
-The scripted expert needs about 29 steps for a task: 20 of them leap over the grasp, and a policy that matches
-the hand leaves the thing behind (development scenes: 9 of 40 trials at 20, 19 at 10; docs/log.md).
-"""
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]
 
@@ -50,7 +41,7 @@ class Observation:
     """When the image was taken, on the robot's own clock, which only ever goes forward."""
 
 
-def pictures(images: Images) -> list[Observation]:
+def image_only(images: Images) -> list[Observation]:
     """Observations of which nothing but the image is known: their states are NaN."""
     return [Observation(image, np.full(STATE_DIM, np.nan, np.float32), 0.0) for image in images]
 
@@ -184,3 +175,39 @@ class TaskCount(NamedTuple):
 
 History: TypeAlias = Mapping[str, TaskCount]
 """Counts by instruction, always computed from the episode store, never kept aside."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Every field that is set must match; an empty query is every episode."""
+
+    instructions: tuple[str, ...] = ()
+    """Any of these, word for word."""
+    stations: tuple[str, ...] = ()
+    """Any of these stations."""
+    scenes: tuple[str, ...] = ()
+    """Any of these scenes."""
+    regimes: tuple[Regime, ...] = ()
+    """Any of these regimes."""
+    outcomes: tuple[Outcome, ...] = ()
+    """Any of these verdicts."""
+    checkpoints: tuple[str, ...] = ()
+    """Acted by any of these checkpoints."""
+    rounds: tuple[int, ...] = ()
+    """Collected in any of these rounds."""
+    since_s: float | None = None
+    """Unix time, inclusive."""
+    until_s: float | None = None
+    """Unix time, exclusive."""
+    version: int | None = None
+    """The store as it was at this version; None is the newest."""
+    limit: int | None = None
+    """At most so many, the oldest first."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Query:
+        """The query whose `dataclasses.asdict`, perhaps through JSON, gave these fields."""
+        exact: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
+        }
+        return cls(**exact)

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from soar.board import Board
 from soar.cli import main
-from soar.data.query import Query
-from soar.data.store import open_store
-from soar.types import Verdict
+from soar.collection.status import StatusFolder
+from soar.data.store.lance import open_store
+from soar.types import Query, Verdict
 
 MODELS = """
-vlm: python:soar.toy:ToyVLM
-subgoals: python:soar.toy:ToySubgoals
-policy: python:soar.toy:ToyPolicy
+vlm: python:soar.robots.toy_models:ToyVLM
+subgoals: python:soar.robots.toy_models:ToySubgoals
+policy: python:soar.robots.toy_models:ToyPolicy
 """
 
 
@@ -65,7 +64,7 @@ def test_unknown_verdicts_are_judged(lab, capsys):
 def test_wishes_go_to_the_stations_named_or_to_all(lab, capsys):
     main(words(lab, "--episodes", "1"))
     store = str(lab / "store")
-    board = Board(store, "arm1")
+    board = StatusFolder(store, "arm1")
     main(["pause", "--store", store])
     assert board.wish() == "pause"
     main(["resume", "--store", store, "--station", "arm1"])
@@ -98,4 +97,4 @@ def test_ctrl_c_ends_after_the_episode_and_twice_at_once(lab, times):
     summaries = list(store.query())
     assert summaries
     assert all(len(store.load(s.id)) == 100 for s in summaries)
-    assert Board(lab / "store", "arm1").status().activity == "stopped"
+    assert StatusFolder(lab / "store", "arm1").status().activity == "stopped"

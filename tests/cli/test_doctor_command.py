@@ -7,9 +7,9 @@ import pytest
 from soar.cli import main
 
 MODELS = """
-vlm: python:soar.toy:ToyVLM
-subgoals: python:soar.toy:ToySubgoals
-policy: python:soar.toy:ToyPolicy
+vlm: python:soar.robots.toy_models:ToyVLM
+subgoals: python:soar.robots.toy_models:ToySubgoals
+policy: python:soar.robots.toy_models:ToyPolicy
 """
 
 

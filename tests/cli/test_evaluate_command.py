@@ -11,8 +11,8 @@ import torch
 from soar import checkpoint
 from soar.cli import main
 from soar.data.transforms import BRIDGE_STATISTICS, Resize, ToFloat
-from soar.fit_policy import debug
-from soar.policies.load import build_policy
+from soar.policies.loading import build_policy
+from soar.training.policy import debug
 
 PUT = "put the green block in the wooden bowl"
 

@@ -10,7 +10,7 @@ import pytest
 
 from soar import checkpoint
 from soar.cli import main
-from soar.data.store import open_store
+from soar.data.store.lance import open_store
 from soar.types import Episode, Provenance, Verdict
 
 

@@ -8,11 +8,11 @@ import pytest
 
 from soar import checkpoint as checkpoints
 from soar.cli import main
-from soar.data.store import open_store
-from soar.media import write_png
+from soar.data.store.lance import open_store
 from soar.types import Episode, Outcome, Provenance, Verdict
-from soar.vlm.compact import to_checkpoint
-from soar.vlm.compact_net import CompactConfig, CompactNet
+from soar.utils.media import write_png
+from soar.vlm.compact.model import to_checkpoint
+from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
 TASK = "put the lemon on the blue plate"
 
@@ -20,7 +20,7 @@ TASK = "put the lemon on the blue plate"
 @pytest.fixture(scope="module")
 def eyes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("eyes")
-    net = CompactNet(CompactConfig(resolution=32, width=16, dim=32))
+    net = CompactVLMNet(CompactVLMConfig(resolution=32, width=16, dim=32))
     checkpoints.save(folder, to_checkpoint(net, 1.0, {}))
     return folder
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soar.data.store import LanceStore, open_store
+from soar.data.store.lance import LanceStore, open_store
 from soar.types import Answer, Episode, Outcome, Proposal, Provenance, Subgoal, Task, Verdict
 
 TASK = Task("put the lemon in the bowl", "Is the lemon in the bowl?", True, ("lemon", "bowl"))

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from soar.cli import main
-from soar.media import read_video
+from soar.utils.media import read_video
 
 
 def run(capsys, *words) -> str:

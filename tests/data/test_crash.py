@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.data.query import Query
-from soar.data.store import LanceStore, open_store
-from soar.data.verify import Finding, sweep, verify
+from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.verify import Finding, sweep, verify
 from soar.errors import StoreError
+from soar.types import Query
 
 KILLS = 40
 

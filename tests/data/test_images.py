@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from soar.data.images import decode, decode_all, encode
+from soar.data.store.images import decode, decode_all, encode
 from soar.errors import StoreError
 
 

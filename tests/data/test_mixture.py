@@ -8,13 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from soar.data.frames import Frames, build_frames
-from soar.data.imagined import imagined_goals, repainted_goals
+from soar.data.frame_cache import Frames, build_frames
+from soar.data.generated_goals import pursued_subgoals, regenerated_goals
 from soar.data.mixture import Mixture, Source, divide, upsampled_share
-from soar.data.query import Query
 from soar.data.relabel import Final, Uniform
 from soar.errors import ConfigError, StoreError
-from soar.types import EpisodeSummary, Outcome, Provenance, Regime, Verdict
+from soar.types import EpisodeSummary, Outcome, Provenance, Query, Regime, Verdict
 
 WHOLE = slice(None)
 
@@ -140,8 +139,8 @@ def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
     for seed in (0, 1):
         store.append(make_episode(seed, steps=20))
     kept = build_frames(store, Query(), 16, tmp_path / "frames")
-    assert imagined_goals(store, kept, share=0) is None
-    imagined = imagined_goals(store, kept, share=0.5)
+    assert pursued_subgoals(store, kept, share=0) is None
+    imagined = pursued_subgoals(store, kept, share=0.5)
     assert imagined is not None
     mixture = Mixture([Source("a", kept, 1, imagined=imagined)], seed=0)
     batch = mixture(0, 2000, WHOLE)
@@ -174,7 +173,7 @@ class Brighter:
 
 def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp_path):
     some, generator = frames([45, 7]), Brighter()
-    imagined = repainted_goals(some, generator.repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
+    imagined = regenerated_goals(some, generator.repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
     last = some.starts[1:] - 1
     steps = np.setdiff1d(np.arange(len(some)), last)
     assert (imagined.pursued[last] == -1).all()
@@ -190,9 +189,9 @@ def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp
     assert generator.told == sorted(generator.told)
     assert set(generator.told) == {"do 0", "do 1"}
 
-    again = repainted_goals(some, Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
+    again = regenerated_goals(some, Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
     np.testing.assert_array_equal(again.images, imagined.images)
     with pytest.raises(ConfigError, match="valid: from 0 to 1"):
-        repainted_goals(some, Brighter().repaint, 1.5, seed=1, path=tmp_path / "never.npz")
+        regenerated_goals(some, Brighter().repaint, 1.5, seed=1, path=tmp_path / "never.npz")
     with pytest.raises(StoreError, match="belongs to other frames"):
-        repainted_goals(frames([3]), Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
+        regenerated_goals(frames([3]), Brighter().repaint, 0.5, seed=1, path=tmp_path / "goals.npz")

@@ -4,9 +4,8 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from soar.data.query import Query
-from soar.data.rows import from_row, to_json, to_row
-from soar.types import EpisodeSummary, Provenance, Verdict
+from soar.data.store.rows import from_row, to_json, to_row
+from soar.types import EpisodeSummary, Provenance, Query, Verdict
 
 
 def test_a_summary_comes_back_whole(make_episode):

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soar.data import index
-from soar.data.query import Query
-from soar.data.store import LanceStore, open_store
+from soar.data.store import index
+from soar.data.store.lance import LanceStore, open_store
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
-from soar.types import Subgoal, TaskCount, Verdict
+from soar.types import Query, Subgoal, TaskCount, Verdict
 
 
 def ids(store: LanceStore, **query: Any) -> list[str]:

@@ -11,21 +11,21 @@ import torch
 from soar.data.mixture import DRAWS
 from soar.data.transforms import (
     BRIDGE_STATISTICS,
+    AutoExposure,
     BinarizeGripper,
     Color,
     Crop,
-    Expose,
+    GoalBlur,
     NormalizeActions,
     Resize,
-    Soften,
     ToFloat,
-    Tone,
+    ToneCurve,
     Transform,
     describe,
     transforms_from,
 )
 from soar.errors import CheckpointError, ConfigError
-from soar.media import resize
+from soar.utils.media import resize
 
 LIST: list[Transform] = [
     Resize(16),
@@ -75,7 +75,7 @@ def test_points_go_where_the_crop_moves_them() -> None:
     assert out["points"][:, 1].isnan().any()
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Expose(), Soften()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), AutoExposure(), GoalBlur()])
 def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
     whole = augment.train(batch)
@@ -83,7 +83,7 @@ def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) ->
     assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), Tone(), Soften()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), GoalBlur()])
 def test_serving_does_not_augment(augment: Transform) -> None:
     batch = {"image": pictures()}
     assert augment.serve(batch)["image"] is batch["image"]
@@ -91,7 +91,7 @@ def test_serving_does_not_augment(augment: Transform) -> None:
 
 def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
     batch = {"image": pictures(64), "goal": torch.rand(64, 16, 16, 3), "draws": draws(64)}
-    out = Soften(radius=1).train(batch)
+    out = GoalBlur(radius=1).train(batch)
     assert out["image"] is batch["image"]
     changed = (out["goal"] != batch["goal"]).flatten(1).any(1)
     assert torch.equal(changed, batch["draws"][:, 9] > 0.5)
@@ -102,21 +102,21 @@ def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
 
 def test_tones_of_half_of_the_samples_change_by_one_curve_for_each_colour() -> None:
     batch = {"image": pictures(64), "goal": pictures(64).flip(0), "draws": draws(64)}
-    out = Tone().train(batch)
+    out = ToneCurve().train(batch)
     changed = (out["image"] != batch["image"]).flatten(1).any(1)
     assert torch.equal(changed, batch["draws"][:, 28] > 0.5)
     assert out["image"].min() >= 0
     assert out["image"].max() <= 1
     flat = {"image": torch.full((64, 4, 4, 3), 0.3), "goal": torch.full((64, 4, 4, 3), 0.3)}
-    toned = Tone().train({**flat, "draws": draws(64)})
+    toned = ToneCurve().train({**flat, "draws": draws(64)})
     assert torch.equal(toned["image"], toned["goal"])
     assert (toned["image"].std((1, 2)) < 1e-6).all()
     black, white = torch.zeros(1, 1, 1, 3), torch.ones(1, 1, 1, 3)
     inverting = torch.full((1, DRAWS), 0.999999)
-    inverting[:, 10:28] = torch.linspace(1, 0, Tone.nodes).repeat(3)
+    inverting[:, 10:28] = torch.linspace(1, 0, ToneCurve.nodes).repeat(3)
     for dark, light in ((black, white), (white, black)):
         assert torch.allclose(
-            Tone().train({"image": dark, "draws": inverting})["image"], light, atol=1e-4
+            ToneCurve().train({"image": dark, "draws": inverting})["image"], light, atol=1e-4
         )
 
 
@@ -125,12 +125,12 @@ def test_dark_pictures_are_brightened_alike_in_training_and_serving_and_others_s
     batch = {"image": (light * pictures(3)).sqrt(), "goal": (light * pictures(3).flip(1)).sqrt()}
     dark = batch["image"].mean((1, 2, 3)) < 0.5
     assert dark.tolist() == [True, True, False]
-    out = Expose(0.5).train(batch)
+    out = AutoExposure(0.5).train(batch)
     assert torch.equal(out["image"][2], batch["image"][2])
     assert torch.equal(out["goal"][2], batch["goal"][2])
     assert ((out["image"].mean((1, 2, 3)) - 0.5).abs()[dark] < 0.06).all()
     assert (out["goal"][:2] > batch["goal"][:2]).all()
-    served = Expose(0.5).serve({"image": batch["image"]})
+    served = AutoExposure(0.5).serve({"image": batch["image"]})
     assert torch.equal(served["image"], out["image"])
 
 

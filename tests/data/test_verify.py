@@ -4,8 +4,8 @@ import pyarrow as pa
 import pytest
 from lance.file import LanceFileReader, LanceFileWriter
 
-from soar.data.store import LanceStore, open_store
-from soar.data.verify import sweep, verify
+from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.verify import sweep, verify
 from soar.errors import StoreError
 
 

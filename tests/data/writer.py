@@ -20,8 +20,8 @@ import pyarrow
 import simplejpeg
 
 from conftest import make_episode  # type: ignore[import-not-found]  # run as a script
-from soar.data import index
-from soar.data.store import open_store
+from soar.data.store import index
+from soar.data.store.lance import open_store
 
 STRIDE = 100_000
 """Seeds that belong to one writer."""

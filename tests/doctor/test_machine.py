@@ -6,8 +6,9 @@ from threading import Thread
 
 import pytest
 
-from soar.collect import CollectConfig
-from soar.data.store import open_store
+from soar.collection.collector import CollectionConfig
+from soar.collection.fleet import CollectionJob, ModelsConfig, run_fleet
+from soar.data.store.lance import open_store
 from soar.doctor.machine import (
     EpisodeSize,
     check_disk,
@@ -16,12 +17,13 @@ from soar.doctor.machine import (
     check_webhook,
     episode_size,
 )
-from soar.fleet import Job, ModelNames, run_fleet
-from soar.rollout import Plan
-from soar.stations import StationConfig
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig
 
-TOYS = ModelNames(
-    "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
+TOYS = ModelsConfig(
+    "python:soar.robots.toy_models:ToyVLM",
+    "python:soar.robots.toy_models:ToySubgoals",
+    "python:soar.robots.toy_models:ToyPolicy",
 )
 
 
@@ -77,16 +79,16 @@ def test_the_disk_is_compared_with_what_is_needed(tmp_path, monkeypatch, episode
 
 
 def test_an_episodes_size_is_measured_and_its_estimate_is_close(tmp_path):
-    job = Job(tmp_path / "store", TOYS, CollectConfig(), episodes=1)
+    job = CollectionJob(tmp_path / "store", TOYS, CollectionConfig(), episodes=1)
     run_fleet([StationConfig("arm", "toy")], job)
     episode = next(iter(open_store(job.store).query()))
     images = list(open_store(job.store).images(episode.id, list(range(0, 101, 10))))
-    measured = episode_size(job.store, images, Plan())
-    guessed = episode_size(tmp_path / "none", images, Plan())
+    measured = episode_size(job.store, images, EpisodeConfig())
+    guessed = episode_size(tmp_path / "none", images, EpisodeConfig())
     assert measured is not None
     assert guessed is not None
     assert 0.7 < guessed.bytes / measured.bytes < 1.1
-    assert episode_size(tmp_path / "none", [], Plan()) is None
+    assert episode_size(tmp_path / "none", [], EpisodeConfig()) is None
 
 
 def test_a_webhook_gets_a_test_message():

@@ -8,22 +8,24 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
+from soar.collection.fleet import ModelsConfig
 from soar.data.transforms import NormalizeActions, Resize, ToFloat
-from soar.doctor.findings import Finding, Timed
+from soar.doctor.findings import CheckResult, Timed
 from soar.doctor.models import check_eyes, check_imagination, check_rate, examine_models
 from soar.doctor.station import Exam, examine
-from soar.fit_policy import debug
-from soar.fleet import ModelNames
-from soar.policies.load import build_policy
-from soar.rollout import Plan
-from soar.stations import StationConfig
-from soar.toy import ToyPolicy, ToySubgoals, ToyVLM
+from soar.policies.loading import build_policy
+from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig
+from soar.training.policy import debug
 from soar.types import Answer, Images, Observation
 
-TOYS = ModelNames(
-    "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
+TOYS = ModelsConfig(
+    "python:soar.robots.toy_models:ToyVLM",
+    "python:soar.robots.toy_models:ToySubgoals",
+    "python:soar.robots.toy_models:ToyPolicy",
 )
-PLAN = Plan(lead_steps=2)
+PLAN = EpisodeConfig(lead_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def paced(exam: Exam) -> Exam:
     return replace(exam, config=StationConfig("arm", "toy", realtime=True))
 
 
-def findings(exams: Sequence[Exam], names: ModelNames) -> dict[str, Finding]:
+def findings(exams: Sequence[Exam], names: ModelsConfig) -> dict[str, CheckResult]:
     return {f.name: f for f in examine_models(names, exams, PLAN)}
 
 
@@ -51,7 +53,7 @@ def test_good_models_are_well_in_a_batch_of_stations(exam):
 
 
 def test_models_that_are_not_there_are_named_even_without_a_robot():
-    found = findings([], ModelNames("chat:x@nowhere", "/no/model", "/no/checkpoint"))
+    found = findings([], ModelsConfig("chat:x@nowhere", "/no/model", "/no/checkpoint"))
     assert [f.health for f in found.values()] == ["failed"] * 3
     assert "names no endpoint" in found["eyes"].what
     assert "no checkpoint in /no/model" in found["imagination"].what
@@ -60,7 +62,7 @@ def test_models_that_are_not_there_are_named_even_without_a_robot():
 
 
 def test_a_server_that_is_down_is_a_finding(exam, monkeypatch):
-    monkeypatch.setattr("soar.vlm.transport.time.sleep", lambda _: None)
+    monkeypatch.setattr("soar.vlm.clients.transport.time.sleep", lambda _: None)
     names = replace(TOYS, vlm="chat:x@http://127.0.0.1:9/v1")
     finding = findings([exam], names)["arm: eyes"]
     assert finding.health == "failed"
@@ -107,7 +109,7 @@ class Wrong(ToySubgoals):
 
 
 def test_images_of_a_wrong_shape_are_found_and_the_policy_is_still_tried(exam, monkeypatch):
-    monkeypatch.setattr("soar.toy.ToySubgoals", Wrong)
+    monkeypatch.setattr("soar.robots.toy_models.ToySubgoals", Wrong)
     found = findings([exam], TOYS)
     assert found["imagination"].health == "failed"
     assert "(1, 16, 16, 1) for 1 pictures" in found["imagination"].what

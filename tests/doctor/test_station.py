@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from soar.doctor.findings import Finding
+from soar.doctor.findings import CheckResult
 from soar.doctor.station import (
     Exercise,
     check_box,
@@ -17,7 +17,7 @@ from soar.doctor.station import (
 from soar.errors import RobotFault
 from soar.robots.safety import Limits, SafeRobot
 from soar.robots.toy import ToyRobot
-from soar.stations import StationConfig
+from soar.rollout.station_config import StationConfig
 from soar.types import Action, Observation
 
 BOX = Limits()
@@ -163,7 +163,7 @@ def test_moves_lead_towards_the_middle_of_the_box():
     assert (moves[:, 6] == 1).all()
 
 
-def health_of(findings: tuple[Finding, ...], name: str) -> str:
+def health_of(findings: tuple[CheckResult, ...], name: str) -> str:
     return next(f.health for f in findings if f.name == name)
 
 

@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from soar import checkpoint
-from soar.data.frames import Frames
+from soar.data.frame_cache import Frames
 from soar.data.mixture import Source
-from soar.data.transforms import Batch, pictures_of
+from soar.data.transforms import Batch, image_transforms
 from soar.errors import CheckpointError, ConfigError
-from soar.files import read_lines
-from soar.fit_policy import Recipe, compact, debug, fit_policy, paper, with_fit
 from soar.interfaces import Learner, Policy
-from soar.nn import cells, gaze_loss
-from soar.policies.cloning import BehaviorCloning
+from soar.nn.layers import attention_loss, grid_cells
+from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
 from soar.policies.lcbc import LCBCConfig
-from soar.policies.load import build_policy, follow_words, load_policy
+from soar.policies.loading import build_policy, follow_words, load_policy
+from soar.training.policy import PolicyTrainConfig, compact, debug, paper, train_policy, with_fit
 from soar.types import EpisodeSummary, Observation, Provenance, Verdict
+from soar.utils.files import read_lines
 
 RNG = np.random.default_rng(0)
 SIZE = 32
@@ -76,7 +76,7 @@ def observation(image: np.ndarray | None = None) -> Observation:
 
 @lru_cache
 def untrained(kind: str) -> BehaviorCloning:
-    policy, _ = fit_policy(with_fit(debug(kind), steps=1), [Source("a", reaching(2), 1)], None)
+    policy, _ = train_policy(with_fit(debug(kind), steps=1), [Source("a", reaching(2), 1)], None)
     return policy
 
 
@@ -158,12 +158,12 @@ def test_gazes_find_what_they_are_taught_to_see() -> None:
     for _ in range(60):
         optimizer.zero_grad()
         seen = encoder(images[:160])
-        gaze_loss(seen.gaze[:, :1], points[:160, None]).backward()
+        attention_loss(seen.gaze[:, :1], points[:160, None]).backward()
         optimizer.step()
     with torch.no_grad():
         seen = encoder(images[160:])
     assert seen.features.shape == (40, encoder.dim)
-    place = seen.gaze[:, 0].exp() @ cells(SIZE // 4)
+    place = seen.gaze[:, 0].exp() @ grid_cells(SIZE // 4)
     assert (place - points[160:]).abs().mean() < 0.5 * 2 / (SIZE // 4)
 
 
@@ -247,7 +247,7 @@ def test_the_gripper_has_hysteresis_for_each_slot_until_reset() -> None:
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
 def test_a_checkpoint_alone_serves_the_same_actions(tmp_path: Path, kind: str) -> None:
-    policy, _ = fit_policy(debug(kind), [Source("a", reaching(), 1)], tmp_path)
+    policy, _ = train_policy(debug(kind), [Source("a", reaching(), 1)], tmp_path)
     served = load_policy(tmp_path, "cpu")
     o = observation()
     told = o.image[None] if kind == "gcbc" else ["go left"]
@@ -265,7 +265,7 @@ def test_a_resumed_policy_run_has_the_losses_of_an_uninterrupted_one(tmp_path: P
     def losses(folder: Path) -> list[float]:
         return [r["loss"] for r in read_lines(folder / "log.jsonl")]
 
-    fit_policy(debug(), sources, tmp_path / "whole")
+    train_policy(debug(), sources, tmp_path / "whole")
     stopped = debug()
     for steps in (2, 6):  # the cosine must be the same, so the first run is cut, not shortened
         _run_until(stopped, sources, tmp_path / "parts", steps)
@@ -273,7 +273,7 @@ def test_a_resumed_policy_run_has_the_losses_of_an_uninterrupted_one(tmp_path: P
     assert "share/own" in read_lines(tmp_path / "whole" / "log.jsonl")[0]
 
 
-def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -> None:
+def _run_until(recipe: PolicyTrainConfig, sources: list[Source], folder: Path, step: int) -> None:
     class StopError(Exception):
         pass
 
@@ -292,7 +292,7 @@ def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BehaviorCloning, "loss", counting)
         try:
-            fit_policy(recipe, sources, folder)
+            train_policy(recipe, sources, folder)
         except StopError:
             assert step < recipe.fit.steps
 
@@ -300,7 +300,7 @@ def _run_until(recipe: Recipe, sources: list[Source], folder: Path, step: int) -
 def test_every_transform_trains_in_bf16_too() -> None:
     """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
     recipe = replace(debug(), pictures=compact().pictures)
-    policy, result = fit_policy(
+    policy, result = train_policy(
         with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
     )
     assert np.isfinite(result.loss)
@@ -308,29 +308,29 @@ def test_every_transform_trains_in_bf16_too() -> None:
 
 
 def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path: Path) -> None:
-    first, _ = fit_policy(debug(), [Source("a", reaching(), 1)], tmp_path / "first")
+    first, _ = train_policy(debug(), [Source("a", reaching(), 1)], tmp_path / "first")
     start = checkpoint.load(tmp_path / "first")
     source = Source("own", reaching(4), 1, sum_steps=2)
-    second, _ = fit_policy(debug(), [source], tmp_path / "second", start=start)
+    second, _ = train_policy(debug(), [source], tmp_path / "second", start=start)
     assert second.transforms == first.transforms
     assert checkpoint.load(tmp_path / "second").provenance["started_from"] == start.id
 
 
 def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolution() -> None:
     source = Source("a", reaching(), 1)
-    first, _ = fit_policy(debug(), [source], None)
+    first, _ = train_policy(debug(), [source], None)
     start = first.checkpoint({})
     recipe = replace(debug(), pictures=compact().pictures)
-    second, _ = fit_policy(recipe, [source], None, start=start)
-    assert pictures_of(second.transforms) == recipe.pictures
+    second, _ = train_policy(recipe, [source], None, start=start)
+    assert image_transforms(second.transforms) == recipe.pictures
     other = replace(debug(), policy=replace(debug().policy, resolution=48))
     with pytest.raises(ConfigError, match=r"48 px, .* sees 32 px"):
-        fit_policy(other, [source], None, start=start)
+        train_policy(other, [source], None, start=start)
 
 
 def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: Path) -> None:
     source = Source("a", reaching(), 1)
-    reaches, _ = fit_policy(debug(), [source], None)
+    reaches, _ = train_policy(debug(), [source], None)
     reaches.get_parameter("encoder.stem.0.weight").data[:, 3:6] = 0
     words = debug("lcbc").policy
     assert isinstance(words, LCBCConfig)
@@ -339,12 +339,12 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
     rng = np.random.default_rng(0)
     goals = reaching(1).images[2:4]
     assert np.allclose(follows.act(seen, ["left", "right"], rng), reaches.act(seen, goals, rng))
-    after, _ = fit_policy(debug("lcbc"), [source], None, start=reaches.checkpoint({}))
+    after, _ = train_policy(debug("lcbc"), [source], None, start=reaches.checkpoint({}))
     assert after.name == "lcbc"
     with pytest.raises(CheckpointError, match="valid to begin to follow words from: gcbc"):
         follow_words(follows.checkpoint({}), words, reaches.transforms)
     with pytest.raises(ConfigError, match="trains gcbc, but the checkpoint to start from is lcbc"):
-        fit_policy(debug(), [source], None, start=after.checkpoint({}))
+        train_policy(debug(), [source], None, start=after.checkpoint({}))
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
@@ -352,7 +352,7 @@ def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
     cache = reaching(24)
     recipe = with_fit(debug(kind), steps=150, batch_size=32, learning_rate=3e-3, warmup_steps=10)
     recipe = replace(recipe, pictures=())
-    policy, _ = fit_policy(recipe, [Source("a", cache, 1)], None)
+    policy, _ = train_policy(recipe, [Source("a", cache, 1)], None)
     for i in range(4):
         first = int(cache.starts[i])
         told = cache.images[first + 12][None] if kind == "gcbc" else [cache.episodes[i].instruction]

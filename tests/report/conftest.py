@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from soar.board import Board, Status
-from soar.data.store import open_store
-from soar.evaluate.results import Setting, Trial, add_trials, open_evaluation
-from soar.evaluate.trials import video_name
-from soar.media import write_video
+from soar.collection.status import StationStatus, StatusFolder
+from soar.data.store.lance import open_store
+from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
+from soar.evaluation.trials import video_name
+from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.robots.toy import ToyRobot
-from soar.run import RoundRecord, Run, RunRecord
 from soar.types import Episode, Outcome, Provenance, Subgoal, Verdict
+from soar.utils.media import write_video
 
 LEFT, RIGHT = "move the block to the left", "move the block to the right"
 STEPS = 8
@@ -54,7 +54,7 @@ def evaluation(run: Run, round: int, checkpoint: str, outcomes: str) -> None:
     """One letter, s or f, for each trial of each task by turns."""
     folder = run.evaluation_folder(round)
     tasks = (("toy", LEFT), ("toy", RIGHT))
-    setting = Setting(checkpoint, "gcbc", "expert", tasks, len(outcomes) // 2, 100, 5, 20)
+    setting = EvalSetting(checkpoint, "gcbc", "expert", tasks, len(outcomes) // 2, 100, 5, 20)
     open_evaluation(folder, setting)
     for n, letter in enumerate(outcomes):
         seed, task = divmod(n, 2)
@@ -99,8 +99,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     rng = np.random.default_rng(0)
     for n in range(12):
         store.append(episode(n, rng))
-    board = Board(run.store, "arm-0")
-    board.show(Status("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
+    board = StatusFolder(run.store, "arm-0")
+    board.show(StationStatus("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
     board.note("robot fault", "motor 3 reports an overload")
     board.note("missing", "the <block> is gone", person=True)
     evaluation(run, 0, "c0", "sffffffffs")

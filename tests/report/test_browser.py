@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from soar.improvement.run import Run
 from soar.report.page import write_report
-from soar.run import Run
 
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from soar.improvement.run import Run
 from soar.report.facts import Facts, by_task, confusion, read_facts, sentence
-from soar.run import Run
-from soar.stats import Confusion
 from soar.types import EpisodeSummary
+from soar.utils.statistics import Confusion
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from soar.errors import ConfigError
+from soar.improvement.run import Run
 from soar.report.page import write_report
-from soar.run import Run
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from soar.sim.expert import Expert
-from soar.sim.scenes import SCENES
+from soar.sim.expert.expert import Expert
+from soar.sim.scenes.paper import SCENES
 from soar.sim.world import World
 
 ENOUGH_STEPS = 80

@@ -6,9 +6,10 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.sim import layout, predicates
-from soar.sim.objects import kind_of
-from soar.sim.scenes import SCENES, sample_scene
-from soar.sim.spec import Inside, Scene, Thing
+from soar.sim.objects.catalog import kind_of
+from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.regimes import sample_scene
+from soar.sim.scenes.spec import Inside, Scene, Thing
 from soar.sim.world import World
 
 

@@ -2,12 +2,14 @@ import mujoco
 import pytest
 
 from soar.errors import ConfigError
-from soar.sim.build import build_spec
-from soar.sim.objects import COLORS, KINDS, add_thing
-from soar.sim.paper import NOMINAL
-from soar.sim.regimes import BROAD_COLORS
-from soar.sim.spec import Scene, Table, Thing
-from soar.sim.tables import TABLES, texture
+from soar.sim.model import build_spec
+from soar.sim.objects.catalog import add_thing
+from soar.sim.objects.kinds import KINDS
+from soar.sim.objects.parts import COLORS
+from soar.sim.scenes.paper import NOMINAL
+from soar.sim.scenes.regimes import BROAD_COLORS
+from soar.sim.scenes.spec import Scene, Table, Thing
+from soar.sim.scenes.tables import TABLES, texture
 
 ITEMS = [name for name, kind in KINDS.items() if kind.role == "item"]
 CONTAINERS = [name for name, kind in KINDS.items() if kind.role == "container"]

@@ -4,10 +4,10 @@ import pytest
 
 from soar.sim import predicates
 from soar.sim.arm import FINGERS
-from soar.sim.cloth import hinges
-from soar.sim.drawer import TRAVEL_M, slide_joint
-from soar.sim.scenes import SCENES
-from soar.sim.spec import ClothFolded, DrawerOpen, Inside, OnSide
+from soar.sim.objects.cloth import hinges
+from soar.sim.objects.drawer import TRAVEL_M, slide_joint
+from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide
 from soar.sim.world import World
 
 IN = Inside("green block", "wooden bowl")

@@ -5,11 +5,19 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
-from soar.sim.objects import kind_of
-from soar.sim.paper import NOMINAL
-from soar.sim.regimes import BRIDGE_TABLES, BROAD_COLORS, BROAD_TABLES, INGREDIENTS
-from soar.sim.scenes import SCENES, UNSEEN, UNSEEN_DEV, load_scene, sample_scene
-from soar.sim.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
+from soar.sim.objects.catalog import kind_of
+from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.paper import NOMINAL, SCENES
+from soar.sim.scenes.regimes import (
+    BRIDGE_TABLES,
+    BROAD_COLORS,
+    BROAD_TABLES,
+    INGREDIENTS,
+    UNSEEN,
+    UNSEEN_DEV,
+    sample_scene,
+)
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
 from soar.sim.world import World
 
 MANY = 400

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from soar.errors import RobotFault
-from soar.sim.scenes import SCENES
-from soar.sim.variation import Look
+from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.variation import Appearance
 from soar.sim.world import World
 
 
@@ -59,10 +59,12 @@ def test_looks_vary_around_the_scenes_own_and_do_not_drift(world):
         world.reset(seed)
     moved = np.abs(world.model.cam_pos[0] - world.scene.camera.position).max()
     assert moved <= world.scene.camera.jitter_m + 1e-9
-    look = Look.of(world.model)
+    look = Appearance.of(world.model)
     world.reset(19)
-    for field in fields(Look):
-        assert np.array_equal(getattr(look, field.name), getattr(Look.of(world.model), field.name))
+    for field in fields(Appearance):
+        assert np.array_equal(
+            getattr(look, field.name), getattr(Appearance.of(world.model), field.name)
+        )
 
 
 def test_a_free_arm_executes_what_it_is_told(world):

@@ -9,23 +9,29 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import SubgoalGenerator
-from soar.subgoals.compact import FAST, KIND, CompactSubgoals, noise_schedule, to_checkpoint
-from soar.subgoals.images import to_images, to_tensor
-from soar.subgoals.look import CompactConfig
-from soar.subgoals.network import COARSEST, FINEST, CompactNet
-from soar.types import Observation, pictures
+from soar.subgoals.compact.generator import (
+    FAST,
+    KIND,
+    CompactSubgoalGenerator,
+    noise_schedule,
+    to_checkpoint,
+)
+from soar.subgoals.compact.network import COARSEST, FINEST, CompactSubgoalNet
+from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
+from soar.subgoals.pixels import to_images, to_tensor
+from soar.types import Observation, image_only
 
-TINY = CompactConfig(width=8, wide=32, depth=1, vector=16)
+TINY = CompactSubgoalConfig(width=8, wide=32, depth=1, vector=16)
 OPEN, PUT = "open the drawer", "put the green block in the bowl"
 
 
 @pytest.fixture(scope="module")
-def generator() -> CompactSubgoals:
+def generator() -> CompactSubgoalGenerator:
     torch.manual_seed(0)
-    net = CompactNet(TINY)
+    net = CompactSubgoalNet(TINY)
     for p in net.parameters():  # what starts at zero would hide mistakes
         torch.nn.init.normal_(p, std=0.2)
-    return CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    return CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
 
 
 def images(n: int, size: int = 64) -> np.ndarray:
@@ -33,7 +39,7 @@ def images(n: int, size: int = 64) -> np.ndarray:
 
 
 def seen(n: int, size: int = 96) -> list[Observation]:
-    return pictures(images(n, size))
+    return image_only(images(n, size))
 
 
 def rng(seed: int = 0) -> np.random.Generator:
@@ -70,7 +76,7 @@ class Pointing:
 
 def test_it_looks_where_better_eyes_point(generator):
     def imagined(eyes: Pointing | None) -> np.ndarray:
-        pointed = CompactSubgoals(
+        pointed = CompactSubgoalGenerator(
             to_checkpoint(generator.net, {}), device="cpu", precision="fp32", eyes=eyes
         )
         return pointed.generate(seen(1), [PUT], rng())
@@ -81,10 +87,10 @@ def test_it_looks_where_better_eyes_point(generator):
 
 def test_what_really_came_decides_where_a_repainted_future_shows_hand_and_thing():
     torch.manual_seed(0)
-    net = CompactNet(replace(TINY, foresee=True))
+    net = CompactSubgoalNet(replace(TINY, foresee=True))
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    painter = CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    painter = CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
     futures = seen(3)[1:]
     told = [painter.repaint(seen(1), [PUT], [f], rng()) for f in (*futures, futures[0])]
     assert np.array_equal(told[0], told[2])
@@ -93,10 +99,10 @@ def test_what_really_came_decides_where_a_repainted_future_shows_hand_and_thing(
 
 def test_what_the_arm_feels_changes_what_it_foresees_and_needs_not_be_known():
     torch.manual_seed(0)
-    net = CompactNet(replace(TINY, foresee=True))
+    net = CompactSubgoalNet(replace(TINY, foresee=True))
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    painter = CompactSubgoals(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    painter = CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
     [unknown] = seen(1)
     low, high = (replace(unknown, state=np.full(7, z, np.float32)) for z in (0.03, 0.1))
     foreseen = [painter.foresee([o], [PUT]).places for o in (unknown, low, high)]
@@ -113,7 +119,7 @@ def test_a_batch_doesnt_mix_its_stations(generator):
 
 
 def test_an_untrained_network_expects_nothing_to_change():
-    net = CompactNet(TINY)
+    net = CompactSubgoalNet(TINY)
     observation = to_tensor(images(2))
     found = net.look(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
     pure_noise = torch.randn_like(observation)
@@ -122,7 +128,7 @@ def test_an_untrained_network_expects_nothing_to_change():
 
 
 def test_uncertainty_grows_with_noise_from_nothing_to_the_typical_difference():
-    net = CompactNet(TINY)
+    net = CompactSubgoalNet(TINY)
     found = net.look(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
     scales = [
         float(net.denoise(found.observation, torch.tensor([angle]), found)[1])
@@ -134,7 +140,7 @@ def test_uncertainty_grows_with_noise_from_nothing_to_the_typical_difference():
 
 
 def test_padding_of_an_instruction_doesnt_matter():
-    net = CompactNet(TINY)
+    net = CompactSubgoalNet(TINY)
     words = torch.randn(1, 4, 384)
     padded = torch.cat([words, torch.zeros(1, 6, 384)], 1)
     observation, ahead = to_tensor(images(1)), torch.ones(1)
@@ -154,8 +160,8 @@ def test_noise_schedule_means_the_same_to_the_network_and_to_diffusers():
 
 def test_checkpoint_round_trip_gives_the_same_images(generator, tmp_path):
     checkpoints.save(tmp_path, to_checkpoint(generator.net, {}))
-    loaded = CompactSubgoals.load(tmp_path, device="cpu")
-    saved = CompactSubgoals(to_checkpoint(generator.net, {}), device="cpu")
+    loaded = CompactSubgoalGenerator.load(tmp_path, device="cpu")
+    saved = CompactSubgoalGenerator(to_checkpoint(generator.net, {}), device="cpu")
     args = seen(2), [OPEN, PUT]
     assert np.array_equal(loaded.generate(*args, rng()), saved.generate(*args, rng()))
 
@@ -163,18 +169,18 @@ def test_checkpoint_round_trip_gives_the_same_images(generator, tmp_path):
 def test_a_checkpoint_of_another_kind_is_refused(tmp_path):
     checkpoints.save(tmp_path, checkpoints.Checkpoint("gcbc", {}, {}))
     with pytest.raises(CheckpointError, match=f"not '{KIND}'"):
-        CompactSubgoals.load(tmp_path)
+        CompactSubgoalGenerator.load(tmp_path)
 
 
 def test_default_network_ships_within_25_megabytes_and_default_sampler_within_10_steps():
-    parameters = sum(p.numel() for p in CompactNet(CompactConfig()).parameters())
+    parameters = sum(p.numel() for p in CompactSubgoalNet(CompactSubgoalConfig()).parameters())
     assert 2 * parameters < 25e6
     assert FAST.steps <= 10
 
 
 def test_odd_resolution_is_refused():
     with pytest.raises(ConfigError, match="multiple of 8"):
-        CompactConfig(resolution=60)
+        CompactSubgoalConfig(resolution=60)
 
 
 def test_pixels_survive_the_way_to_the_network_and_back():

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from soar.errors import ConfigError
-from soar.subgoals.compact import noise_schedule
+from soar.subgoals.compact.generator import noise_schedule
 from soar.subgoals.sampler import (
     SCHEDULERS,
     Condition,

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from soar.data.frames import Frames
+from soar.data.frame_cache import Frames
 from soar.errors import ConfigError
-from soar.subgoals.images import to_tensor
-from soar.subgoals.recipe import SusieConfig, fine_tune
+from soar.subgoals.pixels import to_tensor
 from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
-from soar.types import Episode, Provenance, Verdict, pictures
+from soar.training.subgoals import SusieConfig, fine_tune_susie
+from soar.types import Episode, Provenance, Verdict, image_only
 
 LENGTH = 40
 """Tokens; the tiny tokenizer makes one of each letter."""
@@ -105,7 +105,7 @@ def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: Sched
     config = SamplerConfig(scheduler, steps=4)
     images, words = _images(2), ["put the green block in the bowl", "open the drawer"]
     ours = Susie(folder, config, resolution=64, device="cpu", precision="fp32")
-    seen = ours.generate(pictures(images), words, np.random.default_rng(7))
+    seen = ours.generate(image_only(images), words, np.random.default_rng(7))
 
     pipe = InstructPix2Pix.load(folder).pipeline
     pipe.scheduler = make_scheduler(scheduler, pipe.scheduler.config)
@@ -129,7 +129,7 @@ def test_same_seed_same_image_and_another_seed_another(folder: Path) -> None:
 
     def imagine(seed: int) -> np.ndarray:
         return model.generate(
-            pictures(_images(1)), ["open the drawer"], np.random.default_rng(seed)
+            image_only(_images(1)), ["open the drawer"], np.random.default_rng(seed)
         )
 
     assert np.array_equal(imagine(1), imagine(1))
@@ -141,7 +141,7 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
         config = SamplerConfig("ddim", 2, text_guidance=text_guidance)
         model = Susie(folder, config, resolution=64, device="cpu")
         images = [
-            model.generate(pictures(_images(1)), [words], np.random.default_rng(0))
+            model.generate(image_only(_images(1)), [words], np.random.default_rng(0))
             for words in ("open the drawer", "put the block in the bowl")
         ]
         assert np.array_equal(images[0], images[1]) == same
@@ -149,7 +149,7 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
 
 def test_camera_images_are_brought_to_the_models_resolution(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 1), resolution=64, device="cpu")
-    out = model.generate(pictures(_images(1, 256)), ["open the drawer"], np.random.default_rng(0))
+    out = model.generate(image_only(_images(1, 256)), ["open the drawer"], np.random.default_rng(0))
     assert out.shape == (1, 64, 64, 3)
 
 
@@ -186,7 +186,7 @@ def test_fine_tuning_writes_a_model_that_imagines_something_else(
             device="cpu", log_every=1, save_every=1,
         ),
     )  # fmt: skip
-    result = fine_tune(folder, tmp_path / "frames", tmp_path / "out", config)
+    result = fine_tune_susie(folder, tmp_path / "frames", tmp_path / "out", config)
     assert np.isfinite(result.loss)
     before, after = (InstructPix2Pix.load(f) for f in (folder, tmp_path / "out" / "model"))
     for part, same in (("unet", False), ("vae", True), ("text_encoder", True)):
@@ -194,5 +194,5 @@ def test_fine_tuning_writes_a_model_that_imagines_something_else(
         assert all(torch.equal(old[k], new[k]) for k in old) == same
     model = Susie(tmp_path / "out" / "model", SamplerConfig("ddim", 1), 64, device="cpu")
     assert model.generate(
-        pictures(films[0][:1]), ["open the drawer"], np.random.default_rng(0)
+        image_only(films[0][:1]), ["open the drawer"], np.random.default_rng(0)
     ).any()

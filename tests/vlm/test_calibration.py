@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
-from soar.stats import Confusion
+from soar.utils.statistics import Confusion
 from soar.vlm.calibration import choose_threshold, confusion, curve, reliability
 
 P = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, np.nan])

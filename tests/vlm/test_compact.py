@@ -9,14 +9,14 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.errors import CheckpointError, ConfigError
-from soar.train import FitConfig
-from soar.vlm.compact import CompactVLM, embed, texts_of, to_checkpoint
-from soar.vlm.compact_net import CompactConfig, CompactNet
-from soar.vlm.corpus_files import Corpus
-from soar.vlm.recipe import TrainConfig, best_temperature, train
-from soar.words import SentenceEncoder
+from soar.nn.text import SentenceEncoder
+from soar.training.fit import FitConfig
+from soar.training.vlm import VLMTrainConfig, best_temperature, train_compact_vlm
+from soar.training.vlm_corpus import VLMCorpus
+from soar.vlm.compact.model import CompactVLM, embed, texts_of, to_checkpoint
+from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
-TINY = CompactConfig(resolution=32, width=16, dim=32)
+TINY = CompactVLMConfig(resolution=32, width=16, dim=32)
 FIT = FitConfig(
     steps=60, batch_size=32, learning_rate=3e-3, warmup_steps=5, ema_decay=0.9,
     log_every=20, save_every=20, device="cpu",
@@ -54,13 +54,13 @@ def corpus(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
-    return out, train(corpus, out, TrainConfig(net=TINY, fit=FIT, held_out=0.2))
+    return out, train_compact_vlm(corpus, out, VLMTrainConfig(net=TINY, fit=FIT, held_out=0.2))
 
 
 def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trained):
     out, measured = trained
     assert measured["accuracy"] > 0.9
-    data = Corpus.load(corpus)
+    data = VLMCorpus.load(corpus)
     _, held_out = data.split(0.2)
     answers = CompactVLM.load(out).answer(
         [data.images[i] for i in held_out], [SIDES] * len(held_out)
@@ -72,26 +72,28 @@ def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trai
 
 def test_training_goes_on_where_it_stopped_and_ends_the_same(corpus, trained, tmp_path):
     out, _ = trained
-    config = TrainConfig(net=TINY, fit=FIT, held_out=0.2)
+    config = VLMTrainConfig(net=TINY, fit=FIT, held_out=0.2)
     state = tmp_path / "fit" / "state"
-    train(corpus, tmp_path, config)
+    train_compact_vlm(corpus, tmp_path, config)
     assert checkpoints.load(tmp_path).id == checkpoints.load(out).id
     assert state.exists()
-    train(corpus, tmp_path, config)  # nothing is left to do
+    train_compact_vlm(corpus, tmp_path, config)  # nothing is left to do
     assert checkpoints.load(tmp_path).id == checkpoints.load(out).id
 
 
 def test_it_can_go_on_from_a_checkpoint(corpus, trained, tmp_path):
-    config = TrainConfig(net=TINY, fit=replace(FIT, steps=2), held_out=0.2)
-    assert train(corpus, tmp_path / "fresh", config)["accuracy"] < 0.8
+    config = VLMTrainConfig(net=TINY, fit=replace(FIT, steps=2), held_out=0.2)
+    assert train_compact_vlm(corpus, tmp_path / "fresh", config)["accuracy"] < 0.8
     start = checkpoints.load(trained[0])
-    assert train(corpus, tmp_path / "on", config, start)["accuracy"] > 0.85
+    assert train_compact_vlm(corpus, tmp_path / "on", config, start)["accuracy"] > 0.85
     assert checkpoints.load(tmp_path / "on").provenance["started_from"] == start.id
 
 
 def test_a_corpus_of_another_resolution_is_refused(corpus, tmp_path):
     with pytest.raises(ConfigError, match="32 pixels"):
-        train(corpus, tmp_path, TrainConfig(net=replace(TINY, resolution=64), fit=FIT))
+        train_compact_vlm(
+            corpus, tmp_path, VLMTrainConfig(net=replace(TINY, resolution=64), fit=FIT)
+        )
 
 
 def test_answers_in_a_batch_are_those_of_each_alone(trained):
@@ -119,7 +121,7 @@ def test_a_question_is_told_as_frame_thing_and_container_or_whole():
 
 
 def test_the_image_is_looked_at_once_for_all_questions():
-    net = CompactNet(TINY).eval()
+    net = CompactVLMNet(TINY).eval()
     calls = []
     net.trunk.register_forward_hook(lambda *_: calls.append(1))
     judged = net(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.randn(2, 7, 3, 384))
@@ -138,7 +140,7 @@ def test_temperature_makes_overconfident_answers_honest():
 
 def test_half_precision_weights_are_served_in_full(trained, tmp_path):
     made = checkpoints.load(trained[0])
-    checkpoints.save(tmp_path, checkpoints.halved(made))
+    checkpoints.save(tmp_path, checkpoints.to_half_precision(made))
     full, half = CompactVLM.load(trained[0]), CompactVLM.load(tmp_path)
     image = np.full((32, 32, 3), 100, np.uint8)
     [a], [b] = (m.answer([image], [SIDES]) for m in (full, half))
@@ -146,7 +148,7 @@ def test_half_precision_weights_are_served_in_full(trained, tmp_path):
 
 
 def test_another_kind_of_checkpoint_is_refused(tmp_path):
-    net = CompactNet(TINY)
+    net = CompactVLMNet(TINY)
     made = replace(to_checkpoint(net, 1.0, {}), kind="gcbc")
     checkpoints.save(tmp_path, made)
     with pytest.raises(CheckpointError, match="gcbc"):

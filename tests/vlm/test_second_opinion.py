@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.detector import AnswerDetector
 from soar.interfaces import VisionLanguageModel
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Answer, Observation
-from soar.vlm.questions import task_from_instruction
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from second_opinion import SecondOpinion
@@ -32,4 +32,4 @@ class Says:
 def test_two_models_judge_only_where_they_agree(first, second, outcome):
     both = SecondOpinion(Says(first), Says(second))
     assert isinstance(both, VisionLanguageModel)
-    assert AnswerDetector(both).judge(LOOK, TASK).outcome == outcome
+    assert VLMSuccessDetector(both).judge(LOOK, TASK).outcome == outcome

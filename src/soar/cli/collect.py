@@ -16,11 +16,11 @@ from soar.errors import ConfigError, SoarError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from soar.board import Board, Status, Wish
-    from soar.collect import Tally
-    from soar.fleet import ModelNames
-    from soar.rollout import Plan
-    from soar.stations import StationConfig
+    from soar.collection.collector import CollectionSummary
+    from soar.collection.fleet import ModelsConfig
+    from soar.collection.status import Command, StationStatus, StatusFolder
+    from soar.rollout.station import EpisodeConfig
+    from soar.rollout.station_config import StationConfig
 
 Names = Annotated[
     tuple[str, ...], tyro.conf.arg(help="Station names; all of the store when left out.")
@@ -81,21 +81,27 @@ def collect(
         steps_per_subgoal: of an episode's 100; left out, 10 with compact imaginations, else the paper's 20.
         exploration: how actions vary between episodes.
     """
-    from soar.collect import CollectConfig
-    from soar.fleet import Job, ModelNames, read_models, run_fleet, stop_on_signals
-    from soar.narrator import Narrator
-    from soar.stations import read_station, sim_stations
+    from soar.collection.collector import CollectionConfig
+    from soar.collection.fleet import (
+        CollectionJob,
+        ModelsConfig,
+        read_models,
+        run_fleet,
+        stop_on_signals,
+    )
+    from soar.rollout.console import ConsoleCallback
+    from soar.rollout.station_config import read_station, sim_stations
 
     if episodes is None and hours is None:
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
-    names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
+    names = override(read_models(models) if models else ModelsConfig(), vlm, subgoals, policy)
     plan = plan_for(configs, names, steps_per_subgoal)
-    config = CollectConfig(plan, exploration.exploring, exploration.noise, round=round)
+    config = CollectionConfig(plan, exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
     stop_on_signals(stop)
-    with Narrator(episodes) as narrator:
-        job = Job(store, names, config, episodes, hours)
+    with ConsoleCallback(episodes) as narrator:
+        job = CollectionJob(store, names, config, episodes, hours)
         tally = run_fleet(configs, job, stop=stop, subscribers=[narrator])
     _tell(tally, store)
 
@@ -116,13 +122,13 @@ def judge(
         threshold: P(success) from which an episode is called success.
         models: a YAML file with `vlm` and `threshold`, instead of those two.
     """
-    from soar.data.store import open_store
-    from soar.fleet import ModelNames, read_models
-    from soar.judging import judge_unknown, unknown
-    from soar.models import load_vlm
-    from soar.progress import progress_bar
+    from soar.collection.fleet import ModelsConfig, read_models
+    from soar.collection.judging import judge_unknown, unknown
+    from soar.data.store.lance import open_store
+    from soar.registry import load_vlm
+    from soar.utils.progress import progress_bar
 
-    names = read_models(models) if models else ModelNames(vlm=vlm, threshold=threshold)
+    names = read_models(models) if models else ModelsConfig(vlm=vlm, threshold=threshold)
     episodes = open_store(store)
     total = len(unknown(episodes))
     with progress_bar() as bar:
@@ -193,8 +199,8 @@ def status(store: Path, watch: bool = False, every_s: float = 2.0) -> None:
 
 
 def override(
-    names: ModelNames, vlm: str | None, subgoals: str | None, policy: str | None
-) -> ModelNames:
+    names: ModelsConfig, vlm: str | None, subgoals: str | None, policy: str | None
+) -> ModelsConfig:
     """The models of a file, but for those that flags name."""
     return replace(
         names,
@@ -205,17 +211,19 @@ def override(
 
 
 def plan_for(
-    stations: Sequence[StationConfig], names: ModelNames, steps: int | None = None
-) -> Plan:
+    stations: Sequence[StationConfig], names: ModelsConfig, steps: int | None = None
+) -> EpisodeConfig:
     """How long their episodes are, and whether subgoals are imagined ahead; `steps`: for each of them."""
-    from soar.models import steps_per_subgoal
-    from soar.rollout import Plan
+    from soar.registry import subgoals_spec
+    from soar.rollout.station import EpisodeConfig
 
     lead = _LEAD_STEPS if any(s.paced for s in stations) else 0
-    return replace(Plan.of(steps_per_subgoal(names.subgoals, steps)), lead_steps=lead)
+    return replace(
+        EpisodeConfig.of(steps or subgoals_spec(names.subgoals).steps_per_subgoal), lead_steps=lead
+    )
 
 
-def _tell(tally: Tally, store: Path) -> None:
+def _tell(tally: CollectionSummary, store: Path) -> None:
     """What was collected. Raises SoarError when a person is needed."""
     print(
         f"{tally.episodes} episodes stored in {store}, {tally.dropped} dropped, {tally.faults} faults"
@@ -224,10 +232,10 @@ def _tell(tally: Tally, store: Path) -> None:
         raise SoarError(f"a person is needed at {', '.join(tally.broken)}; see `soar status`")
 
 
-def _wish(store: Path, names: Sequence[str], wish: Wish) -> None:
-    from soar.board import boards
+def _wish(store: Path, names: Sequence[str], wish: Command) -> None:
+    from soar.collection.status import status_folders
 
-    known = {b.station: b for b in boards(store)}
+    known = {b.station: b for b in status_folders(store)}
     if unknown := [n for n in names if n not in known]:
         valid = ", ".join(known) or "none yet"
         raise ConfigError(f"no station '{unknown[0]}' at {store}; there is: {valid}")
@@ -239,13 +247,13 @@ def _wish(store: Path, names: Sequence[str], wish: Wish) -> None:
 def _overview(store: Path) -> RenderableType:
     from rich.console import Group
 
-    from soar.board import boards
+    from soar.collection.status import status_folders
 
-    found = boards(store)
+    found = status_folders(store)
     return Group(_stations(found), _tasks(store), *_latest_events(found))
 
 
-def _stations(found: Sequence[Board]) -> RenderableType:
+def _stations(found: Sequence[StatusFolder]) -> RenderableType:
     from rich.table import Table
 
     rows = [_station_row(board.status()) for board in found]
@@ -271,7 +279,7 @@ _COLUMNS = (
 )
 
 
-def _station_row(status: Status) -> dict[str, str]:
+def _station_row(status: StationStatus) -> dict[str, str]:
     from rich.markup import escape
 
     hours = max(status.updated_s - status.started_s, 1.0) / 3600
@@ -296,8 +304,8 @@ def _station_row(status: Status) -> dict[str, str]:
 def _tasks(store: Path) -> RenderableType:
     from rich.table import Table
 
-    from soar.data.query import Query
-    from soar.data.store import open_store
+    from soar.data.store.lance import open_store
+    from soar.types import Query
 
     episodes = open_store(store, read_only=True)
     unknown = episodes.history(Query(outcomes=("unknown",)))
@@ -312,7 +320,7 @@ def _tasks(store: Path) -> RenderableType:
     return table
 
 
-def _latest_events(found: Sequence[Board], most: int = 8) -> list[str]:
+def _latest_events(found: Sequence[StatusFolder], most: int = 8) -> list[str]:
     events = [e for board in found for e in board.events()]
     events.sort(key=lambda e: e["time_s"])
     lines = [

@@ -14,12 +14,11 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from soar.data.query import Query
 from soar.errors import StoreError
-from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome
+from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome, Query
 
 if TYPE_CHECKING:
-    from soar.data.store import LanceStore
+    from soar.data.store.lance import LanceStore
 
 Where = Annotated[Path, tyro.conf.arg(help="The store's folder.")]
 Which = Annotated[Query, tyro.conf.arg(name="")]
@@ -84,7 +83,7 @@ def stats(store: Where, which: Which) -> None:
         store: the store's folder.
         which: the filters below.
     """
-    from soar.data.index import where
+    from soar.data.store.index import where
 
     source = _open(store)
     columns = ("instruction", "outcome", "truth", "length", "bytes", "station")
@@ -120,8 +119,8 @@ def verify(store: Where) -> None:
     Args:
         store: the store's folder.
     """
-    from soar.data.verify import verify as look
-    from soar.progress import progress_bar
+    from soar.data.store.verify import verify as look
+    from soar.utils.progress import progress_bar
 
     source = _open(store)
     total = source.index.rows(("id",), "").num_rows
@@ -156,8 +155,8 @@ def sweep(
         damaged: also take out episodes whose frames are damaged; their files stay, renamed.
         versions_days: forget unnamed versions of that age.
     """
-    from soar.data.store import open_store
-    from soar.data.verify import sweep as tidy
+    from soar.data.store.lance import open_store
+    from soar.data.store.verify import sweep as tidy
 
     done = tidy(
         open_store(store),
@@ -186,7 +185,7 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
         store: the store's folder.
         out: the file to write; EPISODE.mp4 when left out.
     """
-    from soar.media import write_video
+    from soar.utils.media import write_video
 
     source = _open(store)
     episode = source.load(id := _find(source, name).id)
@@ -197,7 +196,7 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
 
 def film(episode: Episode) -> Iterator[Image]:
     """An episode's frames, each with the subgoal of its moment and a caption below."""
-    from soar.media import caption, corner
+    from soar.utils.media import caption, corner
 
     text = f"{episode.instruction}: {episode.verdict.outcome}"
     for step, image in enumerate(episode.images):
@@ -207,7 +206,7 @@ def film(episode: Episode) -> Iterator[Image]:
 
 
 def _open(folder: Path) -> LanceStore:
-    from soar.data.store import open_store
+    from soar.data.store.lance import open_store
 
     return open_store(folder, read_only=True)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from soar.demo import DemoConfig
+from soar.experiments.demo import DemoConfig
 
 
 def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None) -> None:
@@ -22,11 +22,11 @@ def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None)
         out: the run's folder; runs/demo-SCENE-MINUTES when left out.
     """
     from soar.cli import command_line
-    from soar.demo import demonstrate_improvement
-    from soar.progress import announce
+    from soar.experiments.demo import run_demo
+    from soar.utils.progress import announce
 
     folder = out or Path("runs") / f"demo-{Path(config.scene).stem}-{config.minutes:g}"
-    shown = demonstrate_improvement(folder, config, announce, command_line())
+    shown = run_demo(folder, config, announce, command_line())
     for done in shown.record.rounds:
         print(f"round {done.index}: {done.decision}")
     print(f"look at    {shown.report}")

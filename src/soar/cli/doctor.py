@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from soar.doctor.findings import Finding
+    from soar.doctor.findings import CheckResult
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
@@ -51,17 +51,17 @@ def doctor(
     from rich.live import Live
 
     from soar.cli.collect import override, plan_for
-    from soar.doctor import Checkup, diagnose
-    from soar.fleet import ModelNames, read_models
-    from soar.progress import console
-    from soar.stations import read_station, sim_stations
+    from soar.collection.fleet import ModelsConfig, read_models
+    from soar.doctor.checks import CheckConfig, run_checks
+    from soar.rollout.station_config import read_station, sim_stations
+    from soar.utils.progress import console
 
     configs = [read_station(p) for p in station] or sim_stations(scene, stations)
-    names = override(read_models(models) if models else ModelNames(), vlm, subgoals, policy)
-    checkup = Checkup(store, configs, names, plan_for(configs, names), episodes, move)
-    findings: list[Finding] = []
+    names = override(read_models(models) if models else ModelsConfig(), vlm, subgoals, policy)
+    checkup = CheckConfig(store, configs, names, plan_for(configs, names), episodes, move)
+    findings: list[CheckResult] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        for finding in diagnose(checkup):
+        for finding in run_checks(checkup):
             findings.append(finding)
             live.update(_table(findings), refresh=console.is_terminal)
     rich.print(_table(findings))
@@ -71,7 +71,7 @@ def doctor(
         sys.exit(1)
 
 
-def _table(findings: list[Finding]) -> Table:
+def _table(findings: list[CheckResult]) -> Table:
     """One row for each finding, its advice below what was found."""
     from rich.markup import escape
     from rich.table import Table

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from soar.evaluate import Evaluation, Setting, Team
-    from soar.rollout import Plan
+    from soar.evaluation.results import EvalSetting, Evaluation
+    from soar.evaluation.runner import EvalSpec
+    from soar.rollout.station import EpisodeConfig
 
 
 def evaluate(
@@ -55,13 +56,13 @@ def evaluate(
     """
     import os
 
-    from soar.evaluate import evaluate as run
-    from soar.evaluate import station_protocol
-    from soar.models import steps_per_subgoal as suited
-    from soar.rollout import Plan
-    from soar.stations import read_station
+    from soar.evaluation.protocol import station_protocol
+    from soar.evaluation.runner import evaluate as run
+    from soar.registry import subgoals_spec
+    from soar.rollout.station import EpisodeConfig
+    from soar.rollout.station_config import read_station
 
-    plan = Plan.of(suited(subgoals, steps_per_subgoal))
+    plan = EpisodeConfig.of(steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal)
     if station is None:
         team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
     else:
@@ -94,9 +95,9 @@ def compare(
     """
     import rich
 
-    from soar.evaluate import compare as pair
-    from soar.evaluate import open_evaluation
-    from soar.evaluate.show import comparison_table, write_comparison
+    from soar.evaluation.results import compare as pair
+    from soar.evaluation.results import open_evaluation
+    from soar.evaluation.tables import comparison_table, write_comparison
 
     comparison = pair(open_evaluation(before), open_evaluation(after))
     write_comparison(comparison, out or after)
@@ -106,7 +107,7 @@ def compare(
 def _show(evaluation: Evaluation, folder: Path) -> None:
     import rich
 
-    from soar.evaluate.show import rates_table, write_results
+    from soar.evaluation.tables import rates_table, write_results
 
     write_results(evaluation)
     rich.print(rates_table(evaluation))
@@ -120,11 +121,12 @@ def _simulated(
     subgoals: str,
     tasks: Sequence[str],
     first_seed: int,
-    plan: Plan,
-) -> tuple[Team, Setting]:
+    plan: EpisodeConfig,
+) -> tuple[EvalSpec, EvalSetting]:
     """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
-    from soar.evaluate import sim_protocol
-    from soar.sim.scenes import INGREDIENTS, load_scene
+    from soar.evaluation.protocol import sim_protocol
+    from soar.sim.scenes.catalog import load_scene
+    from soar.sim.scenes.regimes import INGREDIENTS
 
     expanded: list[str] = []
     for name in names:
@@ -141,6 +143,6 @@ def _simulated(
     )
 
 
-def _folder(setting: Setting, scenes: Sequence[str]) -> Path:
+def _folder(setting: EvalSetting, scenes: Sequence[str]) -> Path:
     words = f"{setting.policy}-{setting.checkpoint[:8]}-{setting.subgoals}-scene-{'-'.join(scenes)}"
     return Path("runs/evaluate") / "".join(c if c.isalnum() or c in "-." else "-" for c in words)

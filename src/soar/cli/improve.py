@@ -6,17 +6,17 @@ from pathlib import Path
 
 import tyro
 
-from soar.improve import ImproveConfig
-from soar.practice.teach import TeachConfig
-from soar.simulation import CollectSettings, FitSettings
+from soar.experiments.simulated_run import CollectOptions, FitOptions
+from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
+from soar.improvement.rounds import ImproveConfig
 
 
 def improve(
     out: Path,
     config: tyro.conf.OmitArgPrefixes[ImproveConfig],
-    fit: FitSettings,
-    collect: CollectSettings,
-    teach: TeachConfig,
+    fit: FitOptions,
+    collect: CollectOptions,
+    teach: FinetuneSubgoalsConfig,
     demonstrations: int = 1000,
     painted: float = 0.5,
 ) -> None:
@@ -40,12 +40,12 @@ def improve(
         painted: share of all samples whose goal is painted by the compact imagination, told what came.
     """
     from soar.cli import command_line
-    from soar.progress import announce
-    from soar.simulation import SimulatedRun, improve_in_simulation
+    from soar.experiments.simulated_run import SimulatedRunConfig, improve_in_simulation
+    from soar.utils.progress import announce
 
     record = improve_in_simulation(
         out,
-        SimulatedRun(config, fit, collect, demonstrations, teach, painted),
+        SimulatedRunConfig(config, fit, collect, demonstrations, teach, painted),
         command=command_line(),
         say=announce,
     )

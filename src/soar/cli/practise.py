@@ -6,13 +6,13 @@ from pathlib import Path
 
 import tyro
 
-from soar.practice.teach import TeachConfig
+from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 
 
 def practise(
     store: Path,
     out: Path,
-    config: tyro.conf.OmitArgPrefixes[TeachConfig],
+    config: tyro.conf.OmitArgPrefixes[FinetuneSubgoalsConfig],
     scenes: tuple[str, ...] = (),
     subgoals: str = "compact",
     workers: int = 2,
@@ -33,12 +33,13 @@ def practise(
         subgoals: the imagination to begin with, "compact" or a folder.
         workers: processes that look at other scenes.
     """
-    from soar.data.query import Query
-    from soar.data.store import open_store
-    from soar.practice.coach import queries_by_scene
-    from soar.practice.teach import practise as teach
+    from soar.data.store.lance import open_store
+    from soar.improvement.methods.corrections.finetune_subgoals import finetune_subgoals as teach
+    from soar.improvement.methods.corrections.planner import queries_by_scene
+    from soar.pretraining.keypoint_samples import other_scene_samples
+    from soar.types import Query
 
     episodes = open_store(store, read_only=True)
     queries = queries_by_scene(episodes, Query(scenes=scenes))
-    result = teach(episodes, queries, subgoals, out, config, workers)
+    result = teach(episodes, queries, subgoals, out, config, other_scene_samples, workers)
     print(f"{out}: {result.step} steps, loss {result.loss:.4f}; use it with --subgoals {out}")

@@ -9,8 +9,8 @@ from soar.types import Regime
 
 if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
-    from soar.pretrain import DemonstrationSet
-    from soar.subgoals.corpus import Corpus
+    from soar.pretraining.weights import DemonstrationSet
+    from soar.subgoals.clips import ClipCorpus
 
 
 _MOMENTS = 800_000
@@ -29,9 +29,10 @@ def policy(
     imagined: float = 0.0,
 ) -> None:
     """Demonstrations, behaviour cloning, checkpoint and card."""
-    from soar.fit_policy import compact, with_fit
-    from soar.models import WEIGHTS, compact_subgoals
-    from soar.pretrain import DemonstrationSet, install, pretrain_policy
+    from soar.pretraining.weights import DemonstrationSet, install, pretrain_policy
+    from soar.registry import WEIGHTS
+    from soar.subgoals.compact.generator import load_compact
+    from soar.training.policy import compact, with_fit
 
     recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
     command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
@@ -42,7 +43,7 @@ def policy(
         DemonstrationSet(episodes, workers=workers),
         work,
         start=start,
-        painter=compact_subgoals().repaint if imagined else None,
+        painter=load_compact().repaint if imagined else None,
         imagined=imagined,
     )
     folder = out or WEIGHTS / kind
@@ -111,20 +112,22 @@ def vlm(
     """
     from dataclasses import replace
 
-    from soar.models import WEIGHTS
-    from soar.pretrain import cache_folder, install
-    from soar.vlm.compact import KIND
-    from soar.vlm.recipe import TrainConfig, make_corpus, train
+    from soar.pretraining.vlm_corpus import make_vlm_corpus
+    from soar.pretraining.weights import install
+    from soar.registry import WEIGHTS
+    from soar.training.vlm import VLMTrainConfig, train_compact_vlm
+    from soar.utils.files import cache_folder
+    from soar.vlm.compact.model import KIND
 
-    config = TrainConfig()
+    config = VLMTrainConfig()
     fit = replace(config.fit, steps=steps)
     if start:
         fit = replace(fit, learning_rate=5e-4)
     command = f"soar pretrain vlm --images {images} --steps {steps} --seed {seed}"
     before, command, made = _going_on(start, command, KIND)
     corpus = cache_folder() / "pretrain" / f"vlm-corpus-{images}-{seed}"
-    make_corpus(corpus, images, workers, seed)
-    train(corpus, made, replace(config, fit=fit), before)
+    make_vlm_corpus(corpus, images, workers, seed)
+    train_compact_vlm(corpus, made, replace(config, fit=fit), before)
     _done(install(made, out or WEIGHTS / "vlm", "vlm", command), out or WEIGHTS / "vlm")
 
 
@@ -156,14 +159,15 @@ def subgoals(
     from dataclasses import replace
 
     from soar import checkpoint as checkpoints
-    from soar.models import WEIGHTS
-    from soar.pretrain import DemonstrationSet, cache_folder, install
-    from soar.subgoals.compact import KIND
-    from soar.subgoals.moments import make_moments
-    from soar.subgoals.network import CompactNet
-    from soar.subgoals.recipe import TrainConfig, train
+    from soar.pretraining.keypoint_samples import make_keypoint_samples
+    from soar.pretraining.weights import DemonstrationSet, install
+    from soar.registry import WEIGHTS
+    from soar.subgoals.compact.generator import KIND
+    from soar.subgoals.compact.network import CompactSubgoalNet
+    from soar.training.subgoals import SubgoalTrainConfig, train_compact_subgoals
+    from soar.utils.files import cache_folder
 
-    config = TrainConfig()
+    config = SubgoalTrainConfig()
     config = replace(config, fit=replace(config.fit, steps=steps))
     command = (
         f"soar pretrain subgoals --episodes {episodes} --moments {moments} --trouble {trouble} "
@@ -171,7 +175,7 @@ def subgoals(
     )
     before, command, made = _going_on(start, command, KIND)
     if before:  # that it fits is known now, not after hours
-        checkpoints.load_weights(CompactNet(config.net), before)
+        checkpoints.load_weights(CompactSubgoalNet(config.net), before)
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
@@ -179,8 +183,8 @@ def subgoals(
         wanted = DemonstrationSet(bridge, resolution=size, workers=workers) if bridge else None
         _clips(work, episodes, trouble, wanted, workers).save(corpus)
     at = work / f"moments-{moments}"
-    looks = make_moments(at, moments, workers, _MOMENTS) if moments else None
-    train(corpus, made, config, before, looks)
+    looks = make_keypoint_samples(at, moments, workers, _MOMENTS) if moments else None
+    train_compact_subgoals(corpus, made, config, before, looks)
     folder = out or WEIGHTS / "subgoals"
     regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
     _done(install(made, folder, "subgoals", command, regimes), folder)
@@ -188,19 +192,21 @@ def subgoals(
 
 def _clips(
     work: Path, episodes: int, trouble: int, bridge: DemonstrationSet | None, workers: int
-) -> Corpus:
+) -> ClipCorpus:
     """Clips of the *broad* regime, and of the others that are asked for."""
-    from soar.pretrain import demonstrations
-    from soar.subgoals.corpus import Corpus
-    from soar.subgoals.recipe import make_corpus
-    from soar.trouble import packaged_trouble
+    from soar.pretraining.clips import make_clip_corpus
+    from soar.pretraining.dagger_clips import packaged_dagger_clips
+    from soar.pretraining.weights import demonstrations
+    from soar.subgoals.clips import ClipCorpus
 
-    clips = make_corpus(work / "clips", episodes, workers)
+    clips = make_clip_corpus(work / "clips", episodes, workers)
     if bridge:
-        clips = Corpus.joined(Corpus.of(demonstrations(bridge)), clips)
+        clips = ClipCorpus.joined(ClipCorpus.of(demonstrations(bridge)), clips)
     if trouble:
-        more = make_corpus(work / "trouble", trouble, workers, _TROUBLE, maker=packaged_trouble)
-        clips = Corpus.joined(clips, more)
+        more = make_clip_corpus(
+            work / "trouble", trouble, workers, _TROUBLE, maker=packaged_dagger_clips
+        )
+        clips = ClipCorpus.joined(clips, more)
     return clips
 
 
@@ -212,7 +218,7 @@ def _going_on(
     Raises CheckpointError: `start` holds none, or one of another kind.
     """
     from soar import checkpoint as checkpoints
-    from soar.pretrain import cache_folder
+    from soar.utils.files import cache_folder
 
     before = checkpoints.load(start, kind) if start else None
     command += f" --start {before.id}" if before else ""

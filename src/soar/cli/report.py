@@ -26,8 +26,8 @@ def report(
 
     import rich
 
+    from soar.improvement.run import Run
     from soar.report.page import write_report
-    from soar.run import Run
 
     page = write_report(Run(run), out)
     rich.print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")

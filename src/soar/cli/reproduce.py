@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from soar.practice.teach import TeachConfig
-from soar.simulation import CollectSettings, FitSettings
+from soar.experiments.simulated_run import CollectOptions, FitOptions
+from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 
 _TEN = tuple(str(n) for n in range(1, 11))
 
 
 def figure5(
-    fit: FitSettings,
-    collect: CollectSettings,
-    teach: TeachConfig,
+    fit: FitOptions,
+    collect: CollectOptions,
+    teach: FinetuneSubgoalsConfig,
     scenes: tuple[str, ...] = _TEN,
     jobs: int = 1,
     episodes: int = 400,
@@ -44,13 +44,13 @@ def figure5(
         out: the folder for runs, numbers, table and picture.
     """
     from soar.cli import command_line
-    from soar.figure5 import Figure5Config, reproduce_figure5
-    from soar.improve import ImproveConfig
-    from soar.progress import announce
-    from soar.simulation import SimulatedRun
+    from soar.experiments.figure5 import Figure5Config, reproduce_figure5
+    from soar.experiments.simulated_run import SimulatedRunConfig
+    from soar.improvement.rounds import ImproveConfig
+    from soar.utils.progress import announce
 
     improving = ImproveConfig(episodes=episodes, trials=trials, workers=workers)
-    run = SimulatedRun(improving, fit, collect, demonstrations, teach, painted)
+    run = SimulatedRunConfig(improving, fit, collect, demonstrations, teach, painted)
     config = Figure5Config(scenes, jobs, run)
     picture = reproduce_figure5(out, config, announce, command_line())
     print((out / "figure5.md").read_text())

@@ -12,7 +12,7 @@ from soar.errors import ConfigError
 from soar.types import Image
 
 if TYPE_CHECKING:
-    from soar.sim.spec import Scene, SceneTask
+    from soar.sim.scenes.spec import Scene, SceneTask
 
 _SCENE_HELP = "1 to 10, dev1 to dev4, bridge-SEED, broad-SEED, or a YAML file of your own."
 SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
@@ -36,8 +36,10 @@ def sheet(
         size: pixels along each side of a picture.
         seed: of the placement, and of the first random scene.
     """
-    from soar.media import contact_sheet
-    from soar.sim.scenes import INGREDIENTS, SCENES, load_scene
+    from soar.sim.scenes.catalog import load_scene
+    from soar.sim.scenes.paper import SCENES
+    from soar.sim.scenes.regimes import INGREDIENTS
+    from soar.utils.media import contact_sheet
 
     drawn = [f"{regime}-{seed + i}" for regime in INGREDIENTS for i in range(samples)]
     chosen = [load_scene(name) for name in scenes or (*SCENES, *drawn)]
@@ -68,10 +70,10 @@ def video(
     """
     import numpy as np
 
-    from soar.media import write_video
-    from soar.sim.demos import demonstrate
-    from soar.sim.scenes import load_scene
+    from soar.pretraining.demonstrations import demonstrate
+    from soar.sim.scenes.catalog import load_scene
     from soar.sim.world import World
+    from soar.utils.media import write_video
 
     place = load_scene(scene)
     chosen = _find_task(place, task)
@@ -106,8 +108,8 @@ def demos(
         first_seed: of the first session.
         scenes: names or YAML files of scenes to take in turn, instead of random ones.
     """
-    from soar.sim.demos import collect_demonstrations
-    from soar.sim.scenes import INGREDIENTS
+    from soar.pretraining.demonstrations import collect_demonstrations
+    from soar.sim.scenes.regimes import INGREDIENTS
 
     if regime not in INGREDIENTS and not scenes:
         raise ConfigError(f"regime '{regime}' has no random scenes: name some with --scenes")
@@ -119,8 +121,8 @@ def demos(
 
 def _pictures(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
     """Each scene as its camera sees it after a reset."""
-    from soar.progress import progress_bar
     from soar.sim.world import World
+    from soar.utils.progress import progress_bar
 
     with progress_bar() as bar:
         line = bar.add_task("scenes", total=len(scenes), note="")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from soar.errors import ConfigError
-from soar.types import STEPS_AHEAD
+from soar.registry import COMPACT_STEPS_AHEAD
 
 if TYPE_CHECKING:
-    from soar.subgoals.chains import Future
-    from soar.subgoals.measure import Score
-    from soar.train import FitConfig
+    from soar.evaluation.subgoals.chains import Future
+    from soar.evaluation.subgoals.scores import Score
+    from soar.training.fit import FitConfig
 
 TEN = tuple(str(n) for n in range(1, 11))
 
@@ -45,9 +45,9 @@ def train(
     """
     from dataclasses import replace
 
-    from soar.data.frames import Frames
-    from soar.subgoals import recipe
-    from soar.subgoals.look import CompactConfig
+    from soar.data.frame_cache import Frames
+    from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
+    from soar.training import subgoals as training
 
     def chosen(fit: FitConfig) -> FitConfig:
         return replace(
@@ -55,12 +55,16 @@ def train(
         )
 
     if base:
-        tuned = recipe.SusieConfig()
-        result = recipe.fine_tune(base, frames, out, replace(tuned, fit=chosen(tuned.fit)))
+        tuned = training.SusieConfig()
+        result = training.fine_tune_susie(base, frames, out, replace(tuned, fit=chosen(tuned.fit)))
     else:
         pixels = Frames.load(frames).resolution
-        config = recipe.TrainConfig(net=CompactConfig(resolution=pixels, sight=pixels))
-        result = recipe.train(frames, out, replace(config, fit=chosen(config.fit)))
+        config = training.SubgoalTrainConfig(
+            net=CompactSubgoalConfig(resolution=pixels, sight=pixels)
+        )
+        result = training.train_compact_subgoals(
+            frames, out, replace(config, fit=chosen(config.fit))
+        )
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
@@ -72,7 +76,7 @@ def sheet(
     scenes: tuple[str, ...] = TEN,
     tasks: int = 2,
     links: int = 5,
-    ahead: int = STEPS_AHEAD,
+    ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Draw imagined chains and, below each, what a scripted expert did from the same start.
@@ -89,12 +93,12 @@ def sheet(
         ahead: control steps between two frames of the expert.
         seed: of placements and of the imagination.
     """
-    from soar.media import write_png
-    from soar.models import load_subgoals
-    from soar.subgoals.chains import chain_sheet, imagine
+    from soar.evaluation.subgoals.chains import chain_sheet, generate_chains
+    from soar.registry import load_subgoals
+    from soar.utils.media import write_png
 
     futures = _futures(scenes, tasks, 1, seed, ahead, links)
-    write_png(out, chain_sheet(imagine(load_subgoals(subgoals), futures, seed)))
+    write_png(out, chain_sheet(generate_chains(load_subgoals(subgoals), futures, seed)))
     print(out)
 
 
@@ -106,7 +110,7 @@ def evaluate(
     scenes: tuple[str, ...] = TEN,
     trials: int = 5,
     links: int = 5,
-    ahead: int = STEPS_AHEAD,
+    ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Measure imagined chains against a scripted expert's futures: is the instruction fulfilled at the end?
@@ -127,18 +131,18 @@ def evaluate(
     """
     from dataclasses import asdict
 
-    from soar.files import write_json
-    from soar.models import load_subgoals, load_vlm
-    from soar.sim.scenes import load_scene
-    from soar.subgoals.chains import imagine
-    from soar.subgoals.judge import train_judge
-    from soar.subgoals.measure import read_chains, score
-    from soar.vlm.questions import task_from_instruction
+    from soar.evaluation.subgoals.chains import generate_chains
+    from soar.evaluation.subgoals.image_judge import train_judge
+    from soar.evaluation.subgoals.scores import read_chains, score
+    from soar.registry import load_subgoals, load_vlm
+    from soar.sim.scenes.catalog import load_scene
+    from soar.tasks.grammar import task_from_instruction
+    from soar.utils.files import write_json
 
     eyes = None if vlm == "none" else load_vlm(vlm)
     generator = load_subgoals(subgoals)
     trained = train_judge([load_scene(s) for s in scenes], judge)
-    chains = imagine(generator, _futures(scenes, 0, trials, seed, ahead, links), seed)
+    chains = generate_chains(generator, _futures(scenes, 0, trials, seed, ahead, links), seed)
     asked = {c.future.instruction: task_from_instruction(c.future.instruction) for c in chains}
     scores = score(chains, read_chains(chains, trained, eyes, asked))
     _show(scores, trained.accuracy)
@@ -151,9 +155,9 @@ def _futures(
     """Futures of the scenes' first tasks, or of all of them when `tasks` is 0."""
     from dataclasses import replace
 
-    from soar.progress import progress_bar
-    from soar.sim.scenes import load_scene
-    from soar.subgoals.chains import expert_futures
+    from soar.evaluation.subgoals.chains import expert_futures
+    from soar.sim.scenes.catalog import load_scene
+    from soar.utils.progress import progress_bar
 
     loaded = [load_scene(name) for name in scenes]
     chosen = [replace(s, tasks=s.tasks[: tasks or None]) for s in loaded]
@@ -190,7 +194,7 @@ def _show(scores: Sequence[Score], accuracy: float) -> None:
 def _mean(scores: Sequence[Score]) -> Score:
     import numpy as np
 
-    from soar.subgoals.measure import Score
+    from soar.evaluation.subgoals.scores import Score
 
     weights = [s.chains for s in scores]
     names = (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from soar.vlm.questionbook import Complete
+    from soar.tasks.question_file import Complete
 
 
 def questions(
@@ -33,9 +33,9 @@ def questions(
     from rich.markup import escape
 
     from soar.errors import ConfigError
-    from soar.sim.scenes import load_scene
-    from soar.vlm.questionbook import tasks_from_instructions
-    from soar.vlm.questions import present_question
+    from soar.sim.scenes.catalog import load_scene
+    from soar.tasks.grammar import present_question
+    from soar.tasks.question_file import tasks_from_instructions
 
     own = [t.instruction for t in load_scene(scene).tasks] if scene else []
     if not own and not tasks:
@@ -52,7 +52,7 @@ def questions(
 
 
 def _language_model(name: str) -> Complete | None:
-    from soar.vlm.chat import completer
-    from soar.vlm.endpoint import EndpointConfig
+    from soar.vlm.clients.chat import completer
+    from soar.vlm.clients.endpoint import EndpointConfig
 
     return completer(EndpointConfig.named(name)) if name else None

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from soar.data.query import Query
-from soar.tracking import TrackerName
+from soar.training.tracking import TrackerName
+from soar.types import Query
 
 if TYPE_CHECKING:
     from soar.data.mixture import Source
-    from soar.fit_policy import Recipe
+    from soar.training.policy import PolicyTrainConfig
 
 Preset = Literal["paper", "compact", "debug"]
 Which = Annotated[Query, tyro.conf.arg(name="")]
@@ -95,13 +95,13 @@ def train(
         start: a checkpoint's folder to begin from; "lcbc" can begin from a "gcbc" one.
     """
     from soar import checkpoint as checkpoints
-    from soar.fit_policy import PRESETS, fit_policy, with_fit
-    from soar.hardware import is_main_process
+    from soar.training.policy import PRESETS, train_policy, with_fit
+    from soar.utils.hardware import is_main_process
 
     changed = {k: v for k, v in asdict(fit).items() if v is not None}
     recipe = with_fit(PRESETS[preset](kind), **{"trackers": ("tensorboard",), **changed})
     before = checkpoints.load(start, kind) if start else None
-    _, result = fit_policy(recipe, _sources(recipe, store, which, own, out), out, start=before)
+    _, result = train_policy(recipe, _sources(recipe, store, which, own, out), out, start=before)
     if not is_main_process():
         return
     print(
@@ -110,14 +110,20 @@ def train(
     )
 
 
-def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> Sequence[Source]:
+def _sources(
+    recipe: PolicyTrainConfig, store: Path, which: Query, own: Own, out: Path
+) -> Sequence[Source]:
     """The store's episodes, and the robots' own if there are any, as the recipe relabels them."""
-    from soar.data.frames import build_frames
+    from soar.data.frame_cache import build_frames
+    from soar.data.idle_frames import drop_idle_frames
     from soar.data.mixture import Source, upsampled_share
-    from soar.data.pace import paced
-    from soar.data.store import open_store
-    from soar.practice.coach import queries_by_scene
-    from soar.practice.corrections import CORRECTED, correct, correction_sources
+    from soar.data.store.lance import open_store
+    from soar.improvement.methods.corrections.labels import (
+        CORRECTED,
+        correction_sources,
+        make_corrections,
+    )
+    from soar.improvement.methods.corrections.planner import queries_by_scene
 
     r, cache = recipe.policy.resolution, out / "frames"
     given = build_frames(open_store(store, read_only=True), which, r, cache)
@@ -127,7 +133,7 @@ def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> 
     collected = open_store(own.store, read_only=True)
     if own.corrections:
         queries = queries_by_scene(collected, own.query)
-        corrected = correct(collected, queries, own.corrections, cache, r)
+        corrected = make_corrections(collected, queries, own.corrections, cache, r)
         part = CORRECTED if own.share is None else own.share
         return [replace(first, weight=1 - part), *correction_sources(corrected, part)]
     frames = build_frames(collected, own.query, r, cache)
@@ -136,5 +142,5 @@ def _sources(recipe: Recipe, store: Path, which: Query, own: Own, out: Path) -> 
     if share is None:
         share = upsampled_share(len(second.steps()[0]), len(first.steps()[0]), own.upsample)
     if recipe.autonomous_pace_m:
-        second = paced(second, recipe.autonomous_pace_m)
+        second = drop_idle_frames(second, recipe.autonomous_pace_m)
     return [replace(first, weight=1 - share), replace(second, weight=share)]

@@ -13,14 +13,13 @@ import tyro
 from jaxtyping import Float64
 from rich.table import Table
 
-from soar.data.query import Query
 from soar.errors import ConfigError
-from soar.files import write_json
-from soar.stats import Confusion
-from soar.types import EpisodeSummary, Image, Outcome
+from soar.types import EpisodeSummary, Image, Outcome, Query
+from soar.utils.files import write_json
+from soar.utils.statistics import Confusion
 
 if TYPE_CHECKING:
-    from soar.data.store import LanceStore
+    from soar.data.store.lance import LanceStore
 
 Which = Annotated[Query, tyro.conf.arg(name="")]
 Model = Annotated[
@@ -47,7 +46,7 @@ def ask(
         questions: as many as you like.
         vlm: which model.
     """
-    from soar.models import load_vlm
+    from soar.registry import load_vlm
 
     [answers] = load_vlm(vlm).answer([_read_image(image)], [questions])
     table = _table("question", "P(yes)", "raw reply")
@@ -74,7 +73,7 @@ def label(store: Path, labels: Path, which: Which, apply: bool = False, size: in
         apply: write the file's labels into the store, and ask nothing.
         size: pixels, that is characters, of the pictures' width.
     """
-    from soar.data.store import open_store
+    from soar.data.store.lance import open_store
     from soar.types import Verdict
     from soar.vlm.labels import read_labels
 
@@ -119,7 +118,7 @@ def calibrate(
         recall: what the threshold shall reach; with neither, it has the highest F1.
         out: where the plot goes.
     """
-    from soar.data.store import open_store
+    from soar.data.store.lance import open_store
     from soar.vlm.calibration import choose_threshold, confusion, curve, reliability
     from soar.vlm.calibration_plot import plot
     from soar.vlm.labels import read_labels
@@ -172,10 +171,10 @@ def evaluate(
         threshold: P from which an answer counts as yes, a task as done.
         out: also write the numbers to this JSON file.
     """
-    from soar.models import load_vlm
-    from soar.progress import progress_bar
-    from soar.sim.scenes import load_scene
-    from soar.vlm.measure import by, judge_scenes
+    from soar.evaluation.vlm import by, judge_scenes
+    from soar.registry import load_vlm
+    from soar.sim.scenes.catalog import load_scene
+    from soar.utils.progress import progress_bar
 
     with progress_bar() as bar:
         task = bar.add_task("looks", total=images * len(scenes), note="")
@@ -201,7 +200,7 @@ def _label_by_hand(
     known: Mapping[str, bool],
     size: int,
 ) -> None:
-    from soar.media import resize
+    from soar.utils.media import resize
     from soar.vlm.labels import to_blocks, write_labels
 
     labels, order = dict(known), [id for id in episodes if id not in known]
@@ -232,9 +231,9 @@ def _probabilities(
     if not vlm:
         stored = [e.verdict.p_success for e in episodes]
         return np.array([np.nan if p is None else p for p in stored], float)
-    from soar.detector import verdict
-    from soar.models import load_vlm
-    from soar.vlm.questions import task_from_instruction
+    from soar.registry import load_vlm
+    from soar.tasks.grammar import task_from_instruction
+    from soar.tasks.success_detector import verdict
 
     model, values = load_vlm(vlm), []
     for episode in episodes:

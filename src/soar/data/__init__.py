@@ -1,1 +1,1 @@
-"""Episodes at rest and on their way into training."""
+"""Episodes in storage, and the batches that training reads from them."""

@@ -9,15 +9,15 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
-from soar.data.frames import Frames
-from soar.data.imagined import Imagined
+from soar.data.frame_cache import Frames
+from soar.data.generated_goals import GeneratedGoals
 from soar.data.prefetch import step_rng
 from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actions
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
 
 CORRECTIONS = "corrections"
-"""Name of sources that hold what should have been done (`soar.practice.corrections`), with a number where there are several."""
+"""Name of sources that hold what should have been done (`soar.improvement.methods.corrections.labels`), with a number where there are several."""
 DRAWS = 29
 """Uniform random numbers that come with each sample, for augmentation."""
 
@@ -44,10 +44,10 @@ class Source:
     """Consecutive actions that are added up into one; the paper: 2 for autonomous data."""
     episodes: Int64[np.ndarray, " k"] | None = None
     """Which of the cache's episodes; None is all."""
-    imagined: Imagined | None = None
+    imagined: GeneratedGoals | None = None
     """Subgoals that were pursued there, to be goals now and then."""
     pace_m: float = 0.0
-    """Least way [m] between two frames, where `soar.data.pace` has left pauses out; 0 where it hasn't."""
+    """Least way [m] between two frames, where `soar.data.idle_frames` has left pauses out; 0 where it hasn't."""
 
     def steps(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
         """The frame each usable step starts at, and the last frame of its episode."""
@@ -64,7 +64,7 @@ class Source:
 
 
 class Mixture:
-    """Batches of a mixture, as `soar.train.fit` reads them; step i's batch is always the same.
+    """Batches of a mixture, as `soar.training.fit.fit` reads them; step i's batch is always the same.
 
     Keys: "image" and "goal" (n, r, r, 3) uint8; "state" and "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
     [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where

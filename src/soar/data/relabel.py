@@ -121,7 +121,7 @@ def next_turns(
 ) -> Int64[np.ndarray, " n"]:
     """For each frame, the next one at which the gripper's command turns; else its episode's last frame.
 
-    That is where the hand is about to grasp or to let go. `starts`: as in `soar.data.frames.Frames`.
+    That is where the hand is about to grasp or to let go. `starts`: as in `soar.data.frame_cache.Frames`.
     """
     n = len(actions)
     opened = actions[:, 6] > 0.5

@@ -57,7 +57,7 @@ class Resize(Transform):
 
     def serve(self, batch: Batch) -> dict[str, Tensor]:
         """uint8 images by area averaging, as in the frame cache."""
-        from soar.media import resize
+        from soar.utils.media import resize
 
         small = {
             k: torch.from_numpy(resize(batch[k].numpy(), self.resolution))
@@ -144,7 +144,7 @@ class Color(Transform):
 
 
 @dataclass(frozen=True)
-class Tone(Transform):
+class ToneCurve(Transform):
     """Light becomes dark and dark light in half of the samples, by a random curve for each of red, green and blue.
 
     The same for observation and goal: what is left is where things are and how they differ, so that a black arm
@@ -168,7 +168,7 @@ class Tone(Transform):
 
 
 @dataclass(frozen=True)
-class Expose(Transform):
+class AutoExposure(Transform):
     """Dark pictures brightened, as by a camera's exposure: the observation's mean becomes `mean`, the goal follows.
 
     By a power, so that black stays black and white white. Not in the paper.
@@ -190,7 +190,7 @@ class Expose(Transform):
 
 
 @dataclass(frozen=True)
-class Soften(Transform):
+class GoalBlur(Transform):
     """Half of the goals a little out of focus: imagined ones are softer than photographs. Not in the paper."""
 
     name: ClassVar[str] = "soften"
@@ -255,7 +255,17 @@ class NormalizeActions(Transform):
 
 KINDS: dict[str, type[Transform]] = {
     t.name: t
-    for t in (Resize, ToFloat, Crop, Color, Tone, Expose, Soften, BinarizeGripper, NormalizeActions)
+    for t in (
+        Resize,
+        ToFloat,
+        Crop,
+        Color,
+        ToneCurve,
+        AutoExposure,
+        GoalBlur,
+        BinarizeGripper,
+        NormalizeActions,
+    )
 }
 
 BRIDGE_STATISTICS = NormalizeActions(
@@ -285,9 +295,11 @@ def transforms_from(descriptions: Sequence[Mapping[str, Any]]) -> tuple[Transfor
     return tuple(transforms)
 
 
-def pictures_of(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
+def image_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
     """Those that change what pictures show: neither their size and type nor actions."""
-    return tuple(t for t in transforms if isinstance(t, (Crop, Color, Tone, Expose, Soften)))
+    return tuple(
+        t for t in transforms if isinstance(t, (Crop, Color, ToneCurve, AutoExposure, GoalBlur))
+    )
 
 
 def _floats(images: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n h w 3"]:

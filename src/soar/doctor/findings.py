@@ -11,7 +11,7 @@ Health: TypeAlias = Literal["ok", "warning", "failed"]
 T = TypeVar("T")
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """One thing that was checked."""
 
     name: str

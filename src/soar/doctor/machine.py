@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from soar.data.images import encode
-from soar.data.store import SCHEMA, open_store
-from soar.doctor.findings import Finding, Problem, attempt
+from soar.data.store.images import encode
+from soar.data.store.lance import SCHEMA, open_store
+from soar.doctor.findings import CheckResult, Problem, attempt
 from soar.errors import StoreError
-from soar.rollout import Plan
+from soar.rollout.station import EpisodeConfig
 from soar.types import Image
 
 _RENDERING_S = 120.0
@@ -35,16 +35,16 @@ class EpisodeSize(NamedTuple):
     """What it was measured on."""
 
 
-def check_rendering() -> Finding:
+def check_rendering() -> CheckResult:
     """Whether MuJoCo can render without a screen, tried in a process of its own."""
     command = [sys.executable, "-m", "soar.sim.headless"]
     tried = attempt(
         lambda: subprocess.run(command, capture_output=True, text=True, timeout=_RENDERING_S)
     )
     if not isinstance(tried, Problem) and tried.returncode == 0:
-        return Finding("rendering", "ok", "MuJoCo renders without a screen")
+        return CheckResult("rendering", "ok", "MuJoCo renders without a screen")
     lines = [str(tried)] if isinstance(tried, Problem) else tried.stderr.strip().splitlines()
-    return Finding(
+    return CheckResult(
         "rendering",
         "failed",
         lines[-1] if lines else "MuJoCo's rendering crashed",
@@ -52,13 +52,15 @@ def check_rendering() -> Finding:
     )
 
 
-def check_store(path: Path) -> Finding:
+def check_store(path: Path) -> CheckResult:
     """Whether episodes can be written, into a store that this version reads."""
     if not (path / "store.json").exists() and not (path.is_dir() and any(path.iterdir())):
         written = attempt(lambda: _write_something(_nearest(path)))
         if isinstance(written, Problem):
-            return Finding("store", "failed", str(written), f"choose another folder than {path}")
-        return Finding("store", "ok", f"{path} will be made")
+            return CheckResult(
+                "store", "failed", str(written), f"choose another folder than {path}"
+            )
+        return CheckResult("store", "ok", f"{path} will be made")
     tried = attempt(lambda: _look_into(path))
     if isinstance(tried, Problem):
         advice = (
@@ -66,40 +68,42 @@ def check_store(path: Path) -> Finding:
             if isinstance(tried.error, StoreError)
             else f"make {path} writable, or choose another folder"
         )
-        return Finding("store", "failed", str(tried), advice)
-    return Finding("store", "ok", f"{tried} episodes, schema {SCHEMA}, writable")
+        return CheckResult("store", "failed", str(tried), advice)
+    return CheckResult("store", "ok", f"{tried} episodes, schema {SCHEMA}, writable")
 
 
-def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> Finding:
+def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> CheckResult:
     """Whether the disk holds so many more episodes."""
     free = shutil.disk_usage(_nearest(path)).free
     if size is None:
         what = f"{free / 1e9:.1f} GB free; nobody knows how large an episode is"
-        return Finding("disk", "warning", what, "get a station to work, and look again")
+        return CheckResult("disk", "warning", what, "get a station to work, and look again")
     room = int(free / size.bytes)
     each = f"{size.bytes / 1e6:.2f} MB an episode ({size.source})"
     if episodes is None:
-        return Finding("disk", "ok", f"room for {room} episodes: {free / 1e9:.1f} GB free, {each}")
+        return CheckResult(
+            "disk", "ok", f"room for {room} episodes: {free / 1e9:.1f} GB free, {each}"
+        )
     need = episodes * size.bytes
     what = f"{episodes} episodes need {need / 1e9:.2f} GB of {free / 1e9:.1f} GB: {each}"
     if need > free:
         advice = f"free some space, choose another disk, or collect at most {room} episodes"
-        return Finding("disk", "failed", what, advice)
+        return CheckResult("disk", "failed", what, advice)
     if need > _TIGHT * free:
-        return Finding("disk", "warning", what, "free some space: training needs room as well")
-    return Finding("disk", "ok", what)
+        return CheckResult("disk", "warning", what, "free some space: training needs room as well")
+    return CheckResult("disk", "ok", what)
 
 
-def check_webhook(name: str, url: str) -> Finding:
+def check_webhook(name: str, url: str) -> CheckResult:
     """Whether a message for a person is taken; a real one is sent, marked as a test."""
     tried = attempt(lambda: _post_test(name, url))
     if isinstance(tried, Problem):
         advice = "correct `webhook` in the station's file; without it only `soar status` tells"
-        return Finding(f"{name}: webhook", "warning", str(tried), advice)
-    return Finding(f"{name}: webhook", "ok", "took a test message")
+        return CheckResult(f"{name}: webhook", "warning", str(tried), advice)
+    return CheckResult(f"{name}: webhook", "ok", "took a test message")
 
 
-def episode_size(path: Path, images: Sequence[Image], plan: Plan) -> EpisodeSize | None:
+def episode_size(path: Path, images: Sequence[Image], plan: EpisodeConfig) -> EpisodeSize | None:
     """Mean size of the store's own episodes; else of one made of such pictures; None without any."""
     stored = attempt(lambda: _stored_sizes(path))
     if not isinstance(stored, Problem) and stored:

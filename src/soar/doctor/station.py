@@ -12,14 +12,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from soar.clock import Clock, Metronome
-from soar.doctor.findings import Finding, Problem, attempt, ms
+from soar.doctor.findings import CheckResult, Problem, attempt, ms
 from soar.doctor.machine import check_webhook
 from soar.errors import CameraFault, ConfigError, RobotFault
 from soar.interfaces import Robot
 from soar.robots.safety import Limits
-from soar.stations import StationConfig, open_station
+from soar.rollout.station_config import StationConfig, open_station
 from soar.types import ACTION_DIM, Action, Observation, State, Task
+from soar.utils.clock import Clock, Metronome
 
 AXES = ("x, forward", "y, left", "z, up")
 MOVES = 3
@@ -51,7 +51,7 @@ class Exam:
     """A station that was examined."""
 
     config: StationConfig
-    findings: tuple[Finding, ...]
+    findings: tuple[CheckResult, ...]
     tasks: tuple[Task, ...] = ()
     period_s: float = 0.2
     exercise: Exercise | None = None
@@ -126,48 +126,52 @@ def gentle_moves(state: State, box: Limits) -> list[Action]:
     return moves
 
 
-def check_picture(name: str, seen: Observation) -> Finding:
+def check_picture(name: str, seen: Observation) -> CheckResult:
     """Whether the camera gives colour pictures with something on them."""
     image = seen.image
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         what = f"{image.dtype} {image.shape} is no picture"
-        return Finding(f"{name}: picture", "failed", what, "observe() gives uint8 RGB, (h, w, 3)")
+        return CheckResult(
+            f"{name}: picture", "failed", what, "observe() gives uint8 RGB, (h, w, 3)"
+        )
     what = f"{image.shape[1]} x {image.shape[0]}, brightness {image.mean():.0f} of 255"
     if image.std() < 2:
         advice = "one colour all over: look at lens cap, light and exposure"
-        return Finding(f"{name}: picture", "failed", what, advice)
+        return CheckResult(f"{name}: picture", "failed", what, advice)
     if image.mean() < 20 or image.mean() > 235:
-        return Finding(f"{name}: picture", "warning", what, "correct the light or the exposure")
-    return Finding(f"{name}: picture", "ok", what)
+        return CheckResult(f"{name}: picture", "warning", what, "correct the light or the exposure")
+    return CheckResult(f"{name}: picture", "ok", what)
 
 
-def check_camera(name: str, done: Exercise) -> Finding:
+def check_camera(name: str, done: Exercise) -> CheckResult:
     """Whether the camera gives a new picture each time, and the arm is on it."""
     images = [o.image for o in done.seen]
     same = sum(np.array_equal(a, b) for a, b in pairwise(images))
     times = np.diff([o.time_s for o in done.seen])
     if (times < 0).any():
         advice = "time_s must only go forward: take it from time.monotonic()"
-        return Finding(f"{name}: camera", "failed", "the observations' time goes backward", advice)
+        return CheckResult(
+            f"{name}: camera", "failed", "the observations' time goes backward", advice
+        )
     if not done.executed:
         if same == len(images) - 1:
             what = f"{len(images)} pictures, the same to the last bit; the arm held still"
-            return Finding(
+            return CheckResult(
                 f"{name}: camera", "warning", what, "let the doctor move the arm: --move"
             )
-        return Finding(f"{name}: camera", "ok", f"{len(images) - same} different pictures")
+        return CheckResult(f"{name}: camera", "ok", f"{len(images) - same} different pictures")
     if same == len(images) - 1:
         advice = "the camera is frozen: restart it, and see that the driver reads a new picture"
-        return Finding(f"{name}: camera", "failed", "one picture while the arm moved", advice)
+        return CheckResult(f"{name}: camera", "failed", "one picture while the arm moved", advice)
     changed = np.abs(images[-1].astype(np.int16) - images[0]).max(2) > _CHANGED
     what = f"{len(images) - same} different pictures; {changed.mean():.1%} of the pixels changed"
     if changed.mean() < 1e-3:
         advice = "the arm moved and is hardly seen: does this camera look at this arm's table?"
-        return Finding(f"{name}: camera", "warning", what, advice)
-    return Finding(f"{name}: camera", "ok", what)
+        return CheckResult(f"{name}: camera", "warning", what, advice)
+    return CheckResult(f"{name}: camera", "ok", what)
 
 
-def check_motion(name: str, done: Exercise) -> Finding:
+def check_motion(name: str, done: Exercise) -> CheckResult:
     """Whether the arm goes where it is told, along each axis, by about as much."""
     told = np.stack(done.executed)[:, :3].reshape(3, MOVES, 3).sum(1).diagonal()
     at = np.stack([o.state[:3] for o in done.seen[::MOVES]])
@@ -182,14 +186,14 @@ def check_motion(name: str, done: Exercise) -> Finding:
     ]
     if wrong:
         advice = f"look at signs, units (metres) and frame (base) of {'; '.join(wrong)}"
-        return Finding(f"{name}: motion", "failed", what, advice)
+        return CheckResult(f"{name}: motion", "failed", what, advice)
     if np.isnan(share).any():
         advice = "the robot executed hardly anything: is the hand at the edge of its box?"
-        return Finding(f"{name}: motion", "warning", what, advice)
-    return Finding(f"{name}: motion", "ok", what)
+        return CheckResult(f"{name}: motion", "warning", what, advice)
+    return CheckResult(f"{name}: motion", "ok", what)
 
 
-def check_box(name: str, box: Limits, home: State) -> Finding:
+def check_box(name: str, box: Limits, home: State) -> CheckResult:
     """Whether the workspace box is a reasonable one, with the hand's home inside."""
     sides = np.asarray(box.high) - np.asarray(box.low)
     hand = home[:3]
@@ -197,16 +201,16 @@ def check_box(name: str, box: Limits, home: State) -> Finding:
     what = " x ".join(f"{100 * s:.0f}" for s in sides) + " cm"
     if sides.min() < 0.05 or sides.max() > 1.5:
         advice = "is it in metres, in the base frame? A tabletop task needs 5 cm to 1.5 m each way"
-        return Finding(f"{name}: box", "warning", what, advice)
+        return CheckResult(f"{name}: box", "warning", what, advice)
     if outside > 0:
         where = ", ".join(f"{v:.3f}" for v in hand)
         what += f"; the hand at ({where}) is {100 * outside:.1f} cm outside"
         advice = "choose a box with the home pose inside, or another home pose"
-        return Finding(f"{name}: box", "warning", what, advice)
-    return Finding(f"{name}: box", "ok", f"{what}, the hand at home inside")
+        return CheckResult(f"{name}: box", "warning", what, advice)
+    return CheckResult(f"{name}: box", "ok", f"{what}, the hand at home inside")
 
 
-def _checks(config: StationConfig, done: Exercise) -> Iterator[Finding]:
+def _checks(config: StationConfig, done: Exercise) -> Iterator[CheckResult]:
     yield check_picture(config.name, done.rest)
     yield check_camera(config.name, done)
     if done.executed:
@@ -214,18 +218,18 @@ def _checks(config: StationConfig, done: Exercise) -> Iterator[Finding]:
     yield check_box(config.name, config.box, done.seen[0].state)
 
 
-def _robot(config: StationConfig, done: Exercise, tasks: tuple[Task, ...]) -> Finding:
+def _robot(config: StationConfig, done: Exercise, tasks: tuple[Task, ...]) -> CheckResult:
     step = ms(float(np.median(done.steps_s)))
-    return Finding(f"{config.name}: robot", "ok", f"answers in {step}; {len(tasks)} tasks")
+    return CheckResult(f"{config.name}: robot", "ok", f"answers in {step}; {len(tasks)} tasks")
 
 
-def _broken(name: str, problem: Problem) -> Finding:
+def _broken(name: str, problem: Problem) -> CheckResult:
     advice: dict[type[Exception], str] = {
         ConfigError: "correct the station's file; docs/operations.md has every key",
         CameraFault: "look at the camera's cable, power and driver",
         RobotFault: "look at the arm's power, cables and motors; then home it by hand",
     }
     default = "the driver raised this: try it alone, outside of soar"
-    return Finding(
+    return CheckResult(
         f"{name}: robot", "failed", str(problem), advice.get(type(problem.error), default)
     )

@@ -1,1 +1,1 @@
-"""Goal-conditioned and language-conditioned behaviour cloning, one algorithm per file."""
+"""Goal-conditioned and language-conditioned behavior cloning policies."""

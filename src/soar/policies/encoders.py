@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
-from soar.nn import Stages, cells, channels_last, group_norm, with_coordinates
+from soar.nn.layers import ResNetStages, channels_last, grid_cells, group_norm, with_coordinates
 
 _FINE = 5.0
 """Distances between two places count so much more than the places."""
@@ -53,7 +53,7 @@ class EncoderConfig:
             raise ConfigError(f"patch is {self.patch}; valid with a fine map: an even number")
 
 
-class Seen(NamedTuple):
+class Encoding(NamedTuple):
     """What an encoder makes of n images."""
 
     features: Float[Tensor, "n d"]
@@ -82,7 +82,7 @@ class ResNet(nn.Module):
             nn.ReLU(),
             nn.MaxPool2d(3, 2, 1),
         )
-        self.stages = Stages(
+        self.stages = ResNetStages(
             64, (64, 128, 256, 512), depths, bottleneck=bottleneck, context_dim=context_dim
         )
         self.dim = self.stages.channels_out
@@ -90,10 +90,10 @@ class ResNet(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
-    ) -> Seen:
+    ) -> Encoding:
         """Features of images in [0, 1], averaged over the last map."""
         features: Tensor = self.stages(self.stem(2 * images - 1), context)[-1]
-        return Seen(features.mean((2, 3)))
+        return Encoding(features.mean((2, 3)))
 
 
 class Compact(nn.Module):
@@ -117,10 +117,10 @@ class Compact(nn.Module):
             )
         width, side = config.widths[0], resolution // cell
         self.stem = _stem(config, channels + 2)
-        self.stages = Stages(width, config.widths, config.depths, context_dim=context_dim)
+        self.stages = ResNetStages(width, config.widths, config.depths, context_dim=context_dim)
         self.project = nn.Linear(self.stages.channels_out * side * side, config.dim)
         self.norm = nn.LayerNorm(config.dim)
-        self.look = Gazes(config, resolution // config.patch) if config.gazes else None
+        self.look = SpatialAttention(config, resolution // config.patch) if config.gazes else None
         self.dim = config.dim + (self.look.dim if self.look else 0)
         channels_last(
             self.stem
@@ -128,15 +128,15 @@ class Compact(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
-    ) -> Seen:
+    ) -> Encoding:
         """Features of images in [0, 1]."""
         patches = self.stem(with_coordinates(2 * images - 1)).contiguous()
         maps = self.stages(patches, context)
         whole = nn.functional.silu(self.norm(self.project(maps[-1].flatten(1))))
         if self.look is None:
-            return Seen(whole)
+            return Encoding(whole)
         closer = self.look(maps)
-        return Seen(torch.cat([whole, closer.features], 1), closer.gaze)
+        return Encoding(torch.cat([whole, closer.features], 1), closer.gaze)
 
 
 def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
@@ -149,7 +149,7 @@ def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-class Gazes(nn.Module):
+class SpatialAttention(nn.Module):
     """Looks at a few places of a pyramid of feature maps: what is there, and where."""
 
     places: Float[Tensor, "p 2"]
@@ -162,9 +162,9 @@ class Gazes(nn.Module):
         self.scores = nn.Conv2d(d, config.gazes, 3, padding=1)
         self.values = nn.Conv2d(d, config.detail, 1)
         self.dim = config.gazes * (config.detail + 4)
-        self.register_buffer("places", cells(side), persistent=False)
+        self.register_buffer("places", grid_cells(side), persistent=False)
 
-    def forward(self, maps: Sequence[Float[Tensor, "n _c _h _w"]]) -> Seen:
+    def forward(self, maps: Sequence[Float[Tensor, "n _c _h _w"]]) -> Encoding:
         """`maps`: each half as wide and high as the one before it."""
         gathered = [conv(x) for conv, x in zip(self.gather, maps, strict=True)]
         x = gathered.pop()
@@ -176,4 +176,4 @@ class Gazes(nn.Module):
         seen = weights @ self.values(x).flatten(2).float().mT
         place = weights @ self.places
         aside = _FINE * (place - place[:, :1])
-        return Seen(torch.cat([seen, place, aside], -1).flatten(1), gaze)
+        return Encoding(torch.cat([seen, place, aside], -1).flatten(1), gaze)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from soar.data.transforms import Batch
 from soar.errors import ConfigError
-from soar.nn import mlp
+from soar.nn.layers import mlp
+from soar.nn.text import MINILM, SentenceEncoder
 from soar.policies.encoders import EncoderConfig
 from soar.types import Images
-from soar.words import MINILM, SentenceEncoder
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What happened, as figures, videos and one HTML page."""
+"""Reports: figures, videos and one HTML page."""

@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soar.board import Status, boards
+from soar.collection.status import StationStatus, status_folders
 from soar.data.mixture import CORRECTIONS
-from soar.data.store import open_store
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluate.plots import points
-from soar.evaluate.results import Comparison, Evaluation, compare
-from soar.files import Json
-from soar.run import Run, RunRecord
-from soar.stats import Confusion
+from soar.evaluation.plots import points
+from soar.evaluation.results import Comparison, Evaluation, compare
+from soar.improvement.run import Run, RunRecord
 from soar.types import EpisodeSummary
+from soar.utils.files import Json
+from soar.utils.statistics import Confusion
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Facts:
     train_logs: dict[int, list[dict[str, Json]]]
     imagination_logs: dict[int, list[dict[str, Json]]]
     store_version: int | None
-    stations: tuple[Status, ...] = ()
+    stations: tuple[StationStatus, ...] = ()
     """As they showed themselves last."""
     events: tuple[dict[str, Json], ...] = ()
     """Faults, dropped episodes and missing objects of all stations, oldest first."""
@@ -97,7 +97,7 @@ def read_facts(run: Run) -> Facts:
         StoreError: there is a store that can't be read.
     """
     store = open_store(run.store, read_only=True) if run.store.exists() else None
-    stations = boards(run.store)
+    stations = status_folders(run.store)
     events = [e for board in stations for e in board.events()]
     return Facts(
         run=run,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from soar.evaluate.plots import (
+from soar.evaluation.plots import (
     BAD,
     GOOD,
     GRID,
@@ -23,10 +23,10 @@ from soar.evaluate.plots import (
     new_figure,
     points,
 )
-from soar.evaluate.results import Comparison
-from soar.evaluate.show import short
-from soar.files import Json
+from soar.evaluation.results import Comparison
+from soar.evaluation.tables import short
 from soar.types import EpisodeSummary
+from soar.utils.files import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,20 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from soar.evaluate.plots import points
+from soar.evaluation.plots import points
+from soar.improvement.run import Run
 from soar.report import html
 from soar.report.facts import Facts, read_facts, sentence
 from soar.report.html import Section
-from soar.report.sections import duration, pairs, rounds, success, tone
-from soar.report.workings import collection, faults, imagination, provenance, training, verdicts
-from soar.run import Run
+from soar.report.process_sections import (
+    collection,
+    faults,
+    imagination,
+    provenance,
+    training,
+    verdicts,
+)
+from soar.report.result_sections import duration, pairs, rounds, success, tone
 
 PARTS: tuple[Callable[[Facts], Section | None], ...] = (
     success, pairs, rounds, collection, verdicts, imagination, training, faults, provenance,

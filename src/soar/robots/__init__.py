@@ -1,1 +1,1 @@
-"""What a station can drive, and the safety wrapper around it."""
+"""Robots that a station can drive, and the safety wrapper around them."""

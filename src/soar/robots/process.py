@@ -125,7 +125,7 @@ class ProcessRobot:
             process.join()
 
 
-class ProcessSimulation:
+class ProcessSimulator:
     """The simulated table under the `SafeRobot` of a ProcessRobot."""
 
     def __init__(self, robot: ProcessRobot) -> None:
@@ -141,7 +141,7 @@ class ProcessSimulation:
         self._robot.call("robot.reset", seed)
 
 
-def together(
+def call_all(
     robots: Sequence[Robot], method: str, arguments: Sequence[tuple[Any, ...]] | None = None
 ) -> list[Any]:
     """Call one method on every robot, at the same time on those in processes of their own.

@@ -1,7 +1,7 @@
 """The smallest robot there is: a hand over a painted table. It takes microseconds, so it is for tests and drills.
 
 The hand goes exactly where it is told, within no box at all. A block can be carried to the left or right
-side. The picture shows everything, so that even eyes of a few lines (`soar.toy`) can tell what is true.
+side. The picture shows everything, so that even eyes of a few lines (`soar.robots.toy_models`) can tell what is true.
 """
 
 from __future__ import annotations

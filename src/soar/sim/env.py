@@ -15,8 +15,8 @@ import numpy as np
 from gymnasium import spaces
 
 from soar.errors import ConfigError
-from soar.sim.scenes import load_scene
-from soar.sim.spec import Scene, SceneTask
+from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image
 
@@ -44,7 +44,7 @@ class TabletopEnv(gymnasium.Env[Seen, Action]):
         image_size: int = 256,
         render_mode: str | None = None,
     ) -> None:
-        """`scene`: a name of `soar.sim.scenes.SCENES`, a YAML file, or "bridge" (a new one each reset).
+        """`scene`: a name of `soar.sim.scenes.catalog.SCENES`, a YAML file, or "bridge" (a new one each reset).
 
         `task`: an instruction of the scene; None lets each reset choose. `reset(options={"task": ...})`
         overrides it.

@@ -9,11 +9,11 @@ import numpy as np
 
 from soar.errors import ConfigError
 from soar.sim import predicates
-from soar.sim.cloth import WIDTH_M, hinges
-from soar.sim.drawer import TRAVEL_M, slide_joint
-from soar.sim.objects import kind_of
-from soar.sim.shapes import Kind
-from soar.sim.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
+from soar.sim.objects.catalog import kind_of
+from soar.sim.objects.cloth import WIDTH_M, hinges
+from soar.sim.objects.drawer import TRAVEL_M, slide_joint
+from soar.sim.objects.shapes import Kind
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
 
 if TYPE_CHECKING:
     from soar.sim.world import World

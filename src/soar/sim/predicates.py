@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from soar.sim.cloth import STRIPS
-from soar.sim.drawer import TRAVEL_M, slide_joint
-from soar.sim.objects import kind_of
-from soar.sim.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
+from soar.sim.objects.catalog import kind_of
+from soar.sim.objects.cloth import STRIPS
+from soar.sim.objects.drawer import TRAVEL_M, slide_joint
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
 
 if TYPE_CHECKING:
     from soar.sim.world import World

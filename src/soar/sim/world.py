@@ -15,11 +15,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.errors import ConfigError, RobotFault
-from soar.sim import layout, predicates, variation
+from soar.sim import layout, predicates
 from soar.sim.arm import FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, HAND_SITE, JOINTS
-from soar.sim.build import compile_scene
 from soar.sim.control import ControlConfig, HandController, Target, Vector3, roll_pitch_yaw
-from soar.sim.spec import Goal, Scene
+from soar.sim.model import compile_scene
+from soar.sim.scenes import variation
+from soar.sim.scenes.spec import Goal, Scene
 from soar.types import Action, Image, State
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class Snapshot:
 
     physics: Float64[np.ndarray, "_n"]
     target: Target
-    look: variation.Look
+    look: variation.Appearance
 
 
 class World:
@@ -55,7 +56,7 @@ class World:
         self.controller = HandController(control)
         self.model = compile_scene(scene)
         self.data = mujoco.MjData(self.model)
-        self._plain = variation.Look.of(self.model)
+        self._plain = variation.Appearance.of(self.model)
         self._target = self.controller.neutral
         self._renderers: dict[int, mujoco.Renderer] = {}
         self._site = self.model.site(HAND_SITE).id
@@ -122,7 +123,7 @@ class World:
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, physics, kind)
-        return Snapshot(physics, self._target, variation.Look.of(self.model))
+        return Snapshot(physics, self._target, variation.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on exactly from `snapshot`, taken in a world of the same scene: bit for bit on one machine."""

@@ -1,1 +1,1 @@
-"""Imagination: models that draw what the scene should look like a little later."""
+"""Subgoal image generators."""

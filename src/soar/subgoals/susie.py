@@ -13,9 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from soar.errors import ConfigError
-from soar.hardware import choose_device, choose_precision
-from soar.media import resize
-from soar.subgoals.images import to_images, to_tensor
+from soar.subgoals.pixels import to_images, to_tensor
 from soar.subgoals.sampler import (
     REFERENCE,
     Condition,
@@ -25,6 +23,8 @@ from soar.subgoals.sampler import (
     sample,
 )
 from soar.types import Images, Observation
+from soar.utils.hardware import choose_device, choose_precision
+from soar.utils.media import resize
 
 FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
 """The paper's guidance in fewer steps; not measured on real weights."""

@@ -1,1 +1,1 @@
-"""Eyes: yes/no questions about images, and the models that answer them."""
+"""Vision-language models that answer yes/no questions about images."""

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soar.errors import ConfigError
-from soar.stats import Confusion
+from soar.utils.statistics import Confusion
 
 
 def confusion(

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from soar.errors import ConfigError
-from soar.files import write_bytes
 from soar.types import EpisodeSummary, Image
+from soar.utils.files import write_bytes
 
 _COLUMNS = ("id", "instruction", "success")
 _WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,

@@ -1,0 +1,268 @@
+"""Decoded episodes at a model's resolution, in plain memory-mapped arrays: what training reads.
+
+A folder of four `.npy` files and one JSON, which any machine with numpy can read. The JSON is
+written last: a folder without it is a build that was cut short and goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from soar.data.store.disk import first_line, flush
+from soar.data.store.rows import from_row, to_json, to_row
+from soar.errors import StoreError
+from soar.types import ACTION_DIM, STATE_DIM, Episode, EpisodeSummary, Query
+
+if TYPE_CHECKING:
+    from soar.data.store.lance import LanceStore
+
+_ABOUT = "frames.json"
+_ARRAYS = ("images", "states", "actions", "starts")
+Labels: TypeAlias = Literal["actions", "wanted"]
+"""What was executed, or what whoever acted wanted, without disturbances on the way (Laskey et al. 2017)."""
+_Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Episodes one after another; an episode of T steps has T + 1 consecutive frames."""
+
+    images: UInt8[np.ndarray, "n r r 3"]
+    """Memory-mapped when loaded from a folder."""
+    states: Float32[np.ndarray, "n 7"]
+    actions: Float32[np.ndarray, "n 7"]
+    """As `Labels` says; the row of an episode's last frame is zero and never used."""
+    starts: Int64[np.ndarray, "_e"]
+    """Episode i is frames starts[i] : starts[i + 1]; one more entry than episodes."""
+    episodes: tuple[EpisodeSummary, ...]
+    version: int = 0
+    """Store version that the episodes were read at; 0 when they come from elsewhere."""
+    query: Query = field(default_factory=Query)
+    """What was asked of the store."""
+    fingertips: Float32[np.ndarray, "n 2"] | None = None
+    """Where the camera sees them, x right, y down, in [-1, 1], NaN outside; None: the camera's place isn't known.
+
+    Not kept on disk.
+    """
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images in pixels."""
+        return int(self.images.shape[1])
+
+    def __len__(self) -> int:
+        """Number of frames."""
+        return len(self.images)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Frames:
+        """Map a finished folder. Raises StoreError: it is not there, unfinished, or damaged."""
+        folder = Path(folder)
+        try:
+            about = json.loads((folder / _ABOUT).read_text())
+            maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        except (OSError, ValueError) as error:
+            raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
+        episodes = tuple(map(from_row, about["episodes"]))
+        query = Query.from_dict(about["query"])
+        arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # quicker to index
+        return cls(**arrays, episodes=episodes, version=about["version"], query=query)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything into a folder, the JSON last."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _ARRAYS:
+            np.save(folder / f"{name}.npy", getattr(self, name))
+        _write_about(folder, self)
+
+    @classmethod
+    def from_episodes(cls, episodes: Sequence[Episode], resolution: int) -> Frames:
+        """Frames of episodes that are in memory, in order; their ids are their numbers."""
+        summaries = [
+            EpisodeSummary(str(i), e.instruction, len(e), e.verdict, e.provenance)
+            for i, e in enumerate(episodes)
+        ]
+        frames = _allocate(summaries, resolution, None)
+        for i, episode in enumerate(episodes):
+            _fill(frames, i, episode.images, episode.states, episode.actions)
+        return frames
+
+
+def build_frames(
+    store: LanceStore,
+    query: Query,
+    resolution: int,
+    folder: str | Path,
+    workers: int | None = None,
+    labels: Labels = "actions",
+) -> Frames:
+    """The frames of the episodes that match, from `folder` if they are there, else decoded into it.
+
+    Args:
+        store: where the episodes are.
+        query: which ones; `query.version` None means the store as it is now.
+        resolution: height and width [px], by area averaging (`soar.utils.media.resize`).
+        folder: holds any number of caches, one subfolder each. Its name comes from store,
+            resolution and the episodes that the query matches at that version, so a store that
+            grew by other episodes doesn't cost a new build.
+        workers: threads that decode; one for each core when None.
+        labels: which of an episode's actions.
+
+    A build that was killed goes on where it stopped; two processes asking for the same frames build
+    them once.
+
+    Raises:
+        StoreError: nothing matches, an episode is damaged, or the disk is full.
+    """
+    version = store.version if query.version is None else query.version
+    query = replace(query, version=version)
+    episodes = list(store.query(query))
+    if not episodes:
+        raise StoreError(f"no episode of '{store.path}' matches {_brief(query)}")
+    home = Path(folder) / _key(store.identity, resolution, labels, episodes)
+    try:
+        with _alone(home):
+            if not (home / _ABOUT).exists():
+                _build(store, episodes, resolution, home, workers, query, labels)
+    except OSError as error:
+        raise StoreError(f"frames not built in '{home}': {first_line(error)}") from error
+    return replace(Frames.load(home), query=query, version=version)
+
+
+def _build(
+    store: LanceStore,
+    episodes: Sequence[EpisodeSummary],
+    resolution: int,
+    home: Path,
+    workers: int | None,
+    query: Query,
+    labels: Labels,
+) -> None:
+    from soar.utils.progress import progress_bar
+
+    frames = replace(_allocate(episodes, resolution, home), query=query, version=query.version or 0)
+    done = _array(home / "done.npy", np.dtype(np.bool_), (len(episodes),))
+
+    def decode(i: int) -> None:
+        steps = store.steps(episodes[i].id)
+        _fill(frames, i, steps.images, steps.states, getattr(steps, labels))
+        done[i] = True
+
+    missing = np.flatnonzero(~done).tolist()
+    threads = workers or len(os.sched_getaffinity(0))
+    with progress_bar() as bar, ThreadPoolExecutor(threads) as pool:
+        task = bar.add_task("decoding episodes", total=len(episodes), note=f"{resolution} px")
+        bar.advance(task, len(episodes) - len(missing))
+        futures = [pool.submit(decode, i) for i in missing]
+        try:
+            for future in as_completed(futures):
+                future.result()
+                bar.advance(task)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    flush(*(home / f"{name}.npy" for name in _ARRAYS))
+    _write_about(home, frames)
+    (home / "done.npy").unlink()
+
+
+def _allocate(episodes: Sequence[EpisodeSummary], resolution: int, folder: Path | None) -> Frames:
+    starts = np.cumsum([0, *(e.length + 1 for e in episodes)], dtype=np.int64)
+    n = int(starts[-1])
+
+    def array(name: str, kind: type, *shape: int) -> _Array:
+        if folder is None:
+            return np.zeros(shape, kind)
+        return _array(folder / f"{name}.npy", np.dtype(kind), shape)
+
+    on_disk = array("starts", np.int64, len(starts))
+    on_disk[:] = starts
+    return Frames(
+        images=array("images", np.uint8, n, resolution, resolution, 3),
+        states=array("states", np.float32, n, STATE_DIM),
+        actions=array("actions", np.float32, n, ACTION_DIM),
+        starts=on_disk,
+        episodes=tuple(episodes),
+    )
+
+
+def _fill(
+    frames: Frames,
+    i: int,
+    images: UInt8[np.ndarray, "frames h w 3"],
+    states: Float32[np.ndarray, "frames 7"],
+    actions: Float32[np.ndarray, "frames-1 7"],
+) -> None:
+    from soar.utils.media import resize
+
+    first, end = int(frames.starts[i]), int(frames.starts[i + 1])
+    if len(images) != end - first:
+        id = frames.episodes[i].id
+        raise StoreError(f"episode '{id}' has {len(images)} frames of {end - first}")
+    frames.images[first:end] = resize(images, frames.resolution)
+    frames.states[first:end] = states
+    frames.actions[first : end - 1] = actions
+
+
+def _array(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> _Array:
+    """A memory-mapped array on disk: the one that an earlier build began, or a new one of zeros."""
+    try:
+        array: _Array = np.load(path, mmap_mode="r+")
+        if array.shape == shape and array.dtype == kind:
+            return array
+    except (OSError, ValueError):
+        pass  # none there, or cut short
+    draft = path.with_suffix(".draft")
+    np.lib.format.open_memmap(draft, "w+", kind, shape).flush()
+    try:
+        with draft.open("r+") as file:  # a full disk is an error now, not a bus error in the middle
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(draft))
+    except OSError:
+        draft.unlink()
+        raise
+    draft.rename(path)
+    fresh: _Array = np.load(path, mmap_mode="r+")
+    return fresh
+
+
+def _write_about(folder: Path, frames: Frames) -> None:
+    about = {
+        "version": frames.version,
+        "query": asdict(frames.query),
+        "episodes": [to_row(e) for e in frames.episodes],
+    }
+    draft = folder / f"{_ABOUT}.draft"
+    draft.write_text(to_json(about))
+    draft.rename(folder / _ABOUT)
+
+
+def _key(identity: str, resolution: int, labels: Labels, episodes: Sequence[EpisodeSummary]) -> str:
+    parts = [identity, resolution, labels, *((e.id, e.verdict.outcome) for e in episodes)]
+    return hashlib.sha256(to_json(parts).encode()).hexdigest()[:16]
+
+
+def _brief(query: Query) -> str:
+    chosen = {k: v for k, v in asdict(query).items() if v not in ((), None)}
+    return ", ".join(f"{k}={v}" for k, v in chosen.items()) or "an empty query"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; it goes with the process, however that ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,256 @@
+"""The episode store: where collection and training meet.
+
+    store.json                     what this folder is: format, schema version, identity
+    steps/<day>/<id>.lance         an episode's frames and actions, written first
+    episodes.lance/                one row for each episode, committed last: the mark that it exists
+
+An episode is visible whole or not at all. See docs/data-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from soar.data.store.disk import LANCE_ERRORS, first_line, flush
+from soar.data.store.images import Codec
+from soar.data.store.index import Index, quoted, where
+from soar.data.store.rows import Row, from_row, to_json, to_row, verdict_columns
+from soar.data.store.steps import Steps, checksum, read_images, read_steps, write_steps
+from soar.errors import StoreError
+from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = "soar-episodes"
+SCHEMA = 1
+_SUMMARY = ("id", "instruction", "length", "started_s", "verdict", "provenance")
+
+
+def open_store(
+    path: str | Path, *, create: bool = False, read_only: bool = False, codec: Codec = "jpeg"
+) -> LanceStore:
+    """An episode store in a folder.
+
+    Args:
+        path: the store's folder.
+        create: make an empty store where there is none yet.
+        read_only: refuse to write, and need no permission to.
+        codec: how this writer stores frames: "jpeg" (q95, 4:4:4) or "png" (lossless). Readers see
+            which one it was from the frames themselves.
+
+    Raises:
+        StoreError: no store there, one of a newer version of this package, or not writable.
+    """
+    folder = Path(path)
+    if create and not read_only and not (folder / "store.json").exists():
+        _create(folder)
+    about = _read_about(folder)
+    if not read_only and not os.access(folder, os.W_OK):
+        raise StoreError(f"'{folder}' is not writable; open it with read_only=True to read it")
+    return LanceStore(folder, about["id"], read_only, codec)
+
+
+class LanceStore:
+    """Episodes in Lance files. Safe to use from several threads and processes at once, and to pickle."""
+
+    def __init__(self, path: Path, identity: str, read_only: bool, codec: Codec) -> None:
+        self.path = path
+        self.identity = identity
+        """Random name of this store, given at its creation: what a frame cache is keyed by."""
+        self.read_only = read_only
+        self.codec: Codec = codec
+        self.index = Index(path / "episodes.lance")
+
+    @property
+    def version(self) -> int:
+        """Grows with every committed change."""
+        return int(self.index.open().version)
+
+    def append(self, episode: Episode) -> str:
+        """Store one episode and return its id. Raises StoreError, and then nothing of it is visible."""
+        self.need_write()
+        _check(episode)
+        provenance = episode.provenance
+        id = _new_id(provenance.started_s)
+        row = to_row(
+            EpisodeSummary(id, episode.instruction, len(episode), episode.verdict, provenance)
+        )
+        path = self.steps_path(id)
+        try:
+            write_steps(path, episode, row, self.codec)
+            self.adopt(row, path)
+        except LANCE_ERRORS as error:
+            self._forget(id, path)
+            raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
+        return id
+
+    def adopt(self, row: Row, path: Path) -> None:
+        """Commit the row of an episode whose steps file is already on disk."""
+        self.index.append(row | {"bytes": path.stat().st_size, "crc32": checksum(path)})
+
+    def load(self, id: str) -> Episode:
+        """One episode with its frames. Raises StoreError."""
+        summary, steps = self.summary(id), self.steps(id)
+        if len(steps.actions) != summary.length:
+            raise StoreError(f"episode '{id}' has {len(steps.actions)} steps of {summary.length}")
+        return Episode(
+            instruction=summary.instruction,
+            actions=steps.actions,
+            wanted=steps.wanted,
+            images=steps.images,
+            states=steps.states,
+            times_s=steps.times_s,
+            subgoals=steps.subgoals,
+            verdict=summary.verdict,
+            provenance=summary.provenance,
+        )
+
+    def summary(self, id: str) -> EpisodeSummary:
+        """One episode's row. Raises StoreError: there is no such episode."""
+        rows = self.index.rows(_SUMMARY, f"id = {quoted(id)}").to_pylist()
+        if not rows:
+            raise StoreError(f"no episode '{id}' in '{self.path}'")
+        return from_row(rows[0])
+
+    def steps(self, id: str) -> Steps:
+        """One episode's frames and actions, without looking at its row. Raises StoreError."""
+        return read_steps(self.steps_path(id))
+
+    def images(self, id: str, indices: list[int]) -> Images:
+        """Some frames of one episode, decoded straight from its file. Raises StoreError."""
+        return read_images(self.steps_path(id), indices)
+
+    def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
+        """Summaries of the episodes that match, oldest first."""
+        for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
+            yield from map(from_row, batch.to_pylist())
+
+    def history(self, query: Query | None = None) -> History:
+        """Attempts and successes per instruction among the episodes that match."""
+        rows = self._matching(("instruction", "outcome", "started_s", "id"), query)
+        instructions = rows["instruction"].to_pylist()
+        attempts = Counter(instructions)
+        pairs = zip(instructions, rows["outcome"].to_pylist(), strict=True)
+        successes = Counter(i for i, outcome in pairs if outcome == "success")
+        return {i: TaskCount(n, successes[i]) for i, n in attempts.items()}
+
+    def set_verdict(self, id: str, verdict: Verdict) -> None:
+        """Replace an episode's verdict, as when it is judged later. Raises StoreError."""
+        self.need_write()
+        try:
+            self.index.update(id, verdict_columns(verdict))
+        except LANCE_ERRORS as error:
+            raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
+
+    def steps_path(self, id: str) -> Path:
+        """Where an episode's frames and actions are."""
+        return self.path / "steps" / id[:8] / f"{id}.lance"
+
+    def keep(self, name: str, version: int | None = None) -> int:
+        """Keep a version (the newest when None) for as long as it has this name, and return it.
+
+        A checkpoint calls this with its id, so that what it was trained from can always be read.
+        Letters, digits, dots, dashes and underscores; anything else becomes a dash.
+        """
+        self.need_write()
+        version = self.version if version is None else version
+        try:
+            self.index.keep(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), version)
+        except LANCE_ERRORS as error:
+            raise StoreError(
+                f"version {version} not kept as '{name}': {first_line(error)}"
+            ) from error
+        return version
+
+    def need_write(self) -> None:
+        """Raise StoreError when the store was opened read-only."""
+        if self.read_only:
+            raise StoreError(f"'{self.path}' was opened read-only")
+
+    def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
+        """Rows of the episodes that match, oldest first."""
+        query = query or Query()
+        rows = self.index.rows(columns, where(query), query.version)
+        rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
+        return rows.slice(0, query.limit)
+
+    def _forget(self, id: str, path: Path) -> None:
+        """Remove the steps of a failed append, unless its row was committed after all."""
+        try:
+            if not self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
+                path.unlink(missing_ok=True)
+        except (*LANCE_ERRORS, StoreError):
+            return  # an orphan for `soar data sweep`
+
+
+def _create(folder: Path) -> None:
+    """An empty store; `store.json` comes last, so that a store half made is no store."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strangers = {p.name for p in folder.iterdir()} - {"episodes.lance", "steps"}
+        if any(not name.startswith("store.json") for name in strangers):
+            raise StoreError(f"'{folder}' is not empty and no episode store; name a new folder")
+        Index(folder / "episodes.lance").create()
+        about = {"format": FORMAT, "schema": SCHEMA, "id": secrets.token_hex(8)}
+        draft = folder / f"store.json.{about['id']}"
+        draft.write_text(to_json(about) + "\n")
+        flush(draft)
+        try:
+            os.link(draft, folder / "store.json")
+        except FileExistsError:
+            pass  # another process was faster
+        finally:
+            draft.unlink()
+        flush(folder)
+    except LANCE_ERRORS as error:
+        raise StoreError(f"can't create a store in '{folder}': {first_line(error)}") from error
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    try:
+        about: dict[str, Any] = json.loads((folder / "store.json").read_text())
+        found, schema = about["format"], about["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
+    if found != FORMAT or schema != SCHEMA:
+        raise StoreError(
+            f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema {SCHEMA}"
+        )
+    return about
+
+
+def _new_id(started_s: float) -> str:
+    """Sorts by time, is readable, and never repeats: "20260131-142501-8f3a90c2d1"."""
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started_s))
+    return f"{stamp}-{secrets.token_hex(5)}"
+
+
+def _check(episode: Episode) -> None:
+    """Refuse what could not be read back as it was."""
+    n = len(episode) + 1
+    found = {
+        "images": len(episode.images),
+        "states": len(episode.states),
+        "times_s": len(episode.times_s),
+        "wanted": len(episode.wanted) + 1,
+    }
+    if wrong := [f"{name} ({count})" for name, count in found.items() if count != n]:
+        raise StoreError(
+            f"an episode of {n - 1} steps has {n} observations; wrong: {', '.join(wrong)}"
+        )
+    if episode.images.dtype != np.uint8:
+        raise StoreError(f"images must be uint8, not {episode.images.dtype}")
+    steps = [s.step for s in episode.subgoals]
+    if steps != sorted(set(steps)) or any(not 0 <= s < n for s in steps):
+        raise StoreError(f"subgoals must be in order, one a step, within 0..{n - 1}; got {steps}")

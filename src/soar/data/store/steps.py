@@ -1,0 +1,156 @@
+"""An episode's frames and actions on disk: one Lance file, one row for each of its T + 1 observations.
+
+The file also carries a copy of the episode's row (its schema's metadata, key "episode"), so that a
+damaged table of rows can be restored from the files alone.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
+from soar.data.store.images import Codec, decode, decode_all, encode
+from soar.data.store.rows import Row, to_json
+from soar.errors import StoreError
+from soar.types import Episode, Images, Subgoal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from lance.file import LanceFileReader
+
+OPEN_FILES = 256
+"""Steps files kept open for reading single frames: opening one costs as much as reading it. They never change."""
+_ROW = "episode"
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """What a steps file holds, decoded: an episode without its row."""
+
+    actions: Float32[np.ndarray, "t 7"]
+    wanted: Float32[np.ndarray, "t 7"]
+    images: UInt8[np.ndarray, "t+1 h w 3"]
+    states: Float32[np.ndarray, "t+1 7"]
+    times_s: Float64[np.ndarray, " t+1"]
+    subgoals: tuple[Subgoal, ...]
+
+
+def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
+    """Write a new steps file and wait until it is on the disk."""
+    from lance.file import LanceFileWriter
+
+    table = _to_table(episode, codec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = LanceFileWriter(str(path), table.schema)
+    writer.write_batch(table)
+    writer.add_schema_metadata(_ROW, to_json(row))
+    writer.close()
+    flush(path, path.parent)
+
+
+def read_steps(path: Path) -> Steps:
+    """The whole file, decoded. Raises StoreError: missing or damaged."""
+    table = read_table(path)
+    length = len(table) - 1
+    return Steps(
+        actions=_matrix(table["executed"], length),
+        wanted=_matrix(table["wanted"], length),
+        images=decode_all(table["image"].to_pylist()),
+        states=_matrix(table["state"], length + 1),
+        times_s=table["time_s"].to_numpy(),
+        subgoals=tuple(
+            Subgoal(decode(data), step)
+            for step, data in enumerate(table["subgoal"].to_pylist())
+            if data is not None
+        ),
+    )
+
+
+def read_images(path: Path, indices: Sequence[int]) -> Images:
+    """Some of a file's frames, in the order of `indices`. Raises StoreError: missing or damaged."""
+    rows, places = np.unique(np.asarray(indices), return_inverse=True)
+    images = decode_all(read_table(path, rows.tolist())["image"].to_pylist())
+    return images if np.array_equal(rows, indices) else images[places]
+
+
+def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
+    """A whole steps file as it is stored, or the images of some rows. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    try:
+        with no_panic():
+            if rows is None:
+                return LanceFileReader(str(path)).read_all().to_table()
+            return image_reader(path).take_rows(list(rows)).to_table()
+    except LANCE_ERRORS as error:
+        what = "is damaged" if path.exists() else "is missing"
+        raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
+
+
+def read_row(path: Path) -> Row:
+    """The copy of the episode's row in a whole steps file. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    try:
+        with no_panic():
+            metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
+        row: Row = json.loads(metadata[_ROW.encode()])
+    except (*LANCE_ERRORS, KeyError) as error:
+        raise StoreError(f"'{path}' is damaged: {first_line(error)}") from error
+    return row
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file's bytes."""
+    return zlib.crc32(path.read_bytes())
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def image_reader(path: Path) -> LanceFileReader:
+    """An open steps file, for its frames alone."""
+    from lance.file import LanceFileReader
+
+    return LanceFileReader(str(path), columns=["image"])
+
+
+def _to_table(episode: Episode, codec: Codec) -> pa.Table:
+    import pyarrow as pa
+
+    subgoals = {s.step: encode(s.image, codec) for s in episode.subgoals}
+    rows = range(len(episode.images))
+    columns: dict[str, Any] = {
+        "step": pa.array(rows, pa.int32()),
+        "time_s": pa.array(episode.times_s, pa.float64()),
+        "image": pa.array([encode(image, codec) for image in episode.images], pa.binary()),
+        "state": _vectors(episode.states, len(rows)),
+        "wanted": _vectors(episode.wanted, len(rows)),
+        "executed": _vectors(episode.actions, len(rows)),
+        "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
+    }
+    return pa.table(columns)
+
+
+def _vectors(values: Float32[np.ndarray, "_n 7"], rows: int) -> pa.FixedSizeListArray:
+    """A column of 7-vectors; null in the rows after the last one."""
+    import pyarrow as pa
+
+    padded = np.zeros((rows, 7), np.float32)
+    padded[: len(values)] = values
+    missing = pa.array(np.arange(rows) >= len(values))
+    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), 7, mask=missing)
+
+
+def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows 7"]:
+    """The first `rows` vectors of a column of fixed-size lists."""
+    values = column.combine_chunks().slice(0, rows).flatten().to_numpy(zero_copy_only=False)
+    matrix: Float32[np.ndarray, "_rows 7"] = values.astype(np.float32, copy=True).reshape(rows, 7)
+    return matrix

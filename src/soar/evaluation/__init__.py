@@ -1,0 +1,1 @@
+"""Success rates with confidence intervals, on initial states that all checkpoints share."""

@@ -1,0 +1,86 @@
+"""Success rates as pictures: bars with intervals, as in the paper's Figure 5."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from soar.utils.statistics import Interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, GRID, PAPER = "#22242a", "#d9d7d1", "#fffffe"
+SERIES = ("#9aa3b2", "#2f6fde", "#17a673", "#d9822b", "#8a5cd1", "#c2417a")
+GOOD, BAD, UNSURE = "#17a673", "#d1495b", "#9aa3b2"
+
+
+def points(share: float) -> str:
+    """A difference of rates in points, signed: "+27"."""
+    text = f"{100 * share:+.0f}"
+    return "0" if text in ("+0", "-0") else text.replace("-", "−")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure in the project's style, `width` x `height` inches, tied to no display."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    with rc_context({"figure.facecolor": PAPER}):
+        return Figure((width, height), layout="constrained")
+
+
+def new_axes(figure: Figure) -> Axes:
+    """Quiet axes: no box, a light grid, everything in ink."""
+    axes = figure.add_subplot()
+    axes.set_facecolor("none")
+    axes.tick_params(colors=INK, length=0, labelsize=9)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(GRID)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    return axes
+
+
+def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
+    """Success rates as grouped bars with their 95 % intervals.
+
+    `groups`: for each series ("before", "after") its rate by label (a task, a scene). Labels are in
+    the order of the first series; a series may lack some.
+    """
+    labels = list(dict.fromkeys(label for series in groups.values() for label in series))
+    figure = new_figure(max(4.0, 1.6 + 1.15 * len(labels)), 3.4)
+    axes = new_axes(figure)
+    width = 0.72 / max(1, len(groups))
+    for k, (name, rates) in enumerate(groups.items()):
+        at = [i + (k - (len(groups) - 1) / 2) * width for i, x in enumerate(labels) if x in rates]
+        shown = [rates[label] for label in labels if label in rates]
+        _bars(axes, at, shown, width * 0.92, name, SERIES[k % len(SERIES)])
+    axes.set_xticks(range(len(labels)), [textwrap.fill(label, 17) for label in labels])
+    axes.set_ylim(0, 1.1)
+    axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
+    axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
+    axes.set_ylabel("success", color=INK)
+    if len(groups) > 1:
+        figure.legend(loc="outside upper left", ncols=len(groups), frameon=False, labelcolor=INK)
+    return figure
+
+
+def _bars(
+    axes: Axes,
+    at: Sequence[float],
+    rates: Sequence[Interval],
+    width: float,
+    name: str,
+    color: str,
+) -> None:
+    values = [r.value for r in rates]
+    below = [max(0.0, r.value - r.low) for r in rates]
+    above = [max(0.0, r.high - r.value) for r in rates]
+    axes.bar(at, values, width, color=color, label=name)
+    axes.errorbar(at, values, [below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+    for x, rate in zip(at, rates, strict=True):
+        axes.text(x, rate.high + 0.025, f"{rate.value:.0%}", fontsize=8.5, color=INK, ha="center")

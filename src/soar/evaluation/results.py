@@ -1,0 +1,232 @@
+"""What an evaluation found: trials, success rates with intervals, and the difference between two.
+
+A trial's success is judged by the strict predicates at the END of its control steps, as the paper
+judges the final frame. Whether it was fulfilled at any moment is noted beside it and never counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from soar.errors import ConfigError
+from soar.types import Outcome
+from soar.utils.files import Json, append_lines, read_json, read_lines, write_json
+from soar.utils.statistics import Interval, mcnemar, paired_bootstrap, wilson
+
+MANIFEST = "evaluation.json"
+TRIALS = "trials.jsonl"
+
+
+class TrialKey(NamedTuple):
+    """One start of one task: the same key is the same initial state for every checkpoint."""
+
+    scene: str
+    instruction: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One attempt at a task from one start."""
+
+    scene: str
+    instruction: str
+    seed: int
+    """Of the start: with scene and instruction it determines the initial state."""
+    outcome: Outcome
+    """At the end of the trial. "unknown" (nobody could tell) enters no rate and is tried again."""
+    ever: bool | None = None
+    """Whether the task was fulfilled after any step; None where nobody looked (real robots)."""
+    lost: tuple[str, ...] = ()
+    """Things that had left the table at the end."""
+    video: str = ""
+    """Path of its video inside the evaluation's folder; empty when none was recorded."""
+    raw: str = ""
+    """The judge's own words, where a person or a model judged."""
+
+    @property
+    def key(self) -> TrialKey:
+        """The start this trial began from."""
+        return TrialKey(self.scene, self.instruction, self.seed)
+
+
+@dataclass(frozen=True)
+class EvalSetting:
+    """What was evaluated, and how. Two evaluations are comparable when all but the policy agree."""
+
+    checkpoint: str
+    """Id of the policy's checkpoint."""
+    policy: str
+    """Its kind: "gcbc", "lcbc"..."""
+    subgoals: str
+    """Where goals came from: "expert", "compact"..., or "none" for a policy that follows words."""
+    tasks: tuple[tuple[str, str], ...]
+    """(scene, instruction) of each."""
+    trials: int
+    """For each task."""
+    first_seed: int
+    subgoals_per_trial: int
+    steps_per_subgoal: int
+    details: Mapping[str, Json] = field(default_factory=dict)
+    """Anything else that a reader may want to trace: checkpoint folder, code version, judge."""
+
+    @property
+    def scenes(self) -> tuple[str, ...]:
+        """Names of the scenes, each once."""
+        return tuple(dict.fromkeys(scene for scene, _ in self.tasks))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All trials of one policy in some scenes."""
+
+    folder: Path
+    setting: EvalSetting
+    trials: tuple[Trial, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether every task has all its trials judged."""
+        counts = Counter((t.scene, t.instruction) for t in self.trials if t.outcome != "unknown")
+        return all(counts[task] >= self.setting.trials for task in self.setting.tasks)
+
+    def by_task(self) -> dict[tuple[str, str], Interval]:
+        """Success rate with its 95 % interval for each (scene, instruction)."""
+        return {
+            task: rate([t for t in self.trials if (t.scene, t.instruction) == task])
+            for task in self.setting.tasks
+        }
+
+    def by_scene(self) -> dict[str, Interval]:
+        """Success rate with its 95 % interval for each scene, over all its tasks: Figure 5's bars."""
+        return {
+            scene: rate([t for t in self.trials if t.scene == scene])
+            for scene in self.setting.scenes
+        }
+
+    def by_verb(self) -> dict[str, Interval]:
+        """Success rate with its 95 % interval by the instructions' first word, for many small tasks."""
+        verbs = dict.fromkeys(instruction.split()[0] for _, instruction in self.setting.tasks)
+        return {
+            verb: rate([t for t in self.trials if t.instruction.split()[0] == verb])
+            for verb in verbs
+        }
+
+    def overall(self) -> Interval:
+        """Success rate over all trials."""
+        return rate(self.trials)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations on the starts they share."""
+
+    before: Evaluation
+    after: Evaluation
+    pairs: tuple[tuple[Trial, Trial], ...]
+    """Before and after from the same start, both judged."""
+
+    @property
+    def outcomes(self) -> tuple[list[bool], list[bool]]:
+        """Success before and after, pair by pair."""
+        return (
+            [b.outcome == "success" for b, _ in self.pairs],
+            [a.outcome == "success" for _, a in self.pairs],
+        )
+
+    @property
+    def difference(self) -> Interval:
+        """After minus before, with a 95 % bootstrap interval over the starts of each task."""
+        before, after = self.outcomes
+        return paired_bootstrap(
+            before, after, [f"{b.scene}: {b.instruction}" for b, _ in self.pairs]
+        )
+
+    @property
+    def p_value(self) -> float:
+        """McNemar's exact two-sided p."""
+        return mcnemar(*self.outcomes)
+
+    def by_task(self) -> dict[tuple[str, str], Comparison]:
+        """The same for each (scene, instruction) alone."""
+        tasks = dict.fromkeys((b.scene, b.instruction) for b, _ in self.pairs)
+        return {
+            task: replace(
+                self, pairs=tuple(p for p in self.pairs if (p[0].scene, p[0].instruction) == task)
+            )
+            for task in tasks
+        }
+
+
+def compare(before: Evaluation, after: Evaluation) -> Comparison:
+    """Pair two evaluations by start.
+
+    Raises:
+        ConfigError: they share no start that was judged in both, or their trials differ in length.
+    """
+    for name in ("subgoals_per_trial", "steps_per_subgoal"):
+        one, two = getattr(before.setting, name), getattr(after.setting, name)
+        if one != two:
+            raise ConfigError(f"these evaluations can't be compared: {name} is {one} and {two}")
+    later = {t.key: t for t in after.trials if t.outcome != "unknown"}
+    judged = [t for t in before.trials if t.outcome != "unknown"]
+    pairs = tuple((t, later[t.key]) for t in judged if t.key in later)
+    if not pairs:
+        raise ConfigError(
+            f"{before.folder} and {after.folder} share no judged start: evaluate both on the same "
+            f"scenes ({before.setting.scenes} and {after.setting.scenes}) with the same seeds"
+        )
+    return Comparison(before, after, pairs)
+
+
+def rate(trials: Sequence[Trial]) -> Interval:
+    """Success rate of the judged ones among some trials, with its 95 % Wilson interval."""
+    judged = [t for t in trials if t.outcome != "unknown"]
+    return wilson(sum(t.outcome == "success" for t in judged), len(judged))
+
+
+def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> Evaluation:
+    """An evaluation's folder as it is now; with a `setting` it is begun, or gone on with if it agrees.
+
+    Only the number of trials may differ from what is there: an evaluation can be made larger.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it was made with another setting.
+    """
+    folder = Path(folder)
+    if setting is None or (folder / MANIFEST).exists():
+        known = _setting_from_json(folder / MANIFEST)
+        if setting is not None:
+            _check_same(folder, known, setting)
+    if setting is not None:
+        write_json(folder / MANIFEST, asdict(setting))
+    rows = read_lines(folder / TRIALS)
+    trials = {t.key: t for t in (Trial(**{**row, "lost": tuple(row["lost"])}) for row in rows)}
+    order = sorted(trials.values(), key=lambda t: t.seed)
+    return Evaluation(folder, setting or known, tuple(order))
+
+
+def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
+    """Note finished trials; they are there even if the process dies in the next instant."""
+    append_lines(folder / TRIALS, [asdict(t) for t in trials])
+
+
+def _setting_from_json(path: Path) -> EvalSetting:
+    raw = read_json(path)
+    try:
+        return EvalSetting(**{**raw, "tasks": tuple((scene, task) for scene, task in raw["tasks"])})
+    except (TypeError, KeyError) as error:
+        raise ConfigError(f"{path} is no evaluation of this version: {error}") from error
+
+
+def _check_same(folder: Path, known: EvalSetting, wanted: EvalSetting) -> None:
+    for name, value in asdict(wanted).items():
+        if name not in ("trials", "details") and asdict(known)[name] != value:
+            raise ConfigError(
+                f"{folder} already holds an evaluation with {name} {asdict(known)[name]!r}, "
+                f"not {value!r}: choose another folder"
+            )

@@ -1,0 +1,229 @@
+"""`evaluate`: trials in parallel worker processes, resumable, from starts that every checkpoint shares.
+
+A unit of work is a *batch*: up to `LOCKSTEP` starts in one scene. Its random numbers come
+from its own first seed, so the outcome depends neither on the number of workers nor on interruptions
+between batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+from zlib import crc32
+
+import numpy as np
+
+from soar.errors import ConfigError, SoarError
+from soar.evaluation.envs import EvalEnv, MakeEvalEnv
+from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals
+from soar.evaluation.results import (
+    EvalSetting,
+    Evaluation,
+    Trial,
+    TrialKey,
+    add_trials,
+    open_evaluation,
+)
+from soar.evaluation.trials import run_trials
+from soar.interfaces import Policy, SubgoalGenerator
+from soar.rollout.station import EpisodeConfig
+from soar.utils.processes import worker_pool
+from soar.utils.progress import progress_bar
+
+FIRST_SEED = 1_000_000
+"""Seeds of evaluation starts begin here, far from those of demonstrations and of stations."""
+LOCKSTEP = 8
+"""Benches that one process steps together."""
+
+
+Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | ExpertFrames | None
+"""How goals are made. None for a policy that follows words; an expert's frames are the policy's own ceiling."""
+
+
+@dataclass(frozen=True)
+class EvalSpec:
+    """How a worker gets what it needs: picklable recipes, called once in each process."""
+
+    policy: Callable[[], Policy]
+    subgoals: Subgoals
+    bench: MakeEvalEnv
+    attended: bool = False
+    """A person stands at a real robot: one trial at a time, and no progress bar in their way."""
+
+
+@dataclass(frozen=True)
+class TrialBatch:
+    """Starts in one scene that are tried together."""
+
+    keys: tuple[TrialKey, ...]
+    entropy: tuple[int, ...]
+
+
+@dataclass
+class EvalWorker:
+    """One process at work: its models, and benches of the scene it was last in."""
+
+    team: EvalSpec
+    folder: Path
+    plan: EpisodeConfig
+    video_size: int
+    scene: str = ""
+    benches: list[EvalEnv] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.policy = self.team.policy()
+        self.generator = self.team.subgoals() if callable(self.team.subgoals) else None
+
+    def run(self, batch: TrialBatch) -> list[Trial]:
+        """Try every start of a batch."""
+        self._go_to(batch.keys[0].scene, len(batch.keys))
+        benches = self.benches[: len(batch.keys)]
+        return run_trials(
+            benches,
+            batch.keys,
+            self.policy,
+            self._subgoals(benches),
+            self.plan,
+            np.random.default_rng(batch.entropy),
+            self.folder,
+            self.video_size,
+        )
+
+    def _subgoals(self, benches: Sequence[EvalEnv]) -> SubgoalGenerator | None:
+        if isinstance(self.team.subgoals, ExpertFrames):
+            return ExpertSubgoals(benches, self.team.subgoals.steps_ahead)
+        return self.generator
+
+    def close(self) -> None:
+        """Release all benches."""
+        for bench in self.benches:
+            bench.close()
+        self.benches = []
+
+    def _go_to(self, scene: str, count: int) -> None:
+        if scene != self.scene:
+            self.close()
+        self.scene = scene
+        while len(self.benches) < count:
+            self.benches.append(self.team.bench(scene))
+
+
+def evaluate(
+    team: EvalSpec,
+    setting: EvalSetting,
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    lockstep: int = LOCKSTEP,
+    video_size: int = 128,
+    quiet: bool = False,
+) -> Evaluation:
+    """Run the trials that `folder` lacks, and return all of them.
+
+    Trials are noted as their batch finishes, so an interrupted evaluation goes on where it was. With
+    one worker, or a person attending, everything happens in this process.
+
+    Raises:
+        ConfigError: the folder holds an evaluation with another setting.
+    """
+    evaluation = open_evaluation(folder, setting)
+    # A real arm goes home before the verdict, out of the camera's way; simulated trials need no camera.
+    plan = EpisodeConfig(
+        setting.subgoals_per_trial, setting.steps_per_subgoal, homing=team.attended
+    )
+    hire = partial(EvalWorker, team, Path(folder), plan, video_size)
+    if team.attended:
+        workers, lockstep, quiet = 1, 1, True
+    batches = missing_batches(evaluation, lockstep)
+    bar = progress_bar()
+    bar.disable = quiet
+    with bar:
+        total = setting.trials * len(setting.tasks)
+        row = bar.add_task("trials", total=total, note="")
+        bar.update(row, completed=total - sum(len(b.keys) for b in batches))
+        for trials in _work(hire, batches, workers):
+            add_trials(Path(folder), trials)
+            done = open_evaluation(folder).overall()
+            bar.update(row, advance=len(trials), note=f"success {done.value:.0%}")
+    return open_evaluation(folder)
+
+
+def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[TrialBatch]:
+    """What is left to do. Tasks take turns, so that an unfinished evaluation says something of each.
+
+    Raises:
+        ConfigError: the setting asks for no trial.
+    """
+    setting = evaluation.setting
+    if setting.trials < 1 or not setting.tasks:
+        raise ConfigError("an evaluation needs at least one trial of at least one task")
+    known = {t.key for t in evaluation.trials if t.outcome != "unknown"}
+    batches = []
+    for first in range(0, setting.trials, lockstep):
+        seeds = range(first, min(first + lockstep, setting.trials))
+        for scene in setting.scenes:
+            tasks = [instruction for name, instruction in setting.tasks if name == scene]
+            keys = [TrialKey(scene, task, setting.first_seed + s) for task in tasks for s in seeds]
+            batches += [
+                _batch(keys[at : at + lockstep], known) for at in range(0, len(keys), lockstep)
+            ]
+    return [b for b in batches if b.keys]
+
+
+def _batch(keys: Sequence[TrialKey], known: set[TrialKey]) -> TrialBatch:
+    """Those of a batch's starts that are still to be tried, with the whole batch's random numbers."""
+    scene, instruction, seed = keys[0]
+    entropy = (seed, crc32(f"{scene}: {instruction}".encode()))
+    return TrialBatch(tuple(k for k in keys if k not in known), entropy)
+
+
+def _work(
+    hire: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
+) -> Iterator[list[Trial]]:
+    """Trials of each batch, in the order in which batches finish."""
+    if workers > 1 and len(batches) > 1:
+        yield from _work_in_parallel(hire, batches, min(workers, len(batches)))
+    elif batches:
+        crew = hire()
+        try:
+            yield from map(crew.run, batches)
+        finally:
+            crew.close()
+
+
+def _work_in_parallel(
+    hire: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
+) -> Iterator[list[Trial]]:
+    try:
+        with worker_pool(workers, partial(_begin, hire)) as pool:
+            for future in as_completed([pool.submit(_run, batch) for batch in batches]):
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise SoarError(
+            "a worker process died, perhaps for lack of memory; what was finished is kept: "
+            "run the same again, with fewer workers"
+        ) from error
+
+
+_hire: Callable[[], EvalWorker]
+_crew: EvalWorker | None = None
+"""This worker process's own, hired with its first batch, so that what can't be loaded is an ordinary error."""
+
+
+def _begin(hire: Callable[[], EvalWorker]) -> None:
+    import torch
+
+    global _hire
+    torch.set_num_threads(1)
+    _hire = hire
+
+
+def _run(batch: TrialBatch) -> list[Trial]:
+    global _crew
+    _crew = _crew or _hire()
+    return _crew.run(batch)

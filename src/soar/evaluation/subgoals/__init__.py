@@ -1,0 +1,1 @@
+"""Quality of generated subgoals, measured against a scripted expert's frames."""

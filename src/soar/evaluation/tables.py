@@ -1,0 +1,215 @@
+"""Evaluations for people: tables, a plot, and a grid of videos of successes and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from soar.errors import ConfigError
+from soar.evaluation.plots import plot_rates
+from soar.evaluation.results import Comparison, Evaluation, Trial
+from soar.types import Image
+from soar.utils.files import Json, write_json
+from soar.utils.media import caption, read_video, tile, write_video
+from soar.utils.statistics import Interval
+
+_EDGE = {"success": (23, 166, 115), "failure": (209, 73, 91), "unknown": (154, 163, 178)}
+_EDGE_PX = 3
+MANY_TASKS = 40
+"""With more (random scenes), tables and plots are by the instructions' first word."""
+
+
+def write_results(evaluation: Evaluation) -> None:
+    """Write `summary.json`, `plot.png` and `grid.mp4` beside the trials."""
+    write_json(evaluation.folder / "summary.json", summary(evaluation))
+    plot_rates({"success": _rates(evaluation)}).savefig(evaluation.folder / "plot.png", dpi=150)
+    write_grid(evaluation, evaluation.folder / "grid.mp4")
+
+
+def _rates(evaluation: Evaluation) -> dict[str, Interval]:
+    if len(evaluation.setting.tasks) > MANY_TASKS:
+        return evaluation.by_verb()
+    return {short(task, evaluation): rate for task, rate in evaluation.by_task().items()}
+
+
+def summary(evaluation: Evaluation) -> dict[str, Json]:
+    """Counts and rates per task, per scene and overall, as JSON."""
+    setting = evaluation.setting
+    tasks = []
+    for (scene, instruction), rate in evaluation.by_task().items():
+        own = [t for t in evaluation.trials if (t.scene, t.instruction) == (scene, instruction)]
+        tasks.append({"scene": scene, "instruction": instruction} | _counts(own, rate))
+    return {
+        "checkpoint": setting.checkpoint,
+        "policy": setting.policy,
+        "subgoals": setting.subgoals,
+        "finished": evaluation.finished,
+        "overall": _counts(evaluation.trials, evaluation.overall()),
+        "scenes": {
+            scene: _counts([t for t in evaluation.trials if t.scene == scene], rate)
+            for scene, rate in evaluation.by_scene().items()
+        },
+        "verbs": [
+            {"scene": "", "instruction": f"{verb} ..."}
+            | _counts([t for t in evaluation.trials if t.instruction.split()[0] == verb], rate)
+            for verb, rate in evaluation.by_verb().items()
+        ],
+        "tasks": tasks,
+    }
+
+
+def _counts(trials: Sequence[Trial], rate: Interval) -> dict[str, Json]:
+    judged = [t for t in trials if t.outcome != "unknown"]
+    return {
+        "trials": len(judged),
+        "successes": sum(t.outcome == "success" for t in judged),
+        "ever_fulfilled": sum(bool(t.ever) for t in judged),
+        "unknown": len(trials) - len(judged),
+        **rate._asdict(),
+    }
+
+
+def rates_table(evaluation: Evaluation) -> Table:
+    """One row per task, or per verb where there are many: successes of trials, rate, 95 % interval.
+
+    The last column is the share in which the task was done at some moment.
+    """
+    found = summary(evaluation)
+    table = _table("scene", "task", "successes", "rate", "95 %", "ever")
+    many = len(found["tasks"]) > MANY_TASKS
+    rows = found["verbs"] if many else found["tasks"]
+    for row in rows:
+        table.add_row(row["scene"], row["instruction"], *_cells(row))
+    table.add_section()
+    table.add_row("", "all", *_cells(found["overall"]), style="bold")
+    return table
+
+
+def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    if not row["trials"]:
+        return "0/0", "-", "-", "-"
+    return (
+        f"{row['successes']}/{row['trials']}",
+        f"{row['value']:.2f}",
+        f"{row['low']:.2f} .. {row['high']:.2f}",
+        f"{row['ever_fulfilled'] / row['trials']:.2f}",
+    )
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row per task: both rates on the shared starts, their difference, and McNemar's p."""
+    found = comparison_summary(comparison)
+    table = _table("scene", "task", "pairs", "before", "after", "difference", "95 %", "p")
+    for row in found["tasks"]:
+        table.add_row(row["scene"], row["instruction"], *_difference_cells(row))
+    table.add_section()
+    table.add_row("", "all", *_difference_cells(found["overall"]), style="bold")
+    return table
+
+
+def comparison_summary(comparison: Comparison) -> dict[str, Json]:
+    """Both rates, the paired difference and McNemar's p, per task and overall, as JSON."""
+    return {
+        "before": comparison.before.setting.checkpoint,
+        "after": comparison.after.setting.checkpoint,
+        "overall": _difference(comparison),
+        "tasks": [
+            {"scene": scene, "instruction": instruction} | _difference(one)
+            for (scene, instruction), one in comparison.by_task().items()
+        ],
+    }
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> None:
+    """Write `comparison.json` and `comparison.png`."""
+    write_json(folder / "comparison.json", comparison_summary(comparison))
+    both = {"before": comparison.before, "after": comparison.after}
+    plot_rates({name: _rates(e) for name, e in both.items()}).savefig(
+        folder / "comparison.png", dpi=150
+    )
+
+
+def _difference(comparison: Comparison) -> dict[str, Json]:
+    before, after = comparison.outcomes
+    return {
+        "pairs": len(before),
+        "before": float(np.mean(before)),
+        "after": float(np.mean(after)),
+        "difference": comparison.difference._asdict(),
+        "p": comparison.p_value,
+    }
+
+
+def _difference_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    value, low, high = row["difference"].values()
+    return (
+        str(row["pairs"]),
+        f"{row['before']:.2f}",
+        f"{row['after']:.2f}",
+        f"{value:+.2f}",
+        f"{low:+.2f} .. {high:+.2f}",
+        f"{row['p']:.3g}",
+    )
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, header_style="bold cyan", padding=(0, 2, 0, 0))
+    for name in columns:
+        words = name in ("scene", "task")
+        table.add_column(name, justify="left" if words else "right", overflow="fold")
+    return table
+
+
+def short(task: tuple[str, str], evaluation: Evaluation) -> str:
+    """A task's label: its instruction, and its scene where there are several."""
+    scene, instruction = task
+    return instruction if len(evaluation.setting.scenes) == 1 else f"{scene}: {instruction}"
+
+
+def write_grid(evaluation: Evaluation, path: Path, columns: int = 4, rows: int = 2) -> None:
+    """A video of up to `rows` rows of successes above as many of failures, framed green and red.
+
+    Nothing is written when no trial has a video.
+    """
+    cells = []
+    for outcome in ("success", "failure"):
+        own = [t for t in spread(evaluation.trials) if t.outcome == outcome and t.video]
+        cells += [
+            [caption(frame, t.instruction, lines=3) for frame in film(evaluation, t)]
+            for t in own[: columns * rows]
+        ]
+    if cells:
+        write_video(path, (tile(list(frames), columns) for frames in _together(cells)))
+
+
+def spread(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials with the tasks taking turns, so that the first few show many tasks."""
+    groups: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault((trial.scene, trial.instruction), []).append(trial)
+    return [t for turn in zip_longest(*groups.values()) for t in turn if t is not None]
+
+
+def film(evaluation: Evaluation, trial: Trial) -> list[Image]:
+    """A trial's recorded frames, edged in its outcome's colour.
+
+    Raises:
+        ConfigError: it has no video.
+    """
+    if not trial.video:
+        raise ConfigError(f"no video was kept of {trial.key}")
+    frames = read_video(evaluation.folder / trial.video)
+    for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
+        frames[edge] = _EDGE[trial.outcome]
+    return list(frames)
+
+
+def _together(films: Sequence[Sequence[Image]]) -> list[tuple[Image, ...]]:
+    """The films side by side in time; one that ends early keeps its last frame."""
+    length = max(len(f) for f in films)
+    return [tuple(f[min(i, len(f) - 1)] for f in films) for i in range(length)]

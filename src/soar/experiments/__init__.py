@@ -1,0 +1,1 @@
+"""Complete experiments in simulation: the demonstration and the paper's figures."""

@@ -1,0 +1,1 @@
+"""Rounds of autonomous improvement: evaluate, collect, learn, evaluate, promote."""

@@ -1,0 +1,1 @@
+"""Relabeling of own episodes, failures included, by a scripted pick-and-place plan."""

@@ -1,0 +1,1 @@
+"""Network building blocks that several models share."""

@@ -1,0 +1,189 @@
+"""Building blocks of the networks here: residual stages with GroupNorm, FiLM, coordinate channels.
+
+Images are channels-first in shape. In memory, convolutions are fastest with channels last, and GroupNorm on
+CPUs by far with channels first: each network says what pays for it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+PROPRIOCEPTION = (2, 3, 4, 5, 6)
+"""Of a state, what a network may feel: height, roll, pitch, yaw, gripper opening. One camera sees these worst,
+and they mean the same wherever it stands."""
+_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
+
+
+def proprioception(states: Float[Tensor, "n 7"]) -> Float[Tensor, "n 5"]:
+    """What the arm feels, in units of its usual spread; NaN where it isn't known."""
+    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
+    return (states[:, list(PROPRIOCEPTION)] - zero) / unit
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with 32 groups, or with groups of 4 channels where that makes fewer."""
+    return nn.GroupNorm(min(32, channels // 4), channels)
+
+
+def with_coordinates(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+2 h w"]:
+    """Two more channels: each pixel's x and y, from -1 to 1."""
+    n, _, h, w = images.shape
+    y = torch.linspace(-1, 1, h, device=images.device, dtype=images.dtype)
+    x = torch.linspace(-1, 1, w, device=images.device, dtype=images.dtype)
+    plane = torch.stack([x.expand(h, w), y[:, None].expand(h, w)])
+    return torch.cat([images, plane.expand(n, -1, -1, -1)], 1)
+
+
+class FiLM(nn.Module):
+    """Scales and shifts each channel by what a context says; at first it changes nothing."""
+
+    def __init__(self, context_dim: int, channels: int) -> None:
+        super().__init__()
+        self.affine = nn.Linear(context_dim, 2 * channels)
+        nn.init.zeros_(self.affine.weight)
+        nn.init.zeros_(self.affine.bias)
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n c h w"]:
+        """x (1 + scale) + shift."""
+        affine: Tensor = self.affine(context)[:, :, None, None]
+        scale, shift = affine.chunk(2, 1)
+        return x * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """A residual block with GroupNorm: two 3x3 convolutions, or a 1-3-1 bottleneck, and FiLM at its end."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels: int,
+        stride: int = 1,
+        *,
+        bottleneck: bool = False,
+        context_dim: int = 0,
+    ) -> None:
+        """`context_dim` 0: no FiLM. A bottleneck's output is four times as wide."""
+        super().__init__()
+        if bottleneck:
+            shapes = [(channels_in, channels, 1, 1), (channels, channels, 3, stride)]
+            shapes += [(channels, 4 * channels, 1, 1)]
+        else:
+            shapes = [(channels_in, channels, 3, stride), (channels, channels, 3, 1)]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, k, s, k // 2, bias=False) for i, o, k, s in shapes
+        )
+        self.norms = nn.ModuleList(group_norm(o) for _, o, _, _ in shapes)
+        self.channels_out = shapes[-1][1]
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or channels_in != self.channels_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(channels_in, self.channels_out, 1, stride, bias=False),
+                group_norm(self.channels_out),
+            )
+        self.film = FiLM(context_dim, self.channels_out) if context_dim else None
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n c2 h2 w2"]:
+        """relu(branch + shortcut), then FiLM."""
+        y = x
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = norm(conv(y))
+            if i + 1 < len(self.convs):
+                y = torch.relu(y)
+        y = torch.relu(y + self.shortcut(x))
+        return y if self.film is None or context is None else self.film(y, context)
+
+
+class ResNetStages(nn.Module):
+    """Stages of residual blocks; each stage after the first halves the resolution."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        widths: Sequence[int],
+        depths: Sequence[int],
+        *,
+        bottleneck: bool = False,
+        context_dim: int = 0,
+    ) -> None:
+        super().__init__()
+        blocks: list[ResidualBlock] = []
+        channels = channels_in
+        for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+            for i in range(depth):
+                stride = 2 if stage > 0 and i == 0 else 1
+                block = ResidualBlock(
+                    channels, width, stride, bottleneck=bottleneck, context_dim=context_dim
+                )
+                blocks.append(block)
+                channels = block.channels_out
+        self.blocks = nn.ModuleList(blocks)
+        self._ends = set(itertools.accumulate(depths))
+        self.channels_out = channels
+
+    def forward(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
+    ) -> list[Float[Tensor, "n _c _h _w"]]:
+        """What comes out of each stage."""
+        maps = []
+        for i, block in enumerate(self.blocks, 1):
+            x = block(x, context)
+            if i in self._ends:
+                maps.append(x)
+        return maps
+
+
+def mlp(widths: Sequence[int]) -> nn.Sequential:
+    """Linear layers with swish after each."""
+    layers: list[nn.Module] = []
+    for i, o in itertools.pairwise(widths):
+        layers += [nn.Linear(i, o), nn.SiLU()]
+    return nn.Sequential(*layers)
+
+
+def channels_last(module: nn.Module) -> None:
+    """Put a module's convolution weights into the memory layout that its images have."""
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def grid_cells(side: int) -> Float[Tensor, "p 2"]:
+    """x and y of the centres of side x side cells, row by row, in [-1, 1]."""
+    line = (torch.arange(side) + 0.5) * 2 / side - 1
+    return torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)
+
+
+def local_softargmax(
+    chosen: Int64[Tensor, "*n"], log_p: Float[Tensor, "*n p"]
+) -> Float[Tensor, "*n 2"]:
+    """x and y of the chosen one of p square cells, made finer by how likely it and its neighbours are."""
+    side = math.isqrt(log_p.shape[-1])
+    at = grid_cells(side).to(log_p)
+    near = (at[chosen][..., None, :] - at).abs().amax(-1) < 3 / side
+    weights = log_p.exp() * near
+    return weights @ at / weights.sum(-1, keepdim=True)
+
+
+def gaussian_heatmaps(
+    places: Float[Tensor, "*n 2"], side: int, width: float = 1.0
+) -> Float[Tensor, "*n p"]:
+    """Logarithm of a Gaussian spot over side x side cells, 1 at its top; NaN is (0, 0). `width` [cells]."""
+    away = (places.nan_to_num()[..., None, :] - grid_cells(side).to(places)).square().sum(-1)
+    return -away / (2 * (2 * width / side) ** 2)
+
+
+def attention_loss(
+    gaze: Float[Tensor, "*n p"], points: Float[Tensor, "*n 2"], width: float = 1.0
+) -> Float[Tensor, ""]:
+    """Cross-entropy between where was looked and a spot around the point, where there is one."""
+    known = ~points.isnan().any(-1)
+    target = gaussian_heatmaps(points, math.isqrt(gaze.shape[-1]), width).softmax(-1)
+    return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)

@@ -1,1 +1,0 @@
-"""Practice: what a robot's own episodes teach its imagination about its own camera and scene."""

@@ -1,0 +1,166 @@
+"""The training corpus on disk: plain arrays and one JSON, which a machine with only torch and numpy can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int32
+from numpy.lib.format import open_memmap
+
+from soar.errors import ConfigError
+from soar.pretraining.labeled_images import LabeledImage, LabeledImageConfig, label_scene
+from soar.sim.scenes.spec import Scene
+from soar.tasks.questions import QUESTION_KINDS
+from soar.training.vlm_corpus import ARRAYS, VLMCorpus
+from soar.types import Regime
+from soar.utils.files import Json
+from soar.utils.processes import worker_pool
+from soar.utils.progress import progress_bar
+
+_SCENES_PER_SHARD = 4
+_SHARDS_PER_PROCESS = 25
+"""A world leaves a little behind in the OpenGL driver; a fresh process now and then frees it."""
+
+
+def make_vlm_corpus(
+    folder: str | Path,
+    images: int,
+    workers: int = 2,
+    seed: int = 0,
+    regime: Regime = "broad",
+    config: LabeledImageConfig | None = None,
+) -> VLMCorpus:
+    """Make a corpus of about `images` images in `workers` processes; goes on where an earlier call stopped.
+
+    The same seed, regime and config give the same corpus. Raises ConfigError when `folder` holds
+    parts of another one.
+    """
+    folder, config = Path(folder), config or LabeledImageConfig()
+    about = {"images": images, "seed": seed, "regime": regime, "play": asdict(config)}
+    _claim(folder, about)
+    if not (folder / "corpus.json").is_file():
+        scenes = -(-images // config.images)
+        shards = [
+            range(i, min(i + _SCENES_PER_SHARD, scenes))
+            for i in range(0, scenes, _SCENES_PER_SHARD)
+        ]
+        _make_shards(folder, shards, workers, seed, regime, config)
+        _join(folder, [_shard_file(folder, s) for s in shards], about)
+    return VLMCorpus.load(folder)
+
+
+def _claim(folder: Path, about: Mapping[str, Json]) -> None:
+    """Write down what is made here, or check that it is what was being made."""
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    plan = folder / "plan.json"
+    if plan.is_file() and json.loads(plan.read_text()) != about:
+        raise ConfigError(f"{folder} holds another corpus: {plan.read_text().strip()}")
+    plan.write_text(json.dumps(about) + "\n")
+
+
+def _make_shards(
+    folder: Path,
+    shards: Sequence[range],
+    workers: int,
+    seed: int,
+    regime: Regime,
+    config: LabeledImageConfig,
+) -> None:
+    missing = [s for s in shards if not _shard_file(folder, s).is_file()]
+    if not missing:
+        return
+    with progress_bar() as bar:
+        task = bar.add_task(f"{regime} looks", total=len(shards), note="")
+        bar.advance(task, len(shards) - len(missing))
+        # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
+        at_once = workers * _SHARDS_PER_PROCESS
+        for first in range(0, len(missing), at_once):
+            some = missing[first : first + at_once]
+            with worker_pool(workers) as pool:
+                jobs = [pool.submit(_make_shard, folder, s, seed, regime, config) for s in some]
+                for job in as_completed(jobs):
+                    job.result()
+                    bar.advance(task)
+
+
+def _make_shard(
+    folder: Path, scenes: range, seed: int, regime: Regime, config: LabeledImageConfig
+) -> None:
+    """The looks at a few scenes, in one file that appears whole."""
+    looks: list[LabeledImage] = []
+    numbers: list[int] = []
+    for number in scenes:
+        own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+        found = list(islice(label_scene(_scene(regime, own), own, config), config.images))
+        looks += found
+        numbers += [number] * len(found)
+    path = _shard_file(folder, scenes)
+    partial = path.with_suffix(".partial")
+    with partial.open("wb") as file:
+        np.savez(file, **_columns(looks, numbers), allow_pickle=False)
+    partial.replace(path)
+
+
+def _scene(regime: Regime, seed: int) -> Scene:
+    """One of the regime's scenes: sampled, or for "soar" and "dev" one of those there are."""
+    from soar.sim.scenes.paper import SCENES
+    from soar.sim.scenes.regimes import sample_scene
+
+    fixed = [s for s in SCENES.values() if s.regime == regime]
+    return fixed[seed % len(fixed)] if fixed else sample_scene(regime, seed)
+
+
+def _columns(looks: Sequence[LabeledImage], scenes: Sequence[int]) -> dict[str, np.ndarray]:
+    return {
+        "images": np.stack([k.image for k in looks]),
+        "questions": np.array([k.questions for k in looks]),
+        "kinds": np.array([[QUESTION_KINDS.index(x) for x in k.kinds] for k in looks], np.int32),
+        "answers": np.stack([k.answers for k in looks]),
+        "points": np.stack([k.points for k in looks]),
+        "scenes": np.array(scenes, np.int32),
+    }
+
+
+def _shard_file(folder: Path, scenes: range) -> Path:
+    return folder / "shards" / f"{scenes.start:06d}.npz"
+
+
+def _join(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> None:
+    """One array of each kind from all shards, which are then deleted; corpus.json last."""
+    words: dict[str, int] = {}
+    with np.load(files[0]) as first:
+        arrays = {k: _like(first[k]) for k in ARRAYS}
+    counts = [len(part) for part in _parts(files, "scenes")]
+    ends = np.cumsum(counts)
+    for name, (shape, dtype) in arrays.items():
+        whole = open_memmap(folder / f"{name}.npy", "w+", dtype, (int(ends[-1]), *shape))
+        for part, end in zip(_parts(files, name), ends, strict=True):
+            whole[end - len(part) : end] = _numbered(part, words) if name == "questions" else part
+        whole.flush()
+    (folder / "corpus.json").write_text(json.dumps({**about, "words": list(words)}))
+    for file in files:
+        file.unlink()
+
+
+def _like(part: np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape of one row, and dtype on disk: text is kept as numbers."""
+    return part.shape[1:], np.dtype(np.int32) if part.dtype.kind == "U" else part.dtype
+
+
+def _parts(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
+    for file in files:
+        with np.load(file) as shard:
+            yield shard[name]
+
+
+def _numbered(questions: np.ndarray, words: dict[str, int]) -> Int32[np.ndarray, "n q"]:
+    """Questions as numbers; `words` gives each its number, and grows."""
+    return np.array(
+        [[words.setdefault(str(q), len(words)) for q in row] for row in questions], np.int32
+    )

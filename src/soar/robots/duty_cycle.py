@@ -1,0 +1,60 @@
+"""How much of its time a robot moves."""
+
+from __future__ import annotations
+
+from soar.interfaces import Robot
+from soar.types import Action, Observation
+from soar.utils.clock import Clock
+
+
+class MeteredRobot:
+    """A real-time robot, and its duty cycle: the share of time in which its arm moves.
+
+    An action moves the arm for one period, or until the next one comes; homing moves it throughout.
+    """
+
+    def __init__(self, robot: Robot, clock: Clock) -> None:
+        self.robot = robot
+        self.period_s = robot.period_s
+        self._clock = clock
+        self.start()
+
+    def start(self) -> None:
+        """Measure from now on."""
+        self._since_s = self._clock.now()
+        self._moved_s = 0.0
+        self._moving_until_s = self._since_s
+
+    def duty_cycle(self) -> float:
+        """Time moving / time, since `start`."""
+        now = self._clock.now()
+        moved = self._moved_s - max(0.0, self._moving_until_s - now)
+        return moved / max(now - self._since_s, 1e-9)
+
+    def observe(self) -> Observation:
+        """Look; looking is not moving."""
+        return self.robot.observe()
+
+    def execute(self, action: Action) -> Action:
+        """Move for one period from now."""
+        now = self._clock.now()
+        executed = self.robot.execute(action)
+        until = now + self.period_s
+        self._moved_s += until - max(now, self._moving_until_s)
+        self._moving_until_s = until
+        return executed
+
+    def home(self) -> None:
+        """Home; all of it is motion."""
+        start = max(self._clock.now(), self._moving_until_s)
+        self.robot.home()
+        self._moving_until_s = max(self._clock.now(), start)
+        self._moved_s += self._moving_until_s - start
+
+    def recover(self) -> None:
+        """Recover; that is no useful motion."""
+        self.robot.recover()
+
+    def close(self) -> None:
+        """Release the robot."""
+        self.robot.close()

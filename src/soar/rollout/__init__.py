@@ -1,0 +1,1 @@
+"""One episode on one or many robots: the control loop, its configuration and its callbacks."""

@@ -1,0 +1,46 @@
+"""Telling a person what robots try and how it is judged, as it happens."""
+
+from __future__ import annotations
+
+from rich.markup import escape
+
+from soar.rollout.callbacks import Callback, EpisodeResult
+from soar.rollout.station import Station
+from soar.types import Proposal
+from soar.utils.progress import progress_bar
+
+_COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
+
+
+class ConsoleCallback(Callback):
+    """A progress bar, and a line for every episode. A context: the bar shows while it is open."""
+
+    def __init__(self, episodes: int | None) -> None:
+        """`episodes`: how many are to be stored; None when it goes by time."""
+        self._bar = progress_bar()
+        self._row = self._bar.add_task("collecting", total=episodes, note="")
+
+    def __enter__(self) -> ConsoleCallback:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def on_start(self, station: Station, proposal: Proposal) -> None:
+        """Beside the bar: what is tried."""
+        self._bar.update(self._row, note=f"{station.name}: {proposal.task.instruction}")
+
+    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+        """One line: what was tried, and how it was judged."""
+        task = ending.proposal.task.instruction
+        if ending.fault is not None:
+            self._bar.console.print(
+                f"{station.name}: {task}: [red]dropped[/]: {escape(str(ending.fault))}"
+            )
+            return
+        verdict = ending.verdict
+        p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"
+        word = f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]"
+        self._bar.console.print(f"{station.name}: {task}: {word}{p}")
+        self._bar.update(self._row, advance=1)

@@ -1,0 +1,98 @@
+"""From a scene as data to one MuJoCo model: table, things, arm, camera, light."""
+
+from __future__ import annotations
+
+import warnings
+
+import mujoco
+import numpy as np
+from jaxtyping import Float64
+
+from soar.sim.arm import add_arm
+from soar.sim.objects.catalog import add_thing
+from soar.sim.scenes.spec import Camera, Scene
+from soar.sim.scenes.tables import add_table
+
+_BACKGROUND = (0.62, 0.64, 0.67)
+
+
+def compile_scene(scene: Scene) -> mujoco.MjModel:
+    """The scene's model. Raises ConfigError for what `scene` names wrongly."""
+    with warnings.catch_warnings():
+        # A cloth's flex is only seen, its strips carry it; MuJoCo warns that nothing else does.
+        warnings.filterwarnings("ignore", message="flex .* is not rigid")
+        return build_spec(scene).compile()
+
+
+def build_spec(scene: Scene) -> mujoco.MjSpec:
+    """The scene's model, not yet compiled. Raises ConfigError for what `scene` names wrongly."""
+    spec = mujoco.MjSpec()
+    spec.modelname = f"scene-{scene.name}"
+    spec.compiler.degree = False
+    _set_physics(spec)
+    _add_light(spec, scene.light)
+    add_table(spec, scene.table, scene.barriers)
+    for thing in scene.things:
+        add_thing(spec, thing)
+    add_arm(spec)
+    spec.worldbody.add_camera(
+        name="camera",
+        pos=scene.camera.position,
+        quat=look_at(scene.camera),
+        fovy=scene.camera.fovy_deg,
+    )
+    return spec
+
+
+def look_at(
+    camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
+) -> Float64[np.ndarray, "4"]:
+    """Orientation (w, x, y, z) of a camera at its position plus `moved`, towards its point."""
+    quat = np.empty(4)
+    mujoco.mju_mat2Quat(quat, camera_axes(camera, moved).ravel())
+    return quat
+
+
+def camera_axes(
+    camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
+) -> Float64[np.ndarray, "3 3"]:
+    """Columns: what is right, up and backward for it. Its `up` direction points to the top of its image."""
+    position = np.asarray(camera.position) + (np.zeros(3) if moved is None else moved)
+    backward = position - np.asarray(camera.look_at)
+    backward /= np.linalg.norm(backward)
+    right = np.cross(camera.up, backward)
+    right /= np.linalg.norm(right)
+    return np.column_stack([right, np.cross(backward, right), backward])
+
+
+def _set_physics(spec: mujoco.MjSpec) -> None:
+    option = spec.option
+    option.timestep = 0.005
+    option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    option.impratio = 10
+    option.iterations, option.ls_iterations = 50, 50
+    spec.visual.quality.offsamples = 0
+    spec.visual.quality.shadowsize = 0
+    spec.visual.quality.numslices, spec.visual.quality.numstacks = 16, 8
+    spec.visual.quality.numquads = 1
+
+
+def _add_light(spec: mujoco.MjSpec, brightness: float) -> None:
+    light = spec.worldbody.add_light(
+        name="light", pos=(0.1, 0.4, 1.5), dir=(0.15, -0.35, -1.0), castshadow=False
+    )
+    light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+    light.diffuse = np.full(3, 0.55 * brightness)
+    light.specular = np.full(3, 0.15)
+    spec.visual.headlight.ambient = np.full(3, 0.38 * brightness)
+    spec.visual.headlight.diffuse = np.full(3, 0.25 * brightness)
+    spec.visual.headlight.specular = np.zeros(3)
+    spec.add_texture(
+        name="background",
+        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
+        builtin=mujoco.mjtBuiltin.mjBUILTIN_FLAT,
+        rgb1=_BACKGROUND,
+        width=8,
+        height=48,
+    )

@@ -1,0 +1,1 @@
+"""Object models: primitives, kinds, and articulated objects."""

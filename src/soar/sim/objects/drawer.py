@@ -1,0 +1,66 @@
+"""A low cabinet with one drawer that opens towards the robot, by a knob that a gripper can close on.
+
+The cabinet is a mocap body: it stands where it is put, nothing moves it. Its front faces -x, towards
+the robot; its origin is on the table below the middle of the front.
+"""
+
+from __future__ import annotations
+
+import mujoco
+
+from soar.sim.objects.parts import TABLE_BIT, Color, Part, add_part
+
+TRAVEL_M = 0.085
+"""How far the drawer slides out."""
+KNOB = (-0.030, 0.0, 0.036)
+"""The middle of the knob in the frame of the cabinet, drawer closed [m]."""
+
+_W, _D, _H, _T = 0.085, 0.115, 0.064, 0.004
+"""Half width, depth, height and half thickness of the boards."""
+_CABINET = (
+    Part("box", (_D / 2, _W, _T), (_D / 2, 0, _H), solid=True),
+    Part("box", (_D / 2, _T, _H / 2), (_D / 2, _W, _H / 2), solid=True, shade=0.85),
+    Part("box", (_D / 2, _T, _H / 2), (_D / 2, -_W, _H / 2), solid=True, shade=0.85),
+    Part("box", (_T, _W, _H / 2), (_D, 0, _H / 2), solid=True, shade=0.85),
+    Part("box", (_D / 2, _W, 0.001), (_D / 2, 0, 0.001), shade=0.3),
+)
+_I = _W - 2 * _T - 0.001
+_BOX = (
+    Part("box", (0.004, _I, 0.026), (0.002, 0, 0.030), solid=True, shade=0.8),
+    Part("box", (0.045, _I, 0.002), (0.048, 0, 0.008), solid=True, shade=0.5),
+    Part("box", (0.045, 0.003, 0.016), (0.048, _I - 0.003, 0.024), solid=True, shade=0.65),
+    Part("box", (0.045, 0.003, 0.016), (0.048, -_I + 0.003, 0.024), solid=True, shade=0.65),
+    Part("box", (0.010, 0.008, 0.008), (-0.010, 0, 0.034), solid=True, color="black"),
+    Part("box", (0.011, 0.012, 0.018), KNOB, solid=True, color="black"),
+)
+
+
+def slide_joint(name: str) -> str:
+    """Name of the joint of drawer `name`: 0 closed to `TRAVEL_M` open [m]."""
+    return f"{name} slide"
+
+
+def knob_site(name: str) -> str:
+    """Name of the site at the middle of the knob."""
+    return f"{name} knob"
+
+
+def add_drawer(spec: mujoco.MjSpec, name: str, color: Color) -> None:
+    """Add the cabinet as mocap body `name`, and its drawer as body `name box`."""
+    cabinet = spec.worldbody.add_body(name=name, mocap=True)
+    box = cabinet.add_body(name=f"{name} box")
+    box.add_joint(
+        name=slide_joint(name),
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=(-1, 0, 0),
+        limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+        range=(0, TRAVEL_M),
+        damping=3.0,
+        frictionloss=0.4,
+        solref_limit=(0.01, 1.0),
+    )
+    box.add_site(name=knob_site(name), pos=KNOB, size=(0.004,) * 3, group=5)
+    for body, parts in ((cabinet, _CABINET), (box, _BOX)):
+        for part in parts:
+            geom = add_part(body, part, color)
+            geom.contype, geom.conaffinity = 0, TABLE_BIT if part.solid else 0

@@ -1,0 +1,1 @@
+"""Scenes as data: objects, table, camera, lights and tasks."""

@@ -1,0 +1,1 @@
+"""Tasks as data: instructions, questions, task proposal and success detection."""

@@ -1,0 +1,230 @@
+"""How the compact eyes are made: a learner, its batches, and `train_compact_vlm`, from corpus to calibrated checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float32, Int32, UInt8
+from torch import Tensor, nn
+
+from soar import checkpoint as checkpoints
+from soar.checkpoint import Checkpoint
+from soar.data.prefetch import step_rng
+from soar.errors import ConfigError
+from soar.nn.layers import attention_loss
+from soar.nn.text import SentenceEncoder
+from soar.training.fit import FitConfig, fit
+from soar.training.vlm_corpus import VLMCorpus
+from soar.vlm.compact.model import texts_of, to_checkpoint
+from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
+
+SPOT = 1.5
+"""Width of the spot that a gaze is taught to see around a thing [cells]."""
+
+
+@dataclass(frozen=True)
+class VLMTrainConfig:
+    """How the compact eyes are trained."""
+
+    net: CompactVLMConfig = field(default_factory=CompactVLMConfig)
+    fit: FitConfig = field(
+        default_factory=lambda: FitConfig(
+            steps=4000, batch_size=32, learning_rate=1e-3, warmup_steps=200, weight_decay=0.02,
+            betas=(0.9, 0.98), ema_decay=0.998, log_every=50, save_every=500,
+        )
+    )  # fmt: skip
+    held_out: float = 0.05
+    """Share of the corpus's scenes kept for calibration."""
+    whole: float = 0.15
+    """Share of questions shown to the network without being taken apart, so that it can read any."""
+    gaze: float = 0.1
+    """Weight of the loss that says where the things are."""
+    tint: float = 0.08
+    """Brightness, contrast and colour balance vary by up to so much."""
+
+
+def train_compact_vlm(
+    corpus: str | Path,
+    out: str | Path,
+    config: VLMTrainConfig | None = None,
+    start: Checkpoint | None = None,
+) -> dict[str, float]:
+    """Fit, calibrate on held-out scenes, and write the checkpoint to `out`; goes on where a run stopped.
+
+    `start`: whose weights to begin with. Returns the held-out measurements, which the checkpoint's provenance carries too. Raises ConfigError
+    when the corpus has another resolution than the network.
+    """
+    config, data = config or VLMTrainConfig(), VLMCorpus.load(corpus)
+    if data.images.shape[1] != config.net.resolution:
+        raise ConfigError(
+            f"the corpus has images of {data.images.shape[1]} pixels, the network wants {config.net.resolution}"
+        )
+    torch.manual_seed(config.fit.seed)
+    texts = Texts.of(data)
+    learner = CompactVLMLearner(config, texts.vectors)
+    own, held_out = data.split(config.held_out)
+    if start:
+        checkpoints.load_weights(learner.net, start)
+    made = {"corpus": data.about, "started_from": start.id if start else None}
+    fit(
+        learner,
+        CorpusBatches(data, texts, own, config),
+        config.fit,
+        Path(out) / "fit",
+        export=lambda: to_checkpoint(learner.net, 1.0, made),
+        validation=CorpusBatches(data, texts, held_out, replace(config, tint=0.0, whole=0.0)),
+    )
+    fitted = checkpoints.load(Path(out) / "fit")
+    checkpoints.load_weights(learner.net, fitted)
+    logits, answers = held_out_logits(learner, data, texts, held_out)
+    temperature = best_temperature(logits, answers)
+    measured = measures(logits / temperature, answers)
+    provenance = {**fitted.provenance, "held_out": measured}
+    checkpoints.save(out, to_checkpoint(learner.net, temperature, provenance))
+    return measured
+
+
+_WHOLE_QUESTIONS = 4000
+"""At most so many of a corpus's questions are embedded whole: each costs as much as ten phrases."""
+
+
+def _encoded(texts: Sequence[str], at_once: int = 256) -> Float[Tensor, "t e"]:
+    """Sentence vectors of many texts, those of similar length together."""
+    encoder = SentenceEncoder()
+    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    vectors = torch.zeros(len(texts), encoder.dim)
+    for start in range(0, len(order), at_once):
+        some = order[start : start + at_once]
+        vectors[some] = encoder([texts[i] for i in some])
+    return vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """Every text of a corpus once, as a vector, and which three stand for each question."""
+
+    vectors: Float[Tensor, "t e"]
+    """Row 0 is zero, for a part that a question doesn't have."""
+    apart: Int32[np.ndarray, "w 3"]
+    """Rows for each of the corpus's questions, taken apart."""
+    whole: Int32[np.ndarray, "w 3"]
+    """Rows for each of them, taken whole."""
+
+    @classmethod
+    def of(cls, corpus: VLMCorpus) -> Texts:
+        """Embed all of them; of very many questions, only some are embedded whole."""
+        rows: dict[str, int] = {"": 0}
+        every = -(-len(corpus.words) // _WHOLE_QUESTIONS)
+        apart, whole = (
+            np.array(
+                [
+                    [rows.setdefault(t, len(rows)) for t in texts_of(q, whole and i % every == 0)]
+                    for i, q in enumerate(corpus.words)
+                ],
+                np.int32,
+            )
+            for whole in (False, True)
+        )
+        vectors = _encoded(list(rows))
+        vectors[0] = 0
+        return cls(vectors, apart, whole)
+
+
+class CorpusBatches:
+    """Batches of images with all their questions. Pure: a step's batch depends on the step alone."""
+
+    def __init__(
+        self, corpus: VLMCorpus, texts: Texts, rows: Int32[np.ndarray, "n"], config: VLMTrainConfig
+    ) -> None:
+        self.corpus, self.texts, self.rows, self.config = corpus, texts, rows, config
+
+    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+        """`images`, `texts` (rows of the text vectors), `answers`, `points`."""
+        rng = step_rng(self.config.fit.seed, step)
+        chosen = np.sort(rng.choice(self.rows, size, replace=len(self.rows) < size))
+        rng.shuffle(chosen)
+        gains = 1 + self.config.tint * rng.uniform(-1, 1, (size, 1, 1, 4)).astype(np.float32)
+        questions = self.corpus.questions[chosen]
+        whole = rng.random((*questions.shape, 1)) < self.config.whole
+        texts = np.where(whole, self.texts.whole[questions], self.texts.apart[questions])
+        chosen = chosen[part]
+        return {
+            "images": tinted(self.corpus.images[chosen], gains[part]),
+            "texts": texts[part].astype(np.int64),
+            "answers": self.corpus.answers[chosen].astype(np.float32),
+            "points": self.corpus.points[chosen],
+        }
+
+
+class CompactVLMLearner(nn.Module):
+    """The network under training: right answers, and looking at what the question names."""
+
+    def __init__(self, config: VLMTrainConfig, texts: Float[Tensor, "t e"]) -> None:
+        super().__init__()
+        self.net = CompactVLMNet(config.net)
+        self.config = config
+        self.register_buffer("texts", texts, persistent=False)
+        self.texts: Tensor
+
+    def loss(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy of the answers, and of the places looked at."""
+        judged = self.net(batch["images"], self.texts[batch["texts"]])
+        answers = batch["answers"]
+        said = nn.functional.binary_cross_entropy_with_logits(judged.logits, answers)
+        seen = attention_loss(judged.gaze, batch["points"], SPOT)
+        right = ((judged.logits > 0) == (answers > 0.5)).float().mean()
+        return said + self.config.gaze * seen, {"answer": said, "gaze": seen, "accuracy": right}
+
+
+def tinted(
+    images: UInt8[np.ndarray, "b h w 3"], gains: Float32[np.ndarray, "b 1 1 4"]
+) -> UInt8[np.ndarray, "b h w 3"]:
+    """Images with each channel's brightness, and all channels' contrast around grey, multiplied."""
+    bright = images.astype(np.float32) * gains[..., :3]
+    contrast = (bright - 128) * gains[..., 3:] + 128
+    return np.asarray(contrast.clip(0, 255), np.uint8)
+
+
+@torch.inference_mode()
+def held_out_logits(
+    learner: CompactVLMLearner, corpus: VLMCorpus, texts: Texts, rows: Int32[np.ndarray, "n"]
+) -> tuple[Float[Tensor, "n q"], Bool[Tensor, "n q"]]:
+    """What the network says about held-out images, and what is true."""
+    device = learner.texts.device
+    learner.eval()
+    logits = []
+    for start in range(0, len(rows), 64):
+        some = rows[start : start + 64]
+        images = torch.from_numpy(corpus.images[some]).to(device)
+        asked = torch.from_numpy(texts.apart[corpus.questions[some]].astype(np.int64)).to(device)
+        logits.append(learner.net(images, learner.texts[asked]).logits.float().cpu())
+    return torch.cat(logits), torch.from_numpy(np.array(corpus.answers[rows]))
+
+
+def best_temperature(logits: Float[Tensor, "n q"], answers: Bool[Tensor, "n q"]) -> float:
+    """What to divide the log-odds by so that the probabilities are as honest as they get (least log-loss)."""
+    temperatures = torch.logspace(-1, 1, 201).tolist()
+    losses = [
+        float(nn.functional.binary_cross_entropy_with_logits(logits / t, answers.float()))
+        for t in temperatures
+    ]
+    return float(temperatures[int(np.argmin(losses))])
+
+
+def measures(logits: Float[Tensor, "n q"], answers: Bool[Tensor, "n q"]) -> dict[str, float]:
+    """Accuracy, precision and recall of "yes", and log-loss."""
+    said = logits > 0
+    hits = float((said & answers).sum())
+    return {
+        "accuracy": float((said == answers).float().mean()),
+        "precision": hits / max(1.0, float(said.sum())),
+        "recall": hits / max(1.0, float(answers.sum())),
+        "log_loss": float(nn.functional.binary_cross_entropy_with_logits(logits, answers.float())),
+        "questions": float(answers.numel()),
+    }

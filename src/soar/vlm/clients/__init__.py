@@ -1,0 +1,1 @@
+"""Vision-language models behind HTTP endpoints or in transformers format."""

@@ -1,0 +1,115 @@
+"""Yes/no questions over `/chat/completions` with an image: nearly every server there is.
+
+Log-probabilities and a JSON schema are asked for in every request. Some servers honour both, some refuse
+them, several ignore them without a word: so the client looks at what came back. Questions whose answer
+can't be found in a reply to many are asked once more, each by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from soar.errors import ModelUnavailable
+from soar.types import Answer
+from soar.utils.files import Json
+from soar.vlm.clients.endpoint import Endpoint, EndpointConfig
+from soar.vlm.clients.replies import read_chat, read_text
+from soar.vlm.clients.transport import RequestError
+
+_EXTRAS = ("logprobs", "top_logprobs", "response_format")
+_ALTERNATIVES = 10
+"""Most likely tokens asked for at each place."""
+
+
+class ChatVLM(Endpoint):
+    """Asks in words, reads log-probabilities where there are some, JSON or words where not."""
+
+    path = "/chat/completions"
+    most_questions = 32
+
+    def __init__(self, config: EndpointConfig, extras: bool = True) -> None:
+        """`extras`: ask for log-probabilities and a schema until the server refuses a request with them."""
+        super().__init__(config)
+        self._extras = extras
+
+    def ask(self, image: str, questions: Sequence[str], deadline: float) -> list[Answer]:
+        """All in one request; what that leaves open, one by one."""
+        answers = super().ask(image, questions, deadline)
+        if len(questions) == 1:
+            return answers
+        return [
+            super(ChatVLM, self).ask(image, [a.question], deadline)[0] if a.p_yes is None else a
+            for a in answers
+        ]
+
+    def post(self, body: Json, deadline: float) -> Json:
+        """One request; a server that refuses the extras gets none from then on."""
+        plain = {k: v for k, v in body.items() if k not in _EXTRAS}
+        if self._extras:
+            try:
+                return super().post(body, deadline)
+            except RequestError as error:
+                if error.status not in (400, 422):
+                    raise
+            self._extras = False
+        return super().post(plain, deadline)
+
+    def request(self, image: str, questions: Sequence[str]) -> Json:
+        """One user message: the image, the questions, and how to answer."""
+        picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+        return {
+            "model": self.config.model,
+            "messages": [
+                {"role": "user", "content": [picture, {"type": "text", "text": _prompt(questions)}]}
+            ],
+            "temperature": 0,
+            "max_tokens": 16 + 16 * len(questions),
+            "logprobs": True,
+            "top_logprobs": _ALTERNATIVES,
+            **({"response_format": _schema(len(questions))} if len(questions) > 1 else {}),
+        }
+
+    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
+        """P(yes) from the tokens of each answer, or from its words."""
+        return read_chat(reply, questions)
+
+
+def _prompt(questions: Sequence[str]) -> str:
+    if len(questions) == 1:
+        return f"{questions[0]} Answer yes or no only."
+    listed = "\n".join(f"{i}. {q}" for i, q in enumerate(questions, 1))
+    return (
+        f"Answer each question about the image with yes or no.\n{listed}\n"
+        'Reply with one JSON object only, for example {"1": "yes", "2": "no"}, with a key for each number.'
+    )
+
+
+def _schema(count: int) -> Json:
+    """An object with the questions' numbers as keys, each yes or no."""
+    keys = [str(i + 1) for i in range(count)]
+    schema = {
+        "type": "object",
+        "properties": {k: {"type": "string", "enum": ["yes", "no"]} for k in keys},
+        "required": keys,
+        "additionalProperties": False,
+    }
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": "answers", "strict": True, "schema": schema},
+    }
+
+
+def completer(config: EndpointConfig) -> Callable[[str], str]:
+    """The same endpoint for words alone: a prompt in, its reply out. The function raises ModelUnavailable."""
+    chat = ChatVLM(config)
+
+    def complete(prompt: str) -> str:
+        messages = [{"role": "user", "content": prompt}]
+        body = {"model": config.model, "messages": messages, "temperature": 0, "max_tokens": 300}
+        try:
+            return read_text(chat.post(body, time.monotonic() + config.limit_s))
+        except RequestError as error:
+            raise ModelUnavailable(f"{chat.name}: {error}") from None
+
+    return complete

@@ -1,0 +1,220 @@
+"""Vision-language models behind HTTP: what every sort of endpoint shares.
+
+Timeouts, bounded retries with backoff, a limit on concurrency, a budget, a cache by image and question.
+Whatever a server does, `answer` ends within its time limit: with answers, with answers that can't be
+read (unknown), or with one error. Keys come from the environment and go into requests, nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from soar.errors import ConfigError, ModelUnavailable
+from soar.types import Answer, Image
+from soar.utils.files import Json
+from soar.utils.media import encode_png
+from soar.vlm.clients.transport import RequestError, Transport
+
+
+@dataclass(frozen=True)
+class EndpointConfig:
+    """Where a model is served, and how patient to be with it."""
+
+    url: str
+    """Up to where its paths begin: "http://localhost:8000/v1"."""
+    model: str
+    """What the server calls it."""
+    key_variable: str = ""
+    """Name of the environment variable that holds the key; "" where none is needed."""
+    timeout_s: float = 30.0
+    """For one request."""
+    limit_s: float = 90.0
+    """For one call of `answer`, retries and waiting included."""
+    retries: int = 3
+    """Further attempts after a failure that may pass: connection, timeout, 429, 5xx, garbage."""
+    backoff_s: float = 0.5
+    """Before the first retry; doubled for each further one."""
+    concurrency: int = 4
+    """Requests at a time, over all callers."""
+    max_requests: int | None = None
+    """Budget over the object's life; None is no limit."""
+    max_tokens: int | None = None
+    """Budget of tokens, as the server counts them; None is no limit."""
+    cached: int = 20_000
+    """Answers remembered."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigError(f"url must be like http://localhost:8000/v1, not '{self.url}'")
+        if parts.username or parts.password or parts.query:
+            raise ConfigError(
+                f"url of {parts.hostname} carries a user, password or query; a key is given by the name"
+                " of its environment variable (key_variable)"
+            )
+        for name in ("timeout_s", "limit_s", "concurrency"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
+
+    @classmethod
+    def named(cls, name: str) -> EndpointConfig:
+        """The endpoint "MODEL@URL", or "MODEL@URL#VARIABLE" with the key's variable. Raises ConfigError."""
+        model, _, url = name.rpartition("@")
+        url, _, variable = url.partition("#")
+        if not model or not url:
+            raise ConfigError(f"'{name}' names no endpoint; valid: MODEL@http://HOST/v1")
+        return cls(url, model, variable)
+
+    def key(self) -> str:
+        """The key. Raises ConfigError when its variable is named but not set."""
+        if not self.key_variable:
+            return ""
+        key = os.environ.get(self.key_variable, "")
+        if not key:
+            raise ConfigError(f"the environment variable {self.key_variable} isn't set")
+        return key
+
+
+class Endpoint(ABC):
+    """A model behind HTTP. A subclass knows its requests and how to read the replies."""
+
+    most_questions: int
+    """In one request."""
+    path: str
+    """After the configured url."""
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config = config
+        self.name = f"{config.model} at {urlsplit(config.url).hostname}"
+        self.budget = Budget(config.max_requests, config.max_tokens)
+        self._cache: OrderedDict[str, Answer] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="vlm")
+        self._transport = Transport(config.url, config.key, config.retries, config.backoff_s)
+
+    @abstractmethod
+    def request(self, image: str, questions: Sequence[str]) -> Json:
+        """The body that asks some questions about an image, a base64 PNG."""
+
+    @abstractmethod
+    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
+        """An answer to each of them; unknown where the reply says nothing readable."""
+
+    def answer(
+        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+    ) -> list[list[Answer]]:
+        """Answers in the order of the questions, remembered ones without asking.
+
+        Raises:
+            ModelUnavailable: no answer within `limit_s`, or the budget is spent.
+            ConfigError: the key's environment variable isn't set.
+        """
+        deadline = time.monotonic() + self.config.limit_s
+        keys = [
+            [_cache_key(image, q) for q in asked]
+            for image, asked in zip(images, questions, strict=True)
+        ]
+        found = {k: self._cache[k] for row in keys for k in row if k in self._cache}
+        jobs: list[Future[dict[str, Answer]]] = []
+        for image, asked, row in zip(images, questions, keys, strict=True):
+            new = {k: q for k, q in zip(row, asked, strict=True) if k not in found}
+            jobs += [
+                self._pool.submit(self._ask, image, dict(part), deadline)
+                for part in _parts(list(new.items()), self.most_questions)
+            ]
+        for answers in _results(jobs, deadline, self.name):
+            found |= answers
+        return [[found[k] for k in row] for row in keys]
+
+    def _ask(self, image: Image, asked: dict[str, str], deadline: float) -> dict[str, Answer]:
+        """Answers to some questions about one image, by cache key."""
+        questions = list(asked.values())
+        png = base64.b64encode(encode_png(image)).decode()
+        try:
+            answers = dict(zip(asked, self.ask(png, questions, deadline), strict=True))
+        except RequestError as error:
+            raise ModelUnavailable(f"{self.name}: {error}") from None
+        with self._lock:
+            self._cache |= {k: a for k, a in answers.items() if a.p_yes is not None}
+            while len(self._cache) > self.config.cached:
+                self._cache.popitem(last=False)
+        return answers
+
+    def ask(self, image: str, questions: Sequence[str], deadline: float) -> list[Answer]:
+        """Answers to some questions about one image, a base64 PNG, before a time on the monotonic clock.
+
+        Raises RequestError.
+        """
+        return self.read(self.post(self.request(image, questions), deadline), questions)
+
+    def post(self, body: Json, deadline: float) -> Json:
+        """One request within budget, retried where that may help. Raises RequestError."""
+        reply = self._transport.post(
+            self.path, body, self.config.timeout_s, deadline, self.budget.spend_request
+        )
+        self.budget.spend_tokens(reply)
+        return reply
+
+
+class Budget:
+    """What may still be spent. Shared by threads."""
+
+    def __init__(self, requests: int | None, tokens: int | None) -> None:
+        self.most_requests, self.most_tokens = requests, tokens
+        self.requests = self.tokens = 0
+        self._lock = threading.Lock()
+
+    def spend_request(self) -> None:
+        """Count one request before it is made. Raises ModelUnavailable when nothing is left."""
+        with self._lock:
+            for word, spent, most in (
+                ("requests", self.requests, self.most_requests),
+                ("tokens", self.tokens, self.most_tokens),
+            ):
+                if most is not None and spent >= most:
+                    raise ModelUnavailable(f"the budget of {most} {word} is spent")
+            self.requests += 1
+
+    def spend_tokens(self, reply: Json) -> None:
+        """Count what a reply says it cost."""
+        usage = reply.get("usage") if isinstance(reply, dict) else None
+        if not isinstance(usage, dict):
+            return
+        total = usage.get("total_tokens")
+        names = ("input_tokens", "output_tokens")
+        counts = [total] if isinstance(total, int) else [usage.get(n) for n in names]
+        with self._lock:
+            self.tokens += sum(n for n in counts if isinstance(n, int) and n > 0)
+
+
+def _cache_key(image: Image, question: str) -> str:
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(image.tobytes())
+    return f"{digest.hexdigest()} {question}"
+
+
+def _parts(items: list[tuple[str, str]], size: int) -> list[list[tuple[str, str]]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def _results(
+    jobs: Sequence[Future[dict[str, Answer]]], deadline: float, name: str
+) -> list[dict[str, Answer]]:
+    """All results, or the first error, or an error when time is up."""
+    _, late = wait(jobs, max(0.0, deadline - time.monotonic()))
+    for job in late:
+        job.cancel()
+    done = [job.result() for job in jobs if job.done() and not job.cancelled()]
+    if late:
+        raise ModelUnavailable(f"{name} didn't answer within its time limit")
+    return done

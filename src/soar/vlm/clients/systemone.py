@@ -1,0 +1,38 @@
+"""Typed yes/no questions over `/systemone`: transformers serve, vLLM, SGLang, llama.cpp.
+
+The shapes are those of the server in transformers (`transformers.cli.serving.systemone`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from soar.types import Answer
+from soar.utils.files import Json
+from soar.vlm.clients.endpoint import Endpoint
+from soar.vlm.clients.replies import read_systemone
+
+_IMAGE = "<image-1>"
+"""Placeholder in the state, which the server replaces by the asset of this name."""
+
+
+class SystemOneVLM(Endpoint):
+    """Asks questions of type "noul"; the server reads P(yes) off its next-token probabilities."""
+
+    path = "/systemone"
+    most_questions = 64
+
+    def request(self, image: str, questions: Sequence[str]) -> Json:
+        """One state with one image, and the questions by name."""
+        return {
+            "model": self.config.model,
+            "state": f"A robot's camera shows this tabletop: {_IMAGE}",
+            "questions": {
+                f"q{i}": {"type": "noul", "instructions": q} for i, q in enumerate(questions)
+            },
+            "assets": {_IMAGE: {"type": "image", "format": "png", "data_base64": image}},
+        }
+
+    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
+        """P(yes) of each."""
+        return read_systemone(reply, questions)

@@ -1,0 +1,1 @@
+"""The compact vision-language model that ships with the package."""

@@ -1,0 +1,550 @@
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soar.collection.collector import CollectionConfig, CollectionSummary, collect
+from soar.collection.judging import judge_unknown
+from soar.collection.retry import Backoff
+from soar.collection.status import StatusFolder, status_folders
+from soar.collection.supervisor import FaultLimits
+from soar.data.store.lance import LanceStore, open_store
+from soar.errors import ConfigError, ModelUnavailable, StoreError
+from soar.robots.faulty import FaultRates, FaultyRobot
+from soar.robots.safety import SafeRobot
+from soar.robots.toy import ToyRobot
+from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
+from soar.rollout.callbacks import Callback
+from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.proposer import UncertaintyProposer, feasible_tasks
+from soar.types import Proposal, Query, Verdict
+
+TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
+MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals())
+QUICK = Backoff(first_s=0.002, longest_s=0.004, patience_s=0.01)
+CONFIG = CollectionConfig(
+    plan=EpisodeConfig(2, 12),
+    backoff=QUICK,
+    endurance=FaultLimits(recovery_pause_s=0.001),
+    overlap=False,
+)
+
+
+def make_station(name: str = "one", seed: int = 0, rates: FaultRates | None = None) -> Station:
+    toy = ToyRobot(seed)
+    robot = SafeRobot(FaultyRobot(toy, rates, seed) if rates else toy)
+    return Station(name, robot, TASKS, UncertaintyProposer(TASKS), "toy", "dev", seed, toy)
+
+
+def work(
+    folder: Path,
+    stations: list[Station],
+    models: Models = MODELS,
+    config: CollectionConfig = CONFIG,
+    webhook: str = "",
+    **options: Any,
+) -> tuple[LanceStore, CollectionSummary]:
+    """Collect into a store at `folder` and return it with the tally."""
+    store = open_store(folder, create=True)
+    places = [StatusFolder(folder, s.name, webhook) for s in stations]
+    options = {"episodes": 3} | options
+    return store, collect(stations, models, store, places, config, **options)
+
+
+def kinds(folder: Path, name: str = "one") -> Counter[str]:
+    return Counter(e["kind"] for e in StatusFolder(folder, name).events())
+
+
+def reasons(store: LanceStore) -> list[str]:
+    """Why each task was chosen, oldest first."""
+    return [s.provenance.proposal.reason for s in store.query() if s.provenance.proposal]
+
+
+# A thousand episodes of everything going wrong -----------------------------------------------------
+
+
+class FlakyVLM(ToyVLM):
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def answer(self, images, questions):
+        replies = super().answer(images, questions)
+        luck = self.rng.random()
+        if luck < 0.03:
+            raise ModelUnavailable("the VLM is down (injected)")
+        if luck < 0.05:
+            return replies[:-1]
+        if luck < 0.07:
+            return [[a._replace(p_yes=float("nan")) for a in r] for r in replies]
+        if luck < 0.09:
+            return [[a._replace(question="what?") for a in r] for r in replies]
+        return replies
+
+
+class FlakySubgoals(ToySubgoals):
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def generate(self, observations, instructions, rng):
+        luck = self.rng.random()
+        if luck < 0.01:
+            raise ModelUnavailable("the subgoal server is down (injected)")
+        made = super().generate(observations, instructions, rng)
+        return made if luck > 0.015 else made.astype(np.float32)
+
+
+class FlakyPolicy(ToyPolicy):
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+
+    def act(self, observations, goals, rng, *, noise=0.0):
+        actions = super().act(observations, goals, rng, noise=noise)
+        luck = self.rng.random()
+        if luck < 0.002:
+            actions[0, 2] = np.nan
+        elif luck < 0.004:
+            actions[0] *= 1e6
+        return actions
+
+
+def storm(folder: Path, episodes: int) -> None:
+    """Three stations, every fault at random, until so many whole episodes are in the store."""
+    logging.disable(logging.CRITICAL)
+    rng = np.random.default_rng(0)
+    models = Models(FlakyVLM(rng), FlakyPolicy(rng), FlakySubgoals(rng))
+    rates = FaultRates(motor=0.002, frozen=0.002, gone=0.001, recovery=0.7)
+    stations = [make_station(f"arm{i}", i, rates) for i in range(3)]
+    config = replace(
+        CONFIG, endurance=FaultLimits(recoveries=12, recovery_pause_s=0, most_drops=50)
+    )
+    store, tally = work(folder, stations, models, config, episodes=episodes)
+    safe: list[Any] = [s.robot for s in stations]
+    injected = Counter(w for robot in safe for w in robot.robot.injected)
+    check_storm(store, tally, injected, episodes)
+    low, high = np.array(safe[0].limits.low), np.array(safe[0].limits.high)
+    for robot in safe:
+        visited = np.array(robot.robot.robot.visited)
+        assert (visited >= low).all()
+        assert (visited <= high).all()
+    print(json.dumps({"tally": str(tally), "injected": injected}))
+
+
+def check_storm(
+    store: LanceStore, tally: CollectionSummary, injected: Counter[str], episodes: int
+) -> None:
+    summaries = list(store.query())
+    assert len(summaries) == tally.episodes == episodes
+    assert tally.broken == ()
+    assert tally.dropped > episodes // 20
+    assert min(injected[k] for k in ("motor", "frozen", "gone")) > 0
+    for summary in summaries:
+        outcome, truth = summary.verdict.outcome, summary.provenance.truth
+        assert outcome == "unknown" or (outcome == "success") == truth, summary
+        assert summary.verdict.question or outcome == "unknown"
+    outcomes = Counter(s.verdict.outcome for s in summaries)
+    assert set(outcomes) == {"success", "failure", "unknown"}, outcomes
+    for summary in summaries[:: max(1, episodes // 100)]:
+        episode = store.load(summary.id)
+        assert len(episode) == 24
+        assert (np.diff(episode.times_s) >= 0).all()
+        assert np.isfinite(episode.actions).all()
+        assert [s.step for s in episode.subgoals] == [0, 12]
+
+
+@pytest.mark.slow
+def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_label(tmp_path):
+    """In a process without the tests' type checks, which would take most of the time."""
+    code = f"import runpy; runpy.run_path({__file__!r})['storm']({str(tmp_path / 's')!r}, 1000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+# One fault at a time -------------------------------------------------------------------------------
+
+
+def test_an_episode_carries_all_that_led_to_it(tmp_path):
+    store, tally = work(
+        tmp_path, [make_station()], config=replace(CONFIG, round=2, config_hash="c")
+    )
+    assert (tally.episodes, tally.dropped) == (3, 0)
+    first, second, _ = store.query()
+    p = first.provenance
+    assert (p.station, p.scene, p.regime, p.round, p.config_hash) == ("one", "toy", "dev", 2, "c")
+    assert p.checkpoint == "toy-policy"
+    assert p.code_version
+    assert abs(time.time() - p.started_s) < 60
+    assert p.proposal is not None
+    assert p.proposal.task.instruction == first.instruction
+    assert p.truth == (first.verdict.outcome == "success")
+    assert p.answers_after == second.provenance.answers_before
+    assert {s.provenance.exploration["noise"] for s in store.query()} <= {0.0, 1.0}
+    assert len({s.provenance.seed for s in store.query()}) == 3
+
+
+def test_a_share_of_episodes_explores_and_says_so(tmp_path):
+    config = replace(CONFIG, plan=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
+    store, _ = work(tmp_path, [make_station()], config=config, episodes=30)
+    noises = Counter(s.provenance.exploration["noise"] for s in store.query())
+    assert set(noises) == {0.0, 0.7}
+    assert 5 <= noises[0.7] <= 25
+
+
+def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
+    config = replace(CONFIG, plan=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
+    pair = [make_station("one"), make_station("two", seed=1)]
+    store, _ = work(tmp_path, pair, config=config, episodes=20)
+    noises: dict[str, list[float]] = {"one": [], "two": []}
+    for s in store.query():
+        noises[s.provenance.station].append(s.provenance.exploration["noise"])
+    assert noises["one"] != noises["two"]
+
+
+def test_tasks_take_turns_by_the_counts_in_the_store(tmp_path):
+    store, _ = work(tmp_path, [make_station()], episodes=6)
+    assert [c.attempts for c in store.history().values()] == [3, 3]
+
+
+def test_a_restart_goes_on_where_the_store_says(tmp_path):
+    whole, _ = work(tmp_path / "whole", [make_station()], episodes=4)
+    work(tmp_path / "parts", [make_station()], episodes=2)
+    parts, _ = work(tmp_path / "parts", [make_station()], episodes=2)
+    seeds = [[s.provenance.seed for s in store.query()] for store in (whole, parts)]
+    assert seeds[0] == seeds[1]
+
+
+def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
+    station = make_station(rates=FaultRates(motor=0.02, recovery=0.6))
+    endurance = FaultLimits(recoveries=10, recovery_pause_s=0)
+    store, tally = work(
+        tmp_path, [station], config=replace(CONFIG, endurance=endurance), episodes=6
+    )
+    assert tally.dropped > 0
+    assert kinds(tmp_path)["robot fault"] == tally.faults
+    noted = [f for s in store.query() for f in s.provenance.faults]
+    assert noted
+    assert set(noted) == {"robot fault: motor 3 reports an overload (injected)"}
+    assert all(s.length == 24 for s in store.query())
+
+
+def test_a_fault_that_stays_breaks_the_station_and_calls_a_person(tmp_path):
+    station = make_station(rates=FaultRates(motor=1.0, recovery=0.0))
+    _, tally = work(tmp_path, [station])
+    assert tally == CollectionSummary(0, 1, 1, ("one",))
+    assert kinds(tmp_path)["broken"] == 1
+    assert StatusFolder(tmp_path, "one").status().activity == "broken"
+
+
+def test_a_broken_station_does_not_stop_the_others(tmp_path):
+    stations = [make_station(), make_station("two", 1, FaultRates(gone=1.0, recovery=0.0))]
+    store, tally = work(tmp_path, stations, episodes=4)
+    assert tally.broken == ("two",)
+    assert {s.provenance.station for s in store.query()} == {"one"}
+    assert tally.episodes == 4
+
+
+def test_a_policy_that_only_gives_garbage_breaks_the_station(tmp_path):
+    class Garbage(ToyPolicy):
+        def act(self, observations, goals, rng, *, noise=0.0):
+            return np.full((len(observations), 7), np.nan, np.float32)
+
+    endurance = FaultLimits(most_drops=3, recovery_pause_s=0)
+    config = replace(CONFIG, endurance=endurance)
+    _, tally = work(tmp_path, [make_station()], replace(MODELS, policy=Garbage()), config)
+    assert (tally.episodes, tally.dropped, tally.broken) == (0, 3, ("one",))
+    assert kinds(tmp_path) == {"bad output": 3, "broken": 1}
+
+
+class DownVLM(ToyVLM):
+    """Down for the first calls."""
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    def answer(self, images, questions):
+        self.left -= 1
+        if self.left >= 0:
+            raise ModelUnavailable("connection refused")
+        return super().answer(images, questions)
+
+
+def test_a_vlm_that_is_down_for_a_moment_is_waited_for(tmp_path):
+    config = replace(CONFIG, backoff=replace(QUICK, patience_s=5.0))
+    store, _ = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(3)), config)
+    assert all(s.verdict.outcome != "unknown" for s in store.query())
+
+
+def test_without_a_vlm_episodes_are_judged_later(tmp_path):
+    store, tally = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(10**6)))
+    assert tally.episodes == 3
+    assert {s.verdict.outcome for s in store.query()} == {"unknown"}
+    assert reasons(store) == ["no answers"] * 3
+    assert judge_unknown(store, ToyVLM()).total() == 3
+    for summary in store.query():
+        assert (summary.verdict.outcome == "success") == summary.provenance.truth
+        assert summary.verdict.judge == "toy-vlm"
+
+
+def test_a_subgoal_server_that_is_down_drops_the_episode_and_breaks_nothing(tmp_path):
+    class Down(ToySubgoals):
+        calls = 0
+
+        def generate(self, observations, instructions, rng):
+            self.calls += 1
+            if self.calls < 40:
+                raise ModelUnavailable("connection refused")
+            return super().generate(observations, instructions, rng)
+
+    _, tally = work(tmp_path, [make_station()], replace(MODELS, subgoals=Down()))
+    assert tally.episodes == 3
+    assert tally.dropped > 0
+    assert tally.broken == ()
+    assert kinds(tmp_path)["model down"] == tally.dropped
+
+
+class FullStore(LanceStore):
+    """A store whose disk is full for the first appends."""
+
+    failures = 3
+
+    def append(self, episode):
+        if self.failures > 0:
+            self.failures -= 1
+            raise StoreError("the disk is full; free some space")
+        return super().append(episode)
+
+
+def full_store(folder: Path) -> FullStore:
+    store = open_store(folder, create=True)
+    return FullStore(store.path, store.identity, False, "jpeg")
+
+
+def test_a_full_store_is_waited_for_and_nothing_is_lost(tmp_path):
+    store = full_store(tmp_path)
+    config = replace(CONFIG, backoff=replace(QUICK, patience_s=5.0))
+    tally = collect(
+        [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], config, episodes=2
+    )
+    assert tally.episodes == 2
+    assert len(list(store.query())) == 2
+    assert kinds(tmp_path)["store"] == 3
+
+
+def test_a_store_that_stays_full_ends_collection(tmp_path):
+    store = full_store(tmp_path)
+    store.failures = 10**6
+    with pytest.raises(StoreError, match="disk is full"):
+        collect(
+            [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], CONFIG, episodes=2
+        )
+
+
+class Blind(ToyVLM):
+    """Doesn't see the block from the second look on."""
+
+    looks = 0
+
+    def answer(self, images, questions):
+        self.looks += 1
+        replies = super().answer(images, questions)
+        if self.looks == 1:
+            return replies
+        return [
+            [a._replace(p_yes=0.0) if "present" in a.question else a for a in r] for r in replies
+        ]
+
+
+@pytest.fixture
+def webhook():
+    received = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", received
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_lost_object_leaves_its_tasks_out_and_calls_a_person(tmp_path, webhook):
+    url, received = webhook
+    endurance = FaultLimits(person_after=0)
+    config = replace(CONFIG, endurance=endurance)
+    store, _ = work(
+        tmp_path, [make_station()], replace(MODELS, vlm=Blind()), config, url, episodes=4
+    )
+    assert reasons(store) == ["uncertain"] + ["nothing feasible"] * 3
+    assert StatusFolder(tmp_path, "one").status().missing == ("green block",)
+    deadline = time.monotonic() + 10
+    while not received and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert received[0]["message"] == "the green block isn't there any more; please put it back"
+    assert kinds(tmp_path) == {"missing": 1}
+
+
+def test_in_simulation_a_person_puts_lost_objects_back(tmp_path):
+    config = replace(CONFIG, endurance=FaultLimits(absent_looks=1, person_after=2))
+    work(tmp_path, [make_station()], replace(MODELS, vlm=Blind()), config, episodes=5)
+    assert kinds(tmp_path)["back"] >= 1
+
+
+# People --------------------------------------------------------------------------------------------
+
+
+class When(Callback):
+    """Does something at the nth episode."""
+
+    def __init__(self, n: int, action: Callable[[], object]) -> None:
+        self.left, self.action = n, action
+
+    def on_episode(self, station, ending):
+        self.left -= 1
+        if self.left == 0:
+            self.action()
+
+
+def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
+    board = StatusFolder(tmp_path, "one")
+    stop = When(2, lambda: board.want("stop"))
+    _, tally = work(tmp_path, [make_station()], episodes=50, subscribers=[stop])
+    assert tally.episodes == 2
+    assert board.status().activity == "stopped"
+
+
+def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
+    board = StatusFolder(tmp_path, "one")
+    stop = When(2, lambda: board.want("stop"))
+    stations = [make_station(), make_station("two", 1)]
+    store, tally = work(tmp_path, stations, episodes=6, subscribers=[stop])
+    by_station = Counter(s.provenance.station for s in store.query())
+    assert (tally.episodes, by_station["one"]) == (6, 1)
+    _, tally = work(tmp_path, [make_station()], episodes=1)
+    assert tally.episodes == 1
+
+
+def test_a_paused_station_waits_and_resumes(tmp_path):
+    board = StatusFolder(tmp_path, "one")
+    open_store(tmp_path, create=True)
+    board.want("pause")
+    threading.Timer(0.7, lambda: board.want("run")).start()
+    start = time.monotonic()
+    _, tally = work(tmp_path, [make_station()], episodes=1)
+    assert tally.episodes == 1
+    assert time.monotonic() - start > 0.6
+
+
+def test_the_status_says_what_a_station_does(tmp_path):
+    seen = []
+    look = When(1, lambda: seen.append(StatusFolder(tmp_path, "one").status()))
+    work(tmp_path, [make_station()], episodes=2, subscribers=[look])
+    assert (seen[0].activity, seen[0].scene, seen[0].pid) == ("collecting", "toy", os.getpid())
+    assert seen[0].doing in INSTRUCTIONS
+    [board] = status_folders(tmp_path)
+    assert board.status().episodes == 2
+
+
+def test_stations_need_names_that_differ(tmp_path):
+    with pytest.raises(ConfigError, match="names that differ"):
+        work(tmp_path, [make_station(), make_station()])
+
+
+def test_a_promoted_checkpoint_drives_the_next_episode(tmp_path):
+    class Better(ToyPolicy):
+        name = "better"
+
+    turns = iter([ToyPolicy(), Better(), Better()])
+    store, _ = work(tmp_path, [make_station()], refresh=lambda m: replace(m, policy=next(turns)))
+    assert [s.provenance.checkpoint for s in store.query()] == ["toy-policy", "better", "better"]
+
+
+def test_killed_at_any_moment_it_goes_on_and_no_episode_is_broken(tmp_path):
+    code = f"import runpy; runpy.run_path({__file__!r})['forever']({str(tmp_path)!r})"
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        before = count(tmp_path)
+        process = subprocess.Popen([sys.executable, "-c", code])
+        deadline = time.monotonic() + 60
+        while count(tmp_path) < before + 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert count(tmp_path) > before
+    store = open_store(tmp_path)
+    summaries = list(store.query())
+    assert len({s.provenance.seed for s in summaries}) == len(summaries)
+    for summary in summaries:
+        assert len(store.load(summary.id)) == 24
+        assert (summary.verdict.outcome == "success") == summary.provenance.truth
+
+
+def forever(folder: Path) -> None:
+    work(Path(folder), [make_station()], episodes=10**6)
+
+
+def count(folder: Path) -> int:
+    if not (folder / "store.json").exists():
+        return 0
+    return sum(c.attempts for c in open_store(folder).history(Query()).values())
+
+
+def test_a_task_that_was_already_done_is_neither_judged_nor_counted_as_a_success(tmp_path):
+    class AnyTask(UncertaintyProposer):
+        """Proposes what isn't feasible, as the random choice may."""
+
+        def propose(self, observation, answers, history, rng):
+            feasible = feasible_tasks(self.tasks, answers)
+            done = next(t for t in self.tasks if t not in feasible)
+            return Proposal(done, "nothing feasible")
+
+    station = make_station()
+    store, _ = work(tmp_path, [replace(station, proposer=AnyTask(station.tasks))])
+    for summary in store.query():
+        assert (summary.verdict.outcome, summary.provenance.truth) == ("failure", False)
+
+
+def test_judging_later_leaves_what_is_known_alone(tmp_path):
+    store, _ = work(tmp_path, [make_station()], episodes=2)
+    first, second = store.query()
+    store.set_verdict(first.id, Verdict("unknown"))
+    assert sum(judge_unknown(store, ToyVLM()).values()) == 1
+    again = list(store.query())
+    assert again[0].verdict.outcome == first.verdict.outcome
+    assert again[1].verdict == second.verdict
+
+
+def test_proposals_count_every_episode_before_them(tmp_path):
+    """Also the one that is still being stored."""
+    seen: list[int] = []
+
+    class Spy(UncertaintyProposer):
+        def propose(self, observation, answers, history, rng):
+            seen.append(sum(c.attempts for c in history.values()))
+            return super().propose(observation, answers, history, rng)
+
+    station = replace(make_station(), proposer=Spy(TASKS))
+    work(tmp_path, [station], episodes=5)
+    work(tmp_path, [station], episodes=2)
+    assert seen == [0, 1, 2, 3, 4, 5, 6]

@@ -1,0 +1,135 @@
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soar.collection.collector import CollectionConfig
+from soar.collection.fleet import (
+    CollectionJob,
+    ModelsConfig,
+    PromotionWatcher,
+    in_force,
+    read_models,
+    run_fleet,
+)
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError, SoarError
+from soar.experiments.simulated_run import collector
+from soar.improvement.run import RoundRecord, Run, RunRecord
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig
+from soar.types import Query
+
+TOYS = ModelsConfig(
+    "python:soar.robots.toy_models:ToyVLM",
+    "python:soar.robots.toy_models:ToySubgoals",
+    "python:soar.robots.toy_models:ToyPolicy",
+)
+TOY_POLICY = Path(TOYS.policy)
+SHORT = CollectionConfig(plan=EpisodeConfig(2, 12))
+
+
+def job(folder: Path, **changes: object) -> CollectionJob:
+    return replace(CollectionJob(folder / "store", TOYS, SHORT, episodes=4), **changes)  # type: ignore[arg-type]
+
+
+def test_simulated_stations_work_in_lockstep_in_processes_of_their_own(tmp_path):
+    stations = [StationConfig(f"arm{i}", "toy", seed=i, process=True) for i in range(2)]
+    tally = run_fleet(stations, job(tmp_path))
+    assert (tally.episodes, tally.broken) == (4, ())
+    store = open_store(tmp_path / "store")
+    assert sorted(s.provenance.station for s in store.query()) == ["arm0", "arm0", "arm1", "arm1"]
+    assert all(s.provenance.truth is not None for s in store.query())
+
+
+def test_real_time_stations_run_apart_and_share_the_store(tmp_path):
+    stations = [StationConfig(f"arm{i}", "toy", seed=i, realtime=True) for i in range(2)]
+    plan = CollectionConfig(plan=EpisodeConfig(1, 3))
+    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
+    assert tally.episodes == 2
+    store = open_store(tmp_path / "store")
+    assert {s.provenance.station for s in store.query()} == {"arm0", "arm1"}
+
+
+def test_a_fleet_that_is_told_to_stop_stops(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    tally = run_fleet([StationConfig("one", "toy")], job(tmp_path), stop=stop)
+    assert tally.episodes == 0
+
+
+class FakeSim:
+    """The toy instead of the simulator, so that a round takes a second."""
+
+    def __call__(self, scene, count, seed=0):
+        return [StationConfig(f"arm{i}", "toy", seed=seed + i) for i in range(count)]
+
+
+def test_a_round_is_filled_and_goes_on_where_the_store_says(tmp_path, monkeypatch):
+    monkeypatch.setattr("soar.collection.fleet.sim_stations", FakeSim())
+    run, record = Run(tmp_path), RoundRecord(2)
+    fill = collector(TOYS, stations=2, config=SHORT, episodes=4)
+    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
+    store = open_store(run.store)
+    assert store.history(Query(rounds=(2,))).values()
+    assert sum(c.attempts for c in store.history(Query(rounds=(2,))).values()) == 4
+    version = store.version
+    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
+    assert store.version == version, "nothing was left to do"
+
+
+def test_a_round_that_cannot_be_filled_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("soar.collection.fleet.sim_stations", FakeSim())
+    monkeypatch.setattr("soar.robots.toy_models.ToyPolicy.act", lambda *_, **__: None)
+    with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
+        collector(TOYS, config=SHORT, episodes=4)(
+            Run(tmp_path), RoundRecord(1), "toy", TOYS.policy, TOYS.subgoals
+        )
+
+
+def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
+    run, names = Run(tmp_path), replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
+    record = RunRecord("t", ("1",), 2, 0.0, models={"policy": "gcbc", "subgoals": "compact@12"})
+    run.write(record)
+    assert in_force(names) == replace(TOYS, policy="gcbc", subgoals="compact@12")
+    toys, loaded = TOYS.load(), list[str]()
+    for role in ("policy", "subgoals"):
+
+        def load(name: str, toy: object = getattr(toys, role)) -> object:
+            loaded.append(name)
+            return toy
+
+        monkeypatch.setattr(f"soar.collection.fleet.load_{role}", load)
+    pick_up, models = PromotionWatcher(names), toys
+    assert pick_up(models) is models
+    for made in (run.train_folder(1), run.imagination_folder(1)):
+        made.mkdir(parents=True)
+        (made / "checkpoint.json").touch()
+    assert pick_up(models) is models, "a candidate isn't in force"
+    run.write(record.with_round(RoundRecord(1, "done", promoted=True)))
+    assert pick_up(models) is not models
+    assert loaded == [str(run.train_folder(1)), f"{run.imagination_folder(1)}@12"]
+    assert pick_up(models) is not None
+    assert len(loaded) == 2
+
+
+def test_models_come_from_a_file(tmp_path):
+    path = tmp_path / "models.yaml"
+    path.write_text("vlm: chat:qwen@http://localhost:8000/v1\nthreshold: 0.6\n")
+    assert read_models(path) == ModelsConfig("chat:qwen@http://localhost:8000/v1", threshold=0.6)
+    path.write_text("brain: big\n")
+    with pytest.raises(ConfigError, match="valid keys are vlm, subgoals, policy, threshold"):
+        read_models(path)
+
+
+def test_a_simulated_scene_is_collected_from(tmp_path):
+    stations = [StationConfig("one", options={"scene": "1"})]
+    plan = CollectionConfig(plan=EpisodeConfig(1, 5))
+    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
+    assert (tally.episodes, tally.dropped) == (2, 0)
+    store = open_store(tmp_path / "store")
+    first, _ = store.query()
+    assert (first.provenance.scene, first.provenance.regime) == ("1", "soar")
+    assert first.provenance.truth is not None
+    assert store.load(first.id).images.shape == (6, 256, 256, 3)

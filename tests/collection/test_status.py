@@ -1,0 +1,66 @@
+import os
+from dataclasses import replace
+
+import pytest
+
+from soar.collection.status import StationStatus, StatusFolder, status_folders
+from soar.errors import ConfigError
+
+STATUS = StationStatus("arm1", "3", "collecting", 10.0, 20.0, os.getpid(), "fold the cloth", 5)
+
+
+def test_a_status_comes_back_as_it_was_shown(tmp_path):
+    shown = replace(STATUS, missing=("lemon",), duty_cycle=0.97)
+    StatusFolder(tmp_path, "arm1").show(shown)
+    [board] = status_folders(tmp_path)
+    assert board.status() == shown
+    assert board.status().alive()
+
+
+def test_a_process_that_is_gone_is_not_alive():
+    assert not replace(STATUS, pid=2**22 + 1).alive()
+
+
+def test_a_wish_stands_until_it_is_taken_back(tmp_path):
+    board = StatusFolder(tmp_path, "arm1")
+    assert board.wish() == "run"
+    for wish in ("pause", "stop"):
+        board.want(wish)
+        assert StatusFolder(tmp_path, "arm1").wish() == wish
+    board.want("run")
+    assert board.wish() == "run"
+    (board.folder / "wish").write_text("dance")
+    assert board.wish() == "run"
+
+
+def test_events_are_kept_in_order(tmp_path):
+    board = StatusFolder(tmp_path, "arm1")
+    board.note("robot fault", "motor 3")
+    board.note("missing", "the lemon", person=True)
+    assert [(e["kind"], e["message"]) for e in board.events()] == [
+        ("robot fault", "motor 3"),
+        ("missing", "the lemon"),
+    ]
+
+
+def test_a_webhook_that_is_down_stops_nothing(tmp_path):
+    StatusFolder(tmp_path, "arm1", "http://127.0.0.1:9/").note("missing", "the lemon", person=True)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_board_that_cannot_be_written_stops_nothing(tmp_path):
+    tmp_path.chmod(0o500)
+    StatusFolder(tmp_path, "arm1").show(STATUS)
+
+
+def test_a_name_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="letters, digits"):
+        StatusFolder(tmp_path, "../arm1")
+
+
+def test_a_damaged_status_is_named(tmp_path):
+    board = StatusFolder(tmp_path, "arm1")
+    board.folder.mkdir(parents=True)
+    (board.folder / "status.json").write_text('{"missing": []}')
+    with pytest.raises(ConfigError, match="holds no status of this version"):
+        board.status()

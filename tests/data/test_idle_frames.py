@@ -1,0 +1,97 @@
+"""Pauses left out of episodes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from soar.data.frame_cache import Frames
+from soar.data.generated_goals import GeneratedGoals
+from soar.data.idle_frames import drop_idle_frames
+from soar.data.mixture import Source
+from soar.errors import ConfigError
+from soar.types import EpisodeSummary, Provenance, Verdict
+
+X = [0.0, 0.02, 0.02, 0.025, 0.04, 0.04]
+"""Metres: a step, a pause, a crawl."""
+
+
+def frames(episodes: int = 1) -> Frames:
+    n = len(X)
+    states, actions = np.zeros((n, 7), np.float32), np.zeros((n, 7), np.float32)
+    states[:, 0], states[:, 6] = X, 1
+    actions[:-1, 0], actions[:-1, 6] = np.diff(X), 1
+    summary = EpisodeSummary(
+        "0", "go", n - 1, Verdict("success", 1.0, "test"),
+        Provenance("a", "dev", "dev1", 0, 0.0, "c"),
+    )  # fmt: skip
+    return Frames(
+        np.arange(episodes * n, dtype=np.uint8)[:, None, None, None].repeat(3, 3),
+        np.tile(states, (episodes, 1)),
+        np.tile(actions, (episodes, 1)),
+        np.arange(episodes + 1) * n,
+        (summary,) * episodes,
+    )
+
+
+def kept(all_frames: Frames, copies: int = 1) -> list[int]:
+    short = drop_idle_frames(Source("own", all_frames, 1.0), 0.015, copies).frames
+    numbers: list[int] = short.images[:, 0, 0, 0].tolist()
+    return numbers
+
+
+def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
+    pursued = GeneratedGoals(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
+    source = drop_idle_frames(Source("own", frames(2), 1.0, imagined=pursued), 0.015, copies=1)
+    short, left = source.frames, [0, 1, 4, 5, 6, 7, 10, 11]
+    assert source.imagined is not None
+    assert source.imagined.pursued.tolist() == left
+    assert source.pace_m == 0.015
+    assert short.starts.tolist() == [0, 4, 8]
+    assert short.images[:, 0, 0, 0].tolist() == left
+    for start, end in ((0, 3), (4, 7)):
+        went = short.states[start + 1 : end + 1, 0] - short.states[start:end, 0]
+        assert np.allclose(short.actions[start:end, 0], went)
+        assert short.actions[start:end, 6].tolist() == [1, 1, 1]
+
+
+def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses():
+    still = frames()
+    for column, change in ((5, 0.2), (6, -0.1)):
+        states = still.states.copy()
+        states[2:, column] += change
+        assert 2 in kept(replace(still, states=states))
+    actions = still.actions.copy()
+    actions[2:, 6] = 0
+    assert 2 in kept(replace(still, actions=actions))
+    assert 2 not in kept(still)
+
+
+def test_what_is_ordered_after_hesitation_counts_for_all_of_it():
+    still = frames()
+    states, actions = still.states.copy(), still.actions.copy()
+    states[:, 0] = [0, 0.02, 0.038, 0.039, 0.04, 0.04]
+    assert kept(replace(still, states=states)) == [0, 1, 2, 5]
+    actions[4:, 6] = 0
+    closing = replace(still, states=states, actions=actions)
+    seen = [kept(closing, copies=20)[i : i + 4] for i in range(0, 80, 4)]
+    assert {tuple(s) for s in seen} == {(0, 1, 2, 5), (0, 1, 3, 5), (0, 1, 4, 5)}
+    short = drop_idle_frames(Source("own", closing, 1.0, episodes=np.array([0])), 0.015, copies=20)
+    assert short.frames.actions[:4, 6].tolist() == [1, 1, 0, 0]
+    assert short.episodes is not None
+    assert short.episodes.tolist() == list(range(20))
+    assert len(short.frames.episodes) == 20
+
+
+def test_frames_less_than_a_step_before_an_order_are_left_out():
+    still = frames()
+    states, actions = still.states.copy(), still.actions.copy()
+    states[:, 0] = [0, 0.02, 0.04, 0.052, 0.052, 0.052]
+    assert kept(replace(still, states=states)) == [0, 1, 2, 5]
+    actions[3:, 6] = 0
+    assert kept(replace(still, states=states, actions=actions)) == [0, 1, 3, 5]
+
+
+def test_a_step_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="above 0"):
+        drop_idle_frames(Source("own", frames(), 1.0), 0.0)

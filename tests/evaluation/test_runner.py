@@ -1,0 +1,249 @@
+"""Trials in lockstep, batches, resuming: with the toy robot, whose bench and policy come first."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError, RobotFault
+from soar.evaluation.envs import EvalEnv, TrialOutcome
+from soar.evaluation.results import (
+    TRIALS,
+    EvalSetting,
+    Evaluation,
+    Trial,
+    TrialKey,
+    add_trials,
+    open_evaluation,
+)
+from soar.evaluation.runner import EvalSpec, evaluate, missing_batches
+from soar.evaluation.trials import run_trials
+from soar.interfaces import Policy, Robot
+from soar.robots.toy import ToyRobot
+from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals
+from soar.rollout.station import EpisodeConfig
+from soar.types import Action, Actions, Images, Noise, Observation
+from soar.utils.media import read_video
+
+LEFT, RIGHT = INSTRUCTIONS
+
+
+class ToyBench:
+    """Judged by the toy's own truth."""
+
+    metronome = None
+
+    def __init__(self, scene: str, breaks_after: int | None = None) -> None:
+        self.toy = ToyRobot()
+        self.robot: Robot = self.toy
+        self.breaks_after = breaks_after
+        self.instruction = ""
+
+    def set_up(self, instruction: str, seed: int) -> None:
+        self.instruction = instruction
+        self.toy.reset(seed)
+        if self.breaks_after:
+            self.robot = Breaking(self.toy, self.breaks_after)
+
+    def fulfilled(self) -> bool | None:
+        words = self.instruction.removesuffix(" side")
+        return self.toy.truth(words)
+
+    def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
+        return TrialOutcome("success" if done and not fault else "failure", raw=fault)
+
+    def close(self) -> None:
+        self.toy.close()
+
+
+class Breaking:
+    """A robot whose motor fails after some steps."""
+
+    def __init__(self, robot: ToyRobot, after: int) -> None:
+        self.robot, self.left, self.period_s = robot, after, robot.period_s
+        self.observe, self.home = robot.observe, robot.home
+        self.recover, self.close = robot.recover, robot.close
+
+    def execute(self, action: Action) -> Action:
+        self.left -= 1
+        if self.left < 0:
+            raise RobotFault("motor 3 reports an overload")
+        return self.robot.execute(action)
+
+
+class Random:
+    """A policy that carries the block about at random. It notes the sizes of its batches."""
+
+    name = "random"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.goals: list[Images | Sequence[str]] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Actions:
+        self.batches.append(len(observations))
+        self.goals.append(goals)
+        actions = np.zeros((len(observations), 7), np.float32)
+        actions[:, :3] = rng.normal(0, 0.04, (len(observations), 3))
+        actions[:, 6] = rng.random(len(observations)) < 0.2
+        return actions
+
+
+TEAM = EvalSpec(Random, ToySubgoals, ToyBench)
+SETTING = EvalSetting(
+    "c0", "random", "toy-subgoals", (("toy", LEFT), ("toy", RIGHT)), 5, 100, 2, 10
+)
+
+
+def run(folder: Path, setting: EvalSetting = SETTING, lockstep: int = 4) -> Evaluation:
+    return evaluate(TEAM, setting, folder, lockstep=lockstep, video_size=0, quiet=True)
+
+
+def test_every_task_gets_its_trials(tmp_path: Path) -> None:
+    found = run(tmp_path)
+    assert found.finished
+    assert len(found.trials) == 10
+    assert {t.seed for t in found.trials} == set(range(100, 105))
+    assert 0 < found.overall().value < 1
+
+
+def test_an_interrupted_evaluation_ends_like_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole")
+    lines = (tmp_path / "whole" / TRIALS).read_text().splitlines(keepends=True)
+    open_evaluation(tmp_path / "half", SETTING)
+    (tmp_path / "half" / TRIALS).write_text("".join(lines[:4]) + lines[4][:20])
+    assert sorted(map(str, run(tmp_path / "half").trials)) == sorted(map(str, whole.trials))
+
+
+def test_a_finished_evaluation_runs_nothing(tmp_path: Path) -> None:
+    run(tmp_path)
+    before = (tmp_path / TRIALS).read_text()
+    run(tmp_path)
+    assert (tmp_path / TRIALS).read_text() == before
+
+
+def test_an_evaluation_grows_without_repeating_trials(tmp_path: Path) -> None:
+    few = run(tmp_path, replace(SETTING, trials=4))
+    many = run(tmp_path, replace(SETTING, trials=6))
+    assert len(many.trials) == 12
+    assert set(few.trials) < set(many.trials)
+
+
+def test_unknown_trials_are_tried_again(tmp_path: Path) -> None:
+    setting = replace(SETTING, tasks=(("toy", LEFT),), trials=2)
+    open_evaluation(tmp_path, setting)
+    add_trials(tmp_path, [Trial("toy", LEFT, 100, "unknown"), Trial("toy", LEFT, 101, "success")])
+    batches = missing_batches(open_evaluation(tmp_path))
+    assert [k.seed for b in batches for k in b.keys] == [100]
+    assert run(tmp_path, setting).finished
+
+
+def test_tasks_take_turns(tmp_path: Path) -> None:
+    setting = replace(SETTING, trials=8)
+    batches = missing_batches(open_evaluation(tmp_path, setting), lockstep=4)
+    assert [b.keys[0].instruction for b in batches] == [LEFT, RIGHT, LEFT, RIGHT]
+    assert len({b.entropy for b in batches}) == 4
+
+
+def test_single_trials_of_one_scenes_tasks_are_tried_together(tmp_path: Path) -> None:
+    tasks = (("a", LEFT), ("a", RIGHT), ("b", LEFT))
+    setting = replace(SETTING, tasks=tasks, trials=1)
+    batches = missing_batches(open_evaluation(tmp_path, setting))
+    assert [len(b.keys) for b in batches] == [2, 1]
+
+
+def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least one trial"):
+        run(tmp_path, replace(SETTING, trials=0))
+
+
+def lockstep(
+    benches: Sequence[EvalEnv],
+    folder: Path,
+    plan: EpisodeConfig,
+    policy: Policy | None = None,
+    video_size: int = 0,
+) -> list[Trial]:
+    keys = [TrialKey("toy", LEFT, s) for s in range(len(benches))]
+    rng = np.random.default_rng(0)
+    return run_trials(
+        benches, keys, policy or Random(), ToySubgoals(), plan, rng, folder, video_size
+    )
+
+
+def test_one_call_of_the_policy_moves_all_benches(tmp_path: Path) -> None:
+    policy = Random()
+    lockstep([ToyBench("toy") for _ in range(3)], tmp_path, EpisodeConfig(2, 7), policy)
+    assert policy.batches == [3] * 14
+    assert policy.resets == 1
+
+
+def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    benches = [ToyBench("toy", breaks_after=3), ToyBench("toy")]
+    broken, whole = lockstep(benches, tmp_path, EpisodeConfig(2, 7))
+    assert broken.outcome == "failure"
+    assert broken.raw == "motor 3 reports an overload"
+    assert len(benches[0].toy.visited) == 3
+    assert len(benches[1].toy.visited) == 14
+    assert whole.raw == ""
+
+
+def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_path: Path) -> None:
+    class Flicker(ToyBench):
+        looks = 0
+
+        def fulfilled(self) -> bool:
+            self.looks += 1
+            return self.looks == 2
+
+    (trial,) = lockstep([Flicker("toy")], tmp_path, EpisodeConfig(1, 4))
+    assert (trial.outcome, trial.ever) == ("failure", True)
+
+
+def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
+    (trial,) = lockstep([ToyBench("toy")], tmp_path, EpisodeConfig(2, 7), video_size=64)
+    assert read_video(tmp_path / trial.video).shape == (15, 64, 64, 3)
+
+
+def test_words_are_goals_for_a_policy_that_follows_words(tmp_path: Path) -> None:
+    policy = Random()
+    setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
+    evaluate(EvalSpec(lambda: policy, None, ToyBench), setting, tmp_path, video_size=32, quiet=True)
+    assert list(policy.goals[0]) == [LEFT, LEFT]
+
+
+def test_a_policy_that_knows_the_task_does_it(tmp_path: Path) -> None:
+    team = EvalSpec(ToyPolicy, ToySubgoals, ToyBench)
+    found = evaluate(team, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
+    assert found.overall().value == 1.0
+
+
+def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
+    closed: list[str] = []
+
+    class Closing(ToyBench):
+        def __init__(self, scene: str, log: list[str]) -> None:
+            super().__init__(scene)
+            self.scene, self.log = scene, log
+
+        def close(self) -> None:
+            self.log.append(self.scene)
+
+    team = EvalSpec(Random, ToySubgoals, partial(Closing, log=closed))
+    setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
+    evaluate(team, setting, tmp_path, video_size=0, quiet=True)
+    assert closed == ["a", "a", "b", "b"]

@@ -1,0 +1,168 @@
+"""The simulated bench, the expert's subgoals, and worker processes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import CheckpointError, ConfigError, SoarError
+from soar.evaluation.envs import RealEvalEnv, SimEvalEnv, make_sim_env
+from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals
+from soar.evaluation.protocol import subgoal_source
+from soar.evaluation.results import EvalSetting
+from soar.evaluation.runner import EvalSpec, evaluate
+from soar.policies.loading import load_policy
+from soar.registry import COMPACT_STEPS_AHEAD, ModelSpec, subgoals_spec
+from soar.robots.toy import ToyRobot
+from soar.robots.toy_models import ToyPolicy
+from soar.sim.expert.expert import Expert
+from soar.sim.scenes.paper import SCENES
+from soar.types import Actions, Images, Noise, Observation, image_only
+
+SCENE = SCENES["1"]
+PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[SimEvalEnv]:
+    made = SimEvalEnv(SCENE, image_size=64)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("instruction", [PUT, TAKE])
+def test_a_start_is_feasible_and_always_the_same(bench: SimEvalEnv, instruction: str) -> None:
+    bench.set_up(instruction, 1)
+    first = bench.robot.observe()
+    assert not bench.fulfilled()
+    bench.set_up(instruction, 2)
+    assert (bench.robot.observe().image != first.image).any()
+    bench.set_up(instruction, 1)
+    np.testing.assert_array_equal(bench.robot.observe().image, first.image)
+
+
+def test_the_experts_subgoals_leave_the_world_as_it_was(bench: SimEvalEnv) -> None:
+    bench.set_up(PUT, 3)
+    before, image = bench.world.snapshot().physics, bench.world.render()
+    goals = ExpertSubgoals([bench], 20).generate(
+        image_only(image[None]), [PUT], np.random.default_rng(0)
+    )
+    assert (goals[0] != image).any()
+    np.testing.assert_array_equal(bench.world.snapshot().physics, before)
+    np.testing.assert_array_equal(bench.world.render(), image)
+
+
+def test_following_the_expert_ends_in_success(bench: SimEvalEnv) -> None:
+    bench.set_up(PUT, 4)
+    expert = Expert(bench.world, bench.goal, np.random.default_rng(0), noise=0.0)
+    while not expert.done:
+        bench.robot.observe()
+        bench.robot.execute(expert.act())
+    judged = bench.judge(bench.robot.observe(), bench.fulfilled(), fault="")
+    assert (judged.outcome, judged.lost) == ("success", ())
+
+
+def test_an_unknown_task_is_refused_with_the_valid_ones(bench: SimEvalEnv) -> None:
+    with pytest.raises(ConfigError, match="no task 'dance'; there is: 'put the green block"):
+        bench.set_up("dance", 0)
+
+
+def test_an_unknown_scene_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no scene 'x'; there is: 1"):
+        make_sim_env((SCENE,), "x")
+
+
+class Still:
+    """A policy that stays where it is."""
+
+    name = "still"
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Actions:
+        return np.tile(np.array([0, 0, 0, 0, 0, 0, 1], np.float32), (len(observations), 1))
+
+    def reset(self) -> None:
+        pass
+
+
+class Copier:
+    """A generator that imagines what it sees."""
+
+    name = "copier"
+
+    def generate(
+        self,
+        observations: Sequence[Observation],
+        instructions: Sequence[str],
+        rng: np.random.Generator,
+    ) -> Images:
+        return np.stack([o.image for o in observations])
+
+
+def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
+    team = EvalSpec(Still, Copier, partial(make_sim_env, (SCENE,)))
+    setting = EvalSetting("c", "still", "copier", (("1", PUT),), 1, 5, 1, 3)
+    found = evaluate(team, setting, tmp_path, quiet=True)
+    assert found.trials[0].outcome == "failure"
+    assert found.trials[0].ever is False
+    assert (tmp_path / found.trials[0].video).exists()
+
+
+def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+    team = EvalSpec(ToyPolicy, ExpertFrames(3), partial(make_sim_env, (SCENE,)))
+    setting = EvalSetting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    one, two = (
+        evaluate(team, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
+        for n in (1, 2)
+    )
+    assert sorted(map(str, one.trials)) == sorted(map(str, two.trials))
+    for trial in one.trials:
+        assert (one.folder / trial.video).read_bytes() == (two.folder / trial.video).read_bytes()
+
+
+def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
+    team = EvalSpec(partial(os._exit, 1), None, partial(make_sim_env, (SCENE,)))
+    setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    with pytest.raises(SoarError, match="a worker process died"):
+        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+
+
+def test_a_model_that_cannot_be_loaded_is_an_ordinary_error_of_its_own(tmp_path: Path) -> None:
+    team = EvalSpec(partial(load_policy, "nowhere"), None, partial(make_sim_env, (SCENE,)))
+    setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
+    with pytest.raises(CheckpointError, match="no checkpoint in nowhere"):
+        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+
+
+def test_experts_exist_only_in_simulation() -> None:
+    bench = RealEvalEnv(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
+    with pytest.raises(ConfigError, match="only in the simulated world"):
+        ExpertSubgoals([bench], 20)
+
+
+def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
+    assert subgoals_spec("compact") == ModelSpec("packaged", "subgoals", COMPACT_STEPS_AHEAD)
+    assert subgoals_spec("runs/a@b/train@12") == ModelSpec("folder", "runs/a@b/train", 12)
+    assert subgoals_spec("/home/me@lab/train").source == "/home/me@lab/train"
+    assert subgoal_source("expert@20") == ExpertFrames(20)
+    assert callable(subgoal_source("susie:lab/weights@main"))
+    for wrong in ("compact@far", "compact@0", "compact@"):
+        with pytest.raises(ConfigError, match="number of control steps"):
+            subgoals_spec(wrong)
+
+
+@pytest.mark.parametrize(
+    ("subgoals", "steps"),
+    [("compact", 10), ("expert@10", 10), ("runs/mine", 10), ("susie:folder", 20), (None, 20)],
+)
+def test_a_subgoal_is_pursued_about_as_long_as_it_lies_ahead(subgoals, steps):
+    assert subgoals_spec(subgoals).steps_per_subgoal == steps

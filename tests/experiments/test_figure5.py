@@ -1,0 +1,64 @@
+"""Figure 5 from runs that are finished, and the demonstration's size."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from soar.errors import ConfigError
+from soar.experiments.demo import DemoConfig, sized
+from soar.experiments.figure5 import Figure5Config, draw
+from soar.improvement.run import Run
+
+
+def test_finished_scenes_are_drawn_and_the_others_left_out(run: Run, tmp_path: Path):
+    shutil.copytree(run.folder, tmp_path / "scene-1")
+    shutil.copytree(run.folder, tmp_path / "scene-2")
+    record = json.loads((tmp_path / "scene-2" / "run.json").read_text())
+    record["rounds"][0]["stage"] = "fit"
+    (tmp_path / "scene-2" / "run.json").write_text(json.dumps(record))
+
+    picture = draw(tmp_path, ("1", "2", "3"))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    numbers = json.loads((tmp_path / "figure5.json").read_text())
+    (row,) = numbers["scenes"]
+    assert row["scene"] == "1"
+    assert row["before"]["value"] == pytest.approx(0.2)
+    assert row["after"]["value"] == pytest.approx(0.6)
+    assert row["difference"]["value"] == pytest.approx(0.4)
+    assert row["trials"] == 10
+    assert row["collected"] == 12
+    assert numbers["mean"]["paper_after"] == 0.57
+    assert "| 1 | 20%" in (tmp_path / "figure5.md").read_text()
+
+
+def test_all_starts_of_all_scenes_give_one_difference(run: Run, tmp_path: Path):
+    for scene in ("1", "2"):
+        shutil.copytree(run.folder, tmp_path / f"scene-{scene}")
+    draw(tmp_path, ("1", "2"))
+    numbers = json.loads((tmp_path / "figure5.json").read_text())
+    one, both = numbers["scenes"][0]["difference"], numbers["difference"]
+    assert both["value"] == pytest.approx(one["value"])
+    assert one["low"] < both["low"] < both["value"] < both["high"] < one["high"]
+    assert "| mean; all starts | 20% | 60% | +40 [" in (tmp_path / "figure5.md").read_text()
+
+
+def test_nothing_finished_is_said(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no scene is finished"):
+        draw(tmp_path, ("1",))
+    with pytest.raises(ConfigError, match="at least one scene"):
+        Figure5Config(scenes=())
+    with pytest.raises(ConfigError, match="no scene 'nope'"):
+        Figure5Config(scenes=("1", "nope"))
+
+
+def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
+    small, large = sized(DemoConfig(minutes=6)), sized(DemoConfig(scene="3", minutes=60))
+    assert small.improve.episodes < large.improve.episodes
+    assert large.improve.scenes == ("3",)
+    assert small.fit.steps < large.fit.steps == 800
+    assert small.demonstrations < large.demonstrations == 960
+    assert 0 < small.teach.steps < large.teach.steps
+    with pytest.raises(ConfigError, match="minutes"):
+        DemoConfig(minutes=0)

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError
+from soar.pretraining.demonstrations import (
+    DemonstrationConfig,
+    DemonstrationCounts,
+    collect_demonstrations,
+    demonstrate,
+    disturb,
+    session,
+)
+from soar.sim.scenes.paper import SCENES
+from soar.sim.world import World
+
+SMALL = DemonstrationConfig(image_size=32)
+
+
+def test_a_demonstration_is_a_whole_episode():
+    world = World(SCENES["2"], image_size=32)
+    task = world.scene.tasks[0]
+    world.reset(1, task.goal)
+    episode = demonstrate(world, task, np.random.default_rng(0), seed=1)
+    assert episode.provenance.truth
+    assert episode.verdict.outcome == "success"
+    assert episode.images.shape == (len(episode) + 1, 32, 32, 3)
+    assert (episode.provenance.checkpoint, episode.provenance.scene) == ("expert", "2")
+    assert np.allclose(np.diff(episode.times_s), 0.2)
+    waver = (episode.actions - episode.wanted)[:, :3]
+    assert 0.001 < waver.std() < 0.01
+    assert np.abs(waver.mean(0)).max() < 0.005
+    moved = episode.states[-1, :3] - episode.states[0, :3]
+    assert np.allclose(episode.actions[:, :3].sum(0), moved, atol=0.01)
+
+
+def test_a_disturbed_demonstration_shows_the_way_out():
+    """From wherever a failed attempt left the arm, also with fingers that closed on nothing."""
+    world, rng = World(SCENES["2"], image_size=32), np.random.default_rng(0)
+    task, openings, saved = world.scene.tasks[0], [], []
+    for seed in range(8):
+        world.reset(seed, task.goal)
+        if disturb(world, task, rng):
+            openings.append(world.gripper_opening())
+            saved.append(bool(demonstrate(world, task, rng).provenance.truth))
+    assert len(saved) >= 4
+    assert sum(saved) >= len(saved) - 1
+    assert min(openings) < 0.5 < max(openings)
+
+
+def test_a_session_goes_on_without_resets():
+    config = DemonstrationConfig(image_size=32, tasks=(3, 3), disturbed=0.0)
+    episodes = list(session(SCENES["2"], 4, config))
+    assert len(episodes) == 3
+    assert len({e.instruction for e in episodes}) == 2
+
+
+def test_collecting_resumes_and_keeps_only_successes(tmp_path):
+    first = collect_demonstrations(tmp_path, "soar", 3, workers=1, scenes=["2"], config=SMALL)
+    assert first.kept >= 3
+    store = open_store(tmp_path)
+    seeds = {s.provenance.seed for s in store.query()}
+    again = collect_demonstrations(tmp_path, "soar", 3, workers=1, scenes=["2"], config=SMALL)
+    assert again == DemonstrationCounts()
+    collect_demonstrations(tmp_path, "soar", first.kept + 1, workers=1, scenes=["2"], config=SMALL)
+    summaries = list(store.query())
+    assert all(s.provenance.truth and s.verdict.outcome == "success" for s in summaries)
+    new = [s.provenance.seed for s in summaries[first.kept :]]
+    assert new
+    assert not seeds & set(new)
+
+
+def test_ranges_the_wrong_way_round_are_refused():
+    with pytest.raises(ConfigError, match="speed"):
+        DemonstrationConfig(speed=(1.2, 0.8))
+    with pytest.raises(ConfigError, match="chances"):
+        DemonstrationConfig(disturbed=1.5)

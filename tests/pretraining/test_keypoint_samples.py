@@ -1,0 +1,126 @@
+"""Moments: what an expert would do next is noted, and the scene stays as it is; and what foresight makes of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from soar.errors import ConfigError
+from soar.pretraining.keypoint_samples import A_SCENE, _moment, make_keypoint_samples, samples_in
+from soar.sim.scenes.regimes import sample_scene
+from soar.sim.world import World
+from soar.subgoals.compact.keypoint_predictor import PREDICTED
+from soar.subgoals.compact.observation_encoder import HAND, THING
+from soar.training.keypoint_samples import (
+    LATEST,
+    SOONEST,
+    KeypointBatches,
+    KeypointSamples,
+    is_sided,
+)
+from soar.training.subgoal_losses import MOMENT, MOMENTS, mirrored, with_keypoint_samples
+
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> KeypointSamples:
+    return make_keypoint_samples(
+        tmp_path_factory.mktemp("moments"), 2, workers=1, seed=SEED, resolution=32
+    )
+
+
+def test_they_say_where_everything_will_be(made):
+    n = len(made.images)
+    assert A_SCENE < n <= 2 * A_SCENE
+    assert made.images.shape == (n, 32, 32, 3)
+    assert made.later.shape == (n, LATEST - SOONEST + 1, 7, 2)
+    moved = np.abs(made.later[:, -1, HAND] - made.points[:, HAND]).max(1)
+    assert np.nanmax(moved) > 0.1
+    assert made.words[made.rows].any((1, 2)).all()
+
+
+def test_an_expert_goes_on_from_the_moment_and_the_scene_stays_as_it_is():
+    scene = sample_scene("broad", SEED)
+    world, task = World(scene, 64), scene.tasks[0]
+    world.reset(SEED, task.goal)
+    before = world.state(), world.render()
+    _, points, later, state, instruction = _moment(world, task, 32)
+    np.testing.assert_array_equal(world.state(), before[0])
+    np.testing.assert_array_equal(world.render(), before[1])
+    np.testing.assert_array_equal(state, before[0])
+    assert instruction == task.instruction
+    nearer = np.linalg.norm(later[-1, HAND] - later[-1, THING])
+    assert nearer < np.linalg.norm(points[HAND] - points[THING])
+    world.close()
+
+
+def test_a_call_that_was_cut_short_goes_on(tmp_path):
+    whole = make_keypoint_samples(tmp_path / "a", 2, workers=1, seed=SEED, resolution=32)
+    make_keypoint_samples(tmp_path / "b", 1, workers=1, seed=SEED, resolution=32)
+    kept = tmp_path / "b" / "scenes" / f"{SEED:07d}.npz"
+    written = kept.stat().st_mtime_ns
+    again = make_keypoint_samples(tmp_path / "b", 2, workers=1, seed=SEED, resolution=32)
+    assert kept.stat().st_mtime_ns == written
+    for name, array in vars(whole).items():
+        np.testing.assert_array_equal(array, getattr(again, name))
+    np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, whole.images)
+
+
+def test_wrong_numbers_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="at least 1"):
+        make_keypoint_samples(tmp_path, 0)
+
+
+def test_things_that_do_not_fit_make_no_moments(monkeypatch):
+    def full(*args: object) -> None:
+        raise ConfigError("no room")
+
+    monkeypatch.setattr(World, "reset", full)
+    assert len(samples_in(sample_scene("broad", SEED), SEED, 32)["images"]) == 0
+
+
+def test_a_batch_depends_on_its_step_alone_and_parts_make_the_whole(made):
+    batches = KeypointBatches(made, 1)
+    whole, again = batches(5, 8, slice(0, 8)), batches(5, 8, slice(0, 8))
+    part = batches(5, 8, slice(4, 8))
+    for name in whole:
+        np.testing.assert_array_equal(whole[name], again[name])
+        np.testing.assert_array_equal(whole[name][4:], part[name])
+    at = [np.flatnonzero((made.states == s).all(1))[0] for s in whole["states"]]
+    step = whole["ahead"].astype(int) - SOONEST
+    np.testing.assert_array_equal(whole["places"], made.later[at, step][:, PREDICTED])
+
+
+def test_moments_take_the_place_of_most_of_foresights_samples():
+    batch = {"ahead": torch.zeros(10), f"{MOMENT}ahead": torch.ones(10)}
+    assert with_keypoint_samples(batch)["ahead"].sum() == round(10 * MOMENTS)
+    assert with_keypoint_samples({"ahead": torch.zeros(10)})["ahead"].sum() == 0
+
+
+def test_in_a_mirror_pictures_and_places_agree_and_sided_words_stay(made):
+    batch = {
+        k: torch.from_numpy(np.asarray(v))
+        for k, v in KeypointBatches(made)(0, 64, slice(0, 64)).items()
+    }
+    batch["sided"] = torch.arange(64) % 2 == 0
+    seen = mirrored(batch, torch.Generator().manual_seed(0))
+    flipped = (seen["observation"] != batch["observation"]).flatten(1).any(1)
+    assert not flipped[::2].any()
+    assert 8 < flipped[1::2].sum() < 24
+    hand = seen["points"][flipped, HAND] * torch.tensor([-1, 1])
+    torch.testing.assert_close(hand, batch["points"][flipped, HAND], equal_nan=True)
+    left, right = seen["points"][flipped, 3], batch["points"][flipped, 4] * torch.tensor([-1, 1])
+    torch.testing.assert_close(left, right, equal_nan=True)
+    tips = seen["places"][flipped, 2], batch["places"][flipped, 3] * torch.tensor([-1, 1])
+    torch.testing.assert_close(*tips, equal_nan=True)
+    turned = torch.tensor([1, -1, 1, -1, 1, -1, 1])
+    torch.testing.assert_close(seen["states"][flipped], batch["states"][flipped] * turned)
+
+
+@pytest.mark.parametrize(
+    ("text", "sided"), [("move it to the Left", True), ("put it on the leftovers", False)]
+)
+def test_left_and_right_are_known(text, sided):
+    assert is_sided(text) == sided

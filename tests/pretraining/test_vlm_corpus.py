@@ -1,0 +1,129 @@
+"""The corpus: true, varied, the same for the same seed, whole or not there."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError
+from soar.pretraining.labeled_images import LabeledImageConfig, label_scene
+from soar.pretraining.object_names import a_name, absent_name
+from soar.pretraining.scene_facts import Fact, draw, facts_of, in_words
+from soar.pretraining.vlm_corpus import make_vlm_corpus
+from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.regimes import sample_scene
+from soar.sim.scenes.spec import Inside, Thing
+from soar.sim.world import World
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.questions import QUESTION_KINDS, parse_question
+from soar.training.vlm_corpus import VLMCorpus
+
+SMALL = LabeledImageConfig(resolution=32, questions=4, images=8, activities=1, moments=2)
+
+
+@pytest.fixture(scope="module")
+def world():
+    world = World(SCENES["8"], 64)
+    world.reset(3)
+    yield world
+    world.close()
+
+
+def test_facts_are_what_the_simulator_says(world):
+    found = {(f.kind, f.thing, f.container): f.true for f in facts_of(world)}
+    for thing in ("carrot", "lemon", "purple eggplant"):
+        inside = world.fulfilled(Inside(thing, "blue plate"))
+        assert found["in", thing, "blue plate"] == inside
+        assert found["present", thing, ""] == (thing not in world.objects_lost())
+        assert not (found["left", thing, ""] and found["right", thing, ""])
+
+
+def test_a_task_s_question_and_the_fact_of_its_goal_are_the_same_question(world):
+    """What the compact eyes learn is what tasks will ask."""
+    rng = np.random.default_rng(0)
+    asked = {task_from_instruction(t.instruction).question for t in world.scene.tasks}
+    learned = {in_words(f, world.scene, rng) for _ in range(40) for f in facts_of(world)}
+    assert asked <= learned
+
+
+def test_drawn_questions_are_balanced_and_about_things_that_are_not_there_too(world):
+    rng = np.random.default_rng(0)
+    found = [Fact("in", "lemon", "blue plate", True), Fact("in", "carrot", "blue plate", False)]
+    drawn = draw(found, 2000, rng)
+    about = [f for f in drawn if f.thing]
+    assert np.mean([f.true for f in about]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([not f.thing for f in drawn]) == pytest.approx(0.05, abs=0.02)
+    assert not any(f.true for f in drawn if not f.thing)
+
+
+def test_names_fit_one_thing_only():
+    rng = np.random.default_rng(0)
+    scene = SCENES["3"]
+    marker, block = (next(t for t in scene.things if t.kind == k) for k in ("marker", "block"))
+    names = {a_name(marker, scene, rng) for _ in range(300)}
+    assert {"green marker", "marker", "green pen", "green object"} <= names
+    names |= {a_name(block, scene, rng) for _ in range(300)}
+    assert "object" not in names
+    for seed in range(30):
+        scene = sample_scene("broad", seed)
+        all_names = [{a_name(t, scene, rng) for _ in range(60)} for t in scene.things]
+        for i, one in enumerate(all_names):
+            assert all(one.isdisjoint(other) for other in all_names[i + 1 :])
+
+
+def test_an_absent_name_is_not_the_name_of_anything_there():
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        scene = sample_scene("broad", seed)
+        there = {f"{t.color} {t.kind}" for t in scene.things} | {t.name for t in scene.things}
+        assert not there & {absent_name(scene, rng) for _ in range(30)}
+
+
+def test_play_is_the_same_for_the_same_seed():
+    first, second = (list(islice(label_scene(SCENES["6"], 5, SMALL), 6)) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert (a.image == b.image).all()
+        assert a.questions == b.questions
+        assert (a.answers == b.answers).all()
+    assert len({a.image.tobytes() for a in first}) == 6
+
+
+def test_points_are_where_things_are_seen():
+    """The one thing of its colour is where its colour is."""
+    scene = SCENES["6"]
+    config = LabeledImageConfig(resolution=256, questions=30, views=1, activities=1, moments=1)
+    look = next(label_scene(scene, 1, config))
+    named = [i for i, q in enumerate(look.questions) if parse_question(q).container == "blue bowl"]
+    point = look.points[named[0], 1]
+    x, y = ((point + 1) * 128).astype(int)
+    patch = look.image[y - 6 : y + 6, x - 6 : x + 6].reshape(-1, 3).astype(float).mean(0)
+    assert patch[2] > 1.3 * patch[0]
+
+
+def test_a_corpus_is_made_in_processes_resumes_and_reads_back(tmp_path):
+    made = make_vlm_corpus(tmp_path, 40, workers=2, seed=1, config=SMALL)
+    assert made.images.shape == (40, 32, 32, 3)
+    assert made.points.shape == (40, 4, 2, 2)
+    assert made.scenes.max() == 4
+    again = make_vlm_corpus(tmp_path, 40, workers=1, seed=1, config=SMALL)
+    assert (again.questions == made.questions).all()
+    for row, kind in zip(made.questions.ravel(), made.kinds.ravel(), strict=True):
+        parsed = parse_question(made.words[row]).kind
+        assert parsed in (QUESTION_KINDS[kind], "other")
+    own, held_out = made.split(0.2)
+    assert set(made.scenes[own]).isdisjoint(made.scenes[held_out])
+    assert len(own) + len(held_out) == 40
+    with pytest.raises(ConfigError, match="another corpus"):
+        make_vlm_corpus(tmp_path, 64, seed=1, config=SMALL)
+
+
+def test_no_corpus_is_said_so(tmp_path):
+    with pytest.raises(ConfigError, match=r"corpus\.json"):
+        VLMCorpus.load(tmp_path)
+
+
+def test_a_thing_alone_may_be_called_by_its_kind():
+    scene = SCENES["6"]
+    rng = np.random.default_rng(0)
+    bowl = Thing("blue bowl", "bowl", "blue")
+    assert "bowl" in {a_name(bowl, scene, rng) for _ in range(100)}

@@ -1,0 +1,132 @@
+from pathlib import Path
+
+import pytest
+
+from soar.errors import ConfigError
+from soar.robots.duty_cycle import MeteredRobot
+from soar.robots.process import ProcessRobot
+from soar.robots.safety import SafeRobot
+from soar.robots.toy import ToyRobot
+from soar.rollout.station_config import (
+    StationConfig,
+    open_station,
+    read_station,
+    sim_stations,
+    tasks_of,
+)
+from soar.utils.clock import Clock
+
+TASK = ("open the drawer",)
+LAB = """
+robot: soar.robots.toy:ToyRobot
+options: {seed: 4}
+tasks:
+  - put the green block in the wooden bowl
+box: {low: [0.2, -0.1, 0.05], high: [0.4, 0.1, 0.15]}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "arm7.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_file_makes_a_station_with_a_robot_of_your_own(tmp_path):
+    config = read_station(write(tmp_path, LAB + "process: false\n"))
+    station = open_station(config)
+    assert (station.name, station.scene, station.regime) == ("arm7", "arm7", "real")
+    assert isinstance(station.robot, SafeRobot)
+    assert isinstance(station.robot.robot, ToyRobot)
+    assert station.robot.limits.low == (0.2, -0.1, 0.05)
+    assert station.tasks[0].question == "Is the green block in the wooden bowl?"
+    assert station.simulation is None
+    assert config.paced
+
+
+def test_a_question_file_beside_the_station_has_the_last_word(tmp_path):
+    text = LAB.replace("put the green block in the wooden bowl", "stack the cups")
+    path = write(tmp_path, text + "questions: book.yaml\n")
+    with pytest.raises(ConfigError, match="no question file"):
+        tasks_of(read_station(path))
+    book = (
+        "stack the cups:\n  question: Are the cups stacked?\n  done_when: yes\n  objects: [cups]\n"
+    )
+    (tmp_path / "book.yaml").write_text(book)
+    [task] = tasks_of(read_station(path))
+    assert (task.question, task.objects) == ("Are the cups stacked?", ("cups",))
+
+
+def test_a_real_time_station_is_measured():
+    config = StationConfig("one", "toy", realtime=True)
+    assert isinstance(open_station(config, Clock()).robot, MeteredRobot)
+    assert not StationConfig("one", "toy").paced
+
+
+def test_a_simulated_station_has_the_tasks_of_its_scene_and_its_truth():
+    config = StationConfig("one", options={"scene": "3", "image_size": 32}, seed=5)
+    station = open_station(config)
+    assert (station.scene, station.regime, station.seed) == ("3", "soar", 5)
+    assert len(station.tasks) == len(tasks_of(config)) == 6
+    assert station.simulation is not None
+    assert station.simulation.truth(station.tasks[0].instruction) in (True, False)
+    station.robot.close()
+
+
+def test_a_robot_of_your_own_has_a_process_of_its_own(tmp_path):
+    station = open_station(read_station(write(tmp_path, LAB)))
+    assert isinstance(station.robot, ProcessRobot)
+    assert station.robot.observe().image.shape == (32, 32, 3)
+    station.robot.close()
+
+
+def test_in_a_process_the_truth_is_still_there():
+    station = open_station(StationConfig("one", "toy", process=True))
+    assert isinstance(station.robot, ProcessRobot)
+    here = ToyRobot(7)
+    assert station.simulation is not None
+    station.simulation.reset(7)
+    for task in station.tasks:
+        assert station.simulation.truth(task.instruction) == here.truth(task.instruction)
+    station.robot.close()
+
+
+def test_a_fleet_has_names_and_seeds_that_differ():
+    fleet = sim_stations("2", 3, seed=10)
+    assert [s.name for s in fleet] == ["scene2-arm1", "scene2-arm2", "scene2-arm3"]
+    assert [s.seed for s in fleet] == [10, 11, 12]
+    assert all(s.process for s in fleet)
+    assert not sim_stations("2", 1)[0].apart
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("robot: r2d2", "no robot 'r2d2'; valid: sim, toy, package.module:function"),
+        ("speed: 3", "valid keys are name, robot, options"),
+        ("[1, 2", "arm7.yaml"),
+        ("robot: lab.arm:make", "needs a list of tasks"),
+        ("box: {lo: [1, 2, 3]}", "lo"),
+        ("tasks: open the drawer", "tasks is a list"),
+        ("box: [1, 2, 3]", "box has the keys of a mapping"),
+        ("box: {low: [1, 1, 1]}", "each low must be below its high"),
+    ],
+)
+def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_station(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (StationConfig("one", "no.such:thing", tasks=("fly",)), "no question known"),
+        (StationConfig("one", "no.such:thing", tasks=TASK, process=False), "No module named"),
+        (StationConfig("one", "no.such:thing", tasks=TASK), "No module named"),
+        (StationConfig("one", options={"colour": 1}), "don't fit 'sim'"),
+        (StationConfig("one", options={"scene": "99"}), "no scene '99'"),
+    ],
+)
+def test_a_robot_that_cannot_be_built_is_named(config, message):
+    with pytest.raises(ConfigError, match=message):
+        open_station(config)

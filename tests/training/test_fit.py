@@ -1,0 +1,195 @@
+"""The optimisation loop on a small regression."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from soar import checkpoint
+from soar.checkpoint import Checkpoint
+from soar.data.prefetch import Batches, step_rng
+from soar.errors import CheckpointError, ConfigError, SoarError
+from soar.training.fit import FitConfig, fit
+from soar.utils.files import read_lines
+
+CONFIG = FitConfig(
+    steps=12, batch_size=8, warmup_steps=2, log_every=1, save_every=4, device="cpu", ema_decay=0.9
+)
+
+
+class Line(nn.Module):
+    """A linear map with dropout noise, fitted to y = 2x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(3, 3)
+
+    def loss(
+        self, batch: Mapping[str, Tensor], generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x = batch["x"]
+        noise = 0.1 * torch.randn(x.shape, generator=generator, device=x.device)
+        error = (self.layer(x + noise * batch.get("noisy", 1)) - 2 * x).square().mean()
+        return error, {"error": error}
+
+
+def batches(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
+    return {"x": step_rng(7, step).normal(size=(size, 3)).astype(np.float32)[rows]}
+
+
+def still(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
+    """Batches that switch the loss's own noise off, so that splitting a batch changes nothing."""
+    x = batches(step, size, rows)["x"]
+    return {"x": x, "noisy": np.zeros((len(x), 1), np.float32)}
+
+
+def losses(folder: Path) -> list[float]:
+    return [r["loss"] for r in read_lines(folder / "log.jsonl")]
+
+
+class KilledError(Exception):
+    pass
+
+
+def killed_at(step: int) -> Batches:
+    def dying(i: int, size: int, rows: slice) -> dict[str, np.ndarray]:
+        if i == step:
+            raise KilledError
+        return batches(i, size, rows)
+
+    return dying
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 11])
+def test_a_killed_and_resumed_run_has_the_losses_of_an_uninterrupted_one(
+    tmp_path: Path, step: int
+) -> None:
+    whole, broken = Line(), Line()
+    fit(whole, batches, CONFIG, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        fit(broken, killed_at(step), CONFIG, tmp_path / "broken")
+    resumed = Line()
+    result = fit(resumed, batches, CONFIG, tmp_path / "broken")
+    assert result.step == CONFIG.steps
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+    assert torch.equal(resumed.layer.weight, whole.layer.weight)
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
+    fit(Line(), batches, CONFIG, tmp_path)
+    again = Line()
+    fit(again, killed_at(0), CONFIG, tmp_path)
+    assert len(losses(tmp_path)) == CONFIG.steps
+
+
+def test_resume_refuses_other_settings(tmp_path: Path) -> None:
+    fit(Line(), batches, CONFIG, tmp_path)
+    other = FitConfig(steps=12, batch_size=8, log_every=1, save_every=4, learning_rate=1.0)
+    with pytest.raises(CheckpointError, match=r"trained with learning_rate 0\.0003, not 1\.0"):
+        fit(Line(), batches, other, tmp_path)
+
+
+def test_accumulated_parts_make_the_same_step_as_the_whole_batch(tmp_path: Path) -> None:
+    for name, parts in (("one", 1), ("four", 4)):
+        config = FitConfig(steps=6, batch_size=8, accumulate=parts, log_every=1, save_every=6)
+        fit(Line(), still, config, tmp_path / name)
+    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "four"), rel=1e-5)
+
+
+def test_the_exported_checkpoint_holds_the_moving_average_and_names_its_step(
+    tmp_path: Path,
+) -> None:
+    line = Line()
+
+    def export() -> Checkpoint:
+        return Checkpoint("line", line.state_dict(), {"width": 3})
+
+    fit(line, batches, CONFIG, tmp_path, export=export, validation=batches)
+    exported = checkpoint.load(tmp_path, "line")
+    state = checkpoint.load(tmp_path / "state")
+    assert exported.provenance["step"] == 12
+    assert exported.provenance["fit"]["batch_size"] == 8
+    assert torch.equal(exported.weights["layer.weight"], state.weights["ema.layer.weight"])
+    assert not torch.equal(exported.weights["layer.weight"], line.layer.weight)
+    assert "validation_error" in read_lines(tmp_path / "log.jsonl")[-1]
+
+
+def test_a_loss_that_is_no_number_stops_the_run() -> None:
+    def broken(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
+        return {"x": np.full((size, 3), np.nan, np.float32)[rows]}
+
+    with pytest.raises(SoarError, match="loss is nan by step 1"):
+        fit(Line(), broken, CONFIG)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+    config = FitConfig(steps=100, warmup_steps=10, learning_rate=1.0)
+    rates = [config.learning_rate_at(i) for i in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == 1.0
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[100] == pytest.approx(0.0)
+
+
+def test_settings_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ConfigError, match="multiple of log_every"):
+        FitConfig(log_every=100, save_every=150)
+    with pytest.raises(ConfigError, match="multiple of processes x accumulate"):
+        fit(Line(), batches, FitConfig(batch_size=8, accumulate=3))
+    with pytest.raises(ConfigError, match="valid: auto, cpu, cuda"):
+        fit(Line(), batches, FitConfig(device="abacus"))
+
+
+TWO_PROCESSES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_train import Line, still
+from soar.training.fit import FitConfig, fit
+config = FitConfig(steps=6, batch_size=8, accumulate=2, log_every=1, save_every=6, device="cpu")
+fit(Line(), still, config, sys.argv[2])
+import torch.distributed
+print("processes:", torch.distributed.get_world_size())
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(TWO_PROCESSES)
+    # `accelerate launch --cpu --num_processes 2` starts a single process unless MPI is there.
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2"]
+    command += [str(script), str(Path(__file__).parent), str(tmp_path / "two")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("processes: 2") == 2
+    fit(
+        Line(), still, FitConfig(steps=6, batch_size=8, log_every=1, save_every=6), tmp_path / "one"
+    )
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
+
+
+def test_tensorboard_reads_back_what_was_logged(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = FitConfig(steps=4, batch_size=8, log_every=2, save_every=2, trackers=("tensorboard",))
+    fit(Line(), batches, config, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx(losses(tmp_path))
+
+
+def test_a_tracker_that_is_not_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    config = FitConfig(steps=1, batch_size=8, log_every=1, save_every=1, trackers=("wandb",))
+    with pytest.raises(ConfigError, match="pip install wandb"):
+        fit(Line(), batches, config, tmp_path)

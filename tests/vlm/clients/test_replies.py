@@ -1,0 +1,131 @@
+import json
+import math
+
+import pytest
+
+from soar.vlm.clients.replies import (
+    probability,
+    read_chat,
+    read_decisions,
+    read_systemone,
+    yes_or_no,
+)
+
+Q = ["Is the lemon on the plate?", "Is the drawer open?"]
+
+
+def chat(text: str | None, tokens: list[object] | None = None, **message: object) -> object:
+    logprobs = None if tokens is None else {"content": tokens}
+    return {"choices": [{"message": {"content": text, **message}, "logprobs": logprobs}]}
+
+
+def token(text: str, **alternatives: float) -> object:
+    top = [{"token": k, "logprob": math.log(p)} for k, p in alternatives.items()]
+    return {"token": text, "logprob": 0.0, "top_logprobs": top}
+
+
+def p(answers: list) -> list[float | None]:
+    return [a.p_yes for a in answers]
+
+
+def test_decisions_are_matched_by_name():
+    reply = {"answers": [
+        {"type": "predicate", "name": "q1", "probability": 0.2},
+        {"type": "predicate", "name": "q0", "probability": 0.9},
+    ]}  # fmt: skip
+    assert p(read_decisions(reply, Q)) == [0.9, 0.2]
+
+
+def test_nameless_decisions_count_only_when_none_is_missing():
+    one = {"type": "predicate", "name": None, "probability": 0.9}
+    assert p(read_decisions({"answers": [one, one]}, Q)) == [0.9, 0.9]
+    assert p(read_decisions({"answers": [one]}, Q)) == [None, None]
+
+
+def test_a_refused_decision_is_unknown_and_leaves_the_others():
+    reply = {"answers": [
+        {"type": "refusal", "name": "q0"},
+        {"type": "predicate", "name": "q1", "probability": 0.2},
+    ]}  # fmt: skip
+    answers = read_decisions(reply, Q)
+    assert p(answers) == [None, 0.2]
+    assert "refusal" in answers[0].raw
+
+
+def test_systemone_answers_are_matched_by_name():
+    reply = {"answers": {"q1": {"type": "noul", "noul": 1}, "q0": {"type": "noul", "noul": 0.25}}}
+    assert p(read_systemone(reply, Q)) == [0.25, 1.0]
+    assert p(read_systemone({"answers": {"q0": {"type": "noul", "noul": 0.25}}}, Q)) == [0.25, None]
+
+
+@pytest.mark.parametrize("reply", [None, [], "yes", 3, {}, {"answers": 5}, {"answers": None},
+                                   {"answers": {"q0": "yes"}}, {"answers": ["yes", "no"]},
+                                   {"choices": []}, {"choices": [None]}, {"choices": "yes"}])  # fmt: skip
+@pytest.mark.parametrize("read", [read_decisions, read_systemone, read_chat])
+def test_garbage_of_any_shape_is_unknown(read, reply):
+    assert p(read(reply, Q)) == [None, None]
+
+
+@pytest.mark.parametrize("value", [None, True, "0.5", -0.1, 1.5, math.nan, math.inf, [0.5]])
+def test_only_a_number_from_0_to_1_is_a_probability(value):
+    assert probability(value) is None
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("Yes", True),
+    ("no.", False),
+    ("**Yes**, it is.", True),
+    ("No, the green block is placed outside the bowl, on the edge of the platform.", False),
+    ("The answer is yes.", True),
+    ("True", True),
+    ("I can't help with that.", None),
+    ("It may be yes or no.", None),
+    ("I do not know", None),
+    ("Nothing is in the bowl", None),
+    ("", None),
+])  # fmt: skip
+def test_a_sentence_is_read_by_its_first_word_or_its_only_one(text, said):
+    assert yes_or_no(text) is said
+
+
+def test_words_without_probabilities_are_certain():
+    assert p(read_chat(chat("Yes."), Q[:1])) == [1.0]
+    assert p(read_chat(chat("No."), Q[:1])) == [0.0]
+
+
+def test_log_probabilities_give_the_share_of_yes():
+    reply = chat(" Yes", [token(" Yes", **{" Yes": 0.6, " No": 0.2, " Maybe": 0.2})])
+    assert p(read_chat(reply, Q[:1])) == [pytest.approx(0.75)]
+
+
+def test_probabilities_about_something_else_are_not_used():
+    reply = chat("Yes", [token("Yes", **{"Yes": 0.05, "Definitely": 0.9})])
+    assert p(read_chat(reply, Q[:1])) == [1.0]
+
+
+def test_a_json_object_answers_many_questions():
+    assert p(read_chat(chat('```json\n{"1": "yes", "2": "no"}\n```'), Q)) == [1.0, 0.0]
+    assert p(read_chat(chat('{"1": true, "2": false}'), Q)) == [1.0, 0.0]
+    assert p(read_chat(chat('{"1": "yes"}'), Q)) == [1.0, None]
+    assert p(read_chat(chat('{"1": "perhaps", "2": "no"}'), Q)) == [None, 0.0]
+
+
+def test_each_json_value_gets_the_probability_of_its_own_token():
+    pieces = ['{"', "1", '":"', "yes", '","', "2", '":"', "no", '"}']
+    tokens = [token(t) for t in pieces]
+    tokens[3] = token("yes", yes=0.7, no=0.3)
+    tokens[7] = token("no", yes=0.4, no=0.6)
+    text = "".join(pieces)
+    assert json.loads(text)
+    assert p(read_chat(chat(text, tokens), Q)) == [pytest.approx(0.7), pytest.approx(0.4)]
+
+
+def test_numbered_lines_answer_many_questions():
+    assert p(read_chat(chat("1. Yes\n2) No, it is shut."), Q)) == [1.0, 0.0]
+    assert p(read_chat(chat("Yes\nNo"), Q)) == [None, None]
+    assert p(read_chat(chat("Yes"), Q)) == [None, None]
+
+
+def test_a_refusal_is_unknown_whatever_it_says():
+    assert p(read_chat(chat("Yes", refusal="I can't look at this."), Q[:1])) == [None]
+    assert p(read_chat(chat(None, refusal="No."), Q[:1])) == [None]
