@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -88,6 +89,35 @@ def test_weights_that_do_not_fit_are_named() -> None:
         checkpoint.load_weights(nn.Linear(4, 2), make())
     with pytest.raises(CheckpointError, match="holds 'bias', which the model doesn't have"):
         checkpoint.load_weights(nn.Linear(3, 2, bias=False), make())
+
+
+class Renamed(nn.Module):
+    """A linear layer at `head`, which an earlier version called `hand`."""
+
+    RENAMED: ClassVar = {"hand": "head"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+
+def test_weights_of_renamed_attributes_load_wherever_the_module_is_nested() -> None:
+    layer, outer = nn.Linear(3, 2), nn.Sequential(nn.ModuleDict({"inner": Renamed()}))
+    for name in ("hand", "head"):
+        weights = {f"0.inner.{name}.{k}": v for k, v in layer.state_dict().items()}
+        checkpoint.load_weights(outer, Checkpoint("toy", weights, {}))
+        assert torch.equal(outer.state_dict()["0.inner.head.weight"], layer.weight)
+
+
+def test_renamed_settings_load_under_their_present_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "RENAMED", {"width": "channels", "resize": "scale"})
+    id = checkpoint.save(tmp_path, make())
+    loaded = checkpoint.load(tmp_path)
+    assert loaded.id == id
+    assert loaded.config == {"channels": 3}
+    assert loaded.transforms == ({"name": "scale", "size": 64},)
 
 
 def test_halved_weights_load_into_a_float32_model(tmp_path: Path) -> None:

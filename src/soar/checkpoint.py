@@ -20,6 +20,11 @@ from soar.utils.files import Json, write_bytes, write_json
 
 FORMAT = 1
 MANIFEST = "checkpoint.json"
+RENAMED: Mapping[str, str] = {}
+"""Names in checkpoints of earlier versions and their present names, for `load`.
+
+They are keys of the config, transforms and provenance, or values of "name" in them.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +81,9 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
     return Checkpoint(
         kind=manifest["kind"],
         weights=deserialize(data),
-        config=manifest["config"],
-        transforms=tuple(manifest["transforms"]),
-        provenance=manifest["provenance"],
+        config=_present_names(manifest["config"]),
+        transforms=tuple(_present_names(manifest["transforms"])),
+        provenance=_present_names(manifest["provenance"]),
         id=id,
     )
 
@@ -95,16 +100,34 @@ def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
         CheckpointError: a name is missing or unknown, or a shape differs; the message names the first.
     """
     expected = module.state_dict()
+    weights = {present_key(module, k): v for k, v in checkpoint.weights.items()}
     where = f"checkpoint {checkpoint.id or checkpoint.kind}"
-    for name in sorted(expected.keys() | checkpoint.weights.keys()):
-        if name not in checkpoint.weights:
+    for name in sorted(expected.keys() | weights.keys()):
+        if name not in weights:
             raise CheckpointError(f"{where} lacks '{name}', which the model needs")
         if name not in expected:
             raise CheckpointError(f"{where} holds '{name}', which the model doesn't have")
-        found, wanted = tuple(checkpoint.weights[name].shape), tuple(expected[name].shape)
-        if found != wanted:
-            raise CheckpointError(f"{where}: '{name}' has shape {found}, the model needs {wanted}")
-    module.load_state_dict(dict(checkpoint.weights))
+        found, needed = tuple(weights[name].shape), tuple(expected[name].shape)
+        if found != needed:
+            raise CheckpointError(f"{where}: '{name}' has shape {found}, the model needs {needed}")
+    module.load_state_dict(weights)
+
+
+def present_key(module: nn.Module, key: str) -> str:
+    """Translate a state-dict key of an earlier version into the key that `module` uses now.
+
+    A module class that renamed attributes (submodules, parameters or buffers) declares it, and checkpoints of
+    either version load, wherever an instance is nested:
+
+        class KeypointNet(nn.Module):
+            RENAMED: ClassVar = {"eyes": "encoder"}  # old attribute: new attribute
+
+    An old name must not be in use for something else in the same class.
+    """
+    name, dot, rest = key.partition(".")
+    name = getattr(module, "RENAMED", {}).get(name, name)
+    child = getattr(module, name, None)
+    return f"{name}{dot}{present_key(child, rest) if isinstance(child, nn.Module) else rest}"
 
 
 def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
@@ -123,6 +146,17 @@ def _manifest(checkpoint: Checkpoint) -> dict[str, Json]:
         "transforms": [dict(t) for t in checkpoint.transforms],
         "provenance": dict(checkpoint.provenance),
     }
+
+
+def _present_names(value: Json) -> Json:
+    if isinstance(value, list):
+        return [_present_names(v) for v in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {RENAMED.get(k, k): _present_names(v) for k, v in value.items()}
+    if renamed.get("name") in RENAMED:
+        renamed["name"] = RENAMED[renamed["name"]]
+    return renamed
 
 
 def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:

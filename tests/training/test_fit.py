@@ -151,7 +151,7 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 TWO_PROCESSES = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_train import Line, still
+from test_fit import Line, still
 from soar.training.fit import FitConfig, fit
 config = FitConfig(steps=6, batch_size=8, accumulate=2, log_every=1, save_every=6, device="cpu")
 fit(Line(), still, config, sys.argv[2])

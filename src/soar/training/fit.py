@@ -363,18 +363,19 @@ class _Run:
                     f"{self.folder} was trained with {name} {state.config.get(name)}, not {value}; "
                     "use the same settings or another folder"
                 )
-        tensors = dict(state.weights)
-        prefix = "model."
-        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        checkpoints.load_weights(self.learner, dataclasses.replace(state, weights=own))
+        tensors: dict[str, dict[str, Tensor]] = {}
+        for key, value in state.weights.items():
+            kind, _, name = key.partition(".")
+            tensors.setdefault(kind, {})[checkpoints.present_key(self.learner, name)] = value
+        checkpoints.load_weights(self.learner, dataclasses.replace(state, weights=tensors["model"]))
         for i, (name, p) in enumerate(zip(self.names, self.params, strict=True)):
             self.optimizer.state[p] = {
-                "step": tensors[f"step.{name}"].to("cpu" if p.is_cpu else p.device),
-                "exp_avg": _in_layout_of(p, tensors[f"exp_avg.{name}"]),
-                "exp_avg_sq": _in_layout_of(p, tensors[f"exp_avg_sq.{name}"]),
+                "step": tensors["step"][name].to("cpu" if p.is_cpu else p.device),
+                "exp_avg": _in_layout_of(p, tensors["exp_avg"][name]),
+                "exp_avg_sq": _in_layout_of(p, tensors["exp_avg_sq"][name]),
             }
             if self.ema:
-                self.ema[i].copy_(tensors[f"ema.{name}"])
+                self.ema[i].copy_(tensors["ema"][name])
         return int(state.provenance["step"])
 
 
