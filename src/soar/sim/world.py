@@ -14,11 +14,12 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from soar.errors import ConfigError, RobotFault
+from soar.errors import RobotFault
 from soar.sim import layout, predicates
 from soar.sim.arm import FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, HAND_SITE, JOINTS
 from soar.sim.control import ControlConfig, HandController, Target, Vector3, roll_pitch_yaw
 from soar.sim.model import compile_scene
+from soar.sim.rendering import Renderer
 from soar.sim.scenes import variation
 from soar.sim.scenes.spec import Goal, Scene
 from soar.types import Action, Image, State
@@ -58,7 +59,7 @@ class World:
         self.data = mujoco.MjData(self.model)
         self._plain = variation.Appearance.of(self.model)
         self._target = self.controller.neutral
-        self._renderers: dict[int, mujoco.Renderer] = {}
+        self._renderers: dict[int, Renderer] = {}
         self._site = self.model.site(HAND_SITE).id
         self._arm = np.array([self.model.joint(j).qposadr[0] for j in JOINTS])
         self._fingers = np.array([self.model.joint(f).qposadr[0] for f in FINGERS])
@@ -101,10 +102,8 @@ class World:
         size = size or self.image_size
         renderer = self._renderers.get(size)
         if renderer is None:
-            renderer = self._renderers[size] = _renderer(self.model, size)
-        renderer.update_scene(self.data, "camera")
-        image: Image = renderer.render().copy()
-        return image
+            renderer = self._renderers[size] = Renderer(self.model, size)
+        return renderer.render(self.data)
 
     def state(self) -> State:
         """The hand's measured pose, and the gripper's opening."""
@@ -214,16 +213,3 @@ class World:
         bad = mujoco.mjtWarning
         if any(self.data.warning[w].number for w in (bad.mjWARN_BADQPOS, bad.mjWARN_BADQVEL, bad.mjWARN_BADQACC)):  # fmt: skip
             raise RobotFault("the simulated physics diverged; reset the world")
-
-
-def _renderer(model: mujoco.MjModel, size: int) -> mujoco.Renderer:
-    model.vis.global_.offwidth = model.vis.global_.offheight = size
-    try:
-        renderer = mujoco.Renderer(model, size, size, max_geom=1000)
-    except (mujoco.FatalError, AttributeError) as error:
-        raise ConfigError(
-            "MuJoCo can't render: import soar.sim before mujoco, or set MUJOCO_GL to egl, osmesa or glfw"
-        ) from error
-    for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
-        renderer.scene.flags[flag] = 0
-    return renderer
