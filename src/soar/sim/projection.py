@@ -10,10 +10,10 @@ from jaxtyping import Float32, Float64
 
 from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, HAND_AT_M, TIP_BELOW_HAND_M
 from soar.sim.control import rotation
-from soar.sim.expert.motion import Vector3
 from soar.sim.model import camera_axes
 from soar.sim.scenes.spec import Camera
 from soar.sim.world import World
+from soar.utils.trajectories import Vector3
 
 
 def project_point(world: World, position: Vector3 | None) -> Float32[np.ndarray, "2"]:

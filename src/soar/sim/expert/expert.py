@@ -15,13 +15,14 @@ from jaxtyping import Float64
 from soar.sim.arm import TIP_BELOW_HAND_M
 from soar.sim.expert import grasps
 from soar.sim.expert.grasps import Grasp, Point
-from soar.sim.expert.motion import Hand, MotionConfig, Vector3
+from soar.sim.expert.motion import Hand
 from soar.sim.objects.catalog import kind_of
 from soar.sim.objects.cloth import WIDTH_M, hem_site
 from soar.sim.objects.drawer import TRAVEL_M, knob_site, slide_joint
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide
 from soar.sim.world import World
 from soar.types import Action, Image
+from soar.utils.trajectories import MotionConfig, Vector3
 
 Script = Iterator[Action]
 _OPEN, _CLOSED = 1.0, 0.0
@@ -66,8 +67,8 @@ class Expert:
                 plain,
                 step_m=plain.step_m * speed,
                 turn_rad=plain.turn_rad * speed,
-                waver_m=plain.waver_m * noise,
-                waver_rad=plain.waver_rad * noise,
+                noise_m=plain.noise_m * noise,
+                noise_rad=plain.noise_rad * noise,
             ),
             rng,
         )

@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float64
 
-from soar.errors import ConfigError
 from soar.types import Action
+from soar.utils.trajectories import MotionConfig, Vector3, funnel
 
 if TYPE_CHECKING:
     from soar.sim.world import World
 
 _PATIENCE = 5
 """Actions without motion that make a hand stuck."""
-
-Vector3 = Float64[np.ndarray, "3"]
-
-
-def funnel(here: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:
-    """Where a hand goes next on its way down to a goal: high above `clear_z` while far to the side, or still to turn
-    by `turn_rad`; down when over the goal."""
-    away = goal[:2] - here[:2]
-    aside = float(np.linalg.norm(away)) + 0.06 * max(0.0, turn_rad - 0.15)
-    height = float(np.clip(goal[2] + 2.5 * (aside - 0.015), goal[2], max(clear_z, goal[2])))
-    too_low = height - here[2] - 0.01
-    if too_low > 0 and aside > 0.02:
-        share = np.clip((0.03 - too_low) / aside, 0.0, 1.0)
-        return np.array([*(here[:2] + away * share), height])
-    return np.array([*goal[:2], height])
-
-
-@dataclass(frozen=True)
-class MotionConfig:
-    """Speed and waver of a scripted hand."""
-
-    step_m: float = 0.028
-    """Longest motion in one control step."""
-    turn_rad: float = 0.22
-    """Largest turn in one control step."""
-    gain_m: float = 0.012
-    """How much longer a step may be than the one before it: the hand starts gently."""
-    waver_m: float = 0.005
-    """Standard deviation of the smooth noise on each step, far from the goal."""
-    waver_rad: float = 0.03
-    memory: float = 0.7
-    """Correlation of the noise from one step to the next."""
-
-    def __post_init__(self) -> None:
-        if (
-            min(self.step_m, self.turn_rad, self.gain_m) <= 0
-            or min(self.waver_m, self.waver_rad) < 0
-        ):
-            raise ConfigError("a motion's speeds must be positive and its waver not negative")
-        if not 0 <= self.memory < 1:
-            raise ConfigError(f"memory must lie in [0, 1), not {self.memory}")
 
 
 class Hand:
@@ -79,12 +37,14 @@ class Hand:
         distance = float(np.linalg.norm(away))
         self._pace = min(c.step_m, self._pace + c.gain_m, distance)
         turn = np.array([*(-0.5 * target.rpy[:2]), yaw - target.rpy[2]])
-        self._waver = c.memory * self._waver + np.sqrt(1 - c.memory**2) * self._rng.normal(size=6)
+        self._waver = c.noise_correlation * self._waver + np.sqrt(
+            1 - c.noise_correlation**2
+        ) * self._rng.normal(size=6)
         waver = self._waver.clip(-2, 2) * np.clip(distance / 0.06, 0.08, 1.0)
         step = away / max(distance, 1e-9) * self._pace
         turn = turn.clip(-c.turn_rad, c.turn_rad)
         self.meant = np.array([*step, *turn, gripper], np.float32)
-        step, turn = step + waver[:3] * c.waver_m, turn + waver[3:] * c.waver_rad
+        step, turn = step + waver[:3] * c.noise_m, turn + waver[3:] * c.noise_rad
         return np.array([*step, *turn, gripper], np.float32)
 
     def hold(self, gripper: float) -> Action:

@@ -13,7 +13,7 @@ from soar.errors import ConfigError
 from soar.improvement.methods.corrections.arm_projection import ArmProjection
 from soar.improvement.methods.corrections.attempts import Attempt
 from soar.improvement.methods.corrections.motion_plan import LIFT_M
-from soar.sim.expert.motion import Vector3
+from soar.utils.trajectories import Vector3
 from soar.tasks.grammar import Skill
 
 TIPS = slice(1, 3)

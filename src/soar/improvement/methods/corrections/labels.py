@@ -29,7 +29,7 @@ from soar.improvement.methods.corrections.motion_plan import (
     retreat,
 )
 from soar.improvement.methods.corrections.planner import CorrectionPlanner, from_each_scene
-from soar.sim.expert.motion import MotionConfig
+from soar.utils.trajectories import MotionConfig
 from soar.subgoals.compact.generator import load_compact
 from soar.types import Images, Observation, Query
 from soar.utils.media import resize

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from soar.sim.expert.motion import MotionConfig, Vector3, funnel
+from soar.utils.trajectories import MotionConfig, Vector3, funnel
 
 REACHING, HOLDING, DONE = 0, 1, 2
 """What a plan does at a step."""

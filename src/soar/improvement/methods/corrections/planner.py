@@ -36,7 +36,7 @@ from soar.improvement.methods.corrections.motion_plan import (
     MotionPlan,
     PickPlaceTarget,
 )
-from soar.sim.expert.motion import Vector3
+from soar.utils.trajectories import Vector3
 from soar.types import Query
 
 LOOKS = 2000
