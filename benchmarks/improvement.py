@@ -22,7 +22,7 @@ from rich.table import Table
 
 from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames, build_frames
-from soar.data.generated_goals import pursued_subgoals
+from soar.data.generated_goals import recorded_subgoals
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
@@ -136,7 +136,7 @@ def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -
     if frames is None:
         return [given]
     truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
-    pursued = pursued_subgoals(open_store(run.store, read_only=True), frames, variant.imagined)
+    pursued = recorded_subgoals(open_store(run.store, read_only=True), frames, variant.imagined)
     own = Source(
         "autonomous",
         frames,

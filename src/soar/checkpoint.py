@@ -20,7 +20,16 @@ from soar.utils.files import Json, write_bytes, write_json
 
 FORMAT = 1
 MANIFEST = "checkpoint.json"
-RENAMED: Mapping[str, str] = {}
+RENAMED: Mapping[str, str] = {
+    "gazes": "attention_points",
+    "gaze_weight": "attention_weight",
+    "feel": "proprioception_dim",
+    "pace_m": "min_motion_m",
+    "imagined_goals": "generated_goals",
+    "tone": "tone_curve",
+    "expose": "auto_exposure",
+    "soften": "goal_blur",
+}
 """Names in checkpoints of earlier versions and their present names, for `load`.
 
 They are keys of the config, transforms and provenance, or values of "name" in them.

@@ -42,11 +42,13 @@ def kept(all_frames: Frames, copies: int = 1) -> list[int]:
 
 def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
     pursued = GeneratedGoals(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
-    source = drop_idle_frames(Source("own", frames(2), 1.0, imagined=pursued), 0.015, copies=1)
+    source = drop_idle_frames(
+        Source("own", frames(2), 1.0, generated_goals=pursued), 0.015, copies=1
+    )
     short, left = source.frames, [0, 1, 4, 5, 6, 7, 10, 11]
-    assert source.imagined is not None
-    assert source.imagined.pursued.tolist() == left
-    assert source.pace_m == 0.015
+    assert source.generated_goals is not None
+    assert source.generated_goals.image_indices.tolist() == left
+    assert source.min_motion_m == 0.015
     assert short.starts.tolist() == [0, 4, 8]
     assert short.images[:, 0, 0, 0].tolist() == left
     for start, end in ((0, 3), (4, 7)):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.data.frame_cache import Frames, build_frames
-from soar.data.generated_goals import pursued_subgoals, regenerated_goals
+from soar.data.generated_goals import recorded_subgoals, regenerated_goals
 from soar.data.mixture import Mixture, Source, divide, upsampled_share
 from soar.data.relabel import Final, Uniform
 from soar.errors import ConfigError, StoreError
@@ -139,10 +139,10 @@ def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
     for seed in (0, 1):
         store.append(make_episode(seed, steps=20))
     kept = build_frames(store, Query(), 16, tmp_path / "frames")
-    assert pursued_subgoals(store, kept, share=0) is None
-    imagined = pursued_subgoals(store, kept, share=0.5)
+    assert recorded_subgoals(store, kept, share=0) is None
+    imagined = recorded_subgoals(store, kept, share=0.5)
     assert imagined is not None
-    mixture = Mixture([Source("a", kept, 1, imagined=imagined)], seed=0)
+    mixture = Mixture([Source("a", kept, 1, generated_goals=imagined)], seed=0)
     batch = mixture(0, 2000, WHOLE)
     without = Mixture([Source("a", kept, 1)], seed=0)(0, 2000, WHOLE)
 
@@ -153,7 +153,7 @@ def test_imagined_goals_replace_their_share_of_hindsights_and_have_no_pose(
     known = {image.tobytes() for image in imagined.images}
     assert {goal.tobytes() for goal in batch["goal"][swapped]} <= known
     subgoals = store.load(kept.episodes[0].id).subgoals
-    assert imagined.pursued[kept.starts[0] + subgoals[-1].step] == len(subgoals) - 1
+    assert imagined.image_indices[kept.starts[0] + subgoals[-1].step] == len(subgoals) - 1
 
 
 class Brighter:
@@ -176,15 +176,15 @@ def test_goals_are_painted_along_every_episode_from_its_own_frames_and_words(tmp
     imagined = regenerated_goals(some, generator.repaint, 0.5, seed=1, path=tmp_path / "goals.npz")
     last = some.starts[1:] - 1
     steps = np.setdiff1d(np.arange(len(some)), last)
-    assert (imagined.pursued[last] == -1).all()
-    shown = imagined.images[imagined.pursued[steps]][:, 0, 0]
+    assert (imagined.image_indices[last] == -1).all()
+    shown = imagined.images[imagined.image_indices[steps]][:, 0, 0]
     seen = some.images[steps][:, 0, 0]
     assert (shown[:, 2] == 100).all()
     np.testing.assert_array_equal(shown[:, 1], seen[:, 1])
     ahead = shown[:, 0].astype(int) - seen[:, 0]
     assert ahead.min() == 1
     assert 6 <= ahead.max() <= 14
-    first = np.concatenate(generator.seen)[imagined.pursued[steps]][:, 0, 0, 0]
+    first = np.concatenate(generator.seen)[imagined.image_indices[steps]][:, 0, 0, 0]
     assert (first <= seen[:, 0]).all()
     assert generator.told == sorted(generator.told)
     assert set(generator.told) == {"do 0", "do 1"}

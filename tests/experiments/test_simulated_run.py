@@ -40,8 +40,8 @@ def test_a_run_in_which_nothing_learns_is_refused(tmp_path):
 def test_improvement_augments_as_the_policy_it_goes_on_from_did():
     start = load(policy_spec("gcbc").folder)
     recipe = FitOptions(steps=50).recipe(start)
-    assert recipe.pictures == image_transforms(transforms_from(start.transforms))
-    assert {t.name for t in recipe.pictures} >= {"crop", "color"}
+    assert recipe.image_transforms == image_transforms(transforms_from(start.transforms))
+    assert {t.name for t in recipe.image_transforms} >= {"crop", "color"}
     assert recipe.policy.resolution == start.config["resolution"]
     assert recipe.fit.warmup_steps == 5
 
@@ -55,14 +55,14 @@ def test_demonstrations_goals_are_painted_once_and_only_for_policies_that_see_th
     follows, reaches = (
         FitOptions(steps=50).recipe(load(policy_spec(kind).folder)) for kind in ("lcbc", "gcbc")
     )
-    assert pretraining(wanted, follows, 0.5).imagined is None
-    assert pretraining(wanted, reaches, 0.0).imagined is None
+    assert pretraining(wanted, follows, 0.5).generated_goals is None
+    assert pretraining(wanted, reaches, 0.0).generated_goals is None
     assert not (demonstrations_folder(0) / "painted").exists()
     source = pretraining(wanted, reaches, 0.5)
-    assert source.imagined is not None
-    assert source.imagined.share == 0.5
-    assert len(source.imagined.pursued) == len(source.frames)
-    assert source.imagined.images.shape[1:] == (32, 32, 3)
+    assert source.generated_goals is not None
+    assert source.generated_goals.share == 0.5
+    assert len(source.generated_goals.image_indices) == len(source.frames)
+    assert source.generated_goals.images.shape[1:] == (32, 32, 3)
     [painted] = (demonstrations_folder(0) / "painted").iterdir()
     before = painted.stat().st_mtime_ns
     pretraining(wanted, reaches, 0.2)

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
-from soar.collection.fleet import ModelsConfig, collector, in_force, read_models
+from soar.collection.fleet import ModelsConfig, in_force, read_models
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals
@@ -33,7 +33,7 @@ from soar.data.store.lance import open_store
 from soar.data.store.verify import verify
 from soar.evaluation.results import EvalSetting, Trial, open_evaluation
 from soar.evaluation.runner import missing_batches
-from soar.experiments.simulated_run import FitOptions
+from soar.experiments.simulated_run import FitOptions, collector
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.rounds import ImproveConfig, Stages, improve
 from soar.improvement.run import Run

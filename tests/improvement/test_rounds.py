@@ -113,8 +113,8 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
         t.key for t in run.evaluations()[1].trials
     }
     mixture = checkpoints.load(run.train_folder(1)).provenance["mixture"]
-    assert mixture["autonomous"]["imagined_goals"] == 0.25
-    assert mixture["pretraining"]["imagined_goals"] == 0
+    assert mixture["autonomous"]["generated_goals"] == 0.25
+    assert mixture["pretraining"]["generated_goals"] == 0
     assert improve(run, settings, means) == record
     assert robots.calls == [(1, settings.scenes[0], str(policy), "expert")]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):

@@ -20,7 +20,7 @@ from soar.nn.layers import attention_loss, grid_cells
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
 from soar.policies.lcbc import LCBCConfig
-from soar.policies.loading import build_policy, follow_words, load_policy
+from soar.policies.loading import build_policy, lcbc_from_gcbc, load_policy
 from soar.training.policy import PolicyTrainConfig, compact, debug, paper, train_policy, with_fit
 from soar.types import EpisodeSummary, Observation, Provenance, Verdict
 from soar.utils.files import read_lines
@@ -147,7 +147,9 @@ def test_compact_features_know_where_things_are() -> None:
 
 def test_gazes_find_what_they_are_taught_to_see() -> None:
     """A white square somewhere on black; the first gaze must say where, finer than its cells are wide."""
-    config = EncoderConfig("compact", widths=(16, 16), depths=(1, 1), dim=16, gazes=2, detail=8)
+    config = EncoderConfig(
+        "compact", widths=(16, 16), depths=(1, 1), dim=16, attention_points=2, detail=8
+    )
     torch.manual_seed(0)
     encoder = Compact(config, 3, SIZE)
     optimizer = torch.optim.Adam(encoder.parameters(), 3e-3)
@@ -158,12 +160,12 @@ def test_gazes_find_what_they_are_taught_to_see() -> None:
     for _ in range(60):
         optimizer.zero_grad()
         seen = encoder(images[:160])
-        attention_loss(seen.gaze[:, :1], points[:160, None]).backward()
+        attention_loss(seen.attention[:, :1], points[:160, None]).backward()
         optimizer.step()
     with torch.no_grad():
         seen = encoder(images[160:])
     assert seen.features.shape == (40, encoder.dim)
-    place = seen.gaze[:, 0].exp() @ grid_cells(SIZE // 4)
+    place = seen.attention[:, 0].exp() @ grid_cells(SIZE // 4)
     assert (place - points[160:]).abs().mean() < 0.5 * 2 / (SIZE // 4)
 
 
@@ -205,7 +207,11 @@ def test_a_compact_policy_feels_what_one_camera_sees_worst_and_never_where_it_is
 
 
 def test_the_papers_policy_sees_images_alone() -> None:
-    assert (paper().policy.feel, paper().policy.encoder.gazes, paper().policy.pose_weight) == (
+    assert (
+        paper().policy.proprioception_dim,
+        paper().policy.encoder.attention_points,
+        paper().policy.pose_weight,
+    ) == (
         0,
         0,
         0,
@@ -299,7 +305,7 @@ def _run_until(recipe: PolicyTrainConfig, sources: list[Source], folder: Path, s
 
 def test_every_transform_trains_in_bf16_too() -> None:
     """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
-    recipe = replace(debug(), pictures=compact().pictures)
+    recipe = replace(debug(), image_transforms=compact().image_transforms)
     policy, result = train_policy(
         with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
     )
@@ -320,9 +326,9 @@ def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolu
     source = Source("a", reaching(), 1)
     first, _ = train_policy(debug(), [source], None)
     start = first.checkpoint({})
-    recipe = replace(debug(), pictures=compact().pictures)
+    recipe = replace(debug(), image_transforms=compact().image_transforms)
     second, _ = train_policy(recipe, [source], None, start=start)
-    assert image_transforms(second.transforms) == recipe.pictures
+    assert image_transforms(second.transforms) == recipe.image_transforms
     other = replace(debug(), policy=replace(debug().policy, resolution=48))
     with pytest.raises(ConfigError, match=r"48 px, .* sees 32 px"):
         train_policy(other, [source], None, start=start)
@@ -334,7 +340,7 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
     reaches.get_parameter("encoder.stem.0.weight").data[:, 3:6] = 0
     words = debug("lcbc").policy
     assert isinstance(words, LCBCConfig)
-    follows = follow_words(reaches.checkpoint({}), words, reaches.transforms).eval()
+    follows = lcbc_from_gcbc(reaches.checkpoint({}), words, reaches.transforms).eval()
     seen = [Observation(i, np.full(7, 0.1, np.float32), 0.0) for i in reaching(1).images[:2]]
     rng = np.random.default_rng(0)
     goals = reaching(1).images[2:4]
@@ -342,7 +348,7 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
     after, _ = train_policy(debug("lcbc"), [source], None, start=reaches.checkpoint({}))
     assert after.name == "lcbc"
     with pytest.raises(CheckpointError, match="valid to begin to follow words from: gcbc"):
-        follow_words(follows.checkpoint({}), words, reaches.transforms)
+        lcbc_from_gcbc(follows.checkpoint({}), words, reaches.transforms)
     with pytest.raises(ConfigError, match="trains gcbc, but the checkpoint to start from is lcbc"):
         train_policy(debug(), [source], None, start=after.checkpoint({}))
 
@@ -351,7 +357,7 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
 def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
     cache = reaching(24)
     recipe = with_fit(debug(kind), steps=150, batch_size=32, learning_rate=3e-3, warmup_steps=10)
-    recipe = replace(recipe, pictures=())
+    recipe = replace(recipe, image_transforms=())
     policy, _ = train_policy(recipe, [Source("a", cache, 1)], None)
     for i in range(4):
         first = int(cache.starts[i])

@@ -32,14 +32,14 @@ def test_a_policy_is_made_gone_on_from_and_installed(frames, tmp_path, monkeypat
     monkeypatch.setattr(soar.pretraining.weights, "demonstrations", lambda wanted: frames)
     begin = pretrain_policy(debug(), WANTED, tmp_path / "first")
     first = checkpoints.load(begin)
-    assert first.provenance["mixture"]["bridge"]["imagined_goals"] == 0
+    assert first.provenance["mixture"]["bridge"]["generated_goals"] == 0
 
     made = pretrain_policy(
         debug(), WANTED, tmp_path / "second", start=begin, painter=Photographer().repaint, imagined=0.5,
     )  # fmt: skip
     second = checkpoints.load(made)
     assert second.provenance["started_from"] == first.id
-    assert second.provenance["mixture"]["bridge"]["imagined_goals"] == 0.5
+    assert second.provenance["mixture"]["bridge"]["generated_goals"] == 0.5
     assert second.transforms == first.transforms
 
     id = install(made, tmp_path / "gcbc", "gcbc", "soar pretrain gcbc", ("bridge",))

@@ -78,7 +78,7 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
 def test_the_subgoal_is_in_the_top_right_corner() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     small = np.full((64, 64, 3), (255, 0, 0), np.uint8)
-    out = media.corner(image, small)
+    out = media.inset(image, small)
     assert (out[0, -1] == (255, 0, 0)).all()
     assert (out[-1, 0] == 0).all()
     assert (out[0, -31] == 255).all()

@@ -196,12 +196,12 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
 
 def film(episode: Episode) -> Iterator[Image]:
     """An episode's frames, each with the subgoal of its moment and a caption below."""
-    from soar.utils.media import caption, corner
+    from soar.utils.media import caption, inset
 
     text = f"{episode.instruction}: {episode.verdict.outcome}"
     for step, image in enumerate(episode.images):
         set_by_now = [s for s in episode.subgoals if s.step <= step]
-        shown = corner(image, set_by_now[-1].image) if set_by_now else image
+        shown = inset(image, set_by_now[-1].image) if set_by_now else image
         yield caption(shown, text, lines=2)
 
 

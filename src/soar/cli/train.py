@@ -141,6 +141,6 @@ def _sources(
     share = own.share
     if share is None:
         share = upsampled_share(len(second.steps()[0]), len(first.steps()[0]), own.upsample)
-    if recipe.autonomous_pace_m:
-        second = drop_idle_frames(second, recipe.autonomous_pace_m)
+    if recipe.autonomous_min_motion_m:
+        second = drop_idle_frames(second, recipe.autonomous_min_motion_m)
     return [replace(first, weight=1 - share), replace(second, weight=share)]

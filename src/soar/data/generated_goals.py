@@ -38,7 +38,7 @@ class GeneratedGoals:
     """Subgoals of a set of frames."""
 
     images: UInt8[np.ndarray, "k r r 3"]
-    pursued: Int64[np.ndarray, " n"]
+    image_indices: Int64[np.ndarray, " n"]
     """For each frame, which of the images was pursued there; -1 for none."""
     share: float
     """Of the samples that have one, how many get it for their goal."""
@@ -48,7 +48,7 @@ class GeneratedGoals:
 
     def at(self, frames: Int64[np.ndarray, " m"]) -> GeneratedGoals:
         """The same, of some of the frames."""
-        return replace(self, pursued=self.pursued[frames])
+        return replace(self, image_indices=self.image_indices[frames])
 
 
 def regenerated_goals(
@@ -107,7 +107,7 @@ def _seen(frames: Frames, at: Sequence[int]) -> list[Observation]:
     return [Observation(frames.images[i], frames.states[i], 0.0) for i in at]
 
 
-def pursued_subgoals(store: LanceStore, frames: Frames, share: float) -> GeneratedGoals | None:
+def recorded_subgoals(store: LanceStore, frames: Frames, share: float) -> GeneratedGoals | None:
     """The subgoals of all episodes of `frames`, which came from `store`; None when no sample gets one."""
     if not share:
         return None

@@ -65,8 +65,10 @@ def drop_idle_frames(source: Source, step_m: float, copies: int = COPIES) -> Sou
     )
     each = np.arange(copies)[:, None] * len(frames.episodes)
     episodes = None if source.episodes is None else (each + source.episodes).ravel()
-    pursued = source.imagined.at(kept) if source.imagined else None
-    return replace(source, frames=short, imagined=pursued, pace_m=step_m, episodes=episodes)
+    pursued = source.generated_goals.at(kept) if source.generated_goals else None
+    return replace(
+        source, frames=short, generated_goals=pursued, min_motion_m=step_m, episodes=episodes
+    )
 
 
 class _Kept(NamedTuple):

@@ -44,9 +44,9 @@ class Source:
     """Consecutive actions that are added up into one; the paper: 2 for autonomous data."""
     episodes: Int64[np.ndarray, " k"] | None = None
     """Which of the cache's episodes; None is all."""
-    imagined: GeneratedGoals | None = None
+    generated_goals: GeneratedGoals | None = None
     """Subgoals that were pursued there, to be goals now and then."""
-    pace_m: float = 0.0
+    min_motion_m: float = 0.0
     """Least way [m] between two frames, where `soar.data.idle_frames` has left pauses out; 0 where it hasn't."""
 
     def steps(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
@@ -114,8 +114,8 @@ class Mixture:
                 "query": asdict(s.frames.query),
                 "goals": describe(s.goals),
                 "sum_steps": s.sum_steps,
-                "pace_m": s.pace_m,
-                "imagined_goals": s.imagined.share if s.imagined else 0.0,
+                "min_motion_m": s.min_motion_m,
+                "generated_goals": s.generated_goals.share if s.generated_goals else 0.0,
             }
             for s, share, (frames, _) in zip(self.sources, self.shares, self._steps, strict=True)
         }
@@ -164,10 +164,10 @@ class Mixture:
             pose[mine] = np.hstack([s.frames.states[f][:, _POSE] for f in moments])
             if s.frames.fingertips is not None:
                 points[mine] = np.stack([s.frames.fingertips[f] for f in moments], 1)
-            if s.imagined is not None:
-                pursued = s.imagined.pursued[frames]
-                use = (pursued >= 0) & (chance[mine] < s.imagined.share)
-                target[np.flatnonzero(mine)[use]] = s.imagined.images[pursued[use]]
+            if s.generated_goals is not None:
+                pursued = s.generated_goals.image_indices[frames]
+                use = (pursued >= 0) & (chance[mine] < s.generated_goals.share)
+                target[np.flatnonzero(mine)[use]] = s.generated_goals.images[pursued[use]]
                 pose[np.flatnonzero(mine)[use], 5:10] = np.nan
                 points[np.flatnonzero(mine)[use], 1] = np.nan
             action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)

@@ -151,7 +151,7 @@ class ToneCurve(Transform):
     on a dark table is not the first of its kind (docs/log.md, twelfth session). Not in the paper.
     """
 
-    name: ClassVar[str] = "tone"
+    name: ClassVar[str] = "tone_curve"
     strength: float = 1.0
     """Of the widest change: 1 may leave nothing of the old tones."""
     nodes: ClassVar[int] = 6
@@ -174,7 +174,7 @@ class AutoExposure(Transform):
     By a power, so that black stays black and white white. Not in the paper.
     """
 
-    name: ClassVar[str] = "expose"
+    name: ClassVar[str] = "auto_exposure"
     mean: float = 0.55
 
     def train(self, batch: Batch) -> dict[str, Tensor]:
@@ -193,7 +193,7 @@ class AutoExposure(Transform):
 class GoalBlur(Transform):
     """Half of the goals a little out of focus: imagined ones are softer than photographs. Not in the paper."""
 
-    name: ClassVar[str] = "soften"
+    name: ClassVar[str] = "goal_blur"
     radius: int = 2
     """Of the widest blur [px]."""
 

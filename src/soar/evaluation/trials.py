@@ -14,7 +14,7 @@ from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.fixed_task import fixed_station, run_fixed_tasks
 from soar.rollout.station import EpisodeConfig, Station
 from soar.types import Image, Observation, Step, Subgoal
-from soar.utils.media import corner, resize, write_video
+from soar.utils.media import inset, resize, write_video
 
 
 class TrialState:
@@ -38,7 +38,7 @@ class TrialState:
         """One more frame, with the present subgoal in its corner."""
         if self._video_size:
             frame = resize(image, self._video_size)
-            self._frames.append(frame if self.subgoal is None else corner(frame, self.subgoal))
+            self._frames.append(frame if self.subgoal is None else inset(frame, self.subgoal))
 
     def finish(self, last: Observation, fault: str, folder: Path) -> Trial:
         """Judge the end, and keep the film in `folder`."""

@@ -126,7 +126,7 @@ def pretraining(wanted: DemonstrationSet, recipe: PolicyTrainConfig, painted: fl
     name = f"{wanted.episodes}-{wanted.resolution}-{imagination.name.split()[-1]}.npz"
     path = demonstrations_folder(wanted.first_seed) / "painted" / name
     goals = regenerated_goals(source.frames, imagination.repaint, painted, wanted.first_seed, path)
-    return replace(source, imagined=goals)
+    return replace(source, generated_goals=goals)
 
 
 def improve_in_simulation(

@@ -15,7 +15,7 @@ from pathlib import Path
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
 from soar.data.frame_cache import Frames, build_frames
-from soar.data.generated_goals import GeneratedGoals, pursued_subgoals
+from soar.data.generated_goals import GeneratedGoals, recorded_subgoals
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
@@ -309,11 +309,11 @@ def _imitated(
         raise ConfigError(f"no episode was judged a {' or '.join(config.outcomes)}")
     cache = run.folder / "frames"
     frames = build_frames(store, query, means.pretraining.frames.resolution, cache)
-    goals = pursued_subgoals(store, frames, config.imagined_goals)
+    goals = recorded_subgoals(store, frames, config.imagined_goals)
     if goals is None and means.paint:
         goals = means.paint(frames, cache / f"painted-{index}.npz")
     share = config.autonomous_share
-    own = Source("autonomous", frames, share, config.goals, config.sum_steps, imagined=goals)
+    own = Source("autonomous", frames, share, config.goals, config.sum_steps, generated_goals=goals)
     return drop_idle_frames(own, config.pace_m) if config.pace_m else own
 
 

@@ -7,7 +7,7 @@ checkpoints are the same for both, here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -50,6 +50,8 @@ class Condition(Protocol):
 class BehaviorCloning(nn.Module):
     """A policy, and the learner that fits it: encoder, MLP 3 x 256, mean of a Gaussian (paper, B.2.1)."""
 
+    RENAMED: ClassVar = {"feel": "proprioception"}
+
     def __init__(
         self,
         condition: Condition,
@@ -60,23 +62,27 @@ class BehaviorCloning(nn.Module):
         hidden: Sequence[int] = (256, 256, 256),
         std: float = 1.0,
         pose_weight: float = 0.0,
-        gaze_weight: float = 0.0,
-        feel: int = 0,
+        attention_weight: float = 0.0,
+        proprioception_dim: int = 0,
     ) -> None:
         """`config`: what builds this policy again. `std`: fixed, of z-scored actions.
 
         `pose_weight`: of an auxiliary loss that asks the encoder's features where the hand is, where it
         is at the hindsight goal, and where it will grasp or let go before. Serving doesn't need it.
-        `gaze_weight`: of another, for data whose camera is known, that asks for these places in the
-        images; the encoder needs three gazes for it. `feel`: features made of what the arm feels, beside
+        `attention_weight`: of another, for data whose camera is known, that asks for these places in the
+        images; the encoder needs three gazes for it. `proprioception_dim`: features made of what the arm feels, beside
         the encoder's; 0: none, as in the paper.
         """
         super().__init__()
         self.condition, self.encoder = condition, encoder
-        self.feel = mlp([len(PROPRIOCEPTION), feel]) if feel else None
-        self.head = nn.Sequential(mlp([encoder.dim + feel, *hidden]), nn.Linear(hidden[-1], 7))
+        self.proprioception = (
+            mlp([len(PROPRIOCEPTION), proprioception_dim]) if proprioception_dim else None
+        )
+        self.head = nn.Sequential(
+            mlp([encoder.dim + proprioception_dim, *hidden]), nn.Linear(hidden[-1], 7)
+        )
         self.pose = nn.Linear(encoder.dim, POSE_DIM) if pose_weight else None
-        self.pose_weight, self.gaze_weight = pose_weight, gaze_weight
+        self.pose_weight, self.attention_weight = pose_weight, attention_weight
         self.transforms = tuple(transforms)
         self.config = dict(config)
         self.std = std
@@ -113,9 +119,9 @@ class BehaviorCloning(nn.Module):
             missed = (missed * ~target.isnan()).sum(1).mean()  # an imagined goal has no pose
             loss = loss + self.pose_weight * missed / 2
             told["pose_error"] = missed
-        if gaze is not None and self.gaze_weight:
+        if gaze is not None and self.attention_weight:
             strayed = attention_loss(gaze[:, :PLACES], batch["points"])
-            loss = loss + self.gaze_weight * strayed
+            loss = loss + self.attention_weight * strayed
             told["gaze_error"] = strayed
         return loss, {k: v.detach() for k, v in told.items()}
 
@@ -177,12 +183,12 @@ class BehaviorCloning(nn.Module):
         batch: Batch,
         noise: torch.Generator | None = None,
     ) -> Float[Tensor, "n 7"]:
-        if self.feel is not None:
+        if self.proprioception is not None:
             told = proprioception(batch["state"])
             if noise is not None:
                 shake = torch.randn(told.shape, generator=noise, device=told.device)
                 told = told + _FELT_NOISE * shake
-            features = torch.cat([features, self.feel(told)], 1)
+            features = torch.cat([features, self.proprioception(told)], 1)
         means: Tensor = self.head(features)
         return means
 

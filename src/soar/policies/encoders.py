@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -39,7 +39,7 @@ class EncoderConfig:
     """Pixels a side of what the compact encoder's first stage sees as one cell."""
     fine: int = 0
     """Channels of the finer map, cells half as wide, by way of which its stem makes them; 0: in one go."""
-    gazes: int = 0
+    attention_points: int = 0
     """Places that the compact encoder looks at more closely."""
     detail: int = 32
     """Channels of what it sees there."""
@@ -57,7 +57,7 @@ class Encoding(NamedTuple):
     """What an encoder makes of n images."""
 
     features: Float[Tensor, "n d"]
-    gaze: Float[Tensor, "n g p"] | None = None
+    attention: Float[Tensor, "n g p"] | None = None
     """Log-probability, over the p square cells of a map, of each place it looks at."""
 
 
@@ -105,6 +105,8 @@ class Compact(nn.Module):
     of the features.
     """
 
+    RENAMED: ClassVar = {"look": "attention"}
+
     def __init__(
         self, config: EncoderConfig, channels: int, resolution: int, context_dim: int = 0
     ) -> None:
@@ -120,8 +122,12 @@ class Compact(nn.Module):
         self.stages = ResNetStages(width, config.widths, config.depths, context_dim=context_dim)
         self.project = nn.Linear(self.stages.channels_out * side * side, config.dim)
         self.norm = nn.LayerNorm(config.dim)
-        self.look = SpatialAttention(config, resolution // config.patch) if config.gazes else None
-        self.dim = config.dim + (self.look.dim if self.look else 0)
+        self.attention = (
+            SpatialAttention(config, resolution // config.patch)
+            if config.attention_points
+            else None
+        )
+        self.dim = config.dim + (self.attention.dim if self.attention else 0)
         channels_last(
             self.stem
         )  # the stages' GroupNorm is ten times as quick the other way on CPUs
@@ -133,10 +139,10 @@ class Compact(nn.Module):
         patches = self.stem(with_coordinates(2 * images - 1)).contiguous()
         maps = self.stages(patches, context)
         whole = nn.functional.silu(self.norm(self.project(maps[-1].flatten(1))))
-        if self.look is None:
+        if self.attention is None:
             return Encoding(whole)
-        closer = self.look(maps)
-        return Encoding(torch.cat([whole, closer.features], 1), closer.gaze)
+        closer = self.attention(maps)
+        return Encoding(torch.cat([whole, closer.features], 1), closer.attention)
 
 
 def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
@@ -159,9 +165,9 @@ class SpatialAttention(nn.Module):
         super().__init__()
         d = 2 * config.detail
         self.gather = nn.ModuleList(nn.Conv2d(w, d, 1) for w in config.widths)
-        self.scores = nn.Conv2d(d, config.gazes, 3, padding=1)
+        self.scores = nn.Conv2d(d, config.attention_points, 3, padding=1)
         self.values = nn.Conv2d(d, config.detail, 1)
-        self.dim = config.gazes * (config.detail + 4)
+        self.dim = config.attention_points * (config.detail + 4)
         self.register_buffer("places", grid_cells(side), persistent=False)
 
     def forward(self, maps: Sequence[Float[Tensor, "n _c _h _w"]]) -> Encoding:

@@ -34,9 +34,9 @@ class LCBCConfig:
     """Fixed standard deviation of the action Gaussian, in z-scored units."""
     pose_weight: float = 0.0
     """Of the auxiliary loss that asks where the hand is; not in the paper."""
-    gaze_weight: float = 0.0
+    attention_weight: float = 0.0
     """Of the auxiliary loss that asks where the hand is seen; not in the paper."""
-    feel: int = 0
+    proprioception_dim: int = 0
     """Features made of the hand's height, angles and opening; not in the paper."""
 
 

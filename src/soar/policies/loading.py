@@ -27,9 +27,9 @@ def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> Behav
 
     Raises ConfigError: gazes shall be taught that the encoder doesn't have.
     """
-    if config.gaze_weight and config.encoder.gazes < PLACES:
+    if config.attention_weight and config.encoder.attention_points < PLACES:
         raise ConfigError(
-            f"gaze_weight is {config.gaze_weight} and the encoder has {config.encoder.gazes} gazes; "
+            f"attention_weight is {config.attention_weight} and the encoder has {config.encoder.attention_points} gazes; "
             f"valid: 0, or a compact encoder with at least {PLACES}"
         )
     condition: Condition
@@ -45,8 +45,8 @@ def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> Behav
         hidden=config.hidden,
         std=config.std,
         pose_weight=config.pose_weight,
-        gaze_weight=config.gaze_weight,
-        feel=config.feel,
+        attention_weight=config.attention_weight,
+        proprioception_dim=config.proprioception_dim,
     )
 
 
@@ -76,7 +76,7 @@ def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     return policy
 
 
-def follow_words(
+def lcbc_from_gcbc(
     checkpoint: Checkpoint, config: LCBCConfig, transforms: Sequence[Transform]
 ) -> BehaviorCloning:
     """A language-conditioned policy that sees and moves like a goal-conditioned one; its words are new.

@@ -99,7 +99,7 @@ def pretrain_policy(
     train, held_out = _split(frames)
     if painter is not None:
         goals = regenerated_goals(frames, painter, imagined, recipe.fit.seed, work / "goals.npz")
-        train = replace(train, imagined=goals)
+        train = replace(train, generated_goals=goals)
     before = checkpoints.load(start) if start else None
     train_policy(recipe, [train], work / "fit", start=before, validation=[held_out])
     return work / "fit"

@@ -10,7 +10,7 @@ from soar.data.store.lance import LanceStore
 from soar.evaluation.results import Comparison, Evaluation, Trial
 from soar.evaluation.tables import film, spread
 from soar.types import Episode, EpisodeSummary, Image
-from soar.utils.media import caption, corner, encode_video, resize
+from soar.utils.media import caption, encode_video, inset, resize
 
 LAPSE_SIZE = 192
 LAPSE_EPISODES = 24
@@ -45,7 +45,7 @@ def _lapse(episode: Episode, summary: EpisodeSummary, number: int) -> Iterator[I
 def _with_subgoal(episode: Episode, t: int) -> Image:
     frame = resize(episode.images[t], LAPSE_SIZE)
     current = [s for s in episode.subgoals if s.step <= t]
-    return corner(frame, current[-1].image) if current else frame
+    return inset(frame, current[-1].image) if current else frame
 
 
 def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]]:

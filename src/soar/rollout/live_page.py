@@ -11,7 +11,7 @@ from soar.data.store.images import encode
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
 from soar.types import Image, Proposal, Step, Subgoal
-from soar.utils.media import corner, tile
+from soar.utils.media import inset, tile
 
 _EVERY = 4
 """Control steps between two pictures."""
@@ -76,7 +76,7 @@ class LivePage(Callback):
 
     def _picture(self, name: str) -> Image:
         seen, goal = self._seen[name], self._goals.get(name)
-        return seen if goal is None else corner(seen, goal)
+        return seen if goal is None else inset(seen, goal)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -28,7 +28,7 @@ from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import EncoderConfig
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.lcbc import LCBCConfig
-from soar.policies.loading import PolicyConfig, build_policy, follow_words, policy_from
+from soar.policies.loading import PolicyConfig, build_policy, lcbc_from_gcbc, policy_from
 from soar.training.fit import FitConfig, FitResult, fit
 
 
@@ -37,7 +37,7 @@ class PolicyTrainConfig:
     """Everything that makes a policy out of episodes. The defaults are the paper's (B.2, B.3)."""
 
     policy: PolicyConfig = field(default_factory=GCBCConfig)
-    pictures: tuple[Transform, ...] = (Crop(), Color())
+    image_transforms: tuple[Transform, ...] = (Crop(), Color())
     """What is done to observations and goals, in this order."""
     goals: Goals = field(default_factory=Uniform)
     """Hindsight goals of pretraining data."""
@@ -45,7 +45,7 @@ class PolicyTrainConfig:
     """Hindsight goals of the robots' own data."""
     autonomous_sum_steps: int = 2
     """Consecutive actions of the robots' own data that are added up into one."""
-    autonomous_pace_m: float = 0.0
+    autonomous_min_motion_m: float = 0.0
     """Pauses left out of the robots' own data: see `soar.data.idle_frames`; 0: none."""
     fit: FitConfig = field(default_factory=FitConfig)
 
@@ -61,8 +61,10 @@ def compact(kind: str = "gcbc") -> PolicyTrainConfig:
         steps=16_000, batch_size=128, learning_rate=1e-3, warmup_steps=300, ema_decay=0.998,
         save_every=500,
     )  # fmt: skip
-    encoder = EncoderConfig("compact", patch=6, fine=32, gazes=8)
-    policy = replace(_policy(kind, 96, encoder), pose_weight=0.5, gaze_weight=0.15, feel=32)
+    encoder = EncoderConfig("compact", patch=6, fine=32, attention_points=8)
+    policy = replace(
+        _policy(kind, 96, encoder), pose_weight=0.5, attention_weight=0.15, proprioception_dim=32
+    )
     crop = Crop(area=(0.6, 1.0), ratio=(0.8, 1.25), turn_deg=10)
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colours, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
@@ -70,16 +72,18 @@ def compact(kind: str = "gcbc") -> PolicyTrainConfig:
     if kind == "gcbc":
         pictures = (crop, color, ToneCurve(), AutoExposure(), GoalBlur(radius=3))
     return PolicyTrainConfig(
-        policy, pictures, autonomous_sum_steps=1, autonomous_pace_m=0.015, fit=config
+        policy, pictures, autonomous_sum_steps=1, autonomous_min_motion_m=0.015, fit=config
     )
 
 
 def debug(kind: str = "gcbc") -> PolicyTrainConfig:
     """The compact one, very small, and six steps, to see everything run from end to end."""
     encoder = EncoderConfig(
-        "compact", widths=(8, 16), depths=(1, 1), dim=32, fine=8, gazes=3, detail=8
+        "compact", widths=(8, 16), depths=(1, 1), dim=32, fine=8, attention_points=3, detail=8
     )
-    policy = replace(_policy(kind, 32, encoder), pose_weight=0.5, gaze_weight=0.15, feel=8)
+    policy = replace(
+        _policy(kind, 32, encoder), pose_weight=0.5, attention_weight=0.15, proprioception_dim=8
+    )
     config = FitConfig(steps=6, batch_size=8, warmup_steps=2, log_every=1, save_every=2)
     return PolicyTrainConfig(policy, fit=config)
 
@@ -103,7 +107,7 @@ def train_policy(
 
     `start`: a checkpoint to begin from, as improvement does. Its model settings and action statistics are
     kept, so that old and new actions mean the same; augmentation is the recipe's. A language-conditioned policy
-    can begin from a goal-conditioned one (`follow_words`).
+    can begin from a goal-conditioned one (`lcbc_from_gcbc`).
 
     Raises:
         ConfigError: the sources' resolution isn't the policy's.
@@ -114,7 +118,7 @@ def train_policy(
     if start is None:
         policy = build_policy(recipe.policy, _transforms(recipe, _normalized(mixture)))
     elif start.kind == "gcbc" and isinstance(recipe.policy, LCBCConfig):
-        policy = follow_words(start, recipe.policy, _transforms(recipe, _normalized(mixture)))
+        policy = lcbc_from_gcbc(start, recipe.policy, _transforms(recipe, _normalized(mixture)))
     else:
         policy = policy_from(start)
         _must_match(policy, recipe)
@@ -156,7 +160,7 @@ def _normalized(mixture: Mixture) -> NormalizeActions:
 
 def _transforms(recipe: PolicyTrainConfig, normalize: NormalizeActions) -> tuple[Transform, ...]:
     return (
-        Resize(recipe.policy.resolution), ToFloat(), *recipe.pictures, BinarizeGripper(), normalize
+        Resize(recipe.policy.resolution), ToFloat(), *recipe.image_transforms, BinarizeGripper(), normalize
     )  # fmt: skip
 
 

@@ -149,7 +149,7 @@ def read_video(path: str | Path) -> UInt8[np.ndarray, "n h w 3"]:
         return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
 
 
-def corner(image: Image, small: Image, fraction: float = 0.3) -> Image:
+def inset(image: Image, small: Image, fraction: float = 0.3) -> Image:
     """The image with a small one in its top right corner, framed in white: a frame and its subgoal.
 
     `fraction` is the small one's share of the image's height.

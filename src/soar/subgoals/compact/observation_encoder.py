@@ -41,7 +41,7 @@ class CompactSubgoalConfig:
     """Channels at an eighth."""
     depth: int = 1
     """Residual blocks of each half at an eighth; at a quarter there is one before and one after."""
-    gazes: int = 5
+    attention_points: int = 5
     """Places that the instruction makes it look at."""
     vector: int = 256
     """Size of what is said to every block: time, instruction, places."""
@@ -53,10 +53,14 @@ class CompactSubgoalConfig:
     """First decide where arm and thing will be, then paint them there; else both at once, in the painting."""
 
     def __post_init__(self) -> None:
-        if self.resolution % 8 or 4 * self.sight % self.resolution or self.gazes < PLACES:
+        if (
+            self.resolution % 8
+            or 4 * self.sight % self.resolution
+            or self.attention_points < PLACES
+        ):
             raise ConfigError(
-                "resolution must be a multiple of 8, sight one of a quarter of it, and gazes at least "
-                f"{PLACES}, not {self.resolution}, {self.sight} and {self.gazes}"
+                "resolution must be a multiple of 8, sight one of a quarter of it, and attention_points at least "
+                f"{PLACES}, not {self.resolution}, {self.sight} and {self.attention_points}"
             )
 
 
@@ -78,7 +82,7 @@ class ObservationEncoder(nn.Module):
     def __init__(self, config: CompactSubgoalConfig, pixels: int) -> None:
         """`pixels`: of the images it gets."""
         super().__init__()
-        c, d, v, g = config.width, config.wide, config.vector, config.gazes
+        c, d, v, g = config.width, config.wide, config.vector, config.attention_points
         self.patch = 4 * pixels // config.resolution
         self.reader = InstructionEncoder(config.word_dim, v, g)
         self.ahead = nn.Linear(16, v)
@@ -136,15 +140,18 @@ class ObservationEncoder(nn.Module):
 class InstructionEncoder(nn.Module):
     """Tokens to one query for each gaze, by attention over the words, and a vector for all of it."""
 
-    def __init__(self, word_dim: int, vector: int, gazes: int) -> None:
+    def __init__(self, word_dim: int, vector: int, attention_points: int) -> None:
         super().__init__()
         self.silence = nn.Parameter(torch.randn(word_dim) * 0.1)
-        self.ask = nn.Parameter(torch.randn(gazes, vector))
+        self.ask = nn.Parameter(torch.randn(attention_points, vector))
         self.keys = nn.Linear(word_dim, vector)
         self.values = nn.Linear(word_dim, vector)
         self.queries = nn.Sequential(nn.SiLU(), nn.Linear(vector, vector))
         self.vector = nn.Sequential(
-            nn.SiLU(), nn.Linear(gazes * vector, vector), nn.SiLU(), nn.Linear(vector, vector)
+            nn.SiLU(),
+            nn.Linear(attention_points * vector, vector),
+            nn.SiLU(),
+            nn.Linear(vector, vector),
         )
 
     def forward(
