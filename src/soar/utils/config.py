@@ -1,0 +1,389 @@
+"""Conversion of configuration dataclasses to and from plain data, YAML and JSON.
+
+Every configuration of the package is a plain dataclass; this is the only module that reads one from a file.
+Types are checked strictly ("80" is no number, "no" is no bool), unknown keys are refused with the valid ones,
+and ranges stand beside the field, as in `threshold: Annotated[float, Ge(0), Le(1)] = 0.5`. A dataclass that
+renamed fields still reads files of earlier versions:
+
+    RENAMED: ClassVar = {"old_name": "new_name"}
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from soar.errors import ConfigError
+from soar.utils.files import Json
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, TypeAdapter
+    from pydantic_core import CoreSchema, ErrorDetails
+
+T = TypeVar("T")
+
+MAX_BYTES = 1_000_000
+"""Size of the largest configuration file that is read."""
+MAX_VALUES = 100_000
+"""Values in the largest configuration, after YAML's aliases are replaced by what they stand for."""
+MAX_DEPTH = 40
+"""Levels of the deepest configuration."""
+
+_EXPONENT = (
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+"""Numbers such as 1e-3, which PyYAML takes for text."""
+_VALID = {
+    "bool_type": "true or false",
+    "dataclass_type": "keys with values",
+    "dict_type": "keys with values",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": "text",
+    "tuple_type": "a list",
+}
+"""Valid values by the type of pydantic's error."""
+
+
+@dataclass(frozen=True, eq=False)
+class OneOf:
+    """Annotation of a union of dataclasses that plain data tells apart by the key "name"."""
+
+    choices: Mapping[str, type]
+
+    def __get_pydantic_core_schema__(
+        self, source: object, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Validate `{name: fields}`, which `_translated` makes of `{"name": name, **fields}`."""
+        from pydantic_core import core_schema
+
+        parts = {
+            name: core_schema.typed_dict_field(handler.generate_schema(choice), required=False)
+            for name, choice in self.choices.items()
+        }
+        return core_schema.no_info_after_validator_function(
+            self._only,
+            core_schema.typed_dict_schema(parts, extra_behavior="forbid"),
+            serialization=core_schema.plain_serializer_function_ser_schema(self._named),
+        )
+
+    def _only(self, parts: Mapping[str, object]) -> object:
+        if len(parts) != 1:
+            raise ConfigError(f"needs a 'name'; valid: {', '.join(self.choices)}")
+        return next(iter(parts.values()))
+
+    def _named(self, value: object) -> dict[str, Json]:
+        name = next(name for name, choice in self.choices.items() if type(value) is choice)
+        return {"name": name, **to_plain(value)}
+
+
+@overload
+def from_plain(kind: type[T], data: Json, where: str | Path, base: T | None = None) -> T: ...
+@overload
+def from_plain(kind: Any, data: Json, where: str | Path, base: Any = None) -> Any: ...
+def from_plain(kind: Any, data: Json, where: str | Path, base: Any = None) -> Any:
+    """Build a configuration from plain data.
+
+    Args:
+        kind: dataclass, or another type whose parts are dataclasses and JSON's types.
+        data: what JSON can hold.
+        where: name of the data's source, for messages.
+        base: configuration that provides what `data` leaves out; None takes the dataclass's defaults.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value isn't valid; the message names the valid ones.
+    """
+    from pydantic import ValidationError
+
+    _check_plain(data, where)
+    data = _translated(kind, data, str(where))
+    if base is not None:
+        data = _merged(kind, _translated(kind, to_plain(base, kind), str(where)), data)
+    try:
+        [made] = _adapter(kind).validate_json(json.dumps([data]))
+    except ValidationError as error:
+        raise ConfigError(
+            f"{where}: {_message(kind, error.errors(include_url=False)[0])}"
+        ) from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return made
+
+
+def to_plain(value: object, kind: Any = None) -> Json:
+    """Convert a configuration to what JSON can hold; `kind` is its declared type, by default its class."""
+    [plain] = _adapter(kind or cast(Any, type(value))).dump_python((value,), mode="json")
+    return plain
+
+
+def load(kind: type[T], path: str | Path, base: T | None = None) -> T:
+    """Read a configuration from a YAML or JSON file; see `from_plain`. Raises ConfigError."""
+    return from_plain(kind, read_plain(path), path, base)
+
+
+def dump(plain: Json) -> str:
+    """Format plain data as YAML."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        pass
+
+    Dumper.add_implicit_resolver(*_EXPONENT)
+    return yaml.dump(
+        plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None
+    )
+
+
+def read_plain(path: str | Path) -> Json:
+    """Read a YAML or JSON file in UTF-8; an empty one holds no keys.
+
+    Raises:
+        ConfigError: it is missing, no text, no YAML or JSON, or holds what a configuration can't.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8") from None
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(f"{path} is too large; valid: up to {MAX_BYTES} bytes")
+    try:
+        data = json.loads(text) if path.suffix == ".json" else _parse_yaml(text)
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply; valid: {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+    data = {} if data is None else data
+    _check_plain(data, path)
+    return data
+
+
+def check_ranges(config: object) -> None:
+    """Check a dataclass's numbers against the ranges beside its fields. Raises ConfigError."""
+    for name, hint in _ranges(cast(Any, type(config))):
+        value = getattr(config, name)
+        if value is not None and not all(_holds(c, value) for c in _constraints(hint)):
+            raise ConfigError(f"{name} is {value}; valid: {_range(hint)}")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """pydantic's converter of a tuple of one: a dataclass itself would need its own settings."""
+    from pydantic import ConfigDict, TypeAdapter
+
+    settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    return TypeAdapter(tuple[kind], config=settings)
+
+
+def _parse_yaml(text: str) -> Json:
+    """Parse YAML; 1e-3 is a number, and a key given twice an error. Raises ValueError."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            if twice := [k for k in keys if keys.count(k) > 1 and k != "<<"]:
+                raise ValueError(f"the key '{twice[0]}' stands here twice")
+            return super().construct_mapping(node, deep)
+
+    Loader.add_implicit_resolver(*_EXPONENT)
+    try:
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check_plain(data: Json, where: str | Path) -> None:
+    """Refuse what JSON can't hold, and what expands to more than memory. Raises ConfigError."""
+    left, todo = MAX_VALUES, [(data, 0)]
+    while todo:
+        value, depth = todo.pop()
+        left -= 1
+        if left < 0 or depth > MAX_DEPTH:
+            raise ConfigError(
+                f"{where} holds too much; valid: {MAX_VALUES} values in {MAX_DEPTH} levels"
+            )
+        if isinstance(value, dict):
+            if wrong := [k for k in value if not isinstance(k, str)]:
+                raise ConfigError(f"{where}: the key {wrong[0]!r} is no text; write it in quotes")
+            todo += [(v, depth + 1) for v in value.values()]
+        elif isinstance(value, list | tuple):
+            todo += [(v, depth + 1) for v in value]
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{where}: {value} is not valid; valid: a finite number")
+        elif not isinstance(value, str | int | float | None):
+            raise ConfigError(f"{where}: {value!r:.60} is no text; write it in quotes")
+
+
+def _merged(kind: Any, base: Json, data: Json) -> Json:
+    """Put `data` over `base`, field by field; mappings and tuples are replaced whole."""
+    if not (isinstance(base, dict) and isinstance(data, dict)):
+        return data
+    if not _fields(kind) and not (_one_of(kind) and base.keys() == data.keys()):
+        return data
+    known = {k: _merged(_part(kind, k), base[k], v) if k in base else v for k, v in data.items()}
+    return {**base, **known}
+
+
+def _translated(kind: Any, data: Json, where: str) -> Json:
+    """Plain data with today's keys, and each choice of a `OneOf` under its name."""
+    if isinstance(data, list | tuple):
+        return [_translated(_part(kind, i), v, where) for i, v in enumerate(data)]
+    if not isinstance(data, dict):
+        return data
+    if _one_of(kind) and isinstance(data.get("name"), str):
+        data = {data["name"]: {k: v for k, v in data.items() if k != "name"}}
+    renamed: Mapping[str, str] = getattr(_bare(kind), "RENAMED", {})
+    if twice := [k for k in data if k in renamed and renamed[k] in data]:
+        raise ConfigError(
+            f"{where}: '{twice[0]}' is the old name of '{renamed[twice[0]]}'; give one"
+        )
+    data = {renamed.get(k, k): v for k, v in data.items()}
+    return {k: _translated(_part(kind, k), v, where) for k, v in data.items()}
+
+
+def _bare(kind: Any) -> Any:
+    """A type without `Annotated` and without `| None`."""
+    if get_origin(kind) is Annotated:
+        return _bare(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        some = [k for k in get_args(kind) if k is not type(None)]
+        return _bare(some[0]) if len(some) == 1 else kind
+    return kind
+
+
+def _metadata(kind: Any) -> Iterator[object]:
+    """Everything that `Annotated` says of a type, also beneath `| None`."""
+    if get_origin(kind) is Annotated:
+        yield from get_args(kind)[1:]
+        yield from _metadata(get_args(kind)[0])
+    elif get_origin(kind) in (Union, types.UnionType):
+        for part in get_args(kind):
+            yield from _metadata(part)
+
+
+def _one_of(kind: Any) -> OneOf | None:
+    return next((m for m in _metadata(kind) if isinstance(m, OneOf)), None)
+
+
+def _part(kind: Any, key: str | int) -> Any:
+    """Declared type of a field, or of an item of a tuple or mapping; `Any` where there is none."""
+    if choices := _one_of(kind):
+        return choices.choices.get(str(key), Any)
+    if found := _fields(kind):
+        return found.get(str(key), Any)
+    bare = _bare(kind)
+    parts = get_args(bare)
+    if get_origin(bare) is tuple and isinstance(key, int):
+        several = parts[-1:] == (...,)
+        return parts[0] if several else parts[key] if key < len(parts) else Any
+    return parts[-1] if parts and get_origin(bare) not in (Union, types.UnionType) else Any
+
+
+@cache
+def _fields(kind: Any) -> Mapping[str, Any]:
+    """Declared types of a dataclass's fields; empty for another type."""
+    bare = _bare(kind)
+    if not is_dataclass(bare):
+        return {}
+    hints = get_type_hints(bare, include_extras=True)
+    return {f.name: hints[f.name] for f in fields(bare)}
+
+
+def _message(kind: Any, error: ErrorDetails) -> str:
+    """What is wrong, where, and what is valid, in one line."""
+    path, types_at = [str(p) for p in error["loc"][1:]], [kind]
+    for part in error["loc"][1:]:
+        types_at.append(_part(types_at[-1], part))
+    place = ": ".join([".".join(path), ""]) if path else ""
+    if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return _unknown(types_at[-2], path)
+    if error["type"] == "missing":
+        return f"{'.'.join(path)} is missing"
+    valid = (
+        _range(types_at[-1])
+        or _VALID.get(error["type"])
+        or error["msg"].removeprefix("Input should be ")
+    )
+    if keys := _fields(types_at[-1]):
+        valid += f" ({', '.join(keys)})"
+    return f"{place}{error['input']!r:.80} is not valid; valid: {valid}"
+
+
+def _unknown(parent: Any, path: Sequence[str]) -> str:
+    choices = _one_of(parent)
+    valid = list(choices.choices) if choices else list(_fields(parent))
+    close = difflib.get_close_matches(path[-1], valid, 1)
+    hint = f", did you mean '{close[0]}'?" if close else ""
+    place = f"{'.'.join(path[:-1])}: " if path[:-1] else ""
+    return f"{place}unknown key '{path[-1]}'{hint}; valid keys are {', '.join(valid)}"
+
+
+@cache
+def _ranges(cls: Any) -> list[tuple[str, Any]]:
+    return [(name, hint) for name, hint in _fields(cls).items() if any(_constraints(hint))]
+
+
+def _constraints(kind: Any) -> Iterator[Ge | Gt | Le | Lt]:
+    return (m for m in _metadata(kind) if isinstance(m, Ge | Gt | Le | Lt))
+
+
+def _holds(constraint: Ge | Gt | Le | Lt, value: Any) -> bool:
+    match constraint:
+        case Ge(bound):
+            return bool(value >= bound)
+        case Gt(bound):
+            return bool(value > bound)
+        case Le(bound):
+            return bool(value <= bound)
+        case Lt(bound):
+            return bool(value < bound)
+
+
+def _range(kind: Any) -> str:
+    """A number's range in words; empty for a type without one."""
+    words = []
+    for constraint in _constraints(kind):
+        match constraint:
+            case Ge(bound):
+                words.append(f"from {bound}")
+            case Gt(bound):
+                words.append(f"above {bound}")
+            case Le(bound):
+                words.append(f"to {bound}")
+            case Lt(bound):
+                words.append(f"below {bound}")
+    if not words:
+        return ""
+    noun = "a whole number" if _bare(kind) is int else "a number"
+    if len(words) == 1:
+        words = [words[0].replace("from", "of at least").replace("to ", "of at most ")]
+    return f"{noun} {' '.join(words)}"
