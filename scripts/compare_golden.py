@@ -49,11 +49,12 @@ def worktree(commit: str) -> Iterator[Path]:
     """The files of a commit in a temporary folder, which goes whatever happens."""
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / commit
-        git("worktree", "add", "--quiet", "--detach", str(tree), commit)
         try:
+            git("worktree", "add", "--quiet", "--detach", str(tree), commit)
             yield tree
         finally:
-            git("worktree", "remove", "--force", str(tree))
+            if tree.exists():  # twice forced: also where its making was cut short
+                git("worktree", "remove", "--force", "--force", str(tree))
 
 
 def git(*words: str) -> None:
@@ -70,7 +71,7 @@ def measure(driver: str, source: Path, weights: Path, only: Sequence[str]) -> Js
         out = Path(work) / "numbers.json"
         command = [sys.executable, str(SCRIPTS / driver), "--weights", str(weights)]
         command += ["--out", str(out), "--only", *only]
-        environment = {**os.environ, "PYTHONPATH": str(source)}
+        environment = {**os.environ, "PYTHONPATH": str(source), "TMPDIR": work}
         print(f"{driver} measures {', '.join(only)} of {source}", file=sys.stderr, flush=True)
         done = subprocess.run(command, env=environment, cwd=work, check=False)
         if done.returncode:
