@@ -19,7 +19,7 @@ from soar.rollout.assessment import assess
 from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.loop import run_episodes
 from soar.rollout.station import EpisodeConfig, Models, Station
-from soar.rollout.station_config import StationConfig, tasks_of
+from soar.rollout.station_config import StationConfig, station_tasks
 from soar.tasks.proposer import UncertaintyProposer
 from soar.types import Action, Image, Observation
 
@@ -82,7 +82,7 @@ def make(seed: int = 0) -> Magnet:
 
 def main(episodes: int = 3) -> list[EpisodeResult]:
     """Run a few episodes: propose, imagine, act, judge, and go on from where the block lies."""
-    tasks = tasks_of(StationConfig("magnet", "own_robot:make", tasks=TASKS))
+    tasks = station_tasks(StationConfig("magnet", "own_robot:make", tasks=TASKS))
     robot = SafeRobot(make(seed=1))  # never outside of its box, whatever a policy asks for
     station = Station("magnet", robot, tasks, UncertaintyProposer(tasks), scene="magnet")
     models = Models(

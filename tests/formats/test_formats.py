@@ -42,7 +42,7 @@ from soar.policies.gcbc import GCBCConfig
 from soar.policies.loading import load_policy
 from soar.report.page import write_report
 from soar.robots.safety import Limits
-from soar.rollout.station_config import StationConfig, read_station, tasks_of
+from soar.rollout.station_config import StationConfig, read_station, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Inside, OnSide
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
@@ -56,7 +56,7 @@ from soar.vlm.labels import read_labels
 MADE = Path(__file__).with_name("made_by_975160d")
 EXPECTED: Mapping[str, Any] = json.loads((MADE / "expected.json").read_text())
 RESOLUTION = 16
-ENCODER = EncoderConfig("compact", widths=(4, 8), depths=(1, 1), dim=8, fine=4, gazes=3, detail=4)
+ENCODER = EncoderConfig("compact", widths=(4, 8), depths=(1, 1), dim=8, fine=4, attention_points=3, detail=4)
 INSTRUCTIONS = ("open the drawer", "move the red mug to the left")
 QUESTIONS = (
     "Is the drawer open?",
@@ -276,7 +276,7 @@ def test_an_imagination_that_practice_taught_is_known_as_such() -> None:
 
 def recipe_of_the_training() -> PolicyTrainConfig:
     """The debug preset, made smaller still, and the same on every machine."""
-    policy = GCBCConfig(RESOLUTION, ENCODER, (8,), pose_weight=0.5, gaze_weight=0.15, feel=4)
+    policy = GCBCConfig(RESOLUTION, ENCODER, (8,), pose_weight=0.5, attention_weight=0.15, proprioception_dim=4)
     recipe = replace(debug(), policy=policy)
     return with_fit(recipe, device="cpu", precision="fp32", ema_decay=0.9)
 
@@ -452,7 +452,7 @@ def test_a_stations_file_is_read_as_it_was() -> None:
     )
     own = read_station("files/own_robot.yaml")
     assert (own.name, own.robot, own.options) == ("own_robot", "own_robot:make", {"seed": 1})
-    assert (own.apart, own.paced, own.scene) == (True, True, "own_robot")
+    assert (own.separate_process, own.keeps_period, own.scene_info.name) == (True, True, "own_robot")
 
 
 def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
@@ -474,7 +474,7 @@ def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
 
 
 def test_a_question_file_is_read_as_it_was() -> None:
-    cups, drawer = tasks_of(read_station("files/cups.yaml"))
+    cups, drawer = station_tasks(read_station("files/cups.yaml"))
     assert read_book("files/questions.yaml") == {"stack the cups": cups}
     assert (cups.question, cups.success_answer) == ("Are the cups stacked?", True)
     assert cups.objects == ("cups",)

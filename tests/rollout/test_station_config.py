@@ -12,7 +12,7 @@ from soar.rollout.station_config import (
     open_station,
     read_station,
     sim_stations,
-    tasks_of,
+    station_tasks,
 )
 from soar.utils.clock import Clock
 
@@ -32,7 +32,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_a_file_makes_a_station_with_a_robot_of_your_own(tmp_path):
+def test_a_file_with_a_robot_of_your_own_makes_a_real_station(tmp_path):
     config = read_station(write(tmp_path, LAB + "process: false\n"))
     station = open_station(config)
     assert (station.name, station.scene, station.regime) == ("arm7", "arm7", "real")
@@ -41,46 +41,46 @@ def test_a_file_makes_a_station_with_a_robot_of_your_own(tmp_path):
     assert station.robot.limits.low == (0.2, -0.1, 0.05)
     assert station.tasks[0].question == "Is the green block in the wooden bowl?"
     assert station.simulation is None
-    assert config.paced
+    assert config.keeps_period
 
 
-def test_a_question_file_beside_the_station_has_the_last_word(tmp_path):
+def test_questions_come_from_the_file_beside_the_station_file(tmp_path):
     text = LAB.replace("put the green block in the wooden bowl", "stack the cups")
     path = write(tmp_path, text + "questions: book.yaml\n")
     with pytest.raises(ConfigError, match="no question file"):
-        tasks_of(read_station(path))
+        station_tasks(read_station(path))
     book = (
         "stack the cups:\n  question: Are the cups stacked?\n  done_when: yes\n  objects: [cups]\n"
     )
     (tmp_path / "book.yaml").write_text(book)
-    [task] = tasks_of(read_station(path))
+    [task] = station_tasks(read_station(path))
     assert (task.question, task.objects) == ("Are the cups stacked?", ("cups",))
 
 
-def test_a_real_time_station_is_measured():
+def test_a_station_that_keeps_its_period_is_metered():
     config = StationConfig("one", "toy", realtime=True)
     assert isinstance(open_station(config, Clock()).robot, MeteredRobot)
-    assert not StationConfig("one", "toy").paced
+    assert not StationConfig("one", "toy").keeps_period
 
 
-def test_a_simulated_station_has_the_tasks_of_its_scene_and_its_truth():
+def test_a_simulated_station_takes_tasks_and_truth_from_its_scene():
     config = StationConfig("one", options={"scene": "3", "image_size": 32}, seed=5)
     station = open_station(config)
     assert (station.scene, station.regime, station.seed) == ("3", "soar", 5)
-    assert len(station.tasks) == len(tasks_of(config)) == 6
+    assert len(station.tasks) == len(station_tasks(config)) == 6
     assert station.simulation is not None
     assert station.simulation.truth(station.tasks[0].instruction) in (True, False)
     station.robot.close()
 
 
-def test_a_robot_of_your_own_has_a_process_of_its_own(tmp_path):
+def test_a_robot_of_your_own_runs_in_a_separate_process(tmp_path):
     station = open_station(read_station(write(tmp_path, LAB)))
     assert isinstance(station.robot, ProcessRobot)
     assert station.robot.observe().image.shape == (32, 32, 3)
     station.robot.close()
 
 
-def test_in_a_process_the_truth_is_still_there():
+def test_the_truth_is_available_across_processes():
     station = open_station(StationConfig("one", "toy", process=True))
     assert isinstance(station.robot, ProcessRobot)
     here = ToyRobot(7)
@@ -91,28 +91,31 @@ def test_in_a_process_the_truth_is_still_there():
     station.robot.close()
 
 
-def test_a_fleet_has_names_and_seeds_that_differ():
+def test_simulated_stations_have_distinct_names_and_seeds():
     fleet = sim_stations("2", 3, seed=10)
     assert [s.name for s in fleet] == ["scene2-arm1", "scene2-arm2", "scene2-arm3"]
     assert [s.seed for s in fleet] == [10, 11, 12]
     assert all(s.process for s in fleet)
-    assert not sim_stations("2", 1)[0].apart
+    assert not sim_stations("2", 1)[0].separate_process
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("robot: r2d2", "no robot 'r2d2'; valid: sim, toy, package.module:function"),
-        ("speed: 3", "valid keys are name, robot, options"),
+        ("speed: 3", "unknown key .speed.*valid keys are name, robot, options"),
+        ("seeds: 3", "unknown key .seeds., did you mean .seed."),
+        ("timeout_s: 0", "timeout_s: 0 is not valid; valid: a number above 0"),
+        ("realtime: 'no'", "realtime: .no. is not valid; valid: true or false"),
         ("[1, 2", "arm7.yaml"),
         ("robot: lab.arm:make", "needs a list of tasks"),
-        ("box: {lo: [1, 2, 3]}", "lo"),
-        ("tasks: open the drawer", "tasks is a list"),
-        ("box: [1, 2, 3]", "box has the keys of a mapping"),
+        ("box: {lo: [1, 2, 3]}", "box: unknown key .lo., did you mean .low."),
+        ("tasks: open the drawer", "tasks: .open the drawer. is not valid; valid: a list"),
+        ("box: [1, 2, 3]", r"box: \[1, 2, 3\] is not valid; valid: keys with values \(low, high"),
         ("box: {low: [1, 1, 1]}", "each low must be below its high"),
     ],
 )
-def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+def test_a_wrong_file_raises_an_error_that_names_what_is_valid(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         read_station(write(tmp_path, text))
 
@@ -127,6 +130,6 @@ def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
         (StationConfig("one", options={"scene": "99"}), "no scene '99'"),
     ],
 )
-def test_a_robot_that_cannot_be_built_is_named(config, message):
+def test_a_robot_that_cannot_be_built_raises_an_error_that_names_it(config, message):
     with pytest.raises(ConfigError, match=message):
         open_station(config)

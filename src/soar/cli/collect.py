@@ -217,7 +217,7 @@ def plan_for(
     from soar.registry import subgoals_spec
     from soar.rollout.station import EpisodeConfig
 
-    lead = _LEAD_STEPS if any(s.paced for s in stations) else 0
+    lead = _LEAD_STEPS if any(s.keeps_period for s in stations) else 0
     return replace(
         EpisodeConfig.of(steps or subgoals_spec(names.subgoals).steps_per_subgoal), lead_steps=lead
     )

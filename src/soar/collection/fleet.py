@@ -130,7 +130,7 @@ def run_fleet(
         ConfigError, CheckpointError, StoreError: it can't begin, or the store stayed unusable.
     """
     open_store(job.store, create=True)
-    if len(stations) == 1 or not any(s.paced for s in stations):
+    if len(stations) == 1 or not any(s.keeps_period for s in stations):
         return run_lockstep(stations, job, stop or threading.Event(), subscribers)
     return _run_apart(stations, job)
 
@@ -143,7 +143,7 @@ def run_lockstep(
 ) -> CollectionSummary:
     """All stations in this process, one batch for each model call."""
     models = job.models.load()
-    clock = Clock() if any(s.paced for s in stations) else None
+    clock = Clock() if any(s.keeps_period for s in stations) else None
     with ExitStack() as stack:
         stack.enter_context(leaving_cores(len(stations)))
         opened = []

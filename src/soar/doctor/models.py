@@ -54,7 +54,7 @@ def examine_models(
 
 def working_together(exams: Sequence[Exam]) -> Sequence[Exam]:
     """Stations whose pictures make one batch: all simulated ones in lockstep, or one real arm."""
-    if any(e.config.paced for e in exams):
+    if any(e.config.keeps_period for e in exams):
         return exams[:1]
     return [e for e in exams if e.rest.image.shape == exams[0].rest.image.shape]
 
@@ -159,7 +159,7 @@ def check_imagination(
         advice = "what it imagines has one colour: are these trained weights?"
         return CheckResult("imagination", "warning", what, advice)
     waits = seconds - plan.lead_steps * period
-    if exam.config.paced and waits > period / 2:
+    if exam.config.keeps_period and waits > period / 2:
         what += f"; the arm waits {ms(waits)} at each of {plan.subgoals} subgoals"
         advice = "a faster one: fewer sampling steps, a smaller model, or a GPU"
         return CheckResult("imagination", "warning", what, advice)
@@ -194,7 +194,7 @@ def check_rate(exam: Exam, act_s: float) -> CheckResult:
     robot_s, period = median(steps), exam.period_s
     title, share = f"{exam.config.name}: rate", (robot_s + act_s) / period
     what = f"robot {ms(robot_s)} + policy {ms(act_s)}"
-    if not exam.config.paced:
+    if not exam.config.keeps_period:
         return CheckResult(title, "ok", f"{what} a step; in simulation nothing waits")
     what += f" of the {ms(period)} period, at worst {ms(max(steps) + act_s)}"
     if share > 1:

@@ -71,7 +71,7 @@ def examine(config: StationConfig, move: bool) -> Exam:
     if isinstance(opened, Problem):
         return Exam(config, (_broken(config.name, opened),))
     try:
-        tried = attempt(lambda: exercise(opened.robot, config.box, move, config.paced))
+        tried = attempt(lambda: exercise(opened.robot, config.box, move, config.keeps_period))
     finally:
         closed = attempt(opened.robot.close)
     if isinstance(tried, Problem):

@@ -16,7 +16,7 @@ from soar.evaluation.runner import FIRST_SEED, EvalSpec, Subgoals
 from soar.interfaces import VisionLanguageModel
 from soar.registry import load_policy, load_subgoals, load_vlm, policy_spec, subgoals_spec
 from soar.rollout.station import PAPER_EPISODE, EpisodeConfig
-from soar.rollout.station_config import StationConfig, build_robot, tasks_of
+from soar.rollout.station_config import StationConfig, build_robot, station_tasks
 from soar.sim.scenes.spec import Scene
 from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Observation, Task
@@ -76,7 +76,7 @@ def station_protocol(
         CheckpointError: there is no such policy.
     """
     clock = clock or Clock()
-    known = {t.instruction: t for t in tasks_of(station)}
+    known = {t.instruction: t for t in station_tasks(station)}
     chosen = _chosen([(station.name, instruction) for instruction in known], tasks)
     setting = _setting(policy, chosen, trials, subgoals, 1, judge, plan)
     ask = ask_for_outcome if judge == "person" else _judge_with(load_vlm(judge), known)

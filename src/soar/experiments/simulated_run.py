@@ -18,6 +18,7 @@ from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.data.transforms import image_transforms, transforms_from
 from soar.errors import ConfigError, SoarError
+from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import (
     FinetuneSubgoalsConfig,
     finetune_subgoals,
@@ -175,6 +176,7 @@ def _taught(told: SimulatedRunConfig) -> FinetuneStage | None:
     return partial(
         finetune_subgoals,
         config=told.teach,
+        corrections=CorrectionsConfig(),
         others=other_scene_samples,
         workers=told.improve.workers,
     )
@@ -188,7 +190,7 @@ def _corrected(told: SimulatedRunConfig, recipe: PolicyTrainConfig) -> Correctio
     if not reaches or told.fit.labels != "corrections":
         return None
     return partial(
-        make_corrections, resolution=recipe.policy.resolution, workers=told.improve.workers
+        make_corrections, resolution=recipe.policy.resolution, config=CorrectionsConfig(), workers=told.improve.workers
     )
 
 
@@ -244,7 +246,7 @@ def collector(
     ) -> None:
         store = open_store(run.store, create=True)
         configs = sim_stations(scene, stations, seed)
-        query = Query(scenes=(configs[0].scene,), rounds=(record.index,))
+        query = Query(scenes=(configs[0].scene_info.name,), rounds=(record.index,))
         done = sum(c.attempts for c in store.history(query).values())
         if done >= episodes:
             return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from soar.errors import ConfigError
+from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
-from soar.types import Action, Observation
+from soar.types import Action, Observation, Regime
 from soar.utils.clock import Clock
 
 HOMING_S = 1.5
@@ -76,3 +79,33 @@ class SimRobot:
     def lost(self) -> tuple[str, ...]:
         """Things that have left the table: for measuring, and for a simulated person to put back."""
         return self.world.objects_lost()
+
+
+class SceneInfo(NamedTuple):
+    """What a station may know of its scene."""
+
+    name: str
+    regime: Regime
+    instructions: tuple[str, ...]
+
+
+def scene_info(scene: str | int = "1", **_: object) -> SceneInfo:
+    """Return what a station may know of a simulated scene; further options of the robot don't matter.
+
+    Raises:
+        ConfigError: there is no such scene.
+    """
+    found = load_scene(str(scene))
+    return SceneInfo(found.name, found.regime, tuple(t.instruction for t in found.tasks))
+
+
+def make_sim_robot(
+    *,
+    seed: int,
+    realtime: bool,
+    clock: Clock | None,
+    scene: str | int = "1",
+    image_size: int = 256,
+) -> SimRobot:
+    """Build the robot of a station file with `robot: sim`; the last two arguments are its options."""
+    return SimRobot(load_scene(str(scene)), seed, realtime, image_size=image_size, clock=clock)

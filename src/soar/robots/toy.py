@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.types import Action, Image, Observation
+from soar.utils.clock import Clock
 
 SIZE = 32
 """Pixels of the picture's side."""
@@ -90,3 +91,8 @@ def pixel(at: Float64[np.ndarray, "2"]) -> tuple[int, int]:
     row = (X[1] - at[0]) / (X[1] - X[0]) * (SIZE - 1)
     column = (Y[1] - at[1]) / (Y[1] - Y[0]) * (SIZE - 1)
     return min(max(round(row), 0), SIZE - 1), min(max(round(column), 0), SIZE - 1)
+
+
+def make_toy_robot(*, seed: int, realtime: bool, clock: Clock | None) -> ToyRobot:
+    """Build the robot of a station file with `robot: toy`."""
+    return ToyRobot(seed)
