@@ -31,9 +31,13 @@ from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import EvalSetting, Trial
 from soar.evaluation.runner import EvalSpec, Subgoals, evaluate
 from soar.experiments.simulated_run import FitOptions
-from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig, teach
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.improvement.methods.corrections.finetune_subgoals import (
+    FinetuneSubgoalsConfig,
+    finetune_keypoints,
+)
 from soar.improvement.methods.corrections.keypoint_labels import keypoint_labels
-from soar.improvement.methods.corrections.labels import correction_sources, own_corrections
+from soar.improvement.methods.corrections.labels import correction_labels, correction_sources
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.loading import load_policy
 from soar.pretraining.clips import make_clip_corpus as make_clips
@@ -163,11 +167,11 @@ def practice(weights: Path, work: Path) -> Json:
     models = Packaged(weights)
     frames = Frames.from_episodes(some_episodes(SCENE, 8), PIXELS)
     reader = models.subgoals()
-    moments = keypoint_labels(frames, reader)
-    lessons = own_corrections(frames, reader, PIXELS)
+    moments = keypoint_labels(frames, reader, CorrectionsConfig())
+    lessons = correction_labels(frames, reader, PIXELS, CorrectionsConfig())
     others = make_keypoint_samples(work / "others", scenes=2, workers=1, seed=50)
     config = FinetuneSubgoalsConfig(steps=FEW, batch_size=BATCH)
-    teach(models.checkpoint("subgoals"), moments, others, work / "taught", config)
+    finetune_keypoints(models.checkpoint("subgoals"), moments, others, work / "taught", config)
     start = models.checkpoint("gcbc")
     recipe = FitOptions(steps=FEW, save_every=FEW).recipe(start)
     recipe = with_fit(recipe, batch_size=BATCH, log_every=1)
@@ -234,20 +238,20 @@ def trials(
 ) -> Json:
     """So many trials of each of a scene's first two tasks, all in lockstep, and the states they ended in."""
     scene = load_scene(SCENE)
-    benches: list[SimEvalEnv] = []
+    envs: list[SimEvalEnv] = []
 
-    def bench(name: str) -> SimEvalEnv:
-        benches.append(make_sim_env([scene], name))
-        return benches[-1]
+    def env(name: str) -> SimEvalEnv:
+        envs.append(make_sim_env([scene], name))
+        return envs[-1]
 
     tasks = tuple((scene.name, t.instruction) for t in scene.tasks[:2])
     setting = EvalSetting("golden", "golden", "golden", tasks, each, 1_000_000, 10, 10)
-    team = EvalSpec(policy, subgoals, bench)
-    done = evaluate(team, setting, folder, video_size=0, quiet=True)
+    spec = EvalSpec(policy, subgoals, env)
+    done = evaluate(spec, setting, folder, video_size=0, quiet=True)
     return {
         "trials": [trial_seen(t) for t in done.trials],
-        "last states": [exact(b.world.state().tolist()) for b in benches],
-        "last physics": [digest(b.world.snapshot().physics) for b in benches],
+        "last states": [exact(b.world.state().tolist()) for b in envs],
+        "last physics": [digest(b.world.snapshot().physics) for b in envs],
     }
 
 

@@ -19,7 +19,7 @@ from soar.types import Observation
 from soar.utils.clock import Clock
 
 
-def bench_with(robot: ToyRobot, asked: list[str]) -> RealEvalEnv:
+def env_with(robot: ToyRobot, asked: list[str]) -> RealEvalEnv:
     def judge(observation: Observation, instruction: str) -> TrialOutcome:
         asked.append(f"judge {instruction}")
         return TrialOutcome("success", raw="looks right")
@@ -32,15 +32,15 @@ def bench_with(robot: ToyRobot, asked: list[str]) -> RealEvalEnv:
 
 def test_the_arm_is_home_before_a_person_reaches_in() -> None:
     asked: list[str] = []
-    bench_with(ToyRobot(), asked).set_up("go", 7)
+    env_with(ToyRobot(), asked).reset("go", 7)
     assert asked == ["set go 7, homed 1"]
 
 
 def test_the_judge_sees_the_end() -> None:
     asked: list[str] = []
-    bench = bench_with(ToyRobot(), asked)
-    bench.set_up("go", 7)
-    judged = bench.judge(bench.robot.observe(), None, fault="")
+    env = env_with(ToyRobot(), asked)
+    env.reset("go", 7)
+    judged = env.judge(env.robot.observe(), None, fault="")
     assert (judged.outcome, judged.raw) == ("success", "looks right")
     assert asked[-1] == "judge go"
 
@@ -54,19 +54,19 @@ def test_a_fault_is_unknown_and_asks_nobody() -> None:
 
     asked: list[str] = []
     robot = Recovering()
-    bench = bench_with(robot, asked)
-    judged = bench.judge(robot.observe(), None, "motor 3")
+    env = env_with(robot, asked)
+    judged = env.judge(robot.observe(), None, "motor 3")
     assert (judged.outcome, judged.raw, robot.recovered, asked) == ("unknown", "motor 3", 1, [])
 
 
 def test_the_period_is_kept() -> None:
     clock = Clock(speed=100.0)
     robot = ToyRobot()
-    bench = RealEvalEnv(robot, lambda o, i: TrialOutcome("unknown"), lambda i, s: None, clock)
-    bench.set_up("go", 0)
+    env = RealEvalEnv(robot, lambda o, i: TrialOutcome("unknown"), lambda i, s: None, clock)
+    env.reset("go", 0)
     start = clock.now()
     for _ in range(6):
-        bench.metronome.tick()
+        env.metronome.tick()
     assert clock.now() - start >= 5 * robot.period_s * 0.99
 
 
@@ -77,12 +77,12 @@ def test_a_station_is_evaluated_with_a_person_or_a_model_as_judge(
     monkeypatch.setattr(protocol, "ask_for_start", lambda instruction, seed: None)
     save(tmp_path / "policy", Checkpoint("gcbc", {}, {}))
     station = StationConfig("arm", robot="toy")
-    team, setting = station_protocol(
+    spec, setting = station_protocol(
         str(tmp_path / "policy"), station, trials=1, judge="any", clock=Clock(speed=1000.0)
     )
-    team = replace(team, policy=ToyPolicy, subgoals=ToySubgoals)
+    spec = replace(spec, policy=ToyPolicy, subgoals=ToySubgoals)
     setting = replace(setting, steps_per_subgoal=5)
-    found = evaluate(team, setting, tmp_path / "e", video_size=0)
+    found = evaluate(spec, setting, tmp_path / "e", video_size=0)
     assert setting.details["judge"] == "any"
     assert [t.outcome for t in found.trials] == ["success", "success"]
     assert found.trials[0].ever is None

@@ -1,4 +1,4 @@
-"""Trials in lockstep, batches, resuming: with the toy robot, whose bench and policy come first."""
+"""Trials in lockstep, batches, resuming: with the toy robot, whose env and policy come first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ from soar.utils.media import read_video
 LEFT, RIGHT = INSTRUCTIONS
 
 
-class ToyBench:
+class ToyEnv:
     """Judged by the toy's own truth."""
 
     metronome = None
@@ -42,7 +42,7 @@ class ToyBench:
         self.breaks_after = breaks_after
         self.instruction = ""
 
-    def set_up(self, instruction: str, seed: int) -> None:
+    def reset(self, instruction: str, seed: int) -> None:
         self.instruction = instruction
         self.toy.reset(seed)
         if self.breaks_after:
@@ -103,14 +103,14 @@ class Random:
         return actions
 
 
-TEAM = EvalSpec(Random, ToySubgoals, ToyBench)
+SPEC = EvalSpec(Random, ToySubgoals, ToyEnv)
 SETTING = EvalSetting(
     "c0", "random", "toy-subgoals", (("toy", LEFT), ("toy", RIGHT)), 5, 100, 2, 10
 )
 
 
 def run(folder: Path, setting: EvalSetting = SETTING, lockstep: int = 4) -> Evaluation:
-    return evaluate(TEAM, setting, folder, lockstep=lockstep, video_size=0, quiet=True)
+    return evaluate(SPEC, setting, folder, lockstep=lockstep, video_size=0, quiet=True)
 
 
 def test_every_task_gets_its_trials(tmp_path: Path) -> None:
@@ -172,38 +172,38 @@ def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
 
 
 def lockstep(
-    benches: Sequence[EvalEnv],
+    envs: Sequence[EvalEnv],
     folder: Path,
     plan: EpisodeConfig,
     policy: Policy | None = None,
     video_size: int = 0,
 ) -> list[Trial]:
-    keys = [TrialKey("toy", LEFT, s) for s in range(len(benches))]
+    keys = [TrialKey("toy", LEFT, s) for s in range(len(envs))]
     rng = np.random.default_rng(0)
     return run_trials(
-        benches, keys, policy or Random(), ToySubgoals(), plan, rng, folder, video_size
+        envs, keys, policy or Random(), ToySubgoals(), plan, rng, folder, video_size
     )
 
 
 def test_one_call_of_the_policy_moves_all_benches(tmp_path: Path) -> None:
     policy = Random()
-    lockstep([ToyBench("toy") for _ in range(3)], tmp_path, EpisodeConfig(2, 7), policy)
+    lockstep([ToyEnv("toy") for _ in range(3)], tmp_path, EpisodeConfig(2, 7), policy)
     assert policy.batches == [3] * 14
     assert policy.resets == 1
 
 
 def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
-    benches = [ToyBench("toy", breaks_after=3), ToyBench("toy")]
-    broken, whole = lockstep(benches, tmp_path, EpisodeConfig(2, 7))
+    envs = [ToyEnv("toy", breaks_after=3), ToyEnv("toy")]
+    broken, whole = lockstep(envs, tmp_path, EpisodeConfig(2, 7))
     assert broken.outcome == "failure"
     assert broken.raw == "motor 3 reports an overload"
-    assert len(benches[0].toy.visited) == 3
-    assert len(benches[1].toy.visited) == 14
+    assert len(envs[0].toy.visited) == 3
+    assert len(envs[1].toy.visited) == 14
     assert whole.raw == ""
 
 
 def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_path: Path) -> None:
-    class Flicker(ToyBench):
+    class Flicker(ToyEnv):
         looks = 0
 
         def fulfilled(self) -> bool:
@@ -215,27 +215,27 @@ def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_pat
 
 
 def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
-    (trial,) = lockstep([ToyBench("toy")], tmp_path, EpisodeConfig(2, 7), video_size=64)
+    (trial,) = lockstep([ToyEnv("toy")], tmp_path, EpisodeConfig(2, 7), video_size=64)
     assert read_video(tmp_path / trial.video).shape == (15, 64, 64, 3)
 
 
 def test_words_are_goals_for_a_policy_that_follows_words(tmp_path: Path) -> None:
     policy = Random()
     setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
-    evaluate(EvalSpec(lambda: policy, None, ToyBench), setting, tmp_path, video_size=32, quiet=True)
+    evaluate(EvalSpec(lambda: policy, None, ToyEnv), setting, tmp_path, video_size=32, quiet=True)
     assert list(policy.goals[0]) == [LEFT, LEFT]
 
 
 def test_a_policy_that_knows_the_task_does_it(tmp_path: Path) -> None:
-    team = EvalSpec(ToyPolicy, ToySubgoals, ToyBench)
-    found = evaluate(team, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
+    spec = EvalSpec(ToyPolicy, ToySubgoals, ToyEnv)
+    found = evaluate(spec, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
     assert found.overall().value == 1.0
 
 
 def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
     closed: list[str] = []
 
-    class Closing(ToyBench):
+    class Closing(ToyEnv):
         def __init__(self, scene: str, log: list[str]) -> None:
             super().__init__(scene)
             self.scene, self.log = scene, log
@@ -243,7 +243,7 @@ def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
         def close(self) -> None:
             self.log.append(self.scene)
 
-    team = EvalSpec(Random, ToySubgoals, partial(Closing, log=closed))
+    spec = EvalSpec(Random, ToySubgoals, partial(Closing, log=closed))
     setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
-    evaluate(team, setting, tmp_path, video_size=0, quiet=True)
+    evaluate(spec, setting, tmp_path, video_size=0, quiet=True)
     assert closed == ["a", "a", "b", "b"]

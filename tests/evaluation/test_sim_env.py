@@ -1,4 +1,4 @@
-"""The simulated bench, the expert's subgoals, and worker processes."""
+"""The simulated env, the expert's subgoals, and worker processes."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -27,47 +27,47 @@ PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
 
 
 @pytest.fixture(scope="module")
-def bench() -> Iterator[SimEvalEnv]:
+def env() -> Iterator[SimEvalEnv]:
     made = SimEvalEnv(SCENE, image_size=64)
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("instruction", [PUT, TAKE])
-def test_a_start_is_feasible_and_always_the_same(bench: SimEvalEnv, instruction: str) -> None:
-    bench.set_up(instruction, 1)
-    first = bench.robot.observe()
-    assert not bench.fulfilled()
-    bench.set_up(instruction, 2)
-    assert (bench.robot.observe().image != first.image).any()
-    bench.set_up(instruction, 1)
-    np.testing.assert_array_equal(bench.robot.observe().image, first.image)
+def test_a_start_is_feasible_and_always_the_same(env: SimEvalEnv, instruction: str) -> None:
+    env.reset(instruction, 1)
+    first = env.robot.observe()
+    assert not env.fulfilled()
+    env.reset(instruction, 2)
+    assert (env.robot.observe().image != first.image).any()
+    env.reset(instruction, 1)
+    np.testing.assert_array_equal(env.robot.observe().image, first.image)
 
 
-def test_the_experts_subgoals_leave_the_world_as_it_was(bench: SimEvalEnv) -> None:
-    bench.set_up(PUT, 3)
-    before, image = bench.world.snapshot().physics, bench.world.render()
-    goals = ExpertSubgoals([bench], 20).generate(
+def test_the_experts_subgoals_leave_the_world_as_it_was(env: SimEvalEnv) -> None:
+    env.reset(PUT, 3)
+    before, image = env.world.snapshot().physics, env.world.render()
+    goals = ExpertSubgoals([env], 20).generate(
         image_only(image[None]), [PUT], np.random.default_rng(0)
     )
     assert (goals[0] != image).any()
-    np.testing.assert_array_equal(bench.world.snapshot().physics, before)
-    np.testing.assert_array_equal(bench.world.render(), image)
+    np.testing.assert_array_equal(env.world.snapshot().physics, before)
+    np.testing.assert_array_equal(env.world.render(), image)
 
 
-def test_following_the_expert_ends_in_success(bench: SimEvalEnv) -> None:
-    bench.set_up(PUT, 4)
-    expert = Expert(bench.world, bench.goal, np.random.default_rng(0), noise=0.0)
+def test_following_the_expert_ends_in_success(env: SimEvalEnv) -> None:
+    env.reset(PUT, 4)
+    expert = Expert(env.world, env.goal, np.random.default_rng(0), noise=0.0)
     while not expert.done:
-        bench.robot.observe()
-        bench.robot.execute(expert.act())
-    judged = bench.judge(bench.robot.observe(), bench.fulfilled(), fault="")
+        env.robot.observe()
+        env.robot.execute(expert.act())
+    judged = env.judge(env.robot.observe(), env.fulfilled(), fault="")
     assert (judged.outcome, judged.lost) == ("success", ())
 
 
-def test_an_unknown_task_is_refused_with_the_valid_ones(bench: SimEvalEnv) -> None:
+def test_an_unknown_task_is_refused_with_the_valid_ones(env: SimEvalEnv) -> None:
     with pytest.raises(ConfigError, match="no task 'dance'; there is: 'put the green block"):
-        bench.set_up("dance", 0)
+        env.reset("dance", 0)
 
 
 def test_an_unknown_scene_is_refused() -> None:
@@ -109,19 +109,19 @@ class Copier:
 
 
 def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
-    team = EvalSpec(Still, Copier, partial(make_sim_env, (SCENE,)))
+    spec = EvalSpec(Still, Copier, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "still", "copier", (("1", PUT),), 1, 5, 1, 3)
-    found = evaluate(team, setting, tmp_path, quiet=True)
+    found = evaluate(spec, setting, tmp_path, quiet=True)
     assert found.trials[0].outcome == "failure"
     assert found.trials[0].ever is False
     assert (tmp_path / found.trials[0].video).exists()
 
 
 def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
-    team = EvalSpec(ToyPolicy, ExpertFrames(3), partial(make_sim_env, (SCENE,)))
+    spec = EvalSpec(ToyPolicy, ExpertFrames(3), partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     one, two = (
-        evaluate(team, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
+        evaluate(spec, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
         for n in (1, 2)
     )
     assert sorted(map(str, one.trials)) == sorted(map(str, two.trials))
@@ -130,23 +130,23 @@ def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
-    team = EvalSpec(partial(os._exit, 1), None, partial(make_sim_env, (SCENE,)))
+    spec = EvalSpec(partial(os._exit, 1), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(SoarError, match="a worker process died"):
-        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+        evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 
 def test_a_model_that_cannot_be_loaded_is_an_ordinary_error_of_its_own(tmp_path: Path) -> None:
-    team = EvalSpec(partial(load_policy, "nowhere"), None, partial(make_sim_env, (SCENE,)))
+    spec = EvalSpec(partial(load_policy, "nowhere"), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(CheckpointError, match="no checkpoint in nowhere"):
-        evaluate(team, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+        evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 
 def test_experts_exist_only_in_simulation() -> None:
-    bench = RealEvalEnv(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
+    env = RealEvalEnv(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
     with pytest.raises(ConfigError, match="only in the simulated world"):
-        ExpertSubgoals([bench], 20)
+        ExpertSubgoals([env], 20)
 
 
 def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:

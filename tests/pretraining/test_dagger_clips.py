@@ -53,11 +53,11 @@ def test_the_attempt_itself_is_as_it_would_have_been_alone():
     alone, shown = Down(), Down()
     dagger_clips(sample_scene("broad", SEED), SEED, shown, Copies(), SMALL)
     scene = sample_scene("broad", SEED)
-    bench = SimEvalEnv(scene)
+    env = SimEvalEnv(scene)
     task = scene.tasks[int(np.random.default_rng(SEED).integers(len(scene.tasks)))]
-    bench.set_up(task.instruction, SEED)
+    env.reset(task.instruction, SEED)
     for _ in range(100):
-        seen = bench.robot.observe()
-        bench.robot.execute(alone.act([seen], [""], np.random.default_rng(0))[0])
-    bench.close()
+        seen = env.robot.observe()
+        env.robot.execute(alone.act([seen], [""], np.random.default_rng(0))[0])
+    env.close()
     np.testing.assert_array_equal(np.stack(alone.felt), np.stack(shown.felt))

@@ -34,12 +34,15 @@ def practise(
         workers: processes that look at other scenes.
     """
     from soar.data.store.lance import open_store
-    from soar.improvement.methods.corrections.finetune_subgoals import finetune_subgoals as teach
+    from soar.improvement.methods.corrections.config import CorrectionsConfig
+    from soar.improvement.methods.corrections.finetune_subgoals import finetune_subgoals
     from soar.improvement.methods.corrections.planner import queries_by_scene
     from soar.pretraining.keypoint_samples import other_scene_samples
     from soar.types import Query
 
     episodes = open_store(store, read_only=True)
     queries = queries_by_scene(episodes, Query(scenes=scenes))
-    result = teach(episodes, queries, subgoals, out, config, other_scene_samples, workers)
+    result = finetune_subgoals(
+        episodes, queries, subgoals, out, config, CorrectionsConfig(), other_scene_samples, workers
+    )
     print(f"{out}: {result.step} steps, loss {result.loss:.4f}; use it with --subgoals {out}")

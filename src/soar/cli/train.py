@@ -118,12 +118,13 @@ def _sources(
     from soar.data.idle_frames import drop_idle_frames
     from soar.data.mixture import Source, upsampled_share
     from soar.data.store.lance import open_store
+    from soar.improvement.methods.corrections.config import CorrectionsConfig
     from soar.improvement.methods.corrections.labels import (
-        CORRECTED,
         correction_sources,
         make_corrections,
     )
     from soar.improvement.methods.corrections.planner import queries_by_scene
+    from soar.improvement.methods.method import AUTONOMOUS_SHARE
 
     r, cache = recipe.policy.resolution, out / "frames"
     given = build_frames(open_store(store, read_only=True), which, r, cache)
@@ -133,8 +134,8 @@ def _sources(
     collected = open_store(own.store, read_only=True)
     if own.corrections:
         queries = queries_by_scene(collected, own.query)
-        corrected = make_corrections(collected, queries, own.corrections, cache, r)
-        part = CORRECTED if own.share is None else own.share
+        corrected = make_corrections(collected, queries, own.corrections, cache, r, CorrectionsConfig())
+        part = AUTONOMOUS_SHARE if own.share is None else own.share
         return [replace(first, weight=1 - part), *correction_sources(corrected, part)]
     frames = build_frames(collected, own.query, r, cache)
     second = Source("autonomous", frames, 1.0, recipe.autonomous_goals, recipe.autonomous_sum_steps)

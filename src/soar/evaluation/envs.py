@@ -37,7 +37,7 @@ class EvalEnv(Protocol):
     def metronome(self) -> Metronome | None:
         """Keeps a real arm's period; None where time waits for the robot."""
 
-    def set_up(self, instruction: str, seed: int) -> None:
+    def reset(self, instruction: str, seed: int) -> None:
         """Make a start from which the task can be done and isn't; the arm is at home."""
 
     def fulfilled(self) -> bool | None:
@@ -54,7 +54,7 @@ class EvalEnv(Protocol):
 
 
 MakeEvalEnv: TypeAlias = Callable[[str], EvalEnv]
-"""From a scene's name to a bench; picklable, as each worker process makes its own."""
+"""From a scene's name to a env; picklable, as each worker process makes its own."""
 
 
 class SimEvalEnv:
@@ -72,7 +72,7 @@ class SimEvalEnv:
         self.seed = 0
         """Of the present start."""
 
-    def set_up(self, instruction: str, seed: int) -> None:
+    def reset(self, instruction: str, seed: int) -> None:
         """The same seed always makes the same start."""
         self.goal, self.seed = goal_of(self.scene, instruction), seed
         self.world.reset(seed, goal=self.goal)
@@ -93,7 +93,7 @@ class SimEvalEnv:
 
 
 def make_sim_env(scenes: Sequence[Scene], name: str) -> SimEvalEnv:
-    """The simulated bench of one scene among some; with `functools.partial` a MakeBench."""
+    """The simulated env of one scene among some; with `functools.partial` a MakeBench."""
     for scene in scenes:
         if scene.name == name:
             return SimEvalEnv(scene)
@@ -119,7 +119,7 @@ class RealEvalEnv:
         set_table: Callable[[str, int], None],
         clock: Clock | None = None,
     ) -> None:
-        """A bench around a robot that is already behind its safety limits.
+        """A env around a robot that is already behind its safety limits.
 
         `judge(observation, instruction)` looks at a trial's last observation;
         `set_table(instruction, seed)` returns when a person has made the start.
@@ -129,7 +129,7 @@ class RealEvalEnv:
         self._judge, self._set_table = judge, set_table
         self._instruction = ""
 
-    def set_up(self, instruction: str, seed: int) -> None:
+    def reset(self, instruction: str, seed: int) -> None:
         """Home first, so that the arm is out of the person's way."""
         self._instruction = instruction
         self.robot.home()

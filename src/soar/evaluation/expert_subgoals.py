@@ -23,17 +23,17 @@ class ExpertFrames:
 
 
 class ExpertSubgoals:
-    """A subgoal generator that knows the benches' worlds: what their cameras would see, were an expert acting.
+    """A subgoal generator that knows the envs' worlds: what their cameras would see, were an expert acting.
 
     The expert starts from the very state the policy is in, so it also shows the way out of a failed grasp.
     """
 
     name = "expert"
 
-    def __init__(self, benches: Sequence[EvalEnv], steps_ahead: int = COMPACT_STEPS_AHEAD) -> None:
-        """`benches`: simulated ones, in the order in which `generate` gets their observations."""
+    def __init__(self, envs: Sequence[EvalEnv], steps_ahead: int = COMPACT_STEPS_AHEAD) -> None:
+        """`envs`: simulated ones, in the order in which `generate` gets their observations."""
         self.steps_ahead = steps_ahead
-        self._benches = [_simulated(b) for b in benches]
+        self._envs = [_simulated(b) for b in envs]
 
     def generate(
         self,
@@ -41,14 +41,14 @@ class ExpertSubgoals:
         instructions: Sequence[str],
         rng: np.random.Generator,
     ) -> Images:
-        """One frame for each bench, `steps_ahead` control steps on. The worlds are left exactly as they were."""
+        """One frame for each env, `steps_ahead` control steps on. The worlds are left exactly as they were."""
         # The start's own seed, so that one trial's experts agree on where things should go.
         return np.stack(
-            [frame_ahead(b.world, b.goal, self.steps_ahead, b.seed) for b in self._benches]
+            [frame_ahead(b.world, b.goal, self.steps_ahead, b.seed) for b in self._envs]
         )
 
 
-def _simulated(bench: EvalEnv) -> SimEvalEnv:
-    if not isinstance(bench, SimEvalEnv):
+def _simulated(env: EvalEnv) -> SimEvalEnv:
+    if not isinstance(env, SimEvalEnv):
         raise ConfigError("'expert' subgoals exist only in the simulated world")
-    return bench
+    return env

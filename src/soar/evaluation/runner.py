@@ -38,7 +38,7 @@ from soar.utils.progress import progress_bar
 FIRST_SEED = 1_000_000
 """Seeds of evaluation starts begin here, far from those of demonstrations and of stations."""
 LOCKSTEP = 8
-"""Benches that one process steps together."""
+"""Environments that one process steps together."""
 
 
 Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | ExpertFrames | None
@@ -51,7 +51,7 @@ class EvalSpec:
 
     policy: Callable[[], Policy]
     subgoals: Subgoals
-    bench: MakeEvalEnv
+    make_env: MakeEvalEnv
     attended: bool = False
     """A person stands at a real robot: one trial at a time, and no progress bar in their way."""
 
@@ -66,55 +66,55 @@ class TrialBatch:
 
 @dataclass
 class EvalWorker:
-    """One process at work: its models, and benches of the scene it was last in."""
+    """One process at work: its models, and envs of the scene it was last in."""
 
-    team: EvalSpec
+    spec: EvalSpec
     folder: Path
     plan: EpisodeConfig
     video_size: int
     scene: str = ""
-    benches: list[EvalEnv] = field(default_factory=list)
+    envs: list[EvalEnv] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.policy = self.team.policy()
-        self.generator = self.team.subgoals() if callable(self.team.subgoals) else None
+        self.policy = self.spec.policy()
+        self.generator = self.spec.subgoals() if callable(self.spec.subgoals) else None
 
     def run(self, batch: TrialBatch) -> list[Trial]:
         """Try every start of a batch."""
         self._go_to(batch.keys[0].scene, len(batch.keys))
-        benches = self.benches[: len(batch.keys)]
+        envs = self.envs[: len(batch.keys)]
         return run_trials(
-            benches,
+            envs,
             batch.keys,
             self.policy,
-            self._subgoals(benches),
+            self._subgoals(envs),
             self.plan,
             np.random.default_rng(batch.entropy),
             self.folder,
             self.video_size,
         )
 
-    def _subgoals(self, benches: Sequence[EvalEnv]) -> SubgoalGenerator | None:
-        if isinstance(self.team.subgoals, ExpertFrames):
-            return ExpertSubgoals(benches, self.team.subgoals.steps_ahead)
+    def _subgoals(self, envs: Sequence[EvalEnv]) -> SubgoalGenerator | None:
+        if isinstance(self.spec.subgoals, ExpertFrames):
+            return ExpertSubgoals(envs, self.spec.subgoals.steps_ahead)
         return self.generator
 
     def close(self) -> None:
-        """Release all benches."""
-        for bench in self.benches:
-            bench.close()
-        self.benches = []
+        """Release all envs."""
+        for env in self.envs:
+            env.close()
+        self.envs = []
 
     def _go_to(self, scene: str, count: int) -> None:
         if scene != self.scene:
             self.close()
         self.scene = scene
-        while len(self.benches) < count:
-            self.benches.append(self.team.bench(scene))
+        while len(self.envs) < count:
+            self.envs.append(self.spec.make_env(scene))
 
 
 def evaluate(
-    team: EvalSpec,
+    spec: EvalSpec,
     setting: EvalSetting,
     folder: str | Path,
     *,
@@ -134,10 +134,10 @@ def evaluate(
     evaluation = open_evaluation(folder, setting)
     # A real arm goes home before the verdict, out of the camera's way; simulated trials need no camera.
     plan = EpisodeConfig(
-        setting.subgoals_per_trial, setting.steps_per_subgoal, homing=team.attended
+        setting.subgoals_per_trial, setting.steps_per_subgoal, homing=spec.attended
     )
-    hire = partial(EvalWorker, team, Path(folder), plan, video_size)
-    if team.attended:
+    make_worker = partial(EvalWorker, spec, Path(folder), plan, video_size)
+    if spec.attended:
         workers, lockstep, quiet = 1, 1, True
     batches = missing_batches(evaluation, lockstep)
     bar = progress_bar()
@@ -146,7 +146,7 @@ def evaluate(
         total = setting.trials * len(setting.tasks)
         row = bar.add_task("trials", total=total, note="")
         bar.update(row, completed=total - sum(len(b.keys) for b in batches))
-        for trials in _work(hire, batches, workers):
+        for trials in _work(make_worker, batches, workers):
             add_trials(Path(folder), trials)
             done = open_evaluation(folder).overall()
             bar.update(row, advance=len(trials), note=f"success {done.value:.0%}")
@@ -183,24 +183,24 @@ def _batch(keys: Sequence[TrialKey], known: set[TrialKey]) -> TrialBatch:
 
 
 def _work(
-    hire: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
+    make_worker: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
 ) -> Iterator[list[Trial]]:
     """Trials of each batch, in the order in which batches finish."""
     if workers > 1 and len(batches) > 1:
-        yield from _work_in_parallel(hire, batches, min(workers, len(batches)))
+        yield from _work_in_parallel(make_worker, batches, min(workers, len(batches)))
     elif batches:
-        crew = hire()
+        worker = make_worker()
         try:
-            yield from map(crew.run, batches)
+            yield from map(worker.run, batches)
         finally:
-            crew.close()
+            worker.close()
 
 
 def _work_in_parallel(
-    hire: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
+    make_worker: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
 ) -> Iterator[list[Trial]]:
     try:
-        with worker_pool(workers, partial(_begin, hire)) as pool:
+        with worker_pool(workers, partial(_begin, make_worker)) as pool:
             for future in as_completed([pool.submit(_run, batch) for batch in batches]):
                 yield future.result()
     except BrokenProcessPool as error:
@@ -210,20 +210,20 @@ def _work_in_parallel(
         ) from error
 
 
-_hire: Callable[[], EvalWorker]
-_crew: EvalWorker | None = None
+_make_worker: Callable[[], EvalWorker]
+_worker: EvalWorker | None = None
 """This worker process's own, hired with its first batch, so that what can't be loaded is an ordinary error."""
 
 
-def _begin(hire: Callable[[], EvalWorker]) -> None:
+def _begin(make_worker: Callable[[], EvalWorker]) -> None:
     import torch
 
-    global _hire
+    global _make_worker
     torch.set_num_threads(1)
-    _hire = hire
+    _make_worker = make_worker
 
 
 def _run(batch: TrialBatch) -> list[Trial]:
-    global _crew
-    _crew = _crew or _hire()
-    return _crew.run(batch)
+    global _worker
+    _worker = _worker or _make_worker()
+    return _worker.run(batch)

@@ -18,10 +18,10 @@ from soar.utils.media import inset, resize, write_video
 
 
 class TrialState:
-    """One bench during its trial: its film, and whether the task is, or ever was, done."""
+    """One env during its trial: its film, and whether the task is, or ever was, done."""
 
-    def __init__(self, bench: EvalEnv, key: TrialKey, video_size: int) -> None:
-        self.bench, self.key = bench, key
+    def __init__(self, env: EvalEnv, key: TrialKey, video_size: int) -> None:
+        self.env, self.key = env, key
         self.subgoal: Image | None = None
         self._video_size = video_size
         self._done: bool | None = None
@@ -30,7 +30,7 @@ class TrialState:
 
     def look(self) -> None:
         """After an executed action: is it done?"""
-        self._done = self.bench.fulfilled()
+        self._done = self.env.fulfilled()
         if self._done is not None:
             self._ever = bool(self._ever) or self._done
 
@@ -42,10 +42,10 @@ class TrialState:
 
     def finish(self, last: Observation, fault: str, folder: Path) -> Trial:
         """Judge the end, and keep the film in `folder`."""
-        judged = self.bench.judge(last, self._done, fault)
+        judged = self.env.judge(last, self._done, fault)
         video = video_name(self.key) if self._frames else ""
         if video:
-            write_video(folder / video, self._frames, fps=1 / self.bench.robot.period_s)
+            write_video(folder / video, self._frames, fps=1 / self.env.robot.period_s)
         return Trial(*self.key, judged.outcome, self._ever, judged.lost, video, judged.raw)
 
 
@@ -81,7 +81,7 @@ def video_name(key: TrialKey) -> str:
 
 
 def run_trials(
-    benches: Sequence[EvalEnv],
+    envs: Sequence[EvalEnv],
     keys: Sequence[TrialKey],
     policy: Policy,
     subgoals: SubgoalGenerator | None,
@@ -90,7 +90,7 @@ def run_trials(
     folder: Path,
     video_size: int = 0,
 ) -> list[Trial]:
-    """One trial on each bench, from its own start, all in lockstep.
+    """One trial on each env, from its own start, all in lockstep.
 
     Args:
         subgoals: None for a policy that follows words.
@@ -98,15 +98,15 @@ def run_trials(
         video_size: pixels of their side; 0 keeps none.
     """
     attempts = {
-        str(n): TrialState(bench, key, video_size)
-        for n, (bench, key) in enumerate(zip(benches, keys, strict=True))
+        str(n): TrialState(env, key, video_size)
+        for n, (env, key) in enumerate(zip(envs, keys, strict=True))
     }
     for attempt in attempts.values():
-        attempt.bench.set_up(attempt.key.instruction, attempt.key.seed)
+        attempt.env.reset(attempt.key.instruction, attempt.key.seed)
     witness = TrialCallback(attempts, folder)
     run_fixed_tasks(
         [
-            fixed_station(name, t.bench.robot, t.key.instruction, t.key.scene, t.key.seed)
+            fixed_station(name, t.env.robot, t.key.instruction, t.key.scene, t.key.seed)
             for name, t in attempts.items()
         ],
         policy,
@@ -114,6 +114,6 @@ def run_trials(
         plan,
         rng,
         callback=witness,
-        metronome=benches[0].metronome,
+        metronome=envs[0].metronome,
     )
     return witness.trials

@@ -1,132 +1,145 @@
-"""A robot's episodes as attempts to grasp something and let it go somewhere: what was felt, and what was read before and after."""
+"""Recorded episodes as attempts to grasp an object and release it elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from soar.data.frame_cache import Frames
 from soar.errors import ConfigError
+from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.grasp_intervals import GraspInterval, grasp_intervals
-from soar.tasks.grammar import Skill, skill_of
-from soar.types import Observation
+from soar.tasks.grammar import parse_instruction
+from soar.types import Direction, Observation, Skill
 
-STILL = 0.04
-"""A thing that is read nearer than this, of half an image, to where it was before the episode hasn't moved."""
+Kind: TypeAlias = tuple[Skill, Direction | None]
+"""Skill and direction of a task: releases on one side of the table say nothing about the other side."""
 
 
 @runtime_checkable
-class PlaceReader(Protocol):
-    """Reads places in images, x and y in [-1, 1]; `soar.subgoals.compact.generator.CompactSubgoals` does."""
+class KeypointReader(Protocol):
+    """Reads image positions, x and y in [-1, 1]; `CompactSubgoalGenerator` does."""
 
     def find(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[np.ndarray, "n 2 2"]:
-        """The thing and the container that each instruction names; NaN for none."""
+        """Return the positions of the object and the container that each instruction names; NaN for none."""
 
     def read(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[np.ndarray, "n f 2"]:
-        """What foresight foresees, as it is now, in the order of `soar.subgoals.compact.keypoint_predictor.FORESEEN`."""
+        """Return the present positions of the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED`."""
 
 
 class Attempt(NamedTuple):
-    """An episode at one of the tasks that are a grasp and a release."""
+    """An episode of a task that consists of one grasp and one release."""
 
-    first: int
-    """Its first frame."""
+    first_frame: int
+    """Index of its first frame among all frames."""
     instruction: str
-    skill: Skill
+    kind: Kind
     states: Float64[np.ndarray, "t 7"]
     grasps: list[GraspInterval]
-    good: bool
-    """Judged a success, and something was held."""
-    found: Float[np.ndarray, "2 2"]
-    """Where the thing and the container were read before it."""
-    still: bool
-    """The thing was read at the same place after it."""
+    succeeded: bool
+    """Whether it was judged a success and something was held."""
+    positions: Float[np.ndarray, "2 2"]
+    """Image positions of object and container, read before the episode."""
+    unmoved: bool
+    """Whether the object was read at the same position after the episode."""
+
+    @property
+    def skill(self) -> Skill:
+        """The task's skill."""
+        return self.kind[0]
 
     @property
     def held(self) -> list[GraspInterval]:
-        """The grips in which something was between the fingers."""
+        """The grasps in which something was between the fingers."""
         return [g for g in self.grasps if g.held]
 
     @property
-    def untouched(self) -> int:
-        """How many of its first frames show the thing where it was."""
+    def untouched_frames(self) -> int:
+        """Number of frames, from the first one, in which the object is at its initial position."""
         if self.held:
             return self.held[0].start
-        return self.grasps[0].start if self.grasps and not self.still else len(self.states)
+        return self.grasps[0].start if self.grasps and not self.unmoved else len(self.states)
 
     @property
     def release(self) -> Float64[np.ndarray, "7"] | None:
-        """The state in which the fingers opened for the last time; None: they didn't, or held nothing."""
+        """The state in which the gripper last opened; None if it did not, or held nothing."""
         held = self.held
         return self.states[held[-1].end - 1] if held and held[-1].end < len(self.states) else None
 
     @property
     def grasp(self) -> Float64[np.ndarray, "7"]:
-        """The state in which the fingers first held something."""
-        at: Float64[np.ndarray, "7"] = self.states[
+        """The state in which the gripper first held something."""
+        state: Float64[np.ndarray, "7"] = self.states[
             min(self.held[0].start + 1, len(self.states) - 1)
         ]
-        return at
+        return state
 
 
-def read_attempts(frames: Frames, reader: PlaceReader) -> list[Attempt]:
-    """The episodes whose tasks are a grasp and a release, in the order in which they came.
+def read_attempts(
+    frames: Frames, reader: KeypointReader, config: CorrectionsConfig
+) -> list[Attempt]:
+    """Return the episodes whose tasks consist of one grasp and one release, in order.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: there are none.
     """
-    after = _next_ones(frames)
-    manners = {i: m for i, e in enumerate(frames.episodes) if (m := skill_of(e.instruction))}
-    chosen = list(manners)
+    following = _following_episodes(frames)
+    kinds = {
+        i: (task.skill, task.direction)
+        for i, e in enumerate(frames.episodes)
+        if (task := parse_instruction(e.instruction)).skill
+    }
+    chosen = list(kinds)
     if not chosen:
-        raise ConfigError("none of these tasks is to grasp something and let it go elsewhere")
+        raise ConfigError("none of these tasks is to grasp an object and release it elsewhere")
     words = [frames.episodes[i].instruction for i in chosen]
-    now = reader.find(observations_at(frames, frames.starts[chosen]), words)
-    then = reader.find(
-        observations_at(frames, frames.starts[[after.get(i, i) for i in chosen]]), words
+    before = reader.find(observations_at(frames, frames.starts[chosen]), words)
+    after = reader.find(
+        observations_at(frames, frames.starts[[following.get(i, i) for i in chosen]]), words
     )
     attempts = []
-    for i, found, later in zip(chosen, now, then, strict=True):
+    for i, positions, later in zip(chosen, before, after, strict=True):
         start, end = frames.starts[i], frames.starts[i + 1]
-        orders = frames.actions[start:end, 6].copy()
-        orders[-1] = orders[-2]  # an episode's last frame has no action
+        commands = frames.actions[start:end, 6].copy()
+        commands[-1] = commands[-2]  # an episode's last frame has no action
         states, e = frames.states[start:end].astype(np.float64), frames.episodes[i]
-        gripped = grasp_intervals(states, orders)
+        grasps = grasp_intervals(states, commands, config)
+        motion = np.linalg.norm(later[0] - positions[0])
         attempts.append(
             Attempt(
-                first=int(start),
+                first_frame=int(start),
                 instruction=e.instruction,
-                skill=manners[i],
+                kind=kinds[i],
                 states=states,
-                grasps=gripped,
-                good=e.verdict.outcome == "success" and any(g.held for g in gripped),
-                found=found,
-                still=i in after and bool(np.linalg.norm(later[0] - found[0]) < STILL),
+                grasps=grasps,
+                succeeded=e.verdict.outcome == "success" and any(g.held for g in grasps),
+                positions=positions,
+                unmoved=i in following and bool(motion < config.unmoved_radius),
             )
         )
     return attempts
 
 
-def _next_ones(frames: Frames) -> dict[int, int]:
-    """The number of the episode that came after each at its station, but for the last ones."""
+def _following_episodes(frames: Frames) -> dict[int, int]:
+    """Return the index of each episode's next one at its station, without the last ones."""
     stations: dict[str, list[int]] = {}
     for i, episode in enumerate(frames.episodes):
         stations.setdefault(episode.provenance.station, []).append(i)
-    after: dict[int, int] = {}
-    for numbers in stations.values():
-        numbers.sort(key=lambda i: frames.episodes[i].provenance.started_s)
-        after |= dict(pairwise(numbers))
-    return after
+    following: dict[int, int] = {}
+    for indices in stations.values():
+        indices.sort(key=lambda i: frames.episodes[i].provenance.started_s)
+        following |= dict(pairwise(indices))
+    return following
 
 
-def observations_at(frames: Frames, at: Sequence[int] | np.ndarray) -> list[Observation]:
-    """Some frames as observations."""
-    return [Observation(frames.images[i], frames.states[i], 0.0) for i in at]
+def observations_at(frames: Frames, indices: Sequence[int] | np.ndarray) -> list[Observation]:
+    """Return some frames as observations."""
+    return [Observation(frames.images[i], frames.states[i], 0.0) for i in indices]

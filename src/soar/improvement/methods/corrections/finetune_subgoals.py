@@ -1,4 +1,4 @@
-"""Foresight taught by a robot's own moments, beside those of many other scenes, so that it forgets nothing."""
+"""Fine-tuning of the compact keypoint predictor on a station's own samples, mixed with those of other scenes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from soar.checkpoint import Checkpoint
 from soar.data.frame_cache import build_frames
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError
+from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.keypoint_labels import keypoint_labels
 from soar.improvement.methods.corrections.planner import from_each_scene
 from soar.registry import subgoals_spec
@@ -28,39 +29,40 @@ from soar.training.subgoal_losses import CompactSubgoalLearner
 from soar.types import Query
 
 OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
-"""(scenes, workers) to keypoint samples of that many other scenes."""
-GAZE = 0.1
-"""Weight of the loss that says where things are, as in pretraining."""
+"""From numbers of scenes and of processes to keypoint samples of that many other scenes."""
 
 
 @dataclass(frozen=True)
 class FinetuneSubgoalsConfig:
-    """How an imagination learns from practice."""
+    """Fine-tuning of the compact subgoal generator on own episodes. Not in the paper, where SuSIE stays as it is."""
 
     steps: int = 400
-    """0: it doesn't (paper: SuSIE stays as it is)."""
+    """Gradient steps; 0 leaves the generator as it is."""
     batch_size: int = 64
+    """Samples of a gradient step."""
     learning_rate: float = 4e-4
+    """Learning rate after warmup."""
     own_share: float = 0.4
-    """Of the samples, the robot's own moments; the others are of other scenes."""
+    """Share of the station's own samples in a batch; the others are of other scenes."""
     other_scenes: int = 150
-    """Of the *broad* regime, whose moments those are; made once, then shared by all runs."""
+    """Number of other scenes; their samples are made once and shared by all runs."""
     passes: int = 2
-    """In each, what was taught before reads anew where things were, and the same is taught from the start."""
+    """Number of times that the own episodes are read and the original generator is fine-tuned on them; each pass
+    reads with the generator of the pass before."""
+    attention_weight: float = 0.1
+    """Weight of the loss on the attention to the named objects, as in pretraining."""
 
     def __post_init__(self) -> None:
         if not 0 < self.own_share < 1:
-            raise ConfigError(
-                f"the share of own moments is {self.own_share}; valid: between 0 and 1"
-            )
+            raise ConfigError(f"own_share is {self.own_share}; valid: between 0 and 1")
         if self.steps < 0 or min(self.other_scenes, self.passes) < 1:
             raise ConfigError(
-                "teaching takes steps of at least 0, and other_scenes and passes of at least 1"
+                "fine-tuning takes steps of at least 0, and other_scenes and passes of at least 1"
             )
 
     @property
     def fit(self) -> FitConfig:
-        """How foresight is optimised."""
+        """Optimizer settings."""
         every = min(100, self.steps)
         return FitConfig(
             steps=self.steps, batch_size=self.batch_size, learning_rate=self.learning_rate,
@@ -75,75 +77,80 @@ def finetune_subgoals(
     subgoals: str,
     out: Path,
     config: FinetuneSubgoalsConfig,
+    corrections: CorrectionsConfig,
     others: OtherSamples,
     workers: int = 2,
 ) -> FitResult:
-    """Teach an imagination with all episodes of some scenes; goes on where a call for `out` stopped.
+    """Fine-tune a subgoal generator on all episodes of some scenes; resumes an earlier call for `out`.
 
     Args:
-        queries: for each scene, its episodes, failures too.
-        subgoals: the imagination that is taught, as `soar.registry` names it.
-        others: makes keypoint samples of so many other scenes, in so many processes.
-        out: the new one's folder; passes before the last are kept beside it, and the decoded frames.
+        store: the episode store.
+        queries: one for each scene, its episodes, failures included.
+        subgoals: the generator to start from, as `soar.registry` names it.
+        out: folder of the new generator; earlier passes and the decoded frames are kept beside it.
+        config: training settings.
+        corrections: constants of the labels.
+        others: makes keypoint samples of other scenes.
+        workers: processes that make them, and threads that decode episodes.
 
     Raises:
-        ConfigError: it has no foresight, or in no scene is anything known of where things were.
+        ConfigError: the generator has no keypoint predictor, or no scene can be labeled.
     """
     start = checkpoints.load(subgoals_spec(subgoals).folder, KIND)
-    net = _taught_net(start)
+    net = _net_config(start)
     cache = out.parent / "frames"
     episodes = [build_frames(store, q, net.sight, cache, workers) for q in queries]
-    elsewhere = others(config.other_scenes, workers)
+    other_samples = others(config.other_scenes, workers)
     folders = [out.with_name(f"{out.name}-pass-{i}") for i in range(1, config.passes)]
     for folder in [*folders, out]:
-        reader = load_compact(subgoals)
-        own = from_each_scene(partial(keypoint_labels, reader=reader), episodes)
-        result = teach(start, KeypointSamples.joined(own), elsewhere, folder, config)
+        label = partial(keypoint_labels, reader=load_compact(subgoals), config=corrections)
+        own_samples = KeypointSamples.joined(from_each_scene(label, episodes))
+        result = finetune_keypoints(start, own_samples, other_samples, folder, config)
         subgoals = str(folder)
     return result
 
 
-def teach(
+def finetune_keypoints(
     start: Checkpoint,
     own: KeypointSamples,
     others: KeypointSamples,
     out: str | Path,
     config: FinetuneSubgoalsConfig,
 ) -> FitResult:
-    """Train the foresight of a compact imagination and write the whole of it; goes on where a run in `out` stopped.
+    """Train the keypoint predictor of a subgoal generator and write the whole generator; resumes a run in `out`.
 
-    The painter stays as it is: what the arm looks like at a place hasn't changed.
+    The renderer stays as it is: what the arm looks like at a position has not changed.
 
     Raises:
-        ConfigError: the checkpoint has no foresight.
+        ConfigError: the checkpoint has no keypoint predictor.
         CheckpointError: `out` holds a run with other settings.
     """
     torch.manual_seed(config.fit.seed)
-    learner = KeypointLearner(_taught_net(start))
+    learner = KeypointLearner(_net_config(start), config.attention_weight)
     checkpoints.load_weights(learner.whole.net, start)
-    about = {TAUGHT: start.id, "moments": len(own.images), "own_share": config.own_share}
+    provenance = {TAUGHT: start.id, "moments": len(own.images), "own_share": config.own_share}
     return fit(
         learner,
-        _Both(own, others, config.own_share, config.fit.seed),
+        _MixedBatches(own, others, config.own_share, config.fit.seed),
         config.fit,
         out,
-        export=lambda: to_checkpoint(learner.whole.net, about),
+        export=lambda: to_checkpoint(learner.whole.net, provenance),
     )
 
 
-def _taught_net(start: Checkpoint) -> CompactSubgoalConfig:
+def _net_config(start: Checkpoint) -> CompactSubgoalConfig:
     net = CompactSubgoalConfig(**start.config["net"])
     if not net.foresee:
-        raise ConfigError(f"checkpoint {start.id} has no foresight that could be taught")
+        raise ConfigError(f"checkpoint {start.id} has no keypoint predictor to fine-tune")
     return net
 
 
 class KeypointLearner(nn.Module):
-    """The compact network, of which foresight alone learns."""
+    """The compact subgoal network with all but its keypoint predictor frozen."""
 
-    def __init__(self, config: CompactSubgoalConfig) -> None:
+    def __init__(self, config: CompactSubgoalConfig, attention_weight: float) -> None:
         super().__init__()
-        learner = CompactSubgoalLearner(config, gaze=GAZE)
+        learner = CompactSubgoalLearner(config, gaze=attention_weight)
         for name, weight in learner.net.named_parameters():
             weight.requires_grad_(name.startswith("foresight."))
         self.whole = learner
@@ -155,18 +162,17 @@ class KeypointLearner(nn.Module):
         return self.whole.foresee(batch, generator)
 
 
-class _Both:
-    """Batches of which a share are own moments."""
+class _MixedBatches:
+    """Batches with a fixed share of own samples, which come first in every slice of a batch."""
 
     def __init__(
         self, own: KeypointSamples, others: KeypointSamples, share: float, seed: int
     ) -> None:
-        self._parts = (KeypointBatches(own, seed), KeypointBatches(others, seed))
+        self._own, self._others = KeypointBatches(own, seed), KeypointBatches(others, seed)
         self._share = share
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """Own moments first; any slice of a batch has the same share of them, to a sample."""
-        whole = len(range(*part.indices(size)))
-        count = round(whole * self._share)
-        own, others = (b(step, size, part) for b in self._parts)
+        """Return a slice of a step's batch."""
+        count = round(len(range(*part.indices(size))) * self._share)
+        own, others = self._own(step, size, part), self._others(step, size, part)
         return {k: np.concatenate([own[k][:count], others[k][count:]]) for k in own}

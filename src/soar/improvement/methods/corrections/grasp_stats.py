@@ -1,8 +1,8 @@
-"""What the grasps that held, and what was let go, say: how far beside a thing it is read, how high and wide hands are."""
+"""Statistics of an arm's grasps and releases: heights, widths, and the offset between read and true image positions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,121 +11,145 @@ from jaxtyping import Float, Float64
 
 from soar.errors import ConfigError
 from soar.improvement.methods.corrections.arm_projection import ArmProjection
-from soar.improvement.methods.corrections.attempts import Attempt
-from soar.improvement.methods.corrections.motion_plan import LIFT_M
+from soar.improvement.methods.corrections.attempts import Attempt, Kind
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.types import Skill
 from soar.utils.trajectories import Vector3
-from soar.tasks.grammar import Skill
 
 TIPS = slice(1, 3)
-"""Of an `ArmProjection`'s parts (hand, fingertips, wrist, the table's point below the hand)."""
-HANDLES: dict[Skill, float] = {"open": 0.0, "close": 0.0, "fold": 0.25, "unfold": 0.25}
-"""Tasks at a part of a thing, and how much of that part's way the thing's own place goes: a cabinet stays, and a cloth's
-middle goes a quarter of its hem's way."""
-_BEYOND_M = 0.03
-"""So far outside of where the hand has been, it can go, too."""
-_FEWEST = 3
-"""Grasps or drops from which it is learned how far beside a place is read."""
+"""The fingertips among an `ArmProjection`'s parts: gripper, fingertips, wrist, point of the table below the gripper."""
 
 
 class GraspStats(NamedTuple):
-    """What the grasps that held say of tasks of one manner."""
+    """Statistics of the grasps of one skill in which something was held."""
 
-    off: Float64[np.ndarray, "2"]
-    """How far a thing is read from the fingertips that hold it."""
+    offset: Float64[np.ndarray, "2"]
+    """Offset of the position read for an object from the fingertips that hold it, in the image."""
     height: float
-    """Of the hand in the grasp [m]."""
+    """Height of the gripper in the grasp [m]."""
     width: float
-    """Opening of the gripper around a thing."""
-    clear: float
-    """Height of the hand that carries something over everything [m]."""
+    """Gripper opening around an object."""
+    carry_height: float
+    """Height at which the gripper carries an object over everything else [m]."""
     lift: float
-    """How far it is lifted at first [m]."""
+    """Height by which an object is lifted first [m]."""
 
     @classmethod
     def of(
-        cls, kind: Skill, attempts: Sequence[Attempt], view: ArmProjection, height: float
+        cls,
+        kind: Kind,
+        attempts: Sequence[Attempt],
+        projection: ArmProjection,
+        height_quantile: float,
+        config: CorrectionsConfig,
     ) -> GraspStats | None:
-        """From good attempts, else from all that held something. Things that are carried are all alike, but for where they are read."""
-        alike = [a for a in attempts if a.held and _are_alike(a.skill, kind)]
-        good = [a for a in alike if a.good] or alike
+        """Compute them from successful attempts, else from all that held something; None without any.
+
+        All carried objects count as similar, but for the offset.
+        """
+        handles = config.handle_motion
+        similar = [a for a in attempts if a.held and _are_similar(a.kind, kind, handles)]
+        good = [a for a in similar if a.succeeded] or similar
         if not good:
             return None
-        mine = [a for a in good if a.skill == kind]
-        known = mine if len(mine) >= _FEWEST else good
+        own = [a for a in good if a.kind == kind]
+        known = own if len(own) >= config.min_samples else good
         carried = [a.states[a.held[-1].start : a.held[-1].end] for a in good]
         highest = [float(c[:, 2].max()) for c in carried]
         rises = [h - a.grasp[2] for h, a in zip(highest, good, strict=True)]
+        closed = config.closing_steps
         return cls(
-            *_beside([(a.grasp, a.found[0]) for a in known], view, height),
-            float(np.median([np.median(c[3:, 6]) for c in carried])),
+            *_offset([(a.grasp, a.positions[0]) for a in known], projection, height_quantile),
+            float(np.median([np.median(c[closed:, 6]) for c in carried])),
             float(np.median(highest)),
-            float(np.median(rises)) if kind in HANDLES else LIFT_M,
+            float(np.median(rises)) if kind[0] in handles else config.lift_m,
         )
 
 
 @dataclass(frozen=True)
 class ManipulationStats:
-    """What the grasps that held, and what was let go, say of heights, and of what is read in the image."""
+    """Statistics of all grasps and releases before one camera."""
 
-    knacks: dict[Skill, GraspStats]
-    drop: tuple[Float64[np.ndarray, "2"], float]
-    """How far containers are read from the fingertips that let something go over them, and the hand's height then [m]."""
-    releases: dict[Skill, list[Float64[np.ndarray, "7"]]]
-    """States in which good attempts let go."""
-    moves: dict[Skill, Vector3]
-    """How far good attempts moved a handle [m], the median."""
+    grasps: dict[Kind, GraspStats]
+    release_offset: Float64[np.ndarray, "2"]
+    """Offset of the position read for a container from the fingertips that release an object over it, in the image."""
+    release_height: float
+    """Height of the gripper in such a release [m]."""
+    releases: dict[Kind, list[Float64[np.ndarray, "7"]]]
+    """States of the releases of successful attempts."""
+    handle_motions: dict[Kind, Vector3]
+    """Median displacement of a handle in successful attempts [m]."""
     low: Float64[np.ndarray, "2"]
+    """Smallest x and y that the gripper has visited [m]."""
     high: Float64[np.ndarray, "2"]
-    """Between these x and y [m] the hand has been."""
+    """Largest x and y that the gripper has visited [m]."""
+    reach_margin_m: float
 
-    def pose(self, knack: GraspStats, height: float, yaw: float) -> Float64[np.ndarray, "7"]:
-        """A state of the hand around a thing, in the middle of where it has been."""
-        return np.array([*(self.low + self.high) / 2, height, 0, 0, yaw, knack.width])
+    def grasp_state(self, grasp: GraspStats, height: float, yaw: float) -> Float64[np.ndarray, "7"]:
+        """Return the state of a gripper around an object, in the middle of the visited workspace."""
+        return np.array([*(self.low + self.high) / 2, height, 0, 0, yaw, grasp.width])
 
-    def within_reach(self, at: Float64[np.ndarray, "2"]) -> bool:
-        """Whether the hand has been about there."""
-        return bool((at > self.low - _BEYOND_M).all() and (at < self.high + _BEYOND_M).all())
+    def is_reachable(self, position: Float64[np.ndarray, "2"]) -> bool:
+        """Whether a position lies in the visited workspace or close to it."""
+        margin = self.reach_margin_m
+        return bool((position > self.low - margin).all() and (position < self.high + margin).all())
 
     @classmethod
     def of(
-        cls, attempts: Sequence[Attempt], view: ArmProjection, height: float
+        cls,
+        attempts: Sequence[Attempt],
+        projection: ArmProjection,
+        height_quantile: float,
+        config: CorrectionsConfig,
     ) -> ManipulationStats:
-        """`height`: see `Coach`. Raises ConfigError: nothing was ever held."""
-        kinds = {a.skill for a in attempts}
-        knacks = {k: knack for k in kinds if (knack := GraspStats.of(k, attempts, view, height))}
-        if not knacks:
-            raise ConfigError("no fingers ever held anything: nothing is known of where things are")
-        held = [a for a in attempts if a.held]
-        good = [a for a in held if a.good] or held
-        let_go = [(a, a.release) for a in good if a.release is not None]
-        drops = [(state, a.found[1]) for a, state in let_go if a.skill == "put"]
-        releases = {k: [state for a, state in let_go if a.skill == k] for k in kinds}
-        moves = {
-            k: np.median([s[:3] - a.grasp[:3] for a, s in let_go if a.skill == k], axis=0)
-            for k in HANDLES.keys() & {a.skill for a, _ in let_go}
+        """Compute them. Raises ConfigError: nothing was ever held."""
+        kinds = {a.kind for a in attempts}
+        grasps = {
+            k: found
+            for k in kinds
+            if (found := GraspStats.of(k, attempts, projection, height_quantile, config))
         }
-        highest = max(knack.height for knack in knacks.values())
-        been = np.concatenate([a.states[:, :2] for a in attempts])
+        if not grasps:
+            raise ConfigError(
+                "the gripper never held anything: the positions of objects are unknown"
+            )
+        held = [a for a in attempts if a.held]
+        good = [a for a in held if a.succeeded] or held
+        released = [(a, a.release) for a in good if a.release is not None]
+        drops = [(state, a.positions[1]) for a, state in released if a.skill == "put"]
+        motions = {
+            k: np.median([r[:3] - a.grasp[:3] for a, r in released if a.kind == k], axis=0)
+            for k in {a.kind for a, _ in released if a.skill in config.handle_motion}
+        }
+        highest = max(grasp.height for grasp in grasps.values())
+        offset, height = (
+            _offset(drops, projection)
+            if len(drops) >= config.min_samples
+            else (np.zeros(2), highest + config.release_above_grasp_m)
+        )
+        visited = np.concatenate([a.states[:, :2] for a in attempts])
         return cls(
-            knacks,
-            _beside(drops, view) if len(drops) >= _FEWEST else (np.zeros(2), highest + 0.016),
-            releases,
-            moves,
-            been.min(0),
-            been.max(0),
+            grasps,
+            offset,
+            height,
+            {k: [state for a, state in released if a.kind == k] for k in kinds},
+            motions,
+            visited.min(0),
+            visited.max(0),
+            config.reach_margin_m,
         )
 
 
-def _are_alike(one: Skill, other: Skill) -> bool:
-    return one == other or not {one, other} & HANDLES.keys()
+def _are_similar(one: Kind, other: Kind, handles: Collection[Skill]) -> bool:
+    return one == other or (one[0] not in handles and other[0] not in handles)
 
 
-def _beside(
+def _offset(
     pairs: Sequence[tuple[Float64[np.ndarray, "7"], Float[np.ndarray, "2"]]],
-    view: ArmProjection,
+    projection: ArmProjection,
     quantile: float = 0.5,
 ) -> tuple[Float64[np.ndarray, "2"], float]:
-    """Median of what is read less the fingertips' place, and a quantile of the hand's heights."""
+    """Return the median offset of the readings from the fingertips, and a quantile of the gripper's heights."""
     states = np.stack([state for state, _ in pairs])
-    off = np.stack([read for _, read in pairs]) - view(states)[:, TIPS].mean(1)
-    return np.nanmedian(off, axis=0), float(np.quantile(states[:, 2], quantile))
+    offsets = np.stack([read for _, read in pairs]) - projection(states)[:, TIPS].mean(1)
+    return np.nanmedian(offsets, axis=0), float(np.quantile(states[:, 2], quantile))

@@ -1,7 +1,7 @@
-"""What a robot's own episodes, failed ones too, teach its imagination about its own camera and scene.
+"""Keypoint labels of a station's own episodes, failures included, for fine-tuning the subgoal generator.
 
-From each frame up to a grasp follows how an able hand would go on (`soar.improvement.methods.corrections.planner`), and where everything would be
-seen a little later: the same moments that the imagination was taught with, of the scene it works in.
+Each frame up to a grasp is labeled with the continuation of a scripted plan (`planner`) and the image positions of all
+keypoints some control steps later: the same samples as in pretraining, in the scene the generator works in.
 """
 
 from __future__ import annotations
@@ -14,40 +14,39 @@ from jaxtyping import Float64
 
 from soar.data.frame_cache import Frames
 from soar.errors import ConfigError
-from soar.improvement.methods.corrections.attempts import Attempt, PlaceReader
-from soar.improvement.methods.corrections.motion_plan import (
-    MotionPlan,
-    PickPlaceTarget,
-    plan_motion,
-)
-from soar.improvement.methods.corrections.planner import EVERY, CorrectionPlanner
+from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.improvement.methods.corrections.motion_plan import MotionPlan, PickPlaceTarget
+from soar.improvement.methods.corrections.planner import CorrectionPlanner
 from soar.nn.text import SentenceEncoder
 from soar.subgoals.clips import WORDS
 from soar.training.keypoint_samples import LATEST, SOONEST, KeypointSamples, is_sided
 from soar.utils.progress import progress_bar
 
-_LATE = 1
-"""An arm is so many steps behind its plan's first, gentle ones."""
-_TIPS = slice(2, 4)
-"""Of what is foreseen."""
+_PREDICTED_TIPS = slice(2, 4)
+"""The fingertips among the predicted keypoints."""
 
 
-def keypoint_labels(frames: Frames, reader: PlaceReader, seed: int = 0) -> KeypointSamples:
-    """Moments of some episodes before one camera, of the resolution that foresight sees.
+def keypoint_labels(
+    frames: Frames, reader: KeypointReader, config: CorrectionsConfig, seed: int = 0
+) -> KeypointSamples:
+    """Label the episodes of one scene with future keypoints.
 
     Args:
-        frames: all episodes, failures too, of one scene.
-        reader: finds the named things, and reads where the arm is seen.
+        frames: all episodes of one scene, failures included, at the keypoint predictor's resolution.
+        reader: reads the image positions of named objects and of the arm.
+        config: constants.
+        seed: seed of the random choices.
 
     Raises:
-        ConfigError: too little was tried, or nothing was ever held.
+        ConfigError: there are too few attempts, or nothing was ever held.
     """
-    coach = CorrectionPlanner(frames, reader, seed)
+    planner = CorrectionPlanner(frames, reader, config, config.subgoal_grasp_height, seed)
     rows: list[_Row] = []
     with progress_bar() as bar:
-        line = bar.add_task("episodes to learn from", total=len(coach.attempts), note="")
-        for attempt in bar.track(coach.attempts, task_id=line):
-            rows += _lessons(coach, attempt)
+        line = bar.add_task("episodes to label", total=len(planner.attempts), note="")
+        for attempt in bar.track(planner.attempts, task_id=line):
+            rows += _label(planner, attempt)
     return _assemble(rows, frames)
 
 
@@ -58,39 +57,41 @@ class _Row(NamedTuple):
     instruction: str
 
 
-def _lessons(coach: CorrectionPlanner, attempt: Attempt) -> list[_Row]:
-    """Moments on the way to the thing and, where that succeeded, with the thing in the hand."""
-    errand = coach.errand(attempt)
-    if errand is None:
+def _label(planner: CorrectionPlanner, attempt: Attempt) -> list[_Row]:
+    """Label the frames before the grasp and, where the attempt succeeded, those in which the object is held."""
+    target, c = planner.target(attempt), planner.config
+    if target is None:
         return []
     rows = [
-        _row(coach, attempt, t, plan_motion(attempt.states[t], errand, False), errand)
-        for t in range(0, attempt.untouched, EVERY)
+        _row(planner, attempt, t, planner.motion.plan(attempt.states[t], target, False), target)
+        for t in range(0, attempt.untouched_frames, c.frame_stride)
     ]
-    if attempt.good and attempt.release is not None:
-        for t in range(attempt.held[0].start + 2, attempt.held[0].end, EVERY):
-            path = plan_motion(attempt.states[t], errand._replace(width=attempt.states[t, 6]), True)
-            rows.append(_row(coach, attempt, t, path, errand))
+    if attempt.succeeded and attempt.release is not None:
+        held = attempt.held[0]
+        for t in range(held.start + c.gripper_steps, held.end, c.frame_stride):
+            carried = target._replace(width=attempt.states[t, 6])
+            plan = planner.motion.plan(attempt.states[t], carried, True)
+            rows.append(_row(planner, attempt, t, plan, target))
     return rows
 
 
 def _row(
-    coach: CorrectionPlanner, attempt: Attempt, t: int, path: MotionPlan, errand: PickPlaceTarget
+    planner: CorrectionPlanner, attempt: Attempt, t: int, plan: MotionPlan, target: PickPlaceTarget
 ) -> _Row:
-    """What is seen at a frame, and what would be seen if the plan were followed."""
-    at = np.arange(SOONEST, LATEST + 1) + _LATE
-    past, at = at >= len(path.states), np.minimum(at, len(path.states) - 1)
-    now = coach.view(path.states[:1])[0]
-    then = coach.foresees(attempt, errand, path, at)
-    if errand.drop is None:
-        then[past] = np.nan
-    if not attempt.good:
-        then[:, _TIPS] = np.nan  # how the hand should have been turned isn't known
-    container = np.broadcast_to(attempt.found[1], (len(at), 1, 2))
-    here = coach.foresees(attempt, errand, path, np.array([0]))[0, 1]
+    """Return the keypoints in a frame, and those to come if the plan were followed."""
+    steps = np.arange(SOONEST, LATEST + 1) + planner.config.delay_steps
+    beyond, steps = steps >= len(plan.states), np.minimum(steps, len(plan.states) - 1)
+    now = planner.projection(plan.states[:1])[0]
+    then = planner.predict(attempt, target, plan, steps)
+    if target.release is None:
+        then[beyond] = np.nan
+    if not attempt.succeeded:
+        then[:, _PREDICTED_TIPS] = np.nan  # the right yaw is unknown
+    container = np.broadcast_to(attempt.positions[1], (len(steps), 1, 2))
+    here = planner.predict(attempt, target, plan, np.array([0]))[0, 1]
     return _Row(
-        attempt.first + t,
-        np.stack([here, attempt.found[1], *now]),
+        attempt.first_frame + t,
+        np.stack([here, attempt.positions[1], *now]),
         np.concatenate([then[:, 1:2], container, then[:, :1], then[:, 2:]], 1),
         attempt.instruction,
     )
@@ -98,16 +99,16 @@ def _row(
 
 def _assemble(rows: Sequence[_Row], frames: Frames) -> KeypointSamples:
     if not rows:
-        raise ConfigError("no episode shows where a thing was: there is nothing to learn from")
+        raise ConfigError("no episode shows where an object was: there is nothing to learn from")
     names = sorted({r.instruction for r in rows})
-    at = np.array([r.frame for r in rows])
-    which = np.array([names.index(r.instruction) for r in rows])
+    frame_indices = np.array([r.frame for r in rows])
+    name_indices = np.array([names.index(r.instruction) for r in rows])
     return KeypointSamples(
-        images=np.asarray(frames.images[at]),
+        images=np.asarray(frames.images[frame_indices]),
         points=np.stack([r.points for r in rows]).astype(np.float32),
         later=np.stack([r.later for r in rows]).astype(np.float32),
-        states=np.asarray(frames.states[at]),
+        states=np.asarray(frames.states[frame_indices]),
         words=SentenceEncoder().tokens(names, WORDS).half().numpy(),
-        rows=which,
-        sided=np.array([is_sided(names[i]) for i in which]),
+        rows=name_indices,
+        sided=np.array([is_sided(names[i]) for i in name_indices]),
     )

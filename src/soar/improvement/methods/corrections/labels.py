@@ -1,8 +1,8 @@
-"""What an able hand would have done in a robot's own frames, for its policy to learn: corrections.
+"""Corrected actions for the frames of a station's own episodes, for co-training its policy.
 
-As in DAgger (Ross et al. 2011) the states are the policy's own and the actions a better one's; here a plan's
-(`soar.improvement.methods.corrections.planner`) instead of a person's. The goals are painted as the imagination would have painted where
-the plan leads, so the policy learns what such pictures mean before this camera. Not in the paper.
+As in DAgger (Ross et al. 2011) the states are the policy's own and the actions a better policy's; here a scripted
+plan's (`planner`) instead of a person's. Goals are rendered by the subgoal generator with the keypoints that the plan
+leads to, so that the policy learns what such images mean before this camera. Not in the paper.
 """
 
 from __future__ import annotations
@@ -21,47 +21,19 @@ from soar.data.mixture import CORRECTIONS, Source
 from soar.data.relabel import NEXT
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError
-from soar.improvement.methods.corrections.attempts import Attempt, PlaceReader
-from soar.improvement.methods.corrections.motion_plan import (
-    MotionPlan,
-    PickPlaceTarget,
-    plan_motion,
-    retreat,
-)
+from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.improvement.methods.corrections.motion_plan import MotionPlan, PickPlaceTarget
 from soar.improvement.methods.corrections.planner import CorrectionPlanner, from_each_scene
-from soar.utils.trajectories import MotionConfig
 from soar.subgoals.compact.generator import load_compact
 from soar.types import Images, Observation, Query
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
-CORRECTED = 0.3
-"""Share of the samples, the rest being demonstrations, with which it was measured (docs/log.md)."""
-_SPAN = (6, 14)
-"""Fewest and most control steps from a frame to what its goal shows."""
-_APART_M, _APART_RAD = 0.012, 0.1
-"""Frames less far apart than both are of a hand that waits: one of them is enough."""
-_WAITING = 0.15
-"""Share that is learned from of the frames in which an empty hand is closed, or one that is done waits."""
-_BOLD_M = MotionConfig().step_m
-"""Pace that every plan goes on with: a hand that was slow shouldn't be."""
-_UNSURE_M = 0.04
-"""Nearer than this to where a thing is thought to be, a failed attempt doesn't say what was right."""
-_RISES_M = 0.004
-"""An open hand that should rise first stands low beside the thing: what it should do hangs on centimetres."""
-_CLOSINGS = 4
-"""Goals for each of the two frames in which a hand rightly closed: there are few, and they decide."""
-_LOW = 0.2
-"""Quantile of the heights of hands that held something, which is aimed at: lower ones hold it better (docs/log.md)."""
-_HIGH_M = 0.012
-"""So far above where good hands close, one should have gone lower first, though it held the thing."""
-_OPEN = 0.8
-_AT_ONCE = 32
-
 
 @runtime_checkable
-class SubgoalRenderer(PlaceReader, Protocol):
-    """Reads places and paints them; `soar.subgoals.compact.generator.CompactSubgoals` does."""
+class SubgoalRenderer(KeypointReader, Protocol):
+    """Reads keypoints and renders images with given ones; `CompactSubgoalGenerator` does."""
 
     def picture(
         self,
@@ -70,15 +42,15 @@ class SubgoalRenderer(PlaceReader, Protocol):
         places: Float[np.ndarray, "n f 2"],
         rng: np.random.Generator,
     ) -> Images:
-        """What each observation would look like with everything at those places."""
+        """Return what each observation would look like with its keypoints at those positions."""
 
 
 class _Row(NamedTuple):
     frame: int
     action: Float64[np.ndarray, "7"]
-    then: Float64[np.ndarray, "7"]
-    """The state that the goal shows."""
-    places: Float64[np.ndarray, "f 2"]
+    goal_state: Float64[np.ndarray, "7"]
+    keypoints: Float64[np.ndarray, "f 2"]
+    """Image positions in the goal."""
     instruction: str
 
 
@@ -88,64 +60,74 @@ def make_corrections(
     subgoals: str,
     cache: Path,
     resolution: int,
+    config: CorrectionsConfig,
     workers: int | None = None,
 ) -> list[Frames]:
-    """Corrections of the episodes of some scenes, for each scene of which anything is known.
+    """Return the corrections of every scene that can be labeled.
 
     Args:
-        queries: for each scene, its episodes, failures too.
-        subgoals: the compact imagination that reads and paints, as `soar.registry` names it.
+        store: the episode store.
+        queries: one for each scene, its episodes, failures included.
+        subgoals: the compact subgoal generator that reads and renders, as `soar.registry` names it.
         cache: folder for the decoded episodes.
-        resolution: see `own_corrections`.
+        resolution: see `correction_labels`.
+        config: constants.
+        workers: threads that decode episodes; one for each core when None.
 
     Raises:
-        ConfigError: in no scene is anything known of where things were.
+        ConfigError: no scene can be labeled.
     """
-    imagination = load_compact(subgoals)
-    sight = imagination.net.config.sight
-    episodes = [build_frames(store, q, sight, cache, workers) for q in queries]
-    make = partial(own_corrections, imagination=imagination, resolution=resolution)
-    return from_each_scene(make, episodes)
+    generator = load_compact(subgoals)
+    pixels = generator.net.config.sight
+    episodes = [build_frames(store, q, pixels, cache, workers) for q in queries]
+    label = partial(correction_labels, generator=generator, resolution=resolution, config=config)
+    return from_each_scene(label, episodes)
 
 
 def correction_sources(scenes: Sequence[Frames], share: float) -> list[Source]:
-    """Corrections as a share of a mixture, in which each scene counts as much as it has of them."""
-    whole = sum(len(f) for f in scenes)
-    names = [CORRECTIONS if len(f) == whole else f"{CORRECTIONS}-{i}" for i, f in enumerate(scenes)]
+    """Return corrections as a share of a mixture, in which each scene counts by its number of frames."""
+    total = sum(len(f) for f in scenes)
+    names = [CORRECTIONS if len(f) == total else f"{CORRECTIONS}-{i}" for i, f in enumerate(scenes)]
     return [
-        Source(name, f, share * len(f) / whole, NEXT) for name, f in zip(names, scenes, strict=True)
+        Source(name, f, share * len(f) / total, NEXT) for name, f in zip(names, scenes, strict=True)
     ]
 
 
-def own_corrections(
-    frames: Frames, imagination: SubgoalRenderer, resolution: int, seed: int = 0
+def correction_labels(
+    frames: Frames,
+    generator: SubgoalRenderer,
+    resolution: int,
+    config: CorrectionsConfig,
+    seed: int = 0,
 ) -> Frames:
-    """Each correction as an episode of one step, whose last frame is its goal.
+    """Label the episodes of one scene with corrections, each an episode of one step whose last frame is its goal.
 
     Args:
-        frames: all episodes, failures too, of one scene, at the resolution that foresight sees.
-        imagination: reads where things are, and paints the goals.
-        resolution: of the images in pixels, the policy's.
+        frames: all episodes of one scene, failures included, at the keypoint predictor's resolution.
+        generator: reads keypoints and renders the goals.
+        resolution: height and width of the labeled images in pixels, the policy's.
+        config: constants.
+        seed: seed of the random choices.
 
     Raises:
-        ConfigError: too little was tried, or nothing was ever held.
+        ConfigError: there are too few attempts, or nothing was ever held.
     """
-    coach = CorrectionPlanner(frames, imagination, seed, _LOW)
+    planner = CorrectionPlanner(frames, generator, config, config.policy_grasp_height, seed)
     rows: list[_Row] = []
-    for attempt in coach.attempts:
-        rows += _lessons(coach, attempt)
+    for attempt in planner.attempts:
+        rows += _label(planner, attempt)
     if not rows:
         raise ConfigError("no episode shows what should have been done")
-    at = np.array([r.frame for r in rows])
-    images = resize(np.asarray(frames.images[at]), resolution)
-    goals = resize(_painted(frames, rows, imagination, coach.rng), resolution)
+    indices = np.array([r.frame for r in rows])
+    images = resize(np.asarray(frames.images[indices]), resolution)
+    goals = resize(_render(frames, rows, generator, planner), resolution)
     actions = np.stack([r.action for r in rows]).astype(np.float32)
-    then = np.stack([r.then for r in rows]).astype(np.float32)
-    episode = np.searchsorted(frames.starts, at, side="right") - 1
+    goal_states = np.stack([r.goal_state for r in rows]).astype(np.float32)
+    episode = np.searchsorted(frames.starts, indices, side="right") - 1
     return Frames(
-        _in_turn(images, goals),
-        _in_turn(np.asarray(frames.states[at]), then),
-        _in_turn(actions, np.zeros_like(actions)),
+        _interleave(images, goals),
+        _interleave(np.asarray(frames.states[indices]), goal_states),
+        _interleave(actions, np.zeros_like(actions)),
         np.arange(len(rows) + 1) * 2,
         tuple(replace(frames.episodes[i], length=1) for i in episode),
         frames.version,
@@ -153,124 +135,138 @@ def own_corrections(
     )
 
 
-def _lessons(coach: CorrectionPlanner, attempt: Attempt) -> Iterator[_Row]:
-    """Corrections of the way to the thing and, where that succeeded, of all that came then."""
-    errand = coach.errand(attempt)
-    if errand is None:
+def _label(planner: CorrectionPlanner, attempt: Attempt) -> Iterator[_Row]:
+    """Label the frames before the grasp and, where the attempt succeeded, all later ones."""
+    target = planner.target(attempt)
+    if target is None:
         return
-    told = _told(attempt, coach.frames)
-    yield from _reaching(coach, attempt, errand, told)
-    if attempt.good:
-        yield from _closing(coach, attempt, errand, told)
+    commanded = _commanded_states(attempt, planner.frames)
+    yield from _label_reaching(planner, attempt, target, commanded)
+    if attempt.succeeded:
+        yield from _label_closing(planner, attempt, target, commanded)
         if attempt.release is not None:
-            yield from _carrying(coach, attempt, errand, told)
+            yield from _label_carrying(planner, attempt, target, commanded)
 
 
-def _reaching(
-    coach: CorrectionPlanner,
+def _label_reaching(
+    planner: CorrectionPlanner,
     attempt: Attempt,
-    errand: PickPlaceTarget,
-    told: Float64[np.ndarray, "t 7"],
+    target: PickPlaceTarget,
+    commanded: Float64[np.ndarray, "t 7"],
 ) -> Iterator[_Row]:
-    for t in _apart(attempt, range(min(attempt.untouched, len(told) - 1))):
+    c = planner.config
+    frames = range(min(attempt.untouched_frames, len(commanded) - 1))
+    for t in _moving_frames(attempt, frames, c):
         state = attempt.states[t]
-        is_open = state[6] > _OPEN
-        if not is_open and coach.rng.random() > _WAITING:
+        is_open = state[6] > c.open_gripper
+        if not is_open and planner.rng.random() > c.idle_share:
             continue
-        near = np.linalg.norm(errand.grasp[:2] - state[:2]) < _UNSURE_M
-        path = plan_motion(told[t], errand, False, _BOLD_M)
-        if (near and not attempt.good) or (is_open and path.action[2] > _RISES_M):
+        near = np.linalg.norm(target.grasp[:2] - state[:2]) < c.uncertain_radius_m
+        plan = planner.motion.plan(commanded[t], target, False, c.motion.step_m)
+        if (near and not attempt.succeeded) or (is_open and plan.action[2] > c.max_rise_m):
             continue
-        yield from _row(coach, attempt, t, errand, path)
+        yield from _row(planner, attempt, t, target, plan)
 
 
-def _closing(
-    coach: CorrectionPlanner,
+def _label_closing(
+    planner: CorrectionPlanner,
     attempt: Attempt,
-    errand: PickPlaceTarget,
-    told: Float64[np.ndarray, "t 7"],
+    target: PickPlaceTarget,
+    commanded: Float64[np.ndarray, "t 7"],
 ) -> Iterator[_Row]:
-    start, last = attempt.held[0].start, len(told) - 1
-    for t in [t for t in (start, start + 1) if t < last] * _CLOSINGS:
-        grasp = told[t, :3].copy()
-        if grasp[2] > errand.grasp[2] + _HIGH_M:
-            grasp[2] = errand.grasp[2]
-        held = attempt.states[min(t + 3, last), 6]
-        here = errand._replace(grasp=grasp, yaw=told[t, 5], width=held)
-        yield from _row(
-            coach, attempt, t, here, plan_motion(np.append(told[t, :6], 1.0), here, False)
-        )
+    c = planner.config
+    start, last = attempt.held[0].start, len(commanded) - 1
+    for t in [t for t in (start, start + 1) if t < last] * c.closing_copies:
+        grasp = commanded[t, :3].copy()
+        if grasp[2] > target.grasp[2] + c.max_grasp_error_m:
+            grasp[2] = target.grasp[2]
+        width = attempt.states[min(t + c.closing_steps, last), 6]
+        here = target._replace(grasp=grasp, yaw=commanded[t, 5], width=width)
+        plan = planner.motion.plan(np.append(commanded[t, :6], 1.0), here, False)
+        yield from _row(planner, attempt, t, here, plan)
 
 
-def _carrying(
-    coach: CorrectionPlanner,
+def _label_carrying(
+    planner: CorrectionPlanner,
     attempt: Attempt,
-    errand: PickPlaceTarget,
-    told: Float64[np.ndarray, "t 7"],
+    target: PickPlaceTarget,
+    commanded: Float64[np.ndarray, "t 7"],
 ) -> Iterator[_Row]:
-    """With the thing in the hand, and after it was let go."""
-    first, end, last = attempt.held[0], attempt.held[-1].end, len(told) - 1
-    for t in range(first.start + 2, first.end):
-        carried = errand._replace(width=attempt.states[t, 6])
-        yield from _row(coach, attempt, t, carried, plan_motion(told[t], carried, True, _BOLD_M))
+    """Label the frames in which the object is held, and those after the release."""
+    c, motion = planner.config, planner.motion
+    first, end, last = attempt.held[0], attempt.held[-1].end, len(commanded) - 1
+    for t in range(first.start + c.gripper_steps, first.end):
+        carried = target._replace(width=attempt.states[t, 6])
+        plan = motion.plan(commanded[t], carried, True, c.motion.step_m)
+        yield from _row(planner, attempt, t, carried, plan)
     for t in range(end - 1, min(end + 1, last)):
-        here = errand._replace(drop=told[t, :3], width=attempt.states[end - 1, 6])
-        yield from _row(coach, attempt, t, here, plan_motion(told[t], here, True))
-    moving = set(_apart(attempt, range(end, last)))
+        here = target._replace(release=commanded[t, :3], width=attempt.states[end - 1, 6])
+        yield from _row(planner, attempt, t, here, motion.plan(commanded[t], here, True))
+    moving = set(_moving_frames(attempt, range(end, last), c))
     for t in range(end, last):
-        if t in moving or coach.rng.random() < _WAITING:
-            yield from _row(coach, attempt, t, errand, retreat(told[t], _BOLD_M))
+        if t in moving or planner.rng.random() < c.idle_share:
+            plan = motion.retreat(commanded[t], c.motion.step_m)
+            yield from _row(planner, attempt, t, target, plan)
 
 
 def _row(
-    coach: CorrectionPlanner, attempt: Attempt, t: int, errand: PickPlaceTarget, path: MotionPlan
+    planner: CorrectionPlanner, attempt: Attempt, t: int, target: PickPlaceTarget, plan: MotionPlan
 ) -> Iterator[_Row]:
-    """A frame's correction, unless its goal would lie where the plan ends for want of knowledge."""
-    later = int(coach.rng.integers(_SPAN[0], _SPAN[1] + 1)) - 1
-    if later >= len(path.states) and errand.drop is None:
+    """Yield a frame's correction, unless its goal lies beyond the end of a plan whose release is unknown."""
+    soonest, latest = planner.config.goal_steps
+    later = int(planner.rng.integers(soonest, latest + 1)) - 1
+    if later >= len(plan.states) and target.release is None:
         return
-    later = min(later, len(path.states) - 1)
-    places = coach.foresees(attempt, errand, path, np.array([later]))[0]
-    yield _Row(attempt.first + t, path.action, path.states[later], places, attempt.instruction)
+    later = min(later, len(plan.states) - 1)
+    keypoints = planner.predict(attempt, target, plan, np.array([later]))[0]
+    yield _Row(
+        attempt.first_frame + t, plan.action, plan.states[later], keypoints, attempt.instruction
+    )
 
 
-def _told(attempt: Attempt, frames: Frames) -> Float64[np.ndarray, "t 7"]:
-    """The states, but with the hand where it was told to be: the arm is always a little late."""
-    told = attempt.states.copy()
-    orders = frames.actions[attempt.first : attempt.first + len(told) - 1].astype(np.float64)
+def _commanded_states(attempt: Attempt, frames: Frames) -> Float64[np.ndarray, "t 7"]:
+    """Return the states with the gripper at its commanded pose: the measured one always lags a little."""
+    states = attempt.states.copy()
+    first = attempt.first_frame
+    actions = frames.actions[first : first + len(states) - 1].astype(np.float64)
     for part in (slice(0, 3), slice(5, 6)):
-        told[1:, part] = told[0, part] + np.cumsum(orders[:, part], 0)
-    return told
+        states[1:, part] = states[0, part] + np.cumsum(actions[:, part], 0)
+    return states
 
 
-def _apart(attempt: Attempt, frames: Iterable[int]) -> Iterator[int]:
-    """Of some frames, the first and those in which the hand has moved on since the last."""
+def _moving_frames(
+    attempt: Attempt, frames: Iterable[int], config: CorrectionsConfig
+) -> Iterator[int]:
+    """Yield the first of some frames and each in which the gripper has moved since the last one."""
     last = None
     for t in frames:
         state = attempt.states[t]
         if last is not None:
             moved = np.abs(state - last)
-            if moved[:3].max() < _APART_M and moved[5] < _APART_RAD:
+            if moved[:3].max() < config.min_motion_m and moved[5] < config.min_motion_rad:
                 continue
         last = state
         yield t
 
 
-def _painted(
-    frames: Frames, rows: Sequence[_Row], imagination: SubgoalRenderer, rng: np.random.Generator
+def _render(
+    frames: Frames, rows: Sequence[_Row], generator: SubgoalRenderer, planner: CorrectionPlanner
 ) -> UInt8[np.ndarray, "n r r 3"]:
-    painted = []
+    """Render the goal of every row."""
+    rendered, batch = [], planner.config.render_batch
     with progress_bar() as bar:
-        line = bar.add_task("painting where plans lead", total=len(rows), note="")
-        for k in range(0, len(rows), _AT_ONCE):
-            some = rows[k : k + _AT_ONCE]
-            seen = [Observation(frames.images[r.frame], frames.states[r.frame], 0.0) for r in some]
-            places = np.stack([r.places for r in some])
-            painted.append(imagination.picture(seen, [r.instruction for r in some], places, rng))
+        line = bar.add_task("rendering goals of plans", total=len(rows), note="")
+        for k in range(0, len(rows), batch):
+            some = rows[k : k + batch]
+            observations = [
+                Observation(frames.images[r.frame], frames.states[r.frame], 0.0) for r in some
+            ]
+            words, keypoints = [r.instruction for r in some], np.stack([r.keypoints for r in some])
+            rendered.append(generator.picture(observations, words, keypoints, planner.rng))
             bar.advance(line, len(some))
-    return np.concatenate(painted)
+    return np.concatenate(rendered)
 
 
-def _in_turn(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """One row of each, and so on."""
+def _interleave(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the rows of both arrays by turns."""
     return np.stack([one, other], 1).reshape(2 * len(one), *one.shape[1:])

@@ -1,148 +1,190 @@
-"""How a hand would best go on from where it is, to a place that the robot has found out: a plan, in the robot's frame.
+"""Scripted continuation of a pick-and-place motion from any state, in the robot's base frame.
 
-The motion is the scripted expert's (`soar.sim.expert.motion`): gentle at first, a funnel down on the place, fingers closed
-for two steps, up, over, open, and up. It reads no simulator: a real arm of the same controller would plan the same.
+It moves as the simulated expert does (`soar.utils.trajectories`): a gentle start, a funnel-shaped approach, two steps to
+close the gripper, up, over, open, and up. It reads no simulator, so it plans the same for a real arm with the
+same controller.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from soar.utils.trajectories import MotionConfig, Vector3, funnel
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.utils.trajectories import Vector3, funnel
 
 REACHING, HOLDING, DONE = 0, 1, 2
-"""What a plan does at a step."""
-_PACE = MotionConfig()
-_OPENS = 0.35
-"""Share of its way that a gripper goes in a step."""
-LIFT_M, _AWAY_M, _LONGEST = 0.04, 0.13, 45
-_AT_M, _OVER_M, _TURNED_RAD = 0.008, 0.012, 0.12
-_OPEN = 0.8
-"""Opening from which a hand is open enough to reach for something."""
-_STAY = 6
+"""Phases of a plan."""
+
+_Gripper: TypeAlias = Literal["open", "closed"]
 
 
 class MotionPlan(NamedTuple):
-    """Predicted states, one a control step, the first of them now; and what is done at each."""
+    """Predicted states, one for each control step, beginning with the current one."""
 
     states: Float64[np.ndarray, "t 7"]
-    doing: Int64[np.ndarray, " t"]
-    opens: Bool[np.ndarray, " t"]
-    """Whether the fingers are told to open at each step."""
+    phases: Int64[np.ndarray, " t"]
+    """Phase of each step: REACHING, HOLDING or DONE."""
+    gripper_open: Bool[np.ndarray, " t"]
+    """Gripper command of each step: whether to open."""
 
     @property
     def action(self) -> Float64[np.ndarray, "7"]:
-        """Its first: delta in metres and radians, gripper 0 or 1; nothing moves where it is over at once."""
+        """The first action: deltas in meters and radians, gripper 0 or 1. An empty plan stays in place."""
         step = np.zeros(6) if len(self.states) < 2 else self.states[1, :6] - self.states[0, :6]
-        return np.append(step, float(self.opens[0]))
+        return np.append(step, float(self.gripper_open[0]))
 
 
 class PickPlaceTarget(NamedTuple):
-    """What the hand is to do, positions in the robot's frame [m]."""
+    """Grasp and release of one object, positions in the robot's base frame [m]."""
 
     grasp: Vector3
     yaw: float
-    """Of the hand in the grasp [rad]."""
-    drop: Vector3 | None
-    """Where the hand lets go; None: not known, so that the plan ends with the thing lifted."""
+    """Yaw of the gripper in the grasp [rad]."""
+    release: Vector3 | None
+    """Position at which the gripper opens; None where it is unknown: the plan then ends with the object lifted."""
     width: float
-    """Opening of the gripper around the thing."""
-    clear: float
-    """Height of the hand at which what it carries passes above everything [m]; of what is pulled, its own."""
-    above: float
-    """Height at which the empty hand does [m]."""
+    """Gripper opening around the object."""
+    carry_height: float
+    """Height at which the gripper carries the object over everything else [m]; its own height for handles."""
+    approach_height: float
+    """Height at which the empty gripper passes over everything [m]."""
     lift: float
-    """How far what was grasped is lifted before it goes anywhere [m]."""
+    """Height by which the grasped object is lifted first [m]."""
 
 
-def plan_motion(
-    state: Float[np.ndarray, "7"], errand: PickPlaceTarget, holding: bool, pace_m: float = 0.0
-) -> MotionPlan:
-    """The whole way from a state. `holding`: the thing is in the hand already. `pace_m`: length of the step before."""
-    hand = _Hand(np.asarray(state, np.float64), errand.width, HOLDING if holding else REACHING)
-    hand.pace = pace_m
-    if not holding:
-        if hand.opening < _OPEN:
-            hand.stay("open", 2)
-            hand.rise(LIFT_M, "open")
-        hand.go(errand.grasp, errand.yaw, "open", errand.above, _AT_M)
-        hand.stay("closed", 2)
-        hand.doing = HOLDING
-        hand.rise(errand.lift, "closed")
-    if errand.drop is not None:
-        hand.go(errand.drop, hand.yaw, "closed", errand.clear, _OVER_M)
-        hand.doing = DONE
-        hand.stay("open", 2)
-        hand.leave()
-    return hand.plan(not holding)
+@runtime_checkable
+class Planner(Protocol):
+    """Predicts how a competent gripper continues from a state."""
+
+    def plan(
+        self,
+        state: Float[np.ndarray, "7"],
+        target: PickPlaceTarget,
+        holding: bool,
+        speed_m: float = 0.0,
+    ) -> MotionPlan:
+        """Plan the whole motion to a target.
+
+        Args:
+            state: current state.
+            target: grasp and release.
+            holding: whether the object is in the gripper already.
+            speed_m: translation of the previous control step [m].
+        """
+
+    def retreat(self, state: Float[np.ndarray, "7"], speed_m: float = 0.0) -> MotionPlan:
+        """Plan the motion after the release: straight up with an open gripper, and stay there."""
 
 
-def retreat(state: Float[np.ndarray, "7"], pace_m: float = 0.0) -> MotionPlan:
-    """From a state in which everything is done: straight up with open fingers, and there it stays."""
-    hand = _Hand(np.asarray(state, np.float64), 0.0, DONE)
-    hand.pace = pace_m
-    hand.leave()
-    return hand.plan(True)
+class ScriptedPlanner:
+    """The scripted expert's motion as a `Planner`."""
+
+    def __init__(self, config: CorrectionsConfig) -> None:
+        self.config = config
+
+    def plan(
+        self,
+        state: Float[np.ndarray, "7"],
+        target: PickPlaceTarget,
+        holding: bool,
+        speed_m: float = 0.0,
+    ) -> MotionPlan:
+        """See `Planner.plan`."""
+        c = self.config
+        phase = HOLDING if holding else REACHING
+        gripper = _GripperPath(np.asarray(state, np.float64), target.width, phase, speed_m, c)
+        if not holding:
+            if gripper.opening < c.open_gripper:
+                gripper.stay("open", c.gripper_steps)
+                gripper.rise(c.lift_m, "open")
+            gripper.approach(
+                target.grasp, target.yaw, "open", target.approach_height, c.grasp_tolerance_m
+            )
+            gripper.stay("closed", c.gripper_steps)
+            gripper.phase = HOLDING
+            gripper.rise(target.lift, "closed")
+        if target.release is not None:
+            gripper.approach(
+                target.release, gripper.yaw, "closed", target.carry_height, c.release_tolerance_m
+            )
+            gripper.phase = DONE
+            gripper.stay("open", c.gripper_steps)
+            gripper.leave()
+        return gripper.motion(opens=not holding)
+
+    def retreat(self, state: Float[np.ndarray, "7"], speed_m: float = 0.0) -> MotionPlan:
+        """See `Planner.retreat`."""
+        gripper = _GripperPath(np.asarray(state, np.float64), 0.0, DONE, speed_m, self.config)
+        gripper.leave()
+        return gripper.motion(opens=True)
 
 
-_Fingers = Literal["open", "closed"]
+class _GripperPath:
+    """Path of a gripper that follows motion commands exactly."""
 
+    def __init__(
+        self,
+        state: Float64[np.ndarray, "7"],
+        width: float,
+        phase: int,
+        speed_m: float,
+        config: CorrectionsConfig,
+    ) -> None:
+        self.position, self.yaw, self.opening = state[:3].copy(), float(state[5]), float(state[6])
+        self.width, self.phase = width, phase
+        self._speed_m, self._tilt, self._config = speed_m, state[3:5], config
+        self._states, self._phases = [state], [phase]
+        self._opens: list[bool] = []
 
-class _Hand:
-    """A hand that moves as it is told, from step to step."""
-
-    def __init__(self, state: Float64[np.ndarray, "7"], width: float, doing: int) -> None:
-        self.at, self.yaw, self.opening = state[:3].copy(), float(state[5]), float(state[6])
-        self.width, self.doing, self.pace = width, doing, 0.0
-        self.states, self.did = [state], [doing]
-        self.opens: list[bool] = []
-        self._tilt = state[3:5]
-
-    def stay(self, fingers: _Fingers, steps: int) -> None:
-        self.pace = 0.0
+    def stay(self, gripper: _Gripper, steps: int) -> None:
+        self._speed_m = 0.0
         for _ in range(steps):
-            self._step(fingers)
+            self._step(gripper)
 
-    def rise(self, by: float, fingers: _Fingers) -> None:
-        goal = self.at + np.array([0, 0, by])
-        for _ in range(8):
-            if self.at[2] > goal[2] - 0.004:
+    def rise(self, height: float, gripper: _Gripper) -> None:
+        goal = self.position + np.array([0, 0, height])
+        for _ in range(self._config.max_rise_steps):
+            if self.position[2] > goal[2] - self._config.rise_tolerance_m:
                 return
-            self._towards(goal, self.yaw, fingers)
+            self._move(goal, self.yaw, gripper)
 
-    def go(self, goal: Vector3, yaw: float, fingers: _Fingers, clear: float, within: float) -> None:
-        """Along a funnel: high while far to the side, down when over the goal."""
-        for _ in range(_LONGEST):
+    def approach(
+        self, goal: Vector3, yaw: float, gripper: _Gripper, clear_z: float, tolerance_m: float
+    ) -> None:
+        for _ in range(self._config.max_approach_steps):
             turn = abs(yaw - self.yaw)
-            if np.linalg.norm(goal - self.at) < within and turn < _TURNED_RAD:
+            distance = np.linalg.norm(goal - self.position)
+            if distance < tolerance_m and turn < self._config.turn_tolerance_rad:
                 return
-            self._towards(funnel(self.at, goal, turn, clear), yaw, fingers)
+            self._move(funnel(self.position, goal, turn, clear_z), yaw, gripper)
 
     def leave(self) -> None:
-        """Up with open fingers, and stay."""
-        self.rise(max(0.0, _AWAY_M - self.at[2]), "open")
-        self.stay("open", _STAY)
+        """Rise with an open gripper, and stay."""
+        self.rise(max(0.0, self._config.retreat_height_m - self.position[2]), "open")
+        self.stay("open", self._config.hold_steps)
 
-    def plan(self, opens: bool) -> MotionPlan:
-        """What it did so far. `opens`: what the fingers are told if that is nothing."""
-        told = [*self.opens, self.opens[-1] if self.opens else opens]
-        return MotionPlan(np.array(self.states), np.array(self.did), np.array(told))
+    def motion(self, opens: bool) -> MotionPlan:
+        """Return the path so far. `opens`: the gripper command of an empty one."""
+        commands = [*self._opens, self._opens[-1] if self._opens else opens]
+        return MotionPlan(np.array(self._states), np.array(self._phases), np.array(commands))
 
-    def _towards(self, goal: Vector3, yaw: float, fingers: _Fingers) -> None:
-        away = goal - self.at
-        distance = float(np.linalg.norm(away))
-        self.pace = min(_PACE.step_m, self.pace + _PACE.gain_m, distance)
-        self.at = self.at + away / max(distance, 1e-9) * self.pace
+    def _move(self, goal: Vector3, yaw: float, gripper: _Gripper) -> None:
+        motion = self._config.motion
+        offset = goal - self.position
+        distance = float(np.linalg.norm(offset))
+        self._speed_m = min(motion.step_m, self._speed_m + motion.gain_m, distance)
+        self.position = self.position + offset / max(distance, 1e-9) * self._speed_m
         self._tilt = 0.5 * self._tilt
-        self.yaw += float(np.clip(yaw - self.yaw, -_PACE.turn_rad, _PACE.turn_rad))
-        self._step(fingers)
+        self.yaw += float(np.clip(yaw - self.yaw, -motion.turn_rad, motion.turn_rad))
+        self._step(gripper)
 
-    def _step(self, fingers: _Fingers) -> None:
-        closed = max(self.width, self.opening - _OPENS)
-        self.opening = min(1.0, self.opening + _OPENS) if fingers == "open" else closed
-        self.states.append(np.array([*self.at, *self._tilt, self.yaw, self.opening]))
-        self.did.append(self.doing)
-        self.opens.append(fingers == "open")
+    def _step(self, gripper: _Gripper) -> None:
+        step = self._config.gripper_step
+        closed = max(self.width, self.opening - step)
+        self.opening = min(1.0, self.opening + step) if gripper == "open" else closed
+        self._states.append(np.array([*self.position, *self._tilt, self.yaw, self.opening]))
+        self._phases.append(self.phase)
+        self._opens.append(gripper == "open")

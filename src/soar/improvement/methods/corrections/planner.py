@@ -1,8 +1,8 @@
-"""What a robot's own attempts say should have been done in each of them, failed ones too.
+"""Grasp and release targets of recorded attempts, failed ones included, estimated without labels.
 
-Where a thing was doesn't have to come from what already works: the arm's places in the image are known from what it
-feels (`ArmProjection`), so a place in the image is a place that the hand can reach, and how far beside a thing is read from
-where the fingers really find it is felt in the grasps that hold. No label comes from the simulator.
+The arm's image positions follow from its states (`ArmProjection`), so an image position is a position that the
+gripper can reach; the offset between an object's read and true position follows from the grasps that held. No label
+comes from a simulator.
 """
 
 from __future__ import annotations
@@ -20,39 +20,28 @@ from soar.errors import ConfigError
 from soar.improvement.methods.corrections.arm_projection import ArmProjection
 from soar.improvement.methods.corrections.attempts import (
     Attempt,
-    PlaceReader,
+    KeypointReader,
     observations_at,
     read_attempts,
 )
-from soar.improvement.methods.corrections.grasp_stats import (
-    HANDLES,
-    TIPS,
-    GraspStats,
-    ManipulationStats,
-)
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.improvement.methods.corrections.grasp_stats import TIPS, GraspStats, ManipulationStats
 from soar.improvement.methods.corrections.motion_plan import (
     HOLDING,
     REACHING,
     MotionPlan,
     PickPlaceTarget,
+    ScriptedPlanner,
 )
-from soar.utils.trajectories import Vector3
 from soar.types import Query
+from soar.utils.trajectories import Vector3
 
-LOOKS = 2000
-"""Most frames that the arm's view is learned from."""
-EVERY = 2
-"""Of an episode's frames, each so manyth is looked at."""
 _ARM = [0, 2, 3, 4, 5]
-"""Of what foresight reads, those parts."""
-_ABOVE_HANDLES_M = 0.1
-"""Height at which an empty hand passes above drawers and cloths."""
-_CLEAR_VIEW, _SAME = 0.25, 0.12
-"""Fingertips farther off than the first don't hide a thing; readings nearer together than the second are of one place."""
+"""The arm's parts among the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED`."""
 
 
 def queries_by_scene(store: LanceStore, query: Query) -> list[Query]:
-    """The query for each scene of its episodes, of whatever outcome. Raises ConfigError: there are none."""
+    """Split a query by scene, for episodes of any outcome. Raises ConfigError: there are no episodes."""
     every = replace(query, outcomes=())
     scenes = query.scenes or sorted({e.provenance.scene for e in store.query(every)})
     if not scenes:
@@ -60,125 +49,153 @@ def queries_by_scene(store: LanceStore, query: Query) -> list[Query]:
     return [replace(every, scenes=(scene,)) for scene in scenes]
 
 
-_Made = TypeVar("_Made")
+_Labels = TypeVar("_Labels")
 
 
-def from_each_scene(make: Callable[[Frames], _Made], episodes: Sequence[Frames]) -> list[_Made]:
-    """What is made of those scenes of which anything is known. Raises ConfigError: there are none."""
-    made, reasons = [], []
+def from_each_scene(
+    label: Callable[[Frames], _Labels], episodes: Sequence[Frames]
+) -> list[_Labels]:
+    """Return the labels of every scene that can be labeled. Raises ConfigError: none can."""
+    labels, reasons = [], []
     for frames in episodes:
         try:
-            made.append(make(frames))
+            labels.append(label(frames))
         except ConfigError as error:
             reasons.append(str(error))
-    if not made:
+    if not labels:
         raise ConfigError("; ".join(reasons))
-    return made
+    return labels
 
 
 def fit_arm_projection(
-    frames: Frames, reader: PlaceReader, rng: np.random.Generator
+    frames: Frames, reader: KeypointReader, rng: np.random.Generator, config: CorrectionsConfig
 ) -> ArmProjection:
-    """Where the camera of these frames sees the arm."""
-    chosen = np.sort(rng.choice(len(frames), min(LOOKS, len(frames)), replace=False))
+    """Fit the projection of the arm into the camera of these frames."""
+    count = min(config.projection_frames, len(frames))
+    chosen = np.sort(rng.choice(len(frames), count, replace=False))
     episode = np.searchsorted(frames.starts, chosen, side="right") - 1
     words = [frames.episodes[i].instruction for i in episode]
-    seen = reader.read(observations_at(frames, chosen), words)
-    return ArmProjection(frames.states[chosen], seen[:, _ARM])
+    readings = reader.read(observations_at(frames, chosen), words)
+    return ArmProjection(frames.states[chosen], readings[:, _ARM], config)
 
 
 class CorrectionPlanner:
-    """Knows, of the episodes before one camera, what should have been done."""
+    """Estimates, for the attempts before one camera, what should have been done."""
 
     def __init__(
-        self, frames: Frames, reader: PlaceReader, seed: int = 0, height: float = 0.5
+        self,
+        frames: Frames,
+        reader: KeypointReader,
+        config: CorrectionsConfig,
+        grasp_height: float,
+        seed: int = 0,
     ) -> None:
         """Read all attempts.
 
         Args:
-            frames: all episodes, failures too, of one scene.
-            reader: finds the named things, and reads where the arm is seen.
-            height: quantile of the heights of hands that held something, which grasps aim at.
+            frames: all episodes of one scene, failures included.
+            reader: reads the image positions of named objects and of the arm.
+            config: constants.
+            grasp_height: quantile of the observed grasp heights to aim at.
+            seed: seed of the random choices.
 
         Raises:
-            ConfigError: too little was tried, or nothing was ever held.
+            ConfigError: there are too few attempts, or nothing was ever held.
         """
-        self.frames, self.rng = frames, np.random.default_rng(seed)
-        self.view = fit_arm_projection(frames, reader, self.rng)
-        self.attempts = read_attempts(frames, reader)
+        self.frames, self.config = frames, config
+        self.rng = np.random.default_rng(seed)
+        self.motion = ScriptedPlanner(config)
+        self.projection = fit_arm_projection(frames, reader, self.rng, config)
+        self.attempts = read_attempts(frames, reader, config)
         self._reader = reader
-        self._feeling = ManipulationStats.of(self.attempts, self.view, height)
+        self._stats = ManipulationStats.of(self.attempts, self.projection, grasp_height, config)
 
-    def errand(self, attempt: Attempt) -> PickPlaceTarget | None:
-        """What should have been done; None where that isn't known."""
-        knack = self._feeling.knacks.get(attempt.skill)
-        if knack is None:
+    def target(self, attempt: Attempt) -> PickPlaceTarget | None:
+        """Return where the attempt should have grasped and released; None where that is unknown."""
+        grasp, c = self._stats.grasps.get(attempt.kind), self.config
+        if grasp is None:
             return None
-        if attempt.good:
+        if attempt.succeeded:
             at, yaw = attempt.grasp[:2], float(attempt.grasp[5])
-        elif np.isnan(attempt.found[0]).any() or not attempt.grasps:
+        elif np.isnan(attempt.positions[0]).any() or not attempt.grasps:
             return None
         else:
             yaw = float(attempt.states[attempt.grasps[0].start, 5])
-            place = self._steady(attempt) - knack.off
-            at = self.view.reach(place, self._feeling.pose(knack, knack.height, yaw), TIPS)
-            if not self._feeling.within_reach(at):
+            read = self._object_position(attempt) - grasp.offset
+            around = self._stats.grasp_state(grasp, grasp.height, yaw)
+            at = self.projection.solve_position(read, around, TIPS)
+            if not self._stats.is_reachable(at):
                 return None
-        grasp = np.array([*at, knack.height])
-        above = _ABOVE_HANDLES_M if attempt.skill in HANDLES else knack.clear - 0.02
-        drop = self._drop(attempt, knack, grasp, yaw)
-        return PickPlaceTarget(grasp, yaw, drop, knack.width, knack.clear, above, knack.lift)
+        position = np.array([*at, grasp.height])
+        handle = attempt.skill in c.handle_motion
+        return PickPlaceTarget(
+            grasp=position,
+            yaw=yaw,
+            release=self._release(attempt, grasp, position, yaw),
+            width=grasp.width,
+            carry_height=grasp.carry_height,
+            approach_height=c.handle_approach_height_m
+            if handle
+            else grasp.carry_height - c.approach_margin_m,
+            lift=grasp.lift,
+        )
 
-    def _drop(
-        self, attempt: Attempt, knack: GraspStats, grasp: Vector3, yaw: float
+    def _release(
+        self, attempt: Attempt, grasp: GraspStats, position: Vector3, yaw: float
     ) -> Vector3 | None:
-        """Where this attempt rightly let go; else over the container, or as another one did; None: nobody did."""
-        feeling = self._feeling
-        if attempt.good and attempt.release is not None:
+        """Return the attempt's own release if it succeeded, else one over the container or of another attempt."""
+        stats = self._stats
+        if attempt.succeeded and attempt.release is not None:
             return attempt.release[:3]
         if attempt.skill == "put":
-            off, height = feeling.drop
-            at = self.view.reach(attempt.found[1] - off, feeling.pose(knack, height, yaw), TIPS)
-            return np.array([*at, height])
-        if attempt.skill in HANDLES:
-            move = feeling.moves.get(attempt.skill)
-            return None if move is None else grasp + move
-        others = feeling.releases[attempt.skill]
+            around = stats.grasp_state(grasp, stats.release_height, yaw)
+            read = attempt.positions[1] - stats.release_offset
+            at = self.projection.solve_position(read, around, TIPS)
+            return np.array([*at, stats.release_height])
+        if attempt.skill in self.config.handle_motion:
+            motion = stats.handle_motions.get(attempt.kind)
+            return None if motion is None else position + motion
+        others = stats.releases[attempt.kind]
         return others[int(self.rng.integers(len(others)))][:3] if others else None
 
-    def _steady(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
-        """The thing's place in the image, from all looks before the first grip in which the hand was elsewhere."""
-        times = np.arange(0, attempt.grasps[0].start, EVERY)
-        first: Float64[np.ndarray, "2"] = attempt.found[0].astype(np.float64)
-        tips = self.view(attempt.states[times])[:, TIPS].mean(1)
-        times = times[np.linalg.norm(tips - first, axis=1) > _CLEAR_VIEW]
+    def _object_position(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
+        """Return the object's image position: the median over all frames before the first grasp that show it."""
+        times = np.arange(0, attempt.grasps[0].start, self.config.frame_stride)
+        first: Float64[np.ndarray, "2"] = attempt.positions[0].astype(np.float64)
+        tips = self.projection(attempt.states[times])[:, TIPS].mean(1)
+        times = times[np.linalg.norm(tips - first, axis=1) > self.config.occlusion_radius]
         if not len(times):
             return first
-        seen = observations_at(self.frames, attempt.first + times)
-        read = self._reader.find(seen, [attempt.instruction] * len(times))[:, 0]
-        same = read[np.linalg.norm(read - first, axis=1) < _SAME]
-        steady: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
-        return steady
+        observations = observations_at(self.frames, attempt.first_frame + times)
+        read = self._reader.find(observations, [attempt.instruction] * len(times))[:, 0]
+        same = read[np.linalg.norm(read - first, axis=1) < self.config.same_object_radius]
+        median: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
+        return median
 
-    def foresees(
+    def predict(
         self,
         attempt: Attempt,
-        errand: PickPlaceTarget,
-        path: MotionPlan,
-        at: Int64[np.ndarray, " k"],
+        target: PickPlaceTarget,
+        plan: MotionPlan,
+        steps: Int64[np.ndarray, " k"],
     ) -> Float64[np.ndarray, "k f 2"]:
-        """What is seen at some steps of a plan, in the order of `soar.subgoals.compact.keypoint_predictor.FORESEEN`."""
-        arm, doing = self.view(path.states[at]), path.doing[at]
-        lying = self.lies(errand, errand.grasp)
-        left = lying if errand.drop is None else self.lies(errand, errand.drop)
-        held = np.where((doing == HOLDING)[:, None], arm[:, TIPS].mean(1), left)
-        thing = np.where((doing == REACHING)[:, None], lying, held)
-        if attempt.skill in HANDLES:
-            thing = attempt.found[0] + HANDLES[attempt.skill] * (thing - lying)
-        return np.concatenate([arm[:, :1], thing[:, None], arm[:, 1:]], 1)
+        """Return the image positions of the predicted keypoints at some steps of a plan.
 
-    def lies(self, errand: PickPlaceTarget, place: Vector3) -> Float64[np.ndarray, "2"]:
-        """Where fingertips around something on the table, or a little above it, are seen."""
-        height = min(place[2], errand.grasp[2] + 0.01)
-        state = np.array([*place[:2], height, 0, 0, errand.yaw, errand.width])
-        return np.asarray(self.view(state[None])[0, TIPS].mean(0))
+        Keypoints are in the order of `soar.subgoals.compact.keypoint_predictor.PREDICTED`.
+        """
+        arm, phases = self.projection(plan.states[steps]), plan.phases[steps]
+        initial = self.resting_position(target, target.grasp)
+        final = initial if target.release is None else self.resting_position(target, target.release)
+        held = np.where((phases == HOLDING)[:, None], arm[:, TIPS].mean(1), final)
+        position = np.where((phases == REACHING)[:, None], initial, held)
+        if (share := self.config.handle_motion.get(attempt.skill)) is not None:
+            position = attempt.positions[0] + share * (position - initial)
+        return np.concatenate([arm[:, :1], position[:, None], arm[:, 1:]], 1)
+
+    def resting_position(
+        self, target: PickPlaceTarget, position: Vector3
+    ) -> Float64[np.ndarray, "2"]:
+        """Return the image position of fingertips around an object that lies on the table, or slightly above it."""
+        height = min(position[2], target.grasp[2] + self.config.rest_tolerance_m)
+        state = np.array([*position[:2], height, 0, 0, target.yaw, target.width])
+        return np.asarray(self.projection(state[None])[0, TIPS].mean(0))
