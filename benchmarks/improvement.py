@@ -111,14 +111,14 @@ def main(
         sources = _sources(place, given, frames, variant)
         train_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
         scenes = [load_scene(s) for s in before.setting.scenes]
-        team, setting = sim_protocol(
+        spec, setting = sim_protocol(
             str(folder),
             scenes,
             trials=before.setting.trials,
             subgoals=before.setting.subgoals,
             first_seed=before.setting.first_seed,
         )
-        after = evaluate(team, setting, folder / "evaluation", workers=workers, video_size=0)
+        after = evaluate(spec, setting, folder / "evaluation", workers=workers, video_size=0)
         table.add_row(name, *_row(compare(before, after), frames))
     rich.print(table)
 

@@ -64,14 +64,14 @@ def evaluate(
 
     plan = EpisodeConfig.of(steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal)
     if station is None:
-        team, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
+        spec, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
     else:
-        team, setting = station_protocol(
+        spec, setting = station_protocol(
             checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks, plan=plan
         )  # fmt: skip
     folder = out or _folder(setting, (station.stem,) if station else scenes)
     evaluation = run(
-        team, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
+        spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
     )
     _show(evaluation, folder)
 

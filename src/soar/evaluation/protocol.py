@@ -33,7 +33,7 @@ def sim_protocol(
     first_seed: int = FIRST_SEED,
     plan: EpisodeConfig = PAPER_EPISODE,
 ) -> tuple[EvalSpec, EvalSetting]:
-    """A team and a setting for `evaluate`.
+    """A spec and a setting for `evaluate`.
 
     Args:
         policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder.
@@ -49,8 +49,8 @@ def sim_protocol(
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
     chosen = _chosen(known, tasks)
     setting = _setting(policy, chosen, trials, subgoals, first_seed, "predicates", plan)
-    bench = partial(make_sim_env, tuple(scenes))
-    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), bench), setting
+    env = partial(make_sim_env, tuple(scenes))
+    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), env), setting
 
 
 def station_protocol(
@@ -81,11 +81,11 @@ def station_protocol(
     setting = _setting(policy, chosen, trials, subgoals, 1, judge, plan)
     ask = ask_for_outcome if judge == "person" else _judge_with(load_vlm(judge), known)
 
-    def bench(scene: str) -> RealEvalEnv:
+    def env(scene: str) -> RealEvalEnv:
         return RealEvalEnv(build_robot(station, clock), ask, ask_for_start, clock)
 
     goals = subgoal_source(subgoals)
-    return EvalSpec(partial(load_policy, policy), goals, bench, attended=True), setting
+    return EvalSpec(partial(load_policy, policy), goals, env, attended=True), setting
 
 
 def _judge_with(
