@@ -10,7 +10,6 @@ from soar.collection.fleet import (
     ModelsConfig,
     PromotionWatcher,
     in_force,
-    read_models,
     run_fleet,
 )
 from soar.data.store.lance import open_store
@@ -20,6 +19,7 @@ from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.types import Query
+from soar.utils.config import load
 
 TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyVLM",
@@ -117,10 +117,12 @@ def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
 def test_models_come_from_a_file(tmp_path):
     path = tmp_path / "models.yaml"
     path.write_text("vlm: chat:qwen@http://localhost:8000/v1\nthreshold: 0.6\n")
-    assert read_models(path) == ModelsConfig("chat:qwen@http://localhost:8000/v1", threshold=0.6)
+    assert load(ModelsConfig, path) == ModelsConfig(
+        "chat:qwen@http://localhost:8000/v1", threshold=0.6
+    )
     path.write_text("brain: big\n")
-    with pytest.raises(ConfigError, match="valid keys are vlm, subgoals, policy, threshold"):
-        read_models(path)
+    with pytest.raises(ConfigError, match="unknown key .brain.; valid keys are vlm, subgoals, policy, threshold"):
+        load(ModelsConfig, path)
 
 
 def test_a_simulated_scene_is_collected_from(tmp_path):

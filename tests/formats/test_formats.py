@@ -24,7 +24,7 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
-from soar.collection.fleet import ModelsConfig, in_force, read_models
+from soar.collection.fleet import ModelsConfig, in_force
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals
@@ -49,6 +49,7 @@ from soar.subgoals.compact.generator import CompactSubgoalGenerator
 from soar.tasks.question_file import read_book
 from soar.training.policy import PolicyTrainConfig, debug, train_policy, with_fit
 from soar.types import Episode, EpisodeSummary, Image, Observation, Query
+from soar.utils.config import load
 from soar.utils.files import read_lines
 from soar.vlm.compact.model import CompactVLM
 from soar.vlm.labels import read_labels
@@ -482,15 +483,15 @@ def test_a_question_file_is_read_as_it_was() -> None:
 
 
 def test_a_models_file_is_read_as_it_was_and_a_run_stands_for_what_it_promoted() -> None:
-    assert read_models("files/models.yaml") == ModelsConfig(
+    assert load(ModelsConfig, "files/models.yaml") == ModelsConfig(
         "chat:qwen2.5-vl@http://gpu:8000/v1", "compact", "runs/first"
     )
-    assert read_models("files/toy_models.yaml") == ModelsConfig(
+    assert load(ModelsConfig, "files/toy_models.yaml") == ModelsConfig(
         "python:soar.robots.toy_models:ToyVLM",
         "python:soar.robots.toy_models:ToySubgoals",
         "python:soar.robots.toy_models:ToyPolicy",
     )
-    names = read_models("files/all_models.yaml")
+    names = load(ModelsConfig, "files/all_models.yaml")
     assert (names.vlm, names.threshold) == (
         "systemone:MODEL@http://localhost:8000/v1#KEY",
         0.7,

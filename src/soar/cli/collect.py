@@ -85,17 +85,19 @@ def collect(
     from soar.collection.fleet import (
         CollectionJob,
         ModelsConfig,
-        read_models,
         run_fleet,
         stop_on_signals,
     )
     from soar.rollout.console import ConsoleCallback
     from soar.rollout.station_config import read_station, sim_stations
+    from soar.utils.config import load
 
     if episodes is None and hours is None:
         raise ConfigError("say how much: --episodes N or --hours H")
     configs = [read_station(p) for p in station] or sim_stations(scene, stations, seed)
-    names = override(read_models(models) if models else ModelsConfig(), vlm, subgoals, policy)
+    names = override(
+        load(ModelsConfig, models) if models else ModelsConfig(), vlm, subgoals, policy
+    )
     plan = plan_for(configs, names, steps_per_subgoal)
     config = CollectionConfig(plan, exploration.exploring, exploration.noise, round=round)
     stop = threading.Event()
@@ -122,13 +124,14 @@ def judge(
         threshold: P(success) from which an episode is called success.
         models: a YAML file with `vlm` and `threshold`, instead of those two.
     """
-    from soar.collection.fleet import ModelsConfig, read_models
+    from soar.collection.fleet import ModelsConfig
     from soar.collection.judging import judge_unknown, unknown
     from soar.data.store.lance import open_store
     from soar.registry import load_vlm
+    from soar.utils.config import load
     from soar.utils.progress import progress_bar
 
-    names = read_models(models) if models else ModelsConfig(vlm=vlm, threshold=threshold)
+    names = load(ModelsConfig, models) if models else ModelsConfig(vlm=vlm, threshold=threshold)
     episodes = open_store(store)
     total = len(unknown(episodes))
     with progress_bar() as bar:

@@ -51,13 +51,16 @@ def doctor(
     from rich.live import Live
 
     from soar.cli.collect import override, plan_for
-    from soar.collection.fleet import ModelsConfig, read_models
+    from soar.collection.fleet import ModelsConfig
     from soar.doctor.checks import CheckConfig, run_checks
     from soar.rollout.station_config import read_station, sim_stations
+    from soar.utils.config import load
     from soar.utils.progress import console
 
     configs = [read_station(p) for p in station] or sim_stations(scene, stations)
-    names = override(read_models(models) if models else ModelsConfig(), vlm, subgoals, policy)
+    names = override(
+        load(ModelsConfig, models) if models else ModelsConfig(), vlm, subgoals, policy
+    )
     checkup = CheckConfig(store, configs, names, plan_for(configs, names), episodes, move)
     findings: list[CheckResult] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:

@@ -14,20 +14,24 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
 
 from soar.collection.collector import CollectionConfig, CollectionSummary, collect
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError, SoarError
+from soar.errors import SoarError
 from soar.registry import load_policy, load_subgoals, load_vlm, promoted_models
 from soar.rollout.callbacks import Callback
 from soar.rollout.station import Models
 from soar.rollout.station_config import StationConfig, open_station
 from soar.utils.clock import Clock
+from soar.utils.config import check_ranges
 from soar.utils.processes import end_with_parent
 
 log = logging.getLogger(__name__)
@@ -44,28 +48,17 @@ class ModelsConfig:
     """"none" with a policy that follows words; or a run's folder, as for the policy."""
     policy: str = "gcbc"
     """Or the folder of a run: then the policy that it promoted last, picked up between episodes."""
-    threshold: float = 0.5
+    threshold: Annotated[float, Ge(0), Le(1)] = 0.5
     """P(success) from which an episode is called success."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def load(self) -> Models:
         """The models themselves."""
         now = in_force(self)
         subgoals = None if now.subgoals == "none" else load_subgoals(now.subgoals)
         return Models(load_vlm(self.vlm), load_policy(now.policy), subgoals, self.threshold)
-
-
-def read_models(path: str | Path) -> ModelsConfig:
-    """The models in a YAML file. Raises ConfigError with what is wrong and what is valid."""
-    import yaml
-
-    valid = [f.name for f in fields(ModelsConfig)]
-    try:
-        raw = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"models file {path}: {error}") from error
-    if not isinstance(raw, dict) or not set(raw) <= set(valid):
-        raise ConfigError(f"models file {path}: valid keys are {', '.join(valid)}; got {raw!r:.80}")
-    return ModelsConfig(**raw)
 
 
 def in_force(names: ModelsConfig) -> ModelsConfig:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from soar.errors import ConfigError
 from soar.types import Outcome
+from soar.utils.config import from_plain
 from soar.utils.files import Json, append_lines, read_json, read_lines, write_json
 from soar.utils.statistics import Interval, mcnemar, paired_bootstrap, wilson
 
@@ -199,13 +200,13 @@ def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> E
     """
     folder = Path(folder)
     if setting is None or (folder / MANIFEST).exists():
-        known = _setting_from_json(folder / MANIFEST)
+        known = from_plain(EvalSetting, read_json(folder / MANIFEST), folder / MANIFEST)
         if setting is not None:
             _check_same(folder, known, setting)
     if setting is not None:
         write_json(folder / MANIFEST, asdict(setting))
-    rows = read_lines(folder / TRIALS)
-    trials = {t.key: t for t in (Trial(**{**row, "lost": tuple(row["lost"])}) for row in rows)}
+    rows = from_plain(tuple[Trial, ...], read_lines(folder / TRIALS), folder / TRIALS)
+    trials = {t.key: t for t in rows}
     order = sorted(trials.values(), key=lambda t: t.seed)
     return Evaluation(folder, setting or known, tuple(order))
 
@@ -213,14 +214,6 @@ def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> E
 def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
     """Note finished trials; they are there even if the process dies in the next instant."""
     append_lines(folder / TRIALS, [asdict(t) for t in trials])
-
-
-def _setting_from_json(path: Path) -> EvalSetting:
-    raw = read_json(path)
-    try:
-        return EvalSetting(**{**raw, "tasks": tuple((scene, task) for scene, task in raw["tasks"])})
-    except (TypeError, KeyError) as error:
-        raise ConfigError(f"{path} is no evaluation of this version: {error}") from error
 
 
 def _check_same(folder: Path, known: EvalSetting, wanted: EvalSetting) -> None:

@@ -182,7 +182,7 @@ def read_plain(path: str | Path) -> Json:
     except ValueError as error:
         raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
     data = {} if data is None else data
-    _check_plain(data, path)
+    _check_plain(data, path, MAX_VALUES)
     return data
 
 
@@ -221,17 +221,17 @@ def _parse_yaml(text: str) -> Json:
         raise ValueError(str(error)) from error
 
 
-def _check_plain(data: Json, where: str | Path) -> None:
-    """Refuse what JSON can't hold, and what expands to more than memory. Raises ConfigError."""
-    left, todo = MAX_VALUES, [(data, 0)]
+def _check_plain(data: Json, where: str | Path, most: float = math.inf) -> None:
+    """Refuse what JSON can't hold, and more than `most` values. Raises ConfigError."""
+    count, todo = 0, [(data, 0)]
     while todo:
         value, depth = todo.pop()
-        left -= 1
-        if left < 0 or depth > MAX_DEPTH:
+        count += 1
+        if count > most or depth > MAX_DEPTH:
             raise ConfigError(
                 f"{where} holds too much; valid: {MAX_VALUES} values in {MAX_DEPTH} levels"
             )
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             if wrong := [k for k in value if not isinstance(k, str)]:
                 raise ConfigError(f"{where}: the key {wrong[0]!r} is no text; write it in quotes")
             todo += [(v, depth + 1) for v in value.values()]
@@ -257,7 +257,7 @@ def _translated(kind: Any, data: Json, where: str) -> Json:
     """Plain data with today's keys, and each choice of a `OneOf` under its name."""
     if isinstance(data, list | tuple):
         return [_translated(_part(kind, i), v, where) for i, v in enumerate(data)]
-    if not isinstance(data, dict):
+    if not isinstance(data, Mapping):
         return data
     if _one_of(kind) and isinstance(data.get("name"), str):
         data = {data["name"]: {k: v for k, v in data.items() if k != "name"}}

@@ -36,7 +36,7 @@ def read_json(path: Path) -> Json:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing") from error
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
 
 
@@ -58,10 +58,10 @@ def read_lines(path: Path) -> list[dict[str, Json]]:
     """
     if not path.exists():
         return []
-    text = path.read_text()
     try:
+        text = path.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line]
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
 
 
