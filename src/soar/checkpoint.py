@@ -12,11 +12,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from torch import Tensor, nn
 
-from soar.errors import CheckpointError
+from soar.errors import CheckpointError, ConfigError
+from soar.utils.config import from_plain
 from soar.utils.files import Json, write_bytes, write_json
+
+T = TypeVar("T")
 
 FORMAT = 1
 MANIFEST = "checkpoint.json"
@@ -51,6 +55,17 @@ class Checkpoint:
     """Store version, query, seed, code version, step: where the weights come from."""
     id: str = ""
     """Hash of all of the above; given by `save`, checked by `load`."""
+
+    def model_config(self, kind: type[T], data: Json = None) -> T:
+        """Build the model's configuration from the checkpoint's, or from a part of it.
+
+        Raises:
+            CheckpointError: it has other settings than `kind`.
+        """
+        try:
+            return from_plain(kind, self.config if data is None else data, f"checkpoint {self.id}")
+        except ConfigError as error:
+            raise CheckpointError(f"this version can't build the model of {error}") from error
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> str:

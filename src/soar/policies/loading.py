@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,7 +13,7 @@ from soar.checkpoint import Checkpoint
 from soar.data.transforms import NormalizeActions, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
 from soar.policies.behavior_cloning import PLACES, BehaviorCloning, Condition
-from soar.policies.encoders import EncoderConfig, build_encoder
+from soar.policies.encoders import build_encoder
 from soar.policies.gcbc import GCBCConfig, StackedGoal
 from soar.policies.lcbc import Instruction, LCBCConfig
 
@@ -106,19 +105,4 @@ def config_from(checkpoint: Checkpoint) -> PolicyConfig:
         raise CheckpointError(
             f"a '{checkpoint.kind}' checkpoint is no policy; valid: {', '.join(CONFIGS)}"
         )
-    try:
-        fields = _tuples(checkpoint.config)
-        encoder = EncoderConfig(**fields.pop("encoder"))
-        return CONFIGS[checkpoint.kind](encoder=encoder, **fields)
-    except (TypeError, KeyError, ConfigError) as error:
-        raise CheckpointError(
-            f"checkpoint {checkpoint.id} has settings this version can't build: {error}"
-        ) from error
-
-
-def _tuples(value: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as the tuples they were."""
-    return {
-        k: tuple(v) if isinstance(v, list) else _tuples(v) if isinstance(v, Mapping) else v
-        for k, v in value.items()
-    }
+    return checkpoint.model_config(CONFIGS[checkpoint.kind])

@@ -165,7 +165,9 @@ class Judge:
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.accuracy = float(checkpoint.provenance["accuracy"])
         """On looks it was not trained on."""
-        self.net = JudgeNet(CompactSubgoalConfig(**checkpoint.config["net"])).eval()
+        self.net = JudgeNet(
+            checkpoint.model_config(CompactSubgoalConfig, checkpoint.config["net"])
+        ).eval()
         checkpoints.load_weights(self.net, checkpoint)
         self._read = SentenceEncoder()
 

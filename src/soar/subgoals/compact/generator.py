@@ -84,7 +84,9 @@ class CompactSubgoalGenerator:
         self.ahead = ahead
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.net = CompactSubgoalNet(CompactSubgoalConfig(**checkpoint.config["net"]))
+        self.net = CompactSubgoalNet(
+            checkpoint.model_config(CompactSubgoalConfig, checkpoint.config["net"])
+        )
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
         self.eyes = eyes

@@ -139,7 +139,7 @@ def finetune_keypoints(
 
 
 def _net_config(start: Checkpoint) -> CompactSubgoalConfig:
-    net = CompactSubgoalConfig(**start.config["net"])
+    net = start.model_config(CompactSubgoalConfig, start.config["net"])
     if not net.foresee:
         raise ConfigError(f"checkpoint {start.id} has no keypoint predictor to fine-tune")
     return net
