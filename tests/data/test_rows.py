@@ -6,6 +6,7 @@ import pytest
 
 from soar.data.store.rows import from_row, to_json, to_row
 from soar.types import EpisodeSummary, Provenance, Query, Verdict
+from soar.utils.config import from_plain
 
 
 def test_a_summary_comes_back_whole(make_episode):
@@ -28,4 +29,4 @@ def test_numpy_numbers_are_stored_as_numbers():
 
 def test_a_query_comes_back_from_json():
     query = Query(("a",), regimes=("soar",), rounds=(1, 2), since_s=1.5, version=3)
-    assert Query.from_dict(json.loads(json.dumps(asdict(query)))) == query
+    assert from_plain(Query, json.loads(json.dumps(asdict(query))), "here") == query

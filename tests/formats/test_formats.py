@@ -49,7 +49,7 @@ from soar.subgoals.compact.generator import CompactSubgoalGenerator
 from soar.tasks.question_file import read_book
 from soar.training.policy import PolicyTrainConfig, debug, train_policy, with_fit
 from soar.types import Episode, EpisodeSummary, Image, Observation, Query
-from soar.utils.config import load
+from soar.utils.config import from_plain, load
 from soar.utils.files import read_lines
 from soar.vlm.compact.model import CompactVLM
 from soar.vlm.labels import read_labels
@@ -57,7 +57,9 @@ from soar.vlm.labels import read_labels
 MADE = Path(__file__).with_name("made_by_975160d")
 EXPECTED: Mapping[str, Any] = json.loads((MADE / "expected.json").read_text())
 RESOLUTION = 16
-ENCODER = EncoderConfig("compact", widths=(4, 8), depths=(1, 1), dim=8, fine=4, attention_points=3, detail=4)
+ENCODER = EncoderConfig(
+    "compact", widths=(4, 8), depths=(1, 1), dim=8, fine=4, attention_points=3, detail=4
+)
 INSTRUCTIONS = ("open the drawer", "move the red mug to the left")
 QUESTIONS = (
     "Is the drawer open?",
@@ -277,7 +279,9 @@ def test_an_imagination_that_practice_taught_is_known_as_such() -> None:
 
 def recipe_of_the_training() -> PolicyTrainConfig:
     """The debug preset, made smaller still, and the same on every machine."""
-    policy = GCBCConfig(RESOLUTION, ENCODER, (8,), pose_weight=0.5, attention_weight=0.15, proprioception_dim=4)
+    policy = GCBCConfig(
+        RESOLUTION, ENCODER, (8,), pose_weight=0.5, attention_weight=0.15, proprioception_dim=4
+    )
     recipe = replace(debug(), policy=policy)
     return with_fit(recipe, device="cpu", precision="fp32", ema_decay=0.9)
 
@@ -312,17 +316,17 @@ def about(run: Run) -> Any:
     """A run in the words of `expected.json`."""
     record, store = run.record(), open_store(run.store, read_only=True)
     evaluations, [this] = run.evaluations(), record.rounds
-    asked = Query.from_dict(this.query) if this.query else None
+    asked = from_plain(Query, this.query, "run.json") if this.query else None
     facts = {
-        "run": [record.title, record.scenes, record.rounds_wanted, record.started_s],
+        "run": [record.title, record.scenes, record.rounds_requested, record.started_s],
         "command": [record.command, record.code_version, record.models],
         "round": [this.index, this.stage, this.promoted, this.decision],
-        "ids": [this.collected_with, this.candidate, this.imagination],
+        "ids": [this.collected_with, this.candidate, this.subgoals_checkpoint],
         "mixture": this.mixture,
         "seconds": [record.seconds, this.seconds],
         "fitted on": [e.id for e in store.query(asked)] if asked else None,
-        "in force": run.in_force(record),
-        "its own": run.in_force(record, 1),
+        "in force": run.models_in_force(record),
+        "its own": run.models_in_force(record, 1),
         "trials": {str(r): [trial(t) for t in e.trials] for r, e in evaluations.items()},
         "settings": {str(r): setting(e.setting) for r, e in evaluations.items()},
         "entropy": missing_batches(replace(evaluations[0], trials=()))[0].entropy,
@@ -358,7 +362,7 @@ def test_a_finished_run_has_nothing_left_to_do() -> None:
     record, before = run.record(), contents(run.folder)
     assert improve(run, CONFIG, Stages(refuse, teach=refuse, correct=refuse)) == record
     assert {k: v for k, v in contents(run.folder).items() if v != before.get(k)} == {}
-    assert set(run.train_logs("imagination")) == {1}
+    assert set(run.finetune_logs()) == {1}
 
 
 def test_a_finished_training_on_corrections_has_nothing_left_to_do() -> None:
@@ -453,7 +457,11 @@ def test_a_stations_file_is_read_as_it_was() -> None:
     )
     own = read_station("files/own_robot.yaml")
     assert (own.name, own.robot, own.options) == ("own_robot", "own_robot:make", {"seed": 1})
-    assert (own.separate_process, own.keeps_period, own.scene_info.name) == (True, True, "own_robot")
+    assert (own.separate_process, own.keeps_period, own.scene_info.name) == (
+        True,
+        True,
+        "own_robot",
+    )
 
 
 def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:

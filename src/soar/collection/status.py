@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from soar.errors import ConfigError
+from soar.utils.config import from_plain
 from soar.utils.files import Json, append_lines, read_json, read_lines, write_json
 
 log = logging.getLogger(__name__)
@@ -108,11 +109,8 @@ class StatusFolder:
 
     def status(self) -> StationStatus:
         """What was shown last. Raises ConfigError: nothing yet, or damaged."""
-        raw = read_json(self.folder / "status.json")
-        try:
-            return StationStatus(**{**raw, "missing": tuple(raw["missing"])})
-        except (TypeError, KeyError) as error:
-            raise ConfigError(f"{self.folder} holds no status of this version: {error}") from error
+        path = self.folder / "status.json"
+        return from_plain(StationStatus, read_json(path), path)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
         """Append an event; with `person`, someone has to do something: tell them too."""

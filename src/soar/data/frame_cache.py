@@ -24,6 +24,7 @@ from soar.data.store.disk import first_line, flush
 from soar.data.store.rows import from_row, to_json, to_row
 from soar.errors import StoreError
 from soar.types import ACTION_DIM, STATE_DIM, Episode, EpisodeSummary, Query
+from soar.utils.config import from_plain
 
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
@@ -76,7 +77,7 @@ class Frames:
         except (OSError, ValueError) as error:
             raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
         episodes = tuple(map(from_row, about["episodes"]))
-        query = Query.from_dict(about["query"])
+        query = from_plain(Query, about["query"], folder / _ABOUT)
         arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # quicker to index
         return cls(**arrays, episodes=episodes, version=about["version"], query=query)
 
