@@ -62,5 +62,5 @@ def test_a_damaged_status_is_named(tmp_path):
     board = StatusFolder(tmp_path, "arm1")
     board.folder.mkdir(parents=True)
     (board.folder / "status.json").write_text('{"missing": []}')
-    with pytest.raises(ConfigError, match="holds no status of this version"):
+    with pytest.raises(ConfigError, match="station is missing"):
         board.status()
