@@ -87,6 +87,8 @@ class SceneInfo(NamedTuple):
     name: str
     regime: Regime
     instructions: tuple[str, ...]
+    questions: str = ""
+    """Question file for those that the grammar doesn't know; empty for none."""
 
 
 def scene_info(scene: str | int = "1", **_: object) -> SceneInfo:
@@ -96,7 +98,8 @@ def scene_info(scene: str | int = "1", **_: object) -> SceneInfo:
         ConfigError: there is no such scene.
     """
     found = load_scene(str(scene))
-    return SceneInfo(found.name, found.regime, tuple(t.instruction for t in found.tasks))
+    instructions = tuple(t.instruction for t in found.tasks)
+    return SceneInfo(found.name, found.regime, instructions, found.questions)
 
 
 def make_sim_robot(

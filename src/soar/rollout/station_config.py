@@ -177,10 +177,11 @@ def build_robot(config: StationConfig, clock: Clock | None = None) -> SafeRobot[
 
 def station_tasks(config: StationConfig) -> tuple[Task, ...]:
     """A station's tasks with their questions. Raises ConfigError: a task has none."""
-    if config.questions and not Path(config.questions).exists():
-        raise ConfigError(f"station {config.name}: there is no question file {config.questions}")
-    instructions = config.tasks or config.scene_info.instructions
-    return tasks_from_instructions(instructions, config.questions or None)
+    info = config.scene_info
+    questions = config.questions or info.questions
+    if questions and not Path(questions).exists():
+        raise ConfigError(f"station {config.name}: there is no question file {questions}")
+    return tasks_from_instructions(config.tasks or info.instructions, questions or None)
 
 
 def _simulation(robot: Robot) -> Simulator | None:

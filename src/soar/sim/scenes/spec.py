@@ -9,9 +9,15 @@ scene real. Positions are in the robot's base frame, metres; +y is the robot's l
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Le
 
 from soar.types import Regime
+
+Meters: TypeAlias = Annotated[float, Ge(-5), Le(5)]
+Point: TypeAlias = tuple[Meters, Meters, Meters]
+"""x, y and z in the robot's base frame [m]."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +30,8 @@ class Thing:
     """A key of `soar.sim.objects.catalog.KINDS`: "block", "bowl", "drawer", "cloth"..."""
     color: str
     """A key of `soar.sim.objects.catalog.COLORS`."""
-    scale: float = 1.0
-    yaw: float | None = None
+    scale: Annotated[float, Ge(0.5), Le(1.5)] = 1.0
+    yaw: Annotated[float, Ge(-3.2), Le(3.2)] | None = None
     """Fixed heading [rad]; None lets the seed choose."""
 
 
@@ -41,12 +47,12 @@ class Table:
 class Camera:
     """A fixed third-person camera."""
 
-    position: tuple[float, float, float]
-    look_at: tuple[float, float, float]
-    fovy_deg: float = 45.0
-    jitter_m: float = 0.01
+    position: Point
+    look_at: Point
+    fovy_deg: Annotated[float, Ge(5), Le(120)] = 45.0
+    jitter_m: Annotated[float, Ge(0), Le(0.2)] = 0.01
     """The seed of a reset moves the position by up to so much along each axis."""
-    up: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    up: Point = (1.0, 0.0, 0.0)
     """What points to the top of the image; the robot's forward direction, wherever the camera stands."""
 
 
@@ -108,3 +114,5 @@ class Scene:
     """Transparent walls around the workspace, as in the paper's overnight collection."""
     light: float = 1.0
     """Brightness of the scene's light; a reset's seed varies it by 10 %."""
+    questions: str = ""
+    """Question file for tasks that the grammar doesn't know; empty for none."""
