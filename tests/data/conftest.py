@@ -1,4 +1,4 @@
-"""Small episodes that a seed fixes, so that what comes back can be compared with what went in."""
+"""Small seeded episodes, to compare what is read with what was written."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ import numpy as np
 import pytest
 
 from soar.data.store.lance import LanceStore, open_store
-from soar.types import Answer, Episode, Outcome, Proposal, Provenance, Subgoal, Task, Verdict
+from soar.types import (
+    Answer,
+    Episode,
+    Outcome,
+    Proposal,
+    Provenance,
+    Question,
+    Subgoal,
+    Task,
+    Verdict,
+)
 
-TASK = Task("put the lemon in the bowl", "Is the lemon in the bowl?", True, ("lemon", "bowl"))
+TASK = Task(
+    "put the lemon in the bowl", Question("Is the lemon in the bowl?"), True, ("lemon", "bowl")
+)
 
 
 def make_episode(
@@ -36,7 +48,7 @@ def make_episode(
         "code_version": "0.1",
         "exploration": {"noise": 0.5},
         "proposal": Proposal(TASK, "uncertain", (TASK.instruction,), {TASK.instruction: 0.7}),
-        "answers_before": (Answer(TASK.question, 0.1, "no"), Answer("Any?", None, "¿?")),
+        "answers_before": (Answer(TASK.question, 0.1, "no"), Answer(Question("Any?"), None, "¿?")),
         "answers_after": (Answer(TASK.question, 0.9, "yes"),),
         "faults": ("motor 3",),
         "truth": True,
@@ -49,7 +61,7 @@ def make_episode(
         states=rng.normal(size=(steps + 1, 7)).astype(np.float32),
         times_s=np.cumsum(rng.random(steps + 1)),
         subgoals=(Subgoal(images[-1], 0), Subgoal(images[0][:8, :8], steps)) if steps else (),
-        verdict=Verdict(outcome, 0.9, TASK.question, "yes", "compact"),
+        verdict=Verdict(outcome, 0.9, TASK.question.text, "yes", "compact"),
         provenance=Provenance(**fields | provenance),
     )
 

@@ -1,4 +1,4 @@
-"""Pauses left out of episodes."""
+"""The idle-frame filter."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Provenance, Verdict
 
 X = [0.0, 0.02, 0.02, 0.025, 0.04, 0.04]
-"""Metres: a step, a pause, a crawl."""
+"""Positions over time [m]: a step, a pause, a crawl."""
 
 
 def frames(episodes: int = 1) -> Frames:
@@ -40,11 +40,9 @@ def kept(all_frames: Frames, copies: int = 1) -> list[int]:
     return numbers
 
 
-def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
-    pursued = GeneratedGoals(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
-    source = drop_idle_frames(
-        Source("own", frames(2), 1.0, generated_goals=pursued), 0.015, copies=1
-    )
+def test_kept_frames_are_a_motion_apart_and_actions_lead_from_each_to_the_next():
+    goals = GeneratedGoals(np.zeros((12, 3, 3, 3), np.uint8), np.arange(12), 0.5)
+    source = drop_idle_frames(Source("own", frames(2), 1.0, generated_goals=goals), 0.015, copies=1)
     short, left = source.frames, [0, 1, 4, 5, 6, 7, 10, 11]
     assert source.generated_goals is not None
     assert source.generated_goals.image_indices.tolist() == left
@@ -57,7 +55,7 @@ def test_frames_lie_a_step_apart_and_actions_lead_from_each_to_the_next():
         assert short.actions[start:end, 6].tolist() == [1, 1, 1]
 
 
-def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses():
+def test_frames_with_a_rotation_a_gripper_motion_or_a_gripper_command_are_not_idle():
     still = frames()
     for column, change in ((5, 0.2), (6, -0.1)):
         states = still.states.copy()
@@ -69,7 +67,7 @@ def test_a_turn_of_the_hand_a_moving_gripper_and_a_command_to_it_are_no_pauses()
     assert 2 not in kept(still)
 
 
-def test_what_is_ordered_after_hesitation_counts_for_all_of_it():
+def test_the_gripper_command_after_hesitation_is_the_label_for_all_of_it():
     still = frames()
     states, actions = still.states.copy(), still.actions.copy()
     states[:, 0] = [0, 0.02, 0.038, 0.039, 0.04, 0.04]
@@ -85,7 +83,7 @@ def test_what_is_ordered_after_hesitation_counts_for_all_of_it():
     assert len(short.frames.episodes) == 20
 
 
-def test_frames_less_than_a_step_before_an_order_are_left_out():
+def test_frames_just_before_a_gripper_command_are_dropped():
     still = frames()
     states, actions = still.states.copy(), still.actions.copy()
     states[:, 0] = [0, 0.02, 0.04, 0.052, 0.052, 0.052]
@@ -94,6 +92,6 @@ def test_frames_less_than_a_step_before_an_order_are_left_out():
     assert kept(replace(still, states=states, actions=actions)) == [0, 1, 3, 5]
 
 
-def test_a_step_of_nothing_is_refused():
+def test_a_motion_of_zero_is_refused():
     with pytest.raises(ConfigError, match="above 0"):
         drop_idle_frames(Source("own", frames(), 1.0), 0.0)

@@ -1,4 +1,4 @@
-"""Hindsight goals and summed actions."""
+"""Hindsight relabeling."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from soar.data.relabel import (
     Geometric,
     Goals,
     Uniform,
-    describe,
-    goals_from,
-    next_turns,
+    next_gripper_changes,
     summed_actions,
 )
 from soar.errors import ConfigError
+from soar.utils.config import from_plain, to_plain
 
 GOALS: list[Goals] = [Uniform(0, 24), Uniform(3, 12), Geometric(0.9), Final()]
 
 
 @given(st.sampled_from(GOALS), st.lists(st.integers(1, 40), min_size=1), st.integers(0, 2**32 - 1))
-def test_a_goal_is_never_earlier_and_never_of_another_episode(
+def test_a_goal_is_never_earlier_and_never_in_another_episode(
     goals: Goals, lengths: list[int], seed: int
 ) -> None:
     ends = np.cumsum([n + 1 for n in lengths]) - 1
@@ -34,7 +33,7 @@ def test_a_goal_is_never_earlier_and_never_of_another_episode(
     assert (drawn <= last).all()
 
 
-def test_uniform_goals_are_uniform_over_what_the_episode_has() -> None:
+def test_uniform_goals_are_uniform_over_the_frames_that_are_left() -> None:
     n = 40_000
     rng = np.random.default_rng(0)
     far = Uniform(0, 24).draw(rng, np.zeros(n, np.int64), np.full(n, 100))
@@ -52,14 +51,14 @@ def test_geometric_goals_have_the_mean_of_their_discount() -> None:
     assert drawn.mean() == pytest.approx(10, rel=0.03)
 
 
-def test_goals_travel_as_plain_data() -> None:
+def test_goals_convert_to_plain_data_and_back() -> None:
     for goals in GOALS:
-        assert goals_from(describe(goals)) == goals
-    with pytest.raises(ConfigError, match="valid: uniform, geometric, final"):
-        goals_from({"name": "sometimes"})
+        assert from_plain(Goals, to_plain(goals, Goals), "goals") == goals
+    with pytest.raises(ConfigError, match="uniform, geometric, final"):
+        from_plain(Goals, {"name": "sometimes"}, "goals")
 
 
-def test_goals_that_make_no_sense_are_refused() -> None:
+def test_invalid_goals_are_refused() -> None:
     with pytest.raises(ConfigError, match="valid: 0 <= low <= high"):
         Uniform(5, 4)
     with pytest.raises(ConfigError, match="below 1"):
@@ -76,18 +75,9 @@ def test_motion_is_summed_within_the_episode_and_the_gripper_command_is_not() ->
     assert actions[0, 0] == 1
 
 
-def test_the_next_turn_of_the_gripper_is_looked_for_within_the_episode():
+def test_the_next_gripper_change_is_in_the_same_episode():
     actions = np.zeros((9, 7), np.float32)
-    actions[:, 6] = [
-        1,
-        1,
-        0,
-        0,
-        1,
-        0,
-        1,
-        0,
-        0,
-    ]  # the rows of frames 5 and 8, each an episode's last, mean nothing
-    turns = next_turns(actions, np.array([0, 6, 9]))
-    np.testing.assert_array_equal(turns, [2, 2, 4, 4, 5, 5, 7, 8, 8])
+    # Frames 5 and 8 are the last of their episodes: they have no action.
+    actions[:, 6] = np.array([1, 1, 0, 0, 1, 0, 1, 0, 0])
+    changes = next_gripper_changes(actions, np.array([0, 6, 9]))
+    np.testing.assert_array_equal(changes, [2, 2, 4, 4, 5, 5, 7, 8, 8])

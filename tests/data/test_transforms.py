@@ -1,4 +1,4 @@
-"""What is done to images and actions."""
+"""Transforms of images and actions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LIST: list[Transform] = [
 ]
 
 
-def pictures(n: int = 8, size: int = 16) -> torch.Tensor:
+def smooth_images(n: int = 8, size: int = 16) -> torch.Tensor:
     """Smooth random float images."""
     small = torch.rand(n, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     large = torch.nn.functional.interpolate(small, size=size, mode="bilinear")
@@ -52,15 +52,15 @@ def draws(n: int = 8) -> torch.Tensor:
 def test_observation_and_goal_get_the_same_draw_and_samples_different_ones(
     augment: Transform,
 ) -> None:
-    same = pictures()[:1].expand(8, -1, -1, -1)
+    same = smooth_images()[:1].expand(8, -1, -1, -1)
     out = augment.train({"image": same, "goal": same, "draws": draws()})
     assert torch.equal(out["image"], out["goal"])
     assert not torch.allclose(out["image"][0], out["image"][1])
     assert not torch.allclose(out["image"], same)
 
 
-def test_points_go_where_the_crop_moves_them() -> None:
-    """A bright spot is still at its point after the picture was cut and turned."""
+def test_points_follow_the_crop() -> None:
+    """A bright spot is still at its point after the image was cropped and rotated."""
     image, points = torch.zeros(8, 32, 32, 3), torch.full((8, 2, 2), torch.nan)
     image[:, 13:15, 19:21] = 1
     points[:, 0] = torch.tensor([20.0, 14.0]) / 16 - 1
@@ -76,8 +76,8 @@ def test_points_go_where_the_crop_moves_them() -> None:
 
 
 @pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), AutoExposure(), GoalBlur()])
-def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) -> None:
-    batch = {"image": pictures(), "goal": pictures().flip(0), "draws": draws()}
+def test_a_sample_is_augmented_the_same_alone_and_in_a_batch(augment: Transform) -> None:
+    batch = {"image": smooth_images(), "goal": smooth_images().flip(0), "draws": draws()}
     whole = augment.train(batch)
     alone = augment.train({k: v[3:4] for k, v in batch.items()})
     assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
@@ -85,12 +85,12 @@ def test_a_sample_is_augmented_alike_alone_and_in_a_batch(augment: Transform) ->
 
 @pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), GoalBlur()])
 def test_serving_does_not_augment(augment: Transform) -> None:
-    batch = {"image": pictures()}
+    batch = {"image": smooth_images()}
     assert augment.serve(batch)["image"] is batch["image"]
 
 
-def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
-    batch = {"image": pictures(64), "goal": torch.rand(64, 16, 16, 3), "draws": draws(64)}
+def test_half_of_the_goals_and_no_observations_are_blurred() -> None:
+    batch = {"image": smooth_images(64), "goal": torch.rand(64, 16, 16, 3), "draws": draws(64)}
     out = GoalBlur(radius=1).train(batch)
     assert out["image"] is batch["image"]
     changed = (out["goal"] != batch["goal"]).flatten(1).any(1)
@@ -100,8 +100,8 @@ def test_half_of_the_goals_are_softened_and_no_observation_is() -> None:
     assert torch.allclose(out["goal"].mean((1, 2)), batch["goal"].mean((1, 2)), atol=0.03)
 
 
-def test_tones_of_half_of_the_samples_change_by_one_curve_for_each_colour() -> None:
-    batch = {"image": pictures(64), "goal": pictures(64).flip(0), "draws": draws(64)}
+def test_half_of_the_samples_get_one_tone_curve_per_channel() -> None:
+    batch = {"image": smooth_images(64), "goal": smooth_images(64).flip(0), "draws": draws(64)}
     out = ToneCurve().train(batch)
     changed = (out["image"] != batch["image"]).flatten(1).any(1)
     assert torch.equal(changed, batch["draws"][:, 28] > 0.5)
@@ -120,9 +120,12 @@ def test_tones_of_half_of_the_samples_change_by_one_curve_for_each_colour() -> N
         )
 
 
-def test_dark_pictures_are_brightened_alike_in_training_and_serving_and_others_stay() -> None:
+def test_dark_images_are_brightened_in_training_and_serving_and_others_stay() -> None:
     light = torch.tensor([0.1, 0.3, 0.7])[:, None, None, None]
-    batch = {"image": (light * pictures(3)).sqrt(), "goal": (light * pictures(3).flip(1)).sqrt()}
+    batch = {
+        "image": (light * smooth_images(3)).sqrt(),
+        "goal": (light * smooth_images(3).flip(1)).sqrt(),
+    }
     dark = batch["image"].mean((1, 2, 3)) < 0.5
     assert dark.tolist() == [True, True, False]
     out = AutoExposure(0.5).train(batch)
@@ -134,8 +137,8 @@ def test_dark_pictures_are_brightened_alike_in_training_and_serving_and_others_s
     assert torch.equal(served["image"], out["image"])
 
 
-def test_a_crop_of_everything_changes_nothing() -> None:
-    batch = {"image": pictures(), "draws": draws()}
+def test_a_crop_of_the_whole_image_is_the_identity() -> None:
+    batch = {"image": smooth_images(), "draws": draws()}
     out = Crop(area=(1, 1), ratio=(1, 1)).train(batch)
     assert torch.allclose(out["image"], batch["image"], atol=1e-5)
 
@@ -148,21 +151,21 @@ def test_a_crop_shows_the_drawn_corner() -> None:
     assert out[1, 0, 0, 0] == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_crop_turns_the_picture_about_its_middle() -> None:
-    batch = {"image": pictures(), "draws": torch.ones(8, 9)}
+def test_a_crop_rotates_the_image_about_its_center() -> None:
+    batch = {"image": smooth_images(), "draws": torch.ones(8, 9)}
     out = Crop(area=(1, 1), ratio=(1, 1), turn_deg=90).train(batch)["image"]
     sideways = [torch.rot90(batch["image"], k, (1, 2)) for k in (1, -1)]
     assert any(torch.allclose(out, turned, atol=1e-4) for turned in sideways)
 
 
-def test_colour_that_is_not_changed_stays() -> None:
-    batch = {"image": pictures(), "draws": draws()}
+def test_color_without_ranges_is_the_identity() -> None:
+    batch = {"image": smooth_images(), "draws": draws()}
     still = Color(brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
     assert torch.allclose(still.train(batch)["image"], batch["image"], atol=1e-3)
 
 
-def test_each_colour_change_does_what_it_says() -> None:
-    image = 0.3 + 0.4 * pictures()
+def test_brightness_contrast_saturation_and_hue_change_what_they_name() -> None:
+    image = 0.3 + 0.4 * smooth_images()
     half = torch.full((8, 9), 0.5)
     full = torch.ones(8, 9)
     none = Color(brightness=0, contrast=(1, 1), saturation=(1, 1), hue=0)
@@ -174,21 +177,21 @@ def test_each_colour_change_does_what_it_says() -> None:
     assert torch.allclose(brighter, image + 0.1, atol=1e-3)
     flat = changed(Color(0, (0, 0), none.saturation, 0), half)
     assert torch.allclose(flat, image.mean((1, 2), keepdim=True).expand_as(flat), atol=1e-3)
-    grey = changed(Color(0, none.contrast, (0, 0), 0), half)
-    assert torch.allclose(grey[..., 0], grey[..., 1], atol=1e-3)
+    gray = changed(Color(0, none.contrast, (0, 0), 0), half)
+    assert torch.allclose(gray[..., 0], gray[..., 1], atol=1e-3)
     luma = torch.tensor([0.299, 0.587, 0.114])
     turned = changed(Color(0, none.contrast, none.saturation, 0.05), full)
     assert torch.allclose(turned @ luma, image @ luma, atol=1e-3)
 
 
-def test_actions_come_back_as_they_went() -> None:
+def test_undoing_the_normalization_restores_actions() -> None:
     action = torch.randn(5, 7) * 0.01
     z = BRIDGE_STATISTICS.train({"action": action})["action"]
     assert torch.allclose(BRIDGE_STATISTICS.undo(z), action, atol=1e-6)
     assert not torch.allclose(z, action)
 
 
-def test_the_gripper_becomes_binary_and_motion_stays() -> None:
+def test_the_gripper_becomes_binary_and_motions_stay() -> None:
     action = torch.rand(9, 7)
     out = BinarizeGripper().train({"action": action})["action"]
     assert torch.equal(out[:, :6], action[:, :6])
@@ -206,15 +209,15 @@ def test_frames_of_another_resolution_are_refused() -> None:
         Resize(16).train({"image": torch.zeros(1, 64, 64, 3)})
 
 
-def test_the_list_travels_as_json() -> None:
+def test_a_list_of_transforms_converts_to_json_and_back() -> None:
     text = json.dumps(describe(LIST))
     assert list(transforms_from(json.loads(text))) == LIST
 
 
 def test_an_unknown_transform_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="unknown transform 'swirl'; valid: resize"):
+    with pytest.raises(CheckpointError, match="unknown key 'swirl'; valid keys are resize"):
         transforms_from([{"name": "swirl"}])
-    with pytest.raises(CheckpointError, match="transform 'resize' doesn't take"):
-        transforms_from([{"name": "resize", "size": 3}])
+    with pytest.raises(CheckpointError, match="unknown key 'size'"):
+        transforms_from([{"name": "resize", "resolution": 3, "size": 3}])
     with pytest.raises(ConfigError, match="7 means"):
         NormalizeActions((0.0,), (1.0,))

@@ -1,8 +1,8 @@
-"""Imagined subgoals as goals to learn from, beside hindsight's. Not in the paper.
+"""Generated subgoals as training goals, beside hindsight goals. Not in the paper.
 
-Hindsight goals are photographs; what a policy is given in its work is imagined. So the hindsight goals of
-demonstrations can be shown as the imagination would paint them, and where a robot's episode went well,
-the subgoals that it pursued are worth imitating too.
+Hindsight goals are camera frames, but at run time a policy gets generated images. So the hindsight goals of
+demonstrations can be rendered by the subgoal generator, and where a robot's episode succeeded, the subgoals that it
+executed are goals to imitate, too.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ from soar.types import Images, Observation
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
-_SPAN = (6, 14)
-"""Fewest and most control steps from where a goal is painted to what it shows."""
-_AT_ONCE = 32
+_AHEAD = (6, 14)
+"""Range of control steps from a goal's observation to the moment that it shows."""
+_BATCH = 32
 
 
 GoalGenerator: TypeAlias = Callable[
     [Sequence[Observation], Sequence[str], Sequence[Observation], np.random.Generator], Images
 ]
-"""What an imagination would have made of observations and instructions, had it foreseen what the futures show."""
+"""Renders goals of observations and instructions as if it had predicted the given future observations."""
 
 
 @dataclass(frozen=True, eq=False)
 class GeneratedGoals:
-    """Subgoals of a set of frames."""
+    """Generated goals of a set of frames."""
 
     images: UInt8[np.ndarray, "k r r 3"]
     image_indices: Int64[np.ndarray, " n"]
-    """For each frame, which of the images was pursued there; -1 for none."""
+    """Index of each frame's goal in `images`; -1 for none."""
     share: float
-    """Of the samples that have one, how many get it for their goal."""
+    """Probability that a sample that has a generated goal gets it in place of its hindsight goal."""
 
     def __post_init__(self) -> None:
         _check(self.share)
 
     def at(self, frames: Int64[np.ndarray, " m"]) -> GeneratedGoals:
-        """The same, of some of the frames."""
+        """Return the goals of some of the frames."""
         return replace(self, image_indices=self.image_indices[frames])
 
 
 def regenerated_goals(
-    frames: Frames, painter: GoalGenerator, share: float, seed: int, path: Path
+    frames: Frames, generator: GoalGenerator, share: float, seed: int, path: Path
 ) -> GeneratedGoals:
-    """Every episode, a few steps ahead at a time, as the imagination would have painted what came.
+    """Render goals along every episode, each a few steps ahead, as if the generator had predicted what happened.
 
-    Kept in `path`, which a second call reads.
+    They are cached in `path`, from which a second call reads them.
 
     Raises:
         ConfigError: the share isn't one.
@@ -64,61 +64,66 @@ def regenerated_goals(
     """
     _check(share)
     if not path.exists():
-        _repaint(frames, painter, seed, path)
+        _generate(frames, generator, seed, path)
     with np.load(path) as file:
-        images, pursued = file["images"], file["pursued"]
-    if len(pursued) != len(frames):
-        raise StoreError(f"'{path}' belongs to other frames; remove it to imagine anew")
-    return GeneratedGoals(images, pursued, share)
-
-
-def _check(share: float) -> None:
-    if not 0 <= share <= 1:
-        raise ConfigError(f"the share of imagined goals is {share}; valid: from 0 to 1")
-
-
-def _repaint(frames: Frames, painter: GoalGenerator, seed: int, path: Path) -> None:
-    rng = np.random.default_rng(seed)
-    pursued: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)
-    moments: list[tuple[int, int, str]] = []
-    for i, episode in enumerate(frames.episodes):
-        at, end = int(frames.starts[i]), int(frames.starts[i + 1]) - 1
-        while at < end:
-            future = min(at + int(rng.integers(_SPAN[0], _SPAN[1] + 1)), end)
-            pursued[at:future] = len(moments)
-            moments.append((at, future, episode.instruction))
-            at = future
-    images = []
-    with progress_bar() as bar:
-        line = bar.add_task("painting goals", total=len(moments), note="")
-        for first in range(0, len(moments), _AT_ONCE):
-            now, later, words = zip(*moments[first : first + _AT_ONCE], strict=True)
-            made = painter(_seen(frames, now), words, _seen(frames, later), rng)
-            images.append(resize(made, frames.resolution))
-            bar.advance(line, len(words))
-    draft = path.with_suffix(".draft")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with draft.open("wb") as file:
-        np.savez(file, images=np.concatenate(images), pursued=pursued)
-    draft.rename(path)
-
-
-def _seen(frames: Frames, at: Sequence[int]) -> list[Observation]:
-    return [Observation(frames.images[i], frames.states[i], 0.0) for i in at]
+        images, indices = file["images"], file["pursued"]
+    if len(indices) != len(frames):
+        raise StoreError(f"'{path}' belongs to other frames; remove it to generate goals again")
+    return GeneratedGoals(images, indices, share)
 
 
 def recorded_subgoals(store: LanceStore, frames: Frames, share: float) -> GeneratedGoals | None:
-    """The subgoals of all episodes of `frames`, which came from `store`; None when no sample gets one."""
+    """Read the subgoals that were executed in the episodes of `frames`, which came from `store`.
+
+    None when no sample would get one.
+    """
     if not share:
         return None
     r = frames.resolution
     images: list[UInt8[np.ndarray, "r r 3"]] = []
-    pursued: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)
+    indices: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)
     for i, episode in enumerate(frames.episodes):
         first, end = frames.starts[i], frames.starts[i + 1]
         for subgoal in store.steps(episode.id).subgoals:
-            pursued[first + subgoal.step : end] = len(images)
+            indices[first + subgoal.step : end] = len(images)
             images.append(resize(subgoal.image, r))
     return GeneratedGoals(
-        np.stack(images) if images else np.zeros((0, r, r, 3), np.uint8), pursued, share
+        np.stack(images) if images else np.zeros((0, r, r, 3), np.uint8), indices, share
     )
+
+
+def _check(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise ConfigError(f"the share of generated goals is {share}; valid: from 0 to 1")
+
+
+def _generate(frames: Frames, generator: GoalGenerator, seed: int, path: Path) -> None:
+    rng = np.random.default_rng(seed)
+    indices: Int64[np.ndarray, " n"] = np.full(len(frames), -1, np.int64)
+    samples: list[tuple[int, int, str]] = []
+    for i, episode in enumerate(frames.episodes):
+        now, end = int(frames.starts[i]), int(frames.starts[i + 1]) - 1
+        while now < end:
+            future = min(now + int(rng.integers(_AHEAD[0], _AHEAD[1] + 1)), end)
+            indices[now:future] = len(samples)
+            samples.append((now, future, episode.instruction))
+            now = future
+    images = []
+    with progress_bar() as bar:
+        task = bar.add_task("generating goals", total=len(samples), note="")
+        for first in range(0, len(samples), _BATCH):
+            at, futures, instructions = zip(*samples[first : first + _BATCH], strict=True)
+            batch = generator(
+                _observations(frames, at), instructions, _observations(frames, futures), rng
+            )
+            images.append(resize(batch, frames.resolution))
+            bar.advance(task, len(at))
+    draft = path.with_suffix(".draft")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with draft.open("wb") as file:
+        np.savez(file, images=np.concatenate(images), pursued=indices)
+    draft.rename(path)
+
+
+def _observations(frames: Frames, indices: Sequence[int]) -> list[Observation]:
+    return [Observation(frames.images[i], frames.states[i], 0.0) for i in indices]

@@ -1,10 +1,10 @@
-"""What training sees: steps drawn from several sets of episodes in stated shares, with hindsight goals."""
+"""Training batches: steps drawn from several sets of episodes in given shares, with hindsight goals."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
@@ -12,28 +12,29 @@ from jaxtyping import Float32, Float64, Int64
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.prefetch import step_rng
-from soar.data.relabel import Goals, Uniform, describe, next_turns, summed_actions
+from soar.data.relabel import Goals, Uniform, next_gripper_changes, summed_actions
 from soar.errors import ConfigError
-from soar.types import EpisodeSummary
+from soar.utils.config import to_plain
 
 CORRECTIONS = "corrections"
-"""Name of sources that hold what should have been done (`soar.improvement.methods.corrections.labels`), with a number where there are several."""
+"""Name of sources of corrected actions (`soar.improvement.methods.corrections.labels`), numbered where there are
+several."""
 DRAWS = 29
 """Uniform random numbers that come with each sample, for augmentation."""
+SMALLEST_STD = 1e-3
+"""Smallest standard deviation of an action dimension [m or rad]: noise in one that hardly moves isn't amplified."""
 
 _POSE = [0, 1, 2, 5, 6]
-"""Of a state: the hand's position and yaw, and the gripper's opening."""
-
-SMALLEST_STD = 1e-3
-"""Metres or radians: a dimension that never moves in the data must not turn trembling into z-scores."""
+"""State dimensions of a pose: position, yaw, gripper opening."""
 
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Embed: TypeAlias = Callable[[Sequence[str]], Float32[np.ndarray, "n d"]]
+"""Sentence encoder."""
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Some episodes of a frame cache, their share of the samples, and how they are relabelled."""
+    """Episodes of a frame cache, their share of the samples, and their relabeling."""
 
     name: str
     frames: Frames
@@ -41,16 +42,16 @@ class Source:
     """Share of the samples, relative to the other sources' weights."""
     goals: Goals = field(default_factory=Uniform)
     sum_steps: int = 1
-    """Consecutive actions that are added up into one; the paper: 2 for autonomous data."""
+    """Consecutive actions that are summed into one; the paper: 2 for autonomous data."""
     episodes: Int64[np.ndarray, " k"] | None = None
-    """Which of the cache's episodes; None is all."""
+    """Numbers of the cache's episodes that are used; None is all."""
     generated_goals: GeneratedGoals | None = None
-    """Subgoals that were pursued there, to be goals now and then."""
+    """Generated subgoals that replace a share of the hindsight goals."""
     min_motion_m: float = 0.0
-    """Least way [m] between two frames, where `soar.data.idle_frames` has left pauses out; 0 where it hasn't."""
+    """Least motion between two frames [m], where `soar.data.idle_frames` dropped idle frames; 0 where it didn't."""
 
     def steps(self) -> tuple[Int64[np.ndarray, " m"], Int64[np.ndarray, " m"]]:
-        """The frame each usable step starts at, and the last frame of its episode."""
+        """Return the frame at which each usable step starts, and the last frame of its episode."""
         chosen = self.chosen
         starts, ends = self.frames.starts[chosen], self.frames.starts[chosen + 1] - 1
         frames = [np.arange(s, e) for s, e in zip(starts, ends, strict=True)]
@@ -59,38 +60,43 @@ class Source:
 
     @property
     def chosen(self) -> Int64[np.ndarray, " k"]:
-        """Numbers of the episodes drawn from."""
+        """Numbers of the episodes that are used."""
         return np.arange(len(self.frames.episodes)) if self.episodes is None else self.episodes
 
 
 class Mixture:
-    """Batches of a mixture, as `soar.training.fit.fit` reads them; step i's batch is always the same.
+    """Batches of a mixture of sources, for `soar.training.fit.fit`; step i's batch is always the same.
 
-    Keys: "image" and "goal" (n, r, r, 3) uint8; "state" and "action" (n, 7) float32; "pose" (n, 15) float32: x, y, z
-    [m], yaw [rad] and gripper opening, at the image, at the goal (NaN when that is imagined), and where
-    the gripper turns next or, if that comes first, at the goal; "points" (n, 3, 2) float32: where the
-    fingertips are seen then, x and y in [-1, 1], or NaN; "draws" (n, 29) float32 in [0, 1); for
-    each source "share/NAME" (n,) float32, 1 where the sample comes from it; and with `embed`, "words"
-    (n, d) float32.
+    Keys:
+        "image", "goal" (n, r, r, 3) uint8.
+        "state", "action" (n, 7) float32.
+        "pose" (n, 15) float32: x, y, z [m], yaw [rad] and gripper opening at the image, at the goal (NaN for a
+            generated goal), and where the gripper switches next or, if that comes first, at the goal.
+        "points" (n, 3, 2) float32: the fingertips' image positions in these three frames, in [-1, 1], or NaN.
+        "draws" (n, 29) float32, uniform in [0, 1).
+        "share/NAME" (n,) float32: for each source, 1 where the sample comes from it.
+        "words" (n, d) float32: with `embed`, the embedded instruction.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int, embed: Embed | None = None) -> None:
-        """`embed`: sentences to vectors, for language-conditioned policies."""
+        """Check and index the sources. `embed`: sentence encoder of a language-conditioned policy."""
         _check(sources)
         self.sources = tuple(sources)
         self.seed = seed
         total = sum(s.weight for s in sources)
         self.shares: Float64[np.ndarray, " s"] = np.array([s.weight / total for s in sources])
         self._steps = [s.steps() for s in sources]
-        self._turns = [next_turns(s.frames.actions, s.frames.starts) for s in sources]
+        self._gripper_changes = [
+            next_gripper_changes(s.frames.actions, s.frames.starts) for s in sources
+        ]
         self._words = [_words(s.frames, embed) for s in sources] if embed else []
 
     def __len__(self) -> int:
-        """Number of different steps there are to draw."""
+        """Number of different steps."""
         return sum(len(frames) for frames, _ in self._steps)
 
     def __call__(self, step: int, size: int, rows: slice) -> dict[str, _Array]:
-        """Rows of step's batch of `size` samples."""
+        """Return some rows of a step's batch of `size` samples."""
         rng = step_rng(self.seed, step)
         source = rng.choice(len(self.sources), size, p=self.shares)
         counts = np.array([len(frames) for frames, _ in self._steps])
@@ -104,7 +110,7 @@ class Mixture:
         return self._gather(source[rows], which[rows], goal[rows], draws[rows], chance[rows])
 
     def provenance(self) -> dict[str, Any]:
-        """Each source's share, size, store version, query and relabelling, as plain data."""
+        """Return each source's share, size, store version, query and relabeling as plain data."""
         return {
             s.name: {
                 "share": float(share),
@@ -112,7 +118,7 @@ class Mixture:
                 "steps": len(frames),
                 "store_version": s.frames.version,
                 "query": asdict(s.frames.query),
-                "goals": describe(s.goals),
+                "goals": to_plain(s.goals, Goals),
                 "sum_steps": s.sum_steps,
                 "min_motion_m": s.min_motion_m,
                 "generated_goals": s.generated_goals.share if s.generated_goals else 0.0,
@@ -121,7 +127,7 @@ class Mixture:
         }
 
     def action_statistics(self) -> dict[str, list[float]]:
-        """Mean and standard deviation of each action dimension, sources weighed by their shares."""
+        """Return mean and standard deviation of each action dimension, sources weighted by their shares."""
         mean: Float64[np.ndarray, "7"] = np.zeros(7)
         square: Float64[np.ndarray, "7"] = np.zeros(7)
         for s, share, (frames, last) in zip(self.sources, self.shares, self._steps, strict=True):
@@ -140,16 +146,13 @@ class Mixture:
         chance: Float64[np.ndarray, " n"],
     ) -> dict[str, _Array]:
         n, r = len(source), self.sources[0].frames.resolution
-        image, target = (np.empty((n, r, r, 3), np.uint8) for _ in range(2))
-        action, pose = np.empty((n, 7), np.float32), np.empty((n, 15), np.float32)
-        points, state = np.full((n, 3, 2), np.nan, np.float32), np.empty((n, 7), np.float32)
         batch: dict[str, _Array] = {
-            "image": image,
-            "goal": target,
-            "action": action,
-            "pose": pose,
-            "points": points,
-            "state": state,
+            "image": np.empty((n, r, r, 3), np.uint8),
+            "goal": np.empty((n, r, r, 3), np.uint8),
+            "action": np.empty((n, 7), np.float32),
+            "pose": np.empty((n, 15), np.float32),
+            "points": np.full((n, 3, 2), np.nan, np.float32),
+            "state": np.empty((n, 7), np.float32),
             "draws": draws,
         }
         if self._words:
@@ -157,20 +160,22 @@ class Mixture:
         for i, s in enumerate(self.sources):
             mine = source == i
             frames, last = (a[which[mine]] for a in self._steps[i])
-            image[mine], target[mine] = s.frames.images[frames], s.frames.images[goal[mine]]
-            then = np.minimum(self._turns[i][frames], goal[mine])
-            moments = (frames, goal[mine], then)
-            state[mine] = s.frames.states[frames]
-            pose[mine] = np.hstack([s.frames.states[f][:, _POSE] for f in moments])
+            change = np.minimum(self._gripper_changes[i][frames], goal[mine])
+            moments = (frames, goal[mine], change)
+            batch["image"][mine] = s.frames.images[frames]
+            batch["goal"][mine] = s.frames.images[goal[mine]]
+            batch["state"][mine] = s.frames.states[frames]
+            batch["pose"][mine] = np.hstack([s.frames.states[f][:, _POSE] for f in moments])
             if s.frames.fingertips is not None:
-                points[mine] = np.stack([s.frames.fingertips[f] for f in moments], 1)
+                batch["points"][mine] = np.stack([s.frames.fingertips[f] for f in moments], 1)
             if s.generated_goals is not None:
-                pursued = s.generated_goals.image_indices[frames]
-                use = (pursued >= 0) & (chance[mine] < s.generated_goals.share)
-                target[np.flatnonzero(mine)[use]] = s.generated_goals.images[pursued[use]]
-                pose[np.flatnonzero(mine)[use], 5:10] = np.nan
-                points[np.flatnonzero(mine)[use], 1] = np.nan
-            action[mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
+                index = s.generated_goals.image_indices[frames]
+                use = (index >= 0) & (chance[mine] < s.generated_goals.share)
+                generated = np.flatnonzero(mine)[use]
+                batch["goal"][generated] = s.generated_goals.images[index[use]]
+                batch["pose"][generated, 5:10] = np.nan
+                batch["points"][generated, 1] = np.nan
+            batch["action"][mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:
                 episode = np.searchsorted(s.frames.starts, frames, side="right") - 1
@@ -178,29 +183,13 @@ class Mixture:
         return batch
 
 
-def divide(
-    frames: Frames, by: Literal["regime", "scene", "outcome", "station"]
-) -> dict[str, Int64[np.ndarray, " k"]]:
-    """Episode numbers of a cache, grouped by where they come from or how they were judged."""
-    read: dict[str, Callable[[EpisodeSummary], str]] = {
-        "regime": lambda e: e.provenance.regime,
-        "scene": lambda e: e.provenance.scene,
-        "outcome": lambda e: e.verdict.outcome,
-        "station": lambda e: e.provenance.station,
-    }
-    groups: dict[str, list[int]] = {}
-    for i, episode in enumerate(frames.episodes):
-        groups.setdefault(read[by](episode), []).append(i)
-    return {k: np.array(v, np.int64) for k, v in sorted(groups.items())}
-
-
 def upsampled_share(
     autonomous: int, pretraining: int, factor: float = 10, most: float = 0.5
 ) -> float:
-    """Share of autonomous data when it is up-sampled `factor` times its size (paper, B.2.2).
+    """Share of autonomous data when it is upsampled to `factor` times its size (paper, B.2.2).
 
-    Autonomous data of 3 % of the pretraining data's size gets 30 %; never more than `most`, because
-    co-training on too little pretraining data forgets it.
+    Autonomous data of 3 % of the pretraining data's size gets 30 %; never more than `most`, because a policy that
+    sees too little pretraining data forgets it.
     """
     return min(most, factor * autonomous / pretraining)
 
@@ -224,7 +213,7 @@ def _check(sources: Sequence[Source]) -> None:
 
 
 def _words(frames: Frames, embed: Embed) -> Float32[np.ndarray, "e d"]:
-    """The embedding of each episode's instruction."""
+    """Embed each episode's instruction."""
     instructions = [e.instruction for e in frames.episodes]
     unique = sorted(set(instructions))
     row = {text: i for i, text in enumerate(unique)}

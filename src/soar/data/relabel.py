@@ -1,20 +1,20 @@
-"""Hindsight: which later frame of its own episode a step is taken to have aimed for (paper, 4 and B.2.2)."""
+"""Hindsight relabeling: which later frame of its episode a step is taken to have aimed for (paper, 4 and B.2.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from soar.errors import ConfigError
+from soar.utils.config import OneOf
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Any frame from `low` to `high` steps ahead alike; near an episode's end, any of those it has.
+    """A frame from `low` to `high` steps ahead, uniformly; near an episode's end, from those that are left.
 
     The paper: 0 to 24 in pretraining data, 0 to 12 in autonomous data.
     """
@@ -34,19 +34,19 @@ class Uniform:
         frames: Int64[np.ndarray, " n"],
         last: Int64[np.ndarray, " n"],
     ) -> Int64[np.ndarray, " n"]:
-        """Goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
+        """Draw goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
         low, high = np.minimum(frames + self.low, last), np.minimum(frames + self.high, last)
         goals: Int64[np.ndarray, " n"] = rng.integers(low, high + 1)
         return goals
 
 
 NEXT = Uniform(1, 1)
-"""Always the next frame."""
+"""The next frame."""
 
 
 @dataclass(frozen=True)
 class Geometric:
-    """One step ahead or more, each further step with probability `discount` (the released code)."""
+    """One step ahead or more, each further step with probability `discount` (the paper's released code)."""
 
     discount: float = 0.95
 
@@ -60,7 +60,7 @@ class Geometric:
         frames: Int64[np.ndarray, " n"],
         last: Int64[np.ndarray, " n"],
     ) -> Int64[np.ndarray, " n"]:
-        """Goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
+        """Draw goal frames for steps that start at `frames`, in episodes that end at frames `last`."""
         ahead = rng.geometric(1 - self.discount, len(frames))
         goals: Int64[np.ndarray, " n"] = np.minimum(frames + ahead, last)
         return goals
@@ -68,7 +68,7 @@ class Geometric:
 
 @dataclass(frozen=True)
 class Final:
-    """Always the episode's last frame."""
+    """The episode's last frame."""
 
     def draw(
         self,
@@ -76,26 +76,15 @@ class Final:
         frames: Int64[np.ndarray, " n"],
         last: Int64[np.ndarray, " n"],
     ) -> Int64[np.ndarray, " n"]:
-        """The episodes' last frames."""
+        """Return the episodes' last frames."""
         return last.copy()
 
 
-Goals: TypeAlias = Uniform | Geometric | Final
-
-
-def describe(goals: Goals) -> dict[str, Any]:
-    """A way to choose goals as plain data, for provenance."""
-    return {"name": type(goals).__name__.lower(), **asdict(goals)}
-
-
-def goals_from(description: Mapping[str, Any]) -> Goals:
-    """The inverse of `describe`."""
-    kinds: dict[str, type[Goals]] = {"uniform": Uniform, "geometric": Geometric, "final": Final}
-    fields = dict(description)
-    name = fields.pop("name", None)
-    if name not in kinds:
-        raise ConfigError(f"goals are '{name}'; valid: {', '.join(kinds)}")
-    return kinds[name](**fields)
+Goals: TypeAlias = Annotated[
+    Uniform | Geometric | Final,
+    OneOf({"uniform": Uniform, "geometric": Geometric, "final": Final}),
+]
+"""Distribution of hindsight goals."""
 
 
 def summed_actions(
@@ -106,8 +95,8 @@ def summed_actions(
 ) -> Float32[np.ndarray, "n 7"]:
     """a'_t = a_t + a_{t+1} + ... over `steps` steps (paper, B.2.2, with 2), within the episode.
 
-    Undoes the timidity of the policy that collected the data. Only the six motion dimensions are
-    summed: the gripper's command is absolute, so it stays that of step t.
+    Compensates for the small motions of the policy that collected the data. Only the six motion dimensions are
+    summed: the gripper command is absolute, so it stays that of step t.
     """
     total: Float32[np.ndarray, "n 7"] = actions[frames]
     for ahead in range(1, steps):
@@ -116,20 +105,20 @@ def summed_actions(
     return total
 
 
-def next_turns(
+def next_gripper_changes(
     actions: Float32[np.ndarray, "n 7"], starts: Int64[np.ndarray, " e"]
 ) -> Int64[np.ndarray, " n"]:
-    """For each frame, the next one at which the gripper's command turns; else its episode's last frame.
+    """Return for each frame the next one at which the gripper command switches, else its episode's last frame.
 
-    That is where the hand is about to grasp or to let go. `starts`: as in `soar.data.frame_cache.Frames`.
+    There the arm is about to grasp or release. `starts`: as in `soar.data.frame_cache.Frames`.
     """
     n = len(actions)
     opened = actions[:, 6] > 0.5
-    turns = np.zeros(n + 1, bool)
-    turns[1:n] = opened[1:] != opened[:-1]
-    turns[starts] = False
-    turns[starts[1:] - 1] = True  # an episode's last frame has no action: the search ends there
-    nearest = np.where(turns, np.arange(n + 1), n)[::-1]
+    changes = np.zeros(n + 1, bool)
+    changes[1:n] = opened[1:] != opened[:-1]
+    changes[starts] = False
+    changes[starts[1:] - 1] = True  # an episode's last frame has no action: the search ends there
+    nearest = np.where(changes, np.arange(n + 1), n)[::-1]
     after: Int64[np.ndarray, " n"] = np.minimum.accumulate(nearest)[::-1][1:]
     last: Int64[np.ndarray, " n"] = np.repeat(starts[1:] - 1, np.diff(starts))
     result: Int64[np.ndarray, " n"] = np.minimum(after, last)

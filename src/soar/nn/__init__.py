@@ -1,1 +1,1 @@
-"""Network building blocks that several models share."""
+"""Neural network building blocks shared by several models."""

@@ -1,7 +1,7 @@
-"""Building blocks of the networks here: residual stages with GroupNorm, FiLM, coordinate channels.
+"""Network building blocks: residual stages with GroupNorm, FiLM, coordinate channels, spatial attention.
 
-Images are channels-first in shape. In memory, convolutions are fastest with channels last, and GroupNorm on
-CPUs by far with channels first: each network says what pays for it.
+Tensors of images are channels first in shape. In memory, convolutions are fastest with channels last, and GroupNorm
+on CPUs by far with channels first: each network chooses its own.
 """
 
 from __future__ import annotations
@@ -14,25 +14,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-PROPRIOCEPTION = (2, 3, 4, 5, 6)
-"""Of a state, what a network may feel: height, roll, pitch, yaw, gripper opening. One camera sees these worst,
-and they mean the same wherever it stands."""
-_FELT_ZERO, _FELT_UNITS = (0.09, 0.0, 0.0, 0.0, 0.5), (0.04, 0.1, 0.1, 0.5, 0.4)
-
-
-def proprioception(states: Float[Tensor, "n 7"]) -> Float[Tensor, "n 5"]:
-    """What the arm feels, in units of its usual spread; NaN where it isn't known."""
-    zero, unit = (states.new_tensor(t) for t in (_FELT_ZERO, _FELT_UNITS))
-    return (states[:, list(PROPRIOCEPTION)] - zero) / unit
-
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with 32 groups, or with groups of 4 channels where that makes fewer."""
+    """Make a GroupNorm of 32 groups, or of fewer with 4 channels each."""
     return nn.GroupNorm(min(32, channels // 4), channels)
 
 
 def with_coordinates(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+2 h w"]:
-    """Two more channels: each pixel's x and y, from -1 to 1."""
+    """Append two channels: each pixel's x and y, from -1 to 1."""
     n, _, h, w = images.shape
     y = torch.linspace(-1, 1, h, device=images.device, dtype=images.dtype)
     x = torch.linspace(-1, 1, w, device=images.device, dtype=images.dtype)
@@ -41,7 +30,7 @@ def with_coordinates(images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c+2 h
 
 
 class FiLM(nn.Module):
-    """Scales and shifts each channel by what a context says; at first it changes nothing."""
+    """Feature-wise linear modulation by a context vector (Perez et al. 2018); initialized to the identity."""
 
     def __init__(self, context_dim: int, channels: int) -> None:
         super().__init__()
@@ -52,14 +41,14 @@ class FiLM(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"]
     ) -> Float[Tensor, "n c h w"]:
-        """x (1 + scale) + shift."""
+        """Return x (1 + scale) + shift."""
         affine: Tensor = self.affine(context)[:, :, None, None]
         scale, shift = affine.chunk(2, 1)
         return x * (1 + scale) + shift
 
 
 class ResidualBlock(nn.Module):
-    """A residual block with GroupNorm: two 3x3 convolutions, or a 1-3-1 bottleneck, and FiLM at its end."""
+    """Residual block with GroupNorm: two 3x3 convolutions, or a 1-3-1 bottleneck, then FiLM."""
 
     def __init__(
         self,
@@ -70,7 +59,7 @@ class ResidualBlock(nn.Module):
         bottleneck: bool = False,
         context_dim: int = 0,
     ) -> None:
-        """`context_dim` 0: no FiLM. A bottleneck's output is four times as wide."""
+        """Make the layers; no FiLM for a `context_dim` of 0. A bottleneck's output has four times the channels."""
         super().__init__()
         if bottleneck:
             shapes = [(channels_in, channels, 1, 1), (channels, channels, 3, stride)]
@@ -93,7 +82,7 @@ class ResidualBlock(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
     ) -> Float[Tensor, "n c2 h2 w2"]:
-        """relu(branch + shortcut), then FiLM."""
+        """Return FiLM(relu(branch + shortcut))."""
         y = x
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             y = norm(conv(y))
@@ -133,7 +122,7 @@ class ResNetStages(nn.Module):
     def forward(
         self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
     ) -> list[Float[Tensor, "n _c _h _w"]]:
-        """What comes out of each stage."""
+        """Return the feature map of each stage."""
         maps = []
         for i, block in enumerate(self.blocks, 1):
             x = block(x, context)
@@ -143,7 +132,7 @@ class ResNetStages(nn.Module):
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers with swish after each."""
+    """Make linear layers with SiLU after each."""
     layers: list[nn.Module] = []
     for i, o in itertools.pairwise(widths):
         layers += [nn.Linear(i, o), nn.SiLU()]
@@ -151,39 +140,56 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
 
 
 def channels_last(module: nn.Module) -> None:
-    """Put a module's convolution weights into the memory layout that its images have."""
+    """Convert a module's convolution weights to channels-last memory, in place."""
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def grid_cells(side: int) -> Float[Tensor, "p 2"]:
-    """x and y of the centres of side x side cells, row by row, in [-1, 1]."""
+    """Return x and y of the centers of side x side cells, row by row, in [-1, 1]."""
     line = (torch.arange(side) + 0.5) * 2 / side - 1
     return torch.stack([line.repeat(side), line.repeat_interleave(side)], -1)
 
 
 def local_softargmax(
-    chosen: Int64[Tensor, "*n"], log_p: Float[Tensor, "*n p"]
+    cell: Int64[Tensor, "*n"], log_p: Float[Tensor, "*n p"]
 ) -> Float[Tensor, "*n 2"]:
-    """x and y of the chosen one of p square cells, made finer by how likely it and its neighbours are."""
+    """Return the expected position within a cell and its neighbors, in [-1, 1].
+
+    Args:
+        cell: index of a cell, such as the most probable one.
+        log_p: log-probability of p square cells.
+    """
     side = math.isqrt(log_p.shape[-1])
-    at = grid_cells(side).to(log_p)
-    near = (at[chosen][..., None, :] - at).abs().amax(-1) < 3 / side
+    centers = grid_cells(side).to(log_p)
+    near = (centers[cell][..., None, :] - centers).abs().amax(-1) < 3 / side
     weights = log_p.exp() * near
-    return weights @ at / weights.sum(-1, keepdim=True)
+    return weights @ centers / weights.sum(-1, keepdim=True)
 
 
 def gaussian_heatmaps(
-    places: Float[Tensor, "*n 2"], side: int, width: float = 1.0
+    points: Float[Tensor, "*n 2"], side: int, width: float = 1.0
 ) -> Float[Tensor, "*n p"]:
-    """Logarithm of a Gaussian spot over side x side cells, 1 at its top; NaN is (0, 0). `width` [cells]."""
-    away = (places.nan_to_num()[..., None, :] - grid_cells(side).to(places)).square().sum(-1)
-    return -away / (2 * (2 * width / side) ** 2)
+    """Return the logarithm of Gaussians over side x side cells, 1 at their peak; a NaN point counts as (0, 0).
+
+    Args:
+        points: x and y in [-1, 1].
+        side: cells in a row and in a column.
+        width: standard deviation [cells].
+    """
+    squared = (points.nan_to_num()[..., None, :] - grid_cells(side).to(points)).square().sum(-1)
+    return -squared / (2 * (2 * width / side) ** 2)
 
 
 def attention_loss(
-    gaze: Float[Tensor, "*n p"], points: Float[Tensor, "*n 2"], width: float = 1.0
+    attention: Float[Tensor, "*n p"], points: Float[Tensor, "*n 2"], width: float = 1.0
 ) -> Float[Tensor, ""]:
-    """Cross-entropy between where was looked and a spot around the point, where there is one."""
+    """Cross-entropy of attention maps against Gaussians around points, averaged over the points that are known.
+
+    Args:
+        attention: log-probability of p square cells.
+        points: x and y in [-1, 1], or NaN where unknown.
+        width: standard deviation of the Gaussians [cells].
+    """
     known = ~points.isnan().any(-1)
-    target = gaussian_heatmaps(points, math.isqrt(gaze.shape[-1]), width).softmax(-1)
-    return -((target * gaze).sum(-1) * known).sum() / known.sum().clamp(min=1)
+    target = gaussian_heatmaps(points, math.isqrt(attention.shape[-1]), width).softmax(-1)
+    return -((target * attention).sum(-1) * known).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Sentences to vectors, by a frozen encoder: the packaged MiniLM, a folder, or a hub id."""
+"""Sentence embeddings by a frozen encoder: the packaged MiniLM, a folder, or a hub id."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MINILM = "minilm"
 
 
 class SentenceEncoder:
-    """Mean-pooled, unit-length sentence embeddings of a transformers encoder, each sentence encoded once."""
+    """Mean-pooled sentence embeddings of unit length from a transformers encoder; each sentence is encoded once."""
 
     def __init__(self, source: str = MINILM) -> None:
-        """`source`: "minilm" (carried by a dependency, 384 dimensions), a folder, or a hub id."""
+        """Load an encoder. `source`: "minilm" (in a dependency, 384 dimensions), a folder, or a hub id."""
         self.source = source
         self._tokenizer, self._model = _load(source)
         self.dim: int = self._model.config.hidden_size
@@ -29,7 +29,7 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def __call__(self, sentences: Sequence[str]) -> Float32[Tensor, "n dim"]:
-        """Embeddings on the CPU, float32, each of length one."""
+        """Return float32 embeddings of length 1 on the CPU."""
         new = sorted({s for s in sentences if s not in self._known})
         if new:
             tokens = self._tokenizer(new, padding=True, truncation=True, return_tensors="pt")
@@ -43,7 +43,7 @@ class SentenceEncoder:
 
     @torch.inference_mode()
     def tokens(self, sentences: Sequence[str], length: int) -> Float32[Tensor, "n length dim"]:
-        """Each sentence's tokens in context, without the special ones; cut, or padded with zeros."""
+        """Return contextual token embeddings without the special tokens, truncated or zero-padded to `length`."""
         out = torch.zeros(len(sentences), length, self.dim)
         for i, sentence in enumerate(sentences):
             hidden = _tokens(self.source, sentence)[:length]
@@ -54,7 +54,7 @@ class SentenceEncoder:
 @lru_cache(maxsize=1024)
 @torch.inference_mode()
 def _tokens(source: str, sentence: str) -> Float32[Tensor, "l dim"]:
-    """A robot asks for the words of its task again with every subgoal."""
+    """Return a sentence's token embeddings, cached: a robot needs its instruction with every subgoal."""
     tokenizer, model = _load(source)
     tokens = tokenizer(sentence, truncation=True, return_tensors="pt")
     hidden: Tensor = model(**tokens).last_hidden_state[0, 1:-1]
@@ -66,7 +66,7 @@ def _load(source: str) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]  # it loads in a moment, and its bar would stand between ours
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # loading takes a moment, and its bar would mix with ours
     where = str(_minilm_folder()) if source == MINILM else source
     try:
         return AutoTokenizer.from_pretrained(where), AutoModel.from_pretrained(where).eval()

@@ -15,9 +15,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from soar.checkpoint import Checkpoint
+from soar.data.proprioception import PROPRIOCEPTION, proprioception
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
-from soar.nn.layers import PROPRIOCEPTION, attention_loss, mlp, proprioception
+from soar.nn.layers import attention_loss, mlp
 from soar.policies.encoders import Compact, Encoding, ResNet
 from soar.types import Actions, Images, Noise, Observation
 

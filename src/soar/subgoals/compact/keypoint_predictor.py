@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from soar.nn.layers import PROPRIOCEPTION, local_softargmax, proprioception
+from soar.data.proprioception import PROPRIOCEPTION, proprioception
+from soar.nn.layers import local_softargmax
 from soar.subgoals.compact.observation_encoder import (
     FOURIER_FREQUENCIES,
     HAND,
