@@ -31,7 +31,7 @@ from soar.data.store import steps
 from soar.data.store.images import decode, encode
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.steps import read_table
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 from soar.types import Answer, Episode, Images, Provenance, Query, Verdict
 from soar.utils.progress import progress_bar

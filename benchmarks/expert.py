@@ -16,7 +16,7 @@ import numpy as np
 from soar.errors import SoarError
 from soar.pretraining.demonstrations import DemonstrationConfig
 from soar.sim.expert.expert import Expert
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 
 

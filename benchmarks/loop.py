@@ -27,10 +27,10 @@ from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import EpisodeConfig, Models, Station
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer
-from soar.types import Actions, Answer, Image, Images, Noise, Observation
+from soar.types import Actions, Answer, Image, Images, Noise, Observation, Question
 from soar.utils.clock import Clock
 
 
@@ -43,7 +43,7 @@ class SlowVLM:
     name: str = "slow-vlm"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """Yes to everything."""
         self.clock.sleep(self.latency_s)

@@ -21,7 +21,8 @@ from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Inside, OnSide
 from soar.sim.world import World
-from soar.types import Episode, Observation
+from soar.tasks.grammar import parse_instruction
+from soar.types import Episode, Observation, Task
 from soar.utils.media import resize
 from soar.vlm.compact.model import CompactVLM
 
@@ -56,13 +57,13 @@ def test_the_eyes_point_at_what_an_instruction_names():
             image = world.render()
             for task in scene.tasks:
                 assert isinstance(task.goal, Inside | OnSide)
-                said = eyes.point(image[None], [task.instruction])[0, 0]
-                there = project_point(world, world.thing_pose(task.goal.thing)[0])
+                said = eyes.point(image[None], [parse_instruction(task.instruction)])[0, 0]
+                there = project_point(world, world.object_pose(task.goal.object)[0])
                 missed.append(np.linalg.norm(said - there))
     finally:
         world.close()
     assert np.median(missed) < 0.12
-    assert np.isnan(eyes.point(image[None], ["tidy up"])).all()
+    assert np.isnan(eyes.point(image[None], [Task("tidy up")])).all()
 
 
 @pytest.fixture(scope="module")

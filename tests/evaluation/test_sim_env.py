@@ -19,7 +19,7 @@ from soar.registry import COMPACT_STEPS_AHEAD, ModelSpec, subgoals_spec
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import ToyPolicy
 from soar.sim.expert.expert import Expert
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.types import Actions, Images, Noise, Observation, image_only
 
 SCENE = SCENES["1"]

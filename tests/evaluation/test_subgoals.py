@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from soar.evaluation.subgoals.chains import Chain, chain_sheet, expert_futures, generate_chains
 from soar.evaluation.subgoals.image_judge import Reading, train_judge, watch
+
 from soar.evaluation.subgoals.scores import Readings, read_chains, score
 from soar.pretraining.clips import ClipConfig, make_clip_corpus, record_clips
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
 from soar.subgoals.clips import ClipCorpus
-from soar.types import Answer, Task
+from soar.types import Answer, Question, Task
 from soar.utils.media import resize
 
 SCENE = SCENES["5"]
@@ -143,7 +143,7 @@ def test_a_judge_is_trained_once_and_models_are_asked_the_tasks_question(tmp_pat
     assert 0.4 < judge.accuracy <= 1.0
     chains = generate_chains(Copies(), futures)
     words = {f.instruction for f in futures}
-    tasks = {w: Task(w, f"{w}?", success_answer="open" in w) for w in words}
+    tasks = {w: Task(w, Question(f"{w}?"), success_answer="open" in w) for w in words}
     readings = read_chains(chains, judge, Says(0.9), tasks)
     expected = [0.9 if "open" in f.instruction else 0.1 for f in futures]
     assert readings.vlm_imagined.tolist() == pytest.approx(expected)

@@ -42,7 +42,7 @@ from soar.policies.gcbc import GCBCConfig
 from soar.policies.loading import load_policy
 from soar.report.page import write_report
 from soar.robots.safety import Limits
-from soar.rollout.station_config import StationConfig, read_station, station_tasks
+from soar.rollout.station_config import StationConfig, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Inside, OnSide
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
@@ -258,9 +258,9 @@ def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
         checkpoints.load("checkpoints/subgoals", "subgoals"), device="cpu", precision="fp32"
     )
     pointed = np.full((2, 2, 2), [[0.1, -0.4], [np.nan, np.nan]], np.float32)
-    guesses = painter.foresee(seen(), INSTRUCTIONS, torch.from_numpy(pointed))
-    assert guesses.now.numpy() == near(known["subgoals now"])
-    assert guesses.places.numpy() == near(known["subgoals places"])
+    guesses = painter.predict_keypoints(seen(), INSTRUCTIONS, torch.from_numpy(pointed))
+    assert guesses.current.numpy() == near(known["subgoals now"])
+    assert guesses.keypoints.numpy() == near(known["subgoals places"])
     assert guesses.log_p.numpy() == near(known["subgoals log_p"])
     painted = painter.generate(seen(), INSTRUCTIONS, np.random.default_rng(0))
     before = np.frombuffer(bytes.fromhex(known["subgoals images"]), np.uint8)
@@ -270,8 +270,8 @@ def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
 
 def test_an_imagination_that_practice_taught_is_known_as_such() -> None:
     taught, before = "runs/finished/imagination/round-1", "checkpoints/subgoals"
-    assert CompactSubgoalGenerator.load(taught, device="cpu").taught
-    assert not CompactSubgoalGenerator.load(before, device="cpu").taught
+    assert CompactSubgoalGenerator.load(taught, device="cpu").finetuned
+    assert not CompactSubgoalGenerator.load(before, device="cpu").finetuned
 
 
 # Training that was cut short ---------------------------------------------------------------------
@@ -444,7 +444,7 @@ def test_a_run_that_died_has_a_report() -> None:
 
 def test_a_stations_file_is_read_as_it_was() -> None:
     box = Limits(low=(0.156, -0.205, 0.03), high=(0.423, 0.283, 0.165))
-    assert read_station("files/arm1.yaml") == StationConfig(
+    assert StationConfig.read("files/arm1.yaml") == StationConfig(
         "arm1",
         "lab.widowx:connect",
         {"port": "/dev/ttyUSB0", "camera": "/dev/video0"},
@@ -455,7 +455,7 @@ def test_a_stations_file_is_read_as_it_was() -> None:
         box=box,
         webhook="https://example.org/hook",
     )
-    own = read_station("files/own_robot.yaml")
+    own = StationConfig.read("files/own_robot.yaml")
     assert (own.name, own.robot, own.options) == ("own_robot", "own_robot:make", {"seed": 1})
     assert (own.separate_process, own.keeps_period, own.scene_info.name) == (
         True,
@@ -465,7 +465,7 @@ def test_a_stations_file_is_read_as_it_was() -> None:
 
 
 def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
-    assert read_station("files/cups.yaml") == StationConfig(
+    assert StationConfig.read("files/cups.yaml") == StationConfig(
         "cups",
         "toy",
         tasks=("stack the cups", "open the drawer"),
@@ -483,7 +483,7 @@ def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
 
 
 def test_a_question_file_is_read_as_it_was() -> None:
-    cups, drawer = station_tasks(read_station("files/cups.yaml"))
+    cups, drawer = station_tasks(StationConfig.read("files/cups.yaml"))
     assert read_book("files/questions.yaml") == {"stack the cups": cups}
     assert (cups.question, cups.success_answer) == ("Are the cups stacked?", True)
     assert cups.objects == ("cups",)
@@ -513,7 +513,7 @@ def test_a_scenes_file_is_read_as_it_was() -> None:
     assert (scene.name, scene.regime, scene.table.name, scene.barriers) == (
         "kitchen", "dev", "kitchen", True,
     )  # fmt: skip
-    assert [(t.name, t.kind, t.color, t.scale) for t in scene.things] == [
+    assert [(t.name, t.kind, t.color, t.scale) for t in scene.objects] == [
         ("red mug", "cup", "red", 1.0),
         ("banana", "banana", "yellow", 1.0),
         ("white plate", "plate", "white", 1.1),

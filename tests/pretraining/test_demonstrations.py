@@ -11,7 +11,7 @@ from soar.pretraining.demonstrations import (
     disturb,
     session,
 )
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 
 SMALL = DemonstrationConfig(image_size=32)

@@ -7,18 +7,18 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.pretraining.labeled_images import LabeledImageConfig, label_scene
-from soar.pretraining.object_names import a_name, absent_name
-from soar.pretraining.scene_facts import Fact, draw, facts_of, in_words
+from soar.pretraining.object_names import absent_name, sample_name
+from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
 from soar.pretraining.vlm_corpus import make_vlm_corpus
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
-from soar.sim.scenes.spec import Inside, Thing
+from soar.sim.scenes.spec import Inside, SceneObject
 from soar.sim.world import World
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.questions import QUESTION_KINDS, parse_question
 from soar.training.vlm_corpus import VLMCorpus
 
-SMALL = LabeledImageConfig(resolution=32, questions=4, images=8, activities=1, moments=2)
+SMALL = LabeledImageConfig(resolution=32, questions=4, images=8, activities=1, stops=2)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def world():
 
 
 def test_facts_are_what_the_simulator_says(world):
-    found = {(f.kind, f.thing, f.container): f.true for f in facts_of(world)}
+    found = {(f.kind, f.object, f.container): f.true for f in facts_of(world)}
     for thing in ("carrot", "lemon", "purple eggplant"):
         inside = world.fulfilled(Inside(thing, "blue plate"))
         assert found["in", thing, "blue plate"] == inside
@@ -41,32 +41,32 @@ def test_facts_are_what_the_simulator_says(world):
 def test_a_task_s_question_and_the_fact_of_its_goal_are_the_same_question(world):
     """What the compact eyes learn is what tasks will ask."""
     rng = np.random.default_rng(0)
-    asked = {task_from_instruction(t.instruction).question for t in world.scene.tasks}
-    learned = {in_words(f, world.scene, rng) for _ in range(40) for f in facts_of(world)}
+    asked = {task_from_instruction(t.instruction).question.text for t in world.scene.tasks}
+    learned = {sample_question(f, world.scene, rng) for _ in range(40) for f in facts_of(world)}
     assert asked <= learned
 
 
 def test_drawn_questions_are_balanced_and_about_things_that_are_not_there_too(world):
     rng = np.random.default_rng(0)
     found = [Fact("in", "lemon", "blue plate", True), Fact("in", "carrot", "blue plate", False)]
-    drawn = draw(found, 2000, rng)
-    about = [f for f in drawn if f.thing]
+    drawn = sample_facts(found, 2000, rng)
+    about = [f for f in drawn if f.object]
     assert np.mean([f.true for f in about]) == pytest.approx(0.5, abs=0.05)
-    assert np.mean([not f.thing for f in drawn]) == pytest.approx(0.05, abs=0.02)
-    assert not any(f.true for f in drawn if not f.thing)
+    assert np.mean([not f.object for f in drawn]) == pytest.approx(0.05, abs=0.02)
+    assert not any(f.true for f in drawn if not f.object)
 
 
 def test_names_fit_one_thing_only():
     rng = np.random.default_rng(0)
     scene = SCENES["3"]
-    marker, block = (next(t for t in scene.things if t.kind == k) for k in ("marker", "block"))
-    names = {a_name(marker, scene, rng) for _ in range(300)}
+    marker, block = (next(t for t in scene.objects if t.kind == k) for k in ("marker", "block"))
+    names = {sample_name(marker, scene, rng) for _ in range(300)}
     assert {"green marker", "marker", "green pen", "green object"} <= names
-    names |= {a_name(block, scene, rng) for _ in range(300)}
+    names |= {sample_name(block, scene, rng) for _ in range(300)}
     assert "object" not in names
     for seed in range(30):
         scene = sample_scene("broad", seed)
-        all_names = [{a_name(t, scene, rng) for _ in range(60)} for t in scene.things]
+        all_names = [{sample_name(t, scene, rng) for _ in range(60)} for t in scene.objects]
         for i, one in enumerate(all_names):
             assert all(one.isdisjoint(other) for other in all_names[i + 1 :])
 
@@ -75,7 +75,7 @@ def test_an_absent_name_is_not_the_name_of_anything_there():
     rng = np.random.default_rng(0)
     for seed in range(30):
         scene = sample_scene("broad", seed)
-        there = {f"{t.color} {t.kind}" for t in scene.things} | {t.name for t in scene.things}
+        there = {f"{t.color} {t.kind}" for t in scene.objects} | {t.name for t in scene.objects}
         assert not there & {absent_name(scene, rng) for _ in range(30)}
 
 
@@ -91,7 +91,7 @@ def test_play_is_the_same_for_the_same_seed():
 def test_points_are_where_things_are_seen():
     """The one thing of its colour is where its colour is."""
     scene = SCENES["6"]
-    config = LabeledImageConfig(resolution=256, questions=30, views=1, activities=1, moments=1)
+    config = LabeledImageConfig(resolution=256, questions=30, views=1, activities=1, stops=1)
     look = next(label_scene(scene, 1, config))
     named = [i for i, q in enumerate(look.questions) if parse_question(q).container == "blue bowl"]
     point = look.points[named[0], 1]
@@ -125,5 +125,5 @@ def test_no_corpus_is_said_so(tmp_path):
 def test_a_thing_alone_may_be_called_by_its_kind():
     scene = SCENES["6"]
     rng = np.random.default_rng(0)
-    bowl = Thing("blue bowl", "bowl", "blue")
-    assert "bowl" in {a_name(bowl, scene, rng) for _ in range(100)}
+    bowl = SceneObject("blue bowl", "bowl", "blue")
+    assert "bowl" in {sample_name(bowl, scene, rng) for _ in range(100)}

@@ -7,7 +7,7 @@ from soar.errors import ConfigError
 from soar.interfaces import Robot
 from soar.robots.safety import Limits, SafeRobot
 from soar.robots.simulated import SimRobot
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.utils.clock import Clock
 
 STILL = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)

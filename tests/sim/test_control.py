@@ -2,15 +2,15 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
-from soar.sim.control import ControlConfig, HandController, Target, roll_pitch_yaw, rotation
+from soar.sim.control import ControlConfig, EndEffectorController, Target, roll_pitch_yaw, rotation
 
 
 @pytest.fixture(scope="module")
-def controller() -> HandController:
-    return HandController()
+def controller() -> EndEffectorController:
+    return EndEffectorController()
 
 
-def _reach(controller: HandController, target: Target) -> tuple[np.ndarray, np.ndarray]:
+def _reach(controller: EndEffectorController, target: Target) -> tuple[np.ndarray, np.ndarray]:
     data = controller._configuration.data
     controller.solve(target.position, target.rpy, target.joints, iterations=0)
     return data.site("hand").xpos.copy(), data.site("hand").xmat.reshape(3, 3).copy()

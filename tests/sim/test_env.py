@@ -7,7 +7,7 @@ from gymnasium.utils.env_checker import check_env
 
 import soar.sim.env  # noqa: F401  registers
 from soar.errors import ConfigError
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 
 
 @pytest.fixture

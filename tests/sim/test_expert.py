@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from soar.sim.expert.expert import Expert
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 
 ENOUGH_STEPS = 80

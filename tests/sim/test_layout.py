@@ -6,10 +6,10 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.sim import layout, predicates
-from soar.sim.objects.catalog import kind_of
-from soar.sim.scenes.paper import SCENES
+from soar.sim.objects.kinds import kind_of
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
-from soar.sim.scenes.spec import Inside, Scene, Thing
+from soar.sim.scenes.spec import Inside, Scene, SceneObject
 from soar.sim.world import World
 
 
@@ -27,10 +27,10 @@ def test_each_task_gets_a_start_from_which_it_can_be_reached(scene: Scene) -> No
 def test_what_rests_stays_at_rest(scene: Scene) -> None:
     world = World(scene, 64)
     world.reset(3)
-    before = {t.name: world.thing_pose(t.name)[0] for t in scene.things}
+    before = {t.name: world.object_pose(t.name)[0] for t in scene.objects}
     mujoco.mj_step(world.model, world.data, 1000)
     for name, position in before.items():
-        assert world.thing_pose(name)[0] == pytest.approx(position, abs=1e-3)
+        assert world.object_pose(name)[0] == pytest.approx(position, abs=1e-3)
     assert np.abs(world.data.qvel).max() < 1e-2
 
 
@@ -40,12 +40,12 @@ def test_things_start_apart_and_some_start_inside(seed: int) -> None:
     inside = 0
     for k in range(6):
         world.reset(100 * seed + k)
-        for thing in SCENES["8"].things[:-1]:
+        for thing in SCENES["8"].objects[:-1]:
             if predicates.is_inside(world, thing.name, "blue plate"):
                 inside += 1
                 continue
-            gap = world.thing_pose(thing.name)[0][:2] - world.thing_pose("blue plate")[0][:2]
-            assert np.linalg.norm(gap) > kind_of(SCENES["8"].things[-1]).radius
+            gap = world.object_pose(thing.name)[0][:2] - world.object_pose("blue plate")[0][:2]
+            assert np.linalg.norm(gap) > kind_of(SCENES["8"].objects[-1]).radius
     assert 0 < inside < 18
 
 
@@ -59,7 +59,7 @@ def test_random_scenes_can_be_placed(regime: str) -> None:
 
 
 def test_too_many_things_are_a_clear_error() -> None:
-    many = tuple(Thing(f"plate {i}", "plate", "white") for i in range(9))
+    many = tuple(SceneObject(f"plate {i}", "plate", "white") for i in range(9))
     world = World(replace(SCENES["4"], things=many, tasks=()), 64)
     with pytest.raises(ConfigError, match="don't fit on the table"):
         world.reset(0)

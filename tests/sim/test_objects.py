@@ -3,12 +3,12 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.sim.model import build_spec
-from soar.sim.objects.catalog import add_thing
+from soar.sim.objects.builder import add_object
 from soar.sim.objects.kinds import KINDS
 from soar.sim.objects.parts import COLORS
-from soar.sim.scenes.paper import NOMINAL
+from soar.sim.scenes.paper_scenes import NOMINAL
 from soar.sim.scenes.regimes import BROAD_COLORS
-from soar.sim.scenes.spec import Scene, Table, Thing
+from soar.sim.scenes.spec import Scene, SceneObject, Table
 from soar.sim.scenes.tables import TABLES, texture
 
 ITEMS = [name for name, kind in KINDS.items() if kind.role == "item"]
@@ -16,7 +16,7 @@ CONTAINERS = [name for name, kind in KINDS.items() if kind.role == "container"]
 
 
 def _rest(kind: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    thing = Thing("it", kind, BROAD_COLORS[kind][0])
+    thing = SceneObject("it", kind, BROAD_COLORS[kind][0])
     scene = Scene("s", "dev", (thing,), Table("oak"), NOMINAL, ())
     model = build_spec(scene).compile()
     data = mujoco.MjData(model)
@@ -44,10 +44,10 @@ def test_a_container_stands_and_has_room_for_a_block(kind: str) -> None:
 
 def test_an_unknown_kind_or_colour_names_the_valid_ones() -> None:
     spec = mujoco.MjSpec()
-    with pytest.raises(ConfigError, match=r"no kind of thing 'teapot'; valid: .*bowl"):
-        add_thing(spec, Thing("x", "teapot", "red"))
-    with pytest.raises(ConfigError, match=r"no colour 'mauve'; valid: .*green"):
-        add_thing(spec, Thing("x", "block", "mauve"))
+    with pytest.raises(ConfigError, match=r"no kind of object 'teapot'; valid: .*bowl"):
+        add_object(spec, SceneObject("x", "teapot", "red"))
+    with pytest.raises(ConfigError, match=r"no color 'mauve'; valid: .*green"):
+        add_object(spec, SceneObject("x", "block", "mauve"))
 
 
 def test_every_colour_of_every_kind_is_in_the_palette() -> None:

@@ -6,7 +6,7 @@ from soar.sim import predicates
 from soar.sim.arm import FINGERS
 from soar.sim.objects.cloth import hinges
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide
 from soar.sim.world import World
 
@@ -32,7 +32,7 @@ def _move(world: World, name: str, to: tuple[float, ...], settle: int = 200) -> 
 
 
 def _bowl(world: World) -> np.ndarray:
-    return world.thing_pose("wooden bowl")[0]
+    return world.object_pose("wooden bowl")[0]
 
 
 def test_a_block_that_lies_in_the_bowl_is_in_and_no_longer_out(world: World) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from soar.sim.projection import fingertips, limbs, project_point
+from soar.sim.projection import arm_keypoints, fingertips, project_point
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
 
@@ -26,7 +26,7 @@ def world() -> Iterator[World]:
 
 
 def test_fingertips_and_wrist_are_seen_where_the_simulator_has_them(world: World) -> None:
-    left, right, wrist, foot = limbs(world)
+    left, right, wrist, foot = arm_keypoints(world)
     for tip, name in ((left, "left_finger_pad"), (right, "right_finger_pad")):
         pad = world.model.geom(name)
         axes = world.data.geom(name).xmat.reshape(3, 3)
@@ -35,14 +35,14 @@ def test_fingertips_and_wrist_are_seen_where_the_simulator_has_them(world: World
     np.testing.assert_allclose(
         wrist, project_point(world, world.data.body("wrist_rotate").xpos), atol=1e-3
     )
-    hand, _ = world.hand_pose()
+    hand, _ = world.gripper_pose()
     np.testing.assert_allclose(
         foot, project_point(world, np.array([hand[0], hand[1], 0])), atol=1e-6
     )
 
 
 def test_a_point_is_where_its_thing_shows_in_the_picture(world: World) -> None:
-    hand, _ = world.hand_pose()
+    hand, _ = world.gripper_pose()
     x, y = ((project_point(world, hand) + 1) * SIZE / 2).astype(int)
     dark = world.render()[y - 8 : y + 8, x - 8 : x + 8].astype(int)
     assert (dark.max(-1) < 90).mean() > 0.2  # the hand is black
@@ -60,7 +60,7 @@ def test_fingertips_of_an_upright_hand_need_only_its_state(world: World) -> None
     world.reset(0)
     scene = load_scene("1")
     [seen] = fingertips(scene.camera, world.state()[None])
-    left, right, *_ = limbs(world)
+    left, right, *_ = arm_keypoints(world)
     np.testing.assert_allclose(
         seen, (left + right) / 2, atol=0.06
     )  # a reset moves the camera a little

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
-from soar.sim.objects.catalog import kind_of
+from soar.sim.objects.kinds import kind_of
 from soar.sim.scenes.catalog import load_scene
-from soar.sim.scenes.paper import NOMINAL, SCENES
+from soar.sim.scenes.paper_scenes import NOMINAL, SCENES
 from soar.sim.scenes.regimes import (
     BRIDGE_TABLES,
     BROAD_COLORS,
     BROAD_TABLES,
-    INGREDIENTS,
+    RANDOM_REGIMES,
     UNSEEN,
     UNSEEN_DEV,
     sample_scene,
@@ -80,7 +80,7 @@ TABLE_5 = {
 
 
 def _pairs(scenes: list[Scene]) -> set[tuple[str, str]]:
-    return {(t.kind, t.color) for s in scenes for t in s.things}
+    return {(t.kind, t.color) for s in scenes for t in s.objects}
 
 
 def _away(scene: Scene) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_bridge_shows_nothing_that_soar_or_dev_keep_unseen() -> None:
 
 @pytest.mark.parametrize("name", SCENES)
 def test_a_measured_scenes_camera_never_comes_into_bridges_range(name: str) -> None:
-    scene, bridge = SCENES[name], INGREDIENTS["bridge"].camera
+    scene, bridge = SCENES[name], RANDOM_REGIMES["bridge"].camera
     wobble = scene.camera.jitter_m + NOMINAL.jitter_m
     assert (_away(scene) > bridge.position_m + wobble).any()
 
@@ -146,17 +146,17 @@ def test_a_random_scene_is_fixed_by_its_seed(scene: Scene) -> None:
 
 def test_a_random_scene_names_each_thing_once_and_has_tasks() -> None:
     for scene in BRIDGE + BROAD:
-        assert len({t.name for t in scene.things}) == len(scene.things)
+        assert len({t.name for t in scene.objects}) == len(scene.objects)
         assert scene.tasks
 
 
 def test_every_task_speaks_of_things_that_are_there() -> None:
     for scene in [*SCENES.values(), *BROAD]:
-        names = {t.name: kind_of(t).role for t in scene.things}
+        names = {t.name: kind_of(t).role for t in scene.objects}
         for task in scene.tasks:
             parts = vars(task.goal)
             assert all(
-                parts[k] in names for k in ("thing", "container", "drawer", "cloth") if k in parts
+                parts[k] in names for k in ("object", "container", "drawer", "cloth") if k in parts
             )
             assert parts.get("container") is None or names[parts["container"]] == "container"
 
@@ -196,8 +196,8 @@ def test_a_users_scene_comes_from_a_few_lines_of_yaml(tmp_path: Path) -> None:
     [
         ("table: oak", "table: glass", "no table 'glass'; valid: .*oak"),
         ("table: oak", "", "table is missing"),
-        ("kind: cup", "kind: teapot", "no kind of thing 'teapot'; valid: .*cup"),
-        ("color: white", "color: mauve", "no colour 'mauve'; valid"),
+        ("kind: cup", "kind: teapot", "no kind of object 'teapot'; valid: .*cup"),
+        ("color: white", "color: mauve", "no color 'mauve'; valid"),
         ("barriers: true", "walls: true", "unknown key 'walls'; valid keys are .*barriers"),
         (
             "scale: 1.1",
@@ -233,7 +233,7 @@ def test_a_missing_scene_file_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_the_example_scene_loads() -> None:
     scene = load_scene(Path(__file__).parents[2] / "examples" / "kitchen.yaml")
-    assert [kind_of(t).role for t in scene.things] == ["item", "item", "container"]
+    assert [kind_of(t).role for t in scene.objects] == ["item", "item", "container"]
     assert len(scene.tasks) == 4
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from soar.errors import RobotFault
-from soar.sim.scenes.paper import SCENES
-from soar.sim.scenes.variation import Appearance
+from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.scenes.randomization import Appearance
 from soar.sim.world import World
 
 
@@ -87,7 +87,7 @@ def test_gripper_opens_and_closes_fully(world):
 
 def test_home_returns_the_arm_and_leaves_things(world):
     world.reset(1)
-    before = {t.name: world.thing_pose(t.name)[0] for t in world.scene.things}
+    before = {t.name: world.object_pose(t.name)[0] for t in world.scene.objects}
     for _ in range(6):
         world.step(np.array([0.02, 0.02, 0, 0.1, -0.1, 0.2, 0], np.float32))
     world.home()
@@ -95,7 +95,7 @@ def test_home_returns_the_arm_and_leaves_things(world):
     np.testing.assert_allclose(world.state()[3:6], 0, atol=0.03)
     assert world.state()[6] > 0.95
     for name, position in before.items():
-        np.testing.assert_allclose(world.thing_pose(name)[0], position, atol=2e-3)
+        np.testing.assert_allclose(world.object_pose(name)[0], position, atol=2e-3)
 
 
 def test_actions_that_are_not_finite_are_refused(world):

@@ -1,7 +1,7 @@
 import pytest
 
 from soar.errors import ConfigError
-from soar.sim.scenes.paper import SCENES
+from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
 from soar.tasks.grammar import present_question, questions_of, skill_of, task_from_instruction
 
@@ -49,7 +49,7 @@ def test_usual_instructions_become_their_questions(instruction, expected):
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
 def test_every_task_of_every_scene_has_a_question_about_things_of_the_scene(scene):
-    things = {t.name for t in scene.things}
+    things = {t.name for t in scene.objects}
     for scene_task in scene.tasks:
         assert set(task_from_instruction(scene_task.instruction).objects) <= things
 
@@ -58,7 +58,7 @@ def test_every_task_of_every_scene_has_a_question_about_things_of_the_scene(scen
 def test_every_wording_of_the_random_scenes_has_a_question(regime):
     for seed in range(40):
         scene = sample_scene(regime, seed)
-        things = {t.name for t in scene.things}
+        things = {t.name for t in scene.objects}
         for scene_task in scene.tasks:
             assert set(task_from_instruction(scene_task.instruction).objects) <= things
 

@@ -126,12 +126,12 @@ def _simulated(
     """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
     from soar.evaluation.protocol import sim_protocol
     from soar.sim.scenes.catalog import load_scene
-    from soar.sim.scenes.regimes import INGREDIENTS
+    from soar.sim.scenes.regimes import RANDOM_REGIMES
 
     expanded: list[str] = []
     for name in names:
         random = [f"{name}-{first_seed + i}" for i in range(trials)]
-        expanded += random if name in INGREDIENTS else [name]
+        expanded += random if name in RANDOM_REGIMES else [name]
     return sim_protocol(
         checkpoint,
         [load_scene(name) for name in expanded],

@@ -37,11 +37,11 @@ def sheet(
         seed: of the placement, and of the first random scene.
     """
     from soar.sim.scenes.catalog import load_scene
-    from soar.sim.scenes.paper import SCENES
-    from soar.sim.scenes.regimes import INGREDIENTS
+    from soar.sim.scenes.paper_scenes import SCENES
+    from soar.sim.scenes.regimes import RANDOM_REGIMES
     from soar.utils.media import contact_sheet
 
-    drawn = [f"{regime}-{seed + i}" for regime in INGREDIENTS for i in range(samples)]
+    drawn = [f"{regime}-{seed + i}" for regime in RANDOM_REGIMES for i in range(samples)]
     chosen = [load_scene(name) for name in scenes or (*SCENES, *drawn)]
     captions = [f"{scene.name}: {_summary(scene)}" for scene in chosen]
     contact_sheet(list(_pictures(chosen, size, seed)), captions, 6, out)
@@ -109,9 +109,9 @@ def demos(
         scenes: names or YAML files of scenes to take in turn, instead of random ones.
     """
     from soar.pretraining.demonstrations import collect_demonstrations
-    from soar.sim.scenes.regimes import INGREDIENTS
+    from soar.sim.scenes.regimes import RANDOM_REGIMES
 
-    if regime not in INGREDIENTS and not scenes:
+    if regime not in RANDOM_REGIMES and not scenes:
         raise ConfigError(f"regime '{regime}' has no random scenes: name some with --scenes")
     tally = collect_demonstrations(
         store, regime, episodes, workers=workers, first_seed=first_seed, scenes=scenes

@@ -22,7 +22,7 @@ from soar.data.frame_cache import Frames
 from soar.errors import ConfigError, RobotFault
 from soar.pretraining.demonstrations import demonstrate, disturb
 from soar.sim.layout import is_feasible
-from soar.sim.projection import limbs, project_point
+from soar.sim.projection import arm_keypoints, project_point
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, Scene
 from soar.sim.world import World
@@ -159,9 +159,9 @@ class LabeledWorld(World):
 
 def places(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
     """Where the camera sees the things that a goal speaks of, and the arm; as in `corpus.Points`."""
-    hand, _ = world.hand_pose()
-    where = [world.thing_pose(name)[0] if name else None for name in _things_of(goal)]
-    return np.concatenate([[project_point(world, p) for p in (*where, hand)], limbs(world)])
+    hand, _ = world.gripper_pose()
+    where = [world.object_pose(name)[0] if name else None for name in _things_of(goal)]
+    return np.concatenate([[project_point(world, p) for p in (*where, hand)], arm_keypoints(world)])
 
 
 def clip_of(episode: Episode, world: LabeledWorld, resolution: int) -> Clip:
@@ -173,12 +173,12 @@ def clip_of(episode: Episode, world: LabeledWorld, resolution: int) -> Clip:
 
 def _things_of(goal: Goal) -> tuple[str | None, str | None]:
     if isinstance(goal, Inside):
-        return goal.thing, goal.container
+        return goal.object, goal.container
     if isinstance(goal, DrawerOpen):
         return goal.drawer, None
     if isinstance(goal, ClothFolded):
         return goal.cloth, None
-    return goal.thing, None
+    return goal.object, None
 
 
 def _keep(folder: Path, maker: ClipMaker, seed: int, config: ClipConfig) -> Path:
@@ -228,4 +228,4 @@ def _assemble(clips: Sequence[Clip], seed: int) -> ClipCorpus:
             for i, c in enumerate(clips)
         ),
     )
-    return ClipCorpus.of(frames, np.concatenate([c.points for c in clips]))
+    return ClipCorpus.from_frames(frames, np.concatenate([c.points for c in clips]))

@@ -105,7 +105,7 @@ def demonstrate(
         action = expert.act()
         if expert.done and wanted:
             break
-        wanted.append(expert.meant)
+        wanted.append(expert.commanded)
         executed.append(world.step(action))
         images.append(world.render())
         states.append(world.state())

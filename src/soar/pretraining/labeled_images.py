@@ -1,9 +1,9 @@
-"""What the compact eyes learn from: images of simulated scenes, questions in many words, true answers.
+"""Training images of the compact VLM: simulated scenes with questions in many wordings and true answers.
 
-A scene is played with for a while (a scripted hand puts, opens and folds, is stopped halfway, or wanders)
-and looked at on the way, so that arms occlude, things hang in the air, and bowls are hovered over. With
-each question goes where in the picture its things are, as a pointing finger would say it: that is used in
-training only. `soar.pretraining.scene_facts` knows what is true, `soar.pretraining.question_templates` and `soar.pretraining.object_names` how to ask.
+The scripted expert acts in a scene, sometimes only halfway, or the arm wanders; images are taken on the way, so that
+arms occlude objects, objects hang in the air and grippers hover over bowls. Each question comes with the image
+positions of its objects, which serve only as training targets. `soar.pretraining.scene_facts` provides the answers,
+`soar.pretraining.question_templates` and `soar.pretraining.object_names` the words.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from soar.errors import RobotFault
-from soar.pretraining.scene_facts import Fact, draw, facts_of, in_words
+from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
 from soar.sim.expert.expert import Expert
 from soar.sim.model import look_at
 from soar.sim.projection import project_point
-from soar.sim.scenes import variation
+from soar.sim.scenes import randomization
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.tasks.questions import QuestionKind
@@ -28,55 +28,56 @@ from soar.types import Action, Image
 from soar.utils.media import resize
 
 CAMERA_PIXELS = 256
-"""Images are rendered as a station's camera gives them and then made smaller, as in serving."""
+"""Side of a rendered image in pixels, as of a station's camera; images are then reduced, as in serving."""
 
 
 @dataclass(frozen=True)
 class LabeledImageConfig:
-    """How a scene is played with."""
+    """Number of images and questions of a scene, and what happens in it."""
 
     resolution: int = 96
+    """Image side in pixels."""
     questions: int = 12
-    """For each image."""
+    """Questions per image."""
     images: int = 10
-    """Of each scene of a corpus."""
+    """Images per scene of a corpus."""
     activities: int = 4
-    """Things done before everything is placed anew."""
-    moments: int = 4
-    """Moments of an activity that are looked at, its end included."""
+    """Activities between two resets of the scene."""
+    stops: int = 4
+    """Most stops of an activity at which images are taken, its end included."""
     views: int = 2
-    """Images of each moment, from the scene's own camera and from others near it."""
+    """Images per stop: one from the scene's camera, the others from cameras near it."""
     view_m: float = 0.06
-    """How far, along each axis, the other cameras are moved."""
+    """Largest displacement of the other cameras along each axis [m]."""
     abandoned: float = 0.35
-    """Share of activities that are stopped on the way."""
+    """Share of the expert's activities that end early."""
     wandering: float = 0.2
     """Share of activities without a goal."""
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImage:
-    """One image and what is asked about it."""
+    """One image with its questions and their answers."""
 
     image: Image
     questions: tuple[str, ...]
     kinds: tuple[QuestionKind, ...]
     answers: Bool[np.ndarray, "q"]
     points: Float32[np.ndarray, "q 2 2"]
-    """x and y in the image, each in [-1, 1], of thing and container; NaN where there is nothing to point at."""
+    """Image positions of object and container, x right and y down in [-1, 1]; NaN for none."""
 
 
 def label_scene(scene: Scene, seed: int, config: LabeledImageConfig) -> Iterator[LabeledImage]:
-    """Looks at one scene without end, the same ones for the same seed; ends if its physics diverges."""
+    """Generate images of one scene without end, the same ones for the same seed; ends if its physics diverges."""
     rng = np.random.default_rng(seed)
-    for world in sampled_moments(scene, config, rng):
+    for world in sample_states(scene, config, rng):
         yield from labeled_images(world, config, rng)
 
 
-def sampled_moments(
+def sample_states(
     scene: Scene, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[World]:
-    """The scene's world, again and again, each time at a moment worth looking at."""
+    """Generate states of a scene without end: yields the same world, each time in another state."""
     world = World(scene, CAMERA_PIXELS)
     try:
         while True:
@@ -85,7 +86,7 @@ def sampled_moments(
             for _ in range(config.activities):
                 for _ in _activity(world, config, rng):
                     yield world
-    except RobotFault:  # what was seen before still counts
+    except RobotFault:  # the physics diverged; the states before are good
         return
     finally:
         world.close()
@@ -94,9 +95,9 @@ def sampled_moments(
 def labeled_images(
     world: World, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[LabeledImage]:
-    """The scene as it is now, from several places and in other light, each with its own questions."""
+    """Generate images of the scene's present state from several cameras and in varied light, each with its own questions."""
     yield labeled_image(world, config, rng)
-    plain = variation.Appearance.of(world.model)
+    plain = randomization.Appearance.of(world.model)
     for _ in range(config.views - 1):
         moved = rng.uniform(-1, 1, 3) * config.view_m
         world.model.cam_pos[0] += moved
@@ -111,11 +112,11 @@ def labeled_images(
 def labeled_image(
     world: World, config: LabeledImageConfig, rng: np.random.Generator
 ) -> LabeledImage:
-    """The scene as it is now, with questions drawn for it."""
-    facts = draw(facts_of(world), config.questions, rng)
+    """Return an image of the scene's present state with sampled questions."""
+    facts = sample_facts(facts_of(world), config.questions, rng)
     return LabeledImage(
         image=resize(world.render(), config.resolution),
-        questions=tuple(in_words(fact, world.scene, rng) for fact in facts),
+        questions=tuple(sample_question(fact, world.scene, rng) for fact in facts),
         kinds=tuple(fact.kind for fact in facts),
         answers=np.array([fact.true for fact in facts]),
         points=np.stack([_points(world, fact) for fact in facts]),
@@ -123,12 +124,12 @@ def labeled_image(
 
 
 def _activity(world: World, config: LabeledImageConfig, rng: np.random.Generator) -> Iterator[None]:
-    """Do something; stops at moments on the way, often when the gripper has just moved, and at the end."""
+    """Perform an activity; yields at its stops, more often right after the gripper moved, and at its end."""
     stops, was_open = 1, True
     for action in _wander(rng) if rng.random() < config.wandering else _pursue(world, config, rng):
         world.step(action)
         turned, was_open = was_open != (action[6] > 0.5), bool(action[6] > 0.5)
-        if stops < config.moments and rng.random() < (0.5 if turned else 0.1):
+        if stops < config.stops and rng.random() < (0.5 if turned else 0.1):
             stops += 1
             yield
     if rng.random() < 0.3:
@@ -137,7 +138,7 @@ def _activity(world: World, config: LabeledImageConfig, rng: np.random.Generator
 
 
 def _pursue(world: World, config: LabeledImageConfig, rng: np.random.Generator) -> Iterator[Action]:
-    """The scripted hand at a task that isn't done yet, to its end or not quite."""
+    """Actions of the scripted expert for a task that isn't done yet, to its end or not quite."""
     undone = [t.goal for t in world.scene.tasks if not world.fulfilled(t.goal)]
     if not undone:
         return
@@ -151,7 +152,7 @@ def _pursue(world: World, config: LabeledImageConfig, rng: np.random.Generator) 
 
 
 def _wander(rng: np.random.Generator) -> Iterator[Action]:
-    """Smooth random motion that opens and closes the gripper now and then."""
+    """Smooth random motion that sometimes opens or closes the gripper."""
     drift, gripper = rng.normal(0, 0.02, 3), float(rng.random() < 0.5)
     for _ in range(int(rng.integers(6, 20))):
         drift = 0.8 * drift + rng.normal(0, 0.012, 3)
@@ -160,8 +161,8 @@ def _wander(rng: np.random.Generator) -> Iterator[Action]:
 
 
 def _points(world: World, fact: Fact) -> Float32[np.ndarray, "2 2"]:
-    seen = {t.name for t in world.scene.things} - set(world.objects_lost())
-    names = (fact.thing, fact.container)
+    present = {t.name for t in world.scene.objects} - set(world.objects_lost())
+    names = (fact.object, fact.container)
     return np.stack(
-        [project_point(world, world.thing_pose(n)[0] if n in seen else None) for n in names]
+        [project_point(world, world.object_pose(n)[0] if n in present else None) for n in names]
     )

@@ -1,6 +1,6 @@
-"""What a thing can be called besides its name: colour and kind, kind alone, "red object", "green veggie".
+"""Names of a scene's objects: by color and kind, by kind alone, "red object", "green veggie".
 
-A name is used only where it fits one thing of the scene; a name for nothing fits none, not even nearly.
+A name is used only if it fits one object of the scene; a name of an absent object fits none, not even nearly.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soar.sim.objects.catalog import kind_of
-from soar.sim.objects.kinds import KINDS
+from soar.sim.objects.kinds import KINDS, kind_of
 from soar.sim.objects.parts import COLORS
-from soar.sim.scenes.spec import Scene, Thing
+from soar.sim.scenes.spec import Scene, SceneObject
 
 _ITEMS = tuple(name for name, kind in KINDS.items() if kind.role == "item")
 _OTHER_WORDS = {
@@ -27,7 +26,7 @@ _OTHER_WORDS = {
     "object": _ITEMS,
     "thing": _ITEMS,
 }
-"""Other words for kinds of things, and all the kinds that each fits."""
+"""Further nouns, and all the kinds of object that each fits."""
 
 _ALIKE_KINDS = (
     {"can", "cylinder", "cup", "bottle", "tower", "block"},
@@ -46,11 +45,11 @@ _ALIKE_COLORS = (
 )
 
 
-def a_name(thing: Thing, scene: Scene, rng: np.random.Generator) -> str:
-    """The scene's own name for a thing half the time, else another that fits no other thing there."""
+def sample_name(thing: SceneObject, scene: Scene, rng: np.random.Generator) -> str:
+    """Sample the scene's own name of an object with probability 1/2, else another one that fits no other object."""
     if rng.random() < 0.5:
         return thing.name
-    others = [t for t in scene.things if t.name != thing.name]
+    others = [t for t in scene.objects if t.name != thing.name]
     names = [thing.name]
     if not any(t.kind == thing.kind for t in others):
         names.append(thing.kind)
@@ -64,37 +63,37 @@ def a_name(thing: Thing, scene: Scene, rng: np.random.Generator) -> str:
 
 
 def absent_name(scene: Scene, rng: np.random.Generator) -> str:
-    """Words for something that isn't in the scene, nor looks much like anything that is.
+    """Sample a name of an object that isn't in the scene and looks like none that is.
 
-    Half of them share a colour or a kind with something that is there.
+    Half of these names share a color or a kind with an object of the scene.
     """
     while True:
         kind, color = _pick(_ITEMS, rng), _pick(tuple(COLORS), rng)
         if rng.random() < 0.5:
-            model = scene.things[int(rng.integers(len(scene.things)))]
+            model = scene.objects[int(rng.integers(len(scene.objects)))]
             kind, color = (model.kind, color) if rng.random() < 0.5 else (kind, model.color)
-        kin = [t for t in scene.things if _alike_kind(t, kind)]
-        if not kin and (rng.random() < 0.3 or KINDS[kind].role in ("drawer", "cloth")):
+        similar = [t for t in scene.objects if _alike_kind(t, kind)]
+        if not similar and (rng.random() < 0.3 or KINDS[kind].role in ("drawer", "cloth")):
             return kind
-        if not any(_alike_color(t, color) for t in kin) and KINDS[kind].role in (
+        if not any(_alike_color(t, color) for t in similar) and KINDS[kind].role in (
             "item",
             "container",
         ):
             return f"{color} {kind}"
 
 
-def things_of(scene: Scene, role: str) -> list[str]:
-    """Names of the scene's things of one role: "item", "container", "drawer" or "cloth"."""
-    return [t.name for t in scene.things if kind_of(t).role == role]
+def names_by_role(scene: Scene, role: str) -> list[str]:
+    """Return the names of the scene's objects of one role: "item", "container", "drawer" or "cloth"."""
+    return [t.name for t in scene.objects if kind_of(t).role == role]
 
 
-def _alike_color(thing: Thing, color: str) -> bool:
-    """Whether a person could call the thing's colour this."""
+def _alike_color(thing: SceneObject, color: str) -> bool:
+    """Whether a person could call the object's color this."""
     return thing.color == color or any({thing.color, color} <= group for group in _ALIKE_COLORS)
 
 
-def _alike_kind(thing: Thing, kind: str) -> bool:
-    """Whether the thing could be taken for one of this kind from afar."""
+def _alike_kind(thing: SceneObject, kind: str) -> bool:
+    """Whether the object could be mistaken for one of this kind."""
     return thing.kind == kind or any({thing.kind, kind} <= group for group in _ALIKE_KINDS)
 
 

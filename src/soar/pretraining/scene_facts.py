@@ -1,6 +1,6 @@
-"""What is true of a simulated scene, as facts to ask about: the answers of the training corpus.
+"""True and false facts of a simulated scene: the answers of the VLM's training corpus and of its evaluation.
 
-Privileged: it reads the simulator's own state. Only the corpus and the measuring of detectors use it.
+Privileged: it reads the simulator's state.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from soar.pretraining import question_templates as templates
-from soar.pretraining.object_names import a_name, absent_name, things_of
+from soar.pretraining.object_names import absent_name, names_by_role, sample_name
+from soar.pretraining.question_templates import sample_wording
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
 from soar.sim.world import World
 from soar.tasks.questions import QuestionKind
@@ -20,12 +20,13 @@ from soar.tasks.questions import QuestionKind
 
 @dataclass(frozen=True)
 class Fact:
-    """Something to ask about, and whether it is so."""
+    """A statement about a scene's objects, and whether it is true."""
 
     kind: QuestionKind
-    thing: str
-    """Its name in the scene; "" for something that isn't there."""
+    object: str
+    """Name in the scene; "" for an object that isn't there."""
     container: str
+    """Name in the scene; "" for none."""
     true: bool
 
 
@@ -33,17 +34,17 @@ WEIGHTS: dict[QuestionKind, float] = {
     "in": 6, "table": 1, "left": 1.5, "right": 1.5, "open": 4, "closed": 4,
     "folded": 4, "unfolded": 4, "present": 2.5,
 }  # fmt: skip
-"""How often each kind is asked where it can be: containment most, for most tasks are about it."""
-ABOUT_NOTHING = {"present": 0.5, "in": 0.05}
-"""Share of a kind's questions that ask about something that isn't there."""
+"""Relative frequency of each kind among those that a scene allows; most tasks are about containment."""
+ABSENT_SHARE = {"present": 0.5, "in": 0.05}
+"""Share of a kind's questions about an object that isn't there."""
 
 
 def facts_of(world: World) -> list[Fact]:
-    """Everything that can be asked about what is in the scene as it is now."""
+    """Return all facts about the objects of a scene in its present state."""
     scene, holds = world.scene, world.fulfilled
-    items, containers = things_of(scene, "item"), things_of(scene, "container")
+    items, containers = names_by_role(scene, "item"), names_by_role(scene, "container")
     pairs = [(i, c) for i in items for c in containers]
-    drawers, cloths = things_of(scene, "drawer"), things_of(scene, "cloth")
+    drawers, cloths = names_by_role(scene, "drawer"), names_by_role(scene, "cloth")
     lost = world.objects_lost()
     return [
         *(Fact("in", i, c, holds(Inside(i, c))) for i, c in pairs),
@@ -54,30 +55,30 @@ def facts_of(world: World) -> list[Fact]:
         *(Fact("closed", d, "", holds(DrawerOpen(d, value=False))) for d in drawers),
         *(Fact("folded", c, "", holds(ClothFolded(c))) for c in cloths),
         *(Fact("unfolded", c, "", holds(ClothFolded(c, value=False))) for c in cloths),
-        *(Fact("present", t.name, "", t.name not in lost) for t in scene.things),
+        *(Fact("present", t.name, "", t.name not in lost) for t in scene.objects),
     ]
 
 
-def draw(found: Sequence[Fact], count: int, rng: np.random.Generator) -> list[Fact]:
-    """`count` facts: kinds by WEIGHTS, yes and no as evenly as there are, repeats where there are few."""
+def sample_facts(facts: Sequence[Fact], count: int, rng: np.random.Generator) -> list[Fact]:
+    """Sample `count` facts with replacement: kinds by WEIGHTS, true and false ones evenly if there are both."""
     by_kind: dict[QuestionKind, dict[bool, list[Fact]]] = defaultdict(lambda: defaultdict(list))
-    for fact in found:
+    for fact in facts:
         by_kind[fact.kind][fact.true].append(fact)
     kinds = list(by_kind)
     weights = np.array([WEIGHTS[k] for k in kinds])
-    drawn = []
+    sampled = []
     for index in rng.choice(len(kinds), count, p=weights / weights.sum()):
         pools = list(by_kind[kinds[int(index)]].values())
         pool = pools[int(rng.integers(len(pools)))]
         fact = pool[int(rng.integers(len(pool)))]
-        nothing = rng.random() < ABOUT_NOTHING.get(fact.kind, 0.0)
-        drawn.append(replace(fact, thing="", true=False) if nothing else fact)
-    return drawn
+        is_absent = rng.random() < ABSENT_SHARE.get(fact.kind, 0.0)
+        sampled.append(replace(fact, object="", true=False) if is_absent else fact)
+    return sampled
 
 
-def in_words(fact: Fact, scene: Scene, rng: np.random.Generator) -> str:
-    """The fact as a question, things called by names that fit only them."""
-    things = {t.name: t for t in scene.things}
-    thing = a_name(things[fact.thing], scene, rng) if fact.thing else absent_name(scene, rng)
-    container = a_name(things[fact.container], scene, rng) if fact.container else ""
-    return templates.ask_in_words(fact.kind, thing, container, rng)
+def sample_question(fact: Fact, scene: Scene, rng: np.random.Generator) -> str:
+    """Sample a wording of the fact as a question, with unambiguous names of its objects."""
+    things = {t.name: t for t in scene.objects}
+    object = sample_name(things[fact.object], scene, rng) if fact.object else absent_name(scene, rng)
+    container = sample_name(things[fact.container], scene, rng) if fact.container else ""
+    return sample_wording(fact.kind, object, container, rng)

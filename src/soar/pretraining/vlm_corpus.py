@@ -1,4 +1,4 @@
-"""The training corpus on disk: plain arrays and one JSON, which a machine with only torch and numpy can read."""
+"""Generation of the compact VLM's training corpus in parallel processes, with resuming."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ from soar.utils.progress import progress_bar
 
 _SCENES_PER_SHARD = 4
 _SHARDS_PER_PROCESS = 25
-"""A world leaves a little behind in the OpenGL driver; a fresh process now and then frees it."""
+"""Shards after which a process is replaced, because every world leaks some memory in the OpenGL driver."""
+_RENAMED = {"moments": "stops"}
+"""Fields of `LabeledImageConfig` that older plan files call by other names."""
 
 
 def make_vlm_corpus(
@@ -36,10 +38,20 @@ def make_vlm_corpus(
     regime: Regime = "broad",
     config: LabeledImageConfig | None = None,
 ) -> VLMCorpus:
-    """Make a corpus of about `images` images in `workers` processes; goes on where an earlier call stopped.
+    """Generate a corpus, or resume an interrupted generation.
 
-    The same seed, regime and config give the same corpus. Raises ConfigError when `folder` holds
-    parts of another one.
+    The same seed, regime and config give the same corpus.
+
+    Args:
+        folder: folder of the corpus.
+        images: approximate number of images.
+        workers: number of processes.
+        seed: seed of the first scene.
+        regime: scenes to sample.
+        config: contents of a scene's images.
+
+    Raises:
+        ConfigError: `folder` holds parts of another corpus.
     """
     folder, config = Path(folder), config or LabeledImageConfig()
     about = {"images": images, "seed": seed, "regime": regime, "play": asdict(config)}
@@ -56,11 +68,14 @@ def make_vlm_corpus(
 
 
 def _claim(folder: Path, about: Mapping[str, Json]) -> None:
-    """Write down what is made here, or check that it is what was being made."""
+    """Record what is generated in a folder, or check that it is the same as before."""
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     plan = folder / "plan.json"
-    if plan.is_file() and json.loads(plan.read_text()) != about:
-        raise ConfigError(f"{folder} holds another corpus: {plan.read_text().strip()}")
+    if plan.is_file():
+        known = json.loads(plan.read_text())
+        known["play"] = {_RENAMED.get(k, k): v for k, v in known["play"].items()}
+        if known != about:
+            raise ConfigError(f"{folder} holds another corpus: {plan.read_text().strip()}")
     plan.write_text(json.dumps(about) + "\n")
 
 
@@ -76,9 +91,9 @@ def _make_shards(
     if not missing:
         return
     with progress_bar() as bar:
-        task = bar.add_task(f"{regime} looks", total=len(shards), note="")
+        task = bar.add_task(f"{regime} images", total=len(shards), note="")
         bar.advance(task, len(shards) - len(missing))
-        # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
+        # Fresh processes by new pools: an executor's max_tasks_per_child hangs in Python 3.11 (gh-115634).
         at_once = workers * _SHARDS_PER_PROCESS
         for first in range(0, len(missing), at_once):
             some = missing[first : first + at_once]
@@ -92,37 +107,37 @@ def _make_shards(
 def _make_shard(
     folder: Path, scenes: range, seed: int, regime: Regime, config: LabeledImageConfig
 ) -> None:
-    """The looks at a few scenes, in one file that appears whole."""
-    looks: list[LabeledImage] = []
+    """Generate the images of a few scenes into one file, whole or not at all."""
+    images: list[LabeledImage] = []
     numbers: list[int] = []
     for number in scenes:
         own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
         found = list(islice(label_scene(_scene(regime, own), own, config), config.images))
-        looks += found
+        images += found
         numbers += [number] * len(found)
     path = _shard_file(folder, scenes)
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez(file, **_columns(looks, numbers), allow_pickle=False)
+        np.savez(file, **_columns(images, numbers), allow_pickle=False)
     partial.replace(path)
 
 
 def _scene(regime: Regime, seed: int) -> Scene:
-    """One of the regime's scenes: sampled, or for "soar" and "dev" one of those there are."""
-    from soar.sim.scenes.paper import SCENES
+    """A scene of the regime: a sampled one, or for "soar" and "dev" one of the fixed ones."""
+    from soar.sim.scenes.paper_scenes import SCENES
     from soar.sim.scenes.regimes import sample_scene
 
     fixed = [s for s in SCENES.values() if s.regime == regime]
     return fixed[seed % len(fixed)] if fixed else sample_scene(regime, seed)
 
 
-def _columns(looks: Sequence[LabeledImage], scenes: Sequence[int]) -> dict[str, np.ndarray]:
+def _columns(images: Sequence[LabeledImage], scenes: Sequence[int]) -> dict[str, np.ndarray]:
     return {
-        "images": np.stack([k.image for k in looks]),
-        "questions": np.array([k.questions for k in looks]),
-        "kinds": np.array([[QUESTION_KINDS.index(x) for x in k.kinds] for k in looks], np.int32),
-        "answers": np.stack([k.answers for k in looks]),
-        "points": np.stack([k.points for k in looks]),
+        "images": np.stack([k.image for k in images]),
+        "questions": np.array([k.questions for k in images]),
+        "kinds": np.array([[QUESTION_KINDS.index(x) for x in k.kinds] for k in images], np.int32),
+        "answers": np.stack([k.answers for k in images]),
+        "points": np.stack([k.points for k in images]),
         "scenes": np.array(scenes, np.int32),
     }
 
@@ -132,7 +147,7 @@ def _shard_file(folder: Path, scenes: range) -> Path:
 
 
 def _join(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> None:
-    """One array of each kind from all shards, which are then deleted; corpus.json last."""
+    """Concatenate all shards into one file per array and delete them; corpus.json comes last."""
     words: dict[str, int] = {}
     with np.load(files[0]) as first:
         arrays = {k: _like(first[k]) for k in ARRAYS}
@@ -149,7 +164,7 @@ def _join(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> Non
 
 
 def _like(part: np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape of one row, and dtype on disk: text is kept as numbers."""
+    """Shape of one row, and dtype on disk: questions are stored as indices."""
     return part.shape[1:], np.dtype(np.int32) if part.dtype.kind == "U" else part.dtype
 
 
@@ -160,7 +175,7 @@ def _parts(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
 
 
 def _numbered(questions: np.ndarray, words: dict[str, int]) -> Int32[np.ndarray, "n q"]:
-    """Questions as numbers; `words` gives each its number, and grows."""
+    """Questions as indices into `words`, which grows."""
     return np.array(
         [[words.setdefault(str(q), len(words)) for q in row] for row in questions], np.int32
     )

@@ -14,12 +14,12 @@ import numpy as np
 JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 FINGERS = ("left_finger", "right_finger")
 GRIPPER_ACTUATOR = "gripper"
-HAND_SITE = "hand"
+END_EFFECTOR_SITE = "hand"
 """The frame that actions move: between the fingers, x along the fingers, y across them."""
 
 FINGER_TRAVEL_M = 0.037
 """Each finger's stroke: 74 mm between the pads when open."""
-TIP_BELOW_HAND_M = 0.028
+FINGERTIP_OFFSET_M = 0.028
 """How far the fingertips reach past the hand site, along the fingers."""
 FINGER_THICKNESS_M = 0.008
 
@@ -29,7 +29,7 @@ _BOX, _CYLINDER, _CAPSULE = (
     mujoco.mjtGeom.mjGEOM_CYLINDER,
     mujoco.mjtGeom.mjGEOM_CAPSULE,
 )
-HAND_AT_M = 0.0936
+WRIST_TO_GRIPPER_M = 0.0936
 """From the wrist's rotation axis to the hand site (`ee_gripper_link` of the published description)."""
 
 
@@ -127,7 +127,7 @@ def add_arm(spec: mujoco.MjSpec) -> None:
 
 
 def _add_hand(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
-    wrist.add_site(name=HAND_SITE, pos=(HAND_AT_M, 0, 0), size=(0.004,) * 3, group=5)
+    wrist.add_site(name=END_EFFECTOR_SITE, pos=(WRIST_TO_GRIPPER_M, 0, 0), size=(0.004,) * 3, group=5)
     _solid(wrist, (0.026, 0, 0), (0.024, 0.022, 0.021), _BLACK)
     _solid(wrist, (0.054, 0, 0), (0.007, 0.056, 0.014), _GRAPHITE)
     for name, side in zip(FINGERS, (1, -1), strict=True):
@@ -143,7 +143,7 @@ def _add_hand(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
         )
         finger.explicitinertial = True
         finger.mass, finger.inertia = 0.03, np.full(3, 1e-5)
-        length = HAND_AT_M + TIP_BELOW_HAND_M - 0.061
+        length = WRIST_TO_GRIPPER_M + FINGERTIP_OFFSET_M - 0.061
         half = FINGER_THICKNESS_M / 2
         pad = _solid(finger, (length / 2, side * half, 0), (length / 2, half, 0.009), _GRAPHITE)
         pad.friction, pad.condim, pad.priority = (1.5, 0.02, 0.001), 4, 1

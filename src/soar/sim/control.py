@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.errors import ConfigError
-from soar.sim.arm import FINGER_TRAVEL_M, HAND_SITE, JOINTS, add_arm
+from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, JOINTS, add_arm
 from soar.types import Action
 
 Vector3 = Float64[np.ndarray, "3"]
@@ -90,7 +90,7 @@ def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
     )
 
 
-class HandController:
+class EndEffectorController:
     """Turns actions into targets. Holds no state but the solver's scratch space."""
 
     def __init__(self, config: ControlConfig | None = None) -> None:
@@ -99,7 +99,7 @@ class HandController:
         add_arm(spec)
         self._configuration = mink.Configuration(spec.compile())
         self._task = mink.FrameTask(
-            HAND_SITE, "site", position_cost=1.0, orientation_cost=0.1, lm_damping=1e-4
+            END_EFFECTOR_SITE, "site", position_cost=1.0, orientation_cost=0.1, lm_damping=1e-4
         )
         self._limits = [mink.ConfigurationLimit(self._configuration.model, gain=0.95)]
         self.neutral = self._find_neutral()
@@ -122,7 +122,7 @@ class HandController:
         rpy = np.clip(target.rpy + np.clip(a[3:6], -c.max_turn_rad, c.max_turn_rad), -bound, bound)
         gripper = float(np.clip(a[6], 0, 1))
         joints = self.solve(position, rpy, target.joints)
-        reached = np.asarray(self._configuration.data.site(HAND_SITE).xpos)
+        reached = np.asarray(self._configuration.data.site(END_EFFECTOR_SITE).xpos)
         if np.abs(reached - position).max() > _REACH_TOLERANCE_M:
             position = np.clip(reached, c.low, c.high)
         executed = np.concatenate([position - target.position, rpy - target.rpy, [gripper]])

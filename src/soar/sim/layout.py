@@ -9,11 +9,11 @@ import numpy as np
 
 from soar.errors import ConfigError
 from soar.sim import predicates
-from soar.sim.objects.catalog import kind_of
 from soar.sim.objects.cloth import WIDTH_M, hinges
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
+from soar.sim.objects.kinds import kind_of
 from soar.sim.objects.shapes import Kind
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, SceneObject
 
 if TYPE_CHECKING:
     from soar.sim.world import World
@@ -69,7 +69,7 @@ def _arrange(world: World, rng: np.random.Generator, goal: Goal | None) -> None:
     taken: list[_Disc] = []
     inside = _choose_containers(world, rng, goal)
     order = {"drawer": 0, "cloth": 1, "container": 2, "item": 3}
-    for thing in sorted(world.scene.things, key=lambda t: order[kind_of(t).role]):
+    for thing in sorted(world.scene.objects, key=lambda t: order[kind_of(t).role]):
         kind = kind_of(thing)
         if kind.role == "drawer":
             _place_drawer(world, thing, rng, goal, taken)
@@ -87,21 +87,21 @@ def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None
     for task in world.scene.tasks:
         g = task.goal
         if isinstance(g, Inside) and g.value and rng.random() < START_INSIDE:
-            chosen[g.thing] = g.container
+            chosen[g.object] = g.container
     while len(chosen) > _MOST_INSIDE:
         chosen.popitem()
     if isinstance(goal, Inside):
-        chosen.pop(goal.thing, None)
+        chosen.pop(goal.object, None)
         if not goal.value:
-            chosen[goal.thing] = goal.container
+            chosen[goal.object] = goal.container
     elif isinstance(goal, OnSide):
-        chosen.pop(goal.thing, None)
+        chosen.pop(goal.object, None)
     return chosen
 
 
 def _place_free(
     world: World,
-    thing: Thing,
+    thing: SceneObject,
     kind: Kind,
     rng: np.random.Generator,
     goal: Goal | None,
@@ -111,7 +111,7 @@ def _place_free(
     radius = kind.radius * thing.scale
     if kind.role == "container":
         x0, x1, y0, y1 = x0 + 0.03, x1 - 0.02, y0 + 0.03, y1 - 0.03
-    if isinstance(goal, OnSide) and goal.thing == thing.name:
+    if isinstance(goal, OnSide) and goal.object == thing.name:
         margin = predicates.SIDE_MARGIN_M
         y0, y1 = (y0, -margin) if goal.side == "left" else (margin, y1)
     for _ in range(_SPOTS):
@@ -141,7 +141,7 @@ def _fill(world: World, container: str, names: list[str], rng: np.random.Generat
 
 
 def _place_drawer(
-    world: World, thing: Thing, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
+    world: World, thing: SceneObject, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
 ) -> None:
     x, y = rng.uniform(0.305, 0.325), rng.uniform(-0.06, 0.12)
     yaw = rng.uniform(-0.08, 0.08) if thing.yaw is None else thing.yaw
@@ -155,7 +155,7 @@ def _place_drawer(
 
 
 def _place_cloth(
-    world: World, thing: Thing, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
+    world: World, thing: SceneObject, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
 ) -> None:
     width = WIDTH_M * thing.scale
     x, y = rng.uniform(0.25, 0.34), rng.uniform(-0.03, 0.09)
@@ -179,7 +179,7 @@ def _settle(world: World) -> None:
 
 def _is_good(world: World, goal: Goal | None) -> bool:
     """Whether everything lies still within reach, inside or outside, and the goal, if any, is still to be reached."""
-    things = {t.name: kind_of(t).role for t in world.scene.things}
+    things = {t.name: kind_of(t).role for t in world.scene.objects}
     if predicates.objects_lost(world):
         return False
     if not all(predicates.settled(world, n) for n, role in things.items() if role != "drawer"):
@@ -211,7 +211,7 @@ def _set_pose(world: World, name: str, at: tuple[float, float, float], yaw: floa
     joint.qvel = 0.0
 
 
-def _yaw(thing: Thing, rng: np.random.Generator) -> float:
+def _yaw(thing: SceneObject, rng: np.random.Generator) -> float:
     return rng.uniform(-np.pi, np.pi) if thing.yaw is None else thing.yaw
 
 
@@ -219,5 +219,5 @@ def _quaternion(yaw: float) -> tuple[float, float, float, float]:
     return (float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2)))
 
 
-def _thing(world: World, name: str) -> Thing:
-    return next(t for t in world.scene.things if t.name == name)
+def _thing(world: World, name: str) -> SceneObject:
+    return next(t for t in world.scene.objects if t.name == name)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.sim.arm import add_arm
-from soar.sim.objects.catalog import add_thing
+from soar.sim.objects.builder import add_object
 from soar.sim.scenes.spec import Camera, Scene
 from soar.sim.scenes.tables import add_table
 
@@ -32,8 +32,8 @@ def build_spec(scene: Scene) -> mujoco.MjSpec:
     _set_physics(spec)
     _add_light(spec, scene.light)
     add_table(spec, scene.table, scene.barriers)
-    for thing in scene.things:
-        add_thing(spec, thing)
+    for thing in scene.objects:
+        add_object(spec, thing)
     add_arm(spec)
     spec.worldbody.add_camera(
         name="camera",

@@ -8,10 +8,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from soar.sim.objects.catalog import kind_of
 from soar.sim.objects.cloth import STRIPS
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, Thing
+from soar.sim.objects.kinds import kind_of
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, SceneObject
 
 if TYPE_CHECKING:
     from soar.sim.world import World
@@ -58,7 +58,7 @@ def fulfilled(world: World, goal: Goal) -> bool:
 
 def objects_lost(world: World) -> tuple[str, ...]:
     """Names of the things that left the reachable part of the table, and of containers that tipped over."""
-    return tuple(t.name for t in world.scene.things if _is_lost(world, t))
+    return tuple(t.name for t in world.scene.objects if _is_lost(world, t))
 
 
 def position(world: World, thing: str) -> Float64[np.ndarray, "3"]:
@@ -81,7 +81,7 @@ def is_at_rest(world: World, thing: str) -> bool:
 
 def touched_by_arm(world: World, thing: str) -> bool:
     """Whether something that is neither a thing nor the table touches `thing`."""
-    things = {world.model.body(t.name).id for t in world.scene.things}
+    things = {world.model.body(t.name).id for t in world.scene.objects}
     return any(other not in things and other != 0 for other in _touching(world, thing))
 
 
@@ -92,7 +92,7 @@ def is_inside(world: World, thing: str, container: str) -> bool:
     """
     if _height_over_floor(world, thing, container) < _LAYER_M:
         return True
-    others = {t.name: world.model.body(t.name).id for t in world.scene.things}
+    others = {t.name: world.model.body(t.name).id for t in world.scene.objects}
     del others[thing], others[container]
     touching = _touching(world, thing)
     return _height_over_floor(world, thing, container) < 2 * _LAYER_M + 0.02 and any(
@@ -148,7 +148,7 @@ def cloth_overlap(world: World, cloth: str) -> tuple[float, float]:
     return float(over.mean()), float(np.ptp(columns) / flat)
 
 
-def _is_lost(world: World, thing: Thing) -> bool:
+def _is_lost(world: World, thing: SceneObject) -> bool:
     kind, body = kind_of(thing), world.data.body(thing.name)
     if kind.role == "drawer":
         return False
@@ -170,5 +170,5 @@ def _touching(world: World, thing: str) -> set[int]:
     return {int(b) for b in with_me.ravel()} - {mine}
 
 
-def _thing(world: World, name: str) -> Thing:
-    return next(t for t in world.scene.things if t.name == name)
+def _thing(world: World, name: str) -> SceneObject:
+    return next(t for t in world.scene.objects if t.name == name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, HAND_AT_M, TIP_BELOW_HAND_M
+from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, FINGERTIP_OFFSET_M, WRIST_TO_GRIPPER_M
 from soar.sim.control import rotation
 from soar.sim.model import camera_axes
 from soar.sim.scenes.spec import Camera
@@ -26,21 +26,21 @@ def project_point(world: World, position: Vector3 | None) -> Float32[np.ndarray,
     return np.asarray(seen[0])
 
 
-def limbs(world: World) -> Float32[np.ndarray, "4 2"]:
+def arm_keypoints(world: World) -> Float32[np.ndarray, "4 2"]:
     """Where the camera sees the left and the right fingertip, the wrist, and the table's point below the hand.
 
     With the hand's own place they say all that an image shows of it: height, turn, tilt, and opening.
     """
-    hand, rpy = world.hand_pose()
+    hand, rpy = world.gripper_pose()
     across = world.gripper_opening() * FINGER_TRAVEL_M + FINGER_THICKNESS_M / 2
-    own = [(TIP_BELOW_HAND_M, across, 0), (TIP_BELOW_HAND_M, -across, 0), (-HAND_AT_M, 0, 0)]
+    own = [(FINGERTIP_OFFSET_M, across, 0), (FINGERTIP_OFFSET_M, -across, 0), (-WRIST_TO_GRIPPER_M, 0, 0)]
     places = [hand + rotation(rpy) @ at for at in np.array(own)]
     return np.stack([project_point(world, p) for p in (*places, np.array([*hand[:2], 0.0]))])
 
 
 def fingertips(camera: Camera, states: Float32[np.ndarray, "n 7"]) -> Float32[np.ndarray, "n 2"]:
     """Where a camera of known place sees the robot's fingertips."""
-    tips = states[:, :3].astype(np.float64) - (0, 0, TIP_BELOW_HAND_M)
+    tips = states[:, :3].astype(np.float64) - (0, 0, FINGERTIP_OFFSET_M)
     return _project(tips - np.asarray(camera.position), camera_axes(camera), camera.fovy_deg)
 
 

@@ -16,11 +16,11 @@ from jaxtyping import Float64
 
 from soar.errors import RobotFault
 from soar.sim import layout, predicates
-from soar.sim.arm import FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, HAND_SITE, JOINTS
-from soar.sim.control import ControlConfig, HandController, Target, Vector3, roll_pitch_yaw
+from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, JOINTS
+from soar.sim.control import ControlConfig, EndEffectorController, Target, Vector3, roll_pitch_yaw
 from soar.sim.model import compile_scene
 from soar.sim.rendering import Renderer
-from soar.sim.scenes import variation
+from soar.sim.scenes import randomization
 from soar.sim.scenes.spec import Goal, Scene
 from soar.types import Action, Image, State
 
@@ -42,7 +42,7 @@ class Snapshot:
 
     physics: Float64[np.ndarray, "_n"]
     target: Target
-    look: variation.Appearance
+    look: randomization.Appearance
 
 
 class World:
@@ -54,13 +54,13 @@ class World:
         """Compile `scene`. Raises ConfigError for a kind, colour or table that doesn't exist."""
         self.scene = scene
         self.image_size = image_size
-        self.controller = HandController(control)
+        self.controller = EndEffectorController(control)
         self.model = compile_scene(scene)
         self.data = mujoco.MjData(self.model)
-        self._plain = variation.Appearance.of(self.model)
+        self._plain = randomization.Appearance.of(self.model)
         self._target = self.controller.neutral
         self._renderers: dict[int, Renderer] = {}
-        self._site = self.model.site(HAND_SITE).id
+        self._site = self.model.site(END_EFFECTOR_SITE).id
         self._arm = np.array([self.model.joint(j).qposadr[0] for j in JOINTS])
         self._fingers = np.array([self.model.joint(f).qposadr[0] for f in FINGERS])
         self._ctrl = np.array([self.model.actuator(a).id for a in (*JOINTS, GRIPPER_ACTUATOR)])
@@ -74,7 +74,7 @@ class World:
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         self._plain.put(self.model)
-        variation.vary(self.model, self.scene, rng)
+        randomization.vary(self.model, self.scene, rng)
         self._set_arm(self.controller.neutral)
         layout.place(self, rng, goal)
         self.data.time = 0.0
@@ -88,7 +88,7 @@ class World:
         """
         if not np.isfinite(action).all():
             raise RobotFault(f"the action is not finite: {action}")
-        position, _ = self.hand_pose()
+        position, _ = self.gripper_pose()
         self._target, executed = self.controller.follow(self._target, action, position)
         start, end = self.data.ctrl[self._ctrl].copy(), self._command(self._target)
         for k in range(1, _CHUNKS + 1):
@@ -107,7 +107,7 @@ class World:
 
     def state(self) -> State:
         """The hand's measured pose, and the gripper's opening."""
-        position, rpy = self.hand_pose()
+        position, rpy = self.gripper_pose()
         return np.array([*position, *rpy, self.gripper_opening()], np.float32)
 
     def home(self) -> None:
@@ -122,7 +122,7 @@ class World:
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, physics, kind)
-        return Snapshot(physics, self._target, variation.Appearance.of(self.model))
+        return Snapshot(physics, self._target, randomization.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go on exactly from `snapshot`, taken in a world of the same scene: bit for bit on one machine."""
@@ -140,7 +140,7 @@ class World:
         """Things that have left the table or can't be reached any more. Privileged."""
         return predicates.objects_lost(self)
 
-    def thing_pose(self, name: str) -> tuple[Vector3, Float64[np.ndarray, "4"]]:
+    def object_pose(self, name: str) -> tuple[Vector3, Float64[np.ndarray, "4"]]:
         """Position and orientation (w, x, y, z) of a thing's body; a cloth's centre. Privileged."""
         flex = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_FLEX, name)
         if flex >= 0:
@@ -154,7 +154,7 @@ class World:
         first, count = self.model.flex_vertadr[flex], self.model.flex_vertnum[flex]
         return np.array(self.data.flexvert_xpos[first : first + count])
 
-    def hand_pose(self) -> tuple[Vector3, Vector3]:
+    def gripper_pose(self) -> tuple[Vector3, Vector3]:
         """Measured position [m] and roll, pitch, yaw [rad] of the hand."""
         matrix = self.data.site_xmat[self._site].reshape(3, 3)
         return self.data.site_xpos[self._site].copy(), roll_pitch_yaw(matrix)

@@ -1,4 +1,4 @@
-"""Image sequences with instructions, in plain arrays: what the compact subgoal generator learns from."""
+"""Image sequences with instructions as plain arrays: the training data of the compact subgoal generator."""
 
 from __future__ import annotations
 
@@ -11,43 +11,46 @@ from jaxtyping import Float16, Float32, Int64
 from soar.data.frame_cache import Frames
 from soar.nn.text import SentenceEncoder
 
-WORDS = 24
-"""Tokens of an instruction that are read."""
+MAX_TOKENS = 24
+"""Tokens of an instruction that are read; the rest is cut off."""
 
-POINTS = 7
+NUM_POINTS = 7
 Points = Float32[np.ndarray, "n 7 2"]
-"""x and y in [-1, 1], in each image, of named thing, container, hand, and of the arm's `sim.pointing.limbs`; NaN
-where there is none."""
+"""Image coordinates of seven keypoints, x and y in [-1, 1], NaN where unknown.
+
+In order: named object, named container, gripper, and the arm's `soar.sim.projection.arm_keypoints` (left and right fingertip,
+wrist, the table's point below the gripper).
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class ClipCorpus:
-    """Frames of episodes, with the words of each and the places it speaks of."""
+    """Episode frames with the keypoints of each frame and the instruction of each episode."""
 
     frames: Frames
     points: Points
     words: Float16[np.ndarray, "u l d"]
-    """Token embeddings of each different instruction."""
+    """Token embeddings of each distinct instruction, padded with zeros."""
     rows: Int64[np.ndarray, " e"]
-    """Which of `words` is an episode's."""
+    """Index into `words` for each episode."""
 
     @property
     def instructions(self) -> list[str]:
-        """The different instructions, in the order of `words`."""
+        """The distinct instructions, in the order of `words`."""
         return sorted({e.instruction for e in self.frames.episodes})
 
     @classmethod
-    def of(cls, frames: Frames, points: Points | None = None) -> ClipCorpus:
-        """Any frames with instructions; without points, nothing is pointed at."""
+    def from_frames(cls, frames: Frames, points: Points | None = None) -> ClipCorpus:
+        """Embed the instructions of some frames; without `points`, all keypoints are NaN."""
+        if points is None:
+            points = np.full((len(frames), NUM_POINTS, 2), np.nan, np.float32)
         instructions = sorted({e.instruction for e in frames.episodes})
-        words = SentenceEncoder().tokens(instructions, WORDS).half().numpy()
-        return cls(
-            frames, _nowhere(len(frames)) if points is None else points, words, _rows(frames)
-        )
+        words = SentenceEncoder().tokens(instructions, MAX_TOKENS).half().numpy()
+        return cls(frames, points, words, _rows(frames))
 
     @classmethod
-    def joined(cls, first: ClipCorpus, second: ClipCorpus) -> ClipCorpus:
-        """Both, one after the other; of the same resolution."""
+    def concatenate(cls, first: ClipCorpus, second: ClipCorpus) -> ClipCorpus:
+        """Concatenate two corpora of the same resolution."""
         a, b = first.frames, second.frames
         frames = Frames(
             images=np.concatenate([a.images, b.images]),
@@ -56,19 +59,23 @@ class ClipCorpus:
             starts=np.concatenate([a.starts, b.starts[1:] + len(a)]),
             episodes=(*a.episodes, *b.episodes),
         )
-        return cls.of(frames, np.concatenate([first.points, second.points]))
+        return cls.from_frames(frames, np.concatenate([first.points, second.points]))
 
     @classmethod
     def load(cls, folder: str | Path) -> ClipCorpus:
-        """Map a folder that `save` or `Frames.save` wrote. Raises StoreError: it is no such folder."""
+        """Memory-map a folder that `save` or `Frames.save` wrote.
+
+        Raises:
+            StoreError: the folder holds no frames.
+        """
         folder, frames = Path(folder), Frames.load(folder)
         if not (folder / "words.npy").exists():
-            return cls.of(frames)
+            return cls.from_frames(frames)
         points, words = (np.load(folder / f"{name}.npy") for name in ("points", "words"))
         return cls(frames, points, words, _rows(frames))
 
     def save(self, folder: str | Path) -> None:
-        """Write plain arrays that a machine with only numpy and torch can train from."""
+        """Write plain arrays, from which a machine with only numpy and torch can train."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / "points.npy", self.points)
@@ -80,7 +87,3 @@ def _rows(frames: Frames) -> Int64[np.ndarray, " e"]:
     instructions = [e.instruction for e in frames.episodes]
     row = {text: i for i, text in enumerate(sorted(set(instructions)))}
     return np.array([row[text] for text in instructions])
-
-
-def _nowhere(n: int) -> Points:
-    return np.full((n, POINTS, 2), np.nan, np.float32)

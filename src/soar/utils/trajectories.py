@@ -40,7 +40,7 @@ class MotionConfig:
             raise ConfigError(f"noise_correlation must lie in [0, 1), not {self.noise_correlation}")
 
 
-def funnel(position: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:
+def approach_waypoint(position: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:
     """Return the next waypoint of a funnel-shaped approach to a goal.
 
     The gripper moves above `clear_z` while it is far to the side of the goal, and descends when it is above it.

@@ -12,13 +12,13 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float64
 
-from soar.sim.arm import TIP_BELOW_HAND_M
+from soar.sim.arm import FINGERTIP_OFFSET_M
 from soar.sim.expert import grasps
 from soar.sim.expert.grasps import Grasp, Point
 from soar.sim.expert.motion import Hand
-from soar.sim.objects.catalog import kind_of
 from soar.sim.objects.cloth import WIDTH_M, hem_site
 from soar.sim.objects.drawer import TRAVEL_M, knob_site, slide_joint
+from soar.sim.objects.kinds import kind_of
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide
 from soar.sim.world import World
 from soar.types import Action, Image
@@ -75,9 +75,9 @@ class Expert:
         self._script = self._until_fulfilled()
 
     @property
-    def meant(self) -> Action:
+    def commanded(self) -> Action:
         """The last action without its waver: the better label for it."""
-        return self._hand.meant
+        return self._hand.commanded
 
     def act(self) -> Action:
         """The next action; once done, to stay with the gripper open."""
@@ -126,8 +126,8 @@ class Expert:
         for _ in range(_LONGEST_REACH):
             if not self.world.held(thing):
                 return
-            hand, yaw = self.world.hand_pose()[0], self.world.target.rpy[2]
-            offset = hand - self.world.thing_pose(thing)[0]
+            hand, yaw = self.world.gripper_pose()[0], self.world.target.rpy[2]
+            offset = hand - self.world.object_pose(thing)[0]
             offset[2] = hand[2] - grasps.item_height(self.world, thing)[0]
             goal = self._inside_box(place + offset)
             if self._hand.at(goal, yaw, 0.012) or self._hand.is_stuck():
@@ -138,11 +138,11 @@ class Expert:
     def _pick(self, thing: str) -> Script:
         """Reach for a thing with open fingers, close, and lift it a little."""
         yield from self._empty_hand()
-        grasp, seen = self._choose_grasp(thing), self.world.thing_pose(thing)[0]
+        grasp, seen = self._choose_grasp(thing), self.world.object_pose(thing)[0]
 
         def pose() -> Grasp:
             nonlocal grasp, seen
-            moved = self.world.thing_pose(thing)[0] - seen
+            moved = self.world.object_pose(thing)[0] - seen
             if np.linalg.norm(moved) > 0.01:
                 grasp, seen = self._choose_grasp(thing), seen + moved
             return grasp
@@ -156,12 +156,12 @@ class Expert:
     def _above_container(self, thing: str, container: str) -> Vector3:
         """Where the item's bottom should be when the fingers open: low, but with the hand above the rim."""
         box = grasps.find(self.world, container)
-        kind, base = kind_of(box), self.world.thing_pose(container)[0]
+        kind, base = kind_of(box), self.world.object_pose(container)[0]
         place = grasps.drop_point(self.world, thing, box, self._rng)
         if kind.preposition == "in":
-            below_hand = self.world.hand_pose()[0][2] - grasps.item_height(self.world, thing)[0]
+            below_hand = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, thing)[0]
             rim = base[2] + kind.height * box.scale
-            place[2] = max(place[2], rim - 0.012 + TIP_BELOW_HAND_M - below_hand)
+            place[2] = max(place[2], rim - 0.012 + FINGERTIP_OFFSET_M - below_hand)
         return place
 
     def _above_table(self, thing: str, side: str | None) -> Vector3:
@@ -182,7 +182,7 @@ class Expert:
             missing = opening - float(data.joint(slide_joint(drawer)).qpos[0])
             if abs(missing) < 0.004 or not self._near(knob.xpos, 0.03):
                 break
-            hand = self.world.hand_pose()[0]
+            hand = self.world.gripper_pose()[0]
             beyond = missing + 0.006 * np.sign(missing)
             yield self._hand.towards(self._inside_box(hand + outward * beyond), yaw, _CLOSED)
         yield from self._hold(_OPEN, 2)
@@ -200,7 +200,7 @@ class Expert:
             )
         goal = self._hem_goal(cloth, folded)
         for _ in range(35):
-            hand = self.world.hand_pose()[0]
+            hand = self.world.gripper_pose()[0]
             if not self._near(hem.xpos, 0.05) or self._hand.at(goal, self._cloth_yaw(cloth), 0.01):
                 break
             yield self._hand.approach(goal, self._cloth_yaw(cloth), _CLOSED, max(0.09, hand[2]))
@@ -258,19 +258,19 @@ class Expert:
         return self.world.held(name) and self._near(handle, 0.04)
 
     def _near(self, point: Float64[np.ndarray, "3"], within_m: float) -> bool:
-        return bool(np.linalg.norm(self.world.hand_pose()[0] - point) < within_m)
+        return bool(np.linalg.norm(self.world.gripper_pose()[0] - point) < within_m)
 
     def _clear_height(self) -> float:
         """Of the hand, empty, above everything that stands on the table."""
-        things = self.world.scene.things
+        things = self.world.scene.objects
         tallest = max((kind_of(t).height * t.scale for t in things), default=0.0)
-        return float(min(tallest + TIP_BELOW_HAND_M + 0.02, self.world.controller.config.high[2]))
+        return float(min(tallest + FINGERTIP_OFFSET_M + 0.02, self.world.controller.config.high[2]))
 
     def _carry_height(self, thing: str) -> float:
         """Of the hand, so that what it holds passes above everything else."""
-        others = [t for t in self.world.scene.things if t.name != thing]
+        others = [t for t in self.world.scene.objects if t.name != thing]
         tallest = max((kind_of(t).height * t.scale for t in others), default=0.0)
-        below = self.world.hand_pose()[0][2] - grasps.item_height(self.world, thing)[0]
+        below = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, thing)[0]
         return float(min(tallest + below + 0.02, self.world.controller.config.high[2]))
 
     def _inside_box(self, position: Vector3 | Point) -> Vector3:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, TIP_BELOW_HAND_M
-from soar.sim.objects.catalog import kind_of
-from soar.sim.scenes.spec import Thing
+from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, FINGERTIP_OFFSET_M
+from soar.sim.objects.kinds import kind_of
+from soar.sim.scenes.spec import SceneObject
 
 if TYPE_CHECKING:
     from soar.sim.world import World
@@ -34,9 +34,9 @@ class Grasp(NamedTuple):
     yaw: float
 
 
-def find(world: World, name: str) -> Thing:
+def find(world: World, name: str) -> SceneObject:
     """The scene's thing of this name."""
-    return next(t for t in world.scene.things if t.name == name)
+    return next(t for t in world.scene.objects if t.name == name)
 
 
 def best_grasp(world: World, name: str, rng: np.random.Generator, doubt: float = 0.0) -> Grasp:
@@ -55,7 +55,7 @@ def _grasps(world: World, name: str) -> list[Grasp]:
     rise = np.abs(axes[2]) @ half
     upright = int(np.argmax(np.abs(axes[2])))
     floor = max(center[2] - rise, 0.0)
-    height = max(center[2] + 0.006, floor + TIP_BELOW_HAND_M + 0.003)
+    height = max(center[2] + 0.006, floor + FINGERTIP_OFFSET_M + 0.003)
     height = float(np.clip(height, world.controller.config.low[2], center[2] + rise + 0.012))
     grasps = []
     for i in (k for k in range(3) if k != upright):
@@ -80,8 +80,8 @@ def _cost(world: World, name: str, grasp: Grasp) -> float:
     cost = 0.006 * abs(grasp.yaw - world.target.rpy[2])
     cost += 0.3 * float(np.linalg.norm(grasp.position[:2] - center[:2]))
     cost += 0.2 * float(half @ np.abs(axes[:2].T @ across))
-    for other in world.scene.things:
-        kind, where = kind_of(other), world.thing_pose(other.name)[0]
+    for other in world.scene.objects:
+        kind, where = kind_of(other), world.object_pose(other.name)[0]
         if other.name == name or kind.role == "cloth":
             continue
         if kind.role == "item":
@@ -106,9 +106,9 @@ def _in_the_way(world: World, other: str, grasp: Grasp) -> float:
     return float(2 * max(depth.max(), 0.0))
 
 
-def inside_radius(world: World, name: str, container: Thing) -> bool:
+def inside_radius(world: World, name: str, container: SceneObject) -> bool:
     """Whether an item's centre is above the floor of a container."""
-    away = world.thing_pose(name)[0][:2] - world.thing_pose(container.name)[0][:2]
+    away = world.object_pose(name)[0][:2] - world.object_pose(container.name)[0][:2]
     return bool(np.linalg.norm(away) < kind_of(container).radius * container.scale)
 
 
@@ -120,24 +120,24 @@ def item_height(world: World, name: str) -> tuple[float, float]:
 
 
 def drop_point(
-    world: World, name: str, container: Thing, rng: np.random.Generator
+    world: World, name: str, container: SceneObject, rng: np.random.Generator
 ) -> Float64[np.ndarray, "3"]:
     """Where the bottom of an item should be when the fingers open, in or on a container.
 
     Above its middle, or beside what already lies there; above that, where there is no room beside it.
     """
     kind, item = kind_of(container), find(world, name)
-    base, size = world.thing_pose(container.name)[0], kind_of(item).radius * item.scale
+    base, size = world.object_pose(container.name)[0], kind_of(item).radius * item.scale
     share = 0.9 if kind.preposition == "in" else 0.6
     reach = max(kind.room * container.scale - share * size, 0.0)
     angles, radii = rng.uniform(-np.pi, np.pi, 24), np.linspace(0, reach, 24)
     points = base[:2] + np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
     crowd, top = np.zeros(len(points)), np.full(len(points), base[2] + kind.floor * container.scale)
-    for other in world.scene.things:
+    for other in world.scene.objects:
         if other.name in (name, container.name) or kind_of(other).role != "item":
             continue
         room = 0.9 * (kind_of(other).radius * other.scale + size)
-        gap = np.linalg.norm(points - world.thing_pose(other.name)[0][:2], axis=1)
+        gap = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
         crowd += np.maximum(room - gap, 0)
         top[gap < room] = np.maximum(top[gap < room], item_height(world, other.name)[1])
     best = int(np.argmin(crowd + 0.2 * radii))
@@ -160,11 +160,11 @@ def free_place(
         high[1] = -margin
     points = rng.uniform(low, high, (200, 2))
     points = points[np.linalg.norm(points, axis=1) < 0.44]
-    here = world.thing_pose(name)[0][:2]
+    here = world.object_pose(name)[0][:2]
     room = np.full(len(points), 0.1)
-    for other in world.scene.things:
+    for other in world.scene.objects:
         if other.name != name:
-            away = np.linalg.norm(points - world.thing_pose(other.name)[0][:2], axis=1)
+            away = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
             used = kind_of(other).radius * other.scale + kind_of(item).radius * item.scale
             room = np.minimum(room, away - used)
     free: Bool[np.ndarray, "_n"] = room > min(0.03, float(np.quantile(room, 0.9)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from math import pi
 
-from soar.sim.objects.parts import Part
+from soar.errors import ConfigError
+from soar.sim.objects.parts import COLORS, Part
 from soar.sim.objects.shapes import Kind, base, container, item, ring
+from soar.sim.scenes.spec import SceneObject
 
 _ALONG_X = (0.0, pi / 2, 0.0)
 """Turns a capsule or cylinder, which stand on z, to lie along x."""
@@ -198,3 +200,12 @@ KINDS: dict[str, Kind] = {
     "cloth": Kind("cloth", (), radius=0.10, height=0.004),
 }
 """All kinds by name. Instructions may use other words: a scene names its things freely."""
+
+
+def kind_of(object: SceneObject) -> Kind:
+    """Return the kind of an object. Raises ConfigError for a kind or color that doesn't exist."""
+    if object.kind not in KINDS:
+        raise ConfigError(f"no kind of object '{object.kind}'; valid: {', '.join(sorted(KINDS))}")
+    if object.color not in COLORS:
+        raise ConfigError(f"no color '{object.color}'; valid: {', '.join(sorted(COLORS))}")
+    return KINDS[object.kind]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from soar.errors import ConfigError
-from soar.sim.scenes.paper import SCENES
-from soar.sim.scenes.regimes import INGREDIENTS, sample_scene
+from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_scene
 from soar.sim.scenes.spec import Scene
 
 
@@ -20,7 +20,7 @@ def load_scene(name: str | Path) -> Scene:
     if word in SCENES:
         return SCENES[word]
     regime, _, seed = word.partition("-")
-    if regime in INGREDIENTS and seed.isdigit():
+    if regime in RANDOM_REGIMES and seed.isdigit():
         return sample_scene(regime, int(seed))
     if Path(word).suffix in (".yaml", ".yml"):
         from soar.sim.scenes.scene_file import read_scene

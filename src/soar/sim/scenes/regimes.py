@@ -29,8 +29,8 @@ from soar.sim.scenes.instructions import (
     open_and_close,
     put_and_take,
 )
-from soar.sim.scenes.paper import NOMINAL, SCENES
-from soar.sim.scenes.spec import Camera, Scene, SceneTask, Table, Thing
+from soar.sim.scenes.paper_scenes import NOMINAL, SCENES
+from soar.sim.scenes.spec import Camera, Scene, SceneObject, SceneTask, Table
 from soar.sim.scenes.tables import TABLES
 
 Pair = tuple[str, str]
@@ -71,7 +71,7 @@ UNSEEN = Unseen(
 
 UNSEEN_DEV = Unseen(
     pairs=frozenset(
-        (t.kind, t.color) for s in SCENES.values() if s.regime == "dev" for t in s.things
+        (t.kind, t.color) for s in SCENES.values() if s.regime == "dev" for t in s.objects
     ),
     tables=frozenset(s.table.name for s in SCENES.values() if s.regime == "dev"),
 )
@@ -150,7 +150,7 @@ class Ingredients:
     """Share of things called "object"."""
 
 
-INGREDIENTS = {
+RANDOM_REGIMES = {
     "bridge": Ingredients(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.10, 0.2, 0.0),
     "broad": Ingredients(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.020, 1.5), 0.5, 0.12, 0.2, 0.1),
 }  # fmt: skip
@@ -165,10 +165,10 @@ def sample_scene(regime: str, seed: int) -> Scene:
     Raises:
         ConfigError: the regime has no random scenes.
     """
-    if regime not in INGREDIENTS:
-        raise ConfigError(f"no random scenes in regime '{regime}'; valid: {', '.join(INGREDIENTS)}")
+    if regime not in RANDOM_REGIMES:
+        raise ConfigError(f"no random scenes in regime '{regime}'; valid: {', '.join(RANDOM_REGIMES)}")
     rng = np.random.default_rng([crc32(regime.encode()), seed])
-    return _draw(regime, f"{regime}-{seed}", INGREDIENTS[regime], rng)
+    return _draw(regime, f"{regime}-{seed}", RANDOM_REGIMES[regime], rng)
 
 
 def _draw(regime: str, name: str, of: Ingredients, rng: np.random.Generator) -> Scene:
@@ -183,7 +183,7 @@ def _draw(regime: str, name: str, of: Ingredients, rng: np.random.Generator) -> 
     return Scene(
         name=name,
         regime="bridge" if regime == "bridge" else "broad",
-        things=things,
+        objects=things,
         table=Table(str(rng.choice(of.tables))),
         camera=of.camera.draw(rng),
         tasks=_tasks(things, rng),
@@ -194,9 +194,9 @@ def _draw(regime: str, name: str, of: Ingredients, rng: np.random.Generator) -> 
 
 def _draw_things(
     roles: Sequence[str], of: Ingredients, rng: np.random.Generator
-) -> tuple[Thing, ...]:
+) -> tuple[SceneObject, ...]:
     """One thing for each role, with different names."""
-    things: list[Thing] = []
+    things: list[SceneObject] = []
     for role in roles:
         while True:
             kind = str(rng.choice([k for k in of.colors if KINDS[k].role == role]))
@@ -205,7 +205,7 @@ def _draw_things(
                 break
         alone = all(color != t.color for t in things)
         things.append(
-            Thing(
+            SceneObject(
                 name=_name(kind, color, things, alone and rng.random() < of.vague, rng),
                 kind=kind,
                 color=color,
@@ -216,7 +216,7 @@ def _draw_things(
 
 
 def _name(
-    kind: str, color: str, others: Sequence[Thing], vague: bool, rng: np.random.Generator
+    kind: str, color: str, others: Sequence[SceneObject], vague: bool, rng: np.random.Generator
 ) -> str:
     """What people call it: with its colour where that tells it apart or isn't a matter of course."""
     if vague and KINDS[kind].role == "item":
@@ -225,7 +225,7 @@ def _name(
     return kind if bare else f"{color} {kind}"
 
 
-def _tasks(things: Sequence[Thing], rng: np.random.Generator) -> tuple[SceneTask, ...]:
+def _tasks(things: Sequence[SceneObject], rng: np.random.Generator) -> tuple[SceneTask, ...]:
     """All tasks that make sense for these things, each worded at random."""
 
     def phrase(choices: Sequence[str]) -> str:

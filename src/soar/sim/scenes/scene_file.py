@@ -26,8 +26,8 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
-from soar.sim.objects.catalog import kind_of
-from soar.sim.scenes.paper import NOMINAL
+from soar.sim.objects.kinds import kind_of
+from soar.sim.scenes.paper_scenes import NOMINAL
 from soar.sim.scenes.spec import (
     Camera,
     ClothFolded,
@@ -36,9 +36,9 @@ from soar.sim.scenes.spec import (
     Inside,
     OnSide,
     Scene,
+    SceneObject,
     SceneTask,
     Table,
-    Thing,
 )
 from soar.sim.scenes.tables import style_of
 from soar.utils.config import from_plain, read_plain, to_plain
@@ -81,7 +81,7 @@ class SceneFile:
 
     name: str
     table: str
-    objects: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     tasks: tuple[TaskEntry, ...]
     questions: str = ""
     barriers: bool = False
@@ -116,7 +116,7 @@ def _scene(file: SceneFile, folder: Path) -> Scene:
     return Scene(
         name=file.name,
         regime="dev",
-        things=file.objects,
+        objects=file.objects,
         table=table,
         camera=file.camera,
         tasks=tuple(SceneTask(t.instruction, _goal(t, roles)) for t in file.tasks),

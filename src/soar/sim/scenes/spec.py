@@ -21,7 +21,7 @@ Point: TypeAlias = tuple[Meters, Meters, Meters]
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object on the table: a kind of body, a colour, and the words that name it."""
 
     name: str
@@ -58,18 +58,18 @@ class Camera:
 
 @dataclass(frozen=True)
 class Inside:
-    """`thing` lies in or on `container`, released and at rest. With `value=False`: it lies on the table instead."""
+    """`object` lies in or on `container`, released and at rest. With `value=False`: it lies on the table instead."""
 
-    thing: str
+    object: str
     container: str
     value: bool = True
 
 
 @dataclass(frozen=True)
 class OnSide:
-    """`thing` lies past the middle line (y = 0) by a margin, on the named side, released and at rest."""
+    """`object` lies past the middle line (y = 0) by a margin, on the named side, released and at rest."""
 
-    thing: str
+    object: str
     side: Literal["left", "right"]
 
 
@@ -106,7 +106,7 @@ class Scene:
 
     name: str
     regime: Regime
-    things: tuple[Thing, ...]
+    objects: tuple[SceneObject, ...]
     table: Table
     camera: Camera
     tasks: tuple[SceneTask, ...]

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from soar.improvement.methods.corrections.config import CorrectionsConfig
-from soar.utils.trajectories import Vector3, funnel
+from soar.utils.trajectories import Vector3, approach_waypoint
 
 REACHING, HOLDING, DONE = 0, 1, 2
 """Phases of a plan."""
@@ -159,7 +159,7 @@ class _GripperPath:
             distance = np.linalg.norm(goal - self.position)
             if distance < tolerance_m and turn < self._config.turn_tolerance_rad:
                 return
-            self._move(funnel(self.position, goal, turn, clear_z), yaw, gripper)
+            self._move(approach_waypoint(self.position, goal, turn, clear_z), yaw, gripper)
 
     def leave(self) -> None:
         """Rise with an open gripper, and stay."""

@@ -18,7 +18,7 @@ from soar.sim.scenes.instructions import (
     open_and_close,
     put_and_take,
 )
-from soar.sim.scenes.spec import Camera, Scene, SceneTask, Table, Thing
+from soar.sim.scenes.spec import Camera, Scene, SceneTask, Table, SceneObject
 
 NOMINAL = Camera(position=(0.70, 0.035, 0.60), look_at=(0.285, 0.035, 0.0), fovy_deg=42.0)
 """In front of the robot and above, looking back and 55 degrees down at the workspace: the arm hides little of
@@ -39,29 +39,29 @@ def shifted(x: float, y: float, z: float) -> Camera:
 LEFT, RIGHT = shifted(0, 1, 0), shifted(0, -1, 0)
 FAR, HIGH = shifted(1, 0, -0.3), shifted(-0.7, 0, 0.7)
 
-_THINGS = {
+_OBJECTS = {
     t.name: t
     for t in (
-        Thing("green block", "block", "green"),
-        Thing("blue block", "block", "blue"),
-        Thing("red fruit", "fruit", "red"),
-        Thing("red object", "fruit", "red"),
-        Thing("purple eggplant", "eggplant", "purple"),
-        Thing("green marker", "marker", "green"),
-        Thing("lemon", "lemon", "yellow"),
-        Thing("carrot", "carrot", "orange"),
-        Thing("mushroom", "mushroom", "tan"),
-        Thing("green spoon", "spoon", "green"),
-        Thing("pink spoon", "spoon", "pink"),
-        Thing("green veggie", "veggie", "green"),
-        Thing("wooden bowl", "bowl", "wooden"),
-        Thing("brown bowl", "bowl", "brown"),
-        Thing("blue bowl", "bowl", "blue"),
-        Thing("green plate", "plate", "green"),
-        Thing("blue plate", "plate", "blue"),
-        Thing("metal pot", "pot", "metal"),
-        Thing("drawer", "drawer", "white"),
-        Thing("cloth", "cloth", "teal"),
+        SceneObject("green block", "block", "green"),
+        SceneObject("blue block", "block", "blue"),
+        SceneObject("red fruit", "fruit", "red"),
+        SceneObject("red object", "fruit", "red"),
+        SceneObject("purple eggplant", "eggplant", "purple"),
+        SceneObject("green marker", "marker", "green"),
+        SceneObject("lemon", "lemon", "yellow"),
+        SceneObject("carrot", "carrot", "orange"),
+        SceneObject("mushroom", "mushroom", "tan"),
+        SceneObject("green spoon", "spoon", "green"),
+        SceneObject("pink spoon", "spoon", "pink"),
+        SceneObject("green veggie", "veggie", "green"),
+        SceneObject("wooden bowl", "bowl", "wooden"),
+        SceneObject("brown bowl", "bowl", "brown"),
+        SceneObject("blue bowl", "bowl", "blue"),
+        SceneObject("green plate", "plate", "green"),
+        SceneObject("blue plate", "plate", "blue"),
+        SceneObject("metal pot", "pot", "metal"),
+        SceneObject("drawer", "drawer", "white"),
+        SceneObject("cloth", "cloth", "teal"),
     )
 }
 
@@ -73,7 +73,7 @@ def _soar(
     return Scene(
         name=name,
         regime="soar",
-        things=tuple(_THINGS[t.strip()] for t in things.split(",")),
+        objects=tuple(_OBJECTS[t.strip()] for t in things.split(",")),
         table=Table(table),
         camera=camera,
         tasks=tuple(t for group in tasks for t in group),
@@ -136,9 +136,9 @@ SCENES: dict[str, Scene] = {
         Scene(
             "dev1", "dev",
             (
-                Thing("orange pepper", "pepper", "orange"),
-                Thing("pink block", "block", "pink"),
-                Thing("gray bowl", "bowl", "gray"),
+                SceneObject("orange pepper", "pepper", "orange"),
+                SceneObject("pink block", "block", "pink"),
+                SceneObject("gray bowl", "bowl", "gray"),
             ),
             Table("cherry"), shifted(0.7, 0.7, 0),
             (
@@ -150,9 +150,9 @@ SCENES: dict[str, Scene] = {
         Scene(
             "dev2", "dev",
             (
-                Thing("purple marker", "marker", "purple"),
-                Thing("potato", "potato", "brown"),
-                Thing("yellow plate", "plate", "yellow"),
+                SceneObject("purple marker", "marker", "purple"),
+                SceneObject("potato", "potato", "brown"),
+                SceneObject("yellow plate", "plate", "yellow"),
             ),
             Table("mint"), shifted(0.3, -0.7, 0.5),
             (
@@ -165,9 +165,9 @@ SCENES: dict[str, Scene] = {
         Scene(
             "dev3", "dev",
             (
-                Thing("yellow pear", "pear", "yellow"),
-                Thing("blue fish", "fish", "blue"),
-                Thing("white basket", "basket", "white"),
+                SceneObject("yellow pear", "pear", "yellow"),
+                SceneObject("blue fish", "fish", "blue"),
+                SceneObject("white basket", "basket", "white"),
             ),
             Table("rosewood"), shifted(-0.4, 0.9, 0.2),
             (
@@ -179,9 +179,9 @@ SCENES: dict[str, Scene] = {
         Scene(
             "dev4", "dev",
             (
-                Thing("yellow star", "star", "yellow"),
-                Thing("lime brush", "brush", "lime"),
-                Thing("red pan", "pan", "red"),
+                SceneObject("yellow star", "star", "yellow"),
+                SceneObject("lime brush", "brush", "lime"),
+                SceneObject("red pan", "pan", "red"),
             ),
             Table("basalt"), shifted(0.4, -0.9, 0.2),
             (

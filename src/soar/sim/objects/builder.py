@@ -12,25 +12,14 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.errors import ConfigError
 from soar.sim.objects.cloth import add_cloth
 from soar.sim.objects.drawer import add_drawer
-from soar.sim.objects.kinds import KINDS
+from soar.sim.objects.kinds import kind_of
 from soar.sim.objects.parts import COLORS, add_part
-from soar.sim.objects.shapes import Kind
-from soar.sim.scenes.spec import Thing
+from soar.sim.scenes.spec import SceneObject
 
 
-def kind_of(thing: Thing) -> Kind:
-    """The kind of a thing. Raises ConfigError for a kind or colour that doesn't exist."""
-    if thing.kind not in KINDS:
-        raise ConfigError(f"no kind of thing '{thing.kind}'; valid: {', '.join(sorted(KINDS))}")
-    if thing.color not in COLORS:
-        raise ConfigError(f"no colour '{thing.color}'; valid: {', '.join(sorted(COLORS))}")
-    return KINDS[thing.kind]
-
-
-def add_thing(spec: mujoco.MjSpec, thing: Thing) -> None:
+def add_object(spec: mujoco.MjSpec, thing: SceneObject) -> None:
     """Add a body named `thing.name`, with one free joint of the same name.
 
     A drawer's body is fixed (mocap) and its box slides on the joint `drawer.slide_joint(name)`;
