@@ -177,7 +177,7 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     if spec.kind == "susie":
         return cast(SubgoalGenerator, component("soar.subgoals.susie:Susie")(spec.source))
     load = component("soar.subgoals.compact.generator:CompactSubgoalGenerator").load
-    return cast(SubgoalGenerator, load(spec.folder, spec.steps_ahead, eyes=load_vlm()))
+    return cast(SubgoalGenerator, load(spec.folder, spec.steps_ahead, locator=load_vlm()))
 
 
 def load_policy(name: str = "gcbc") -> Policy:
@@ -224,10 +224,17 @@ def latest_models(
     policy, subgoals = str(first["policy"]), str(first["subgoals"])
     ahead = subgoals_spec(subgoals).steps_ahead
     for index in rounds:
-        fitted, tuned = (folder / role / f"round-{index}" for role in ("train", "imagination"))
-        policy = str(fitted) if (fitted / MANIFEST).exists() else policy
+        trained = folder / "train" / f"round-{index}"
+        tuned = subgoals_folder(folder) / f"round-{index}"
+        policy = str(trained) if (trained / MANIFEST).exists() else policy
         subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
     return policy, subgoals
+
+
+def subgoals_folder(run: Path) -> Path:
+    """Folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
+    old = run / "imagination"
+    return old if old.exists() else run / "subgoals"
 
 
 def component(target: str) -> Any:

@@ -31,7 +31,7 @@ def episode(n: int, rng: np.random.Generator) -> Episode:
     return Episode(
         instruction=(LEFT, RIGHT)[n % 2],
         actions=actions,
-        wanted=actions,
+        commanded=actions,
         images=np.stack([s.image for s in seen]),
         states=np.stack([s.state for s in seen]),
         times_s=np.array([s.time_s for s in seen]),
@@ -72,7 +72,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     record = RunRecord(
         title="Scene <toy> & friends",
         scenes=("toy",),
-        rounds_wanted=1,
+        rounds_requested=1,
         started_s=1_700_000_000.0,
         command="soar improve --scene toy",
         code_version="0.1.0",

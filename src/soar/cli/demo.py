@@ -1,4 +1,4 @@
-"""`soar demo`: robots get better by themselves, in one scene, while you watch."""
+"""`soar demo`: autonomous improvement in one scene, in minutes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from soar.experiments.demo import DemoConfig
 
 
 def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None) -> None:
-    """Watch simulated arms propose tasks, try them, judge themselves, and come back better.
+    """Watch simulated arms propose tasks, try them, judge themselves, and improve.
 
     Success before, autonomous collection, learning from it, success after from the same starts, and one page
-    that tells the story. Ctrl-C whenever you like: the same command goes on.
+    with the results. Ctrl-C stops at any time; the same command resumes.
 
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
     Args:
-        config: which scene, and how long.
-        out: the run's folder; runs/demo-SCENE-MINUTES when left out.
+        config: scene and duration.
+        out: the run's folder; runs/demo-SCENE-MINUTES by default.
     """
     from soar.cli import command_line
     from soar.experiments.demo import run_demo
@@ -29,5 +29,5 @@ def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None)
     shown = run_demo(folder, config, announce, command_line())
     for done in shown.record.rounds:
         print(f"round {done.index}: {done.decision}")
-    print(f"look at    {shown.report}")
+    print(f"report     {shown.report}")
     print(f"episodes   soar data ls --store {folder / 'store'}")

@@ -56,20 +56,29 @@ def evaluate(
     """
     import os
 
-    from soar.evaluation.protocol import station_protocol
+    from soar.evaluation.operator import ConsoleOperator
+    from soar.evaluation.protocol import station_setting, station_spec
     from soar.evaluation.runner import evaluate as run
-    from soar.registry import subgoals_spec
+    from soar.evaluation.stations import StationEnvs
+    from soar.registry import load_vlm, subgoals_spec
     from soar.rollout.station import EpisodeConfig
     from soar.rollout.station_config import read_station
+    from soar.tasks.success_detector import VLMSuccessDetector
 
-    plan = EpisodeConfig.of(steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal)
+    episode = EpisodeConfig.with_steps_per_subgoal(steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal)
     if station is None:
-        spec, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, plan)
+        spec, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, episode)
+        folder = out or _folder(setting, scenes)
     else:
-        spec, setting = station_protocol(
-            checkpoint, read_station(station), trials=trials, subgoals=subgoals, judge=judge, tasks=tasks, plan=plan
+        config = read_station(station)
+        setting = station_setting(
+            checkpoint, [config], trials=trials, judge=judge, subgoals=subgoals, tasks=tasks, episode=episode
         )  # fmt: skip
-    folder = out or _folder(setting, (station.stem,) if station else scenes)
+        folder = out or _folder(setting, (station.stem,))
+        detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
+        operator = ConsoleOperator(folder / "overlay.png")
+        envs = StationEnvs([config], operator, detector, judge == "person", folder / "starts")
+        spec = station_spec(checkpoint, subgoals, envs)
     evaluation = run(
         spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
     )
@@ -121,7 +130,7 @@ def _simulated(
     subgoals: str,
     tasks: Sequence[str],
     first_seed: int,
-    plan: EpisodeConfig,
+    episode: EpisodeConfig,
 ) -> tuple[EvalSpec, EvalSetting]:
     """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
     from soar.evaluation.protocol import sim_protocol
@@ -139,7 +148,7 @@ def _simulated(
         subgoals=subgoals,
         tasks=tasks,
         first_seed=first_seed,
-        plan=plan,
+        episode=episode,
     )
 
 

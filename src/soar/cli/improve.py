@@ -1,54 +1,57 @@
-"""`soar improve`: rounds of autonomous improvement, from evaluation to evaluation."""
+"""`soar improve`: rounds of autonomous improvement, in simulation or on real stations."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from soar.experiments.simulated_run import CollectOptions, FitOptions
-from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
-from soar.improvement.rounds import ImproveConfig
+from soar.experiments.run_config import RunConfig
 
 
 def improve(
     out: Path,
-    config: tyro.conf.OmitArgPrefixes[ImproveConfig],
-    fit: FitOptions,
-    collect: CollectOptions,
-    teach: FinetuneSubgoalsConfig,
-    demonstrations: int = 1000,
-    painted: float = 0.5,
+    config: Annotated[RunConfig, tyro.conf.arg(name="")],
+    station: tuple[Path, ...] = (),
+    models: Path | None = None,
 ) -> None:
-    """Evaluate, collect, learn, evaluate on the same starts, promote or keep: R times.
+    """Evaluate, collect, learn, evaluate from the same starts, promote or keep: R rounds.
 
-    The compact imagination and the policy learn from all that was collected, failed episodes too (--fit.labels hindsight: the
-    policy from what went well, as in the paper).
+    With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
+    --method hindsight the policy imitates successes, as in the paper.
 
-    Everything lands in one folder, and the same command goes on after any interruption. Then
-    `soar report OUT` makes a page of it.
+    Everything lands in one folder, and the same command resumes it. `soar report OUT` makes a page of it.
 
-    Example: `soar improve --out runs/scene1 --scenes 1 --episodes 200 --trials 20`.
+    On real stations trials before and after learning are interleaved, and the person who judges them isn't told which
+    is which.
+
+    Examples: `soar improve --out runs/scene1 --scenes 1 --episodes 200 --trials 20`;
+    `soar improve --out runs/lab --station arm1.yaml arm2.yaml --models models.yaml --trials 10`.
 
     Args:
         out: the run's folder.
-        config: what the run does.
-        fit: how the policy is co-trained; 0 steps: it stays as it is.
-        collect: how the robots collect.
-        teach: how the imagination learns from what they collected; 0 steps: it doesn't.
-        demonstrations: of the *bridge* regime, which co-training of the policy keeps; made once, then shared by all runs.
-        painted: share of all samples whose goal is painted by the compact imagination, told what came.
+        config: configuration of the run.
+        station: station files (see docs/operations.md); without them, simulated ones in `scenes`.
+        models: YAML file with `vlm`, `subgoals`, `policy` and `threshold`.
     """
     from soar.cli import command_line
-    from soar.experiments.simulated_run import SimulatedRunConfig, improve_in_simulation
+    from soar.collection.fleet import ModelsConfig
+    from soar.experiments.simulated_run import improve_in_simulation
+    from soar.experiments.station_run import improve_on_stations
+    from soar.rollout.station_config import read_station
+    from soar.utils.config import load
     from soar.utils.progress import announce
 
-    record = improve_in_simulation(
-        out,
-        SimulatedRunConfig(config, fit, collect, demonstrations, teach, painted),
-        command=command_line(),
-        say=announce,
-    )
+    if station:
+        config = replace(config, stations=tuple(map(read_station, station)))
+    if models:
+        m = load(ModelsConfig, models)
+        collect = replace(config.collect, vlm=m.vlm, threshold=m.threshold)
+        config = replace(config, policy=m.policy, subgoals=m.subgoals, collect=collect)
+    run = improve_on_stations if config.stations else improve_in_simulation
+    record = run(out, config, command=command_line(), on_message=announce)
     for done in record.rounds:
         print(f"round {done.index}: {done.decision}")
-    print(f"look at it: soar report {out}")
+    print(f"report: soar report {out}")

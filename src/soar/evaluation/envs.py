@@ -1,8 +1,8 @@
-"""Where trials happen: a robot, the hand that sets its table, and a judge. One simulated, one real."""
+"""Environments of an evaluation: a robot, the way its starts are set, and a judge; simulated or real."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from soar.errors import ConfigError
@@ -14,39 +14,44 @@ from soar.types import Observation, Outcome
 from soar.utils.clock import Clock, Metronome
 
 IMAGE_SIZE = 256
-"""What the simulated camera gives, as in collection."""
+"""Height and width of simulated camera images in pixels, as in collection."""
 
 
 class TrialOutcome(NamedTuple):
-    """How a trial ended."""
+    """Result of a trial."""
 
     outcome: Outcome
     lost: tuple[str, ...] = ()
-    """Things that left the table."""
+    """Names of the objects that left the table."""
     raw: str = ""
-    """In the judge's own words, or what broke."""
+    """The judge's own words, or the fault that ended the trial."""
+    verdicts: Mapping[str, Outcome] = {}
+    """Verdict of each judge, "person" or "detector"."""
 
 
 @runtime_checkable
 class EvalEnv(Protocol):
-    """A robot on which trials can be made, one after another."""
+    """A robot on which trials are made, one after another."""
 
     robot: Robot
 
     @property
     def metronome(self) -> Metronome | None:
-        """Keeps a real arm's period; None where time waits for the robot."""
+        """Keeper of a real arm's control period; None where time waits for the robot."""
 
     def reset(self, instruction: str, seed: int) -> None:
-        """Make a start from which the task can be done and isn't; the arm is at home."""
+        """Set a start from which the task is possible and not done, with the arm at home."""
 
     def fulfilled(self) -> bool | None:
-        """Whether the task is done right now; None where nobody looks before the end."""
+        """Whether the task is done now; None where this isn't known before the end."""
 
     def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
-        """The outcome, from the last observation and whether the task was done then.
+        """Return the outcome.
 
-        The arm may have gone home since. `fault`: what broke the trial off, or nothing.
+        Args:
+            observation: last observation; the arm may have gone home since.
+            done: whether the task was done then, where this is known.
+            fault: what ended the trial early; empty for nothing.
         """
 
     def close(self) -> None:
@@ -54,11 +59,11 @@ class EvalEnv(Protocol):
 
 
 MakeEvalEnv: TypeAlias = Callable[[str], EvalEnv]
-"""From a scene's name to a env; picklable, as each worker process makes its own."""
+"""Makes the environment of a scene, by name; picklable, as each worker process makes its own."""
 
 
 class SimEvalEnv:
-    """A simulated scene behind the same safety as in collection, judged by the strict predicates."""
+    """A simulated scene behind the same safety limits as in collection, judged by strict predicates."""
 
     metronome = None
 
@@ -66,34 +71,34 @@ class SimEvalEnv:
         self.scene = scene
         self._sim = SimRobot(scene, seed=0, image_size=image_size)
         self.world = self._sim.world
-        """Privileged: for the expert's subgoals."""
+        """The simulated world, for the expert's subgoals."""
         self.robot: Robot = SafeRobot(self._sim)
         self.goal: Goal = scene.tasks[0].goal
         self.seed = 0
-        """Of the present start."""
+        """Seed of the present start."""
 
     def reset(self, instruction: str, seed: int) -> None:
-        """The same seed always makes the same start."""
+        """Set a start; the same seed always sets the same one. Raises ConfigError: there is no such task."""
         self.goal, self.seed = goal_of(self.scene, instruction), seed
         self.world.reset(seed, goal=self.goal)
         self.robot = SafeRobot(self._sim)
 
     def fulfilled(self) -> bool:
-        """The strict predicate."""
+        """Whether the strict predicate of the task holds."""
         return self.world.fulfilled(self.goal)
 
     def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
-        """Done at the end is success. A fault here is of the policy's making, so it is failure."""
+        """Return success if the task is done at the end. A fault here is the policy's, so it is a failure."""
         outcome: Outcome = "success" if done and not fault else "failure"
         return TrialOutcome(outcome, self.world.objects_lost(), fault)
 
     def close(self) -> None:
-        """Free the renderer."""
+        """Release the renderer."""
         self.robot.close()
 
 
 def make_sim_env(scenes: Sequence[Scene], name: str) -> SimEvalEnv:
-    """The simulated env of one scene among some; with `functools.partial` a MakeBench."""
+    """Make the environment of one of some scenes. Raises ConfigError: there is no such scene."""
     for scene in scenes:
         if scene.name == name:
             return SimEvalEnv(scene)
@@ -101,7 +106,7 @@ def make_sim_env(scenes: Sequence[Scene], name: str) -> SimEvalEnv:
 
 
 def goal_of(scene: Scene, instruction: str) -> Goal:
-    """The state of the world that fulfils an instruction. ConfigError: the scene has no such task."""
+    """Return the goal of a scene's task. Raises ConfigError: the scene has no such task."""
     for task in scene.tasks:
         if task.instruction == instruction:
             return task.goal
@@ -109,38 +114,49 @@ def goal_of(scene: Scene, instruction: str) -> Goal:
     raise ConfigError(f"scene {scene.name} has no task '{instruction}'; there is: {names}")
 
 
+Judge: TypeAlias = Callable[[Observation, str], TrialOutcome]
+"""Judges the last observation of a trial, given the instruction."""
+
+
+@runtime_checkable
+class Starts(Protocol):
+    """The way in which the starts of a real robot's trials come about."""
+
+    def can_start(self, instruction: str, observation: Observation) -> bool:
+        """Whether the task can start in the scene as it is, or a person will make it so."""
+
+    def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
+        """Return when the start is set. `observe`: observes the scene as it is now."""
+
+
 class RealEvalEnv:
-    """A real robot: a person sets the table, and a person or a model says how it ended."""
+    """A real robot, whose starts are set and whose trials are judged by others."""
 
     def __init__(
-        self,
-        robot: Robot,
-        judge: Callable[[Observation, str], TrialOutcome],
-        set_table: Callable[[str, int], None],
-        clock: Clock | None = None,
+        self, robot: Robot, judge: Judge, starts: Starts, clock: Clock | None = None
     ) -> None:
-        """A env around a robot that is already behind its safety limits.
-
-        `judge(observation, instruction)` looks at a trial's last observation;
-        `set_table(instruction, seed)` returns when a person has made the start.
-        """
+        """Wrap a robot that is already behind its safety limits."""
         self.robot = robot
         self.metronome = Metronome(clock or Clock(), robot.period_s)
-        self._judge, self._set_table = judge, set_table
+        self._judge, self._starts = judge, starts
         self._instruction = ""
 
+    def can_start(self, instruction: str) -> bool:
+        """Whether the task can start in the scene as it is; the arm is at home."""
+        return self._starts.can_start(instruction, self.robot.observe())
+
     def reset(self, instruction: str, seed: int) -> None:
-        """Home first, so that the arm is out of the person's way."""
+        """Go home, so that the arm is out of a person's way, and have the start set."""
         self._instruction = instruction
         self.robot.home()
-        self._set_table(instruction, seed)
+        self._starts.set(instruction, seed, self.robot.observe)
         self.metronome.rest()
 
     def fulfilled(self) -> None:
-        """Nobody looks before the end."""
+        """Return None: this isn't known before the end."""
 
     def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
-        """A fault says nothing about the policy: unknown, and the robot is recovered."""
+        """Return the judge's verdict. A fault says nothing about the policy: unknown, and the robot is recovered."""
         if fault:
             self.robot.recover()
             return TrialOutcome("unknown", raw=fault)

@@ -1,23 +1,80 @@
-"""A person at a real robot: sets the table before a trial, and says how it ended after."""
+"""The person at a real robot: sets the start of a trial, and judges its end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
 from rich.prompt import Prompt
 
-from soar.evaluation.envs import TrialOutcome
-from soar.types import Observation, Outcome
+from soar.types import Image, Outcome
+from soar.utils.media import resize, write_png
 from soar.utils.progress import console
+from soar.vlm.labels import to_blocks
 
 _OUTCOMES: dict[str, Outcome] = {"y": "success", "n": "failure", "u": "unknown"}
+_TERMINAL_PIXELS = 64
+"""Height and width of an image in the terminal."""
 
 
-def ask_for_start(instruction: str, seed: int) -> None:
-    """Returns when the person says that the table is set."""
-    console.print(f"\n[bold]{instruction}[/bold] (start {seed})")
-    Prompt.ask("Set the table so that this is possible and not done, then press Enter", default="")
+@runtime_checkable
+class Operator(Protocol):
+    """A person who attends an evaluation. Nothing says which policy acts."""
+
+    def set_start(
+        self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
+    ) -> None:
+        """Return when the start is set.
+
+        Args:
+            instruction: the task, which must be possible and not done.
+            take_image: takes a camera image of the table as it is now.
+            recorded: image of the start to reproduce; None where any will do.
+        """
+
+    def judge(self, instruction: str, image: Image) -> Outcome:
+        """Return whether the task is done in a trial's last image."""
 
 
-def ask_for_outcome(observation: Observation, instruction: str) -> TrialOutcome:
-    """The person's word on the trial that just ended; "u" where they can't tell."""
-    reply = Prompt.ask(f"Is it done: {instruction}?", choices=list(_OUTCOMES), default="u")
-    return TrialOutcome(_OUTCOMES[reply], raw="judged by a person")
+class ConsoleOperator:
+    """A person at the terminal, who sees images as colored blocks and in a PNG file."""
+
+    def __init__(self, overlay: Path) -> None:
+        """`overlay`: file that shows the recorded start image over the live one."""
+        self._overlay = overlay
+
+    def set_start(
+        self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
+    ) -> None:
+        """See `Operator.set_start`; the overlay is renewed at each look."""
+        console.print(f"\n[bold]{instruction}[/bold]")
+        if recorded is None:
+            Prompt.ask(
+                "Set the table so that this is possible and not done, then press Enter", default=""
+            )
+            return
+        while True:
+            image = blend(take_image(), recorded)
+            write_png(self._overlay, image)
+            print(to_blocks(resize(image, _TERMINAL_PIXELS)))
+            reply = Prompt.ask(
+                f"Move the objects to where the recorded image shows them ({self._overlay}); "
+                "Enter when they match, l to look again",
+                default="",
+                show_default=False,
+            )
+            if not reply:
+                return
+
+    def judge(self, instruction: str, image: Image) -> Outcome:
+        """Ask the person; "u" where they can't tell."""
+        reply = Prompt.ask(f"Is it done: {instruction}?", choices=list(_OUTCOMES), default="u")
+        return _OUTCOMES[reply]
+
+
+def blend(live: Image, recorded: Image) -> Image:
+    """Return the mean of two square images, of the recorded one's size."""
+    pixels = resize(live, recorded.shape[0]).astype(np.uint16) + recorded
+    return (pixels // 2).astype(np.uint8)

@@ -1,26 +1,21 @@
-"""A hundred control steps for each trial, as in the paper: in simulated scenes, and on a real station."""
+"""Protocols of evaluations: a hundred control steps for each trial (paper, 4), in simulated scenes and on real stations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from soar import __version__
 from soar import checkpoint as checkpoints
 from soar.errors import ConfigError
-from soar.evaluation.envs import RealEvalEnv, TrialOutcome, make_sim_env
+from soar.evaluation.envs import MakeEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
-from soar.evaluation.operator import ask_for_outcome, ask_for_start
-from soar.evaluation.results import EvalSetting
-from soar.evaluation.runner import FIRST_SEED, EvalSpec, Subgoals
-from soar.interfaces import VisionLanguageModel
-from soar.registry import load_policy, load_subgoals, load_vlm, policy_spec, subgoals_spec
+from soar.evaluation.results import FIRST_SEED, EvalSetting
+from soar.evaluation.runner import EvalSpec, Subgoals
+from soar.registry import load_policy, load_subgoals, policy_spec, subgoals_spec
 from soar.rollout.station import PAPER_EPISODE, EpisodeConfig
-from soar.rollout.station_config import StationConfig, build_robot, station_tasks
+from soar.rollout.station_config import StationConfig, station_tasks
 from soar.sim.scenes.spec import Scene
-from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Observation, Task
-from soar.utils.clock import Clock
 
 
 def sim_protocol(
@@ -31,16 +26,18 @@ def sim_protocol(
     subgoals: str = "compact",
     tasks: Sequence[str] = (),
     first_seed: int = FIRST_SEED,
-    plan: EpisodeConfig = PAPER_EPISODE,
+    episode: EpisodeConfig = PAPER_EPISODE,
 ) -> tuple[EvalSpec, EvalSetting]:
-    """A spec and a setting for `evaluate`.
+    """Return how a policy is evaluated in simulated scenes, for `evaluate`.
 
     Args:
         policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder.
-        trials: for each task.
-        subgoals: what `soar.registry.load_subgoals` takes, "expert", "expert@STEPS", or "none".
+        scenes: the scenes.
+        trials: trials of each task.
+        subgoals: subgoal generator as `soar.registry` names it, "expert", "expert@STEPS", or "none".
         tasks: instructions; all of the scenes' when empty.
-        plan: how many subgoals, and how many control steps for each (paper: 5 and 20).
+        first_seed: seed of the first start.
+        episode: number of subgoals, and control steps for each (paper: 5 and 20).
 
     Raises:
         ConfigError: a task that none of the scenes has.
@@ -48,60 +45,47 @@ def sim_protocol(
     """
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
     chosen = _chosen(known, tasks)
-    setting = _setting(policy, chosen, trials, subgoals, first_seed, "predicates", plan)
-    env = partial(make_sim_env, tuple(scenes))
-    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), env), setting
+    setting = _setting(policy, chosen, trials, subgoals, first_seed, "predicates", episode)
+    make_env = partial(make_sim_env, tuple(scenes))
+    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), make_env), setting
 
 
-def station_protocol(
+def station_setting(
     policy: str,
-    station: StationConfig,
+    stations: Sequence[StationConfig],
     *,
     trials: int,
+    judge: str,
     subgoals: str = "compact",
-    judge: str = "person",
     tasks: Sequence[str] = (),
-    plan: EpisodeConfig = PAPER_EPISODE,
-    clock: Clock | None = None,
-) -> tuple[EvalSpec, EvalSetting]:
-    """The same on a real robot, where a person sets the table before every trial.
+    episode: EpisodeConfig = PAPER_EPISODE,
+) -> EvalSetting:
+    """Return the setting of an evaluation on real stations.
 
     Args:
-        judge: "person", who is asked after every trial, or what `soar.registry.load_vlm` takes.
-        tasks: instructions; all of the station's when empty.
-        plan: as in `sim_protocol`.
+        policy: see `sim_protocol`.
+        stations: the stations, whose names stand for their scenes.
+        trials: trials of each task.
+        judge: who judges, for the record.
+        subgoals: see `sim_protocol`.
+        tasks: instructions; all of the stations' when empty.
+        episode: see `sim_protocol`.
 
     Raises:
-        ConfigError: a task the station doesn't have.
+        ConfigError: a task that none of the stations has.
         CheckpointError: there is no such policy.
     """
-    clock = clock or Clock()
-    known = {t.instruction: t for t in station_tasks(station)}
-    chosen = _chosen([(station.name, instruction) for instruction in known], tasks)
-    setting = _setting(policy, chosen, trials, subgoals, 1, judge, plan)
-    ask = ask_for_outcome if judge == "person" else _judge_with(load_vlm(judge), known)
-
-    def env(scene: str) -> RealEvalEnv:
-        return RealEvalEnv(build_robot(station, clock), ask, ask_for_start, clock)
-
-    goals = subgoal_source(subgoals)
-    return EvalSpec(partial(load_policy, policy), goals, env, attended=True), setting
+    known = [(s.name, task.instruction) for s in stations for task in station_tasks(s)]
+    return _setting(policy, _chosen(known, tasks), trials, subgoals, 1, judge, episode)
 
 
-def _judge_with(
-    model: VisionLanguageModel, tasks: Mapping[str, Task]
-) -> Callable[[Observation, str], TrialOutcome]:
-    detector = VLMSuccessDetector(model)
-
-    def judge(observation: Observation, instruction: str) -> TrialOutcome:
-        verdict = detector.judge(observation, tasks[instruction])
-        return TrialOutcome(verdict.outcome, raw=verdict.raw)
-
-    return judge
+def station_spec(policy: str, subgoals: str, make_env: MakeEvalEnv) -> EvalSpec:
+    """Return how `evaluate` runs on real stations. `make_env`: see `soar.evaluation.stations.StationEnvs`."""
+    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), make_env, attended=True)
 
 
 def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(scene, instruction) of the wanted tasks; of all when none is named."""
+    """Return (scene, instruction) of the named tasks; of all without names."""
     if unknown := set(tasks) - {instruction for _, instruction in known}:
         names = ", ".join(f"'{instruction}'" for _, instruction in known)
         raise ConfigError(f"no task '{min(unknown)}' here; there is: {names}")
@@ -115,7 +99,7 @@ def _setting(
     subgoals: str,
     first_seed: int,
     judge: str,
-    plan: EpisodeConfig,
+    episode: EpisodeConfig,
 ) -> EvalSetting:
     folder = policy_spec(policy).folder
     checkpoint = checkpoints.load(folder)
@@ -126,14 +110,14 @@ def _setting(
         tasks=tasks,
         trials=trials,
         first_seed=first_seed,
-        subgoals_per_trial=plan.subgoals,
-        steps_per_subgoal=plan.steps,
+        subgoals_per_trial=episode.num_subgoals,
+        steps_per_subgoal=episode.steps_per_subgoal,
         details={"folder": str(folder), "code_version": __version__, "judge": judge},
     )
 
 
 def subgoal_source(name: str) -> Subgoals:
-    """What a `EvalSpec` takes for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
+    """Return the subgoals of an `EvalSpec` for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
     if name.partition("@")[0] == "expert":
         return ExpertFrames(subgoals_spec(name).steps_ahead)
     return None if name == "none" else partial(load_subgoals, name)

@@ -20,6 +20,8 @@ from soar.utils.statistics import Interval, mcnemar, paired_bootstrap, wilson
 
 MANIFEST = "evaluation.json"
 TRIALS = "trials.jsonl"
+FIRST_SEED = 1_000_000
+"""First seed of evaluation starts, far from the seeds of demonstrations and of stations."""
 
 
 class TrialKey(NamedTuple):
@@ -48,6 +50,8 @@ class Trial:
     """Path of its video inside the evaluation's folder; empty when none was recorded."""
     raw: str = ""
     """The judge's own words, where a person or a model judged."""
+    verdicts: Mapping[str, Outcome] = field(default_factory=dict)
+    """Verdict of each judge of a real robot's trial, "person" or "detector"; `outcome` is that of the one who counts."""
 
     @property
     def key(self) -> TrialKey:

@@ -35,8 +35,6 @@ from soar.rollout.station import EpisodeConfig
 from soar.utils.processes import worker_pool
 from soar.utils.progress import progress_bar
 
-FIRST_SEED = 1_000_000
-"""Seeds of evaluation starts begin here, far from those of demonstrations and of stations."""
 LOCKSTEP = 8
 """Environments that one process steps together."""
 
@@ -70,7 +68,7 @@ class EvalWorker:
 
     spec: EvalSpec
     folder: Path
-    plan: EpisodeConfig
+    episode_config: EpisodeConfig
     video_size: int
     scene: str = ""
     envs: list[EvalEnv] = field(default_factory=list)
@@ -88,7 +86,7 @@ class EvalWorker:
             batch.keys,
             self.policy,
             self._subgoals(envs),
-            self.plan,
+            self.episode_config,
             np.random.default_rng(batch.entropy),
             self.folder,
             self.video_size,
@@ -133,10 +131,10 @@ def evaluate(
     """
     evaluation = open_evaluation(folder, setting)
     # A real arm goes home before the verdict, out of the camera's way; simulated trials need no camera.
-    plan = EpisodeConfig(
-        setting.subgoals_per_trial, setting.steps_per_subgoal, homing=spec.attended
+    episode_config = EpisodeConfig(
+        setting.subgoals_per_trial, setting.steps_per_subgoal, home_at_end=spec.attended
     )
-    make_worker = partial(EvalWorker, spec, Path(folder), plan, video_size)
+    make_worker = partial(EvalWorker, spec, Path(folder), episode_config, video_size)
     if spec.attended:
         workers, lockstep, quiet = 1, 1, True
     batches = missing_batches(evaluation, lockstep)

@@ -46,7 +46,9 @@ class TrialState:
         video = video_name(self.key) if self._frames else ""
         if video:
             write_video(folder / video, self._frames, fps=1 / self.env.robot.period_s)
-        return Trial(*self.key, judged.outcome, self._ever, judged.lost, video, judged.raw)
+        return Trial(
+            *self.key, judged.outcome, self._ever, judged.lost, video, judged.raw, judged.verdicts
+        )
 
 
 class TrialCallback(Callback):
@@ -66,11 +68,11 @@ class TrialCallback(Callback):
         attempt.film(step.observation.image)
         attempt.look()
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """The trial is over, and the arm is at home."""
-        attempt, last = self._attempts[station.name], ending.after.observation
+        attempt, last = self._attempts[station.name], result.after.observation
         attempt.film(last.image)
-        fault = "" if ending.fault is None else str(ending.fault)
+        fault = "" if result.fault is None else str(result.fault)
         self.trials.append(attempt.finish(last, fault, self._folder))
 
 
@@ -85,7 +87,7 @@ def run_trials(
     keys: Sequence[TrialKey],
     policy: Policy,
     subgoals: SubgoalGenerator | None,
-    plan: EpisodeConfig,
+    episode_config: EpisodeConfig,
     rng: np.random.Generator,
     folder: Path,
     video_size: int = 0,
@@ -111,7 +113,7 @@ def run_trials(
         ],
         policy,
         subgoals,
-        plan,
+        episode_config,
         rng,
         callback=witness,
         metronome=envs[0].metronome,

@@ -1,14 +1,16 @@
-"""The paper's Figure 5 again: success in each scene before and after improvement with that scene's own data.
+"""The paper's Figure 5 in simulation: success in each scene before and after improvement with that scene's own data.
 
-FOLDER/scene-3/       one run of improvement, as `soar improve` leaves it
-FOLDER/figure5.json   every number;  figure5.md: a table;  figure5.png: the bars
+FOLDER/scene-3/       one run of improvement, as `soar improve` writes it
+FOLDER/figure5.json   every number
+FOLDER/figure5.md     a table
+FOLDER/figure5.png    the bars
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,8 @@ from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.evaluation.plots import plot_rates, points
 from soar.evaluation.results import Comparison, compare
-from soar.experiments.simulated_run import SimulatedRunConfig, improve_in_simulation
+from soar.experiments.run_config import RunConfig
+from soar.experiments.simulated_run import improve_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.sim.scenes.catalog import load_scene
@@ -26,80 +29,88 @@ from soar.utils.processes import worker_pool
 from soar.utils.statistics import Interval
 
 PAPER_BEFORE, PAPER_AFTER = 0.28, 0.57
-"""Mean of the ten scenes in the paper, ten trials a task."""
+"""Mean success of the ten scenes in the paper, at ten trials of each task."""
 
 
-@dataclass(frozen=True)
-class Figure5Config:
-    """Which scenes, and how large. The defaults are the paper's protocol at a size that fits a workstation."""
-
-    scenes: tuple[str, ...] = tuple(str(n) for n in range(1, 11))
-    jobs: int = 1
-    """Scenes at a time, each in a process of its own."""
-    run: SimulatedRunConfig = field(default_factory=SimulatedRunConfig)
-
-    def __post_init__(self) -> None:
-        if not self.scenes or self.jobs < 1:
-            raise ConfigError("at least one scene, and at least one job")
-        for scene in self.scenes:
-            load_scene(scene)  # a wrong name is told before the first scene runs, not after it
+TEN_SCENES = RunConfig(scenes=tuple(str(n) for n in range(1, 11)))
+"""The paper's ten scenes. The other defaults are its protocol at a size that fits a workstation."""
 
 
 class SceneResult(NamedTuple):
-    """One scene's result."""
+    """Result of one scene."""
 
     scene: str
     comparison: Comparison
     collected: int
+    """Number of collected episodes."""
     judged_success: int
-    """Of the collected, by the VLM."""
+    """Collected episodes that the VLM judged a success."""
     truly_success: int
-    """Of the collected, by the simulator's predicates, which nothing in the loop sees."""
+    """Collected episodes that succeeded by the simulator's predicates, which nothing in the loop sees."""
 
 
 def reproduce_figure5(
-    folder: Path, config: Figure5Config, say: OnMessage, command: str = ""
+    folder: Path, config: RunConfig, jobs: int, on_message: OnMessage, command: str = ""
 ) -> Path:
-    """Run every scene, or what is left of it, and draw what there is; returns the picture's path."""
-    for scene in _run_all(folder, config, command, say):
-        say(f"scene {scene} is done")
+    """Run every scene, or what is left of it, and return the path of the figure of all finished scenes.
+
+    Args:
+        folder: folder for runs, numbers, table and figure.
+        config: configuration of each scene's run.
+        jobs: scenes at a time, each in a process of its own.
+        on_message: called with a few words before each stage.
+        command: command line that repeats the runs.
+
+    Raises:
+        ConfigError: there is no such scene.
+    """
+    if jobs < 1:
+        raise ConfigError("figure 5 needs at least one job")
+    for scene in config.scenes:
+        load_scene(scene)  # a wrong name is an error before the first scene runs, not after it
+    for scene in _run_all(folder, config, jobs, command, on_message):
+        on_message(f"scene {scene} is done")
         draw(folder, config.scenes)
     return draw(folder, config.scenes)
 
 
 def draw(folder: Path, scenes: Sequence[str]) -> Path:
-    """Numbers, table and picture of the scenes that are finished.
+    """Write numbers, table and figure of the finished scenes, and return the figure's path.
 
     Raises:
         ConfigError: none is.
     """
     names = [load_scene(s).name for s in scenes]
-    bars = [bar for name in names if (bar := _bar(folder / f"scene-{name}", name))]
-    if not bars:
+    results = [r for name in names if (r := _result(folder / f"scene-{name}", name))]
+    if not results:
         raise ConfigError(f"no scene is finished in {folder}")
     numbers = {
-        "scenes": [_row(b) for b in bars],
-        "mean": _means(bars),
-        "difference": _difference(bars)._asdict(),
+        "scenes": [_row(r) for r in results],
+        "mean": _means(results),
+        "difference": _difference(results)._asdict(),
     }
     write_json(folder / "figure5.json", numbers)
-    (folder / "figure5.md").write_text(_table(bars))
-    picture = folder / "figure5.png"
-    plot_rates(_rates(bars)).savefig(picture, dpi=150)
-    return picture
+    (folder / "figure5.md").write_text(_table(results))
+    figure = folder / "figure5.png"
+    plot_rates(_rates(results)).savefig(figure, dpi=150)
+    return figure
 
 
-def _run_all(folder: Path, config: Figure5Config, command: str, say: OnMessage) -> Iterator[str]:
-    """Names of scenes as they are finished."""
-    if config.jobs == 1:
+def _run_all(
+    folder: Path, config: RunConfig, jobs: int, command: str, on_message: OnMessage
+) -> Iterator[str]:
+    """Yield the names of scenes as they are finished."""
+    if jobs == 1:
         for scene in config.scenes:
-            say(f"scene {scene}")
-            improve_in_simulation(*_told(folder, config, scene), command=command, say=say)
+            on_message(f"scene {scene}")
+            improve_in_simulation(
+                *_run_of(folder, config, scene), command=command, on_message=on_message
+            )
             yield scene
         return
-    with worker_pool(config.jobs, interruptible=True) as pool:
+    with worker_pool(jobs, interruptible=True) as pool:
         running = {
-            pool.submit(improve_in_simulation, *_told(folder, config, s), command=command): s
+            pool.submit(improve_in_simulation, *_run_of(folder, config, s), command=command): s
             for s in config.scenes
         }
         for done in as_completed(running):
@@ -107,14 +118,13 @@ def _run_all(folder: Path, config: Figure5Config, command: str, say: OnMessage) 
             yield running[done]
 
 
-def _told(folder: Path, config: Figure5Config, scene: str) -> tuple[Path, SimulatedRunConfig]:
-    improving = replace(config.run.improve, scenes=(scene,))
-    name = load_scene(scene).name
-    return folder / f"scene-{name}", replace(config.run, improve=improving)
+def _run_of(folder: Path, config: RunConfig, scene: str) -> tuple[Path, RunConfig]:
+    """Return folder and configuration of a scene's run."""
+    return folder / f"scene-{load_scene(scene).name}", replace(config, scenes=(scene,))
 
 
-def _bar(folder: Path, scene: str) -> SceneResult | None:
-    """A scene's result; None while it isn't finished. The last candidate, if any, stands for "after"."""
+def _result(folder: Path, scene: str) -> SceneResult | None:
+    """Return a scene's result, with its last candidate as "after"; None while it isn't finished."""
     run = Run(folder)
     if not (folder / "run.json").exists():
         return None
@@ -132,10 +142,10 @@ def _bar(folder: Path, scene: str) -> SceneResult | None:
     )
 
 
-def _row(bar: SceneResult) -> dict[str, object]:
-    c = bar.comparison
+def _row(result: SceneResult) -> dict[str, object]:
+    c = result.comparison
     return {
-        "scene": bar.scene,
+        "scene": result.scene,
         "before": c.before.overall()._asdict(),
         "after": c.after.overall()._asdict(),
         "difference": c.difference._asdict(),
@@ -149,18 +159,18 @@ def _row(bar: SceneResult) -> dict[str, object]:
             for key in c.by_task()
             for task in (key[1],)
         },
-        "collected": bar.collected,
-        "judged_success": bar.judged_success,
-        "truly_success": bar.truly_success,
+        "collected": result.collected,
+        "judged_success": result.judged_success,
+        "truly_success": result.truly_success,
         "checkpoints": [c.before.setting.checkpoint, c.after.setting.checkpoint],
     }
 
 
-def _rates(bars: Sequence[SceneResult]) -> dict[str, dict[str, Interval]]:
-    """Each scene's two bars, their means, and the paper's."""
-    mean = {name: Interval(value, value, value) for name, value in _means(bars).items()}
-    before = {f"scene {b.scene}": b.comparison.before.overall() for b in bars}
-    after = {f"scene {b.scene}": b.comparison.after.overall() for b in bars}
+def _rates(results: Sequence[SceneResult]) -> dict[str, dict[str, Interval]]:
+    """Return success before and after in each scene, their means, and the paper's."""
+    mean = {name: Interval(value, value, value) for name, value in _means(results).items()}
+    before = {f"scene {r.scene}": r.comparison.before.overall() for r in results}
+    after = {f"scene {r.scene}": r.comparison.after.overall() for r in results}
     ours, paper = "mean", "the paper, mean of ten"
     return {
         "pretrained": before | {ours: mean["before"], paper: mean["paper_before"]},
@@ -168,44 +178,44 @@ def _rates(bars: Sequence[SceneResult]) -> dict[str, dict[str, Interval]]:
     }
 
 
-def _difference(bars: Sequence[SceneResult]) -> Interval:
-    """Improved minus pretrained over all scenes' starts, each counting once."""
-    pairs = tuple(pair for b in bars for pair in b.comparison.pairs)
-    return replace(bars[0].comparison, pairs=pairs).difference
+def _difference(results: Sequence[SceneResult]) -> Interval:
+    """Return improved minus pretrained success over the starts of all scenes, each of the same weight."""
+    pairs = tuple(pair for r in results for pair in r.comparison.pairs)
+    return replace(results[0].comparison, pairs=pairs).difference
 
 
-def _means(bars: Sequence[SceneResult]) -> dict[str, float]:
-    """Over scenes, each counting once, as the paper averages; and the paper's own."""
+def _means(results: Sequence[SceneResult]) -> dict[str, float]:
+    """Return means over scenes of the same weight, as in the paper, and the paper's own."""
     return {
-        "before": sum(b.comparison.before.overall().value for b in bars) / len(bars),
-        "after": sum(b.comparison.after.overall().value for b in bars) / len(bars),
+        "before": sum(r.comparison.before.overall().value for r in results) / len(results),
+        "after": sum(r.comparison.after.overall().value for r in results) / len(results),
         "paper_before": PAPER_BEFORE,
         "paper_after": PAPER_AFTER,
     }
 
 
-def _table(bars: Sequence[SceneResult]) -> str:
+def _table(results: Sequence[SceneResult]) -> str:
     lines = [
         "| scene | pretrained | improved | difference | trials | collected | judged a success | truly one |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for b in bars:
-        c = b.comparison
+    for r in results:
+        c = r.comparison
         lines.append(
-            f"| {b.scene} | {_percent(c.before.overall())} | {_percent(c.after.overall())} "
+            f"| {r.scene} | {_percent(c.before.overall())} | {_percent(c.after.overall())} "
             f"| {_points(c.difference)} | {len(c.pairs)} "
-            f"| {b.collected} | {b.judged_success} | {b.truly_success} |"
+            f"| {r.collected} | {r.judged_success} | {r.truly_success} |"
         )
-    mean = _means(bars)
+    mean = _means(results)
     counts = (
-        sum(len(b.comparison.pairs) for b in bars),
-        sum(b.collected for b in bars),
-        sum(b.judged_success for b in bars),
-        sum(b.truly_success for b in bars),
+        sum(len(r.comparison.pairs) for r in results),
+        sum(r.collected for r in results),
+        sum(r.judged_success for r in results),
+        sum(r.truly_success for r in results),
     )
     lines.append(
         f"| mean; all starts | {mean['before']:.0%} | {mean['after']:.0%} "
-        f"| {_points(_difference(bars))} | {' | '.join(map(str, counts))} |"
+        f"| {_points(_difference(results))} | {' | '.join(map(str, counts))} |"
     )
     lines.append(f"| paper, ten scenes | {PAPER_BEFORE:.0%} | {PAPER_AFTER:.0%} | | | | | |")
     return "\n".join(lines) + "\n"

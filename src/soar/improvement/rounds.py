@@ -1,223 +1,250 @@
-"""Rounds of improvement: evaluate, collect, learn, evaluate on the same starts, promote or keep.
+"""Rounds of improvement: collect, learn, evaluate from the same starts, promote or keep.
 
-Everything a restart needs lies in the run's folder: `run.json` says which stage a round is in, the store
-how much was collected, and evaluations and training continue where they were. Each stage can be killed.
+The stages themselves are given (`Stages`), so that the same rounds run in simulation and on real stations. A restart needs
+nothing but the run's folder: `run.json` names each round's next stage, and every stage resumes by itself.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from annotated_types import Ge
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
-from soar.data.frame_cache import Frames, build_frames
-from soar.data.generated_goals import GeneratedGoals, recorded_subgoals
-from soar.data.idle_frames import drop_idle_frames
-from soar.data.mixture import Source
-from soar.data.relabel import Uniform
-from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluation.protocol import sim_protocol
-from soar.evaluation.results import Evaluation, compare
-from soar.evaluation.runner import FIRST_SEED, evaluate
-from soar.improvement.methods.corrections.labels import correction_sources
-from soar.improvement.methods.corrections.planner import queries_by_scene
+from soar.evaluation.results import FIRST_SEED, compare
+from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
-from soar.registry import policy_spec, subgoals_spec
+from soar.registry import policy_spec, promoted_models, subgoals_spec
 from soar.rollout.station import EpisodeConfig
-from soar.sim.scenes.catalog import load_scene
-from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Outcome, Query
-
-CollectStage = Callable[[Run, RoundRecord, str, str, str], None]
-"""Fill the run's store for one round: (run, round, scene, policy, subgoals), models as `soar.registry` names them."""
-FinetuneStage = Callable[[LanceStore, Sequence[Query], str, Path], object]
-"""Teach an imagination: (store, each scene's episodes, the imagination in force, the new one's folder).
-
-Raises ConfigError: there is nothing to learn.
-"""
-CorrectionStage = Callable[[LanceStore, Sequence[Query], str, Path], Sequence[Frames]]
-"""What the policy should have done: (store, each scene's episodes, the imagination in force, a folder for decoded frames).
-
-Raises ConfigError: nothing is known of that.
-"""
-GoalStage = Callable[[Frames, Path], GeneratedGoals]
-"""Goals of the robots' own episodes as the imagination would have painted what came; kept in that file."""
-OnMessage = Callable[[str], None]
-"""Tell a person what comes next, in a few words."""
-
-_STAGES = {
-    "collect": "the robots propose, try, and judge themselves",
-    "teach": "the imagination learns where things are seen here",
-    "fit": "co-training on demonstrations and the robots' own episodes",
-    "evaluate": "success after, on the same starts",
-    "decide": "promote or keep",
-}
+from soar.utils.config import check_ranges, dump, to_plain
+from soar.utils.files import Json, write_bytes
 
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """What a run of improvement does. The defaults are the paper's, but for what helps here (docs/log.md)."""
+    """Rounds of improvement. The defaults are the paper's, but for what helps here (docs/log.md)."""
 
     scenes: tuple[str, ...] = ("1",)
-    """Names, or YAML files."""
-    rounds: int = 1
-    episodes: int = 400
-    """Collected in each scene and round."""
-    trials: int = 50
-    """For each task, before and after."""
+    """Names of the scenes."""
+    rounds: Annotated[int, Ge(1)] = 1
+    """Number of rounds."""
+    episodes: Annotated[int, Ge(1)] = 400
+    """Episodes collected in each scene and round."""
+    trials: Annotated[int, Ge(1)] = 50
+    """Trials of each task in an evaluation."""
     policy: str = "gcbc"
-    """What it begins with: a packaged policy's name or a checkpoint's folder."""
+    """Policy to begin with: a packaged policy's name or a checkpoint's folder."""
     subgoals: str = "compact"
+    """Subgoal generator to begin with, as `soar.registry` names it."""
     steps_per_subgoal: int | None = None
-    """Of an episode's hundred; None: as many as suit `subgoals` (paper: 20)."""
-    outcomes: tuple[Outcome, ...] = ("success",)
-    """Verdicts of the episodes whose actions are imitated (paper: the VLM's successes); corrections take all."""
-    autonomous_share: float = 0.3
-    """Of the training samples; the rest are pretraining demonstrations (paper: 10x up-sampled, or 20 %)."""
-    goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
-    """Hindsight goals of autonomous data."""
-    sum_steps: int = 1
-    """Consecutive autonomous actions added up into one (paper: 2; leaving pauses out does as much)."""
-    pace_m: float = 0.015
-    """Leave pauses out of autonomous episodes: frames less than so far [m] apart; 0 keeps all (paper)."""
-    imagined_goals: float = 0.0
-    """Share of autonomous samples whose goal is the imagined subgoal that was pursued (paper: none)."""
-    from_scratch: bool = False
-    """Train on the mixture from fresh weights, as the paper does, instead of going on from the policy."""
-    workers: int = 2
+    """Control steps for each subgoal; None for what suits the generator (paper: 20)."""
+    workers: Annotated[int, Ge(1)] = 2
     """Processes of an evaluation."""
     first_seed: int = FIRST_SEED
-    """Of the evaluation's starts, the same before and after."""
+    """Seed of the first start of every evaluation."""
 
     def __post_init__(self) -> None:
-        if not self.scenes or min(self.rounds, self.episodes, self.trials, self.workers) < 1:
-            raise ConfigError("scenes, rounds, episodes, trials and workers must be at least one")
-        if not 0 < self.autonomous_share < 1:
-            raise ConfigError(
-                f"autonomous_share is {self.autonomous_share}; valid: between 0 and 1"
-            )
-        if self.pace_m < 0:
-            raise ConfigError(f"pace_m is {self.pace_m}; valid: at least 0")
-        _ = self.plan
+        if not self.scenes:
+            raise ConfigError("improvement needs at least one scene")
+        check_ranges(self)
+        _ = self.episode_config
 
     @property
-    def scene_names(self) -> tuple[str, ...]:
-        """What their episodes are filed under. Raises ConfigError."""
-        return tuple(load_scene(s).name for s in self.scenes)
+    def episode_config(self) -> EpisodeConfig:
+        """Length of an episode. Raises ConfigError: the subgoals don't fill it."""
+        steps = self.steps_per_subgoal or subgoals_spec(self.subgoals).steps_per_subgoal
+        return EpisodeConfig.with_steps_per_subgoal(steps)
+
+
+class Candidate(NamedTuple):
+    """Models to evaluate, and the folder of the evaluation."""
+
+    policy: str
+    """Checkpoint's folder of the policy."""
+    subgoals: str
+    """Subgoal generator, as `soar.registry` names it."""
+    folder: Path
+
+
+CollectStage: TypeAlias = Callable[[Run, int, str, str], None]
+"""Fills the run's store for a round: (run, round, policy, subgoals), models as `soar.registry` names them."""
+EvaluateStage: TypeAlias = Callable[[Sequence[Candidate]], object]
+"""Evaluates models from the same starts, each into its own folder; resumes."""
+FinetuneStage: TypeAlias = Callable[[OwnEpisodes, Path], object]
+"""Fine-tunes the subgoal generator in force into a folder. Raises ConfigError: there is nothing to learn."""
+OnMessage: TypeAlias = Callable[[str], None]
+"""Shows a message to a person."""
+
+
+@runtime_checkable
+class TrainStage(Protocol):
+    """Trains a policy; `soar.improvement.cotraining.CoTraining` does."""
 
     @property
-    def plan(self) -> EpisodeConfig:
-        """Of each episode. Raises ConfigError."""
-        return EpisodeConfig.of(
-            self.steps_per_subgoal or subgoals_spec(self.subgoals).steps_per_subgoal
-        )
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Verdicts of the episodes that it learns from; empty for all."""
+
+    def __call__(self, own: OwnEpisodes, incumbent: Path, out: Path) -> Mapping[str, float]:
+        """Train into `out` and return the share of each source. Raises NothingToLearnError."""
 
 
 @dataclass(frozen=True)
 class Stages:
-    """What a run of improvement works with."""
+    """The stages of a round."""
 
+    scenes: tuple[str, ...]
+    """Names of the scenes that episodes are filed under."""
     collect: CollectStage
-    """Fills the store; see `soar.collection.fleet`."""
-    recipe: PolicyTrainConfig | None = None
-    """How the policy is co-trained in each round; None: it stays as it is."""
-    pretraining: Source | None = None
-    """Demonstrations that co-training keeps; their weight is what the robots' data leaves."""
-    paint: GoalStage | None = None
-    """Paints goals of the robots' own episodes, beside the photographs, where these are imitated."""
-    teach: FinetuneStage | None = None
-    """Teaches the imagination; None leaves it as it is (paper)."""
-    correct: CorrectionStage | None = None
-    """Says what the policy should have done in the robots' own episodes; None: it imitates what went well (paper)."""
+    evaluate: EvaluateStage
+    interleaved: bool = False
+    """Evaluate the models in force together with each candidate, instead of once before everything."""
+    finetune_subgoals: FinetuneStage | None = None
+    """None leaves the subgoal generator as it is (paper)."""
+    train: TrainStage | None = None
+    """None leaves the policy as it is."""
+
+
+_MESSAGES = {
+    "collect": "the robots propose tasks, try them, and judge themselves",
+    "finetune": "fine-tuning the subgoal generator on own episodes",
+    "fit": "co-training the policy on demonstrations and own episodes",
+    "evaluate": "success from the same starts",
+    "decide": "promote or keep",
+}
 
 
 def improve(
     run: Run,
     config: ImproveConfig,
-    means: Stages,
+    stages: Stages,
     *,
     command: str = "",
-    say: OnMessage = lambda text: None,
+    on_message: OnMessage = lambda text: None,
 ) -> RunRecord:
     """Run all rounds, or what is left of them.
 
     Args:
-        command: how a person would start this run again, for the report.
-        say: told of each stage as it begins.
+        run: the run's folder.
+        config: configuration; its class may have more fields, which are recorded as well.
+        stages: the stages.
+        command: command line that repeats the run, for the report.
+        on_message: called as each stage begins.
 
     Raises:
         ConfigError: the folder holds a run with another configuration.
     """
-    record = _begin(run, config, command)
-    began = time.monotonic()
-    say(f"success before, {config.trials} trials a task")
-    _evaluate(run, config, 0, str(policy_spec(config.policy).folder), config.subgoals)
-    if "evaluate" not in record.seconds:
-        record = replace(record, seconds={"evaluate": time.monotonic() - began})
-        run.write(record)
+    record = _begin(run, config, stages, command)
+    if not stages.interleaved:
+        began = time.monotonic()
+        on_message(f"success before, {config.trials} trials of each task")
+        policy, subgoals = record.models["policy"], record.models["subgoals"]
+        folder = str(policy_spec(policy).folder)
+        stages.evaluate([Candidate(folder, subgoals, run.evaluation_folder(0))])
+        if "evaluate" not in record.seconds:
+            record = replace(record, seconds={"evaluate": time.monotonic() - began})
+            run.write(record)
     for index in range(1, config.rounds + 1):
-        record = _round(run, record, index, config, means, say)
+        record = _round(run, record, index, stages, on_message)
     return record
 
 
-def _begin(run: Run, config: ImproveConfig, command: str) -> RunRecord:
-    """The run's record: a new one, or the one in the folder if it has the same configuration."""
-    plain = _plain(asdict(config))
+def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> RunRecord:
+    """Return a new record, or the folder's if it has the same configuration."""
+    plain = to_plain(config)
     if (run.folder / "run.json").exists():
         record = run.record()
-        if dict(record.config) != plain:
-            changed = [k for k, v in plain.items() if record.config.get(k) != v]
+        if changed := changed_settings(record.config, plain):
             raise ConfigError(
                 f"{run.folder} holds a run with other settings ({', '.join(changed)}); "
                 "give the same ones to go on, or another folder"
             )
         return record
     record = RunRecord(
-        title=f"Improvement in scene {', '.join(config.scene_names)}",
-        scenes=config.scene_names,
-        rounds_wanted=config.rounds,
+        title=f"Improvement in scene {', '.join(stages.scenes)}",
+        scenes=stages.scenes,
+        rounds_requested=config.rounds,
         started_s=time.time(),
         command=command,
         code_version=__version__,
         config=plain,
-        models={"policy": config.policy, "subgoals": config.subgoals},
+        models={
+            "policy": promoted_models(config.policy)[0],
+            "subgoals": promoted_models(config.subgoals)[1],
+        },
     )
     run.write(record)
+    write_bytes(run.config, dump(plain).encode())
     return record
 
 
+_FREE = ("workers", "stations")
+"""Settings that may differ when a run goes on: they say how it is done, not what."""
+_MOVED = {
+    "outcomes": "hindsight.outcomes",
+    "goals": "hindsight.goals",
+    "sum_steps": "hindsight.sum_steps",
+    "pace_m": "hindsight.min_motion_m",
+    "imagined_goals": "hindsight.recorded_goals",
+    "autonomous_share": "fit.autonomous_share",
+    "from_scratch": "fit.from_scratch",
+}
+"""Settings of version 0.1, and where they are now."""
+
+
+def changed_settings(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
+    """Return the names of the settings that differ between two configurations, among those that both have."""
+    before = {_MOVED.get(name, name): value for name, value in old.items()}
+    flat_before, flat_after = _flat(before), _flat(new)
+    return [
+        name
+        for name, value in flat_after.items()
+        if name.split(".")[0] not in _FREE and flat_before.get(name, value) != value
+    ]
+
+
+def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Settings by dotted name."""
+    flat: dict[str, Json] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
 def _round(
-    run: Run,
-    record: RunRecord,
-    index: int,
-    config: ImproveConfig,
-    means: Stages,
-    say: OnMessage,
+    run: Run, record: RunRecord, index: int, stages: Stages, on_message: OnMessage
 ) -> RunRecord:
-    """One round from the stage where it stands to its end."""
-    policy, subgoals = run.in_force(record)
+    """Run one round from its next stage to its end."""
+    policy, subgoals = run.models_in_force(record)
     incumbent = policy_spec(policy).folder
     this = next((r for r in record.rounds if r.index == index), None)
     this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
-        if (stage != "teach" or means.teach) and (stage != "fit" or means.recipe):
-            say(f"round {index}: {_STAGES[stage]}")
+        skipped = (stage == "finetune" and not stages.finetune_subgoals) or (
+            stage == "fit" and not stages.train
+        )
+        if not skipped:
+            on_message(f"round {index}: {_MESSAGES[stage]}")
         if stage == "collect":
-            for scene in config.scenes:
-                means.collect(run, this, scene, str(incumbent), subgoals)
-            this = replace(this, stage="teach")
-        elif stage == "teach":
-            this = _teach(run, this, config, means, subgoals, say)
+            stages.collect(run, index, str(incumbent), subgoals)
+            this = replace(this, stage="finetune")
+        elif stage == "finetune":
+            this = _finetune(run, this, stages, subgoals, on_message)
         elif stage == "fit":
-            this = _fit(run, this, config, means, run.in_force(record, index)[1], incumbent)
+            this = _fit(run, this, stages, run.models_in_force(record, index)[1], incumbent)
         elif stage == "evaluate":
-            _evaluate(run, config, index, *run.in_force(record, index))
+            _evaluate(run, record, index, stages)
             this = replace(this, stage="decide")
         else:
             this = _decide(run, record, this)
@@ -227,123 +254,73 @@ def _round(
     return record
 
 
-def _teach(
-    run: Run,
-    this: RoundRecord,
-    config: ImproveConfig,
-    means: Stages,
-    subgoals: str,
-    say: OnMessage,
+def _finetune(
+    run: Run, this: RoundRecord, stages: Stages, subgoals: str, on_message: OnMessage
 ) -> RoundRecord:
-    """Teach the imagination with all episodes, failures too, of this round and those before."""
+    """Fine-tune the subgoal generator on all episodes, failures included, of this round and those before."""
     this = replace(this, stage="fit")
-    if means.teach is None:
+    if stages.finetune_subgoals is None:
         return this
-    folder, rounds = run.imagination_folder(this.index), tuple(range(1, this.index + 1))
-    store = open_store(run.store, read_only=True)
-    queries = queries_by_scene(store, Query(scenes=config.scene_names, rounds=rounds))
+    folder, query = run.subgoals_folder(this.index), _query(this, stages)
     try:
-        means.teach(store, queries, subgoals, folder)
+        stages.finetune_subgoals(OwnEpisodes(run, this.index, query, subgoals), folder)
     except ConfigError as error:
-        say(f"the imagination stays as it is: {error}")
+        on_message(f"the subgoal generator stays as it is: {error}")
         return this
-    return replace(this, imagination=load_checkpoint(folder).id)
+    return replace(this, subgoals_checkpoint=load_checkpoint(folder).id)
 
 
 def _fit(
-    run: Run,
-    this: RoundRecord,
-    config: ImproveConfig,
-    means: Stages,
-    subgoals: str,
-    incumbent: Path,
+    run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: Path
 ) -> RoundRecord:
-    """Co-train on demonstrations and on the robots' own episodes of this round and those before.
+    """Train the policy on own episodes of this round and those before.
 
-    Where these teach nothing, the policy stays, and unless the imagination has learned, the round ends.
+    Where these teach nothing, the policy stays, and unless the subgoal generator has learned, the round ends.
     """
-    given = means.pretraining
-    if means.recipe is None or given is None:
-        return _without_fit(this, "there is nothing that the imagination could learn from")
-    store = open_store(run.store, read_only=True)
-    query = Query(
-        scenes=config.scene_names,
-        outcomes=() if means.correct else config.outcomes,
-        rounds=tuple(range(1, this.index + 1)),
-        version=this.store_version or store.version,
-    )
+    if stages.train is None:
+        return _without_training(
+            this, "there is nothing that the subgoal generator could learn from"
+        )
+    version = this.store_version or open_store(run.store, read_only=True).version
+    query = replace(_query(this, stages), outcomes=stages.train.outcomes, version=version)
+    own, out = OwnEpisodes(run, this.index, query, subgoals), run.train_folder(this.index)
     try:
-        if means.correct:
-            # Where practice decoded them.
-            cache = run.imagination_folder(this.index).parent / "frames"
-            corrected = means.correct(store, queries_by_scene(store, query), subgoals, cache)
-            own = correction_sources(corrected, config.autonomous_share)
-        else:
-            own = [_imitated(run, this.index, config, means, store, query)]
-    except ConfigError as error:
-        return _without_fit(this, str(error))
-    sources = [replace(given, weight=1 - config.autonomous_share), *own]
-    start = None if config.from_scratch else load_checkpoint(incumbent)
-    train_policy(means.recipe, sources, run.train_folder(this.index), start=start)
+        mixture = stages.train(own, incumbent, out)
+    except NothingToLearnError as error:
+        return _without_training(this, str(error))
     return replace(
         this,
         stage="evaluate",
-        candidate=load_checkpoint(run.train_folder(this.index)).id,
-        query=_plain(asdict(query)),
-        store_version=query.version,
-        mixture={s.name: s.weight for s in sources},
+        candidate=load_checkpoint(out).id,
+        query=to_plain(query),
+        store_version=version,
+        mixture=mixture,
     )
 
 
-def _imitated(
-    run: Run,
-    index: int,
-    config: ImproveConfig,
-    means: Stages,
-    store: LanceStore,
-    query: Query,
-) -> Source:
-    """What went well, with hindsight goals (paper, 4). Raises ConfigError: nothing did."""
-    assert means.pretraining is not None
-    if next(iter(store.query(query)), None) is None:
-        raise ConfigError(f"no episode was judged a {' or '.join(config.outcomes)}")
-    cache = run.folder / "frames"
-    frames = build_frames(store, query, means.pretraining.frames.resolution, cache)
-    goals = recorded_subgoals(store, frames, config.imagined_goals)
-    if goals is None and means.paint:
-        goals = means.paint(frames, cache / f"painted-{index}.npz")
-    share = config.autonomous_share
-    own = Source("autonomous", frames, share, config.goals, config.sum_steps, generated_goals=goals)
-    return drop_idle_frames(own, config.pace_m) if config.pace_m else own
+def _query(this: RoundRecord, stages: Stages) -> Query:
+    return Query(scenes=stages.scenes, rounds=tuple(range(1, this.index + 1)))
 
 
-def _without_fit(this: RoundRecord, why: str) -> RoundRecord:
-    """On to the evaluation where the imagination learned; else the round ends here."""
-    if this.imagination:
+def _without_training(this: RoundRecord, reason: str) -> RoundRecord:
+    """Go on to the evaluation where the subgoal generator learned; else end the round."""
+    if this.subgoals_checkpoint:
         return replace(this, stage="evaluate", candidate=this.collected_with)
-    return replace(this, stage="done", promoted=False, decision=f"kept the old policy: {why}")
+    return replace(this, stage="done", promoted=False, decision=f"kept the old policy: {reason}")
 
 
-def _evaluate(
-    run: Run, config: ImproveConfig, index: int, policy: str, subgoals: str
-) -> Evaluation:
-    """Success of a policy and an imagination on the run's fixed starts."""
-    team, setting = sim_protocol(
-        policy,
-        [load_scene(s) for s in config.scenes],
-        trials=config.trials,
-        subgoals=subgoals,
-        first_seed=config.first_seed,
-        plan=config.plan,
-    )
-    return evaluate(team, setting, run.evaluation_folder(index), workers=config.workers)
+def _evaluate(run: Run, record: RunRecord, index: int, stages: Stages) -> None:
+    """Evaluate the round's candidates, together with the models in force where trials are interleaved."""
+    candidates = [Candidate(*run.models_in_force(record, index), run.evaluation_folder(index))]
+    if stages.interleaved:
+        before = Candidate(*run.models_in_force(record), run.before_folder(index))
+        candidates.insert(0, before)
+    stages.evaluate(candidates)
 
 
 def _decide(run: Run, record: RunRecord, this: RoundRecord) -> RoundRecord:
-    """Promote the candidate when it does better, on the same starts, than the policy in force."""
-    evaluations = run.evaluations()
-    last = max([0, *(r.index for r in record.rounds if r.promoted)])
-    before, after = evaluations[last], evaluations[this.index]
+    """Promote the candidate if it does better, from the same starts, than the models in force."""
+    before, after = run.compared_evaluations(record, this.index)
     gain = compare(before, after).difference
     better = gain.value > 0
     decision = (
@@ -352,9 +329,3 @@ def _decide(run: Run, record: RunRecord, this: RoundRecord) -> RoundRecord:
         f"paired difference {gain.value:+.0%} [{gain.low:+.0%}, {gain.high:+.0%}]"
     )
     return replace(this, stage="done", promoted=better, decision=decision)
-
-
-def _plain(value: object) -> dict[str, object]:
-    """As JSON would give it back: tuples as lists."""
-    plain: dict[str, object] = json.loads(json.dumps(value))
-    return plain

@@ -1,120 +1,145 @@
-"""A run of improvement as a folder: what happened, for a person and for a program that resumes it.
+"""Folder of a run of improvement: its records, and where everything lies.
 
     RUN/
-      run.json                 this module's `RunRecord`: config, scenes, rounds
-      store/                   the episode store of its collection
+      run.json                 this module's `RunRecord`: configuration, scenes, rounds
+      config.yaml              the whole configuration, for `--config`
+      store/                   episode store of the collection
       evaluations/round-0/     success before anything: evaluation.json, trials.jsonl, videos/
-      evaluations/round-1/     success of round 1's candidate, on the same starts
-      imagination/round-1/     the imagination that practice taught, where it could be taught
-      train/round-1/           what `fit` writes: log.jsonl, state/, and round 1's candidate itself
+      evaluations/round-1/     success of round 1's candidate, from the same starts
+      subgoals/round-1/        subgoal generator fine-tuned in round 1, where it can be
+      train/round-1/           policy trained in round 1: checkpoint, log.jsonl, state/
       report.html              made by `soar report RUN`
 
-Round r collects with what was promoted before it, teaches an imagination, fits a policy, and evaluates both together.
+Round r collects with what was promoted before it, fine-tunes a subgoal generator, trains a policy, and evaluates both
+together. Where trials of both policies are interleaved, as on real stations, round r > 1 has an
+`evaluations/before-round-r/` as well. Runs of version 0.1 have `imagination/` instead of `subgoals/`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from soar.errors import ConfigError
 from soar.evaluation.results import MANIFEST, Evaluation, open_evaluation
-from soar.registry import latest_models
+from soar.registry import latest_models, subgoals_folder
+from soar.utils.config import from_plain, to_plain
 from soar.utils.files import Json, read_json, read_lines, write_json
 
-Stage: TypeAlias = Literal["collect", "teach", "fit", "evaluate", "decide", "done"]
-"""What a round has to do next."""
+Stage: TypeAlias = Literal["collect", "finetune", "fit", "evaluate", "decide", "done"]
+"""Next stage of a round."""
+
+_OLD_STAGES = {"teach": "finetune"}
+"""Names of stages in runs of version 0.1, and today's."""
 
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round: with what it collected, what came out, and what was decided."""
+    """One round: the models it collected with, what it learned, and the decision."""
+
+    RENAMED: ClassVar = {"imagination": "subgoals_checkpoint"}
 
     index: int
-    """From 1."""
+    """Number of the round, from 1."""
     stage: Stage = "collect"
     collected_with: str = ""
     """Id of the checkpoint that drove the robots."""
     candidate: str = ""
-    """Id of the checkpoint that was fitted; of the one it collected with, where only the imagination learned."""
-    imagination: str = ""
-    """Id of the imagination that was taught; empty: the one before stays."""
+    """Id of the trained policy's checkpoint; of the one it collected with, where only the subgoal generator learned."""
+    subgoals_checkpoint: str = ""
+    """Id of the fine-tuned subgoal generator's checkpoint; empty where the one before stays."""
     promoted: bool | None = None
     """Whether the candidate took over; None until decided."""
     decision: str = ""
-    """Why, in one sentence."""
+    """Reason of the decision, in one sentence."""
     query: Mapping[str, Json] = field(default_factory=dict)
-    """The episodes it was fitted on, as `soar.types.Query`'s fields."""
+    """Episodes it was trained on, as the fields of `soar.types.Query`."""
     store_version: int | None = None
+    """Version of the store that the query was answered at."""
     mixture: Mapping[str, float] = field(default_factory=dict)
-    """Share of each source among the samples really drawn."""
+    """Share of each source among the training samples."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock time of each finished stage."""
+    """Wall-clock time of each finished stage [s]."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What `run.json` holds."""
+    """Contents of `run.json`."""
+
+    RENAMED: ClassVar = {"rounds_wanted": "rounds_requested"}
 
     title: str
     scenes: tuple[str, ...]
-    """What their episodes are filed under."""
-    rounds_wanted: int
+    """Names of the scenes that episodes are filed under."""
+    rounds_requested: int
     started_s: float
-    """Unix time."""
+    """Unix time of the start."""
     command: str = ""
-    """How to make it again."""
+    """Command line that repeats the run."""
     code_version: str = ""
     config_hash: str = ""
     config: Mapping[str, Json] = field(default_factory=dict)
     """Every setting, as plain data."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """Role to model: "vlm", "subgoals", "policy" (the one it began with)."""
+    """Models that the run began with, by role: "subgoals", "policy"."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock time of what belongs to no round, such as the first evaluation."""
+    """Wall-clock time of stages outside the rounds, such as the first evaluation [s]."""
     rounds: tuple[RoundRecord, ...] = ()
 
     def with_round(self, record: RoundRecord) -> RunRecord:
-        """The same run with one round added, or replaced by its newer record."""
+        """Return the run with one round added, or replaced by its newer record."""
         others = [r for r in self.rounds if r.index != record.index]
         return replace(self, rounds=tuple(sorted([*others, record], key=lambda r: r.index)))
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder: where everything lies, and readers for it."""
+    """Paths of a run's folder, and readers of what they hold."""
 
     folder: Path
 
     @property
     def store(self) -> Path:
-        """The episode store, for `soar.data.store.lance.open_store`."""
+        """Folder of the episode store."""
         return self.folder / "store"
 
     @property
     def report(self) -> Path:
-        """The page `soar report` writes."""
+        """The page that `soar report` writes."""
         return self.folder / "report.html"
 
+    @property
+    def config(self) -> Path:
+        """The whole configuration as YAML."""
+        return self.folder / "config.yaml"
+
     def evaluation_folder(self, round: int) -> Path:
-        """For `soar.evaluation.evaluate`; round 0 is before anything."""
+        """Folder of a candidate's evaluation; round 0 is before anything."""
         return self.folder / "evaluations" / f"round-{round}"
 
+    def before_folder(self, round: int) -> Path:
+        """Folder of the evaluation of the models in force, where it is interleaved with the round's candidate's."""
+        return self.folder / "evaluations" / (f"before-round-{round}" if round > 1 else "round-0")
+
     def train_folder(self, round: int) -> Path:
-        """For `soar.training.fit.fit`; afterwards it is the round's checkpoint."""
+        """Folder of `soar.training.fit.fit`, which ends as the round's policy checkpoint."""
         return self.folder / "train" / f"round-{round}"
 
-    def imagination_folder(self, round: int) -> Path:
-        """For `soar.improvement.methods.corrections.finetune_subgoals`; afterwards it is the round's imagination."""
-        return self.folder / "imagination" / f"round-{round}"
+    def subgoals_folder(self, round: int) -> Path:
+        """Folder of the fine-tuning, which ends as the round's checkpoint of the subgoal generator."""
+        return subgoals_folder(self.folder) / f"round-{round}"
 
-    def in_force(self, record: RunRecord, upto: int | None = None) -> tuple[str, str]:
-        """Policy and imagination after a round, as `soar.registry` names them: those last promoted, or the first ones.
+    def models_in_force(self, record: RunRecord, upto: int | None = None) -> tuple[str, str]:
+        """Return policy and subgoal generator after a round, as `soar.registry` names them.
 
-        `upto`: that round, whose own candidates count whether they were promoted or not; None: as it stands now.
+        They are those promoted last, or the first ones.
+
+        Args:
+            record: the run's record.
+            upto: round whose own candidates count whether they were promoted or not; None for the present models.
         """
         rounds = [r.index for r in record.rounds if r.promoted and (upto is None or r.index < upto)]
         if upto is not None:
@@ -123,22 +148,25 @@ class Run:
 
     def write(self, record: RunRecord) -> None:
         """Replace `run.json`, whole or not at all."""
-        write_json(self.folder / "run.json", asdict(record))
+        write_json(self.folder / "run.json", to_plain(record))
 
     def record(self) -> RunRecord:
-        """What `run.json` says. Raises ConfigError: it is missing or damaged."""
+        """Read `run.json`. Raises ConfigError: it is missing or damaged."""
         path = self.folder / "run.json"
         if not path.exists():
             raise ConfigError(f"{self.folder} is no run: it has no run.json")
-        raw = read_json(path)
+        data = read_json(path)
+        for record in data.get("rounds", []) if isinstance(data, dict) else []:
+            record["stage"] = _OLD_STAGES.get(record["stage"], record["stage"])
+            seconds = record.get("seconds", {})
+            record["seconds"] = {_OLD_STAGES.get(k, k): v for k, v in seconds.items()}
         try:
-            rounds = tuple(RoundRecord(**r) for r in raw["rounds"])
-            return RunRecord(**{**raw, "scenes": tuple(raw["scenes"]), "rounds": rounds})
-        except (TypeError, KeyError) as error:
-            raise ConfigError(f"{path} is no run of this version: {error}") from error
+            return from_plain(RunRecord, data, path)
+        except ConfigError as error:
+            raise ConfigError(f"not a run of this version: {error}") from error
 
     def evaluations(self) -> dict[int, Evaluation]:
-        """Every evaluation there is, by round."""
+        """Return every candidate's evaluation by round, and the first one as round 0."""
         folders = {_number(p): p for p in (self.folder / "evaluations").glob("round-*")}
         return {
             r: open_evaluation(folders[r])
@@ -146,13 +174,27 @@ class Run:
             if (folders[r] / MANIFEST).exists()
         }
 
-    def train_logs(
-        self, of: Literal["train", "imagination"] = "train"
-    ) -> dict[int, list[dict[str, Json]]]:
-        """Rows of every `log.jsonl`, by round: the policies', or the imaginations'."""
-        folders = [f for f in (self.folder / of).glob("round-*") if f.name.count("-") == 1]
-        logs = {_number(f): f / "log.jsonl" for f in folders}
-        return {r: read_lines(logs[r]) for r in sorted(logs) if logs[r].exists()}
+    def compared_evaluations(self, record: RunRecord, round: int) -> tuple[Evaluation, Evaluation]:
+        """Return the evaluations that decide a round: of the models in force, and of its candidate."""
+        before = self.before_folder(round)
+        if not (before / MANIFEST).exists():
+            promoted = [r.index for r in record.rounds if r.promoted and r.index < round]
+            before = self.evaluation_folder(max([0, *promoted]))
+        return open_evaluation(before), open_evaluation(self.evaluation_folder(round))
+
+    def train_logs(self) -> dict[int, list[dict[str, Json]]]:
+        """Return the rows of the policies' training logs by round."""
+        return _logs(self.folder / "train")
+
+    def finetune_logs(self) -> dict[int, list[dict[str, Json]]]:
+        """Return the rows of the subgoal generators' training logs by round."""
+        return _logs(subgoals_folder(self.folder))
+
+
+def _logs(folder: Path) -> dict[int, list[dict[str, Json]]]:
+    folders = [f for f in folder.glob("round-*") if f.name.count("-") == 1]
+    logs = {_number(f): f / "log.jsonl" for f in folders}
+    return {r: read_lines(logs[r]) for r in sorted(logs) if logs[r].exists()}
 
 
 def _number(folder: Path) -> int:

@@ -105,7 +105,7 @@ def read_facts(run: Run) -> Facts:
         evaluations=run.evaluations(),
         episodes=() if store is None else tuple(store.query()),
         train_logs=run.train_logs(),
-        imagination_logs=run.train_logs("imagination"),
+        imagination_logs=run.finetune_logs(),
         store_version=None if store is None else store.version,
         stations=tuple(b.status() for b in stations),
         events=tuple(sorted(events, key=lambda e: e["time_s"])),

@@ -138,7 +138,7 @@ def imagination(facts: Facts) -> Section | None:
         "read from where it is, from the grasps that held. Then each frame says where everything "
         "should be a little later. No simulator and no success label but the robot's own judgement."
     )
-    ids = {r.index: r.imagination for r in facts.record.rounds}
+    ids = {r.index: r.subgoals_checkpoint for r in facts.record.rounds}
     return _learning("What the imagination learned", text, facts.imagination_logs, "it is now", ids)
 
 
@@ -219,7 +219,7 @@ def provenance(facts: Facts) -> Section:
             (
                 f"round {r.index}",
                 f"collected with checkpoint {r.collected_with or '?'}, fitted checkpoint "
-                f"{r.candidate or 'none yet'}, imagination {r.imagination or 'as before'}, "
+                f"{r.candidate or 'none yet'}, imagination {r.subgoals_checkpoint or 'as before'}, "
                 f"store version {r.store_version}, query {query}",
             )
         )

@@ -1,2 +1,74 @@
+"""Protocol of the ways to learn a policy from own episodes, and the choice between them.
+
+`hindsight` is the paper's: it imitates successful episodes. `corrections` labels all episodes with what a scripted plan
+would have done in them; it applies to the compact subgoal generator and tasks of one grasp and one release.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+from soar.data.mixture import Source
+from soar.data.store.lance import LanceStore, open_store
+from soar.errors import ConfigError
+from soar.improvement.run import Run
+from soar.types import Outcome, Query
+
+MethodName: TypeAlias = Literal["corrections", "hindsight"]
+
 AUTONOMOUS_SHARE = 0.3
 """Share of own episodes in a co-training mixture, as measured in docs/log.md; the rest are demonstrations."""
+
+
+class NothingToLearnError(ConfigError):
+    """Own episodes that teach nothing; the message says why."""
+
+
+class OwnEpisodes(NamedTuple):
+    """Episodes that a run has collected up to a round."""
+
+    run: Run
+    round: int
+    query: Query
+    """The episodes of this round and those before."""
+    subgoals: str
+    """Subgoal generator in force, as `soar.registry` names it."""
+
+    def open_store(self) -> LanceStore:
+        """Open the run's store for reading."""
+        return open_store(self.run.store, read_only=True)
+
+
+@runtime_checkable
+class LearningMethod(Protocol):
+    """A way to learn a policy from own episodes."""
+
+    @property
+    def name(self) -> MethodName:
+        """Name of the method."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Verdicts of the episodes that it learns from; empty for all."""
+
+    def sources(self, own: OwnEpisodes, share: float) -> list[Source]:
+        """Return the training sources of own episodes, whose weights add up to `share`.
+
+        Raises:
+            ConfigError: the episodes teach nothing.
+        """
+
+
+def choose_method(requested: MethodName | None, obstacle: str) -> MethodName:
+    """Return the requested method; without one, corrections where they apply.
+
+    Args:
+        requested: name of a method, or None.
+        obstacle: why corrections don't apply; empty where they do.
+
+    Raises:
+        ConfigError: corrections are requested and don't apply.
+    """
+    if requested == "corrections" and obstacle:
+        raise ConfigError(f"--method corrections doesn't apply: {obstacle}; valid: hindsight")
+    return requested or ("hindsight" if obstacle else "corrections")

@@ -24,15 +24,15 @@ Kind: TypeAlias = tuple[Skill, Direction | None]
 class KeypointReader(Protocol):
     """Reads image positions, x and y in [-1, 1]; `CompactSubgoalGenerator` does."""
 
-    def find(
+    def locate_objects(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[np.ndarray, "n 2 2"]:
         """Return the positions of the object and the container that each instruction names; NaN for none."""
 
-    def read(
+    def read_keypoints(
         self, observations: Sequence[Observation], instructions: Sequence[str]
     ) -> Float32[np.ndarray, "n f 2"]:
-        """Return the present positions of the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED`."""
+        """Return the present positions of the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED_POINTS`."""
 
 
 class Attempt(NamedTuple):
@@ -101,8 +101,8 @@ def read_attempts(
     if not chosen:
         raise ConfigError("none of these tasks is to grasp an object and release it elsewhere")
     words = [frames.episodes[i].instruction for i in chosen]
-    before = reader.find(observations_at(frames, frames.starts[chosen]), words)
-    after = reader.find(
+    before = reader.locate_objects(observations_at(frames, frames.starts[chosen]), words)
+    after = reader.locate_objects(
         observations_at(frames, frames.starts[[following.get(i, i) for i in chosen]]), words
     )
     attempts = []

@@ -21,7 +21,7 @@ from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.keypoint_labels import keypoint_labels
 from soar.improvement.methods.corrections.planner import from_each_scene
 from soar.registry import subgoals_spec
-from soar.subgoals.compact.generator import KIND, TAUGHT, load_compact, to_checkpoint
+from soar.subgoals.compact.generator import FINETUNED_FROM, KIND, load_compact, to_checkpoint
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.training.fit import FitConfig, FitResult, fit
 from soar.training.keypoint_samples import KeypointBatches, KeypointSamples
@@ -97,14 +97,14 @@ def finetune_subgoals(
         ConfigError: the generator has no keypoint predictor, or no scene can be labeled.
     """
     start = checkpoints.load(subgoals_spec(subgoals).folder, KIND)
-    net = _net_config(start)
+    net = _finetunable(start)
     cache = out.parent / "frames"
-    episodes = [build_frames(store, q, net.sight, cache, workers) for q in queries]
+    episodes = [build_frames(store, q, net.input_resolution, cache, workers) for q in queries]
     other_samples = others(config.other_scenes, workers)
     folders = [out.with_name(f"{out.name}-pass-{i}") for i in range(1, config.passes)]
     for folder in [*folders, out]:
         label = partial(keypoint_labels, reader=load_compact(subgoals), config=corrections)
-        own_samples = KeypointSamples.joined(from_each_scene(label, episodes))
+        own_samples = KeypointSamples.concatenate(from_each_scene(label, episodes))
         result = finetune_keypoints(start, own_samples, other_samples, folder, config)
         subgoals = str(folder)
     return result
@@ -126,9 +126,13 @@ def finetune_keypoints(
         CheckpointError: `out` holds a run with other settings.
     """
     torch.manual_seed(config.fit.seed)
-    learner = KeypointLearner(_net_config(start), config.attention_weight)
+    learner = KeypointLearner(_finetunable(start), config.attention_weight)
     checkpoints.load_weights(learner.whole.net, start)
-    provenance = {TAUGHT: start.id, "moments": len(own.images), "own_share": config.own_share}
+    provenance = {
+        FINETUNED_FROM: start.id,
+        "moments": len(own.images),
+        "own_share": config.own_share,
+    }
     return fit(
         learner,
         _MixedBatches(own, others, config.own_share, config.fit.seed),
@@ -138,9 +142,14 @@ def finetune_keypoints(
     )
 
 
-def _net_config(start: Checkpoint) -> CompactSubgoalConfig:
-    net = start.model_config(CompactSubgoalConfig, start.config["net"])
-    if not net.foresee:
+def net_config(checkpoint: Checkpoint) -> CompactSubgoalConfig:
+    """Return the network's configuration in a checkpoint of the compact subgoal generator."""
+    return CompactSubgoalConfig(**checkpoint.config["net"])
+
+
+def _finetunable(start: Checkpoint) -> CompactSubgoalConfig:
+    net = net_config(start)
+    if not net.predict_keypoints:
         raise ConfigError(f"checkpoint {start.id} has no keypoint predictor to fine-tune")
     return net
 
@@ -150,16 +159,16 @@ class KeypointLearner(nn.Module):
 
     def __init__(self, config: CompactSubgoalConfig, attention_weight: float) -> None:
         super().__init__()
-        learner = CompactSubgoalLearner(config, gaze=attention_weight)
+        learner = CompactSubgoalLearner(config, attention_weight=attention_weight)
         for name, weight in learner.net.named_parameters():
-            weight.requires_grad_(name.startswith("foresight."))
+            weight.requires_grad_(name.startswith("keypoint_predictor."))
         self.whole = learner
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `CompactSubgoalLearner.foresee`."""
-        return self.whole.foresee(batch, generator)
+        """See `CompactSubgoalLearner.keypoint_loss`."""
+        return self.whole.keypoint_loss(batch, generator)
 
 
 class _MixedBatches:

@@ -19,8 +19,13 @@ from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.motion_plan import MotionPlan, PickPlaceTarget
 from soar.improvement.methods.corrections.planner import CorrectionPlanner
 from soar.nn.text import SentenceEncoder
-from soar.subgoals.clips import WORDS
-from soar.training.keypoint_samples import LATEST, SOONEST, KeypointSamples, is_sided
+from soar.subgoals.clips import MAX_TOKENS
+from soar.training.keypoint_samples import (
+    MAX_STEPS_AHEAD,
+    MIN_STEPS_AHEAD,
+    KeypointSamples,
+    mentions_side,
+)
 from soar.utils.progress import progress_bar
 
 _PREDICTED_TIPS = slice(2, 4)
@@ -79,7 +84,7 @@ def _row(
     planner: CorrectionPlanner, attempt: Attempt, t: int, plan: MotionPlan, target: PickPlaceTarget
 ) -> _Row:
     """Return the keypoints in a frame, and those to come if the plan were followed."""
-    steps = np.arange(SOONEST, LATEST + 1) + planner.config.delay_steps
+    steps = np.arange(MIN_STEPS_AHEAD, MAX_STEPS_AHEAD + 1) + planner.config.delay_steps
     beyond, steps = steps >= len(plan.states), np.minimum(steps, len(plan.states) - 1)
     now = planner.projection(plan.states[:1])[0]
     then = planner.predict(attempt, target, plan, steps)
@@ -108,7 +113,7 @@ def _assemble(rows: Sequence[_Row], frames: Frames) -> KeypointSamples:
         points=np.stack([r.points for r in rows]).astype(np.float32),
         later=np.stack([r.later for r in rows]).astype(np.float32),
         states=np.asarray(frames.states[frame_indices]),
-        words=SentenceEncoder().tokens(names, WORDS).half().numpy(),
+        words=SentenceEncoder().tokens(names, MAX_TOKENS).half().numpy(),
         rows=name_indices,
-        sided=np.array([is_sided(names[i]) for i in name_indices]),
+        sided=np.array([mentions_side(names[i]) for i in name_indices]),
     )

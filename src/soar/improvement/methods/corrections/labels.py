@@ -35,7 +35,7 @@ from soar.utils.progress import progress_bar
 class SubgoalRenderer(KeypointReader, Protocol):
     """Reads keypoints and renders images with given ones; `CompactSubgoalGenerator` does."""
 
-    def picture(
+    def render(
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
@@ -78,7 +78,7 @@ def make_corrections(
         ConfigError: no scene can be labeled.
     """
     generator = load_compact(subgoals)
-    pixels = generator.net.config.sight
+    pixels = generator.net.config.input_resolution
     episodes = [build_frames(store, q, pixels, cache, workers) for q in queries]
     label = partial(correction_labels, generator=generator, resolution=resolution, config=config)
     return from_each_scene(label, episodes)
@@ -262,7 +262,7 @@ def _render(
                 Observation(frames.images[r.frame], frames.states[r.frame], 0.0) for r in some
             ]
             words, keypoints = [r.instruction for r in some], np.stack([r.keypoints for r in some])
-            rendered.append(generator.picture(observations, words, keypoints, planner.rng))
+            rendered.append(generator.render(observations, words, keypoints, planner.rng))
             bar.advance(line, len(some))
     return np.concatenate(rendered)
 

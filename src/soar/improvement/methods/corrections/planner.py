@@ -37,7 +37,7 @@ from soar.types import Query
 from soar.utils.trajectories import Vector3
 
 _ARM = [0, 2, 3, 4, 5]
-"""The arm's parts among the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED`."""
+"""The arm's parts among the keypoints `soar.subgoals.compact.keypoint_predictor.PREDICTED_POINTS`."""
 
 
 def queries_by_scene(store: LanceStore, query: Query) -> list[Query]:
@@ -75,7 +75,7 @@ def fit_arm_projection(
     chosen = np.sort(rng.choice(len(frames), count, replace=False))
     episode = np.searchsorted(frames.starts, chosen, side="right") - 1
     words = [frames.episodes[i].instruction for i in episode]
-    readings = reader.read(observations_at(frames, chosen), words)
+    readings = reader.read_keypoints(observations_at(frames, chosen), words)
     return ArmProjection(frames.states[chosen], readings[:, _ARM], config)
 
 
@@ -167,7 +167,7 @@ class CorrectionPlanner:
         if not len(times):
             return first
         observations = observations_at(self.frames, attempt.first_frame + times)
-        read = self._reader.find(observations, [attempt.instruction] * len(times))[:, 0]
+        read = self._reader.locate_objects(observations, [attempt.instruction] * len(times))[:, 0]
         same = read[np.linalg.norm(read - first, axis=1) < self.config.same_object_radius]
         median: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
         return median
@@ -181,7 +181,7 @@ class CorrectionPlanner:
     ) -> Float64[np.ndarray, "k f 2"]:
         """Return the image positions of the predicted keypoints at some steps of a plan.
 
-        Keypoints are in the order of `soar.subgoals.compact.keypoint_predictor.PREDICTED`.
+        Keypoints are in the order of `soar.subgoals.compact.keypoint_predictor.PREDICTED_POINTS`.
         """
         arm, phases = self.projection(plan.states[steps]), plan.phases[steps]
         initial = self.resting_position(target, target.grasp)

@@ -1,0 +1,123 @@
+"""Evaluation environments of real stations: starts from recorded images, judged by a person, a detector, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from soar.data.store.images import decode, encode
+from soar.errors import ConfigError, ModelUnavailable
+from soar.evaluation.envs import RealEvalEnv, Starts, TrialOutcome
+from soar.evaluation.operator import Operator
+from soar.interfaces import SuccessDetector
+from soar.rollout.station_config import StationConfig, build_robot, station_tasks
+from soar.types import Observation, Outcome, Task, Verdict
+from soar.utils.clock import Clock
+from soar.utils.files import write_bytes
+
+
+@dataclass(frozen=True)
+class StationEnvs:
+    """Maker of the evaluation environments of some real stations, by name of the station."""
+
+    stations: Sequence[StationConfig]
+    operator: Operator
+    detector: SuccessDetector | None = None
+    person_judges: bool = True
+    """Whether the person's verdict counts; else the detector's. With both, both are recorded."""
+    starts: Path | None = None
+    """Folder of start images that every policy's trials reproduce; None keeps the scene as the last episode left it."""
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        if self.detector is None and not (self.person_judges and self.starts):
+            raise ConfigError("without a detector a person judges and sets every start")
+
+    def __call__(self, name: str) -> RealEvalEnv:
+        """Make a station's environment, with its arm at home."""
+        station = next(s for s in self.stations if s.name == name)
+        tasks = {task.instruction: task for task in station_tasks(station)}
+        judge = StationJudge(tasks, self.operator, self.detector, self.person_judges)
+        starts: Starts
+        if self.starts is None:
+            starts = KeptStarts(self.operator, judge)
+        else:
+            starts = RecordedStarts(self.operator, self.starts / name)
+        robot = build_robot(station, self.clock)
+        robot.home()
+        return RealEvalEnv(robot, judge, starts, self.clock)
+
+
+@dataclass(frozen=True)
+class StationJudge:
+    """Verdicts of a person and a detector on one station's tasks."""
+
+    tasks: Mapping[str, Task]
+    """Tasks by instruction."""
+    operator: Operator
+    detector: SuccessDetector | None
+    person_judges: bool
+
+    def __call__(self, observation: Observation, instruction: str) -> TrialOutcome:
+        """Judge a trial's last observation."""
+        verdicts: dict[str, Outcome] = {}
+        raw = ""
+        if self.detector is not None:
+            detected = self._detect(self.detector, observation, instruction)
+            verdicts["detector"], raw = detected.outcome, detected.raw
+        if self.person_judges:
+            verdicts["person"] = self.operator.judge(instruction, observation.image)
+        outcome = verdicts["person" if self.person_judges else "detector"]
+        return TrialOutcome(outcome, raw=raw, verdicts=verdicts)
+
+    def is_undone(self, observation: Observation, instruction: str) -> bool:
+        """Whether the detector finds that a task isn't done."""
+        assert self.detector is not None
+        return self._detect(self.detector, observation, instruction).outcome == "failure"
+
+    def _detect(
+        self, detector: SuccessDetector, observation: Observation, instruction: str
+    ) -> Verdict:
+        try:
+            return detector.judge(observation, self.tasks[instruction])
+        except ModelUnavailable as error:
+            return Verdict("unknown", raw=str(error))
+
+
+@dataclass(frozen=True)
+class RecordedStarts:
+    """Starts that a person sets; the first trial of each records its image, later ones reproduce it."""
+
+    operator: Operator
+    folder: Path
+
+    def can_start(self, instruction: str, observation: Observation) -> bool:
+        """Return True: a person makes it so."""
+        return True
+
+    def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
+        """Return when the start is set."""
+        words = "-".join("".join(c if c.isalnum() else " " for c in instruction).split())
+        path = self.folder / words / f"{seed}.png"
+        recorded = decode(path.read_bytes()) if path.exists() else None
+        self.operator.set_start(instruction, lambda: observe().image, recorded)
+        if recorded is None:
+            write_bytes(path, encode(observe().image, "png"))
+
+
+@dataclass(frozen=True)
+class KeptStarts:
+    """Starts as the last episode left the scene; a person is asked only where the task isn't possible."""
+
+    operator: Operator
+    judge: StationJudge
+
+    def can_start(self, instruction: str, observation: Observation) -> bool:
+        """Whether the detector finds that the task isn't done."""
+        return self.judge.is_undone(observation, instruction)
+
+    def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
+        """Return when the start is set."""
+        if not self.can_start(instruction, observe()):
+            self.operator.set_start(instruction, lambda: observe().image, None)

@@ -1,0 +1,91 @@
+"""Configuration of a run of improvement, in simulation or on real stations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Le
+
+from soar.collection.collector import CollectionConfig
+from soar.collection.fleet import ModelsConfig
+from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.methods.corrections.config import CorrectionsConfig
+from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
+from soar.improvement.methods.hindsight import HindsightConfig
+from soar.improvement.methods.method import MethodName
+from soar.improvement.rounds import ImproveConfig
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig
+from soar.utils.config import check_ranges
+
+Judge: TypeAlias = Literal["person", "detector"]
+Starts: TypeAlias = Literal["set", "kept"]
+
+
+@dataclass(frozen=True)
+class CollectOptions:
+    """Collection in each round."""
+
+    stations: Annotated[int, Ge(1)] = 8
+    """Number of simulated stations, in lockstep, each with its own layout; more of them share each model's batch."""
+    vlm: str = ModelsConfig.vlm
+    """Vision-language model that proposes and judges, as `soar.registry` names it."""
+    threshold: Annotated[float, Ge(0), Le(1)] = ModelsConfig.threshold
+    """P(success) from which an episode is called a success."""
+    exploring: Annotated[float, Ge(0), Le(1)] = CollectionConfig.exploring
+    """Share of episodes whose actions are sampled from the policy's Gaussian."""
+    noise: Annotated[float, Ge(0)] = 0.5
+    """Scale of its standard deviation in those."""
+    seed: int = 0
+    """Seed of the first simulated station; the others count up."""
+    questions: str = ""
+    """Question file for tasks of simulated scenes that the grammar doesn't know."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class StationTrials:
+    """Evaluation on real stations, where trials before and after learning are interleaved in random order."""
+
+    judge: Judge = "person"
+    """Who judges a trial: the person, who isn't told which policy acted, or the success detector. With a person, the
+    detector's verdict is recorded as well."""
+    starts: Starts = "set"
+    """"set": a person sets every start, guided by the recorded start image; "kept": the scene stays as the last
+    episode left it, and a person is asked only where no task is possible."""
+    seed: int = 0
+    """Seed of the order."""
+
+
+@dataclass(frozen=True)
+class RunConfig(ImproveConfig):
+    """Everything that determines a run of improvement."""
+
+    method: MethodName | None = None
+    """Method by which the policy learns; None: corrections where they apply, else hindsight (paper)."""
+    collect: CollectOptions = field(default_factory=CollectOptions)
+    fit: CoTrainConfig = field(default_factory=CoTrainConfig)
+    finetune: FinetuneSubgoalsConfig = field(default_factory=FinetuneSubgoalsConfig)
+    corrections: CorrectionsConfig = field(default_factory=CorrectionsConfig)
+    hindsight: HindsightConfig = field(default_factory=HindsightConfig)
+    demonstrations: int | str = 1000
+    """Demonstrations that co-training keeps: a number of simulated ones of the *bridge* regime, made once and shared
+    by all runs; an episode store's folder; or "none". On real stations a number means none."""
+    generated_goals: Annotated[float, Ge(0), Le(1)] = 0.5
+    """Share of demonstrations and imitated episodes whose goal is rendered by the compact subgoal generator."""
+    stations: tuple[StationConfig, ...] = ()
+    """Real stations; empty for simulation."""
+    station_trials: StationTrials = field(default_factory=StationTrials)
+
+    @property
+    def models(self) -> ModelsConfig:
+        """The models that collection begins with."""
+        c = self.collect
+        return ModelsConfig(c.vlm, self.subgoals, self.policy, c.threshold)
+
+    def collection(self, episode: EpisodeConfig) -> CollectionConfig:
+        """Return the configuration of the stations' collection."""
+        return CollectionConfig(episode, self.collect.exploring, self.collect.noise)

@@ -1,0 +1,143 @@
+"""Improvement on real stations: interleaved evaluation by a person or the success detector, own store of demonstrations."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from soar.data.frame_cache import Frames
+from soar.data.generated_goals import GeneratedGoals, regenerated_goals
+from soar.evaluation.interleaved import Entry, evaluate_interleaved
+from soar.evaluation.operator import ConsoleOperator, Operator
+from soar.evaluation.protocol import station_setting
+from soar.evaluation.results import TrialKey
+from soar.evaluation.stations import StationEnvs
+from soar.experiments.learning import plan_learning, stored_demonstrations
+from soar.experiments.run_config import RunConfig
+from soar.improvement.collecting import collect_round
+from soar.improvement.methods.hindsight import RegenerateGoals
+from soar.improvement.rounds import Candidate, OnMessage, Stages, improve
+from soar.improvement.run import Run, RunRecord
+from soar.pretraining.keypoint_samples import other_scene_samples
+from soar.registry import load_policy, load_subgoals, load_vlm, promoted_models, subgoals_spec
+from soar.rollout.console import ConsoleCallback
+from soar.rollout.station_config import station_tasks
+from soar.subgoals.compact.generator import load_compact
+from soar.tasks.success_detector import VLMSuccessDetector
+
+PREFETCH_STEPS = 2
+"""Control steps before the end of a subgoal at which the next one is generated, while the arm moves (0.4 s at 5 Hz)."""
+
+
+def improve_on_stations(
+    folder: str | Path,
+    config: RunConfig,
+    *,
+    command: str = "",
+    on_message: OnMessage = lambda text: None,
+    operator: Operator | None = None,
+) -> RunRecord:
+    """Collect, learn, evaluate before and after by turns, promote or keep; resumes a run in `folder`.
+
+    Args:
+        folder: the run's folder.
+        config: configuration, with stations.
+        command: command line that repeats the run.
+        on_message: called with a few words before each stage and each trial.
+        operator: the person who attends evaluations; None asks at the terminal.
+
+    Raises:
+        CheckpointError: a model is missing.
+        ConfigError: the method doesn't apply, or the folder holds a run with other settings.
+    """
+    run, stations = Run(Path(folder)), config.stations
+    scenes = tuple(dict.fromkeys(s.scene_info.name for s in stations))
+    config = replace(config, scenes=scenes)
+    tasks = [task for station in stations for task in station_tasks(station)]
+    learning = plan_learning(config, tasks, on_message)
+    regenerate = _goal_renderer(config) if learning.generates_goals else None
+    demonstrations = stored_demonstrations(learning, run, regenerate, on_message)
+    stages = Stages(
+        scenes=scenes,
+        collect=partial(_collect, config),
+        evaluate=partial(_evaluate, config, run, operator, on_message),
+        interleaved=True,
+        finetune_subgoals=learning.finetuning(other_scene_samples),
+        train=learning.cotraining(demonstrations, regenerate),
+    )
+    return improve(run, config, stages, command=command, on_message=on_message)
+
+
+def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
+    """Return what renders goals with the run's subgoal generator; None where that isn't a compact one."""
+    subgoals = promoted_models(config.subgoals)[1]
+    if not subgoals_spec(subgoals).is_compact:
+        return None
+
+    def regenerate(frames: Frames, path: Path) -> GeneratedGoals:
+        render = load_compact(subgoals).repaint
+        return regenerated_goals(frames, render, config.generated_goals, 0, path)
+
+    return regenerate
+
+
+def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
+    """Collect on all stations at a time."""
+    total = config.episodes * len(config.stations)
+    prefetch = PREFETCH_STEPS if any(s.keeps_period for s in config.stations) else 0
+    episode = replace(config.episode_config, prefetch_steps=prefetch)
+    models = replace(config.models, policy=policy, subgoals=subgoals)
+    on_interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with ConsoleCallback(total) as console:
+            collect_round(
+                run, round, config.stations, models, config.collection(episode), total, [console]
+            )
+    finally:
+        signal.signal(signal.SIGINT, on_interrupt)  # several stations take Ctrl-C for themselves
+
+
+def _evaluate(
+    config: RunConfig,
+    run: Run,
+    operator: Operator | None,
+    on_message: OnMessage,
+    candidates: Sequence[Candidate],
+) -> None:
+    """Evaluate all candidates by turns, in an order that the person isn't told."""
+    options, c = config.station_trials, config.collect
+    envs = StationEnvs(
+        config.stations,
+        operator or ConsoleOperator(run.folder / "start-overlay.png"),
+        VLMSuccessDetector(load_vlm(c.vlm), c.threshold),
+        person_judges=options.judge == "person",
+        starts=run.folder / "starts" if options.starts == "set" else None,
+    )
+    generators = {
+        name: None if name == "none" else load_subgoals(name)
+        for name in {candidate.subgoals for candidate in candidates}
+    }
+    entries = [
+        Entry(
+            load_policy(candidate.policy),
+            generators[candidate.subgoals],
+            station_setting(
+                candidate.policy,
+                config.stations,
+                trials=config.trials,
+                judge=options.judge,
+                subgoals=candidate.subgoals,
+                episode=config.episode_config,
+            ),
+            candidate.folder,
+        )
+        for candidate in candidates
+    ]
+
+    def on_trial(number: int, total: int, key: TrialKey) -> None:
+        on_message(f"trial {number} of {total} at {key.scene}: {key.instruction}")
+
+    evaluate_interleaved(entries, envs, seed=options.seed, on_trial=on_trial)

@@ -1,0 +1,72 @@
+"""Imitation of own successful episodes with hindsight goals (paper, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, TypeAlias
+
+from annotated_types import Ge, Le
+
+from soar.data.frame_cache import Frames, build_frames
+from soar.data.generated_goals import GeneratedGoals, recorded_subgoals
+from soar.data.idle_frames import drop_idle_frames
+from soar.data.mixture import Source
+from soar.data.relabel import Uniform
+from soar.errors import ConfigError
+from soar.improvement.methods.method import MethodName, OwnEpisodes
+from soar.types import Outcome
+from soar.utils.config import check_ranges
+
+RegenerateGoals: TypeAlias = Callable[[Frames, Path], GeneratedGoals]
+"""Renders goals of own episodes as the subgoal generator would show the frames that followed; kept in that file."""
+
+
+@dataclass(frozen=True)
+class HindsightConfig:
+    """Imitation of own episodes. The defaults are the paper's but where a field says otherwise."""
+
+    outcomes: tuple[Outcome, ...] = ("success",)
+    """Verdicts of the episodes that are imitated."""
+    goals: Uniform = field(default_factory=lambda: Uniform(0, 12))
+    """Control steps from a frame to its hindsight goal."""
+    sum_steps: Annotated[int, Ge(1)] = 1
+    """Consecutive actions that are added up into one (paper: 2; dropping idle frames does as much)."""
+    min_motion_m: Annotated[float, Ge(0)] = 0.015
+    """Motion between two frames [m] below which the later one is idle and dropped; 0 keeps all (paper)."""
+    recorded_goals: Annotated[float, Ge(0), Le(1)] = 0.0
+    """Share of samples whose goal is the subgoal that was pursued in the episode (paper: none)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class Hindsight:
+    """The paper's `LearningMethod`."""
+
+    config: HindsightConfig
+    resolution: int
+    """Height and width of the policy's images in pixels."""
+    regenerate: RegenerateGoals | None = None
+    """None keeps camera images as goals."""
+    name: ClassVar[MethodName] = "hindsight"
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Verdicts of the episodes that are imitated."""
+        return self.config.outcomes
+
+    def sources(self, own: OwnEpisodes, share: float) -> list[Source]:
+        """See `LearningMethod.sources`."""
+        store, c = own.open_store(), self.config
+        if next(iter(store.query(own.query)), None) is None:
+            raise ConfigError(f"no episode was judged a {' or '.join(c.outcomes)}")
+        cache = own.run.folder / "frames"
+        frames = build_frames(store, own.query, self.resolution, cache)
+        goals = recorded_subgoals(store, frames, c.recorded_goals)
+        if goals is None and self.regenerate:
+            goals = self.regenerate(frames, cache / f"painted-{own.round}.npz")
+        source = Source("autonomous", frames, share, c.goals, c.sum_steps, generated_goals=goals)
+        return [drop_idle_frames(source, c.min_motion_m) if c.min_motion_m else source]
