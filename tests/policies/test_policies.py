@@ -18,7 +18,7 @@ from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner, Policy
 from soar.nn.layers import attention_loss, grid_cells
 from soar.policies.behavior_cloning import BehaviorCloning
-from soar.policies.encoders import Compact, EncoderConfig, ResNet, build_encoder
+from soar.policies.encoders import CompactEncoder, EncoderConfig, ResNet, build_encoder
 from soar.policies.lcbc import LCBCConfig
 from soar.policies.loading import build_policy, lcbc_from_gcbc, load_policy
 from soar.training.policy import PolicyTrainConfig, compact, debug, paper, train_policy, with_fit
@@ -30,13 +30,13 @@ SIZE = 32
 
 
 def reaching(episodes: int = 12, length: int = 15) -> Frames:
-    """A white square wanders by what the action says; the instruction names its direction."""
+    """A white square moves by the action; the instruction names its direction."""
     images, actions, starts = [], [], [0]
     summaries = []
     rng = np.random.default_rng(0)
     for i in range(episodes):
-        way = rng.integers(4)
-        step = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)][way])
+        turn = rng.integers(4)
+        step = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)][turn])
         place = np.array([16, 16]) - 8 * step
         for t in range(length + 1):
             image = np.full((SIZE, SIZE, 3), 60, np.uint8)
@@ -45,15 +45,15 @@ def reaching(episodes: int = 12, length: int = 15) -> Frames:
             images.append(image)
             action = np.zeros(7, np.float32)
             action[:2] = 0.01 * step
-            action[6] = way % 2
+            action[6] = turn % 2
             actions.append(action if t < length else np.zeros(7, np.float32))
             place = place + step
         starts.append(len(images))
-        words = ("right", "left", "down", "up")[way]
+        direction = ("right", "left", "down", "up")[turn]
         summaries.append(
             EpisodeSummary(
                 str(i),
-                f"go {words}",
+                f"go {direction}",
                 length,
                 Verdict("success"),
                 Provenance("s", "bridge", "a", i, 0.0),
@@ -100,7 +100,7 @@ def test_a_resnet_has_the_known_number_of_parameters(kind: str, count: int, dim:
     assert encoder.dim == dim
 
 
-def test_the_paper_s_policy_is_the_paper_s() -> None:
+def test_the_papers_preset_has_the_papers_numbers() -> None:
     recipe = paper("gcbc")
     with torch.device("meta"):
         policy = build_policy(recipe.policy, ())
@@ -122,7 +122,7 @@ def test_the_paper_s_policy_is_the_paper_s() -> None:
 
 
 @pytest.mark.parametrize("kind", ["resnet18", "compact"])
-def test_a_film_encoder_starts_as_the_encoder_without_and_then_listens(kind: str) -> None:
+def test_film_starts_as_the_identity_and_then_conditions(kind: str) -> None:
     config = EncoderConfig(kind, widths=(8, 16), depths=(1, 1), dim=32)  # type: ignore[arg-type]
     encoder = build_encoder(config, 3, SIZE, context_dim=5)
     images, context = torch.rand(2, 3, SIZE, SIZE), torch.randn(2, 5)
@@ -135,9 +135,11 @@ def test_a_film_encoder_starts_as_the_encoder_without_and_then_listens(kind: str
         assert not torch.allclose(encoder(images, context).features, before)
 
 
-def test_compact_features_know_where_things_are() -> None:
+def test_compact_features_depend_on_position() -> None:
     torch.manual_seed(0)
-    encoder = Compact(EncoderConfig("compact", widths=(8, 16), depths=(1, 1), dim=32), 3, SIZE)
+    encoder = CompactEncoder(
+        EncoderConfig("compact", widths=(8, 16), depths=(1, 1), dim=32), 3, SIZE
+    )
     left, right = torch.zeros(2, 1, 3, SIZE, SIZE)
     left[..., 8:16, 0:8] = right[..., 8:16, 24:32] = 1
     with torch.no_grad():
@@ -145,13 +147,13 @@ def test_compact_features_know_where_things_are() -> None:
     assert (seen[0] - seen[1]).norm() > 0.1 * seen[0].norm()
 
 
-def test_gazes_find_what_they_are_taught_to_see() -> None:
-    """A white square somewhere on black; the first gaze must say where, finer than its cells are wide."""
+def test_supervised_attention_finds_its_target() -> None:
+    """A white square on black: the first attention map locates it to within half a cell."""
     config = EncoderConfig(
         "compact", widths=(16, 16), depths=(1, 1), dim=16, attention_points=2, detail=8
     )
     torch.manual_seed(0)
-    encoder = Compact(config, 3, SIZE)
+    encoder = CompactEncoder(config, 3, SIZE)
     optimizer = torch.optim.Adam(encoder.parameters(), 3e-3)
     corners = torch.randint(0, SIZE - 4, (200, 2))
     images, points = torch.zeros(200, 3, SIZE, SIZE), (corners + 2) * 2 / SIZE - 1
@@ -177,23 +179,23 @@ def test_a_policy_is_a_policy_and_a_learner(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
-def test_a_batch_of_robots_gets_what_each_would_get_alone(kind: str) -> None:
+def test_a_robot_gets_the_same_action_alone_and_in_a_batch(kind: str) -> None:
     policy = fresh(kind)
     observations = [observation() for _ in range(3)]
     goals = np.stack([observation().image for _ in range(3)])
     words = ["go left", "go right", "go up"]
-    told = goals if kind == "gcbc" else words
-    together = policy.act(observations, told, RNG)
+    given = goals if kind == "gcbc" else words
+    together = policy.act(observations, given, RNG)
     assert together.shape == (3, 7)
     assert together.dtype == np.float32
     for i, o in enumerate(observations):
         policy.reset()
-        alone = policy.act([o], told[i : i + 1], RNG)
+        alone = policy.act([o], given[i : i + 1], RNG)
         np.testing.assert_allclose(alone[0], together[i], atol=1e-5)
 
 
 @pytest.mark.parametrize("index", range(7))
-def test_a_compact_policy_feels_what_one_camera_sees_worst_and_never_where_it_is(
+def test_a_compact_policy_takes_height_angles_and_opening_as_input_but_no_position(
     index: int,
 ) -> None:
     policy, o = fresh(), observation()
@@ -206,19 +208,12 @@ def test_a_compact_policy_feels_what_one_camera_sees_worst_and_never_where_it_is
     assert same == (index in (0, 1))
 
 
-def test_the_papers_policy_sees_images_alone() -> None:
-    assert (
-        paper().policy.proprioception_dim,
-        paper().policy.encoder.attention_points,
-        paper().policy.pose_weight,
-    ) == (
-        0,
-        0,
-        0,
-    )
+def test_the_papers_policy_takes_images_alone() -> None:
+    policy = paper().policy
+    assert policy.proprioception_dim == policy.encoder.attention_points == policy.pose_weight == 0
 
 
-def test_gazes_that_the_encoder_lacks_can_not_be_taught() -> None:
+def test_attention_that_the_encoder_lacks_is_refused() -> None:
     with pytest.raises(ConfigError, match="at least 3"):
         build_policy(replace(debug().policy, encoder=EncoderConfig("resnet18")), ())
 
@@ -245,8 +240,8 @@ def test_noise_scales_the_fixed_standard_deviation() -> None:
 
 def test_the_gripper_has_hysteresis_for_each_slot_until_reset() -> None:
     policy = fresh()
-    for wish, open_ in [((0.9, 0.1), (1, 0)), ((0.52, 0.55), (1, 0)), ((0.45, 0.65), (0, 1))]:
-        np.testing.assert_array_equal(policy._latch(np.array(wish, np.float32)), open_)
+    for command, open_ in [((0.9, 0.1), (1, 0)), ((0.52, 0.55), (1, 0)), ((0.45, 0.65), (0, 1))]:
+        np.testing.assert_array_equal(policy._latch(np.array(command, np.float32)), open_)
     policy.reset()
     np.testing.assert_array_equal(policy._latch(np.array([0.55, 0.45], np.float32)), (1, 0))
 
@@ -256,8 +251,8 @@ def test_a_checkpoint_alone_serves_the_same_actions(tmp_path: Path, kind: str) -
     policy, _ = train_policy(debug(kind), [Source("a", reaching(), 1)], tmp_path)
     served = load_policy(tmp_path, "cpu")
     o = observation()
-    told = o.image[None] if kind == "gcbc" else ["go left"]
-    np.testing.assert_array_equal(served.act([o], told, RNG), policy.act([o], told, RNG))
+    given = o.image[None] if kind == "gcbc" else ["go left"]
+    np.testing.assert_array_equal(served.act([o], given, RNG), policy.act([o], given, RNG))
     assert served.name == kind
     assert served.checkpoint_id == checkpoint.load(tmp_path).id
     provenance = checkpoint.load(tmp_path).provenance
@@ -304,7 +299,7 @@ def _run_until(recipe: PolicyTrainConfig, sources: list[Source], folder: Path, s
 
 
 def test_every_transform_trains_in_bf16_too() -> None:
-    """Found on a CPU that multiplies it: averages came out in another precision than what they met."""
+    """On a CPU with bf16, means had another precision than the tensors that they met."""
     recipe = replace(debug(), image_transforms=compact().image_transforms)
     policy, result = train_policy(
         with_fit(recipe, steps=1, precision="bf16"), [Source("a", reaching(), 1.0)], None
@@ -322,7 +317,7 @@ def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path:
     assert checkpoint.load(tmp_path / "second").provenance["started_from"] == start.id
 
 
-def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolution() -> None:
+def test_training_further_takes_the_new_augmentation_and_the_old_resolution() -> None:
     source = Source("a", reaching(), 1)
     first, _ = train_policy(debug(), [source], None)
     start = first.checkpoint({})
@@ -330,11 +325,11 @@ def test_a_policy_that_goes_on_takes_the_recipes_augmentation_and_its_own_resolu
     second, _ = train_policy(recipe, [source], None, start=start)
     assert image_transforms(second.transforms) == recipe.image_transforms
     other = replace(debug(), policy=replace(debug().policy, resolution=48))
-    with pytest.raises(ConfigError, match=r"48 px, .* sees 32 px"):
+    with pytest.raises(ConfigError, match=r"48 px, .* takes 32 px"):
         train_policy(other, [source], None, start=start)
 
 
-def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: Path) -> None:
+def test_an_lcbc_policy_starts_as_the_gcbc_policy_without_a_goal(tmp_path: Path) -> None:
     source = Source("a", reaching(), 1)
     reaches, _ = train_policy(debug(), [source], None)
     reaches.get_parameter("encoder.stem.0.weight").data[:, 3:6] = 0
@@ -347,28 +342,30 @@ def test_a_policy_that_learns_words_begins_as_one_that_needs_no_goal(tmp_path: P
     assert np.allclose(follows.act(seen, ["left", "right"], rng), reaches.act(seen, goals, rng))
     after, _ = train_policy(debug("lcbc"), [source], None, start=reaches.checkpoint({}))
     assert after.name == "lcbc"
-    with pytest.raises(CheckpointError, match="valid to begin to follow words from: gcbc"):
+    with pytest.raises(CheckpointError, match="valid to start lcbc from: gcbc"):
         lcbc_from_gcbc(follows.checkpoint({}), words, reaches.transforms)
     with pytest.raises(ConfigError, match="trains gcbc, but the checkpoint to start from is lcbc"):
         train_policy(debug(), [source], None, start=after.checkpoint({}))
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])
-def test_a_policy_learns_to_go_where_it_is_told(kind: str) -> None:
+def test_a_policy_learns_to_reach_its_goal(kind: str) -> None:
     cache = reaching(24)
     recipe = with_fit(debug(kind), steps=150, batch_size=32, learning_rate=3e-3, warmup_steps=10)
     recipe = replace(recipe, image_transforms=())
     policy, _ = train_policy(recipe, [Source("a", cache, 1)], None)
     for i in range(4):
         first = int(cache.starts[i])
-        told = cache.images[first + 12][None] if kind == "gcbc" else [cache.episodes[i].instruction]
+        given = (
+            cache.images[first + 12][None] if kind == "gcbc" else [cache.episodes[i].instruction]
+        )
         policy.reset()
-        action = policy.act([observation(cache.images[first + 4])], told, RNG)[0]
+        action = policy.act([observation(cache.images[first + 4])], given, RNG)[0]
         np.testing.assert_allclose(action[:2], cache.actions[first, :2], atol=0.004)
         assert action[6] == cache.actions[first, 6]
 
 
-def test_goals_of_the_wrong_sort_or_number_are_refused() -> None:
+def test_goals_of_the_wrong_kind_or_number_are_refused() -> None:
     gcbc, lcbc = fresh("gcbc"), fresh("lcbc")
     o = observation()
     with pytest.raises(ConfigError, match="takes goal images, not instructions"):
@@ -379,18 +376,18 @@ def test_goals_of_the_wrong_sort_or_number_are_refused() -> None:
         lcbc.act([o], ["go left", "go right"], RNG)
 
 
-def test_checkpoints_that_are_no_policy_are_refused(tmp_path: Path) -> None:
+def test_checkpoints_of_other_models_are_refused(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, checkpoint.Checkpoint("vlm", {}, {}))
     with pytest.raises(CheckpointError, match="'vlm' checkpoint is no policy; valid: gcbc, lcbc"):
         load_policy(tmp_path)
     checkpoint.save(tmp_path, checkpoint.Checkpoint("gcbc", {}, {"depth": 3}))
-    with pytest.raises(CheckpointError, match="settings this version can't build"):
+    with pytest.raises(CheckpointError, match="this version can't build the model"):
         load_policy(tmp_path)
 
 
-def test_settings_of_encoders_are_checked() -> None:
+def test_encoder_settings_are_checked() -> None:
     with pytest.raises(ConfigError, match="a multiple of 8"):
-        Compact(EncoderConfig("compact", widths=(8, 16), depths=(1, 1)), 3, 30)
+        CompactEncoder(EncoderConfig("compact", widths=(8, 16), depths=(1, 1)), 3, 30)
     with pytest.raises(ConfigError, match="no policy 'dqn'"):
         debug("dqn")
     build_policy(debug().policy, ())

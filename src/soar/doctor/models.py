@@ -29,7 +29,7 @@ _SLOW_S = 10.0
 
 
 def examine_models(
-    names: ModelsConfig, exams: Sequence[Exam], plan: EpisodeConfig
+    names: ModelsConfig, exams: Sequence[Exam], episode_config: EpisodeConfig
 ) -> Iterator[CheckResult]:
     """Findings about eyes, imagination and policy, and about the rate of the loop."""
     yield from examine_eyes(names.vlm, exams)
@@ -43,7 +43,7 @@ def examine_models(
     if names.subgoals == "none":
         goals = [e.tasks[0].instruction for e in group]
     else:
-        finding, imagined = examine_imagination(names.subgoals, group, plan)
+        finding, imagined = examine_imagination(names.subgoals, group, episode_config)
         yield finding
         goals = imagined or goals
     finding, act_s = examine_policy(names.policy, group, goals)
@@ -76,7 +76,7 @@ def examine_eyes(name: str, exams: Sequence[Exam]) -> Iterator[CheckResult]:
 
 
 def examine_imagination(
-    name: str, group: Sequence[Exam], plan: EpisodeConfig
+    name: str, group: Sequence[Exam], episode_config: EpisodeConfig
 ) -> tuple[CheckResult, list[Image]]:
     """Load the subgoal generator, and let it imagine the first task; the images, if it could."""
     generator = attempt(lambda: load_subgoals(name))
@@ -95,7 +95,7 @@ def examine_imagination(
         made = attempt(lambda: timed(once))
     if isinstance(made, Problem):
         return _unusable("imagination", made), []
-    return check_imagination(generator.name, made, plan, group[0]), made.value
+    return check_imagination(generator.name, made, episode_config, group[0]), made.value
 
 
 def examine_policy(
@@ -148,7 +148,7 @@ def check_eyes(title: str, tasks: Sequence[Task], replies: Timed[list[Answer]]) 
 
 
 def check_imagination(
-    name: str, made: Timed[list[Image]], plan: EpisodeConfig, exam: Exam
+    name: str, made: Timed[list[Image]], episode_config: EpisodeConfig, exam: Exam
 ) -> CheckResult:
     """Whether there are pictures on what was imagined, and whether the arm waits for them."""
     height, width = made.value[0].shape[:2]
@@ -158,9 +158,9 @@ def check_imagination(
     if min(image.std() for image in made.value) < 2:
         advice = "what it imagines has one colour: are these trained weights?"
         return CheckResult("imagination", "warning", what, advice)
-    waits = seconds - plan.lead_steps * period
+    waits = seconds - episode_config.prefetch_steps * period
     if exam.config.keeps_period and waits > period / 2:
-        what += f"; the arm waits {ms(waits)} at each of {plan.subgoals} subgoals"
+        what += f"; the arm waits {ms(waits)} at each of {episode_config.num_subgoals} subgoals"
         advice = "a faster one: fewer sampling steps, a smaller model, or a GPU"
         return CheckResult("imagination", "warning", what, advice)
     return CheckResult("imagination", "ok", what)
@@ -214,7 +214,7 @@ def describe(policy: Policy) -> str:
 
 def resolution_of(policy: Policy) -> int | None:
     """Pixels that one of our policies takes; unknown of others."""
-    return int(policy.config["resolution"]) if isinstance(policy, BehaviorCloning) else None
+    return int(policy.config.resolution) if isinstance(policy, BehaviorCloning) else None
 
 
 def _ask(vlm: VisionLanguageModel, exam: Exam) -> list[Answer]:

@@ -1,1 +1,1 @@
-"""Goal-conditioned and language-conditioned behavior cloning policies."""
+"""Policies by goal-conditioned and language-conditioned behavior cloning."""

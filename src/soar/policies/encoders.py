@@ -1,4 +1,4 @@
-"""From an image, or several stacked on channels, to one feature vector: the policies' eyes."""
+"""Image encoders of the policies: an image, or several stacked on channels, to one feature vector."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from torch import Tensor, nn
 from soar.errors import ConfigError
 from soar.nn.layers import ResNetStages, channels_last, grid_cells, group_norm, with_coordinates
 
-_FINE = 5.0
-"""Distances between two places count so much more than the places."""
+_OFFSET_SCALE = 5.0
+"""Scale of the distances between attended positions, relative to the positions."""
 
 RESNETS: dict[str, tuple[tuple[int, ...], bool]] = {
-    # blocks in each stage, whether they are bottlenecks
     "resnet18": ((2, 2, 2, 2), False),
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
 }
+"""Blocks of each stage, and whether they are bottlenecks."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which encoder, and its size."""
+    """Kind and size of an encoder. All but the kind is of the compact encoder; the ResNets have no settings."""
 
     kind: Literal["resnet18", "resnet34", "resnet50", "compact"] = "resnet34"
     widths: tuple[int, ...] = (48, 96, 192)
-    """Channels of the compact encoder's stages; the ResNets' are fixed."""
+    """Channels of the stages."""
     depths: tuple[int, ...] = (1, 1, 1)
-    """Blocks of the compact encoder's stages."""
+    """Residual blocks of the stages."""
     dim: int = 256
-    """Length of the compact encoder's view of the whole image."""
+    """Features of the whole image."""
     patch: int = 4
-    """Pixels a side of what the compact encoder's first stage sees as one cell."""
+    """Height and width of a cell of the first stage [px]."""
     fine: int = 0
-    """Channels of the finer map, cells half as wide, by way of which its stem makes them; 0: in one go."""
+    """Channels of the stem's intermediate map, whose cells are half as wide; 0 is none."""
     attention_points: int = 0
-    """Places that the compact encoder looks at more closely."""
+    """Positions that spatial attention reads."""
     detail: int = 32
-    """Channels of what it sees there."""
+    """Features of each of these positions."""
 
     def __post_init__(self) -> None:
         if self.kind not in (*RESNETS, "compact"):
@@ -54,24 +54,24 @@ class EncoderConfig:
 
 
 class Encoding(NamedTuple):
-    """What an encoder makes of n images."""
+    """Encoding of n images."""
 
     features: Float[Tensor, "n d"]
     attention: Float[Tensor, "n g p"] | None = None
-    """Log-probability, over the p square cells of a map, of each place it looks at."""
+    """Log-probability of each attended position over the p square cells of a map."""
 
 
 def build_encoder(
     config: EncoderConfig, channels: int, resolution: int, context_dim: int = 0
-) -> ResNet | Compact:
-    """The encoder for images of so many channels and pixels; FiLM where `context_dim` isn't 0."""
+) -> ResNet | CompactEncoder:
+    """Build an encoder of square images; with FiLM unless `context_dim` is 0."""
     if config.kind == "compact":
-        return Compact(config, channels, resolution, context_dim)
+        return CompactEncoder(config, channels, resolution, context_dim)
     return ResNet(config.kind, channels, context_dim)
 
 
 class ResNet(nn.Module):
-    """A ResNet with GroupNorm in BatchNorm's place, without its classifier (paper, B.2.1)."""
+    """ResNet with GroupNorm in place of BatchNorm, without its classifier (paper, B.2.1)."""
 
     def __init__(self, kind: str, channels: int, context_dim: int = 0) -> None:
         super().__init__()
@@ -91,18 +91,16 @@ class ResNet(nn.Module):
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
     ) -> Encoding:
-        """Features of images in [0, 1], averaged over the last map."""
+        """Return the mean of the last feature map of images in [0, 1]."""
         features: Tensor = self.stages(self.stem(2 * images - 1), context)[-1]
         return Encoding(features.mean((2, 3)))
 
 
-class Compact(nn.Module):
-    """For small images on CPUs: a stem that takes patches of pixels and coordinates, then residual stages.
+class CompactEncoder(nn.Module):
+    """Encoder for small images on CPUs: a stem over patches of pixels and coordinates, then residual stages.
 
-    The last map is flattened and projected, not averaged, because where things are is what the policy
-    needs to know. To know it precisely, it looks at a few places: all stages' maps together, at the
-    resolution of the first, say where each of them is, and what is there and where it lies becomes part
-    of the features.
+    The last map is flattened and projected, not averaged, because a policy needs to know positions. For precise ones,
+    spatial attention adds the features of a few positions.
     """
 
     RENAMED: ClassVar = {"look": "attention"}
@@ -128,21 +126,20 @@ class Compact(nn.Module):
             else None
         )
         self.dim = config.dim + (self.attention.dim if self.attention else 0)
-        channels_last(
-            self.stem
-        )  # the stages' GroupNorm is ten times as quick the other way on CPUs
+        # Not the stages: their GroupNorm is ten times faster with channels first on CPUs.
+        channels_last(self.stem)
 
     def forward(
         self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
     ) -> Encoding:
-        """Features of images in [0, 1]."""
+        """Return the features of images in [0, 1]."""
         patches = self.stem(with_coordinates(2 * images - 1)).contiguous()
         maps = self.stages(patches, context)
         whole = nn.functional.silu(self.norm(self.project(maps[-1].flatten(1))))
         if self.attention is None:
             return Encoding(whole)
-        closer = self.attention(maps)
-        return Encoding(torch.cat([whole, closer.features], 1), closer.attention)
+        attended = self.attention(maps)
+        return Encoding(torch.cat([whole, attended.features], 1), attended.attention)
 
 
 def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
@@ -156,10 +153,10 @@ def _stem(config: EncoderConfig, channels: int) -> nn.Sequential:
 
 
 class SpatialAttention(nn.Module):
-    """Looks at a few places of a pyramid of feature maps: what is there, and where."""
+    """Attention over a pyramid of feature maps: the features and positions of a few attended points."""
 
-    places: Float[Tensor, "p 2"]
-    """x and y of the cells, in [-1, 1]."""
+    cells: Float[Tensor, "p 2"]
+    """x and y of the cells' centers, in [-1, 1]."""
 
     def __init__(self, config: EncoderConfig, side: int) -> None:
         super().__init__()
@@ -168,18 +165,18 @@ class SpatialAttention(nn.Module):
         self.scores = nn.Conv2d(d, config.attention_points, 3, padding=1)
         self.values = nn.Conv2d(d, config.detail, 1)
         self.dim = config.attention_points * (config.detail + 4)
-        self.register_buffer("places", grid_cells(side), persistent=False)
+        self.register_buffer("cells", grid_cells(side), persistent=False)
 
     def forward(self, maps: Sequence[Float[Tensor, "n _c _h _w"]]) -> Encoding:
-        """`maps`: each half as wide and high as the one before it."""
+        """Attend to points of feature maps, each half as wide and high as the one before it."""
         gathered = [conv(x) for conv, x in zip(self.gather, maps, strict=True)]
         x = gathered.pop()
         for finer in reversed(gathered):
             x = finer + nn.functional.interpolate(x, scale_factor=2)
         x = torch.relu(x)
-        gaze = self.scores(x).flatten(2).float().log_softmax(-1)
-        weights = gaze.exp()
-        seen = weights @ self.values(x).flatten(2).float().mT
-        place = weights @ self.places
-        aside = _FINE * (place - place[:, :1])
-        return Encoding(torch.cat([seen, place, aside], -1).flatten(1), gaze)
+        attention = self.scores(x).flatten(2).float().log_softmax(-1)
+        weights = attention.exp()
+        values = weights @ self.values(x).flatten(2).float().mT
+        position = weights @ self.cells
+        offset = _OFFSET_SCALE * (position - position[:, :1])
+        return Encoding(torch.cat([values, position, offset], -1).flatten(1), attention)

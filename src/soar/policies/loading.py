@@ -1,10 +1,10 @@
-"""From a checkpoint, and nothing else, to a policy that serves or is trained further."""
+"""Policies built from a configuration or a checkpoint, to serve or to be trained further."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import torch
 
@@ -12,49 +12,47 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.transforms import NormalizeActions, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
-from soar.policies.behavior_cloning import PLACES, BehaviorCloning, Condition
+from soar.policies.behavior_cloning import KEYPOINTS, BehaviorCloning, Condition
 from soar.policies.encoders import build_encoder
-from soar.policies.gcbc import GCBCConfig, StackedGoal
+from soar.policies.gcbc import GCBCConfig, GoalImage
 from soar.policies.lcbc import Instruction, LCBCConfig
+from soar.utils.config import OneOf
 
-PolicyConfig = GCBCConfig | LCBCConfig
-CONFIGS: dict[str, type[PolicyConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig}
+CONFIGS: dict[str, type[GCBCConfig | LCBCConfig]] = {"gcbc": GCBCConfig, "lcbc": LCBCConfig}
+"""Configurations by kind of policy."""
+PolicyConfig: TypeAlias = Annotated[GCBCConfig | LCBCConfig, OneOf(CONFIGS)]
 
 
 def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
-    """A fresh policy of either sort; seed torch before, for the same weights again.
+    """Build a policy with random weights from torch's global generator.
 
-    Raises ConfigError: gazes shall be taught that the encoder doesn't have.
+    Raises:
+        ConfigError: `attention_weight` needs more attention points than the encoder has.
     """
-    if config.attention_weight and config.encoder.attention_points < PLACES:
+    points = config.encoder.attention_points
+    if config.attention_weight and points < KEYPOINTS:
         raise ConfigError(
-            f"attention_weight is {config.attention_weight} and the encoder has {config.encoder.attention_points} gazes; "
-            f"valid: 0, or a compact encoder with at least {PLACES}"
+            f"attention_weight is {config.attention_weight} and the encoder's attention_points are {points}; "
+            f"valid: a weight of 0, or a compact encoder with at least {KEYPOINTS}"
         )
     condition: Condition
     if isinstance(config, GCBCConfig):
-        condition, channels, context_dim = StackedGoal(), 6, 0
+        condition, channels, context_dim = GoalImage(), 6, 0
     else:
         condition, channels, context_dim = Instruction(config), 3, config.context_dim
-    return BehaviorCloning(
-        condition,
-        build_encoder(config.encoder, channels, config.resolution, context_dim),
-        transforms,
-        asdict(config),
-        hidden=config.hidden,
-        std=config.std,
-        pose_weight=config.pose_weight,
-        attention_weight=config.attention_weight,
-        proprioception_dim=config.proprioception_dim,
-    )
+    encoder = build_encoder(config.encoder, channels, config.resolution, context_dim)
+    return BehaviorCloning(condition, encoder, transforms, config)
 
 
 def load_policy(
     folder: str | Path, device: str = "auto", *, compile: bool = False
 ) -> BehaviorCloning:
-    """The policy of a checkpoint's folder, ready to act.
+    """Load the policy of a checkpoint's folder, ready to act.
 
-    `compile`: by torch.compile, which takes a while at the first action, and a C++ compiler.
+    Args:
+        folder: the checkpoint.
+        device: where it acts; "auto" is the GPU if there is one.
+        compile: whether torch.compile compiles it, which takes time at the first action, and a C++ compiler.
 
     Raises:
         CheckpointError: the folder holds no policy, or one that this version can't build.
@@ -68,7 +66,7 @@ def load_policy(
 
 
 def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
-    """The policy that a checkpoint describes, with its weights, on the CPU."""
+    """Build the policy that a checkpoint describes, with its weights, on the CPU."""
     policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
     checkpoints.load_weights(policy, checkpoint)
     policy.checkpoint_id = checkpoint.id
@@ -78,16 +76,18 @@ def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
 def lcbc_from_gcbc(
     checkpoint: Checkpoint, config: LCBCConfig, transforms: Sequence[Transform]
 ) -> BehaviorCloning:
-    """A language-conditioned policy that sees and moves like a goal-conditioned one; its words are new.
+    """Initialize a language-conditioned policy from a goal-conditioned one; only its language layers are random.
 
-    What `checkpoint` knows about goal images is left out, its action statistics are kept.
-    Raises CheckpointError: it isn't "gcbc", or has another encoder.
+    The first convolution's weights for the goal image are left out; the action statistics are kept.
+
+    Raises:
+        CheckpointError: `checkpoint` isn't "gcbc", or has another encoder.
     """
     old = policy_from(checkpoint)
-    if old.name != "gcbc" or old.config["encoder"] != asdict(config.encoder):
+    if old.name != "gcbc" or old.config.encoder != config.encoder:
         raise CheckpointError(
-            f"checkpoint {checkpoint.id} is {old.name} with the encoder {old.config['encoder']}; "
-            f"valid to begin to follow words from: gcbc with {asdict(config.encoder)}"
+            f"checkpoint {checkpoint.id} is {old.name} with {old.config.encoder}; "
+            f"valid to start lcbc from: gcbc with {config.encoder}"
         )
     units = next(t for t in old.transforms if isinstance(t, NormalizeActions))
     kept = [units if isinstance(t, NormalizeActions) else t for t in transforms]
@@ -99,8 +99,12 @@ def lcbc_from_gcbc(
     return policy
 
 
-def config_from(checkpoint: Checkpoint) -> PolicyConfig:
-    """A checkpoint's model settings. Raises CheckpointError: it is no policy, or has unknown settings."""
+def config_from(checkpoint: Checkpoint) -> GCBCConfig | LCBCConfig:
+    """Read a policy checkpoint's model configuration.
+
+    Raises:
+        CheckpointError: it is no policy, or has settings that this version doesn't know.
+    """
     if checkpoint.kind not in CONFIGS:
         raise CheckpointError(
             f"a '{checkpoint.kind}' checkpoint is no policy; valid: {', '.join(CONFIGS)}"
