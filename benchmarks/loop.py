@@ -103,7 +103,7 @@ class SteadyState(Callback):
         self._robot, self._clock = robot, clock
         self._start_s: float | None = None
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """Begin to measure, or measure until now."""
         if self._start_s is None:
             self._start_s = self._clock.now()
@@ -125,7 +125,7 @@ class Result:
 def measure(
     name: str,
     overlap: bool,
-    plan: EpisodeConfig,
+    episode_config: EpisodeConfig,
     episodes: int,
     vlm_s: float,
     subgoal_s: float,
@@ -140,7 +140,7 @@ def measure(
     robot = MeteredRobot(SafeRobot(SimRobot(scene, 0, realtime=True, clock=clock)), clock)
     tasks = tuple(task_from_instruction(t.instruction) for t in scene.tasks)
     station = Station("one", robot, tasks, UncertaintyProposer(tasks), scene.name, "soar")
-    config = CollectionConfig(plan=plan, overlap=overlap)
+    config = CollectionConfig(episode=episode_config, overlap=overlap)
     with tempfile.TemporaryDirectory() as folder:
         store, board = open_store(Path(folder) / "store", create=True), StatusFolder(folder, "one")
         meter = SteadyState(robot, clock)
@@ -152,7 +152,7 @@ def measure(
             config,
             episodes=1 + episodes,
             clock=clock,
-            subscribers=[meter],
+            callbacks=[meter],
         )
         late_ms = board.status().late_ms or 0.0
     robot.close()
@@ -170,15 +170,15 @@ def main(
     ways = [
         ("plain", False, EpisodeConfig()),
         ("overlapped, subgoals when due", True, EpisodeConfig()),
-        ("overlapped, subgoals 2 steps ahead", True, EpisodeConfig(lead_steps=2)),
+        ("overlapped, subgoals 2 steps ahead", True, EpisodeConfig(prefetch_steps=2)),
     ]
     table = Table(
         title=f"VLM {vlm_s} s, subgoal {subgoal_s} s, policy {policy_s} s; {episodes} episodes"
     )
     for column in ("order", "duty cycle", "s / episode", "mean lateness of a step"):
         table.add_column(column)
-    for name, overlap, plan in ways:
-        r = measure(name, overlap, plan, episodes, vlm_s, subgoal_s, policy_s, speed)
+    for name, overlap, episode_config in ways:
+        r = measure(name, overlap, episode_config, episodes, vlm_s, subgoal_s, policy_s, speed)
         table.add_row(r.name, f"{r.duty_cycle:.1%}", f"{r.seconds:.2f}", f"{r.late_ms:.1f} ms")
     Console(width=100).print(table)
 

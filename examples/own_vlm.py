@@ -20,9 +20,8 @@ from soar.registry import load_vlm
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS
 from soar.tasks.grammar import task_from_instruction
-from soar.tasks.questions import parse_question
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Answer, Image
+from soar.types import Answer, Image, Question
 
 COLORS = {"red": 0, "green": 1, "blue": 2}
 
@@ -33,7 +32,7 @@ class ColorEyes:
     name = "colour eyes"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """For each image, one answer to each of its questions, in their order."""
         return [
@@ -41,21 +40,19 @@ class ColorEyes:
             for image, asked in zip(images, questions, strict=True)
         ]
 
-    def _one(self, image: Image, question: str) -> Answer:
-        parts = parse_question(
-            question
-        )  # "Is the green block on the left side?" -> left, green block
-        color = next((c for c in COLORS if c in parts.thing.split()), None)
-        if color is None or parts.kind not in ("left", "right", "present"):
+    def _one(self, image: Image, question: Question) -> Answer:
+        # "Is the green block on the left side?" has kind "left" and object "green block".
+        color = next((c for c in COLORS if c in question.object.split()), None)
+        if color is None or question.kind not in ("left", "right", "present"):
             return Answer(question, None, "I can't tell")
         found = _pixels(image, COLORS[color])
-        if parts.kind == "present":
+        if question.kind == "present":
             p = float(found.sum() >= 4)
         elif not found.any():
             return Answer(question, None, f"nothing {color} to be seen")
         else:
             left = float(found[:, : image.shape[1] // 2].sum() / found.sum())
-            p = left if parts.kind == "left" else 1 - left
+            p = left if question.kind == "left" else 1 - left
         return Answer(question, p, f"{found.sum()} {color} pixels")
 
 

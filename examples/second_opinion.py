@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soar.interfaces import VisionLanguageModel
-from soar.types import Answer, Image
+from soar.types import Answer, Image, Question
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SecondOpinion:
         return f"{self.first.name} and {self.second.name}"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """One answer to each question; unknown where the two say different things, or one says nothing."""
         replies = (model.answer(images, questions) for model in (self.first, self.second))

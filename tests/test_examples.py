@@ -11,6 +11,7 @@ import pytest
 from soar import checkpoint as checkpoints
 from soar.cli import main as soar
 from soar.sim.scenes.catalog import load_scene
+from soar.tasks.questions import parse_question
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -35,9 +36,9 @@ def test_every_example_fits_on_a_page_and_says_what_it_shows(path: Path) -> None
 
 
 def test_a_robot_of_your_own_moves_its_block_to_and_fro() -> None:
-    endings = load("own_robot")["main"](episodes=3)
-    assert [e.verdict.outcome for e in endings] == ["success"] * 3
-    assert len({e.proposal.task.instruction for e in endings}) == 2
+    results = load("own_robot")["main"](episodes=3)
+    assert [e.verdict.outcome for e in results] == ["success"] * 3
+    assert len({e.proposal.task.instruction for e in results}) == 2
 
 
 def test_a_robot_of_your_own_passes_the_doctor(tmp_path: Path, capsys: Any) -> None:
@@ -59,9 +60,9 @@ def test_eyes_of_your_own_say_what_they_cannot_tell() -> None:
 
     image = np.zeros((8, 8, 3), np.uint8)
     questions = [
-        "Is the drawer open?",
-        "Is the red cup on the left side?",
-        "Is there a cup present?",
+        parse_question("Is the drawer open?"),
+        parse_question("Is the red cup on the left side?"),
+        parse_question("Is there a cup present?"),
     ]
     [answers] = load("own_vlm")["make"]().answer([image], [questions])
     assert [a.p_yes for a in answers] == [None] * 3

@@ -93,7 +93,7 @@ def test_the_policies_move_towards_their_goals(kind: str, episodes: list[Episode
             image = episode.images[min(t + 12, len(episode))][None]
             goals = image if kind == "gcbc" else [episode.instruction]
             told.append(policy.act([observation(episode, t)], goals, rng)[0])
-            did.append(episode.wanted[t])
+            did.append(episode.commanded[t])
             policy.reset()
     error = np.square(np.array(told)[:, :3] - np.array(did)[:, :3]).mean()
     assert error < 0.8 * np.square(np.array(did)[:, :3]).mean()

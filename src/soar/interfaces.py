@@ -23,6 +23,7 @@ from soar.types import (
     Observation,
     Proposal,
     Query,
+    Question,
     Task,
     Verdict,
 )
@@ -56,14 +57,16 @@ class Robot(Protocol):
 
 @runtime_checkable
 class VisionLanguageModel(Protocol):
-    """Eyes: answers yes/no questions about images."""
+    """A model that answers yes/no questions about images."""
 
     name: str
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """One list of answers for each image, in the order of its questions.
+        """Return one list of answers for each image, in the order of its questions.
+
+        A question's text is all that a model needs; its parts spare it the parsing.
 
         Raises:
             ModelUnavailable: nothing came back within the time limit.
@@ -77,7 +80,7 @@ class TaskProposer(Protocol):
     def propose(
         self,
         observation: Observation,
-        answers: Mapping[str, Answer],
+        answers: Mapping[Question, Answer],
         history: History,
         rng: np.random.Generator,
     ) -> Proposal:

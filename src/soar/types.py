@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -29,6 +29,15 @@ State: TypeAlias = Float32[np.ndarray, "7"]
 
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]
+QuestionKind: TypeAlias = Literal[
+    "in", "table", "left", "right", "open", "closed", "folded", "unfolded", "present", "other"
+]
+"""Relation or state that a question asks about; accuracies are reported for each."""
+Skill: TypeAlias = Literal["put", "take out", "move", "open", "close", "fold", "unfold"]
+"""Kinds of task that are one grasp and one release: of an object, which goes into or onto a container, out of it, or
+to one side of the table; of a drawer's handle; of a cloth's hem."""
+Direction: TypeAlias = Literal["left", "right"]
+"""Side of the table as the camera shows it: left is +y in the robot's base frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +56,55 @@ def image_only(images: Images) -> list[Observation]:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A yes/no question about an image, with its parts where it has one of the known forms.
+
+    "Is the green block in the bowl?" has kind "in", frame "is it in that?", object "green block" and container
+    "bowl". A question of kind "other" has no parts. `soar.tasks.questions` makes and parses questions; two are equal
+    if their texts are.
+    """
+
+    text: str
+    kind: QuestionKind = field(default="other", compare=False)
+    frame: str = field(default="", compare=False)
+    """The text in lower case, with pronouns for its noun phrases."""
+    object: str = field(default="", compare=False)
+    container: str = field(default="", compare=False)
+
+    def __str__(self) -> str:
+        """The text."""
+        return self.text
+
+
+@dataclass(frozen=True)
 class Task:
-    """An instruction and the yes/no question that tells whether it is done (paper, Table 3)."""
+    """An instruction, what it asks for, and the yes/no question that tells whether it is done (paper, Table 3).
+
+    `soar.tasks` makes tasks. A task of an instruction alone can be executed, but not judged.
+    """
 
     instruction: str
-    question: str
-    success_answer: bool
-    """The answer that means *done*; the opposite answer means *feasible*."""
+    question: Question = Question("")
+    success_answer: bool = True
+    """Answer that means *done*; the opposite answer means *feasible*."""
     objects: tuple[str, ...] = ()
-    """What must be on the table for the task to make sense, in words."""
+    """Names of the objects that must be on the table for the task to make sense."""
+    skill: Skill | None = None
+    """None for a task that is none of these skills."""
+    object: str = ""
+    """Name of the object that is moved, opened or folded."""
+    container: str = ""
+    """Name of the object that it is put into or onto ("put"), or taken out of or off ("take out")."""
+    direction: Direction | None = None
+    """Side of the table that the object is moved to ("move")."""
 
 
 class Answer(NamedTuple):
     """A vision-language model's reply to one yes/no question about one image."""
 
-    question: str
+    question: Question
     p_yes: float | None
-    """Probability of "yes" in [0, 1]; None when the reply can't be read as yes or no."""
+    """Probability of "yes" in [0, 1]; None if the reply can't be read as yes or no."""
     raw: str = ""
     """The model's own words, for a person to read."""
 
@@ -105,7 +146,7 @@ class Step:
 
     index: int
     observation: Observation
-    wanted: Action
+    commanded: Action
     executed: Action
     subgoal: Subgoal | None
 
@@ -141,7 +182,7 @@ class Episode:
     instruction: str
     actions: Float32[np.ndarray, "t 7"]
     """The actions really executed."""
-    wanted: Float32[np.ndarray, "t 7"]
+    commanded: Float32[np.ndarray, "t 7"]
     """The actions the policy asked for, before safety limits."""
     images: UInt8[np.ndarray, "t+1 h w 3"]
     states: Float32[np.ndarray, "t+1 7"]
@@ -203,11 +244,3 @@ class Query:
     """The store as it was at this version; None is the newest."""
     limit: int | None = None
     """At most so many, the oldest first."""
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> Query:
-        """The query whose `dataclasses.asdict`, perhaps through JSON, gave these fields."""
-        exact: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()
-        }
-        return cls(**exact)

@@ -30,7 +30,7 @@ def episode(p: float | None, truth: bool, started_s: float) -> Episode:
     return Episode(
         instruction=TASK,
         actions=np.zeros((2, 7), np.float32),
-        wanted=np.zeros((2, 7), np.float32),
+        commanded=np.zeros((2, 7), np.float32),
         images=np.full((3, 64, 64, 3), int(started_s), np.uint8),
         states=np.zeros((3, 7), np.float32),
         times_s=np.arange(3) * 0.2,

@@ -37,7 +37,7 @@ TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
 MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals())
 QUICK = Backoff(first_s=0.002, longest_s=0.004, patience_s=0.01)
 CONFIG = CollectionConfig(
-    plan=EpisodeConfig(2, 12),
+    episode=EpisodeConfig(2, 12),
     backoff=QUICK,
     endurance=FaultLimits(recovery_pause_s=0.001),
     overlap=False,
@@ -58,7 +58,7 @@ def work(
     webhook: str = "",
     **options: Any,
 ) -> tuple[LanceStore, CollectionSummary]:
-    """Collect into a store at `folder` and return it with the tally."""
+    """Collect into a store at `folder` and return it with the summary."""
     store = open_store(folder, create=True)
     places = [StatusFolder(folder, s.name, webhook) for s in stations]
     options = {"episodes": 3} | options
@@ -131,25 +131,25 @@ def storm(folder: Path, episodes: int) -> None:
     config = replace(
         CONFIG, endurance=FaultLimits(recoveries=12, recovery_pause_s=0, most_drops=50)
     )
-    store, tally = work(folder, stations, models, config, episodes=episodes)
+    store, summary = work(folder, stations, models, config, episodes=episodes)
     safe: list[Any] = [s.robot for s in stations]
     injected = Counter(w for robot in safe for w in robot.robot.injected)
-    check_storm(store, tally, injected, episodes)
+    check_storm(store, summary, injected, episodes)
     low, high = np.array(safe[0].limits.low), np.array(safe[0].limits.high)
     for robot in safe:
         visited = np.array(robot.robot.robot.visited)
         assert (visited >= low).all()
         assert (visited <= high).all()
-    print(json.dumps({"tally": str(tally), "injected": injected}))
+    print(json.dumps({"summary": str(summary), "injected": injected}))
 
 
 def check_storm(
-    store: LanceStore, tally: CollectionSummary, injected: Counter[str], episodes: int
+    store: LanceStore, summary: CollectionSummary, injected: Counter[str], episodes: int
 ) -> None:
     summaries = list(store.query())
-    assert len(summaries) == tally.episodes == episodes
-    assert tally.broken == ()
-    assert tally.dropped > episodes // 20
+    assert len(summaries) == summary.episodes == episodes
+    assert summary.broken == ()
+    assert summary.dropped > episodes // 20
     assert min(injected[k] for k in ("motor", "frozen", "gone")) > 0
     for summary in summaries:
         outcome, truth = summary.verdict.outcome, summary.provenance.truth
@@ -177,10 +177,10 @@ def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_labe
 
 
 def test_an_episode_carries_all_that_led_to_it(tmp_path):
-    store, tally = work(
+    store, summary = work(
         tmp_path, [make_station()], config=replace(CONFIG, round=2, config_hash="c")
     )
-    assert (tally.episodes, tally.dropped) == (3, 0)
+    assert (summary.episodes, summary.dropped) == (3, 0)
     first, second, _ = store.query()
     p = first.provenance
     assert (p.station, p.scene, p.regime, p.round, p.config_hash) == ("one", "toy", "dev", 2, "c")
@@ -196,7 +196,7 @@ def test_an_episode_carries_all_that_led_to_it(tmp_path):
 
 
 def test_a_share_of_episodes_explores_and_says_so(tmp_path):
-    config = replace(CONFIG, plan=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
+    config = replace(CONFIG, episode=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
     store, _ = work(tmp_path, [make_station()], config=config, episodes=30)
     noises = Counter(s.provenance.exploration["noise"] for s in store.query())
     assert set(noises) == {0.0, 0.7}
@@ -204,7 +204,7 @@ def test_a_share_of_episodes_explores_and_says_so(tmp_path):
 
 
 def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
-    config = replace(CONFIG, plan=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
+    config = replace(CONFIG, episode=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
     pair = [make_station("one"), make_station("two", seed=1)]
     store, _ = work(tmp_path, pair, config=config, episodes=20)
     noises: dict[str, list[float]] = {"one": [], "two": []}
@@ -229,11 +229,11 @@ def test_a_restart_goes_on_where_the_store_says(tmp_path):
 def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
     station = make_station(rates=FaultRates(motor=0.02, recovery=0.6))
     endurance = FaultLimits(recoveries=10, recovery_pause_s=0)
-    store, tally = work(
+    store, summary = work(
         tmp_path, [station], config=replace(CONFIG, endurance=endurance), episodes=6
     )
-    assert tally.dropped > 0
-    assert kinds(tmp_path)["robot fault"] == tally.faults
+    assert summary.dropped > 0
+    assert kinds(tmp_path)["robot fault"] == summary.faults
     noted = [f for s in store.query() for f in s.provenance.faults]
     assert noted
     assert set(noted) == {"robot fault: motor 3 reports an overload (injected)"}
@@ -242,18 +242,18 @@ def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
 
 def test_a_fault_that_stays_breaks_the_station_and_calls_a_person(tmp_path):
     station = make_station(rates=FaultRates(motor=1.0, recovery=0.0))
-    _, tally = work(tmp_path, [station])
-    assert tally == CollectionSummary(0, 1, 1, ("one",))
+    _, summary = work(tmp_path, [station])
+    assert summary == CollectionSummary(0, 1, 1, ("one",))
     assert kinds(tmp_path)["broken"] == 1
     assert StatusFolder(tmp_path, "one").status().activity == "broken"
 
 
 def test_a_broken_station_does_not_stop_the_others(tmp_path):
     stations = [make_station(), make_station("two", 1, FaultRates(gone=1.0, recovery=0.0))]
-    store, tally = work(tmp_path, stations, episodes=4)
-    assert tally.broken == ("two",)
+    store, summary = work(tmp_path, stations, episodes=4)
+    assert summary.broken == ("two",)
     assert {s.provenance.station for s in store.query()} == {"one"}
-    assert tally.episodes == 4
+    assert summary.episodes == 4
 
 
 def test_a_policy_that_only_gives_garbage_breaks_the_station(tmp_path):
@@ -263,8 +263,8 @@ def test_a_policy_that_only_gives_garbage_breaks_the_station(tmp_path):
 
     endurance = FaultLimits(most_drops=3, recovery_pause_s=0)
     config = replace(CONFIG, endurance=endurance)
-    _, tally = work(tmp_path, [make_station()], replace(MODELS, policy=Garbage()), config)
-    assert (tally.episodes, tally.dropped, tally.broken) == (0, 3, ("one",))
+    _, summary = work(tmp_path, [make_station()], replace(MODELS, policy=Garbage()), config)
+    assert (summary.episodes, summary.dropped, summary.broken) == (0, 3, ("one",))
     assert kinds(tmp_path) == {"bad output": 3, "broken": 1}
 
 
@@ -288,8 +288,8 @@ def test_a_vlm_that_is_down_for_a_moment_is_waited_for(tmp_path):
 
 
 def test_without_a_vlm_episodes_are_judged_later(tmp_path):
-    store, tally = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(10**6)))
-    assert tally.episodes == 3
+    store, summary = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(10**6)))
+    assert summary.episodes == 3
     assert {s.verdict.outcome for s in store.query()} == {"unknown"}
     assert reasons(store) == ["no answers"] * 3
     assert judge_unknown(store, ToyVLM()).total() == 3
@@ -308,11 +308,11 @@ def test_a_subgoal_server_that_is_down_drops_the_episode_and_breaks_nothing(tmp_
                 raise ModelUnavailable("connection refused")
             return super().generate(observations, instructions, rng)
 
-    _, tally = work(tmp_path, [make_station()], replace(MODELS, subgoals=Down()))
-    assert tally.episodes == 3
-    assert tally.dropped > 0
-    assert tally.broken == ()
-    assert kinds(tmp_path)["model down"] == tally.dropped
+    _, summary = work(tmp_path, [make_station()], replace(MODELS, subgoals=Down()))
+    assert summary.episodes == 3
+    assert summary.dropped > 0
+    assert summary.broken == ()
+    assert kinds(tmp_path)["model down"] == summary.dropped
 
 
 class FullStore(LanceStore):
@@ -335,10 +335,10 @@ def full_store(folder: Path) -> FullStore:
 def test_a_full_store_is_waited_for_and_nothing_is_lost(tmp_path):
     store = full_store(tmp_path)
     config = replace(CONFIG, backoff=replace(QUICK, patience_s=5.0))
-    tally = collect(
+    summary = collect(
         [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], config, episodes=2
     )
-    assert tally.episodes == 2
+    assert summary.episodes == 2
     assert len(list(store.query())) == 2
     assert kinds(tmp_path)["store"] == 3
 
@@ -363,7 +363,7 @@ class Blind(ToyVLM):
         if self.looks == 1:
             return replies
         return [
-            [a._replace(p_yes=0.0) if "present" in a.question else a for a in r] for r in replies
+            [a._replace(p_yes=0.0) if "present" in a.question.text else a for a in r] for r in replies
         ]
 
 
@@ -419,7 +419,7 @@ class When(Callback):
     def __init__(self, n: int, action: Callable[[], object]) -> None:
         self.left, self.action = n, action
 
-    def on_episode(self, station, ending):
+    def on_episode(self, station, result):
         self.left -= 1
         if self.left == 0:
             self.action()
@@ -427,38 +427,38 @@ class When(Callback):
 
 def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
     board = StatusFolder(tmp_path, "one")
-    stop = When(2, lambda: board.want("stop"))
-    _, tally = work(tmp_path, [make_station()], episodes=50, subscribers=[stop])
-    assert tally.episodes == 2
+    stop = When(2, lambda: board.request("stop"))
+    _, summary = work(tmp_path, [make_station()], episodes=50, callbacks=[stop])
+    assert summary.episodes == 2
     assert board.status().activity == "stopped"
 
 
 def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
     board = StatusFolder(tmp_path, "one")
-    stop = When(2, lambda: board.want("stop"))
+    stop = When(2, lambda: board.request("stop"))
     stations = [make_station(), make_station("two", 1)]
-    store, tally = work(tmp_path, stations, episodes=6, subscribers=[stop])
+    store, summary = work(tmp_path, stations, episodes=6, callbacks=[stop])
     by_station = Counter(s.provenance.station for s in store.query())
-    assert (tally.episodes, by_station["one"]) == (6, 1)
-    _, tally = work(tmp_path, [make_station()], episodes=1)
-    assert tally.episodes == 1
+    assert (summary.episodes, by_station["one"]) == (6, 1)
+    _, summary = work(tmp_path, [make_station()], episodes=1)
+    assert summary.episodes == 1
 
 
 def test_a_paused_station_waits_and_resumes(tmp_path):
     board = StatusFolder(tmp_path, "one")
     open_store(tmp_path, create=True)
-    board.want("pause")
-    threading.Timer(0.7, lambda: board.want("run")).start()
+    board.request("pause")
+    threading.Timer(0.7, lambda: board.request("run")).start()
     start = time.monotonic()
-    _, tally = work(tmp_path, [make_station()], episodes=1)
-    assert tally.episodes == 1
+    _, summary = work(tmp_path, [make_station()], episodes=1)
+    assert summary.episodes == 1
     assert time.monotonic() - start > 0.6
 
 
 def test_the_status_says_what_a_station_does(tmp_path):
     seen = []
     look = When(1, lambda: seen.append(StatusFolder(tmp_path, "one").status()))
-    work(tmp_path, [make_station()], episodes=2, subscribers=[look])
+    work(tmp_path, [make_station()], episodes=2, callbacks=[look])
     assert (seen[0].activity, seen[0].scene, seen[0].pid) == ("collecting", "toy", os.getpid())
     assert seen[0].doing in INSTRUCTIONS
     [board] = status_folders(tmp_path)

@@ -56,7 +56,7 @@ def make_episode(
     return Episode(
         instruction=instruction,
         actions=rng.normal(size=(steps, 7)).astype(np.float32),
-        wanted=rng.normal(size=(steps, 7)).astype(np.float32),
+        commanded=rng.normal(size=(steps, 7)).astype(np.float32),
         images=images,
         states=rng.normal(size=(steps + 1, 7)).astype(np.float32),
         times_s=np.cumsum(rng.random(steps + 1)),
@@ -67,7 +67,7 @@ def make_episode(
 
 
 def same(a: Episode, b: Episode) -> bool:
-    arrays = ("actions", "wanted", "images", "states", "times_s")
+    arrays = ("actions", "commanded", "images", "states", "times_s")
     return (
         all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays)
         and [s.step for s in a.subgoals] == [s.step for s in b.subgoals]

@@ -18,14 +18,14 @@ from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.training.policy import debug
-from soar.types import Answer, Images, Observation
+from soar.types import Answer, Images, Observation, Question
 
 TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyVLM",
     "python:soar.robots.toy_models:ToySubgoals",
     "python:soar.robots.toy_models:ToyPolicy",
 )
-PLAN = EpisodeConfig(lead_steps=2)
+PLAN = EpisodeConfig(prefetch_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_server_that_is_down_is_a_finding(exam, monkeypatch):
 
 def answers(exam: Exam, p_yes: float | None, raw: str = "") -> Timed[list[Answer]]:
     [known] = ToyVLM().answer([exam.rest.image], [[t.question for t in exam.tasks]])
-    present = Answer("Is there a green block present?", p_yes, raw)
+    present = Answer(Question("Is there a green block present?"), p_yes, raw)
     return Timed([*known, present], (0.1,))
 
 
@@ -92,7 +92,7 @@ def test_an_object_that_is_not_seen_is_named(exam):
 
 def test_a_scene_in_which_everything_is_done_is_suspicious(exam):
     done = [Answer(t.question, 0.9) for t in exam.tasks]
-    present = Answer("Is there a green block present?", 0.9)
+    present = Answer(Question("Is there a green block present?"), 0.9)
     assert (
         "nothing feasible" in check_eyes("eyes", exam.tasks, Timed([*done, present], (0.1,))).what
     )

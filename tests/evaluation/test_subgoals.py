@@ -1,13 +1,22 @@
-"""Playing, chains of imagined images, and what measures them, in the real simulator."""
+"""Corpora of scripted clips, sequences of generated images, and their scores, in the real simulator."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from soar.evaluation.subgoals.chains import Chain, chain_sheet, expert_futures, generate_chains
-from soar.evaluation.subgoals.image_judge import Reading, train_judge, watch
 
-from soar.evaluation.subgoals.scores import Readings, read_chains, score
+from soar.evaluation.subgoals.classifier import (
+    Prediction,
+    collect_labeled_images,
+    train_classifier,
+)
+from soar.evaluation.subgoals.scores import Predictions, predict, score
+from soar.evaluation.subgoals.sequences import (
+    GeneratedSequence,
+    expert_sequences,
+    generate_sequences,
+    sequence_sheet,
+)
 from soar.pretraining.clips import ClipConfig, make_clip_corpus, record_clips
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
@@ -25,12 +34,12 @@ def clips():
 
 
 @pytest.fixture(scope="module")
-def futures():
-    return list(expert_futures([SCENE], trials=1, seed=3, ahead=20, links=3))
+def experts():
+    return list(expert_sequences([SCENE], trials=1, seed=3, steps_ahead=20, length=3))
 
 
 class Copies:
-    """Imagines that nothing happens."""
+    """A generator that returns its observations."""
 
     name = "copies"
 
@@ -38,10 +47,10 @@ class Copies:
         return resize(np.stack([o.image for o in observations]), 64)
 
 
-class Says:
-    """Answers every question alike."""
+class Constant:
+    """A VLM that gives every question the same answer."""
 
-    name = "says"
+    name = "constant"
 
     def __init__(self, p_yes: float) -> None:
         self.p_yes = p_yes
@@ -50,7 +59,7 @@ class Says:
         return [[Answer(q, self.p_yes) for q in asked] for asked in questions]
 
 
-def test_clips_end_fulfilled_and_point_into_the_image(clips):
+def test_clips_end_completed_and_their_points_lie_in_the_image(clips):
     assert clips
     for clip in clips:
         assert clip.done[-1]
@@ -62,14 +71,13 @@ def test_clips_end_fulfilled_and_point_into_the_image(clips):
         assert clip.states.shape == (len(clip.images), 7)
 
 
-def test_the_hand_comes_to_the_thing_it_takes(clips):
-    """At some time the hand is seen near the named thing."""
+def test_the_gripper_approaches_the_named_object(clips):
     for clip in clips:
-        away = np.linalg.norm(clip.points[:, 0] - clip.points[:, 2], axis=1)
-        assert np.nanmin(away) < 0.35
+        distance = np.linalg.norm(clip.points[:, 0] - clip.points[:, 2], axis=1)
+        assert np.nanmin(distance) < 0.35
 
 
-def test_a_corpus_goes_on_where_it_stopped_and_keeps_what_was_played(tmp_path: Path, clips):
+def test_making_a_corpus_resumes_and_keeps_finished_scenes(tmp_path: Path, clips):
     make_clip_corpus(tmp_path, 1, workers=1, config=SHORT)
     first = (tmp_path / "scenes" / "0000000.npz").stat().st_mtime_ns
     corpus = make_clip_corpus(tmp_path, 2, workers=1, config=SHORT)
@@ -82,77 +90,74 @@ def test_a_corpus_goes_on_where_it_stopped_and_keeps_what_was_played(tmp_path: P
     assert np.array_equal(loaded.words, corpus.words)
 
 
-def test_futures_begin_unfulfilled_and_stay_as_they_end(futures):
-    assert {f.instruction for f in futures} <= {t.instruction for t in SCENE.tasks}
-    for future in futures:
-        assert future.frames.shape == (3, 256, 256, 3)
-        assert not np.array_equal(future.start.image, future.frames[0])
-        assert np.abs(future.frames[1].astype(int) - future.frames[2]).mean() < 12
+def test_expert_sequences_begin_incomplete_and_stay_where_they_end(experts):
+    assert {e.instruction for e in experts} <= {t.instruction for t in SCENE.tasks}
+    for expert in experts:
+        assert expert.frames.shape == (3, 256, 256, 3)
+        assert not np.array_equal(expert.start.image, expert.frames[0])
+        assert np.abs(expert.frames[1].astype(int) - expert.frames[2]).mean() < 12
 
 
-def test_each_image_is_imagined_from_the_one_before(futures):
-    class Brighter:
-        name = "brighter"
+def test_each_image_is_generated_from_the_one_before(experts):
+    class Darker:
+        name = "darker"
 
         def generate(self, observations, instructions, rng):
             return resize(np.stack([o.image for o in observations]), 64) // 2
 
-    chains = generate_chains(Brighter(), futures)
-    for chain in chains:
-        assert np.array_equal(chain.imagined[1], chain.imagined[0] // 2)
-        assert np.array_equal(chain.imagined[2], chain.imagined[0] // 4)
+    for sequence in generate_sequences(Darker(), experts):
+        assert np.array_equal(sequence.images[1], sequence.images[0] // 2)
+        assert np.array_equal(sequence.images[2], sequence.images[0] // 4)
 
 
-def test_a_sheet_shows_two_rows_for_each_chain(futures):
-    chains = generate_chains(Copies(), futures)
-    sheet = chain_sheet(chains, 64)
-    assert sheet.shape[0] >= 2 * 64 * len(chains)
+def test_a_sheet_shows_two_rows_for_each_sequence(experts):
+    sequences = generate_sequences(Copies(), experts)
+    sheet = sequence_sheet(sequences, 64)
+    assert sheet.shape[0] >= 2 * 64 * len(sequences)
     assert sheet.shape[1] >= 4 * 64
 
 
-def reading(done: list[float], x: float = 0.0) -> Reading:
-    places = np.zeros((len(done), 3, 2), np.float32)
-    places[..., 0] = x
-    return Reading(np.array(done, np.float32), places)
+def prediction(done: list[float], x: float = 0.0) -> Prediction:
+    points = np.zeros((len(done), 3, 2), np.float32)
+    points[..., 0] = x
+    return Prediction(np.array(done, np.float32), points)
 
 
-def test_scores_are_shares_and_distances_by_instruction(futures):
-    one = futures[0]
-    chains = [Chain(one, one.frames)] * 4
+def test_scores_are_shares_and_distances_by_instruction(experts):
+    sequences = [GeneratedSequence(experts[0], experts[0].frames)] * 4
     p = np.array([0.9, 0.2, np.nan, 0.8], np.float32)
-    readings = Readings(
-        imagined=reading([0.9, 0.1, 0.2, 0.3], 0.5),
-        expert=reading([0.9, 0.9, 0.9, 0.4]),
-        vlm_imagined=p,
+    predictions = Predictions(
+        generated=prediction([0.9, 0.1, 0.2, 0.3], 0.5),
+        expert=prediction([0.9, 0.9, 0.9, 0.4]),
+        vlm_generated=p,
         vlm_expert=p,
-        first_imagined=reading([0.0] * 4, 0.2),
-        first_expert=reading([0.0] * 4),
+        first_generated=prediction([0.0] * 4, 0.2),
+        first_expert=prediction([0.0] * 4),
     )
-    [row] = score(chains, readings)
-    assert (row.chains, row.imagined, row.expert) == (4, 0.25, 0.75)
-    assert row.vlm_imagined == pytest.approx(2 / 3)
-    assert row.first_hand_error == pytest.approx(0.1)
-    assert row.last_thing_error == pytest.approx(0.25)
+    [row] = score(sequences, predictions)
+    assert (row.sequences, row.generated, row.expert) == (4, 0.25, 0.75)
+    assert row.vlm_generated == pytest.approx(2 / 3)
+    assert row.first_gripper_error == pytest.approx(0.1)
+    assert row.last_object_error == pytest.approx(0.25)
 
 
-def test_a_judge_is_trained_once_and_models_are_asked_the_tasks_question(tmp_path, futures):
-    """A second call loads the judge that the first one kept."""
-    judge = train_judge([SCENE], tmp_path, looks=200, steps=2)
-    again = train_judge([SCENE], tmp_path, looks=200, steps=2)
-    assert judge.accuracy == again.accuracy
-    assert 0.4 < judge.accuracy <= 1.0
-    chains = generate_chains(Copies(), futures)
-    words = {f.instruction for f in futures}
-    tasks = {w: Task(w, Question(f"{w}?"), success_answer="open" in w) for w in words}
-    readings = read_chains(chains, judge, Says(0.9), tasks)
-    expected = [0.9 if "open" in f.instruction else 0.1 for f in futures]
-    assert readings.vlm_imagined.tolist() == pytest.approx(expected)
-    assert np.isnan(read_chains(chains, judge, None, tasks).vlm_expert).all()
-    assert {row.scene for row in score(chains, readings)} == {"5"}
+def test_a_classifier_is_trained_once_and_the_vlm_is_asked_the_tasks_question(tmp_path, experts):
+    classifier = train_classifier([SCENE], tmp_path, images=200, steps=2)
+    again = train_classifier([SCENE], tmp_path, images=200, steps=2)
+    assert classifier.accuracy == again.accuracy
+    assert 0.4 < classifier.accuracy <= 1.0
+    sequences = generate_sequences(Copies(), experts)
+    texts = {e.instruction for e in experts}
+    tasks = {t: Task(t, Question(f"{t}?"), success_answer="open" in t) for t in texts}
+    predictions = predict(sequences, classifier, Constant(0.9), tasks)
+    expected = [0.9 if "open" in e.instruction else 0.1 for e in experts]
+    assert predictions.vlm_generated.tolist() == pytest.approx(expected)
+    assert np.isnan(predict(sequences, classifier, None, tasks).vlm_expert).all()
+    assert {row.scene for row in score(sequences, predictions)} == {"5"}
 
 
-def test_looks_are_of_done_and_undone_tasks():
-    looks = watch([SCENE], 60, seed=0)
-    assert looks.images.shape == (60, 64, 64, 3)
-    assert 0.1 < looks.done.mean() < 0.9
-    assert set(looks.instructions) == {t.instruction for t in SCENE.tasks}
+def test_labeled_images_show_completed_and_incomplete_tasks():
+    labeled = collect_labeled_images([SCENE], 60, seed=0)
+    assert labeled.images.shape == (60, 64, 64, 3)
+    assert 0.1 < labeled.done.mean() < 0.9
+    assert set(labeled.instructions) == {t.instruction for t in SCENE.tasks}

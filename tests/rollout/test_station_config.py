@@ -10,7 +10,6 @@ from soar.robots.toy import ToyRobot
 from soar.rollout.station_config import (
     StationConfig,
     open_station,
-    read_station,
     sim_stations,
     station_tasks,
 )
@@ -33,13 +32,13 @@ def write(folder: Path, text: str) -> Path:
 
 
 def test_a_file_with_a_robot_of_your_own_makes_a_real_station(tmp_path):
-    config = read_station(write(tmp_path, LAB + "process: false\n"))
+    config = StationConfig.read(write(tmp_path, LAB + "process: false\n"))
     station = open_station(config)
     assert (station.name, station.scene, station.regime) == ("arm7", "arm7", "real")
     assert isinstance(station.robot, SafeRobot)
     assert isinstance(station.robot.robot, ToyRobot)
     assert station.robot.limits.low == (0.2, -0.1, 0.05)
-    assert station.tasks[0].question == "Is the green block in the wooden bowl?"
+    assert station.tasks[0].question.text == "Is the green block in the wooden bowl?"
     assert station.simulation is None
     assert config.keeps_period
 
@@ -48,13 +47,13 @@ def test_questions_come_from_the_file_beside_the_station_file(tmp_path):
     text = LAB.replace("put the green block in the wooden bowl", "stack the cups")
     path = write(tmp_path, text + "questions: book.yaml\n")
     with pytest.raises(ConfigError, match="no question file"):
-        station_tasks(read_station(path))
+        station_tasks(StationConfig.read(path))
     book = (
         "stack the cups:\n  question: Are the cups stacked?\n  done_when: yes\n  objects: [cups]\n"
     )
     (tmp_path / "book.yaml").write_text(book)
-    [task] = station_tasks(read_station(path))
-    assert (task.question, task.objects) == ("Are the cups stacked?", ("cups",))
+    [task] = station_tasks(StationConfig.read(path))
+    assert (task.question.text, task.objects) == ("Are the cups stacked?", ("cups",))
 
 
 def test_a_station_that_keeps_its_period_is_metered():
@@ -74,7 +73,7 @@ def test_a_simulated_station_takes_tasks_and_truth_from_its_scene():
 
 
 def test_a_robot_of_your_own_runs_in_a_separate_process(tmp_path):
-    station = open_station(read_station(write(tmp_path, LAB)))
+    station = open_station(StationConfig.read(write(tmp_path, LAB)))
     assert isinstance(station.robot, ProcessRobot)
     assert station.robot.observe().image.shape == (32, 32, 3)
     station.robot.close()
@@ -117,7 +116,7 @@ def test_simulated_stations_have_distinct_names_and_seeds():
 )
 def test_a_wrong_file_raises_an_error_that_names_what_is_valid(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
-        read_station(write(tmp_path, text))
+        StationConfig.read(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(

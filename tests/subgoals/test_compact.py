@@ -1,4 +1,4 @@
-"""The compact subgoal network and its generator, at random weights."""
+"""The compact subgoal network and its generator, with random weights."""
 
 from dataclasses import replace
 
@@ -16,12 +16,12 @@ from soar.subgoals.compact.generator import (
     noise_schedule,
     to_checkpoint,
 )
-from soar.subgoals.compact.network import COARSEST, FINEST, CompactSubgoalNet
+from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.types import Observation, image_only
 
-TINY = CompactSubgoalConfig(width=8, wide=32, depth=1, vector=16)
+TINY = CompactSubgoalConfig(width=8, coarse_width=32, depth=1, condition_dim=16)
 OPEN, PUT = "open the drawer", "put the green block in the bowl"
 
 
@@ -46,115 +46,117 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def test_it_is_a_subgoal_generator_of_its_own_resolution(generator):
+def test_generated_images_have_the_networks_resolution(generator):
     assert isinstance(generator, SubgoalGenerator)
     out = generator.generate(seen(3, 256), [OPEN, PUT, OPEN], rng())
     assert out.shape == (3, 64, 64, 3)
     assert out.dtype == np.uint8
 
 
-def test_same_seed_same_image_and_another_seed_another(generator):
+def test_the_seed_determines_the_image(generator):
     out = [generator.generate(seen(1), [OPEN], rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(out[0], out[1])
     assert not np.array_equal(out[0], out[2])
 
 
-def test_another_instruction_another_image(generator):
+def test_the_instruction_changes_the_image(generator):
     out = [generator.generate(seen(1), [words], rng()) for words in (OPEN, PUT)]
     assert not np.array_equal(*out)
 
 
-class Pointing:
-    """Eyes that see everything in one place."""
+class FixedLocator:
+    """A locator that finds everything at one place."""
 
     def __init__(self, x: float, y: float) -> None:
-        self.at = (x, y)
+        self.point_xy = (x, y)
 
-    def point(self, images, instructions):
-        return np.full((len(images), 2, 2), self.at, np.float32)
+    def point(self, images, tasks):
+        return np.full((len(images), 2, 2), self.point_xy, np.float32)
 
 
-def test_it_looks_where_better_eyes_point(generator):
-    def imagined(eyes: Pointing | None) -> np.ndarray:
-        pointed = CompactSubgoalGenerator(
-            to_checkpoint(generator.net, {}), device="cpu", precision="fp32", eyes=eyes
+def test_the_locators_points_change_the_image_and_nan_leaves_it(generator):
+    def generated(locator: FixedLocator | None) -> np.ndarray:
+        located = CompactSubgoalGenerator(
+            to_checkpoint(generator.net, {}), device="cpu", precision="fp32", locator=locator
         )
-        return pointed.generate(seen(1), [PUT], rng())
+        return located.generate(seen(1), [PUT], rng())
 
-    assert not np.array_equal(imagined(Pointing(0.5, 0.5)), imagined(Pointing(-0.5, 0.5)))
-    assert np.array_equal(imagined(Pointing(np.nan, 0.5)), imagined(None))
+    assert not np.array_equal(generated(FixedLocator(0.5, 0.5)), generated(FixedLocator(-0.5, 0.5)))
+    assert np.array_equal(generated(FixedLocator(np.nan, 0.5)), generated(None))
 
 
-def test_what_really_came_decides_where_a_repainted_future_shows_hand_and_thing():
+@pytest.fixture(scope="module")
+def predicting() -> CompactSubgoalGenerator:
+    """A generator with a keypoint predictor."""
     torch.manual_seed(0)
-    net = CompactSubgoalNet(replace(TINY, foresee=True))
+    net = CompactSubgoalNet(replace(TINY, predict_keypoints=True))
     for p in net.parameters():
         torch.nn.init.normal_(p, std=0.2)
-    painter = CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
+    return CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
+
+
+def test_the_future_determines_an_image_generated_from_it(predicting):
     futures = seen(3)[1:]
-    told = [painter.repaint(seen(1), [PUT], [f], rng()) for f in (*futures, futures[0])]
-    assert np.array_equal(told[0], told[2])
-    assert not np.array_equal(told[0], told[1])
+    images = [
+        predicting.generate_from_futures(seen(1), [PUT], [f], rng()) for f in (*futures, futures[0])
+    ]
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
 
 
-def test_what_the_arm_feels_changes_what_it_foresees_and_needs_not_be_known():
-    torch.manual_seed(0)
-    net = CompactSubgoalNet(replace(TINY, foresee=True))
-    for p in net.parameters():
-        torch.nn.init.normal_(p, std=0.2)
-    painter = CompactSubgoalGenerator(to_checkpoint(net, {}), device="cpu", precision="fp32")
+def test_the_robots_state_changes_predicted_keypoints_and_may_be_unknown(predicting):
     [unknown] = seen(1)
     low, high = (replace(unknown, state=np.full(7, z, np.float32)) for z in (0.03, 0.1))
-    foreseen = [painter.foresee([o], [PUT]).places for o in (unknown, low, high)]
-    assert all(torch.isfinite(f).all() for f in foreseen)
-    assert not torch.allclose(foreseen[0], foreseen[1])
-    assert not torch.allclose(foreseen[1], foreseen[2])
+    keypoints = [predicting.predict_keypoints([o], [PUT]).keypoints for o in (unknown, low, high)]
+    assert all(torch.isfinite(k).all() for k in keypoints)
+    assert not torch.allclose(keypoints[0], keypoints[1])
+    assert not torch.allclose(keypoints[1], keypoints[2])
 
 
-def test_a_batch_doesnt_mix_its_stations(generator):
+def test_samples_of_a_batch_do_not_mix(generator):
     both = generator.generate(seen(2), [OPEN, PUT], rng())
     other = generator.generate(seen(2), [OPEN, OPEN], rng())
     assert np.abs(both[0].astype(int) - other[0]).max() <= 1
     assert np.abs(both[1].astype(int) - other[1]).max() > 1
 
 
-def test_an_untrained_network_expects_nothing_to_change():
+def test_an_untrained_network_predicts_no_change():
     net = CompactSubgoalNet(TINY)
     observation = to_tensor(images(2))
-    found = net.look(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
+    encoded = net.encode(observation, torch.randn(2, 5, 384), torch.full((2,), 16.0))
     pure_noise = torch.randn_like(observation)
-    clean, _ = net.denoise(pure_noise, torch.full((2,), COARSEST), found)
+    clean, _ = net.denoise(pure_noise, torch.full((2,), MAX_ANGLE), encoded)
     assert (clean - observation).abs().max() < 0.05
 
 
-def test_uncertainty_grows_with_noise_from_nothing_to_the_typical_difference():
+def test_uncertainty_grows_with_noise_from_zero_to_the_typical_difference():
     net = CompactSubgoalNet(TINY)
-    found = net.look(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
+    encoded = net.encode(to_tensor(images(1)), torch.zeros(1, 5, 384), torch.full((1,), 16.0))
     scales = [
-        float(net.denoise(found.observation, torch.tensor([angle]), found)[1])
-        for angle in (FINEST, 0.5, COARSEST)
+        float(net.denoise(encoded.observation, torch.tensor([angle]), encoded)[1])
+        for angle in (MIN_ANGLE, 0.5, MAX_ANGLE)
     ]
     assert scales == sorted(scales)
     assert scales[0] < 0.03
     assert scales[2] == pytest.approx(TINY.difference, rel=0.01)
 
 
-def test_padding_of_an_instruction_doesnt_matter():
+def test_padding_of_an_instruction_changes_nothing():
     net = CompactSubgoalNet(TINY)
     words = torch.randn(1, 4, 384)
     padded = torch.cat([words, torch.zeros(1, 6, 384)], 1)
-    observation, ahead = to_tensor(images(1)), torch.ones(1)
+    observation, steps = to_tensor(images(1)), torch.ones(1)
     for short, long in zip(
-        net.look(observation, words, ahead), net.look(observation, padded, ahead), strict=True
+        net.encode(observation, words, steps), net.encode(observation, padded, steps), strict=True
     ):
         assert torch.allclose(short, long, atol=1e-5)
 
 
-def test_noise_schedule_means_the_same_to_the_network_and_to_diffusers():
+def test_network_and_diffusers_share_one_noise_schedule():
     from diffusers import DDIMScheduler
 
     kept = DDIMScheduler.from_config(noise_schedule()).alphas_cumprod
-    angles = torch.linspace(FINEST, COARSEST, len(kept))
+    angles = torch.linspace(MIN_ANGLE, MAX_ANGLE, len(kept))
     assert torch.allclose(kept.sqrt(), angles.cos(), atol=1e-4)
 
 
@@ -178,11 +180,11 @@ def test_default_network_ships_within_25_megabytes_and_default_sampler_within_10
     assert FAST.steps <= 10
 
 
-def test_odd_resolution_is_refused():
+def test_a_resolution_that_is_no_multiple_of_eight_is_refused():
     with pytest.raises(ConfigError, match="multiple of 8"):
         CompactSubgoalConfig(resolution=60)
 
 
-def test_pixels_survive_the_way_to_the_network_and_back():
+def test_images_converted_to_tensors_and_back_are_unchanged():
     some = images(2, 16)
     assert np.array_equal(to_images(to_tensor(some)), some)

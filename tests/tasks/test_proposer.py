@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError, NoFeasibleTask
-from soar.tasks.grammar import present_question, task_from_instruction
+from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import (
     UncertaintyProposer,
     feasible_tasks,
@@ -13,7 +13,8 @@ from soar.tasks.proposer import (
     uncertainties,
     with_objects_present,
 )
-from soar.types import Answer, Observation, Task, TaskCount
+from soar.tasks.questions import present_question
+from soar.types import Answer, Observation, Question, Task, TaskCount
 
 PUT, REMOVE, OPEN = (
     task_from_instruction(text)
@@ -26,7 +27,7 @@ PUT, REMOVE, OPEN = (
 LOOK = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7, np.float32), 0.0)
 
 
-def say(**p_yes: float | None) -> dict[str, Answer]:
+def say(**p_yes: float | None) -> dict[Question, Answer]:
     """Answers by short names of the questions."""
     questions = {"inside": PUT.question, "open": OPEN.question}
     questions |= {f"see_{w}": present_question(w) for w in ("drawer",)}
@@ -68,7 +69,7 @@ def test_select_task_refuses_an_empty_set():
 
 
 def test_hundred_thousand_rounds_even_out():
-    tasks = [Task(f"task {i}", f"Is {i} done?", True) for i in range(7)]
+    tasks = [Task(f"task {i}", Question(f"Is {i} done?")) for i in range(7)]
     rng, attempts = np.random.default_rng(0), np.zeros(7, int)
     for _ in range(100_000):
         history = {f"task {i}": TaskCount(int(n)) for i, n in enumerate(attempts)}
@@ -77,7 +78,7 @@ def test_hundred_thousand_rounds_even_out():
 
 
 def test_a_task_that_becomes_feasible_late_catches_up():
-    tasks = [Task(f"task {i}", f"Is {i} done?", True) for i in range(3)]
+    tasks = [Task(f"task {i}", Question(f"Is {i} done?")) for i in range(3)]
     rng, attempts = np.random.default_rng(0), np.zeros(3, int)
     for t in range(300):
         feasible = tasks[: 2 if t < 100 else 3]

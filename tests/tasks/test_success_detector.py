@@ -6,7 +6,7 @@ import pytest
 from soar.errors import ConfigError
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.success_detector import VLMSuccessDetector, verdict
-from soar.types import Answer, Image, Observation
+from soar.types import Answer, Image, Observation, Question
 
 PUT = task_from_instruction("put the lemon on the blue plate")
 REMOVE = task_from_instruction("remove the lemon from the blue plate and put it on the table")
@@ -22,7 +22,7 @@ class Sure:
         self.p_yes = p_yes
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         return [[Answer(q, self.p_yes, "hm") for q in asked] for asked in questions]
 

@@ -3,7 +3,7 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.utils.statistics import Confusion
-from soar.vlm.calibration import choose_threshold, confusion, curve, reliability
+from soar.vlm.calibration import choose_threshold, confusion, reliability, roc_curve
 
 P = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, np.nan])
 TRUTH = np.array([True, True, False, True, False, True, False, True])
@@ -23,7 +23,7 @@ def test_confusions_add_up():
 
 
 def test_curve_goes_through_the_hand_worked_points():
-    found = curve(P, TRUTH)
+    found = roc_curve(P, TRUTH)
     assert found.thresholds.tolist() == [0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1]
     assert found.recall.tolist() == [0.25, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
     assert found.precision[[1, 2, 3]].tolist() == pytest.approx([1.0, 2 / 3, 3 / 4])
@@ -35,11 +35,11 @@ def test_area_is_the_chance_of_ranking_a_pair_right_with_ties_half():
     rng = np.random.default_rng(0)
     p, truth = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.4
     pairs = [(a > b) + 0.5 * (a == b) for a in p[truth] for b in p[~truth]]
-    assert curve(p, truth).area == pytest.approx(np.mean(pairs))
+    assert roc_curve(p, truth).area == pytest.approx(np.mean(pairs))
 
 
 def test_threshold_reaches_what_is_wanted_at_the_least_cost():
-    found = curve(P, TRUTH)
+    found = roc_curve(P, TRUTH)
     strict = choose_threshold(found, precision=0.9)
     assert 0.8 < strict <= 0.9
     assert confusion(P, TRUTH, strict).recall.value == 0.5
@@ -49,11 +49,11 @@ def test_threshold_reaches_what_is_wanted_at_the_least_cost():
 
 
 def test_what_cannot_be_reached_is_said():
-    worst = curve(np.array([0.9, 0.1]), np.array([False, True]))
+    worst = roc_curve(np.array([0.9, 0.1]), np.array([False, True]))
     with pytest.raises(ConfigError, match=r"the best is 0\.500"):
         choose_threshold(worst, precision=0.9)
     with pytest.raises(ConfigError, match="successes and failures"):
-        curve(np.array([0.9, 0.1]), np.array([True, True]))
+        roc_curve(np.array([0.9, 0.1]), np.array([True, True]))
     with pytest.raises(ConfigError, match="not both"):
         choose_threshold(worst, precision=0.9, recall=0.9)
 

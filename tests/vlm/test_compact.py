@@ -10,9 +10,11 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.text import SentenceEncoder
+from soar.tasks.questions import make_question, parse_question
 from soar.training.fit import FitConfig
 from soar.training.vlm import VLMTrainConfig, best_temperature, train_compact_vlm
 from soar.training.vlm_corpus import VLMCorpus
+from soar.types import Question
 from soar.vlm.compact.model import CompactVLM, embed, texts_of, to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
@@ -22,6 +24,7 @@ FIT = FitConfig(
     log_every=20, save_every=20, device="cpu",
 )  # fmt: skip
 SIDES = ("Is the red block on the left side of the table?", "Is the red block on the right side?")
+QUESTIONS = tuple(map(parse_question, SIDES))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trai
     data = VLMCorpus.load(corpus)
     _, held_out = data.split(0.2)
     answers = CompactVLM.load(out).answer(
-        [data.images[i] for i in held_out], [SIDES] * len(held_out)
+        [data.images[i] for i in held_out], [QUESTIONS] * len(held_out)
     )
     right = [((a.p_yes or 0.0) > 0.5) == t for row, i in zip(answers, held_out, strict=True)
              for a, t in zip(row, data.answers[i], strict=True)]  # fmt: skip
@@ -100,7 +103,7 @@ def test_answers_in_a_batch_are_those_of_each_alone(trained):
     model = CompactVLM.load(trained[0])
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(3)]
-    questions = [SIDES, SIDES[:1], ("Does it rain?", *SIDES)]
+    questions = [QUESTIONS, QUESTIONS[:1], (Question("Does it rain?"), *QUESTIONS)]
     together = model.answer(images, questions)
     alone = [model.answer([i], [q])[0] for i, q in zip(images, questions, strict=True)]
     for a, b in zip(together, alone, strict=True):
@@ -111,11 +114,13 @@ def test_answers_in_a_batch_are_those_of_each_alone(trained):
 
 
 def test_a_question_is_told_as_frame_thing_and_container_or_whole():
-    assert texts_of("Is the lemon in the bowl?") == ("is it in that?", "lemon", "bowl")
-    assert texts_of("Is the drawer open?") == ("is it open?", "drawer", "")
+    lemon, drawer = make_question("in", "lemon", "bowl"), make_question("open", "drawer")
+    assert texts_of(lemon) == ("is it in that?", "lemon", "bowl")
+    assert texts_of(drawer) == ("is it open?", "drawer", "")
     odd = "Does it rain?"
-    assert texts_of(odd) == (odd, odd, odd)
-    vectors = embed(SentenceEncoder(), ["Is the drawer open?"])[0]
+    assert texts_of(Question(odd)) == (odd, odd, odd)
+    assert texts_of(drawer, whole=True) == ("Is the drawer open?",) * 3
+    vectors = embed(SentenceEncoder(), [drawer])[0]
     assert vectors.shape == (3, 384)
     assert vectors[2].abs().sum() == 0
 
@@ -127,8 +132,8 @@ def test_the_image_is_looked_at_once_for_all_questions():
     judged = net(torch.zeros(2, 32, 32, 3, dtype=torch.uint8), torch.randn(2, 7, 3, 384))
     assert len(calls) == 1
     assert judged.logits.shape == (2, 7)
-    assert judged.gaze.shape == (2, 7, 2, 64)
-    assert torch.allclose(judged.gaze.exp().sum(-1), torch.ones(2, 7, 2), atol=1e-4)
+    assert judged.attention.shape == (2, 7, 2, 64)
+    assert torch.allclose(judged.attention.exp().sum(-1), torch.ones(2, 7, 2), atol=1e-4)
 
 
 def test_temperature_makes_overconfident_answers_honest():
@@ -143,7 +148,7 @@ def test_half_precision_weights_are_served_in_full(trained, tmp_path):
     checkpoints.save(tmp_path, checkpoints.to_half_precision(made))
     full, half = CompactVLM.load(trained[0]), CompactVLM.load(tmp_path)
     image = np.full((32, 32, 3), 100, np.uint8)
-    [a], [b] = (m.answer([image], [SIDES]) for m in (full, half))
+    [a], [b] = (m.answer([image], [QUESTIONS]) for m in (full, half))
     assert [x.p_yes for x in a] == pytest.approx([x.p_yes for x in b], abs=0.02)
 
 

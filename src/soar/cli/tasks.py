@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 def questions(
     scene: str = "", tasks: tuple[str, ...] = (), book: Path | None = None, model: str = ""
 ) -> None:
-    """Show the yes/no question of each task, and which answers mean done and feasible.
+    """Show the yes/no question of each task, and the answers that mean done and feasible.
 
-    The usual forms (put, remove, move left or right, open, close, fold, unfold) need no model. What
-    else you ask for is taken from the question file, or asked of a language model and written there;
-    edit that file as you like, it has the last word.
+    The usual forms (put, remove, move left or right, open, close, fold, unfold) need no model. The questions of
+    all other tasks come from the question file, or from a language model that writes them there; the file may be
+    edited, and has precedence.
 
     Examples:
         soar tasks questions --scene 3
@@ -24,18 +24,17 @@ def questions(
 
     Args:
         scene: 1 to 10, dev1 to dev4, or a YAML file.
-        tasks: instructions in words, besides those of the scene.
-        book: the question file; read if it exists, written when a model was asked.
-        model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end where the environment variable
-            VARIABLE holds the key.
+        tasks: instructions in addition to those of the scene.
+        book: question file; written if a model was asked.
+        model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end if that environment variable holds the key.
     """
     import rich
     from rich.markup import escape
 
     from soar.errors import ConfigError
     from soar.sim.scenes.catalog import load_scene
-    from soar.tasks.grammar import present_question
     from soar.tasks.question_file import tasks_from_instructions
+    from soar.tasks.questions import present_question
 
     own = [t.instruction for t in load_scene(scene).tasks] if scene else []
     if not own and not tasks:
@@ -43,12 +42,12 @@ def questions(
     found = tasks_from_instructions([*own, *tasks], book, _language_model(model))
     for task in found:
         done, feasible = ("yes", "no") if task.success_answer else ("no", "yes")
-        rich.print(f"[bold]{escape(task.instruction)}[/bold]\n  {escape(task.question)}")
+        rich.print(f"[bold]{escape(task.instruction)}[/bold]\n  {escape(task.question.text)}")
         rich.print(f"  [dim]done:[/dim] {done}   [dim]feasible:[/dim] {feasible}")
     objects = dict.fromkeys(o for task in found for o in task.objects)
     if objects:
-        rich.print("\nAnd, so that tasks of missing things are left out:")
-        rich.print("\n".join(f"  {escape(present_question(o))}" for o in objects))
+        rich.print("\nTo leave out tasks whose objects are missing:")
+        rich.print("\n".join(f"  {escape(present_question(o).text)}" for o in objects))
 
 
 def _language_model(name: str) -> Complete | None:

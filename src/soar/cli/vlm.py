@@ -1,4 +1,4 @@
-"""`soar vlm`: ask the eyes, label episodes, choose a threshold, measure."""
+"""`soar vlm`: ask a VLM, label episodes, calibrate the threshold, evaluate."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ Model = Annotated[
     ),
 ]
 PAPER = "the paper's detector: accuracy .79, precision .63, recall 1.0"
+"""Reference printed below every table."""
 
 
 def ask(
@@ -43,24 +44,26 @@ def ask(
 
     Args:
         image: PNG or JPEG.
-        questions: as many as you like.
-        vlm: which model.
+        questions: one or more, in English for the compact VLM.
+        vlm: model to ask.
     """
     from soar.registry import load_vlm
+    from soar.tasks.questions import parse_question
 
-    [answers] = load_vlm(vlm).answer([_read_image(image)], [questions])
+    asked = [parse_question(text) for text in questions]
+    [answers] = load_vlm(vlm).answer([_read_image(image)], [asked])
     table = _table("question", "P(yes)", "raw reply")
     for a in answers:
-        table.add_row(a.question, "unknown" if a.p_yes is None else f"{a.p_yes:.3f}", a.raw)
+        table.add_row(a.question.text, "unknown" if a.p_yes is None else f"{a.p_yes:.3f}", a.raw)
     rich.print(table)
 
 
 def label(store: Path, labels: Path, which: Which, apply: bool = False, size: int = 48) -> None:
-    """Say of episodes whether they succeeded: in the terminal, or from a CSV file.
+    """Label episodes as success or failure: in the terminal, or from a CSV file.
 
-    Shows the first and last frame of each episode that the file doesn't know yet. y: success, n:
-    failure, s: skip, b: back to the one before, q: enough for now. Every answer is kept at once.
-    With --apply, what the file says becomes the store's verdict, judged by "person".
+    Shows the first and last frame of each episode that the file doesn't contain yet. y: success, n:
+    failure, s: skip, b: back to the previous one, q: quit. Every label is saved at once.
+    With --apply, the file's labels become the store's verdicts, judged by "person".
 
     Examples:
         soar vlm label --store runs/a/store --labels labels.csv
@@ -68,10 +71,10 @@ def label(store: Path, labels: Path, which: Which, apply: bool = False, size: in
 
     Args:
         store: the store's folder.
-        labels: a CSV file with the columns id, instruction, success (yes or no).
-        which: only these episodes.
-        apply: write the file's labels into the store, and ask nothing.
-        size: pixels, that is characters, of the pictures' width.
+        labels: CSV file with the columns id, instruction, success (yes or no).
+        which: filter of the episodes.
+        apply: write the file's labels into the store instead of asking.
+        size: width of each image in characters.
     """
     from soar.data.store.lance import open_store
     from soar.types import Verdict
@@ -101,50 +104,49 @@ def calibrate(
     recall: float | None = None,
     out: Path = Path("calibration.png"),
 ) -> None:
-    """Compare verdicts with the truth, and choose the threshold for a wanted precision or recall.
+    """Compare verdicts with the truth, and choose the threshold of a required precision or recall.
 
     Prints accuracy, precision and recall with 95 % intervals at 0.5 and at the chosen threshold, the
-    area under the ROC curve and the calibration error; draws the ROC curve and a reliability plot. The
-    truth is a person's (--labels, from `soar vlm label`), else the simulator's.
+    area under the ROC curve and the calibration error; plots the ROC curve and the reliability. The
+    truth is a person's labels (--labels, from `soar vlm label`), else the simulator's ground truth.
 
     Example: `soar vlm calibrate --store runs/a/store --recall 0.95`.
 
     Args:
         store: the store's folder.
-        which: only these episodes.
+        which: filter of the episodes.
         labels: a person's CSV file.
-        vlm: ask this model again about the first and last frames; the stored probabilities when left out.
-        precision: what the threshold shall reach.
-        recall: what the threshold shall reach; with neither, it has the highest F1.
-        out: where the plot goes.
+        vlm: model to judge the first and last frames again; without it, the stored probabilities count.
+        precision: least precision of the threshold.
+        recall: least recall of the threshold; with neither, it has the highest F1.
+        out: file of the plot.
     """
     from soar.data.store.lance import open_store
-    from soar.vlm.calibration import choose_threshold, confusion, curve, reliability
-    from soar.vlm.calibration_plot import plot
+    from soar.vlm.calibration import choose_threshold, confusion, reliability, roc_curve
+    from soar.vlm.calibration_plot import plot_calibration
     from soar.vlm.labels import read_labels
 
     opened = open_store(store, read_only=True)
     known = read_labels(labels) if labels else {}
-    told = [(e, known.get(e.id) if labels else e.provenance.truth) for e in opened.query(which)]
-    episodes = [e for e, so in told if so is not None]
-    truth = np.array([so for _, so in told if so is not None])
+    labeled = [(e, known.get(e.id) if labels else e.provenance.truth) for e in opened.query(which)]
+    episodes = [e for e, success in labeled if success is not None]
+    truth = np.array([success for _, success in labeled if success is not None])
     if not episodes:
         raise ConfigError(
             f"no episode of {store} has a known outcome; label some with soar vlm label"
         )
     p = _probabilities(opened, episodes, vlm)
-    found = curve(p, truth)
-    threshold = choose_threshold(found, precision=precision, recall=recall)
-    honest = reliability(p, truth)
+    curve, bins = roc_curve(p, truth), reliability(p, truth)
+    threshold = choose_threshold(curve, precision=precision, recall=recall)
     table = _table("threshold", "accuracy", "precision", "recall", "unknown")
     for value in (0.5, threshold):
         table.add_row(f"{value:.3f}", *_rates(confusion(p, truth, value)))
     rich.print(table)
     rich.print(
-        f"\narea under ROC {found.area:.3f}, calibration error {honest.error:.3f}, {len(p)} episodes"
+        f"\narea under ROC {curve.area:.3f}, calibration error {bins.error:.3f}, {len(p)} episodes"
     )
     rich.print(f"[dim]{PAPER}[/dim]")
-    plot(found, honest, threshold, out)
+    plot_calibration(curve, bins, threshold, out)
     print(out)
 
 
@@ -156,36 +158,37 @@ def evaluate(
     threshold: float = 0.5,
     out: Path | None = None,
 ) -> None:
-    """Measure a model on simulated scenes: success detection by task, and questions of every kind.
+    """Evaluate a VLM on simulated scenes: success detection by task, and questions of every kind.
 
-    Each scene is played with by the scripted expert, at times stopped halfway or wandering; the model is
-    asked about the images, and its answers are compared with the simulator's own word.
+    The scripted expert acts in each scene, sometimes only halfway; the model answers questions about the
+    images, and its answers are compared with the simulator's ground truth.
 
     Example: `soar vlm evaluate --scenes dev1 dev2 --images 100`.
 
     Args:
-        vlm: which model.
+        vlm: model to evaluate.
         scenes: 1 to 10, dev1 to dev4, YAML files, broad-SEED.
-        images: of each scene.
-        seed: of the play.
-        threshold: P from which an answer counts as yes, a task as done.
-        out: also write the numbers to this JSON file.
+        images: images per scene.
+        seed: seed of what happens in the scenes.
+        threshold: P from which an answer counts as yes, and a task as done.
+        out: JSON file to write the numbers to.
     """
-    from soar.evaluation.vlm import by, judge_scenes
+    from soar.evaluation.vlm import confusion_by, judge_scenes
     from soar.registry import load_vlm
     from soar.sim.scenes.catalog import load_scene
     from soar.utils.progress import progress_bar
 
     with progress_bar() as bar:
-        task = bar.add_task("looks", total=images * len(scenes), note="")
-        judged = judge_scenes(
+        task = bar.add_task("images", total=images * len(scenes), note="")
+        predictions = judge_scenes(
             load_vlm(vlm), [load_scene(s) for s in scenes], images, seed, lambda: bar.advance(task)
         )
+    tasks, questions = ([x for x in predictions if x.group == g] for g in ("task", "question"))
     tables = {
-        "success detection by kind": by([j for j in judged if j.group == "task"], lambda j: j.kind, threshold),
-        "success detection by scene": by([j for j in judged if j.group == "task"], lambda j: j.scene, threshold),
-        "questions by kind": by([j for j in judged if j.group == "question"], lambda j: j.kind, threshold),
-    }  # fmt: skip
+        "success detection by kind": confusion_by(lambda x: x.kind, tasks, threshold),
+        "success detection by scene": confusion_by(lambda x: x.scene, tasks, threshold),
+        "questions by kind": confusion_by(lambda x: x.kind, questions, threshold),
+    }
     for title, rows in tables.items():
         rich.print(_confusions(title, rows))
     rich.print(f"[dim]{PAPER}[/dim]")
@@ -227,18 +230,17 @@ def _label_by_hand(
 def _probabilities(
     store: LanceStore, episodes: Sequence[EpisodeSummary], vlm: str
 ) -> Float64[np.ndarray, "n"]:
-    """P(success) of each episode, NaN where unknown: as stored, or as a model says now."""
+    """P(success) of each episode, NaN for unknown: as stored, or as a model judges now."""
     if not vlm:
         stored = [e.verdict.p_success for e in episodes]
         return np.array([np.nan if p is None else p for p in stored], float)
     from soar.registry import load_vlm
-    from soar.tasks.grammar import task_from_instruction
+    from soar.tasks.question_file import task_of_episode
     from soar.tasks.success_detector import verdict
 
     model, values = load_vlm(vlm), []
     for episode in episodes:
-        origin = episode.provenance.proposal
-        task = origin.task if origin else task_from_instruction(episode.instruction)
+        task = task_of_episode(episode)
         ends = list(store.images(episode.id, [0, episode.length]))
         replies = model.answer(ends, [[task.question]] * 2)
         before, after = ({a.question: a for a in reply} for reply in replies)
@@ -248,7 +250,7 @@ def _probabilities(
 
 
 def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
-    """A table of rates with their intervals, and a total."""
+    """Table of rates with their intervals, and a total."""
     table = _table("", "asked", "accuracy", "precision", "recall", "unknown")
     table.title, table.title_justify = f"\n{title}", "left"
     for name, found in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:

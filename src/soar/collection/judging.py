@@ -10,7 +10,7 @@ from typing import Protocol
 
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore, VisionLanguageModel
-from soar.tasks.grammar import task_from_instruction
+from soar.tasks.question_file import task_of_episode
 from soar.tasks.success_detector import verdict
 from soar.types import EpisodeSummary, Image, Outcome, Query, Verdict
 
@@ -43,12 +43,7 @@ def judge_unknown(
     outcomes: Counter[Outcome] = Counter()
     for batch in _batches(unknown(store, query)):
         loaded = [(s, ends) for s in batch if (ends := _ends(store, s.id)) is not None]
-        tasks = [
-            s.provenance.proposal.task
-            if s.provenance.proposal
-            else task_from_instruction(s.instruction)
-            for s, _ in loaded
-        ]
+        tasks = [task_of_episode(s) for s, _ in loaded]
         questions = [[t.question] for t in tasks for _ in range(2)]
         replies = vlm.answer([image for _, ends in loaded for image in ends], questions)
         looks = [{a.question: a for a in reply} for reply in replies]

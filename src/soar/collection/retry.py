@@ -13,7 +13,7 @@ import numpy as np
 
 from soar.errors import ModelUnavailable
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
-from soar.types import Answer, Image, Images, Observation
+from soar.types import Answer, Image, Images, Observation, Question
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class RetryingVLM:
         self._patience = Retrier(vlm.name, backoff, stop)
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """The VLM's answers. Raises ModelUnavailable when patience ends."""
         return self._patience.call(lambda: self._vlm.answer(images, questions))

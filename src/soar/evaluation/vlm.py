@@ -1,7 +1,7 @@
-"""How well a model judges simulated scenes, against the simulator's own word. Privileged, for measuring only.
+"""Evaluation of a VLM in simulated scenes, against the simulator's ground truth. Privileged.
 
-Success detection is measured as the loop uses it: each task's own question about the scene as it is, read
-as done or not, against whether the task's goal really holds. Beside it, questions of every kind.
+Success detection is measured as the loop uses it: the answer to each task's question, read as done or not, against
+whether the task's goal holds. Questions of every kind are measured beside it.
 """
 
 from __future__ import annotations
@@ -14,45 +14,44 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from soar.interfaces import VisionLanguageModel
-from soar.pretraining.labeled_images import LabeledImageConfig, sampled_moments
+from soar.pretraining.labeled_images import LabeledImageConfig, sample_states
 from soar.pretraining.object_names import absent_name
-from soar.pretraining.question_templates import TEMPLATES, fill
-from soar.pretraining.scene_facts import draw, facts_of
+from soar.pretraining.scene_facts import facts_of, sample_facts
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.tasks.grammar import success_probability, task_from_instruction
-from soar.tasks.questions import parse_question
+from soar.tasks.questions import make_question
 from soar.types import Image, Task
 from soar.utils.statistics import Confusion
 from soar.vlm.calibration import confusion
 
 Group: TypeAlias = Literal["task", "question"]
-_PLAY = LabeledImageConfig(moments=2, views=1)
+"""Success detection of a task, or a question about a fact of the scene."""
+_SCENE_CONFIG = LabeledImageConfig(stops=2, views=1)
 _QUESTIONS = 6
-"""Drawn for each image, beside those of the tasks."""
-_BATCH = 16
+"""Questions about facts per image."""
+_BATCH_SIZE = 16
 
 
-class Asked(NamedTuple):
-    """Something to ask about an image, and the truth."""
+class LabeledTask(NamedTuple):
+    """A task, or a question as a task that is done if the answer is yes, with the truth."""
 
     group: Group
     kind: str
     task: Task
-    """For a plain question, one that is done when the answer is yes."""
     truth: bool
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What a model said, and what was true."""
+class LabeledPrediction:
+    """A model's estimate with the truth."""
 
     scene: str
     group: Group
     kind: str
-    """Of a task: "in", "not in", "left"...; of a question likewise, without "not"."""
+    """Kind of the question, after "not " for a task that is done if the answer is no."""
     p: float
-    """P(done) or P(yes); NaN where it couldn't be read."""
+    """P(done) or P(yes); NaN if the reply couldn't be read."""
     truth: bool
 
 
@@ -62,67 +61,77 @@ def judge_scenes(
     images: int,
     seed: int,
     on_image: Callable[[], None] = lambda: None,
-) -> list[Judged]:
-    """Play with each scene and ask about `images` moments of it."""
-    judged: list[Judged] = []
+) -> list[LabeledPrediction]:
+    """Let a model judge images of some scenes.
+
+    Args:
+        model: model to evaluate.
+        scenes: simulated scenes.
+        images: images per scene.
+        seed: seed of what happens in them.
+        on_image: called after each rendered image.
+    """
+    predictions: list[LabeledPrediction] = []
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng((seed, number))
-        batch: list[tuple[Image, list[Asked]]] = []
-        for world in islice(sampled_moments(scene, _PLAY, rng), images):
+        batch: list[tuple[Image, list[LabeledTask]]] = []
+        for world in islice(sample_states(scene, _SCENE_CONFIG, rng), images):
             batch.append((world.render(), [*_tasks(world), *_questions(world, rng)]))
             on_image()
-            if len(batch) == _BATCH:
-                judged += _judge(model, scene.name, batch)
+            if len(batch) == _BATCH_SIZE:
+                predictions += _predict(model, scene.name, batch)
                 batch = []
-        judged += _judge(model, scene.name, batch)
-    return judged
+        predictions += _predict(model, scene.name, batch)
+    return predictions
 
 
-def by(
-    judged: Iterable[Judged], key: Callable[[Judged], str], threshold: float
+def confusion_by(
+    key: Callable[[LabeledPrediction], str],
+    predictions: Iterable[LabeledPrediction],
+    threshold: float,
 ) -> dict[str, Confusion]:
-    """Verdicts against truth for each value of `key`."""
-    groups: dict[str, list[Judged]] = {}
-    for j in judged:
-        groups.setdefault(key(j), []).append(j)
+    """Return the confusion matrix at a threshold for each value of `key`."""
+    groups: dict[str, list[LabeledPrediction]] = {}
+    for prediction in predictions:
+        groups.setdefault(key(prediction), []).append(prediction)
     return {
-        name: confusion(np.array([j.p for j in js]), np.array([j.truth for j in js]), threshold)
-        for name, js in groups.items()
+        name: confusion(np.array([x.p for x in own]), np.array([x.truth for x in own]), threshold)
+        for name, own in groups.items()
     }
 
 
-def _tasks(world: World) -> list[Asked]:
+def _tasks(world: World) -> list[LabeledTask]:
     """Every task of the scene, and whether its goal holds."""
-    asked = []
+    labeled = []
     for scene_task in world.scene.tasks:
         task = task_from_instruction(scene_task.instruction)
-        kind = parse_question(task.question).kind
+        kind = task.question.kind
         name = kind if task.success_answer else f"not {kind}"
-        asked.append(Asked("task", name, task, world.fulfilled(scene_task.goal)))
-    return asked
+        labeled.append(LabeledTask("task", name, task, world.fulfilled(scene_task.goal)))
+    return labeled
 
 
-def _questions(world: World, rng: np.random.Generator) -> list[Asked]:
-    """Some facts of every kind, in the words that tasks use."""
-    asked = []
-    for fact in draw(facts_of(world), _QUESTIONS, rng):
-        thing = fact.thing or absent_name(world.scene, rng)
-        question = fill(TEMPLATES[fact.kind][0], thing, fact.container)
-        asked.append(Asked("question", fact.kind, Task(question, question, True), fact.true))
-    return asked
+def _questions(world: World, rng: np.random.Generator) -> list[LabeledTask]:
+    """Sampled facts of every kind, in the wording that tasks use."""
+    labeled = []
+    for fact in sample_facts(facts_of(world), _QUESTIONS, rng):
+        object = fact.object or absent_name(world.scene, rng)
+        question = make_question(fact.kind, object, fact.container)
+        labeled.append(LabeledTask("question", fact.kind, Task("", question), fact.true))
+    return labeled
 
 
-def _judge(
-    model: VisionLanguageModel, scene: str, batch: Sequence[tuple[Image, Sequence[Asked]]]
-) -> list[Judged]:
-    """Ask each question once for each image."""
-    questions = [list(dict.fromkeys(a.task.question for a in asked)) for _, asked in batch]
+def _predict(
+    model: VisionLanguageModel, scene: str, batch: Sequence[tuple[Image, Sequence[LabeledTask]]]
+) -> list[LabeledPrediction]:
+    """Ask each question once per image."""
+    questions = [list(dict.fromkeys(x.task.question for x in labeled)) for _, labeled in batch]
     replies = model.answer([image for image, _ in batch], questions) if batch else []
-    judged = []
-    for (_, asked), reply in zip(batch, replies, strict=True):
-        said = {answer.question: answer.p_yes for answer in reply}
-        for a in asked:
-            p_yes = said[a.task.question]
-            p = np.nan if p_yes is None else success_probability(a.task, p_yes)
-            judged.append(Judged(scene, a.group, a.kind, float(p), a.truth))
-    return judged
+    predictions = []
+    for (_, labeled), reply in zip(batch, replies, strict=True):
+        p_yes = {answer.question: answer.p_yes for answer in reply}
+        for x in labeled:
+            yes = p_yes[x.task.question]
+            p = np.nan if yes is None else success_probability(x.task, yes)
+            predictions.append(LabeledPrediction(scene, x.group, x.kind, float(p), x.truth))
+    return predictions

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from soar.robots.toy import BLOCK, SIZE, TABLE, X, Y, pixel
-from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Noise, Observation
+from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Noise, Observation, Question
 
 INSTRUCTIONS = (
     "move the green block to the left side",
@@ -41,7 +41,7 @@ class ToyVLM:
     name = "toy-vlm"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """Certain and right."""
         return [
@@ -49,11 +49,11 @@ class ToyVLM:
             for image, asked in zip(images, questions, strict=True)
         ]
 
-    def _one(self, block: Float64[np.ndarray, "2"] | None, question: str) -> Answer:
-        if "present" in question or block is None:
+    def _one(self, block: Float64[np.ndarray, "2"] | None, question: Question) -> Answer:
+        if question.kind == "present" or block is None:
             yes = block is not None
         else:
-            yes = (pixel(block)[1] < SIZE / 2) == ("left" in question)
+            yes = (pixel(block)[1] < SIZE / 2) == (question.kind == "left")
         return Answer(question, 0.95 if yes else 0.05, "yes" if yes else "no")
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from soar.errors import ModelUnavailable
 from soar.interfaces import VisionLanguageModel
 from soar.tasks.grammar import questions_of
-from soar.types import Answer, Observation, Task
+from soar.types import Answer, Observation, Question, Task
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ class SceneAssessment:
     """What was seen, and what the VLM said about it, by question. No answers: nobody could be asked."""
 
     observation: Observation
-    answers: Mapping[str, Answer]
+    answers: Mapping[Question, Answer]
 
 
 def assess(
@@ -47,7 +47,7 @@ def assess(
     ]
 
 
-def _readable(asked: Sequence[str], reply: Sequence[Answer]) -> dict[str, Answer]:
+def _readable(asked: Sequence[Question], reply: Sequence[Answer]) -> dict[Question, Answer]:
     """Answers by question. A probability that is none becomes unknown; other questions are ignored."""
     answers = {}
     for answer in reply:

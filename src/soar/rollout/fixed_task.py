@@ -11,7 +11,8 @@ from soar.rollout.assessment import SceneAssessment
 from soar.rollout.callbacks import NO_CALLBACK, Callback
 from soar.rollout.loop import run_episodes
 from soar.rollout.station import EpisodeConfig, Models, Station
-from soar.types import Answer, History, Image, Observation, Proposal, Task
+from soar.tasks.grammar import parse_instruction
+from soar.types import Answer, History, Image, Observation, Proposal, Question, Task
 from soar.utils.clock import Metronome
 
 
@@ -24,7 +25,7 @@ class FixedTaskProposer:
     def propose(
         self,
         observation: Observation,
-        answers: Mapping[str, Answer],
+        answers: Mapping[Question, Answer],
         history: History,
         rng: np.random.Generator,
     ) -> Proposal:
@@ -38,7 +39,7 @@ class NoVLM:
     name = "nobody"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """No answer to anything."""
         return [[Answer(q, None) for q in asked] for asked in questions]
@@ -62,12 +63,12 @@ def run_fixed_tasks(
         config,
         [{} for _ in stations],
         rng,
-        subscriber=callback,
+        callback=callback,
         metronome=metronome,
     )
 
 
 def fixed_station(name: str, robot: Robot, instruction: str, scene: str, seed: int) -> Station:
     """A station whose proposer always proposes `instruction`."""
-    task = Task(instruction, question="", success_answer=True)
+    task = parse_instruction(instruction)
     return Station(name, robot, (), FixedTaskProposer(task), scene, seed=seed)

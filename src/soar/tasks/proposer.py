@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from soar.errors import ConfigError, NoFeasibleTask
-from soar.tasks.grammar import present_question
-from soar.types import Answer, History, Observation, Proposal, Task, TaskCount
+from soar.tasks.questions import present_question
+from soar.types import Answer, History, Observation, Proposal, Question, Task, TaskCount
 
 HALF = 0.5
 """Above this P(yes) an answer counts as yes."""
@@ -34,7 +34,7 @@ class UncertaintyProposer:
     def propose(
         self,
         observation: Observation,
-        answers: Mapping[str, Answer],
+        answers: Mapping[Question, Answer],
         history: History,
         rng: np.random.Generator,
     ) -> Proposal:
@@ -52,7 +52,7 @@ class UncertaintyProposer:
 
 
 def feasible_tasks(
-    tasks: Sequence[Task], answers: Mapping[str, Answer], threshold: float = HALF
+    tasks: Sequence[Task], answers: Mapping[Question, Answer], threshold: float = HALF
 ) -> tuple[Task, ...]:
     """The tasks whose answer is the opposite of done (Eq. 2). An unknown answer makes nothing feasible."""
     wanted = [(t, _yes(answers.get(t.question), threshold)) for t in tasks]
@@ -60,7 +60,7 @@ def feasible_tasks(
 
 
 def with_objects_present(
-    tasks: Sequence[Task], answers: Mapping[str, Answer], threshold: float = HALF
+    tasks: Sequence[Task], answers: Mapping[Question, Answer], threshold: float = HALF
 ) -> tuple[Task, ...]:
     """The tasks none of whose objects was said to be missing."""
     gone = missing_objects(tasks, answers, threshold)
@@ -68,7 +68,7 @@ def with_objects_present(
 
 
 def missing_objects(
-    tasks: Sequence[Task], answers: Mapping[str, Answer], threshold: float = HALF
+    tasks: Sequence[Task], answers: Mapping[Question, Answer], threshold: float = HALF
 ) -> frozenset[str]:
     """Objects of these tasks whose present-question was answered no: what a person should put back."""
     objects = {o for t in tasks for o in t.objects}

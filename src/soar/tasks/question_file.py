@@ -1,7 +1,7 @@
-"""Tasks with their questions, from a file that a person can edit, the grammar, or a language model.
+"""Tasks of any wording: from a question file that a person can edit, the grammar, or a language model.
 
-In that order: what the file says holds. What a language model was asked is written to the file, so that
-it is asked once, and can be corrected by hand:
+The question file comes first, then the grammar, then the language model. The model's questions are written to the
+file, so that it is asked once per task and its questions can be corrected:
 
     put the kettle on its base:
       question: Is the kettle on its base?
@@ -14,26 +14,38 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
 import yaml
 
 from soar.errors import ConfigError
-from soar.tasks.grammar import task_from_instruction
-from soar.types import Task
+from soar.tasks.grammar import parse_instruction, task_from_instruction
+from soar.tasks.questions import parse_question
+from soar.types import EpisodeSummary, QuestionKind, Skill, Task
 from soar.utils.files import Json, write_bytes
+from soar.utils.progress import announce
 
 Complete: TypeAlias = Callable[[str], str]
-"""A language model: a prompt in, its reply out."""
+"""A language model: takes a prompt and returns its reply."""
 
 _ATTEMPTS = 3
-_LONGEST = 200
+_MAX_CHARACTERS = 200
+_SKILLS: dict[tuple[QuestionKind, bool], Skill] = {
+    ("in", True): "put", ("in", False): "take out", ("table", True): "put",
+    ("left", True): "move", ("right", True): "move",
+    ("open", True): "open", ("open", False): "close", ("closed", True): "close", ("closed", False): "open",
+    ("folded", True): "fold", ("folded", False): "unfold", ("unfolded", True): "unfold", ("unfolded", False): "fold",
+}  # fmt: skip
+"""Skill of a task in free words, by the kind of its question and the answer that means done."""
 
 PROMPT = """\
-A robot is given tasks on a tabletop. For each task, write a yes/no question about a photo of the table \
+A robot is given tasks on a tabletop. For each task, write a yes/no question in English about a photo of the table \
 that tells whether the task is done, the answer that means it is done, and the objects that must be \
-on the table for the task to make sense, in the task's own words. Reply with one JSON object only.
+on the table for the task to make sense, each named as in the question or in the task. \
+Reply with one JSON object only.
 
 Task: move the orange crayon from the blue plate to the table
 {"question": "Is the orange crayon on the blue plate?", "done_when": "no", "objects": ["orange crayon", "blue plate"]}
@@ -45,50 +57,71 @@ Task: stand the bottle upright
 {"question": "Is the bottle standing upright?", "done_when": "yes", "objects": ["bottle"]}
 Task: unstack the red cup from the green cup
 {"question": "Is the red cup stacked on the green cup?", "done_when": "no", "objects": ["red cup", "green cup"]}
+Task: place the fork to the left of the plate
+{"question": "Is the fork to the left of the plate?", "done_when": "yes", "objects": ["fork", "plate"]}
+Task: stelle die Tasse auf das Tablett
+{"question": "Is the cup on the tray?", "done_when": "yes", "objects": ["cup", "tray"]}
 Task: INSTRUCTION
 """
-"""Few-shot, after the paper's Table 3; INSTRUCTION stands for the task."""
+"""Few-shot prompt after the paper's Table 3; INSTRUCTION stands for the task."""
 
 
 def tasks_from_instructions(
-    instructions: Sequence[str], book: str | Path | None = None, complete: Complete | None = None
+    instructions: Sequence[str],
+    file: str | Path | None = None,
+    complete: Complete | None = None,
 ) -> tuple[Task, ...]:
-    """The tasks, each with its question.
+    """Return the tasks, each with its question; reports on the console which ones the grammar didn't provide.
 
     Args:
-        instructions: in words.
-        book: the question file; it may be missing, and is written when `complete` had to be asked.
-        complete: the language model, for what neither the file nor the grammar knows.
+        instructions: tasks in words.
+        file: question file; it may be missing, and is written if `complete` had to be asked.
+        complete: language model for what neither the file nor the grammar knows.
 
     Raises:
-        ConfigError: a task's question is not to be found, or the file can't be read; the message says
-            which task, and what to do.
+        ConfigError: a task has no question, or the file can't be read; the message says which task, and
+            what to do.
     """
-    known = read_book(book) if book else {}
+    known = read_questions(file) if file else {}
     tasks: dict[str, Task] = {}
-    asked: dict[str, Task] = {}
+    written: dict[str, Task] = {}
     for instruction in instructions:
         if instruction in known:
             tasks[instruction] = known[instruction]
+            _report(tasks[instruction], str(file))
             continue
         try:
             tasks[instruction] = task_from_instruction(instruction)
         except ConfigError:
             if complete is None:
                 raise
-            tasks[instruction] = asked[instruction] = task_from_model(instruction, complete)
-    if book and asked:
-        write_book(book, {**known, **asked})
+            tasks[instruction] = written[instruction] = task_from_model(instruction, complete)
+            _report(tasks[instruction], "the language model")
+    if file and written:
+        write_questions(file, {**known, **written})
     return tuple(tasks[i] for i in instructions)
 
 
+def task_of_episode(episode: EpisodeSummary) -> Task:
+    """Return the task of a stored episode, of which the store keeps instruction, question, answer and objects.
+
+    Raises:
+        ConfigError: the episode was not proposed, and its instruction has none of the usual forms.
+    """
+    proposal = episode.provenance.proposal
+    if proposal is None or not proposal.task.question.text:
+        return task_from_instruction(episode.instruction)
+    task = proposal.task
+    return _free_task(task.instruction, task.question.text, task.success_answer, task.objects)
+
+
 def task_from_model(instruction: str, complete: Complete) -> Task:
-    """A task whose question a language model wrote, checked. Raises ConfigError after three bad replies."""
+    """Return a task whose question a language model wrote. Raises ConfigError after three unusable replies."""
     problem = ""
     for _ in range(_ATTEMPTS):
         reply = complete(PROMPT.replace("INSTRUCTION", instruction) + problem)
         try:
-            task = _task(instruction, _json_object(reply))
+            task = _read_entry(instruction, _json_object(reply))
             _check_objects(task)
         except ConfigError as error:
             problem = f"(An earlier reply was wrong: {error}.)\n"
@@ -100,8 +133,12 @@ def task_from_model(instruction: str, complete: Complete) -> Task:
     )
 
 
-def read_book(path: str | Path) -> dict[str, Task]:
-    """Tasks by instruction; none if the file doesn't exist. Raises ConfigError naming a wrong entry."""
+def read_questions(path: str | Path) -> dict[str, Task]:
+    """Return the tasks of a question file by instruction; none if the file doesn't exist.
+
+    Raises:
+        ConfigError: an entry is wrong; the message names it.
+    """
     path = Path(path)
     if not path.exists():
         return {}
@@ -112,16 +149,16 @@ def read_book(path: str | Path) -> dict[str, Task]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must map each task to its question, done_when and objects")
     try:
-        return {str(task): _task(str(task), entry) for task, entry in content.items()}
+        return {str(task): _read_entry(str(task), entry) for task, entry in content.items()}
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def write_book(path: str | Path, tasks: Mapping[str, Task]) -> None:
-    """Write a question file for people to read and edit."""
+def write_questions(path: str | Path, tasks: Mapping[str, Task]) -> None:
+    """Write a question file, whole or not at all."""
     content = {
         instruction: {
-            "question": task.question,
+            "question": task.question.text,
             "done_when": "yes" if task.success_answer else "no",
             "objects": list(task.objects),
         }
@@ -131,12 +168,25 @@ def write_book(path: str | Path, tasks: Mapping[str, Task]) -> None:
     write_bytes(Path(path), text.encode())
 
 
-def _task(instruction: str, entry: Json) -> Task:
-    """An entry as a task. Raises ConfigError saying what is wrong with it."""
+def _free_task(
+    instruction: str, question: str, success_answer: bool, objects: Sequence[str]
+) -> Task:
+    """A task with a given question; skill and object names follow from the instruction, else from the question."""
+    asked = parse_question(question)
+    task = parse_instruction(instruction)
+    if not task.skill and (skill := _SKILLS.get((asked.kind, success_answer))):
+        container = "table" if asked.kind == "table" else asked.container
+        side = asked.kind if asked.kind in ("left", "right") else None
+        task = replace(task, skill=skill, object=asked.object, container=container, direction=side)
+    return replace(task, question=asked, success_answer=success_answer, objects=tuple(objects))
+
+
+def _read_entry(instruction: str, entry: Json) -> Task:
+    """The task of a question file's entry. Raises ConfigError saying what is wrong with it."""
     if not isinstance(entry, dict):
         raise ConfigError(f"the entry of '{instruction}' needs question, done_when and objects")
     question, done, objects = (entry.get(k) for k in ("question", "done_when", "objects"))
-    if not isinstance(question, str) or not _is_question(question):
+    if not isinstance(question, str) or not _is_yes_no_question(question):
         raise ConfigError(
             f"'{instruction}' needs a yes/no question on one line, such as 'Is the drawer open?',"
             f" not {question!r}"
@@ -146,21 +196,23 @@ def _task(instruction: str, entry: Json) -> Task:
         raise ConfigError(f"'{instruction}' needs done_when: yes or no, not {done!r}")
     if not isinstance(objects or [], list) or not all(isinstance(o, str) for o in objects or []):
         raise ConfigError(f"'{instruction}' needs a list of objects in words, not {objects!r}")
-    return Task(instruction, question.strip(), answers[str(done).lower()], tuple(objects or ()))
+    return _free_task(instruction, question.strip(), answers[str(done).lower()], objects or ())
 
 
-def _is_question(text: str) -> bool:
-    """Whether it can be answered by yes or no: by its first word."""
+def _is_yes_no_question(text: str) -> bool:
+    """Whether it can be answered by yes or no, by its first word."""
     start = r"(is|are|was|were|does|do|did|has|have|can|could|will|would)\b"
     text = text.strip()
-    return bool(re.match(start, text.lower())) and text.endswith("?") and len(text) <= _LONGEST and "\n" not in text  # fmt: skip
+    is_line = len(text) <= _MAX_CHARACTERS and "\n" not in text and text.endswith("?")
+    return is_line and bool(re.match(start, text.lower()))
 
 
 def _check_objects(task: Task) -> None:
-    """A model must name things in the task's words, or their presence can't be asked about."""
-    for thing in task.objects:
-        if thing.lower() not in task.instruction.lower():
-            raise ConfigError(f"the object '{thing}' isn't in the task's words")
+    """Refuse objects that neither the task nor its question names: their presence can't be asked about."""
+    words = f"{task.instruction} {task.question}".lower()
+    for name in task.objects:
+        if name.lower() not in words:
+            raise ConfigError(f"the object '{name}' isn't in the words of the task or its question")
 
 
 def _json_object(reply: str) -> Json:
@@ -170,3 +222,10 @@ def _json_object(reply: str) -> Json:
         return json.loads(match[0]) if match else None
     except json.JSONDecodeError:
         raise ConfigError("the reply is no JSON object") from None
+
+
+@cache
+def _report(task: Task, source: str) -> None:
+    """Print once where a question comes from and what it is."""
+    done = "yes" if task.success_answer else "no"
+    announce(f"'{task.instruction}': question from {source}: {task.question} ({done} = done)")

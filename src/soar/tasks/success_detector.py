@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from soar.errors import ConfigError
 from soar.interfaces import VisionLanguageModel
 from soar.tasks.grammar import success_probability
-from soar.types import Answer, Observation, Task, Verdict
+from soar.types import Answer, Observation, Question, Task, Verdict
 
 
 class VLMSuccessDetector:
@@ -34,10 +34,10 @@ class VLMSuccessDetector:
 
 def verdict(
     task: Task,
-    answers: Mapping[str, Answer],
+    answers: Mapping[Question, Answer],
     judge: str,
     threshold: float = 0.5,
-    before: Mapping[str, Answer] | None = None,
+    before: Mapping[Question, Answer] | None = None,
 ) -> Verdict:
     """The verdict that the last look's answers, by question, give. No readable answer: unknown.
 
@@ -50,8 +50,8 @@ def verdict(
         p = None if was is None else p * (1 - was)
     raw = answer.raw if answer else ""
     if p is None:
-        return Verdict("unknown", None, task.question, raw, judge)
-    return Verdict("success" if p >= threshold else "failure", p, task.question, raw, judge)
+        return Verdict("unknown", None, task.question.text, raw, judge)
+    return Verdict("success" if p >= threshold else "failure", p, task.question.text, raw, judge)
 
 
 def _done(task: Task, answer: Answer | None) -> float | None:

@@ -1,4 +1,4 @@
-"""How the compact eyes are made: a learner, its batches, and `train_compact_vlm`, from corpus to calibrated checkpoint."""
+"""Training of the compact VLM, from a corpus to a calibrated checkpoint."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
 from soar.nn.layers import attention_loss
 from soar.nn.text import SentenceEncoder
+from soar.tasks.questions import parse_question
 from soar.training.fit import FitConfig, fit
 from soar.training.vlm_corpus import VLMCorpus
 from soar.vlm.compact.model import texts_of, to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
-SPOT = 1.5
-"""Width of the spot that a gaze is taught to see around a thing [cells]."""
+SPOT_CELLS = 1.5
+"""Standard deviation of the target spot of attention around an object, in cells of the feature map."""
 
 
 @dataclass(frozen=True)
 class VLMTrainConfig:
-    """How the compact eyes are trained."""
+    """Recipe of the compact VLM."""
 
     net: CompactVLMConfig = field(default_factory=CompactVLMConfig)
     fit: FitConfig = field(
@@ -38,13 +39,13 @@ class VLMTrainConfig:
         )
     )  # fmt: skip
     held_out: float = 0.05
-    """Share of the corpus's scenes kept for calibration."""
+    """Share of the corpus's scenes that is held out for calibration."""
     whole: float = 0.15
-    """Share of questions shown to the network without being taken apart, so that it can read any."""
-    gaze: float = 0.1
-    """Weight of the loss that says where the things are."""
+    """Share of questions that are embedded whole instead of by their parts, so that the network can answer any."""
+    attention_weight: float = 0.1
+    """Weight of the loss of the attention maps."""
     tint: float = 0.08
-    """Brightness, contrast and colour balance vary by up to so much."""
+    """Largest relative change of brightness, contrast and color balance."""
 
 
 def train_compact_vlm(
@@ -53,15 +54,24 @@ def train_compact_vlm(
     config: VLMTrainConfig | None = None,
     start: Checkpoint | None = None,
 ) -> dict[str, float]:
-    """Fit, calibrate on held-out scenes, and write the checkpoint to `out`; goes on where a run stopped.
+    """Fit the compact VLM, calibrate it on held-out scenes, and write its checkpoint; resumes an interrupted fit.
 
-    `start`: whose weights to begin with. Returns the held-out measurements, which the checkpoint's provenance carries too. Raises ConfigError
-    when the corpus has another resolution than the network.
+    Args:
+        corpus: folder of the corpus.
+        out: folder of the checkpoint.
+        config: recipe.
+        start: checkpoint to take the initial weights from; None for random ones.
+
+    Returns:
+        Measurements on the held-out scenes, which the checkpoint's provenance contains too.
+
+    Raises:
+        ConfigError: the corpus has another resolution than the network.
     """
     config, data = config or VLMTrainConfig(), VLMCorpus.load(corpus)
     if data.images.shape[1] != config.net.resolution:
         raise ConfigError(
-            f"the corpus has images of {data.images.shape[1]} pixels, the network wants {config.net.resolution}"
+            f"the corpus has images of {data.images.shape[1]} pixels, the network takes {config.net.resolution}"
         )
     torch.manual_seed(config.fit.seed)
     texts = Texts.of(data)
@@ -89,41 +99,42 @@ def train_compact_vlm(
 
 
 _WHOLE_QUESTIONS = 4000
-"""At most so many of a corpus's questions are embedded whole: each costs as much as ten phrases."""
+"""Most questions of a corpus that are embedded whole, each of which costs as much as ten noun phrases."""
 
 
-def _encoded(texts: Sequence[str], at_once: int = 256) -> Float[Tensor, "t e"]:
-    """Sentence vectors of many texts, those of similar length together."""
+def _encoded(texts: Sequence[str], batch_size: int = 256) -> Float[Tensor, "t e"]:
+    """Sentence vectors of many texts, in batches of similar length."""
     encoder = SentenceEncoder()
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     vectors = torch.zeros(len(texts), encoder.dim)
-    for start in range(0, len(order), at_once):
-        some = order[start : start + at_once]
+    for start in range(0, len(order), batch_size):
+        some = order[start : start + batch_size]
         vectors[some] = encoder([texts[i] for i in some])
     return vectors
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Every text of a corpus once, as a vector, and which three stand for each question."""
+    """Vectors of all texts of a corpus, and the three that stand for each question."""
 
     vectors: Float[Tensor, "t e"]
-    """Row 0 is zero, for a part that a question doesn't have."""
-    apart: Int32[np.ndarray, "w 3"]
-    """Rows for each of the corpus's questions, taken apart."""
+    """Row 0 is zero, for the missing parts of questions."""
+    parts: Int32[np.ndarray, "w 3"]
+    """Rows of the parts of each question."""
     whole: Int32[np.ndarray, "w 3"]
-    """Rows for each of them, taken whole."""
+    """Rows of each question embedded whole."""
 
     @classmethod
     def of(cls, corpus: VLMCorpus) -> Texts:
-        """Embed all of them; of very many questions, only some are embedded whole."""
+        """Embed the texts of a corpus; if there are very many questions, only some are embedded whole."""
+        questions = [parse_question(text) for text in corpus.words]
         rows: dict[str, int] = {"": 0}
         every = -(-len(corpus.words) // _WHOLE_QUESTIONS)
-        apart, whole = (
+        parts, whole = (
             np.array(
                 [
                     [rows.setdefault(t, len(rows)) for t in texts_of(q, whole and i % every == 0)]
-                    for i, q in enumerate(corpus.words)
+                    for i, q in enumerate(questions)
                 ],
                 np.int32,
             )
@@ -131,11 +142,11 @@ class Texts:
         )
         vectors = _encoded(list(rows))
         vectors[0] = 0
-        return cls(vectors, apart, whole)
+        return cls(vectors, parts, whole)
 
 
 class CorpusBatches:
-    """Batches of images with all their questions. Pure: a step's batch depends on the step alone."""
+    """Batches of images with all their questions; a step's batch depends on the step alone."""
 
     def __init__(
         self, corpus: VLMCorpus, texts: Texts, rows: Int32[np.ndarray, "n"], config: VLMTrainConfig
@@ -143,14 +154,14 @@ class CorpusBatches:
         self.corpus, self.texts, self.rows, self.config = corpus, texts, rows, config
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """`images`, `texts` (rows of the text vectors), `answers`, `points`."""
+        """Return `images`, `texts` (rows of the text vectors), `answers` and `points`."""
         rng = step_rng(self.config.fit.seed, step)
         chosen = np.sort(rng.choice(self.rows, size, replace=len(self.rows) < size))
         rng.shuffle(chosen)
         gains = 1 + self.config.tint * rng.uniform(-1, 1, (size, 1, 1, 4)).astype(np.float32)
         questions = self.corpus.questions[chosen]
         whole = rng.random((*questions.shape, 1)) < self.config.whole
-        texts = np.where(whole, self.texts.whole[questions], self.texts.apart[questions])
+        texts = np.where(whole, self.texts.whole[questions], self.texts.parts[questions])
         chosen = chosen[part]
         return {
             "images": tinted(self.corpus.images[chosen], gains[part]),
@@ -161,7 +172,7 @@ class CorpusBatches:
 
 
 class CompactVLMLearner(nn.Module):
-    """The network under training: right answers, and looking at what the question names."""
+    """The network with its losses."""
 
     def __init__(self, config: VLMTrainConfig, texts: Float[Tensor, "t e"]) -> None:
         super().__init__()
@@ -173,19 +184,20 @@ class CompactVLMLearner(nn.Module):
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy of the answers, and of the places looked at."""
-        judged = self.net(batch["images"], self.texts[batch["texts"]])
+        """Return the cross-entropy of the answers plus the weighted one of the attention maps."""
+        predicted = self.net(batch["images"], self.texts[batch["texts"]])
         answers = batch["answers"]
-        said = nn.functional.binary_cross_entropy_with_logits(judged.logits, answers)
-        seen = attention_loss(judged.gaze, batch["points"], SPOT)
-        right = ((judged.logits > 0) == (answers > 0.5)).float().mean()
-        return said + self.config.gaze * seen, {"answer": said, "gaze": seen, "accuracy": right}
+        answer = nn.functional.binary_cross_entropy_with_logits(predicted.logits, answers)
+        attention = attention_loss(predicted.attention, batch["points"], SPOT_CELLS)
+        accuracy = ((predicted.logits > 0) == (answers > 0.5)).float().mean()
+        metrics = {"answer": answer, "attention": attention, "accuracy": accuracy}
+        return answer + self.config.attention_weight * attention, metrics
 
 
 def tinted(
     images: UInt8[np.ndarray, "b h w 3"], gains: Float32[np.ndarray, "b 1 1 4"]
 ) -> UInt8[np.ndarray, "b h w 3"]:
-    """Images with each channel's brightness, and all channels' contrast around grey, multiplied."""
+    """Multiply each channel's brightness, and the contrast of all channels around mid-gray."""
     bright = images.astype(np.float32) * gains[..., :3]
     contrast = (bright - 128) * gains[..., 3:] + 128
     return np.asarray(contrast.clip(0, 255), np.uint8)
@@ -195,20 +207,22 @@ def tinted(
 def held_out_logits(
     learner: CompactVLMLearner, corpus: VLMCorpus, texts: Texts, rows: Int32[np.ndarray, "n"]
 ) -> tuple[Float[Tensor, "n q"], Bool[Tensor, "n q"]]:
-    """What the network says about held-out images, and what is true."""
+    """Return the network's log-odds and the true answers for some rows of a corpus."""
     device = learner.texts.device
     learner.eval()
     logits = []
     for start in range(0, len(rows), 64):
         some = rows[start : start + 64]
         images = torch.from_numpy(corpus.images[some]).to(device)
-        asked = torch.from_numpy(texts.apart[corpus.questions[some]].astype(np.int64)).to(device)
-        logits.append(learner.net(images, learner.texts[asked]).logits.float().cpu())
+        questions = torch.from_numpy(texts.parts[corpus.questions[some]].astype(np.int64)).to(
+            device
+        )
+        logits.append(learner.net(images, learner.texts[questions]).logits.float().cpu())
     return torch.cat(logits), torch.from_numpy(np.array(corpus.answers[rows]))
 
 
 def best_temperature(logits: Float[Tensor, "n q"], answers: Bool[Tensor, "n q"]) -> float:
-    """What to divide the log-odds by so that the probabilities are as honest as they get (least log-loss)."""
+    """Return the divisor of the log-odds that minimizes the log-loss."""
     temperatures = torch.logspace(-1, 1, 201).tolist()
     losses = [
         float(nn.functional.binary_cross_entropy_with_logits(logits / t, answers.float()))
@@ -218,12 +232,12 @@ def best_temperature(logits: Float[Tensor, "n q"], answers: Bool[Tensor, "n q"])
 
 
 def measures(logits: Float[Tensor, "n q"], answers: Bool[Tensor, "n q"]) -> dict[str, float]:
-    """Accuracy, precision and recall of "yes", and log-loss."""
-    said = logits > 0
-    hits = float((said & answers).sum())
+    """Return accuracy, precision and recall of "yes", log-loss, and the number of questions."""
+    predicted = logits > 0
+    hits = float((predicted & answers).sum())
     return {
-        "accuracy": float((said == answers).float().mean()),
-        "precision": hits / max(1.0, float(said.sum())),
+        "accuracy": float((predicted == answers).float().mean()),
+        "precision": hits / max(1.0, float(predicted.sum())),
         "recall": hits / max(1.0, float(answers.sum())),
         "log_loss": float(nn.functional.binary_cross_entropy_with_logits(logits, answers.float())),
         "questions": float(answers.numel()),

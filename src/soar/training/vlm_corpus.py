@@ -1,4 +1,4 @@
-"""The corpus that the compact VLM learns from: plain arrays and one JSON file on disk."""
+"""Training corpus of the compact VLM: plain arrays and one JSON file, readable without the simulator."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ ARRAYS = ("images", "questions", "kinds", "answers", "points", "scenes")
 
 @dataclass(frozen=True, eq=False)
 class VLMCorpus:
-    """n images, each with q questions; all questions' words once."""
+    """n images with q questions each."""
 
     images: UInt8[np.ndarray, "n r r 3"]
     questions: Int32[np.ndarray, "n q"]
-    """Index into `words`."""
+    """Indices into `words`."""
     kinds: Int32[np.ndarray, "n q"]
-    """Index into `soar.tasks.questions.QUESTION_KINDS`."""
+    """Indices into `soar.tasks.questions.QUESTION_KINDS`."""
     answers: Bool[np.ndarray, "n q"]
     points: Float32[np.ndarray, "n q 2 2"]
-    """x and y in the image, each in [-1, 1], of thing and container; NaN for none."""
+    """Image positions of object and container, x right and y down in [-1, 1]; NaN for none."""
     scenes: Int32[np.ndarray, "n"]
-    """Number of the scene that an image shows."""
+    """Number of each image's scene."""
     words: tuple[str, ...]
+    """Texts of all questions, each once."""
     about: Mapping[str, Json]
-    """How it was made."""
+    """Settings of its generation."""
 
     @classmethod
     def load(cls, folder: str | Path) -> VLMCorpus:
-        """Open a corpus; images stay on disk until they are read. Raises ConfigError if there is none."""
+        """Open a corpus with its arrays memory-mapped. Raises ConfigError if there is none."""
         folder = Path(folder)
         if not (folder / "corpus.json").is_file():
             raise ConfigError(f"no corpus in {folder}: it has no corpus.json; make one first")
@@ -45,7 +46,7 @@ class VLMCorpus:
         return cls(**arrays, words=tuple(about.pop("words")), about=about)
 
     def split(self, share: float) -> tuple[Int32[np.ndarray, "a"], Int32[np.ndarray, "b"]]:
-        """Indices for training and of the last `share` of scenes, held out: no scene is in both."""
+        """Return the rows for training, and those of the last `share` of the scenes, which are held out."""
         first = round((self.scenes.max() + 1) * (1 - share))
         rows = np.arange(len(self.scenes), dtype=np.int32)
         return rows[self.scenes < first], rows[self.scenes >= first]

@@ -1,4 +1,4 @@
-"""A detector's ROC curve and reliability, side by side."""
+"""Plot of a success detector's ROC curve and reliability, side by side."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from pathlib import Path
 from soar.vlm.calibration import Curve, Reliability
 
 
-def plot(found: Curve, honest: Reliability, threshold: float, path: str | Path) -> None:
-    """Write both as one picture; the threshold is a ring on the curve."""
+def plot_calibration(
+    curve: Curve, reliability: Reliability, threshold: float, path: str | Path
+) -> None:
+    """Write the plot as an image file; a ring marks the threshold on the ROC curve."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4), layout="constrained")
-    roc, trust = figure.subplots(1, 2)
-    roc.plot([0, *found.false_alarms, 1], [0, *found.recall, 1])
-    at = int((found.thresholds >= threshold).sum()) - 1
+    left, right = figure.subplots(1, 2)
+    left.plot([0, *curve.false_positive_rate, 1], [0, *curve.recall, 1])
+    at = int((curve.thresholds >= threshold).sum()) - 1
     if at >= 0:
-        roc.plot(found.false_alarms[at], found.recall[at], "o", fillstyle="none", markersize=10)
-    roc.set(xlabel="failures called success", ylabel="recall", title=f"ROC, area {found.area:.3f}")
-    trust.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    trust.plot(honest.said, honest.was, "o-")
-    for x, y, n in zip(honest.said, honest.was, honest.episodes, strict=True):
-        trust.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=8)
-    trust.set(
-        xlabel="P(success) as said", ylabel="share that succeeded",
-        title=f"reliability, error {honest.error:.3f}",
+        point = curve.false_positive_rate[at], curve.recall[at]
+        left.plot(*point, "o", fillstyle="none", markersize=10)
+    left.set(xlabel="failures called success", ylabel="recall", title=f"ROC, area {curve.area:.3f}")
+    right.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    right.plot(reliability.predicted, reliability.observed, "o-")
+    for x, y, n in zip(*reliability, strict=True):
+        right.annotate(str(n), (x, y), textcoords="offset points", xytext=(4, -10), fontsize=8)
+    right.set(
+        xlabel="predicted P(success)", ylabel="share that succeeded",
+        title=f"reliability, calibration error {reliability.error:.3f}",
     )  # fmt: skip
-    for axes in (roc, trust):
+    for axes in (left, right):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         axes.spines[["top", "right"]].set_visible(False)
     Path(path).parent.mkdir(parents=True, exist_ok=True)

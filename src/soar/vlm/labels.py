@@ -1,4 +1,4 @@
-"""A person's word on episodes, in a CSV file: id, instruction, success (yes or no)."""
+"""A person's labels of episodes in a CSV file with the columns id, instruction, success (yes or no)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,
 
 
 def read_labels(path: str | Path) -> dict[str, bool]:
-    """Success by episode id; none if there is no file. Raises ConfigError naming the line that is wrong."""
+    """Return success by episode id; empty if there is no file. Raises ConfigError naming a wrong line."""
     path = Path(path)
     if not path.exists():
         return {}
@@ -37,7 +37,7 @@ def read_labels(path: str | Path) -> dict[str, bool]:
 def write_labels(
     path: str | Path, labels: Mapping[str, bool], episodes: Mapping[str, EpisodeSummary]
 ) -> None:
-    """Replace the file, whole or not at all."""
+    """Write the labels of episodes, replacing the file whole or not at all."""
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(_COLUMNS)
@@ -48,7 +48,7 @@ def write_labels(
 
 
 def to_blocks(image: Image) -> str:
-    """An image as coloured half blocks, two pixels to a character, for a terminal with true colour."""
+    """Return an image as colored half blocks, two pixels per character, for a terminal with true color."""
     lines = []
     for top, bottom in zip(image[::2], image[1::2], strict=False):
         cells = (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError, ModelUnavailable
+from soar.types import Question
 from soar.vlm.clients.chat import ChatVLM
 from soar.vlm.clients.decisions import DecisionsVLM
 from soar.vlm.clients.endpoint import EndpointConfig
@@ -19,7 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import misbehaving as bad
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
-QUESTIONS = ["Is the lemon on the plate?", "Is the drawer open?", "Is there a lemon present?"]
+QUESTIONS = [
+    Question(q)
+    for q in ("Is the lemon on the plate?", "Is the drawer open?", "Is there a lemon present?")
+]
 SORTS = [SystemOneVLM, DecisionsVLM, ChatVLM]
 LIMIT_S, SLACK_S = 1.0, 15.0
 """The slack is for a busy machine; servers here hang for a minute."""
@@ -124,7 +128,7 @@ def test_answers_are_remembered_by_image_and_question():
         first = len(server.seen)
         model.answer([IMAGE], [QUESTIONS])
         assert len(server.seen) == first
-        model.answer([IMAGE], [[*QUESTIONS, "Is there a fork present?"]])
+        model.answer([IMAGE], [[*QUESTIONS, Question("Is there a fork present?")]])
         assert list(server.seen[-1]["questions"]) == ["q0"]
         model.answer([IMAGE + 1], [QUESTIONS])
         assert len(server.seen) == first + 2
@@ -149,7 +153,7 @@ def test_no_more_requests_run_at_once_than_allowed():
 
 
 def test_more_questions_than_a_request_takes_are_split():
-    many = [f"Is number {i} there?" for i in range(150)]
+    many = [Question(f"Is number {i} there?") for i in range(150)]
     with bad.serving(bad.good) as server:
         answers = endpoint(SystemOneVLM, server.url).answer([IMAGE], [many])
     assert [a.question for a in answers[0]] == many

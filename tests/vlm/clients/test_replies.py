@@ -3,6 +3,7 @@ import math
 
 import pytest
 
+from soar.types import Question
 from soar.vlm.clients.replies import (
     probability,
     read_chat,
@@ -11,7 +12,7 @@ from soar.vlm.clients.replies import (
     yes_or_no,
 )
 
-Q = ["Is the lemon on the plate?", "Is the drawer open?"]
+Q = [Question("Is the lemon on the plate?"), Question("Is the drawer open?")]
 
 
 def chat(text: str | None, tokens: list[object] | None = None, **message: object) -> object:

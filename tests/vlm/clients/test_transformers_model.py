@@ -6,12 +6,16 @@ import pytest
 import torch
 
 from soar.errors import ConfigError
+from soar.types import Question
 from soar.vlm.clients.transformers_model import TransformersVLM
 
 sys.path.insert(0, str(Path(__file__).parent))
 import tiny_llava
 
-QUESTIONS = ["Is the lemon on the plate?", "Is the drawer open?", "Is there a lemon present here?"]
+QUESTIONS = [
+    Question(q)
+    for q in ("Is the lemon on the plate?", "Is the drawer open?", "Is there a lemon present here?")
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +36,7 @@ def test_questions_together_are_answered_as_each_alone(model):
 
 def test_probabilities_are_those_of_the_whole_prompt_at_once(model):
     before, after = model._prompt()
-    text = before + QUESTIONS[1] + " Answer yes or no only." + after
+    text = before + QUESTIONS[1].text + " Answer yes or no only." + after
     inputs = model._processor(images=[image(1)], text=[text], return_tensors="pt")
     with torch.inference_mode():
         p = model._model(**inputs).logits[0, -1].softmax(-1)

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from soar.types import Question
 from soar.vlm.clients.chat import ChatVLM
 from soar.vlm.clients.endpoint import EndpointConfig
 from soar.vlm.clients.systemone import SystemOneVLM
@@ -22,7 +23,7 @@ import tiny_llava
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 
-QUESTIONS = ["Is the lemon on the plate?", "Is the drawer open?"]
+QUESTIONS = [Question(q) for q in ("Is the lemon on the plate?", "Is the drawer open?")]
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
 START_S = 180
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from soar.types import Answer, EpisodeSummary, Proposal, Provenance, Task, Verdict
+from soar.types import Answer, EpisodeSummary, Proposal, Provenance, Question, Task, Verdict
 
 Row = dict[str, Any]
+
+_TASK_FIELDS = ("instruction", "question", "success_answer", "objects")
+"""Stored fields of a task; `soar.tasks.question_file.task_of_episode` finds the others again."""
 
 
 def to_row(summary: EpisodeSummary) -> Row:
@@ -29,14 +31,14 @@ def to_row(summary: EpisodeSummary) -> Row:
         "checkpoint": provenance.checkpoint,
         "round": int(provenance.round),
         "truth": provenance.truth,
-        "provenance": to_json(asdict(provenance)),
+        "provenance": to_json(vars(provenance)),
         **verdict_columns(verdict),
     }
 
 
 def verdict_columns(verdict: Verdict) -> Row:
     """The part of a row that a later judgement replaces."""
-    return {"outcome": verdict.outcome, "verdict": to_json(asdict(verdict))}
+    return {"outcome": verdict.outcome, "verdict": to_json(vars(verdict))}
 
 
 def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
@@ -60,6 +62,12 @@ def _plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, Mapping):
         return dict(value)
+    if isinstance(value, Question):
+        return value.text
+    if isinstance(value, Task):
+        return {name: getattr(value, name) for name in _TASK_FIELDS}
+    if isinstance(value, Proposal):
+        return vars(value)
     raise TypeError(
         f"{type(value).__name__} can't be stored; valid: text, numbers, lists, mappings"
     )
@@ -71,19 +79,24 @@ def _provenance(fields: dict[str, Any]) -> Provenance:
         **fields
         | {
             "proposal": proposal and _proposal(proposal),
-            "answers_before": tuple(Answer(*a) for a in fields["answers_before"]),
-            "answers_after": tuple(Answer(*a) for a in fields["answers_after"]),
+            "answers_before": _answers(fields["answers_before"]),
+            "answers_after": _answers(fields["answers_after"]),
             "faults": tuple(fields["faults"]),
         }
     )
 
 
+def _answers(rows: Sequence[Sequence[Any]]) -> tuple[Answer, ...]:
+    return tuple(Answer(Question(question), p_yes, raw) for question, p_yes, raw in rows)
+
+
 def _proposal(fields: dict[str, Any]) -> Proposal:
-    task = fields["task"]
+    task = {name: fields["task"][name] for name in _TASK_FIELDS}
+    task |= {"question": Question(task["question"]), "objects": tuple(task["objects"])}
     return Proposal(
         **fields
         | {
-            "task": Task(**task | {"objects": tuple(task["objects"])}),
+            "task": Task(**task),
             "feasible": tuple(fields["feasible"]),
         }
     )

@@ -1,4 +1,4 @@
-"""Compact subgoals: a small pixel-space diffusion model that imagines 64-pixel images on a CPU."""
+"""The compact subgoal generator: a small pixel-space diffusion model for 64-pixel images on a CPU."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from soar.errors import ConfigError
 from soar.nn.layers import local_softargmax
 from soar.nn.text import SentenceEncoder
 from soar.registry import COMPACT, COMPACT_STEPS_AHEAD, load_subgoals
-from soar.subgoals.clips import WORDS
+from soar.subgoals.clips import MAX_TOKENS
 from soar.subgoals.compact.keypoint_predictor import KeypointPredictions
-from soar.subgoals.compact.network import COARSEST, FINEST, CompactSubgoalNet, Conditioning
+from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet, Conditioning
 from soar.subgoals.compact.observation_encoder import CONTAINER, CompactSubgoalConfig
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.subgoals.sampler import (
@@ -34,33 +34,32 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import Images, Observation
+from soar.tasks.grammar import parse_instruction
+from soar.types import Images, Observation, Task
 from soar.utils.hardware import choose_device, choose_precision
 from soar.utils.media import resize
 
 KIND = "subgoals"
-"""Of its checkpoints."""
-TEMPERATURE = 0.1
-"""Sharpens foresight: below 1, unlikely guesses are drawn more rarely than they are likely."""
-TIMESTEPS = 1000
-"""Of the noise schedule as schedulers count it; the network itself knows angles."""
+"""Kind of the checkpoints."""
+FINETUNED_FROM = "finetuned_from"
+"""Key in the provenance of a generator fine-tuned on own episodes: the id of the checkpoint before."""
 FAST = SamplerConfig("ddim", steps=2, image_guidance=1.0, text_guidance=1.0)
-"""Chosen on the development scenes (docs/log.md): with the places decided, more steps or guidance only add noise."""
-
-
-TAUGHT = "taught_from"
-"""In the provenance of an imagination that practice taught: the id of the one before."""
-NEAR = 0.2
-"""Foresight's own gaze tells more exactly than the eyes where a thing is, if it is no farther off, of half an image."""
-_AT_ONCE = 64
+"""Default sampler. With predicted keypoints, more steps or guidance only add noise (docs/log.md)."""
+TEMPERATURE = 0.1
+"""Sampling temperature of the keypoint hypotheses."""
+NUM_TIMESTEPS = 1000
+"""Time steps of the noise schedule as diffusers counts them; the network itself takes angles."""
+_AGREEMENT_RADIUS = 0.2
+"""Distance up to which the network's own, more exact location replaces the locator's [half an image]."""
+_BATCH_SIZE = 64
 
 
 @runtime_checkable
 class ObjectLocator(Protocol):
-    """Finds named things in images."""
+    """A model that finds named objects in images."""
 
-    def point(self, images: Images, instructions: Sequence[str]) -> Float32[np.ndarray, "n 2 2"]:
-        """x and y in [-1, 1] of the thing and of the container that each instruction names; NaN for none."""
+    def point(self, images: Images, tasks: Sequence[Task]) -> Float32[np.ndarray, "n 2 2"]:
+        """Return x and y in [-1, 1] of the object and of the container that each task names; NaN for none."""
 
 
 class CompactSubgoalGenerator:
@@ -70,18 +69,23 @@ class CompactSubgoalGenerator:
         self,
         checkpoint: Checkpoint,
         sampler: SamplerConfig = FAST,
-        ahead: int = COMPACT_STEPS_AHEAD,
+        steps_ahead: int = COMPACT_STEPS_AHEAD,
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
-        eyes: ObjectLocator | None = None,
+        locator: ObjectLocator | None = None,
     ) -> None:
-        """`ahead`: how many control steps later the imagined moment is, as in training.
+        """Build the network and load its weights.
 
-        `eyes`: point at what an instruction names; without them it finds that itself, less surely.
+        Args:
+            checkpoint: of kind `KIND`.
+            sampler: scheduler, steps and guidance.
+            steps_ahead: control steps from the observation to the subgoal.
+            device, precision: "auto" picks them for this machine.
+            locator: locates the named objects; without it the network does so itself, less reliably.
         """
         self.name = f"compact {checkpoint.id}"
         self.sampler = sampler
-        self.ahead = ahead
+        self.steps_ahead = steps_ahead
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.net = CompactSubgoalNet(
@@ -89,24 +93,25 @@ class CompactSubgoalGenerator:
         )
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
-        self.eyes = eyes
-        self.taught = TAUGHT in checkpoint.provenance
-        self._read = SentenceEncoder()
+        self.locator = locator
+        self.finetuned = FINETUNED_FROM in checkpoint.provenance
+        self._encoder = SentenceEncoder()
 
     @classmethod
     def load(
         cls,
         folder: str | Path,
-        ahead: int = COMPACT_STEPS_AHEAD,
+        steps_ahead: int = COMPACT_STEPS_AHEAD,
         device: str = "auto",
-        eyes: ObjectLocator | None = None,
+        locator: ObjectLocator | None = None,
     ) -> CompactSubgoalGenerator:
-        """From a checkpoint's folder. Raises CheckpointError."""
-        return cls(checkpoints.load(folder, KIND), ahead=ahead, device=device, eyes=eyes)
+        """Load a checkpoint's folder. Raises CheckpointError."""
+        checkpoint = checkpoints.load(folder, KIND)
+        return cls(checkpoint, steps_ahead=steps_ahead, device=device, locator=locator)
 
     @property
     def resolution(self) -> int:
-        """Pixels of the imagined images."""
+        """Side of the generated images [pixels]."""
         return self.net.config.resolution
 
     def generate(
@@ -115,193 +120,204 @@ class CompactSubgoalGenerator:
         instructions: Sequence[str],
         rng: np.random.Generator,
     ) -> Images:
-        """Imagined images, one for each observation and its instruction."""
-        return self._paint(observations, instructions, rng)
+        """Generate one image for each observation and its instruction."""
+        return self._generate(observations, instructions, rng)
 
-    def repaint(
+    def generate_from_futures(
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
         futures: Sequence[Observation],
         rng: np.random.Generator,
     ) -> Images:
-        """What it would have imagined, had it foreseen where everything really is in each future."""
-        if self.net.foresight is None:
-            return self._paint(observations, instructions, rng)
-        places = np.asarray(self.foresee(futures, instructions).now.float().cpu())
-        return self.picture(observations, instructions, places, rng)
+        """Generate with the keypoints that are read in each future, in place of predicted ones."""
+        if self.net.keypoint_predictor is None:
+            return self._generate(observations, instructions, rng)
+        keypoints = self.predict_keypoints(futures, instructions).current
+        return self.render(observations, instructions, np.asarray(keypoints.float().cpu()), rng)
 
-    def picture(
+    def render(
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
-        places: Float[np.ndarray, "n f 2"],
+        keypoints: Float[np.ndarray, "n f 2"],
         rng: np.random.Generator,
     ) -> Images:
-        """What it would have imagined, had it foreseen these places (`soar.subgoals.compact.keypoint_predictor.FORESEEN`)."""
-        told = torch.from_numpy(np.asarray(places, np.float32)).to(self.device)
-        return self._paint(observations, instructions, rng, told)
+        """Generate with given future keypoints (`keypoint_predictor.PREDICTED_POINTS`), x and y in [-1, 1]."""
+        given = torch.from_numpy(np.asarray(keypoints, np.float32)).to(self.device)
+        return self._generate(observations, instructions, rng, given)
 
-    def _paint(
+    def _generate(
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
         rng: np.random.Generator,
-        places: Float[Tensor, "n f 2"] | None = None,
+        keypoints: Float[Tensor, "n f 2"] | None = None,
     ) -> Images:
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         noise = torch.randn(len(observations), 3, *[self.resolution] * 2, generator=generator)
-        pointed = self._pointed(observations, instructions)
-        if places is None and self.net.foresight is not None:
-            places = _drawn(self.foresee(observations, instructions, pointed), generator)
+        object_points = self._object_points(observations, instructions)
+        if keypoints is None and self.net.keypoint_predictor is not None:
+            predictions = self.predict_keypoints(observations, instructions, object_points)
+            keypoints = _sample_keypoints(predictions, generator)
         scheduler = copy(_scheduler(self.sampler.scheduler))
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            seen = self._see(observations, self.resolution)
-            conditions = self.conditions(seen, instructions, pointed, places)
+            images = self._to_tensor(observations, self.resolution)
+            conditions = self.conditions(images, instructions, object_points, keypoints)
             start = noise.to(self.device)
             pixels = sample(self.denoise, start, conditions, scheduler, self.sampler)
         return to_images(pixels)
 
     @torch.inference_mode()
-    def foresee(
+    def predict_keypoints(
         self,
         observations: Sequence[Observation],
         instructions: Sequence[str],
-        pointed: Float32[Tensor, "n 2 2"] | None = None,
+        object_points: Float32[Tensor, "n 2 2"] | None = None,
     ) -> KeypointPredictions:
-        """Where everything may be `ahead` steps later. `pointed`: where the named things are now."""
-        assert self.net.foresight is not None
+        """Predict the keypoints `steps_ahead` control steps later.
+
+        `object_points`: current x and y in [-1, 1] of the named object and container, NaN where unknown.
+        """
+        assert self.net.keypoint_predictor is not None
         states = torch.from_numpy(np.stack([o.state for o in observations])).to(self.device)
-        guesses: KeypointPredictions = self.net.foresight(
-            self._see(observations, self.net.config.sight),
-            *self._told(instructions),
-            pointed,
+        predictions: KeypointPredictions = self.net.keypoint_predictor(
+            self._to_tensor(observations, self.net.config.input_resolution),
+            *self._text_inputs(instructions),
+            object_points,
             states,
         )
-        return guesses
+        return predictions
 
     @torch.inference_mode()
     def conditions(
         self,
-        seen: Float32[Tensor, "n 3 h w"],
+        images: Float32[Tensor, "n 3 h w"],
         instructions: Sequence[str],
-        pointed: Float32[Tensor, "n 2 2"] | None = None,
-        places: Float[Tensor, "n f 2"] | None = None,
+        object_points: Float32[Tensor, "n 2 2"] | None = None,
+        keypoints: Float[Tensor, "n f 2"] | None = None,
     ) -> Conditions:
-        """What the painter finds with nothing, with the image, and with the image and the instruction.
+        """Encode the denoiser's condition in the forms that the sampler's guidance needs.
 
         Args:
-            seen: images in [-1, 1], of the size that it paints.
+            images: observations in [-1, 1], of the generated images' size.
             instructions: one for each.
-            pointed: where the named things are.
-            places: where everything will be; None leaves that to the painter.
+            object_points: as in `predict_keypoints`.
+            keypoints: future keypoints; None leaves them to the renderer.
         """
-        found = self.net.look(seen, *self._told(instructions), pointed)
-        if places is not None:
-            found = self.net.tell(found, places)
+        encoded = self.net.encode(images, *self._text_inputs(instructions), object_points)
+        if keypoints is not None:
+            encoded = self.net.add_keypoints(encoded, keypoints)
         none, image, _ = branch_weights(self.sampler)
-        silence = self._told([""] * len(instructions))
+        no_text = self._text_inputs([""] * len(instructions))
         return Conditions(
-            none=tuple(self.net.look(torch.zeros_like(seen), *silence)) if none else (),
-            image=tuple(self.net.look(seen, *silence)) if image else (),
-            image_and_text=tuple(found),
+            none=tuple(self.net.encode(torch.zeros_like(images), *no_text)) if none else (),
+            image=tuple(self.net.encode(images, *no_text)) if image else (),
+            image_and_text=tuple(encoded),
         )
-
-    def _see(self, observations: Sequence[Observation], pixels: int) -> Float32[Tensor, "n 3 s s"]:
-        images = resize(np.stack([o.image for o in observations]), pixels)
-        return to_tensor(images).contiguous().to(self.device)
-
-    def _told(
-        self, instructions: Sequence[str]
-    ) -> tuple[Float[Tensor, "n l e"], Float[Tensor, " n"]]:
-        """Instructions as tokens, and how far ahead the subgoals lie."""
-        words = self._read.tokens(instructions, WORDS).to(self.device)
-        return words, torch.full((len(words),), float(self.ahead), device=self.device)
-
-    def find(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
-    ) -> Float32[np.ndarray, "n 2 2"]:
-        """Where the thing and the container that each instruction names are, x and y in [-1, 1]; NaN for none.
-
-        The eyes say which things are meant; where exactly is what foresight's own gaze says, if it falls near.
-        """
-        parts = []
-        for k in range(0, len(observations), _AT_ONCE):
-            now = (observations[k : k + _AT_ONCE], instructions[k : k + _AT_ONCE])
-            pointed, own = self._eyes_point(*now), self._own_gaze(*now)
-            parts.append(own if pointed is None else _agreed(own, pointed))
-        return np.asarray(torch.cat(parts).float().cpu())
-
-    def read(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
-    ) -> Float32[np.ndarray, "n f 2"]:
-        """Where everything that is foreseen is now: hand, named thing, and the rest of the arm (`FORESEEN`)."""
-        parts = [
-            self.foresee(observations[k : k + _AT_ONCE], instructions[k : k + _AT_ONCE]).now
-            for k in range(0, len(observations), _AT_ONCE)
-        ]
-        return np.asarray(torch.cat(parts).float().cpu())
-
-    def _pointed(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
-    ) -> Float32[Tensor, "n 2 2"] | None:
-        """What foresight and painter are told: the eyes' word or, where practice taught it, `find`'s."""
-        pointed = self._eyes_point(observations, instructions)
-        if pointed is None or not self.taught:
-            return pointed
-        return _agreed(self._own_gaze(observations, instructions), pointed)
-
-    def _eyes_point(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
-    ) -> Float32[Tensor, "n 2 2"] | None:
-        if self.eyes is None:
-            return None
-        at = self.eyes.point(np.stack([o.image for o in observations]), instructions)
-        return torch.from_numpy(at).to(self.device)
-
-    def _own_gaze(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
-    ) -> Float32[Tensor, "n 2 2"]:
-        """The named thing and the container as foresight finds them when nobody points."""
-        seen = self.foresee(observations, instructions)
-        gaze = seen.gaze[:, CONTAINER : CONTAINER + 1].float()
-        container = local_softargmax(gaze.argmax(-1), gaze)
-        return torch.cat([seen.now[:, 1:2].float(), container], 1)
 
     def denoise(
         self, noisy: Float[Tensor, "b 3 h w"], timestep: Tensor, condition: Condition
     ) -> Float[Tensor, "b 3 h w"]:
-        """The clean image that the network expects behind a noisy one."""
-        step = torch.linspace(FINEST, COARSEST, TIMESTEPS, device=noisy.device)[timestep.long()]
-        clean, _ = self.net.denoise(noisy, step.expand(len(noisy)), Conditioning(*condition))
+        """Return the expected clean image."""
+        angles = torch.linspace(MIN_ANGLE, MAX_ANGLE, NUM_TIMESTEPS, device=noisy.device)
+        angle = angles[timestep.long()].expand(len(noisy))
+        clean, _ = self.net.denoise(noisy, angle, Conditioning(*condition))
         return clean
 
+    def locate_objects(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[np.ndarray, "n 2 2"]:
+        """Locate the object and the container that each instruction names: x and y in [-1, 1], NaN for none.
 
-def _agreed(own: Float[Tensor, "n 2 2"], pointed: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
-    """Its own places where they are near those that are pointed at, and those where they aren't."""
-    near = (own - pointed).norm(dim=-1, keepdim=True) < NEAR
-    return own.where(near, pointed)
+        The locator identifies the objects; the network's own location is used where it is near the locator's.
+        """
+        parts = []
+        for k in range(0, len(observations), _BATCH_SIZE):
+            batch = (observations[k : k + _BATCH_SIZE], instructions[k : k + _BATCH_SIZE])
+            given, own = self._locator_points(*batch), self._attended_points(*batch)
+            parts.append(own if given is None else _refined(own, given))
+        return np.asarray(torch.cat(parts).float().cpu())
+
+    def read_keypoints(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[np.ndarray, "n f 2"]:
+        """Estimate the current keypoints (`keypoint_predictor.PREDICTED_POINTS`), x and y in [-1, 1]."""
+        parts = []
+        for k in range(0, len(observations), _BATCH_SIZE):
+            batch = (observations[k : k + _BATCH_SIZE], instructions[k : k + _BATCH_SIZE])
+            parts.append(self.predict_keypoints(*batch).current)
+        return np.asarray(torch.cat(parts).float().cpu())
+
+    def _object_points(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"] | None:
+        """Return the locator's points, after fine-tuning refined as in `locate_objects`."""
+        given = self._locator_points(observations, instructions)
+        if given is None or not self.finetuned:
+            return given
+        return _refined(self._attended_points(observations, instructions), given)
+
+    def _locator_points(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"] | None:
+        if self.locator is None:
+            return None
+        tasks = [parse_instruction(i) for i in instructions]
+        points = self.locator.point(np.stack([o.image for o in observations]), tasks)
+        return torch.from_numpy(points).to(self.device)
+
+    def _attended_points(
+        self, observations: Sequence[Observation], instructions: Sequence[str]
+    ) -> Float32[Tensor, "n 2 2"]:
+        """Return the object and the container as the keypoint predictor locates them without a locator."""
+        predictions = self.predict_keypoints(observations, instructions)
+        log_attention = predictions.log_attention[:, CONTAINER : CONTAINER + 1].float()
+        container = local_softargmax(log_attention.argmax(-1), log_attention)
+        return torch.cat([predictions.current[:, 1:2].float(), container], 1)
+
+    def _to_tensor(
+        self, observations: Sequence[Observation], side: int
+    ) -> Float32[Tensor, "n 3 s s"]:
+        images = resize(np.stack([o.image for o in observations]), side)
+        return to_tensor(images).contiguous().to(self.device)
+
+    def _text_inputs(
+        self, instructions: Sequence[str]
+    ) -> tuple[Float[Tensor, "n l e"], Float[Tensor, " n"]]:
+        """Return the instructions' token embeddings, and `steps_ahead` for each."""
+        words = self._encoder.tokens(instructions, MAX_TOKENS).to(self.device)
+        return words, torch.full((len(words),), float(self.steps_ahead), device=self.device)
 
 
-def _drawn(guesses: KeypointPredictions, generator: torch.Generator) -> Float[Tensor, "n f 2"]:
-    """The places of one guess for each, those on which guesses agree drawn far more often."""
-    p = guesses.agreed().cpu() ** (1 / TEMPERATURE)
+def _refined(own: Float[Tensor, "n 2 2"], given: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
+    """Replace the given points by own ones where these are near."""
+    near = (own - given).norm(dim=-1, keepdim=True) < _AGREEMENT_RADIUS
+    return own.where(near, given)
+
+
+def _sample_keypoints(
+    predictions: KeypointPredictions, generator: torch.Generator
+) -> Float[Tensor, "n f 2"]:
+    """Draw one hypothesis for each sample by its cluster's probability, and average it with similar ones."""
+    p = predictions.cluster_p().cpu() ** (1 / TEMPERATURE)
     chosen = torch.multinomial(p, 1, generator=generator)[:, 0]
-    return guesses.around(chosen.to(guesses.log_p.device))
+    return predictions.cluster_mean(chosen.to(predictions.log_p.device))
 
 
 @cache
 def _scheduler(name: SchedulerName) -> Any:
-    """Making one takes as long as a step of the network."""
+    """Make a scheduler once: it takes as long as a step of the network."""
     return make_scheduler(name, noise_schedule())
 
 
 def noise_schedule() -> Mapping[str, Any]:
-    """The network's noise schedule as diffusers' schedulers take it: angles evenly spaced."""
-    kept = torch.linspace(FINEST, COARSEST, TIMESTEPS, dtype=torch.float64).cos().square()
+    """Return the network's noise schedule, with evenly spaced angles, as a config of diffusers' schedulers."""
+    angles = torch.linspace(MIN_ANGLE, MAX_ANGLE, NUM_TIMESTEPS, dtype=torch.float64)
+    kept = angles.cos().square()
     before = torch.cat([torch.ones(1, dtype=torch.float64), kept[:-1]])
     return {
-        "num_train_timesteps": TIMESTEPS,
+        "num_train_timesteps": NUM_TIMESTEPS,
         "trained_betas": (1 - kept / before).tolist(),
         "prediction_type": "sample",
         "timestep_spacing": "trailing",
@@ -310,13 +326,17 @@ def noise_schedule() -> Mapping[str, Any]:
 
 
 def to_checkpoint(net: CompactSubgoalNet, provenance: Mapping[str, Any]) -> Checkpoint:
-    """The network as it is now."""
+    """Make a checkpoint of the network's current weights."""
     config = {"net": dataclasses.asdict(net.config)}
     return Checkpoint(KIND, dict(net.state_dict()), config, provenance=provenance)
 
 
 def load_compact(name: str = COMPACT) -> CompactSubgoalGenerator:
-    """The compact subgoal generator of a name. Raises ConfigError: the name is of another kind."""
+    """Load a compact subgoal generator by name.
+
+    Raises:
+        ConfigError: the name stands for a generator of another kind.
+    """
     generator = load_subgoals(name)
     if not isinstance(generator, CompactSubgoalGenerator):
         raise ConfigError(

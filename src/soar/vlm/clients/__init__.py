@@ -1,1 +1,1 @@
-"""Vision-language models behind HTTP endpoints or in transformers format."""
+"""Clients of vision-language models behind HTTP endpoints or in transformers format."""

@@ -1,8 +1,8 @@
 """Yes/no questions over `/chat/completions` with an image: nearly every server there is.
 
-Log-probabilities and a JSON schema are asked for in every request. Some servers honour both, some refuse
-them, several ignore them without a word: so the client looks at what came back. Questions whose answer
-can't be found in a reply to many are asked once more, each by itself.
+Every request asks for log-probabilities and a JSON schema. Some servers honor both, some refuse them and several
+ignore them silently, so the reply decides how it is read. Questions whose answers are missing from a joint reply are
+asked once more, one by one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from soar.errors import ModelUnavailable
-from soar.types import Answer
+from soar.types import Answer, Question
 from soar.utils.files import Json
 from soar.vlm.clients.endpoint import Endpoint, EndpointConfig
 from soar.vlm.clients.replies import read_chat, read_text
@@ -19,22 +19,22 @@ from soar.vlm.clients.transport import RequestError
 
 _EXTRAS = ("logprobs", "top_logprobs", "response_format")
 _ALTERNATIVES = 10
-"""Most likely tokens asked for at each place."""
+"""Requested number of most likely tokens at each position."""
 
 
 class ChatVLM(Endpoint):
-    """Asks in words, reads log-probabilities where there are some, JSON or words where not."""
+    """Client that asks in words and reads log-probabilities if there are any, else JSON or words."""
 
     path = "/chat/completions"
     most_questions = 32
 
     def __init__(self, config: EndpointConfig, extras: bool = True) -> None:
-        """`extras`: ask for log-probabilities and a schema until the server refuses a request with them."""
+        """`extras`: request log-probabilities and a schema until the server refuses them."""
         super().__init__(config)
         self._extras = extras
 
-    def ask(self, image: str, questions: Sequence[str], deadline: float) -> list[Answer]:
-        """All in one request; what that leaves open, one by one."""
+    def ask(self, image: str, questions: Sequence[Question], deadline: float) -> list[Answer]:
+        """Ask all questions in one request, and those left open one by one."""
         answers = super().ask(image, questions, deadline)
         if len(questions) == 1:
             return answers
@@ -44,7 +44,7 @@ class ChatVLM(Endpoint):
         ]
 
     def post(self, body: Json, deadline: float) -> Json:
-        """One request; a server that refuses the extras gets none from then on."""
+        """Post one request; a server that refuses the extras gets no more of them."""
         plain = {k: v for k, v in body.items() if k not in _EXTRAS}
         if self._extras:
             try:
@@ -55,13 +55,13 @@ class ChatVLM(Endpoint):
             self._extras = False
         return super().post(plain, deadline)
 
-    def request(self, image: str, questions: Sequence[str]) -> Json:
-        """One user message: the image, the questions, and how to answer."""
-        picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    def request(self, image: str, questions: Sequence[Question]) -> Json:
+        """Build one user message of the image, the questions, and how to answer."""
+        part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
         return {
             "model": self.config.model,
             "messages": [
-                {"role": "user", "content": [picture, {"type": "text", "text": _prompt(questions)}]}
+                {"role": "user", "content": [part, {"type": "text", "text": _prompt(questions)}]}
             ],
             "temperature": 0,
             "max_tokens": 16 + 16 * len(questions),
@@ -70,12 +70,12 @@ class ChatVLM(Endpoint):
             **({"response_format": _schema(len(questions))} if len(questions) > 1 else {}),
         }
 
-    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
-        """P(yes) from the tokens of each answer, or from its words."""
+    def read(self, reply: Json, questions: Sequence[Question]) -> list[Answer]:
+        """Read P(yes) from the tokens of each answer, or from its words."""
         return read_chat(reply, questions)
 
 
-def _prompt(questions: Sequence[str]) -> str:
+def _prompt(questions: Sequence[Question]) -> str:
     if len(questions) == 1:
         return f"{questions[0]} Answer yes or no only."
     listed = "\n".join(f"{i}. {q}" for i, q in enumerate(questions, 1))
@@ -86,7 +86,7 @@ def _prompt(questions: Sequence[str]) -> str:
 
 
 def _schema(count: int) -> Json:
-    """An object with the questions' numbers as keys, each yes or no."""
+    """Schema of an object whose keys are the questions' numbers and whose values are yes or no."""
     keys = [str(i + 1) for i in range(count)]
     schema = {
         "type": "object",
@@ -101,7 +101,7 @@ def _schema(count: int) -> Json:
 
 
 def completer(config: EndpointConfig) -> Callable[[str], str]:
-    """The same endpoint for words alone: a prompt in, its reply out. The function raises ModelUnavailable."""
+    """Return a function from a prompt to the endpoint's reply in words; it raises ModelUnavailable."""
     chat = ChatVLM(config)
 
     def complete(prompt: str) -> str:

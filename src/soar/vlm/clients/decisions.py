@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soar.types import Answer
+from soar.types import Answer, Question
 from soar.utils.files import Json
 from soar.vlm.clients.endpoint import Endpoint
 from soar.vlm.clients.replies import read_decisions
 
 
 class DecisionsVLM(Endpoint):
-    """Asks for the probability that the answer is yes; any question may be refused by itself."""
+    """Client that asks for the probability of "yes"; a server may refuse single questions."""
 
     path = "/decisions"
     most_questions = 400
 
-    def request(self, image: str, questions: Sequence[str]) -> Json:
-        """One message with the image, and a predicate for each question."""
-        picture = {"type": "input_image", "image_url": f"data:image/png;base64,{image}"}
+    def request(self, image: str, questions: Sequence[Question]) -> Json:
+        """Build one message with the image, and one predicate for each question."""
+        part = {"type": "input_image", "image_url": f"data:image/png;base64,{image}"}
         text = {
             "type": "input_text",
             "text": "This is what a robot's camera shows of its tabletop.",
         }
         return {
             "model": self.config.model,
-            "input": [{"type": "message", "role": "user", "content": [picture, text]}],
+            "input": [{"type": "message", "role": "user", "content": [part, text]}],
             "questions": [
                 {
                     "type": "predicate",
@@ -36,6 +36,6 @@ class DecisionsVLM(Endpoint):
             ],
         }
 
-    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
-        """The probability of each predicate."""
+    def read(self, reply: Json, questions: Sequence[Question]) -> list[Answer]:
+        """Read the probability of each predicate."""
         return read_decisions(reply, questions)

@@ -1,8 +1,8 @@
-"""Vision-language models behind HTTP: what every sort of endpoint shares.
+"""Base of all clients of vision-language models behind HTTP.
 
-Timeouts, bounded retries with backoff, a limit on concurrency, a budget, a cache by image and question.
-Whatever a server does, `answer` ends within its time limit: with answers, with answers that can't be
-read (unknown), or with one error. Keys come from the environment and go into requests, nowhere else.
+It adds timeouts, bounded retries with backoff, a limit on concurrency, a budget, and a cache by image and question.
+Whatever a server does, `answer` ends within its time limit: with answers, with unknown ones, or with one error. Keys
+are read from the environment and go into requests only.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from soar.errors import ConfigError, ModelUnavailable
-from soar.types import Answer, Image
+from soar.types import Answer, Image, Question
 from soar.utils.files import Json
 from soar.utils.media import encode_png
 from soar.vlm.clients.transport import RequestError, Transport
@@ -28,30 +28,30 @@ from soar.vlm.clients.transport import RequestError, Transport
 
 @dataclass(frozen=True)
 class EndpointConfig:
-    """Where a model is served, and how patient to be with it."""
+    """Address of a served model, and the limits of its use."""
 
     url: str
-    """Up to where its paths begin: "http://localhost:8000/v1"."""
+    """Base URL of its paths: "http://localhost:8000/v1"."""
     model: str
-    """What the server calls it."""
+    """Name of the model on the server."""
     key_variable: str = ""
-    """Name of the environment variable that holds the key; "" where none is needed."""
+    """Environment variable that holds the key; "" if none is needed."""
     timeout_s: float = 30.0
-    """For one request."""
+    """Time limit of one request."""
     limit_s: float = 90.0
-    """For one call of `answer`, retries and waiting included."""
+    """Time limit of one call of `answer`, with retries and waiting."""
     retries: int = 3
-    """Further attempts after a failure that may pass: connection, timeout, 429, 5xx, garbage."""
+    """Further attempts after a transient failure: connection, timeout, 429, 5xx, a reply that is no JSON."""
     backoff_s: float = 0.5
-    """Before the first retry; doubled for each further one."""
+    """Pause before the first retry; doubled for each further one."""
     concurrency: int = 4
-    """Requests at a time, over all callers."""
+    """Concurrent requests, over all callers."""
     max_requests: int | None = None
-    """Budget over the object's life; None is no limit."""
+    """Budget of requests over the client's life; None for no limit."""
     max_tokens: int | None = None
-    """Budget of tokens, as the server counts them; None is no limit."""
+    """Budget of tokens as the server counts them; None for no limit."""
     cached: int = 20_000
-    """Answers remembered."""
+    """Most answers in the cache."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -68,7 +68,7 @@ class EndpointConfig:
 
     @classmethod
     def named(cls, name: str) -> EndpointConfig:
-        """The endpoint "MODEL@URL", or "MODEL@URL#VARIABLE" with the key's variable. Raises ConfigError."""
+        """Parse "MODEL@URL", or "MODEL@URL#VARIABLE" with the key's variable. Raises ConfigError."""
         model, _, url = name.rpartition("@")
         url, _, variable = url.partition("#")
         if not model or not url:
@@ -76,7 +76,7 @@ class EndpointConfig:
         return cls(url, model, variable)
 
     def key(self) -> str:
-        """The key. Raises ConfigError when its variable is named but not set."""
+        """Return the key. Raises ConfigError if its variable is named but not set."""
         if not self.key_variable:
             return ""
         key = os.environ.get(self.key_variable, "")
@@ -86,12 +86,12 @@ class EndpointConfig:
 
 
 class Endpoint(ABC):
-    """A model behind HTTP. A subclass knows its requests and how to read the replies."""
+    """A model behind HTTP. A subclass builds the requests and reads the replies."""
 
     most_questions: int
-    """In one request."""
+    """Most questions of one request."""
     path: str
-    """After the configured url."""
+    """Path after the configured URL."""
 
     def __init__(self, config: EndpointConfig) -> None:
         self.config = config
@@ -103,20 +103,20 @@ class Endpoint(ABC):
         self._transport = Transport(config.url, config.key, config.retries, config.backoff_s)
 
     @abstractmethod
-    def request(self, image: str, questions: Sequence[str]) -> Json:
-        """The body that asks some questions about an image, a base64 PNG."""
+    def request(self, image: str, questions: Sequence[Question]) -> Json:
+        """Build the body that asks questions about an image, a base64 PNG."""
 
     @abstractmethod
-    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
-        """An answer to each of them; unknown where the reply says nothing readable."""
+    def read(self, reply: Json, questions: Sequence[Question]) -> list[Answer]:
+        """Read an answer to each question; unknown if there is none that can be read."""
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """Answers in the order of the questions, remembered ones without asking.
+        """Return the answers in the order of the questions, cached ones without a request.
 
         Raises:
-            ModelUnavailable: no answer within `limit_s`, or the budget is spent.
+            ModelUnavailable: there is no answer within `limit_s`, or the budget is spent.
             ConfigError: the key's environment variable isn't set.
         """
         deadline = time.monotonic() + self.config.limit_s
@@ -136,8 +136,8 @@ class Endpoint(ABC):
             found |= answers
         return [[found[k] for k in row] for row in keys]
 
-    def _ask(self, image: Image, asked: dict[str, str], deadline: float) -> dict[str, Answer]:
-        """Answers to some questions about one image, by cache key."""
+    def _ask(self, image: Image, asked: dict[str, Question], deadline: float) -> dict[str, Answer]:
+        """Answers to questions about one image, both by cache key."""
         questions = list(asked.values())
         png = base64.b64encode(encode_png(image)).decode()
         try:
@@ -150,15 +150,21 @@ class Endpoint(ABC):
                 self._cache.popitem(last=False)
         return answers
 
-    def ask(self, image: str, questions: Sequence[str], deadline: float) -> list[Answer]:
-        """Answers to some questions about one image, a base64 PNG, before a time on the monotonic clock.
+    def ask(self, image: str, questions: Sequence[Question], deadline: float) -> list[Answer]:
+        """Return the answers to questions about one image, a base64 PNG.
 
-        Raises RequestError.
+        Args:
+            image: base64 PNG.
+            questions: at most `most_questions`.
+            deadline: time on the monotonic clock [s].
+
+        Raises:
+            RequestError: there is no usable reply.
         """
         return self.read(self.post(self.request(image, questions), deadline), questions)
 
     def post(self, body: Json, deadline: float) -> Json:
-        """One request within budget, retried where that may help. Raises RequestError."""
+        """Post one request within the budget, and retry after transient failures. Raises RequestError."""
         reply = self._transport.post(
             self.path, body, self.config.timeout_s, deadline, self.budget.spend_request
         )
@@ -167,7 +173,7 @@ class Endpoint(ABC):
 
 
 class Budget:
-    """What may still be spent. Shared by threads."""
+    """Remaining requests and tokens; thread-safe."""
 
     def __init__(self, requests: int | None, tokens: int | None) -> None:
         self.most_requests, self.most_tokens = requests, tokens
@@ -175,7 +181,7 @@ class Budget:
         self._lock = threading.Lock()
 
     def spend_request(self) -> None:
-        """Count one request before it is made. Raises ModelUnavailable when nothing is left."""
+        """Count one request before it is made. Raises ModelUnavailable if the budget is spent."""
         with self._lock:
             for word, spent, most in (
                 ("requests", self.requests, self.most_requests),
@@ -186,7 +192,7 @@ class Budget:
             self.requests += 1
 
     def spend_tokens(self, reply: Json) -> None:
-        """Count what a reply says it cost."""
+        """Count the tokens that a reply reports."""
         usage = reply.get("usage") if isinstance(reply, dict) else None
         if not isinstance(usage, dict):
             return
@@ -197,20 +203,20 @@ class Budget:
             self.tokens += sum(n for n in counts if isinstance(n, int) and n > 0)
 
 
-def _cache_key(image: Image, question: str) -> str:
+def _cache_key(image: Image, question: Question) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
     digest.update(image.tobytes())
     return f"{digest.hexdigest()} {question}"
 
 
-def _parts(items: list[tuple[str, str]], size: int) -> list[list[tuple[str, str]]]:
+def _parts(items: list[tuple[str, Question]], size: int) -> list[list[tuple[str, Question]]]:
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
 def _results(
     jobs: Sequence[Future[dict[str, Answer]]], deadline: float, name: str
 ) -> list[dict[str, Answer]]:
-    """All results, or the first error, or an error when time is up."""
+    """All results. Raises the first error, or ModelUnavailable when the time is up."""
     _, late = wait(jobs, max(0.0, deadline - time.monotonic()))
     for job in late:
         job.cancel()

@@ -1,7 +1,7 @@
-"""Replies of every sort read as P(yes): typed answers, log-probabilities, JSON, or plain words.
+"""Readers of replies as P(yes): from typed answers, log-probabilities, JSON, or plain words.
 
-Pure functions over decoded JSON. What can't be read is None, and nothing is ever guessed: a refusal, an
-answer too few, a number out of range or a sentence that says both yes and no are all unreadable.
+Pure functions over decoded JSON. An unreadable answer is None, never a guess: a refusal, a missing answer, a number
+out of range, or a sentence with both yes and no.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from soar.types import Answer
+from soar.types import Answer, Question
 from soar.utils.files import Json
 
 _YES = frozenset({"yes", "true", "y"})
 _NO = frozenset({"no", "false", "n"})
-_MOSTLY = 0.5
-"""Yes and no together must have this much of the probability for their ratio to mean anything."""
+_LEAST_MASS = 0.5
+"""Least joint probability of yes and no for their ratio to count."""
 _RAW_CHARACTERS = 300
 
 
-def read_decisions(reply: Json, questions: Sequence[str]) -> list[Answer]:
-    """Answers of `/decisions`: by name ("q0", "q1"...) where they have one, else by order if none is missing."""
+def read_decisions(reply: Json, questions: Sequence[Question]) -> list[Answer]:
+    """Read a reply of `/decisions`: by names ("q0", "q1"...) if there are any, else by order if none is missing."""
     found = _get(reply, "answers", list, [])
     named = {n: a for a in found if isinstance(n := _get(a, "name", str, None), str)}
     if not named and len(found) == len(questions):
@@ -35,8 +35,8 @@ def read_decisions(reply: Json, questions: Sequence[str]) -> list[Answer]:
     ]
 
 
-def read_systemone(reply: Json, questions: Sequence[str]) -> list[Answer]:
-    """Answers of `/v1/systemone`, of type "noul", by their names "q0", "q1"..."""
+def read_systemone(reply: Json, questions: Sequence[Question]) -> list[Answer]:
+    """Read a reply of `/v1/systemone`: answers of type "noul" by their names "q0", "q1"..."""
     found = _get(reply, "answers", dict, {})
     return [
         Answer(q, probability(_get(answer, "noul", object, None)), _shorten(answer))
@@ -45,8 +45,8 @@ def read_systemone(reply: Json, questions: Sequence[str]) -> list[Answer]:
     ]
 
 
-def read_chat(reply: Json, questions: Sequence[str]) -> list[Answer]:
-    """Answers in a chat completion, to one question in words or to several as a JSON object "1": "yes"..."""
+def read_chat(reply: Json, questions: Sequence[Question]) -> list[Answer]:
+    """Read a chat completion: one answer in words, or several as a JSON object "1": "yes"..."""
     choice = next(iter(_get(reply, "choices", list, [])), None)
     message = _get(choice, "message", dict, {})
     text = _get(message, "content", str, None)
@@ -61,20 +61,20 @@ def read_chat(reply: Json, questions: Sequence[str]) -> list[Answer]:
 
 
 def read_text(reply: Json) -> str:
-    """What a chat completion says; "" for nothing."""
+    """Return the text of a chat completion; "" if it has none."""
     choice = next(iter(_get(reply, "choices", list, [])), None)
     return str(_get(_get(choice, "message", dict, {}), "content", str, ""))
 
 
 def probability(value: Json) -> float | None:
-    """A number from 0 to 1, or None for anything else."""
+    """Return a number from 0 to 1; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) and 0 <= value <= 1 else None
 
 
 def yes_or_no(text: str) -> bool | None:
-    """What a sentence says: by its first word, else by the only one of yes and no that it holds."""
+    """Return the answer of a sentence: its first word, else the only one of yes and no in it."""
     words = re.findall(r"[a-z']+", text.lower())
     said = [w in _YES for w in words if w in _YES | _NO]
     if words[:1] and words[0] in _YES | _NO:
@@ -83,7 +83,7 @@ def yes_or_no(text: str) -> bool | None:
 
 
 def _answer_spans(text: str, count: int) -> list[tuple[int, int] | None]:
-    """Where in the text each question's answer stands: in JSON, in numbered lines, or all of it for one."""
+    """Span of each question's answer in the text: in JSON, in numbered lines, or all of it for one question."""
     values = _json_values(text)
     if values is None:
         lines = {int(m[1]): m.span(2) for m in re.finditer(r"(?m)^\W*(\d+)[.):\s]+(.*)$", text)}
@@ -92,7 +92,7 @@ def _answer_spans(text: str, count: int) -> list[tuple[int, int] | None]:
 
 
 def _json_values(text: str) -> dict[int, tuple[int, int]] | None:
-    """Spans of the values of the first flat JSON object with numbers for keys; None where there is none."""
+    """Spans of the values of the first flat JSON object with numbers for keys; None if there is no such object."""
     match = re.search(r"\{[^{}]*\}", text)
     if match is None:
         return None
@@ -107,7 +107,7 @@ def _json_values(text: str) -> dict[int, tuple[int, int]] | None:
 
 
 def _p_yes(text: str, span: tuple[int, int] | None, tokens: Sequence[Json]) -> float | None:
-    """P(yes) of the answer at `span`, from the token there if its alternatives are known, else 0 or 1."""
+    """P(yes) of the answer at `span`: from its token's alternatives if they are known, else 0 or 1."""
     said = None if span is None else yes_or_no(text[span[0] : span[1]])
     if span is None or said is None:
         return None
@@ -124,7 +124,7 @@ def _p_yes(text: str, span: tuple[int, int] | None, tokens: Sequence[Json]) -> f
 
 
 def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
-    """Probability of yes among yes and no, from a token's alternatives; None if they are about something else."""
+    """Probability of yes among yes and no, from a token's alternatives; None if these are other words."""
     mass = {True: 0.0, False: 0.0}
     for alternative in alternatives:
         word = _word(_get(alternative, "token", str, ""))
@@ -132,7 +132,7 @@ def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
         if word in _YES | _NO:
             mass[word in _YES] += math.exp(min(0.0, logprob))
     total = mass[True] + mass[False]
-    return mass[True] / total if total >= _MOSTLY and math.isfinite(total) else None
+    return mass[True] / total if total >= _LEAST_MASS and math.isfinite(total) else None
 
 
 def _word(token: str) -> str:
@@ -140,13 +140,13 @@ def _word(token: str) -> str:
 
 
 def _get(value: Json, key: str, kind: Any, default: Any) -> Any:
-    """`value[key]` where `value` is an object and the entry is of the right kind, else the default."""
+    """`value[key]` if `value` is an object and the entry is of this kind, else the default."""
     found = value.get(key) if isinstance(value, Mapping) else None
     return found if isinstance(found, kind) and found is not None else default
 
 
 def _shorten(raw: Json) -> str:
-    """A reply for a person to read."""
+    """A reply shortened for a person to read."""
     if raw is None:
         return ""
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False)

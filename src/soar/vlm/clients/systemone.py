@@ -1,13 +1,13 @@
 """Typed yes/no questions over `/systemone`: transformers serve, vLLM, SGLang, llama.cpp.
 
-The shapes are those of the server in transformers (`transformers.cli.serving.systemone`).
+Requests and replies have the shapes of the server in transformers (`transformers.cli.serving.systemone`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soar.types import Answer
+from soar.types import Answer, Question
 from soar.utils.files import Json
 from soar.vlm.clients.endpoint import Endpoint
 from soar.vlm.clients.replies import read_systemone
@@ -17,22 +17,22 @@ _IMAGE = "<image-1>"
 
 
 class SystemOneVLM(Endpoint):
-    """Asks questions of type "noul"; the server reads P(yes) off its next-token probabilities."""
+    """Client for questions of type "noul"; the server reads P(yes) off its next-token probabilities."""
 
     path = "/systemone"
     most_questions = 64
 
-    def request(self, image: str, questions: Sequence[str]) -> Json:
-        """One state with one image, and the questions by name."""
+    def request(self, image: str, questions: Sequence[Question]) -> Json:
+        """Build one state with one image, and the questions by name."""
         return {
             "model": self.config.model,
             "state": f"A robot's camera shows this tabletop: {_IMAGE}",
             "questions": {
-                f"q{i}": {"type": "noul", "instructions": q} for i, q in enumerate(questions)
+                f"q{i}": {"type": "noul", "instructions": q.text} for i, q in enumerate(questions)
             },
             "assets": {_IMAGE: {"type": "image", "format": "png", "data_base64": image}},
         }
 
-    def read(self, reply: Json, questions: Sequence[str]) -> list[Answer]:
-        """P(yes) of each."""
+    def read(self, reply: Json, questions: Sequence[Question]) -> list[Answer]:
+        """Read P(yes) of each question."""
         return read_systemone(reply, questions)

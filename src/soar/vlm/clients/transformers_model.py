@@ -1,7 +1,7 @@
-"""Any image-text-to-text model of transformers, by folder or hub id, read off its next-token probabilities.
+"""Image-text-to-text models of transformers, by folder or hub id, read off their next-token probabilities.
 
-The image and all text before the question go through the model once; their keys and values are then
-shared by all questions, which go through it together. No text is generated.
+The image and all text before the question go through the model once; all questions then share their keys and values
+in one batch. No text is generated.
 """
 
 from __future__ import annotations
@@ -15,22 +15,29 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from soar.errors import ConfigError
-from soar.types import Answer, Image
+from soar.types import Answer, Image, Question
 from soar.utils.hardware import choose_device
 
-_HOW = " Answer yes or no only."
+_SUFFIX = " Answer yes or no only."
 _SLOT = "THE-QUESTION-GOES-HERE"
-_AT_ONCE = 64
-"""Questions in one batch."""
+_BATCH_SIZE = 64
+"""Most questions of one batch."""
 _WORDS = {True: ("Yes", "yes", "YES"), False: ("No", "no", "NO")}
 
 
 class TransformersVLM:
-    """P(yes) = the share of yes among yes and no in the first token of the reply."""
+    """A local model; P(yes) is the share of yes among yes and no in the first token of its reply."""
 
     def __init__(self, source: str, device: str = "auto", least: float = 0.1) -> None:
-        """`source`: folder or hub id. `least`: with less probability than that on yes and no, an answer
-        is unknown. Raises ConfigError when transformers can't load the model.
+        """Load the model.
+
+        Args:
+            source: folder or hub id.
+            device: "auto", or a device of torch.
+            least: joint probability of yes and no below which an answer is unknown.
+
+        Raises:
+            ConfigError: transformers can't load the model.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -52,34 +59,34 @@ class TransformersVLM:
         self.name = f"local {source}"
 
     def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """Answers to each image's questions, in order."""
+        """Return the answers to each image's questions, in order."""
         return [
             [
                 answer
-                for start in range(0, len(asked), _AT_ONCE)
-                for answer in self._ask(image, asked[start : start + _AT_ONCE])
+                for start in range(0, len(asked), _BATCH_SIZE)
+                for answer in self._ask(image, asked[start : start + _BATCH_SIZE])
             ]
             for image, asked in zip(images, questions, strict=True)
         ]
 
     @torch.inference_mode()
-    def _ask(self, image: Image, questions: Sequence[str]) -> list[Answer]:
+    def _ask(self, image: Image, questions: Sequence[Question]) -> list[Answer]:
         before, after = self._prompt()
-        seen = self._processor(images=[image], text=[before], return_tensors="pt").to(
+        inputs = self._processor(images=[image], text=[before], return_tensors="pt").to(
             self._model.device, dtype=self._model.dtype
         )
-        cache = self._model(**seen, use_cache=True).past_key_values
+        cache = self._model(**inputs, use_cache=True).past_key_values
         cache.batch_repeat_interleave(len(questions))
-        ids, mask = self._padded([q + _HOW + after for q in questions])
-        length = seen["input_ids"].shape[1]
+        ids, mask = self._padded([q.text + _SUFFIX + after for q in questions])
+        length = inputs["input_ids"].shape[1]
         whole = torch.cat([mask.new_ones(len(mask), length), mask], 1)
         logits = self._model(input_ids=ids, attention_mask=whole, past_key_values=cache).logits
         last = logits[torch.arange(len(ids)), mask.sum(1) - 1].float().softmax(-1).cpu()
         return [self._read(q, p) for q, p in zip(questions, last, strict=True)]
 
-    def _read(self, question: str, p: Float[Tensor, "v"]) -> Answer:
+    def _read(self, question: Question, p: Float[Tensor, "v"]) -> Answer:
         yes, no = float(p[self._yes].sum()), float(p[self._no].sum())
         first = self._tokenizer.decode([int(p.argmax())])
         raw = f"{first.strip()!r} first; P(yes) {yes:.3f}, P(no) {no:.3f}"
@@ -107,7 +114,7 @@ class TransformersVLM:
         return padded.to(self._model.device), mask.to(self._model.device)
 
     def _first_tokens(self, words: Iterable[str]) -> list[int]:
-        """Tokens that are one of these words, with or without a space before."""
+        """Ids of the tokens that are one of these words, with or without a space before it."""
         spellings = [s for w in words for s in (w, f" {w}")]
         ids = [self._tokenizer(s, add_special_tokens=False)["input_ids"] for s in spellings]
         return sorted({i[0] for i in ids if len(i) == 1 and i[0] != self._tokenizer.unk_token_id})

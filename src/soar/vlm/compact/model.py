@@ -69,7 +69,7 @@ class CompactVLM:
         """Return P(yes) for the same number of questions about each image."""
         words = embed(self.encoder, [q for asked in questions for q in asked])
         words = words.reshape(len(images), -1, TEXTS, words.shape[-1])
-        logits = self.net(self._pixels(images), words.to(self.net.places.device)).logits
+        logits = self.net(self._pixels(images), words.to(self.net.cells.device)).logits
         return torch.sigmoid(logits.float() / self.temperature).cpu()
 
     @torch.inference_mode()
@@ -81,8 +81,8 @@ class CompactVLM:
         x right and y down, in [-1, 1]; NaN for an object that the task's question doesn't name.
         """
         questions = [task.question for task in tasks]
-        words = embed(self.encoder, questions)[:, None].to(self.net.places.device)
-        attention = self.net(self._pixels(images), words).gaze[:, 0]
+        words = embed(self.encoder, questions)[:, None].to(self.net.cells.device)
+        attention = self.net(self._pixels(images), words).attention[:, 0]
         positions = local_softargmax(attention.argmax(-1), attention)
         named = torch.tensor([[bool(q.object), bool(q.container)] for q in questions])
         result: Float32[np.ndarray, "n 2 2"] = (
@@ -93,7 +93,7 @@ class CompactVLM:
     def _pixels(self, images: Sequence[Image] | Images) -> UInt8[Tensor, "b h w 3"]:
         size = self.net.config.resolution
         small = torch.from_numpy(np.stack([resize(image, size) for image in images]))
-        return small.to(self.net.places.device)
+        return small.to(self.net.cells.device)
 
 
 def texts_of(question: Question, whole: bool = False) -> tuple[str, str, str]:

@@ -1,9 +1,8 @@
-"""The compact eyes' network: find what the question names, then judge how the two stand to each other.
+"""Network of the compact VLM: find what a question names, then judge how the objects relate to each other.
 
-A convolutional trunk reads the image once. Each question comes as three sentence vectors: its frame
-("is it in that?") and its two noun phrases. Each phrase looks for its thing by attention over the
-trunk's fine feature map; the frame then looks a second time, knowing what was found; and a small
-network says yes or no from what was seen and where.
+A convolutional trunk encodes the image once. Each question comes as three sentence vectors: its frame ("is it in
+that?") and its two noun phrases. Each noun phrase attends to its object in the trunk's fine feature map; the frame
+then attends a second time, given what was found; a small network gives the answer from both features and positions.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from soar.errors import ConfigError
 from soar.nn.layers import channels_last, grid_cells, with_coordinates
 
 PHRASES = 2
-"""A question names a thing and, often, a container."""
-PLACE = 5
-"""Numbers beside the features of a glimpse: x, y, their spread, and how much the place stands out."""
+"""Noun phrases of a question: an object and a container."""
+POSITION = 5
+"""Numbers added to attended features: x, y, the standard deviations of both, and the peak's contrast."""
 
 
 @dataclass(frozen=True)
 class CompactVLMConfig:
-    """The network's size."""
+    """Size of the network."""
 
     resolution: int = 96
-    """Pixels a side; a multiple of 16."""
+    """Image side in pixels; a multiple of 16."""
     width: int = 32
-    """Channels at a quarter of the resolution; twice and four times that at an eighth and a sixteenth."""
+    """Channels at 1/4 of the resolution; twice as many at 1/8, four times at 1/16; a multiple of 8."""
     dim: int = 96
-    """Channels of the feature map that is attended to, and of the judging network."""
+    """Channels of the attended feature map and of the network that answers."""
     word_dim: int = 384
-    """Of the sentence encoder."""
+    """Dimension of the sentence vectors."""
 
     def __post_init__(self) -> None:
         if self.resolution % 16 or self.width % 8:
@@ -45,19 +44,19 @@ class CompactVLMConfig:
 
 
 class Prediction(NamedTuple):
-    """What the network says about q questions on each of b images."""
+    """Answers to q questions about each of b images."""
 
     logits: Float[Tensor, "b q"]
     """Log-odds of yes."""
-    gaze: Float[Tensor, "b q 2 p"]
-    """Log-probability, over the p cells of the feature map, that the phrase's thing is there."""
+    attention: Float[Tensor, "b q 2 p"]
+    """Log-probability, over the p cells of the feature map, of the position of each noun phrase's object."""
 
 
 class CompactVLMNet(nn.Module):
-    """Images and questions in; log-odds of yes, and the places looked at, out."""
+    """Maps images and sentence vectors of questions to log-odds of yes and attention maps."""
 
-    places: Float[Tensor, "p 2"]
-    """x and y of the feature map's cells, in [-1, 1]."""
+    cells: Float[Tensor, "p 2"]
+    """x and y of the centers of the feature map's cells, in [-1, 1]."""
 
     def __init__(self, config: CompactVLMConfig) -> None:
         super().__init__()
@@ -66,67 +65,72 @@ class CompactVLMNet(nn.Module):
         self.trunk = Trunk(config.width, d)
         self.keys = nn.Conv2d(d, d, 1)
         self.values = nn.Conv2d(d, d, 1)
-        self.phrase = mlp(config.word_dim, d, d)
-        self.frame = mlp(config.word_dim, d, d)
-        glimpses = PHRASES * (d + PLACE)
-        self.second_look = mlp(d + glimpses, d, PHRASES * d)
-        self.relation = mlp(d + 2 * glimpses, 2 * d, 2 * d)
+        self.phrase = _mlp(config.word_dim, d, d)
+        self.frame = _mlp(config.word_dim, d, d)
+        found = PHRASES * (d + POSITION)
+        self.second_look = _mlp(d + found, d, PHRASES * d)
+        self.relation = _mlp(d + 2 * found, 2 * d, 2 * d)
         self.verdict = nn.Sequential(nn.SiLU(), nn.Linear(2 * d, 1))
-        self.register_buffer("places", grid_cells(config.resolution // 4), persistent=False)
+        self.register_buffer("cells", grid_cells(config.resolution // 4), persistent=False)
         channels_last(self)
 
     def forward(
         self, images: UInt8[Tensor, "b h w 3"], words: Float[Tensor, "b q 3 e"]
     ) -> Prediction:
-        """`words`: sentence vectors of the frame, the thing and the container, zeros where there is none."""
-        return self.ask(self.look(images), words)
+        """Answer questions about images.
 
-    def look(self, images: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b d s s"]:
-        """The feature map of each image: all that questions need, computed once."""
-        x = images.permute(0, 3, 1, 2).to(self.places.dtype) / 127.5 - 1
+        Args:
+            images: as large as the configured resolution.
+            words: sentence vectors of frame, object and container; zeros for a missing one.
+        """
+        return self.judge(self.encode(images), words)
+
+    def encode(self, images: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b d s s"]:
+        """Return the feature map of each image, at 1/4 of its resolution."""
+        x = images.permute(0, 3, 1, 2).to(self.cells.dtype) / 127.5 - 1
         features: Tensor = self.trunk(x.contiguous(memory_format=torch.channels_last))
         return features
 
-    def ask(
+    def judge(
         self, features: Float[Tensor, "b d s s"], words: Float[Tensor, "b q 3 e"]
     ) -> Prediction:
-        """Judge questions on images already looked at."""
+        """Answer questions about encoded images."""
         keys, values = self.keys(features).flatten(2), self.values(features).flatten(2)
         frame, phrases = self.frame(words[:, :, 0]), words[:, :, 1:]
-        found, gaze = self.glimpse(self.phrase(phrases), keys, values)
+        found, attention = self.attend(self.phrase(phrases), keys, values)
         named = phrases.abs().sum(-1, keepdim=True) > 0
         found = (found * named).flatten(2)
         again = self.second_look(torch.cat([frame, found], -1)).reshape(*phrases.shape[:3], -1)
-        beside, _ = self.glimpse(again, keys, values)
+        beside, _ = self.attend(again, keys, values)
         hidden = self.relation(torch.cat([frame, found, beside.flatten(2)], -1))
-        return Prediction(self.verdict(hidden).squeeze(-1), gaze)
+        return Prediction(self.verdict(hidden).squeeze(-1), attention)
 
-    def glimpse(
+    def attend(
         self,
         queries: Float[Tensor, "b q n d"],
         keys: Float[Tensor, "b d p"],
         values: Float[Tensor, "b d p"],
     ) -> tuple[Float[Tensor, "b q n g"], Float[Tensor, "b q n p"]]:
-        """What is seen where each query looks, PLACE numbers about the place, and the log-attention."""
+        """Return the attended features with POSITION numbers about their position, and the log-attention."""
         scores = queries.flatten(1, 2) @ keys / keys.shape[1] ** 0.5
-        gaze = scores.log_softmax(-1)
-        weights = gaze.exp()
-        seen = weights @ values.transpose(1, 2)
-        place = weights @ self.places
-        spread = (weights @ self.places.square() - place.square()).clamp(min=1e-6).sqrt()
-        distinct = torch.logsumexp(scores, -1, keepdim=True) - scores.mean(-1, keepdim=True)
-        glance = torch.cat([seen, place, spread, distinct / 4], -1)
+        attention = scores.log_softmax(-1)
+        weights = attention.exp()
+        features = weights @ values.transpose(1, 2)
+        mean = weights @ self.cells
+        spread = (weights @ self.cells.square() - mean.square()).clamp(min=1e-6).sqrt()
+        contrast = torch.logsumexp(scores, -1, keepdim=True) - scores.mean(-1, keepdim=True)
+        found = torch.cat([features, mean, spread, contrast / 4], -1)
         b, q, n, _ = queries.shape
-        return glance.reshape(b, q, n, -1), gaze.reshape(b, q, n, -1)
+        return found.reshape(b, q, n, -1), attention.reshape(b, q, n, -1)
 
 
 class Trunk(nn.Module):
-    """Image -> feature map at a quarter of its resolution that knows its surroundings and where it is."""
+    """Encoder of an image into a feature map at 1/4 of its resolution, with context and coordinates."""
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         w = width
-        self.fold = nn.PixelUnshuffle(2)
+        self.unshuffle = nn.PixelUnshuffle(2)
         self.stem = nn.Conv2d(12, w // 2, 3, padding=1)
         self.to_fine = nn.Conv2d(2 * w + 2, w, 1)
         self.fine = nn.Sequential(Residual(w), Residual(w))
@@ -139,18 +143,18 @@ class Trunk(nn.Module):
         self.deep_out = nn.Conv2d(4 * w, dim, 1)
 
     def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d s s"]:
-        """`x` in [-1, 1]."""
-        x = self.fold(torch.relu(self.stem(self.fold(x))))
+        """Encode images `x` in [-1, 1]."""
+        x = self.unshuffle(torch.relu(self.stem(self.unshuffle(x))))
         fine = self.fine(self.to_fine(with_coordinates(x)))
-        coarse = self.coarse(self.to_coarse(self.fold(fine)))
-        deep = self.deep(self.to_deep(self.fold(coarse)))
-        around = self.coarse_out(coarse) + twice(self.deep_out(deep))
-        out: Tensor = torch.relu(self.fine_out(fine) + twice(around))
+        coarse = self.coarse(self.to_coarse(self.unshuffle(fine)))
+        deep = self.deep(self.to_deep(self.unshuffle(coarse)))
+        context = self.coarse_out(coarse) + _upsample(self.deep_out(deep))
+        out: Tensor = torch.relu(self.fine_out(fine) + _upsample(context))
         return out
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions, each after group norm and ReLU, added to what came in."""
+    """Pre-activation residual block: two 3 x 3 convolutions, each after GroupNorm and ReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -160,18 +164,16 @@ class Residual(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Same shape."""
+        """Return x plus the branch; same shape."""
         out: Tensor = x + self.layers(x)
         return out
 
 
-def twice(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
-    """Twice the size, by repetition."""
+def _upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
     return nn.functional.interpolate(x, scale_factor=2)
 
 
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two linear layers with norm and SiLU between."""
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.SiLU(), nn.Linear(hidden, outputs)
     )
