@@ -202,7 +202,7 @@ def _episode(images: Images) -> Episode:
     return Episode(
         instruction="put the green block in the wooden bowl",
         actions=np.zeros((steps, 7), np.float32),
-        wanted=np.zeros((steps, 7), np.float32),
+        commanded=np.zeros((steps, 7), np.float32),
         images=images,
         states=np.zeros((steps + 1, 7), np.float32),
         times_s=np.arange(steps + 1) * 0.2,

@@ -89,13 +89,13 @@ def main(episodes: int = 3) -> list[EpisodeResult]:
         ToyVLM(), ToyPolicy(), ToySubgoals()
     )  # in earnest: soar.registry.load_vlm(), ...
     [look] = assess(models.vlm, [(robot.observe(), tasks)])
-    rng, endings = np.random.default_rng(0), []
+    rng, results = np.random.default_rng(0), []
     for _ in range(episodes):
-        [ending] = run_episodes([station], [look], models, EpisodeConfig(), [{}], rng)
-        print(f"{ending.proposal.task.instruction}: {ending.verdict.outcome}")
-        look = ending.after  # judges this episode, and proposes the next
-        endings.append(ending)
-    return endings
+        [result] = run_episodes([station], [look], models, EpisodeConfig(), [{}], rng)
+        print(f"{result.proposal.task.instruction}: {result.verdict.outcome}")
+        look = result.after  # judges this episode, and proposes the next
+        results.append(result)
+    return results
 
 
 if __name__ == "__main__":

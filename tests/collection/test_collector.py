@@ -363,7 +363,8 @@ class Blind(ToyVLM):
         if self.looks == 1:
             return replies
         return [
-            [a._replace(p_yes=0.0) if "present" in a.question.text else a for a in r] for r in replies
+            [a._replace(p_yes=0.0) if "present" in a.question.text else a for a in r]
+            for r in replies
         ]
 
 

@@ -27,7 +27,7 @@ TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyPolicy",
 )
 TOY_POLICY = Path(TOYS.policy)
-SHORT = CollectionConfig(plan=EpisodeConfig(2, 12))
+SHORT = CollectionConfig(episode=EpisodeConfig(2, 12))
 
 
 def job(folder: Path, **changes: object) -> CollectionJob:
@@ -36,8 +36,8 @@ def job(folder: Path, **changes: object) -> CollectionJob:
 
 def test_simulated_stations_work_in_lockstep_in_processes_of_their_own(tmp_path):
     stations = [StationConfig(f"arm{i}", "toy", seed=i, process=True) for i in range(2)]
-    tally = run_fleet(stations, job(tmp_path))
-    assert (tally.episodes, tally.broken) == (4, ())
+    summary = run_fleet(stations, job(tmp_path))
+    assert (summary.episodes, summary.broken) == (4, ())
     store = open_store(tmp_path / "store")
     assert sorted(s.provenance.station for s in store.query()) == ["arm0", "arm0", "arm1", "arm1"]
     assert all(s.provenance.truth is not None for s in store.query())
@@ -45,9 +45,9 @@ def test_simulated_stations_work_in_lockstep_in_processes_of_their_own(tmp_path)
 
 def test_real_time_stations_run_apart_and_share_the_store(tmp_path):
     stations = [StationConfig(f"arm{i}", "toy", seed=i, realtime=True) for i in range(2)]
-    plan = CollectionConfig(plan=EpisodeConfig(1, 3))
-    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
-    assert tally.episodes == 2
+    episode_config = CollectionConfig(episode=EpisodeConfig(1, 3))
+    summary = run_fleet(stations, job(tmp_path, episodes=2, config=episode_config))
+    assert summary.episodes == 2
     store = open_store(tmp_path / "store")
     assert {s.provenance.station for s in store.query()} == {"arm0", "arm1"}
 
@@ -55,8 +55,8 @@ def test_real_time_stations_run_apart_and_share_the_store(tmp_path):
 def test_a_fleet_that_is_told_to_stop_stops(tmp_path):
     stop = threading.Event()
     stop.set()
-    tally = run_fleet([StationConfig("one", "toy")], job(tmp_path), stop=stop)
-    assert tally.episodes == 0
+    summary = run_fleet([StationConfig("one", "toy")], job(tmp_path), stop=stop)
+    assert summary.episodes == 0
 
 
 class FakeSim:
@@ -103,13 +103,13 @@ def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
         monkeypatch.setattr(f"soar.collection.fleet.load_{role}", load)
     pick_up, models = PromotionWatcher(names), toys
     assert pick_up(models) is models
-    for made in (run.train_folder(1), run.imagination_folder(1)):
+    for made in (run.train_folder(1), run.subgoals_folder(1)):
         made.mkdir(parents=True)
         (made / "checkpoint.json").touch()
     assert pick_up(models) is models, "a candidate isn't in force"
     run.write(record.with_round(RoundRecord(1, "done", promoted=True)))
     assert pick_up(models) is not models
-    assert loaded == [str(run.train_folder(1)), f"{run.imagination_folder(1)}@12"]
+    assert loaded == [str(run.train_folder(1)), f"{run.subgoals_folder(1)}@12"]
     assert pick_up(models) is not None
     assert len(loaded) == 2
 
@@ -121,15 +121,17 @@ def test_models_come_from_a_file(tmp_path):
         "chat:qwen@http://localhost:8000/v1", threshold=0.6
     )
     path.write_text("brain: big\n")
-    with pytest.raises(ConfigError, match="unknown key .brain.; valid keys are vlm, subgoals, policy, threshold"):
+    with pytest.raises(
+        ConfigError, match="unknown key .brain.; valid keys are vlm, subgoals, policy, threshold"
+    ):
         load(ModelsConfig, path)
 
 
 def test_a_simulated_scene_is_collected_from(tmp_path):
     stations = [StationConfig("one", options={"scene": "1"})]
-    plan = CollectionConfig(plan=EpisodeConfig(1, 5))
-    tally = run_fleet(stations, job(tmp_path, episodes=2, config=plan))
-    assert (tally.episodes, tally.dropped) == (2, 0)
+    episode_config = CollectionConfig(episode=EpisodeConfig(1, 5))
+    summary = run_fleet(stations, job(tmp_path, episodes=2, config=episode_config))
+    assert (summary.episodes, summary.dropped) == (2, 0)
     store = open_store(tmp_path / "store")
     first, _ = store.query()
     assert (first.provenance.scene, first.provenance.regime) == ("1", "soar")

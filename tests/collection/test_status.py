@@ -23,14 +23,14 @@ def test_a_process_that_is_gone_is_not_alive():
 
 def test_a_wish_stands_until_it_is_taken_back(tmp_path):
     board = StatusFolder(tmp_path, "arm1")
-    assert board.wish() == "run"
+    assert board.command() == "run"
     for wish in ("pause", "stop"):
-        board.want(wish)
-        assert StatusFolder(tmp_path, "arm1").wish() == wish
-    board.want("run")
-    assert board.wish() == "run"
+        board.request(wish)
+        assert StatusFolder(tmp_path, "arm1").command() == wish
+    board.request("run")
+    assert board.command() == "run"
     (board.folder / "wish").write_text("dance")
-    assert board.wish() == "run"
+    assert board.command() == "run"
 
 
 def test_events_are_kept_in_order(tmp_path):

@@ -45,14 +45,14 @@ def test_frames_are_the_episodes_at_the_asked_resolution(store, make_episode, tm
         assert not frames.actions[span][-1].any()
 
 
-def test_labels_can_be_what_was_wanted(store, make_episode, tmp_path):
+def test_labels_can_be_the_commanded_actions(store, make_episode, tmp_path):
     episode = make_episode(0)
-    episode = replace(episode, wanted=episode.actions + 1)
+    episode = replace(episode, commanded=episode.actions + 1)
     store.append(episode)
     done = build_frames(store, Query(), 8, tmp_path / "cache")
-    wanted = build_frames(store, Query(), 8, tmp_path / "cache", labels="wanted")
+    commanded = build_frames(store, Query(), 8, tmp_path / "cache", labels="commanded")
     assert np.array_equal(done.actions[:-1], episode.actions)
-    assert np.array_equal(wanted.actions[:-1], episode.wanted)
+    assert np.array_equal(commanded.actions[:-1], episode.commanded)
 
 
 def test_frames_in_memory_and_from_the_store_are_the_same(store, make_episode, tmp_path):
@@ -84,11 +84,11 @@ def test_the_same_question_is_answered_from_disk(store, make_episode, tmp_path, 
 
 
 def test_episodes_that_do_not_match_cost_no_new_build(store, make_episode, tmp_path, decoded):
-    wanted = Query(regimes=("bridge",))
+    query = Query(regimes=("bridge",))
     store.append(make_episode(0, regime="bridge"))
-    build_frames(store, wanted, 8, tmp_path)
+    build_frames(store, query, 8, tmp_path)
     store.append(make_episode(1, regime="soar"))
-    frames = build_frames(store, wanted, 8, tmp_path)
+    frames = build_frames(store, query, 8, tmp_path)
     assert len(decoded) == 1
     assert frames.version == frames.query.version == store.version
 

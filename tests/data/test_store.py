@@ -110,7 +110,7 @@ def test_what_could_not_be_read_back_is_refused(store, make_episode):
     episode = make_episode()
     for name, value, message in [
         ("images", episode.images[:-1], r"images \(4\)"),
-        ("wanted", episode.wanted[:-1], r"wanted \(4\)"),
+        ("commanded", episode.commanded[:-1], r"commanded \(4\)"),
         ("subgoals", (Subgoal(episode.images[0], 9),), "within 0..4"),
         ("subgoals", (Subgoal(episode.images[0], 1),) * 2, "one a step"),
         ("images", episode.images.astype(np.float32), "uint8"),

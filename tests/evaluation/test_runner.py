@@ -174,14 +174,14 @@ def test_an_evaluation_of_nothing_is_refused(tmp_path: Path) -> None:
 def lockstep(
     envs: Sequence[EvalEnv],
     folder: Path,
-    plan: EpisodeConfig,
+    episode_config: EpisodeConfig,
     policy: Policy | None = None,
     video_size: int = 0,
 ) -> list[Trial]:
     keys = [TrialKey("toy", LEFT, s) for s in range(len(envs))]
     rng = np.random.default_rng(0)
     return run_trials(
-        envs, keys, policy or Random(), ToySubgoals(), plan, rng, folder, video_size
+        envs, keys, policy or Random(), ToySubgoals(), episode_config, rng, folder, video_size
     )
 
 

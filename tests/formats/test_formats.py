@@ -16,6 +16,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
+from soar.collection.collector import CollectionConfig
 from soar.collection.fleet import ModelsConfig, in_force
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
@@ -33,8 +35,11 @@ from soar.data.store.lance import open_store
 from soar.data.store.verify import verify
 from soar.evaluation.results import EvalSetting, Trial, open_evaluation
 from soar.evaluation.runner import missing_batches
-from soar.experiments.simulated_run import FitOptions, collector
+from soar.experiments.simulated_run import evaluate_in_simulation
+from soar.improvement.collecting import collect_round
+from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.labels import correction_sources
+from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.rounds import ImproveConfig, Stages, improve
 from soar.improvement.run import Run
 from soar.policies.encoders import EncoderConfig
@@ -42,7 +47,7 @@ from soar.policies.gcbc import GCBCConfig
 from soar.policies.loading import load_policy
 from soar.report.page import write_report
 from soar.robots.safety import Limits
-from soar.rollout.station_config import StationConfig, station_tasks
+from soar.rollout.station_config import StationConfig, sim_stations, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Inside, OnSide
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
@@ -91,7 +96,7 @@ def plain(fact: object) -> Any:
 def hashed(episode: Episode) -> str:
     """Of everything in it that is an array."""
     digest = hashlib.sha256()
-    arrays = [episode.actions, episode.wanted, episode.images, episode.states, episode.times_s]
+    arrays = [episode.actions, episode.commanded, episode.images, episode.states, episode.times_s]
     arrays += [a for s in episode.subgoals for a in (np.array(s.step, np.int64), s.image)]
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
@@ -134,7 +139,7 @@ def shown(board: StatusFolder) -> Any:
             "missing": s.missing,
             "pace": [s.duty_cycle, s.late_ms],
             "events": [[e["time_s"], e["kind"], e["message"]] for e in board.events()],
-            "wish": board.wish(),
+            "wish": board.command(),
         }
     )
 
@@ -323,7 +328,10 @@ def about(run: Run) -> Any:
         "round": [this.index, this.stage, this.promoted, this.decision],
         "ids": [this.collected_with, this.candidate, this.subgoals_checkpoint],
         "mixture": this.mixture,
-        "seconds": [record.seconds, this.seconds],
+        "seconds": [
+            record.seconds,
+            {"teach" if k == "finetune" else k: v for k, v in this.seconds.items()},
+        ],
         "fitted on": [e.id for e in store.query(asked)] if asked else None,
         "in force": run.models_in_force(record),
         "its own": run.models_in_force(record, 1),
@@ -348,7 +356,7 @@ def contents(*folders: Path) -> dict[str, str]:
 
 
 def recipe_of_the_runs() -> PolicyTrainConfig:
-    settings = FitOptions(steps=6, batch_size=8, save_every=2)
+    settings = CoTrainConfig(steps=6, batch_size=8, save_every=2)
     return settings.recipe(checkpoints.load(CONFIG.policy))
 
 
@@ -360,7 +368,9 @@ def test_a_run_says_what_happened_in_it(name: str) -> None:
 def test_a_finished_run_has_nothing_left_to_do() -> None:
     run = Run(Path("runs/finished"))
     record, before = run.record(), contents(run.folder)
-    assert improve(run, CONFIG, Stages(refuse, teach=refuse, correct=refuse)) == record
+    evaluate = partial(evaluate_in_simulation, CONFIG)
+    stages = Stages(record.scenes, refuse, evaluate, finetune_subgoals=refuse)
+    assert improve(run, CONFIG, stages) == record
     assert {k: v for k, v in contents(run.folder).items() if v != before.get(k)} == {}
     assert set(run.finetune_logs()) == {1}
 
@@ -369,17 +379,19 @@ def test_a_finished_training_on_corrections_has_nothing_left_to_do() -> None:
     run, start = Run(Path("runs/finished")), checkpoints.load(CONFIG.policy)
     folder, frames = run.train_folder(1), frames_of_the_store()
     before, recipe = contents(folder), recipe_of_the_runs()
-    given = Source("pretraining", frames, 1 - CONFIG.autonomous_share, recipe.goals)
-    sources = [given, *correction_sources([frames], CONFIG.autonomous_share)]
+    share = CoTrainConfig.autonomous_share
+    demonstrations = Source("pretraining", frames, 1 - share, recipe.goals)
+    sources = [demonstrations, *correction_sources([frames], share)]
     _, result = train_policy(recipe, sources, folder, start=start)
     assert (result.step, contents(folder)) == (6, before)
 
 
 def test_collection_goes_on_where_the_runs_store_says() -> None:
     run = Run(Path("runs/stopped"))
-    before, [this] = contents(run.store), run.record().rounds
-    collect = collector(ModelsConfig(vlm="no such model"), stations=1, episodes=CONFIG.episodes)
-    collect(run, this, CONFIG.scenes[0], CONFIG.policy, CONFIG.subgoals)
+    before = contents(run.store)
+    models = ModelsConfig("no such model", CONFIG.subgoals, CONFIG.policy)
+    stations = sim_stations(CONFIG.scenes[0], 1)
+    collect_round(run, 1, stations, models, CollectionConfig(), CONFIG.episodes)
     assert contents(run.store) == before
 
 
@@ -394,7 +406,11 @@ def test_a_run_that_died_in_its_training_goes_on_to_its_end() -> None:
         return regenerated_goals(frames, refuse, 0.5, 0, path)
 
     config = replace(CONFIG, trials=1)
-    [done] = improve(run, config, Stages(refuse, recipe, source, paint)).rounds
+    method = Hindsight(HindsightConfig(), recipe.policy.resolution, paint)
+    train = CoTraining(CoTrainConfig(), recipe, method, source)
+    evaluate = partial(evaluate_in_simulation, config)
+    stages = Stages(run.record().scenes, refuse, evaluate, train=train)
+    [done] = improve(run, config, stages).rounds
     assert contents(*finished_stages) == before
     assert (done.stage, done.collected_with) == ("done", known["ids"][0])
     assert done.candidate == checkpoints.load(run.train_folder(1), "gcbc").id

@@ -27,7 +27,7 @@ def test_a_demonstration_is_a_whole_episode():
     assert episode.images.shape == (len(episode) + 1, 32, 32, 3)
     assert (episode.provenance.checkpoint, episode.provenance.scene) == ("expert", "2")
     assert np.allclose(np.diff(episode.times_s), 0.2)
-    waver = (episode.actions - episode.wanted)[:, :3]
+    waver = (episode.actions - episode.commanded)[:, :3]
     assert 0.001 < waver.std() < 0.01
     assert np.abs(waver.mean(0)).max() < 0.005
     moved = episode.states[-1, :3] - episode.states[0, :3]

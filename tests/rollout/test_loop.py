@@ -33,7 +33,7 @@ class Diary(Callback):
         self.lines: list[tuple[str, str]] = []
         self.steps: list[Step] = []
         self.subgoals: list[Subgoal] = []
-        self.endings: list[EpisodeResult] = []
+        self.results: list[EpisodeResult] = []
 
     def on_start(self, station, proposal):
         self.lines.append(("start", station.name))
@@ -46,9 +46,9 @@ class Diary(Callback):
         self.lines.append(("step", station.name))
         self.steps.append(step)
 
-    def on_episode(self, station, ending):
+    def on_episode(self, station, result):
         self.lines.append(("episode", station.name))
-        self.endings.append(ending)
+        self.results.append(result)
 
 
 def station(robot: Robot | None = None, name: str = "one", seed: int = 0) -> Station:
@@ -59,33 +59,35 @@ def station(robot: Robot | None = None, name: str = "one", seed: int = 0) -> Sta
 def run(
     stations: list[Station],
     models: Models = MODELS,
-    plan: EpisodeConfig = EpisodeConfig(),  # noqa: B008
+    episode_config: EpisodeConfig = EpisodeConfig(),  # noqa: B008
     seed: int = 0,
     **options: Any,
 ) -> list[EpisodeResult]:
     looks = assess(models.vlm, [(s.robot.observe(), s.tasks) for s in stations])
     rng = np.random.default_rng(seed)
-    return run_episodes(stations, looks, models, plan, [{} for _ in stations], rng, **options)
+    return run_episodes(
+        stations, looks, models, episode_config, [{} for _ in stations], rng, **options
+    )
 
 
 def test_an_episode_is_five_subgoals_of_twenty_steps():
     diary = Diary()
-    [ending] = run([station()], subscriber=diary)
+    [result] = run([station()], callback=diary)
     assert [s.index for s in diary.steps] == list(range(100))
     assert [s.step for s in diary.subgoals] == [0, 20, 40, 60, 80]
     assert all(s.subgoal is diary.subgoals[s.index // 20] for s in diary.steps)
     assert diary.lines[0] == ("start", "one")
     assert diary.lines[-1] == ("episode", "one")
-    assert diary.endings == [ending]
+    assert diary.results == [result]
 
 
 def test_the_robot_does_the_feasible_task_and_is_judged():
     toy = ToyRobot(0)
     robot = station(SafeRobot(toy))
-    [ending] = run([robot])
-    task = ending.proposal.task.instruction
-    assert ending.proposal.feasible == (task,)
-    assert ending.verdict.outcome == "success"
+    [result] = run([robot])
+    task = result.proposal.task.instruction
+    assert result.proposal.feasible == (task,)
+    assert result.verdict.outcome == "success"
     assert toy.truth(task)
     assert toy.homed == 1
 
@@ -120,8 +122,8 @@ def test_nobody_asks_twice():
 
 def test_words_drive_a_policy_without_subgoals():
     diary = Diary()
-    [ending] = run([station()], replace(MODELS, subgoals=None), subscriber=diary)
-    assert ending.verdict.outcome == "success"
+    [result] = run([station()], replace(MODELS, subgoals=None), callback=diary)
+    assert result.verdict.outcome == "success"
     assert diary.subgoals == []
     assert diary.steps[0].subgoal is None
 
@@ -129,15 +131,15 @@ def test_words_drive_a_policy_without_subgoals():
 def test_the_same_seed_is_the_same_episode_alone_or_overlapped():
     def story(**options: Any) -> np.ndarray:
         diary = Diary()
-        run([station()], subscriber=diary, noise=1.0, **options)
+        run([station()], callback=diary, noise=1.0, **options)
         return np.stack([s.executed for s in diary.steps])
 
-    for plan in (EpisodeConfig(), EpisodeConfig(lead_steps=3)):
-        plain = story(plan=plan)
-        assert np.array_equal(plain, story(plan=plan))
+    for episode_config in (EpisodeConfig(), EpisodeConfig(prefetch_steps=3)):
+        plain = story(episode_config=episode_config)
+        assert np.array_equal(plain, story(episode_config=episode_config))
         with ThreadPoolExecutor(2) as worker:
-            assert np.array_equal(plain, story(plan=plan, worker=worker))
-        assert not np.array_equal(plain, story(plan=plan, seed=1))
+            assert np.array_equal(plain, story(episode_config=episode_config, worker=worker))
+        assert not np.array_equal(plain, story(episode_config=episode_config, seed=1))
 
 
 def test_ahead_of_time_the_subgoal_comes_from_an_earlier_picture():
@@ -153,8 +155,8 @@ def test_ahead_of_time_the_subgoal_comes_from_an_earlier_picture():
         run(
             [station()],
             replace(MODELS, subgoals=Watching()),
-            EpisodeConfig(lead_steps=3),
-            subscriber=diary,
+            EpisodeConfig(prefetch_steps=3),
+            callback=diary,
             worker=worker,
         )
     assert [s.step for s in diary.subgoals] == [0, 20, 40, 60, 80]
@@ -172,12 +174,12 @@ def test_lockstep_shares_batches_and_a_fault_stops_only_its_own_robot():
 
     faulty = FaultyRobot(ToyRobot(1), FaultRates(motor=0.05), seed=4)
     stations = [station(), station(SafeRobot(faulty), "two"), station(name="three", seed=2)]
-    endings = run(stations, replace(MODELS, policy=Watching()))
-    assert isinstance(endings[1].fault, RobotFault)
-    assert [e.fault for e in (endings[0], endings[2])] == [None, None]
-    assert endings[0].verdict.outcome == endings[2].verdict.outcome == "success"
+    results = run(stations, replace(MODELS, policy=Watching()))
+    assert isinstance(results[1].fault, RobotFault)
+    assert [e.fault for e in (results[0], results[2])] == [None, None]
+    assert results[0].verdict.outcome == results[2].verdict.outcome == "success"
     assert batches == [3] * 100, "places in the batch stay"
-    assert endings[1].verdict.outcome == "unknown"
+    assert results[1].verdict.outcome == "unknown"
 
 
 def test_robots_in_processes_do_the_same_as_here():
@@ -186,8 +188,8 @@ def test_robots_in_processes_do_the_same_as_here():
 
     here = run([station(seed=0), station(name="two", seed=1)])
     there = [station(make(0)), station(make(1), "two")]
-    endings = run(there)
-    for a, b in zip(here, endings, strict=True):
+    results = run(there)
+    for a, b in zip(here, results, strict=True):
         assert a.verdict == b.verdict
         assert np.array_equal(a.after.observation.image, b.after.observation.image)
     for s in there:
@@ -209,9 +211,9 @@ class Garbage(ToyPolicy):
 def test_a_policy_that_gives_no_numbers_breaks_the_episode_off():
     nan = np.full((1, 7), np.nan, np.float32)
     toy = ToyRobot(0)
-    [ending] = run([station(SafeRobot(toy))], replace(MODELS, policy=Garbage(nan)))
-    assert isinstance(ending.fault, UnsafeAction)
-    assert ending.verdict.outcome == "unknown"
+    [result] = run([station(SafeRobot(toy))], replace(MODELS, policy=Garbage(nan)))
+    assert isinstance(result.fault, UnsafeAction)
+    assert result.verdict.outcome == "unknown"
     assert toy.visited == []
     with pytest.raises(BadOutput, match=r"shape \(1, 6\) for 1 robots"):
         run([station()], replace(MODELS, policy=Garbage(np.zeros((1, 6), np.float32))))
@@ -235,10 +237,10 @@ class Silent(ToyVLM):
 
 
 def test_without_a_vlm_the_task_is_random_and_the_verdict_unknown():
-    [ending] = run([station()], replace(MODELS, vlm=Silent()))
-    assert ending.proposal.reason == "no answers"
-    assert ending.verdict.outcome == "unknown"
-    assert ending.after.answers == {}
+    [result] = run([station()], replace(MODELS, vlm=Silent()))
+    assert result.proposal.reason == "no answers"
+    assert result.verdict.outcome == "unknown"
+    assert result.after.answers == {}
 
 
 class Mumbling(ToyVLM):
@@ -252,9 +254,9 @@ class Mumbling(ToyVLM):
 
 @pytest.mark.parametrize("p", [float("nan"), 7.0, -1.0, None])
 def test_an_answer_that_is_none_never_becomes_a_label(p):
-    [ending] = run([station()], replace(MODELS, vlm=Mumbling(p)))
-    assert ending.verdict.outcome == "unknown"
-    assert ending.proposal.reason == "no answers"
+    [result] = run([station()], replace(MODELS, vlm=Mumbling(p)))
+    assert result.verdict.outcome == "unknown"
+    assert result.proposal.reason == "no answers"
 
 
 def test_the_period_is_kept_and_lateness_noted(caplog):
@@ -262,7 +264,7 @@ def test_the_period_is_kept_and_lateness_noted(caplog):
     metronome = Metronome(clock, 0.2)
     robot = MeteredRobot(SafeRobot(ToyRobot(0)), clock)
     diary = Diary()
-    run([station(robot)], plan=EpisodeConfig(2, 10), metronome=metronome, subscriber=diary)
+    run([station(robot)], episode_config=EpisodeConfig(2, 10), metronome=metronome, callback=diary)
     assert metronome.jitter.ticks == 21
     assert clock.now() >= 20 * 0.2
     assert 0 < robot.duty_cycle() <= 1
@@ -283,22 +285,22 @@ def test_a_slow_policy_is_said_to_be_slow(caplog):
 
 def test_many_subscribers_are_told_the_same():
     diaries = [Diary(), Diary()]
-    run([station()], plan=EpisodeConfig(1, 3), subscriber=CallbackList(diaries))
+    run([station()], episode_config=EpisodeConfig(1, 3), callback=CallbackList(diaries))
     assert diaries[0].lines == diaries[1].lines
 
 
 def test_a_plan_that_makes_no_sense_is_refused():
-    with pytest.raises(ConfigError, match="lead_steps below steps"):
-        EpisodeConfig(lead_steps=20)
+    with pytest.raises(ConfigError, match="prefetch_steps below steps"):
+        EpisodeConfig(prefetch_steps=20)
 
 
 def test_the_live_page_shows_every_station_and_how_it_was_judged(tmp_path):
     page = LivePage(tmp_path / "run")
-    run([station(name="one"), station(name="two", seed=1)], subscriber=page)
-    [ending, _] = run([station(name="one"), station(name="two", seed=1)], subscriber=page)
+    run([station(name="one"), station(name="two", seed=1)], callback=page)
+    [result, _] = run([station(name="one"), station(name="two", seed=1)], callback=page)
     html = page.page.read_text()
     assert "one" in html
-    assert ending.proposal.task.instruction in html
-    assert ending.verdict.outcome in html
+    assert result.proposal.task.instruction in html
+    assert result.verdict.outcome in html
     assert (tmp_path / "run" / "live.jpg").read_bytes().startswith(b"\xff\xd8")
     assert {p.name for p in (tmp_path / "run").iterdir()} == {"live.html", "live.jpg"}

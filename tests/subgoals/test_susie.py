@@ -1,4 +1,4 @@
-"""Our sampler and diffusers' own InstructPix2Pix pipeline are the same function."""
+"""SuSIE: our sampler equals diffusers' own InstructPix2Pix pipeline."""
 
 import json
 import string
@@ -15,11 +15,11 @@ from soar.errors import ConfigError
 from soar.subgoals.pixels import to_tensor
 from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
-from soar.training.subgoals import SusieConfig, fine_tune_susie
+from soar.training.subgoals import SusieTrainConfig, fine_tune_susie
 from soar.types import Episode, Provenance, Verdict, image_only
 
 LENGTH = 40
-"""Tokens; the tiny tokenizer makes one of each letter."""
+"""Tokens of an instruction; the tiny tokenizer makes one of each letter."""
 
 
 @pytest.fixture(scope="module")
@@ -124,19 +124,19 @@ def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: Sched
     assert seen.std() > 1
 
 
-def test_same_seed_same_image_and_another_seed_another(folder: Path) -> None:
+def test_the_seed_determines_the_image(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 2), resolution=64, device="cpu")
 
-    def imagine(seed: int) -> np.ndarray:
+    def generate(seed: int) -> np.ndarray:
         return model.generate(
             image_only(_images(1)), ["open the drawer"], np.random.default_rng(seed)
         )
 
-    assert np.array_equal(imagine(1), imagine(1))
-    assert not np.array_equal(imagine(1), imagine(2))
+    assert np.array_equal(generate(1), generate(1))
+    assert not np.array_equal(generate(1), generate(2))
 
 
-def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
+def test_the_instruction_acts_only_through_text_guidance(folder: Path) -> None:
     for text_guidance, same in ((0.0, True), (100.0, False)):
         config = SamplerConfig("ddim", 2, text_guidance=text_guidance)
         model = Susie(folder, config, resolution=64, device="cpu")
@@ -147,38 +147,36 @@ def test_instruction_matters_only_through_text_guidance(folder: Path) -> None:
         assert np.array_equal(images[0], images[1]) == same
 
 
-def test_camera_images_are_brought_to_the_models_resolution(folder: Path) -> None:
+def test_camera_images_are_resized_to_the_models_resolution(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 1), resolution=64, device="cpu")
     out = model.generate(image_only(_images(1, 256)), ["open the drawer"], np.random.default_rng(0))
     assert out.shape == (1, 64, 64, 3)
 
 
-def test_missing_model_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_missing_model_raises_config_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="diffusers format"):
         Susie(tmp_path / "nowhere", device="cpu")
 
 
-def test_fine_tuning_writes_a_model_that_imagines_something_else(
-    folder: Path, tmp_path: Path
-) -> None:
-    """Only the U-Net learns; what comes out is a folder in diffusers format again."""
-    films = _images(8, 64).reshape(2, 4, 64, 64, 3)
+def test_fine_tuning_changes_the_unet_alone(folder: Path, tmp_path: Path) -> None:
+    """The result is a folder in diffusers format again."""
+    clips = _images(8, 64).reshape(2, 4, 64, 64, 3)
     episodes = [
         Episode(
             instruction=instruction,
             actions=np.zeros((3, 7), np.float32),
-            wanted=np.zeros((3, 7), np.float32),
-            images=film,
+            commanded=np.zeros((3, 7), np.float32),
+            images=clip,
             states=np.zeros((4, 7), np.float32),
             times_s=np.arange(4.0),
             subgoals=(),
             verdict=Verdict("success"),
             provenance=Provenance("play", "broad", "", 0, 0.0),
         )
-        for film, instruction in zip(films, ["open the drawer", "close the drawer"], strict=True)
+        for clip, instruction in zip(clips, ["open the drawer", "close the drawer"], strict=True)
     ]
     Frames.from_episodes(episodes, 64).save(tmp_path / "frames")
-    config = SusieConfig(ahead=(1, 2))
+    config = SusieTrainConfig(steps_ahead=(1, 2))
     config = replace(
         config,
         fit=replace(
@@ -194,5 +192,5 @@ def test_fine_tuning_writes_a_model_that_imagines_something_else(
         assert all(torch.equal(old[k], new[k]) for k in old) == same
     model = Susie(tmp_path / "out" / "model", SamplerConfig("ddim", 1), 64, device="cpu")
     assert model.generate(
-        image_only(films[0][:1]), ["open the drawer"], np.random.default_rng(0)
+        image_only(clips[0][:1]), ["open the drawer"], np.random.default_rng(0)
     ).any()

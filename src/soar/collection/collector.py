@@ -41,13 +41,13 @@ _POLL_S = 0.5
 class CollectionConfig:
     """How stations collect."""
 
-    plan: EpisodeConfig = field(default_factory=EpisodeConfig)
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     exploring: float = 0.5
     """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
     noise: float = 1.0
     """Scale of the standard deviation in those."""
     overlap: bool = True
-    """Look, judge, and imagine (`plan.lead_steps` ahead) while the arm moves."""
+    """Look, judge, and imagine (`episode.prefetch_steps` ahead) while the arm moves."""
     endurance: FaultLimits = field(default_factory=FaultLimits)
     backoff: Backoff = field(default_factory=Backoff)
     """With models that are down, and a store that is full."""
@@ -83,7 +83,7 @@ def collect(
     stop: threading.Event | None = None,
     clock: Clock | None = None,
     refresh: Callable[[Models], Models] = lambda models: models,
-    subscribers: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> CollectionSummary:
     """Collect with one station, or with several in lockstep, until enough, told to stop, or all broken.
 
@@ -94,7 +94,7 @@ def collect(
         stop: set it to end after the running episode.
         clock: keeps the control period of real arms; None doesn't wait (simulation).
         refresh: the models of the next episode, given the present ones: picks up a promoted checkpoint.
-        subscribers: see what happens.
+        callbacks: see what happens.
 
     Raises:
         StoreError: the store stayed unusable.
@@ -103,20 +103,20 @@ def collect(
     names = [s.name for s in stations]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"stations need names that differ, at least one; got {names}")
-    desks = [
+    supervisors = [
         StationSupervisor(s, store, b, config.endurance, stop)
         for s, b in zip(stations, boards, strict=True)
     ]
     shift = Collector(
-        desks, with_retries(models, config.backoff, stop), store, config, stop, subscribers
+        supervisors, with_retries(models, config.backoff, stop), store, config, stop, callbacks
     )
     shift.metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
     ends = time.monotonic() + 3600 * hours if hours is not None else None
     try:
         while not stop.is_set():
-            left = None if episodes is None else episodes - sum(d.stored for d in desks)
+            left = None if episodes is None else episodes - sum(d.stored for d in supervisors)
             late = ends is not None and time.monotonic() >= ends
-            if late or left == 0 or all(d.activity in ("broken", "stopped") for d in desks):
+            if late or left == 0 or all(d.activity in ("broken", "stopped") for d in supervisors):
                 break
             shift.models = refresh(shift.models)
             shift.run(shift.ready()[:left])
@@ -124,10 +124,10 @@ def collect(
     finally:
         shift.close()
     return CollectionSummary(
-        sum(d.stored for d in desks),
-        sum(d.dropped for d in desks),
-        sum(d.faults for d in desks),
-        broken(desks),
+        sum(d.stored for d in supervisors),
+        sum(d.dropped for d in supervisors),
+        sum(d.faults for d in supervisors),
+        broken(supervisors),
     )
 
 
@@ -146,17 +146,17 @@ class Collector(Callback):
 
     def __init__(
         self,
-        desks: Sequence[StationSupervisor],
+        supervisors: Sequence[StationSupervisor],
         models: Models,
         store: EpisodeStore,
         config: CollectionConfig,
         stop: threading.Event,
-        subscribers: Sequence[Callback],
+        callbacks: Sequence[Callback],
     ) -> None:
-        self.desks, self.models = desks, models
+        self.supervisors, self.models = supervisors, models
         self._store, self._config, self._stop = store, config, stop
-        self._recorder = Recorder(store, config.plan.length, self._provenance)
-        self._subscriber = CallbackList((self._recorder, self, *subscribers))
+        self._recorder = Recorder(store, config.episode.length, self._provenance)
+        self._callback = CallbackList((self._recorder, self, *callbacks))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
         self.metronome: Metronome | None = None
         self._asked: dict[Query, Future[History]] = {}
@@ -165,43 +165,43 @@ class Collector(Callback):
 
     def ready(self) -> list[StationSupervisor]:
         """The stations that can begin an episode now; when there is none, after a short wait."""
-        desks = [d for d in self.desks if d.willing()]
-        for desk in desks:
-            desk.call_simulated_person()
-        self._look_at([d for d in desks if d.look is None])
-        desks = [d for d in desks if d.look is not None]
-        if not desks:
+        supervisors = [d for d in self.supervisors if d.willing()]
+        for supervisor in supervisors:
+            supervisor.call_simulated_person()
+        self._look_at([d for d in supervisors if d.look is None])
+        supervisors = [d for d in supervisors if d.look is not None]
+        if not supervisors:
             self._stop.wait(_POLL_S)
-        return desks
+        return supervisors
 
-    def run(self, desks: Sequence[StationSupervisor]) -> None:
+    def run(self, supervisors: Sequence[StationSupervisor]) -> None:
         """One episode on each, and what follows from it."""
-        if not desks or not self.settle(keep=len(self.desks)):
+        if not supervisors or not self.settle(keep=len(self.supervisors)):
             return
-        rng = np.random.default_rng([d.seed for d in desks])
-        for desk in desks:
-            desk.noise = self._config.noise if rng.random() < self._config.exploring else 0.0
-        histories = self._histories(desks)
+        rng = np.random.default_rng([d.seed for d in supervisors])
+        for supervisor in supervisors:
+            supervisor.noise = self._config.noise if rng.random() < self._config.exploring else 0.0
+        histories = self._histories(supervisors)
         try:
-            endings = run_episodes(
-                [d.station for d in desks],
-                [d.look for d in desks if d.look],
+            results = run_episodes(
+                [d.station for d in supervisors],
+                [d.look for d in supervisors if d.look],
                 self.models,
-                self._config.plan,
+                self._config.episode,
                 histories,
                 rng,
-                noise=np.array([d.noise for d in desks]),
-                subscriber=self._subscriber,
+                noise=np.array([d.noise for d in supervisors]),
+                callback=self._callback,
                 worker=self._worker,
                 metronome=self.metronome,
             )
         except (ModelUnavailable, BadOutput) as error:
-            self._broken_off(desks, error)
+            self._broken_off(supervisors, error)
             return
-        for desk, ending in zip(desks, endings, strict=True):
-            desk.finish(ending)
-            if ending.fault is None:
-                self._fresh.append((_same_scene(desk.station), ending))
+        for supervisor, result in zip(supervisors, results, strict=True):
+            supervisor.finish(result)
+            if result.fault is None:
+                self._fresh.append((_same_scene(supervisor.station), result))
 
     def settle(self, keep: int = 0) -> bool:
         """Wait until all but `keep` episodes are stored; False when someone wants to stop before."""
@@ -213,9 +213,9 @@ class Collector(Callback):
                 waited = time.monotonic() - began
                 if self._stop.is_set() or waited > self._config.backoff.patience_s:
                     raise
-                for desk in self.desks:
-                    desk.board.note("store", str(error), person=waited < pause)
-                    desk.show("waiting", str(error))
+                for supervisor in self.supervisors:
+                    supervisor.board.note("store", str(error), person=waited < pause)
+                    supervisor.show("waiting", str(error))
                 self._stop.wait(pause)
                 pause = min(pause * self._config.backoff.factor, self._config.backoff.longest_s)
             else:
@@ -223,7 +223,7 @@ class Collector(Callback):
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Say on the board what is tried."""
-        self._desk(station).show("collecting", proposal.task.instruction, self._late_ms())
+        self._supervisor(station).show("collecting", proposal.task.instruction, self._late_ms())
 
     def close(self) -> None:
         """Store what is left, and say that nobody works here any more."""
@@ -233,84 +233,84 @@ class Collector(Callback):
             self._worker.shutdown(cancel_futures=True)
             if self.metronome:
                 log.info("%s", self.metronome.jitter)
-            for desk in self.desks:
-                if not desk.broken:
-                    desk.show("stopped", late_ms=self._late_ms())
+            for supervisor in self.supervisors:
+                if not supervisor.broken:
+                    supervisor.show("stopped", late_ms=self._late_ms())
 
-    def _look_at(self, desks: Sequence[StationSupervisor]) -> None:
+    def _look_at(self, supervisors: Sequence[StationSupervisor]) -> None:
         """A look for stations that have none: at the start, and after something happened."""
         seen = []
-        for desk in desks:
+        for supervisor in supervisors:
             try:
-                if desk.activity == "starting":
-                    desk.station.robot.home()
-                seen.append((desk, desk.station.robot.observe()))
+                if supervisor.activity == "starting":
+                    supervisor.station.robot.home()
+                seen.append((supervisor, supervisor.station.robot.observe()))
             except RobotFault as error:
-                desk.fault(error)
+                supervisor.fault(error)
         looks = assess(self.models.vlm, [(o, d.station.tasks) for d, o in seen])
-        for (desk, _), look in zip(seen, looks, strict=True):
-            desk.see(look)
+        for (supervisor, _), look in zip(seen, looks, strict=True):
+            supervisor.see(look)
 
     def _broken_off(
-        self, desks: Sequence[StationSupervisor], error: ModelUnavailable | BadOutput
+        self, supervisors: Sequence[StationSupervisor], error: ModelUnavailable | BadOutput
     ) -> None:
         """A model failed in the middle of the episode: nothing of it is kept, the arms go home."""
-        for desk in desks:
-            desk.count += 1
+        for supervisor in supervisors:
+            supervisor.count += 1
             if isinstance(error, BadOutput):
-                desk.drop(error)
+                supervisor.drop(error)
             else:
-                desk.wait_for_model(error)
+                supervisor.wait_for_model(error)
         if isinstance(error, ModelUnavailable):
             self._stop.wait(self._config.backoff.longest_s)
 
-    def _histories(self, desks: Sequence[StationSupervisor]) -> list[History]:
+    def _histories(self, supervisors: Sequence[StationSupervisor]) -> list[History]:
         """Counts for the proposals: what the store said during the last episode, plus that episode.
 
         The store is asked behind the arms' backs, after it has taken everything before; so nobody
         waits for it, and no count is kept aside.
         """
-        scenes = [_same_scene(d.station) for d in desks]
+        scenes = [_same_scene(d.station) for d in supervisors]
         known = {
             q: self._asked[q].result() if q in self._asked else self._store.history(q)
             for q in set(scenes)
         }
-        for query, ending in self._fresh:
+        for query, result in self._fresh:
             if query in self._asked and query in known:
-                known[query] = counted(known[query], ending)
+                known[query] = counted(known[query], result)
         self._fresh.clear()
         self._asked = {q: self._recorder.later(partial(self._store.history, q)) for q in known}
         return [known[q] for q in scenes]
 
     def _provenance(self, station: Station) -> Provenance:
         """Where the station's next episode comes from."""
-        desk = self._desk(station)
+        supervisor = self._supervisor(station)
         return Provenance(
             station=station.name,
             regime=station.regime,
             scene=station.scene,
-            seed=desk.seed,
+            seed=supervisor.seed,
             started_s=time.time(),
             checkpoint=self.models.checkpoint,
             config_hash=self._config.config_hash,
             code_version=soar.__version__,
             round=self._config.round,
-            exploration={"noise": desk.noise},
-            faults=tuple(desk.recent_faults),
+            exploration={"noise": supervisor.noise},
+            faults=tuple(supervisor.recent_faults),
         )
 
-    def _desk(self, station: Station) -> StationSupervisor:
-        return next(d for d in self.desks if d.station is station)
+    def _supervisor(self, station: Station) -> StationSupervisor:
+        return next(d for d in self.supervisors if d.station is station)
 
     def _late_ms(self) -> float | None:
         return 1000 * self.metronome.jitter.mean_s if self.metronome else None
 
 
-def counted(history: History, ending: EpisodeResult) -> History:
+def counted(history: History, result: EpisodeResult) -> History:
     """The counts with one more episode."""
-    task = ending.proposal.task.instruction
+    task = result.proposal.task.instruction
     attempts, successes = history.get(task, TaskCount())
-    success = ending.verdict.outcome == "success"
+    success = result.verdict.outcome == "success"
     return {**history, task: TaskCount(attempts + 1, successes + success)}
 
 

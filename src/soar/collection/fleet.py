@@ -111,20 +111,20 @@ def run_fleet(
     job: CollectionJob,
     *,
     stop: threading.Event | None = None,
-    subscribers: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> CollectionSummary:
     """Collect with these stations, in lockstep when all are simulated, else each in its own process.
 
     Args:
         stop: ends collection after the running episode.
-        subscribers: see what stations in lockstep do.
+        callbacks: see what stations in lockstep do.
 
     Raises:
         ConfigError, CheckpointError, StoreError: it can't begin, or the store stayed unusable.
     """
     open_store(job.store, create=True)
     if len(stations) == 1 or not any(s.keeps_period for s in stations):
-        return run_lockstep(stations, job, stop or threading.Event(), subscribers)
+        return run_lockstep(stations, job, stop or threading.Event(), callbacks)
     return _run_apart(stations, job)
 
 
@@ -132,7 +132,7 @@ def run_lockstep(
     stations: Sequence[StationConfig],
     job: CollectionJob,
     stop: threading.Event,
-    subscribers: Sequence[Callback] = (),
+    callbacks: Sequence[Callback] = (),
 ) -> CollectionSummary:
     """All stations in this process, one batch for each model call."""
     models = job.models.load()
@@ -154,7 +154,7 @@ def run_lockstep(
             stop=stop,
             clock=clock,
             refresh=PromotionWatcher(job.models),
-            subscribers=subscribers,
+            callbacks=callbacks,
         )
 
 
@@ -197,13 +197,13 @@ def _run_apart(stations: Sequence[StationConfig], job: CollectionJob) -> Collect
         thread.start()
     for thread in threads:
         thread.join()
-    tallies = [w.tally for w in watchers if w.tally]
-    lost = tuple(w.name for w in watchers if w.tally is None)
+    summaries = [w.summary for w in watchers if w.summary]
+    lost = tuple(w.name for w in watchers if w.summary is None)
     return CollectionSummary(
-        sum(t.episodes for t in tallies),
-        sum(t.dropped for t in tallies),
-        sum(t.faults for t in tallies),
-        tuple(name for t in tallies for name in t.broken) + lost,
+        sum(t.episodes for t in summaries),
+        sum(t.dropped for t in summaries),
+        sum(t.faults for t in summaries),
+        tuple(name for t in summaries for name in t.broken) + lost,
     )
 
 
@@ -212,7 +212,7 @@ class _Watcher:
 
     def __init__(self, context: SpawnContext, station: StationConfig, job: CollectionJob) -> None:
         self.name = station.name
-        self.tally: CollectionSummary | None = None
+        self.summary: CollectionSummary | None = None
         self._context, self._station, self._job = context, station, job
 
     def watch(self) -> None:
@@ -224,7 +224,7 @@ class _Watcher:
             theirs.close()
             process.join()
             if ours.poll():
-                self.tally = ours.recv()
+                self.summary = ours.recv()
                 return
             log.error("station %s ended with exit code %s", self.name, process.exitcode)
 

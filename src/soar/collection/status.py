@@ -84,7 +84,7 @@ class StatusFolder:
         self.station = station
         self.webhook = webhook
 
-    def wish(self) -> Command:
+    def command(self) -> Command:
         """What a person wants this station to do."""
         try:
             word = (self.folder / "wish").read_text().strip()
@@ -92,7 +92,7 @@ class StatusFolder:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
-    def want(self, wish: Command) -> None:
+    def request(self, wish: Command) -> None:
         """Ask the station to run, pause, or stop after its running episode."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if wish == "run":

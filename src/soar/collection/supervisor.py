@@ -69,8 +69,8 @@ class StationSupervisor:
         self._absent: dict[str, int] = {}
         self._drops_in_a_row = self._since_missing = 0
         self._started_s = time.time()
-        if board.wish() == "stop":
-            board.want("run")  # that was meant for the process before this one
+        if board.command() == "stop":
+            board.request("run")  # that was meant for the process before this one
         if station.simulation is not None:
             station.simulation.reset(self.seed)
 
@@ -88,7 +88,7 @@ class StationSupervisor:
         """Whether the station can work, and a person wants it to."""
         if self.activity in ("broken", "stopped"):
             return False
-        wish = self.board.wish()
+        wish = self.board.command()
         if wish == "stop":
             self.show("stopped")
         if wish == "pause" and self.activity != "paused":
@@ -117,18 +117,18 @@ class StationSupervisor:
             )
         )
 
-    def finish(self, ending: EpisodeResult) -> None:
+    def finish(self, result: EpisodeResult) -> None:
         """Take note of how the episode ended; a fault is cleared before this returns."""
         self.count += 1
-        if ending.fault is not None:
-            self.drop(ending.fault)
+        if result.fault is not None:
+            self.drop(result.fault)
             return
         self.stored += 1
         self._drops_in_a_row = 0
         self.recent_faults.clear()
-        self.see(ending.after)
-        if ending.homing_fault is not None:
-            self._clear(ending.homing_fault)
+        self.see(result.after)
+        if result.homing_fault is not None:
+            self._clear(result.homing_fault)
 
     def drop(self, error: SoarError) -> None:
         """An episode was broken off by `error`; nothing of it is kept."""
@@ -227,6 +227,6 @@ def _kind(error: SoarError) -> EventKind:
     return "robot fault" if isinstance(error, RobotFault) else "bad output"
 
 
-def broken(desks: Sequence[StationSupervisor]) -> tuple[str, ...]:
+def broken(supervisors: Sequence[StationSupervisor]) -> tuple[str, ...]:
     """Names of the stations that need a person."""
-    return tuple(d.station.name for d in desks if d.broken)
+    return tuple(d.station.name for d in supervisors if d.broken)

@@ -22,7 +22,7 @@ class CheckConfig:
     store: Path
     stations: Sequence[StationConfig]
     models: ModelsConfig = field(default_factory=ModelsConfig)
-    plan: EpisodeConfig = field(default_factory=EpisodeConfig)
+    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     episodes: int | None = None
     """How many are to be stored, of all stations together."""
     move: bool = True
@@ -38,9 +38,9 @@ def run_checks(checkup: CheckConfig) -> Iterator[CheckResult]:
         exams.append(examine(config, checkup.move))
         yield from exams[-1].findings
     working = [e for e in exams if e.exercise]
-    yield from examine_models(checkup.models, working, checkup.plan)
+    yield from examine_models(checkup.models, working, checkup.episode)
     yield check_store(checkup.store)
     images = [e.rest.image for e in working]
     yield check_disk(
-        checkup.store, episode_size(checkup.store, images, checkup.plan), checkup.episodes
+        checkup.store, episode_size(checkup.store, images, checkup.episode), checkup.episodes
     )

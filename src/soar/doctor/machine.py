@@ -103,7 +103,9 @@ def check_webhook(name: str, url: str) -> CheckResult:
     return CheckResult(f"{name}: webhook", "ok", "took a test message")
 
 
-def episode_size(path: Path, images: Sequence[Image], plan: EpisodeConfig) -> EpisodeSize | None:
+def episode_size(
+    path: Path, images: Sequence[Image], episode_config: EpisodeConfig
+) -> EpisodeSize | None:
     """Mean size of the store's own episodes; else of one made of such pictures; None without any."""
     stored = attempt(lambda: _stored_sizes(path))
     if not isinstance(stored, Problem) and stored:
@@ -111,7 +113,9 @@ def episode_size(path: Path, images: Sequence[Image], plan: EpisodeConfig) -> Ep
     if not images:
         return None
     frame = float(np.mean([len(encode(image)) for image in images]))
-    return EpisodeSize(frame * (plan.length + 1 + plan.subgoals), "by the camera's picture")
+    return EpisodeSize(
+        frame * (episode_config.length + 1 + episode_config.num_subgoals), "by the camera's picture"
+    )
 
 
 def _post_test(name: str, url: str) -> None:

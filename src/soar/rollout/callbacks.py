@@ -13,7 +13,7 @@ from soar.types import Proposal, Step, Subgoal, Verdict
 
 @dataclass(frozen=True, eq=False)
 class EpisodeResult:
-    """How an episode ended, and all that led to it but the steps, which went to the subscribers."""
+    """How an episode ended, and all that led to it but the steps, which went to the callbacks."""
 
     proposal: Proposal
     before: SceneAssessment
@@ -39,35 +39,35 @@ class Callback:
     def on_step(self, station: Station, step: Step) -> None:
         """One action was executed."""
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """The episode is over, judged or broken off."""
 
 
 class CallbackList(Callback):
-    """Many subscribers as one."""
+    """Many callbacks as one."""
 
-    def __init__(self, subscribers: Sequence[Callback] = ()) -> None:
-        self._subscribers = tuple(subscribers)
+    def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
+        self._callbacks = tuple(callbacks)
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_start(station, proposal)
+        for callback in self._callbacks:
+            callback.on_start(station, proposal)
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
         """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_subgoal(station, subgoal)
+        for callback in self._callbacks:
+            callback.on_subgoal(station, subgoal)
 
     def on_step(self, station: Station, step: Step) -> None:
         """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_step(station, step)
+        for callback in self._callbacks:
+            callback.on_step(station, step)
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """Tell everyone."""
-        for subscriber in self._subscribers:
-            subscriber.on_episode(station, ending)
+        for callback in self._callbacks:
+            callback.on_episode(station, result)
 
 
 NO_CALLBACK = CallbackList()

@@ -31,15 +31,15 @@ class ConsoleCallback(Callback):
         """Beside the bar: what is tried."""
         self._bar.update(self._row, note=f"{station.name}: {proposal.task.instruction}")
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """One line: what was tried, and how it was judged."""
-        task = ending.proposal.task.instruction
-        if ending.fault is not None:
+        task = result.proposal.task.instruction
+        if result.fault is not None:
             self._bar.console.print(
-                f"{station.name}: {task}: [red]dropped[/]: {escape(str(ending.fault))}"
+                f"{station.name}: {task}: [red]dropped[/]: {escape(str(result.fault))}"
             )
             return
-        verdict = ending.verdict
+        verdict = result.verdict
         p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"
         word = f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]"
         self._bar.console.print(f"{station.name}: {task}: {word}{p}")

@@ -51,12 +51,12 @@ class LivePage(Callback):
         if self._steps % (_EVERY * len(self._tasks)) == 0:
             self._show()
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """One more line."""
-        outcome = "dropped" if ending.fault else ending.verdict.outcome
-        p = ending.verdict.p_success
+        outcome = "dropped" if result.fault else result.verdict.outcome
+        p = result.verdict.p_success
         self._past.appendleft(
-            f"<tr><td>{escape(station.name)}<td>{escape(ending.proposal.task.instruction)}"
+            f"<tr><td>{escape(station.name)}<td>{escape(result.proposal.task.instruction)}"
             f'<td style="color:{_COLORS.get(outcome, "#d1495b")}">{outcome}'
             f"<td>{'' if p is None else f'{p:.2f}'}"
         )

@@ -65,12 +65,12 @@ def run_episodes(
     stations: Sequence[Station],
     looks: Sequence[SceneAssessment],
     models: Models,
-    plan: EpisodeConfig,
+    episode_config: EpisodeConfig,
     histories: Sequence[History],
     rng: np.random.Generator,
     *,
     noise: Noise = 0.0,
-    subscriber: Callback = NO_CALLBACK,
+    callback: Callback = NO_CALLBACK,
     worker: Executor = INLINE,
     metronome: Metronome | None = None,
 ) -> list[EpisodeResult]:
@@ -99,28 +99,34 @@ def run_episodes(
     if metronome:
         metronome.rest()
     for take in takes:
-        subscriber.on_start(take.station, take.proposal)
+        callback.on_start(take.station, take.proposal)
     coming: Future[list[Image]] | None = None
-    for index in range(plan.length):
+    for index in range(episode_config.length):
         observe(takes, metronome)
         if all(t.fault for t in takes):
             break
-        if models.subgoals and index % plan.steps == 0:
+        if models.subgoals and index % episode_config.steps_per_subgoal == 0:
             images = (
                 coming.result()
                 if coming
                 else generate_subgoals(models.subgoals, *_wishes(takes), imagine_rng)
             )
-            set_goals(takes, images, index, subscriber)
-        act(takes, models.policy, act_rng, index, subscriber)
-        ahead = (index + plan.lead_steps) % plan.steps == 0 and plan.lead_steps > 0
-        if models.subgoals and ahead and index + plan.lead_steps < plan.length:
+            set_goals(takes, images, index, callback)
+        act(takes, models.policy, act_rng, index, callback)
+        ahead = (
+            index + episode_config.prefetch_steps
+        ) % episode_config.steps_per_subgoal == 0 and episode_config.prefetch_steps > 0
+        if (
+            models.subgoals
+            and ahead
+            and index + episode_config.prefetch_steps < episode_config.length
+        ):
             coming = worker.submit(generate_subgoals, models.subgoals, *_wishes(takes), imagine_rng)
     observe(takes, metronome)
-    endings = judge_and_home(takes, models, plan, worker)
-    for take, ending in zip(takes, endings, strict=True):
-        subscriber.on_episode(take.station, ending)
-    return endings
+    results = judge_and_home(takes, models, episode_config, worker)
+    for take, result in zip(takes, results, strict=True):
+        callback.on_episode(take.station, result)
+    return results
 
 
 def observe(takes: Sequence[EpisodeState], metronome: Metronome | None) -> None:
@@ -156,13 +162,13 @@ def generate_subgoals(
 
 
 def set_goals(
-    takes: Sequence[EpisodeState], images: Sequence[Image], index: int, subscriber: Callback
+    takes: Sequence[EpisodeState], images: Sequence[Image], index: int, callback: Callback
 ) -> None:
     """From this step on the policy reaches for these pictures."""
     for take, image in zip(takes, images, strict=True):
         take.goal, take.subgoal = image, Subgoal(image, index)
         if take.fault is None:
-            subscriber.on_subgoal(take.station, take.subgoal)
+            callback.on_subgoal(take.station, take.subgoal)
 
 
 def act(
@@ -170,7 +176,7 @@ def act(
     policy: Policy,
     rng: np.random.Generator,
     index: int,
-    subscriber: Callback,
+    callback: Callback,
 ) -> None:
     """One control step of every take: the policy's action, limited and executed by its robot.
 
@@ -190,20 +196,20 @@ def act(
         if isinstance(executed, SoarError):
             take.fault = executed
             continue
-        subscriber.on_step(take.station, Step(index, take.seen, asked, executed, take.subgoal))
+        callback.on_step(take.station, Step(index, take.seen, asked, executed, take.subgoal))
 
 
 def judge_and_home(
-    takes: Sequence[EpisodeState], models: Models, plan: EpisodeConfig, worker: Executor
+    takes: Sequence[EpisodeState], models: Models, episode_config: EpisodeConfig, worker: Executor
 ) -> list[EpisodeResult]:
     """One batched look at the last frames, answered while the arms go home."""
     whole = [t for t in takes if t.fault is None]
     looks = worker.submit(assess, models.vlm, [(t.seen, t.station.tasks) for t in whole])
-    if plan.homing:
+    if episode_config.home_at_end:
         go_home(whole)
     for take, look in zip(whole, looks.result(), strict=True):
         take.after = look
-    return [_ending(take, models) for take in takes]
+    return [_result(take, models) for take in takes]
 
 
 def go_home(takes: Sequence[EpisodeState]) -> None:
@@ -220,7 +226,7 @@ def go_home(takes: Sequence[EpisodeState]) -> None:
             take.fault = seen
 
 
-def _ending(take: EpisodeState, models: Models) -> EpisodeResult:
+def _result(take: EpisodeState, models: Models) -> EpisodeResult:
     look = take.after if take.after and not take.fault else SceneAssessment(take.seen, {})
     judged = verdict(
         take.proposal.task,

@@ -1,4 +1,4 @@
-"""Recording: a subscriber of the control loop that turns steps into stored episodes, behind the arm's back."""
+"""Recording: a callback of the control loop that turns steps into stored episodes, behind the arm's back."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ class Recorder(Callback):
             known = done is not None and tape.done_before is not None
             tape.truth = bool(done and not tape.done_before) if known else None
 
-    def on_episode(self, station: Station, ending: EpisodeResult) -> None:
+    def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """Begin to store the episode; one that was broken off is dropped."""
         tape = self._tapes.pop(station.name)
-        if ending.fault is not None:
+        if result.fault is not None:
             return
-        episode = to_episode(tape, ending)
+        episode = to_episode(tape, result)
         self._pending.append((episode, self._thread.submit(self._store.append, episode)))
 
     def later(self, function: Callable[[], T]) -> Future[T]:
@@ -119,25 +119,25 @@ def _done(simulation: Simulator | None, proposal: Proposal) -> bool | None:
         return None
 
 
-def to_episode(tape: EpisodeBuffer, ending: EpisodeResult) -> Episode:
+def to_episode(tape: EpisodeBuffer, result: EpisodeResult) -> Episode:
     """The episode on a tape: T steps between T + 1 observations."""
     steps = tape.steps
-    observations = [s.observation for s in steps] + [ending.after.observation]
+    observations = [s.observation for s in steps] + [result.after.observation]
     provenance = replace(
         tape.provenance,
-        answers_before=_answers(ending.before),
-        answers_after=_answers(ending.after),
+        answers_before=_answers(result.before),
+        answers_after=_answers(result.after),
         truth=tape.truth,
     )
     return Episode(
-        instruction=ending.proposal.task.instruction,
+        instruction=result.proposal.task.instruction,
         actions=np.stack([s.executed for s in steps]),
-        wanted=np.stack([s.wanted for s in steps]),
+        commanded=np.stack([s.commanded for s in steps]),
         images=np.stack([o.image for o in observations]),
         states=np.stack([o.state for o in observations]),
         times_s=np.array([o.time_s for o in observations]),
         subgoals=tuple(tape.subgoals),
-        verdict=ending.verdict,
+        verdict=result.verdict,
         provenance=provenance,
     )
 

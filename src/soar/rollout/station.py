@@ -15,23 +15,27 @@ from soar.types import Regime, Task
 class EpisodeConfig:
     """How long an episode is (paper: five subgoals, twenty steps for each, 5 Hz)."""
 
-    subgoals: int = 5
-    steps: int = PAPER_STEPS_PER_SUBGOAL
+    num_subgoals: int = 5
+    steps_per_subgoal: int = PAPER_STEPS_PER_SUBGOAL
     """Control steps for each subgoal."""
-    lead_steps: int = 0
+    prefetch_steps: int = 0
     """A next subgoal is imagined from the picture so many steps before it is due, while the arm goes on
     towards the last one. 0: from the picture when it is due, while the arm waits."""
-    homing: bool = True
+    home_at_end: bool = True
     """Go home at the end, so that the next episode can begin."""
 
     def __post_init__(self) -> None:
-        if self.subgoals < 1 or self.steps < 1 or not 0 <= self.lead_steps < self.steps:
+        if (
+            self.num_subgoals < 1
+            or self.steps_per_subgoal < 1
+            or not 0 <= self.prefetch_steps < self.steps_per_subgoal
+        ):
             raise ConfigError(
-                f"a plan needs subgoals and steps >= 1 and lead_steps below steps; got {self}"
+                f"a plan needs subgoals and steps >= 1 and prefetch_steps below steps; got {self}"
             )
 
     @classmethod
-    def of(cls, steps: int) -> EpisodeConfig:
+    def with_steps_per_subgoal(cls, steps: int) -> EpisodeConfig:
         """As many steps as the paper's episodes, with so many for each subgoal. Raises ConfigError."""
         length = cls().length
         if not 1 <= steps <= length or length % steps:
@@ -41,7 +45,7 @@ class EpisodeConfig:
     @property
     def length(self) -> int:
         """Control steps of an episode."""
-        return self.subgoals * self.steps
+        return self.num_subgoals * self.steps_per_subgoal
 
 
 PAPER_EPISODE = EpisodeConfig()

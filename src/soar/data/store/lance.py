@@ -107,7 +107,7 @@ class LanceStore:
         return Episode(
             instruction=summary.instruction,
             actions=steps.actions,
-            wanted=steps.wanted,
+            commanded=steps.commanded,
             images=steps.images,
             states=steps.states,
             times_s=steps.times_s,
@@ -243,7 +243,7 @@ def _check(episode: Episode) -> None:
         "images": len(episode.images),
         "states": len(episode.states),
         "times_s": len(episode.times_s),
-        "wanted": len(episode.wanted) + 1,
+        "commanded": len(episode.commanded) + 1,
     }
     if wrong := [f"{name} ({count})" for name, count in found.items() if count != n]:
         raise StoreError(

@@ -37,7 +37,7 @@ class Steps:
     """What a steps file holds, decoded: an episode without its row."""
 
     actions: Float32[np.ndarray, "t 7"]
-    wanted: Float32[np.ndarray, "t 7"]
+    commanded: Float32[np.ndarray, "t 7"]
     images: UInt8[np.ndarray, "t+1 h w 3"]
     states: Float32[np.ndarray, "t+1 7"]
     times_s: Float64[np.ndarray, " t+1"]
@@ -63,7 +63,7 @@ def read_steps(path: Path) -> Steps:
     length = len(table) - 1
     return Steps(
         actions=_matrix(table["executed"], length),
-        wanted=_matrix(table["wanted"], length),
+        commanded=_matrix(table["wanted"], length),
         images=decode_all(table["image"].to_pylist()),
         states=_matrix(table["state"], length + 1),
         times_s=table["time_s"].to_numpy(),
@@ -132,7 +132,7 @@ def _to_table(episode: Episode, codec: Codec) -> pa.Table:
         "time_s": pa.array(episode.times_s, pa.float64()),
         "image": pa.array([encode(image, codec) for image in episode.images], pa.binary()),
         "state": _vectors(episode.states, len(rows)),
-        "wanted": _vectors(episode.wanted, len(rows)),
+        "wanted": _vectors(episode.commanded, len(rows)),
         "executed": _vectors(episode.actions, len(rows)),
         "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
     }
