@@ -63,8 +63,8 @@ def main(
     else:
         checkpoint = checkpoints.load(subgoals or packaged("subgoals"))
     eyes = CompactVLM.load(packaged("vlm"))
-    compact = CompactSubgoalGenerator(checkpoint, eyes=eyes)
-    sequential = Sequential(checkpoint, REFERENCE, eyes=eyes)
+    compact = CompactSubgoalGenerator(checkpoint, locator=eyes)
+    sequential = Sequential(checkpoint, REFERENCE, locator=eyes)
     table = Table(
         "scheduler", "steps", "guidance", "batch", "latency [s]", "images/s", "ratio", "error"
     )

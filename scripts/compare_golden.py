@@ -117,6 +117,18 @@ def differences(base: Json, head: Json, place: str = "") -> Iterator[Difference]
         yield Difference(place.lstrip("."), shown(base), shown(head))
 
 
+def without_metric_names(value: Json) -> Json:
+    """Replace the metrics of each row of a training log by their sorted values: metrics may be renamed."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        k: [sorted(map(str, row.values())) for row in v]
+        if k == "logged"
+        else without_metric_names(v)
+        for k, v in value.items()
+    }
+
+
 def shown(value: Json) -> str:
     """A value for people to read, hexadecimal numbers as decimal ones, too."""
     text = json.dumps(value)
@@ -130,7 +142,10 @@ def table(base: Mapping[str, Json], head: Mapping[str, Json], only: Sequence[str
     equal = True
     for part in only:
         for piece in [*base[part], *(k for k in head[part] if k not in base[part])]:
-            pair = (numbers[part].get(piece, "nothing") for numbers in (base, head))
+            pair = (
+                without_metric_names(numbers[part].get(piece, "nothing"))
+                for numbers in (base, head)
+            )
             found = list(differences(*pair))
             equal = equal and not found
             print(f"{part:<11} {piece:<15} {verdict_on(found)}")

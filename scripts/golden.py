@@ -30,7 +30,7 @@ from soar.evaluation.envs import SimEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import EvalSetting, Trial
 from soar.evaluation.runner import EvalSpec, Subgoals, evaluate
-from soar.experiments.simulated_run import FitOptions
+from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import (
     FinetuneSubgoalsConfig,
@@ -88,7 +88,7 @@ class Packaged:
 
     def subgoals(self) -> CompactSubgoalGenerator:
         """Imagination, to which the same eyes point."""
-        return CompactSubgoalGenerator.load(self.folder / "subgoals", eyes=self.vlm())
+        return CompactSubgoalGenerator.load(self.folder / "subgoals", locator=self.vlm())
 
     def policy(self) -> BehaviorCloning:
         """The policy that reaches images."""
@@ -122,7 +122,9 @@ def losses(weights: Path, work: Path) -> Json:
 def policy_losses(models: Packaged, work: Path) -> Json:
     """Both policies, of a few demonstrations; the one that reaches images is shown painted goals, too."""
     frames = demonstrations(DemonstrationSet(6, resolution=PIXELS, workers=1), work / "demos")
-    goals = regenerated_goals(frames, models.subgoals().repaint, 0.5, 0, work / "goals.npz")
+    goals = regenerated_goals(
+        frames, models.subgoals().generate_from_futures, 0.5, 0, work / "goals.npz"
+    )
     found: Json = {"demonstrations": frames_seen(frames), "painted goals": digest(goals.images)}
     for kind in ("gcbc", "lcbc"):
         recipe = compact(kind)
@@ -154,7 +156,7 @@ def subgoal_losses(work: Path) -> Json:
     moments = make_keypoint_samples(work / "moments", scenes=2, workers=1)
     config = SubgoalTraining()
     config = replace(config, fit=short(config.fit), held_out=0.2)
-    train_subgoals(work / "clips", work / "made", config, moments=moments)
+    train_subgoals(work / "clips", work / "made", config, keypoint_samples=moments)
     return {
         "clips": digest(clips.frames.images, clips.frames.states, clips.points, clips.words),
         "moments": moments_seen(moments),
@@ -173,7 +175,7 @@ def practice(weights: Path, work: Path) -> Json:
     config = FinetuneSubgoalsConfig(steps=FEW, batch_size=BATCH)
     finetune_keypoints(models.checkpoint("subgoals"), moments, others, work / "taught", config)
     start = models.checkpoint("gcbc")
-    recipe = FitOptions(steps=FEW, save_every=FEW).recipe(start)
+    recipe = CoTrainConfig(steps=FEW, save_every=FEW).recipe(start)
     recipe = with_fit(recipe, batch_size=BATCH, log_every=1)
     sources = [Source("demonstrations", frames, 0.7), *correction_sources([lessons], 0.3)]
     train_policy(recipe, sources, work / "corrected", start=start)
@@ -269,7 +271,7 @@ def collection(weights: Path, work: Path) -> Json:
     stations = [open_station(c) for c in configs]
     boards = [StatusFolder(store.path, s.name) for s in stations]
     try:
-        tally = collect(
+        summary = collect(
             stations,
             crew,
             store,
@@ -282,7 +284,7 @@ def collection(weights: Path, work: Path) -> Json:
             station.robot.close()
     rows = sorted(store.query(), key=lambda r: (r.provenance.station, r.provenance.started_s))
     return {
-        "tally": [tally.episodes, tally.dropped, tally.faults],
+        "summary": [summary.episodes, summary.dropped, summary.faults],
         "history": {k: list(v) for k, v in sorted(store.history().items())},
         "episodes": [episode_seen(row, store.load(row.id)) for row in rows],
     }
@@ -295,7 +297,7 @@ def episode_seen(row: EpisodeSummary, episode: Episode) -> Json:
     return {
         "station": [made.station, made.regime, made.scene, made.seed],
         "instruction": row.instruction,
-        "actions": digest(episode.actions, episode.wanted),
+        "actions": digest(episode.actions, episode.commanded),
         "states": digest(episode.states, episode.times_s),
         "images": digest(episode.images),
         "subgoals": [[s.step, digest(s.image)] for s in episode.subgoals],

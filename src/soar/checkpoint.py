@@ -33,6 +33,11 @@ RENAMED: Mapping[str, str] = {
     "tone": "tone_curve",
     "expose": "auto_exposure",
     "soften": "goal_blur",
+    "sight": "input_resolution",
+    "wide": "coarse_width",
+    "vector": "condition_dim",
+    "foresee": "predict_keypoints",
+    "taught_from": "finetuned_from",
 }
 """Names in checkpoints of earlier versions and their present names, for `load`.
 

@@ -10,16 +10,16 @@ from soar.errors import ConfigError
 from soar.pretraining.keypoint_samples import A_SCENE, _moment, make_keypoint_samples, samples_in
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.world import World
-from soar.subgoals.compact.keypoint_predictor import PREDICTED
-from soar.subgoals.compact.observation_encoder import HAND, THING
+from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
+from soar.subgoals.compact.observation_encoder import GRIPPER, OBJECT
 from soar.training.keypoint_samples import (
-    LATEST,
-    SOONEST,
+    MAX_STEPS_AHEAD,
+    MIN_STEPS_AHEAD,
     KeypointBatches,
     KeypointSamples,
-    is_sided,
+    mentions_side,
 )
-from soar.training.subgoal_losses import MOMENT, MOMENTS, mirrored, with_keypoint_samples
+from soar.training.subgoal_losses import SAMPLE_PREFIX, SAMPLES_SHARE, mirror, with_keypoint_samples
 
 SEED = 3
 
@@ -35,8 +35,8 @@ def test_they_say_where_everything_will_be(made):
     n = len(made.images)
     assert A_SCENE < n <= 2 * A_SCENE
     assert made.images.shape == (n, 32, 32, 3)
-    assert made.later.shape == (n, LATEST - SOONEST + 1, 7, 2)
-    moved = np.abs(made.later[:, -1, HAND] - made.points[:, HAND]).max(1)
+    assert made.later.shape == (n, MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1, 7, 2)
+    moved = np.abs(made.later[:, -1, GRIPPER] - made.points[:, GRIPPER]).max(1)
     assert np.nanmax(moved) > 0.1
     assert made.words[made.rows].any((1, 2)).all()
 
@@ -51,8 +51,8 @@ def test_an_expert_goes_on_from_the_moment_and_the_scene_stays_as_it_is():
     np.testing.assert_array_equal(world.render(), before[1])
     np.testing.assert_array_equal(state, before[0])
     assert instruction == task.instruction
-    nearer = np.linalg.norm(later[-1, HAND] - later[-1, THING])
-    assert nearer < np.linalg.norm(points[HAND] - points[THING])
+    nearer = np.linalg.norm(later[-1, GRIPPER] - later[-1, OBJECT])
+    assert nearer < np.linalg.norm(points[GRIPPER] - points[OBJECT])
     world.close()
 
 
@@ -89,13 +89,13 @@ def test_a_batch_depends_on_its_step_alone_and_parts_make_the_whole(made):
         np.testing.assert_array_equal(whole[name], again[name])
         np.testing.assert_array_equal(whole[name][4:], part[name])
     at = [np.flatnonzero((made.states == s).all(1))[0] for s in whole["states"]]
-    step = whole["ahead"].astype(int) - SOONEST
-    np.testing.assert_array_equal(whole["places"], made.later[at, step][:, PREDICTED])
+    step = whole["ahead"].astype(int) - MIN_STEPS_AHEAD
+    np.testing.assert_array_equal(whole["future_points"], made.later[at, step][:, PREDICTED_POINTS])
 
 
 def test_moments_take_the_place_of_most_of_foresights_samples():
-    batch = {"ahead": torch.zeros(10), f"{MOMENT}ahead": torch.ones(10)}
-    assert with_keypoint_samples(batch)["ahead"].sum() == round(10 * MOMENTS)
+    batch = {"ahead": torch.zeros(10), f"{SAMPLE_PREFIX}ahead": torch.ones(10)}
+    assert with_keypoint_samples(batch)["ahead"].sum() == round(10 * SAMPLES_SHARE)
     assert with_keypoint_samples({"ahead": torch.zeros(10)})["ahead"].sum() == 0
 
 
@@ -105,15 +105,18 @@ def test_in_a_mirror_pictures_and_places_agree_and_sided_words_stay(made):
         for k, v in KeypointBatches(made)(0, 64, slice(0, 64)).items()
     }
     batch["sided"] = torch.arange(64) % 2 == 0
-    seen = mirrored(batch, torch.Generator().manual_seed(0))
+    seen = mirror(batch, torch.Generator().manual_seed(0))
     flipped = (seen["observation"] != batch["observation"]).flatten(1).any(1)
     assert not flipped[::2].any()
     assert 8 < flipped[1::2].sum() < 24
-    hand = seen["points"][flipped, HAND] * torch.tensor([-1, 1])
-    torch.testing.assert_close(hand, batch["points"][flipped, HAND], equal_nan=True)
+    hand = seen["points"][flipped, GRIPPER] * torch.tensor([-1, 1])
+    torch.testing.assert_close(hand, batch["points"][flipped, GRIPPER], equal_nan=True)
     left, right = seen["points"][flipped, 3], batch["points"][flipped, 4] * torch.tensor([-1, 1])
     torch.testing.assert_close(left, right, equal_nan=True)
-    tips = seen["places"][flipped, 2], batch["places"][flipped, 3] * torch.tensor([-1, 1])
+    tips = (
+        seen["future_points"][flipped, 2],
+        batch["future_points"][flipped, 3] * torch.tensor([-1, 1]),
+    )
     torch.testing.assert_close(*tips, equal_nan=True)
     turned = torch.tensor([1, -1, 1, -1, 1, -1, 1])
     torch.testing.assert_close(seen["states"][flipped], batch["states"][flipped] * turned)
@@ -123,4 +126,4 @@ def test_in_a_mirror_pictures_and_places_agree_and_sided_words_stay(made):
     ("text", "sided"), [("move it to the Left", True), ("put it on the leftovers", False)]
 )
 def test_left_and_right_are_known(text, sided):
-    assert is_sided(text) == sided
+    assert mentions_side(text) == sided

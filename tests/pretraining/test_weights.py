@@ -17,7 +17,7 @@ WANTED = DemonstrationSet(4)
 class Photographer:
     """Paints the future as it is."""
 
-    def repaint(self, observations, instructions, futures, rng):
+    def generate_from_futures(self, observations, instructions, futures, rng):
         return np.stack([o.image for o in futures])
 
 
@@ -35,7 +35,7 @@ def test_a_policy_is_made_gone_on_from_and_installed(frames, tmp_path, monkeypat
     assert first.provenance["mixture"]["bridge"]["generated_goals"] == 0
 
     made = pretrain_policy(
-        debug(), WANTED, tmp_path / "second", start=begin, painter=Photographer().repaint, imagined=0.5,
+        debug(), WANTED, tmp_path / "second", start=begin, painter=Photographer().generate_from_futures, imagined=0.5,
     )  # fmt: skip
     second = checkpoints.load(made)
     assert second.provenance["started_from"] == first.id

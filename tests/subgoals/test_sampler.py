@@ -21,7 +21,7 @@ CONDITIONS = Conditions(*((torch.full((2, 1), value),) for value in (NONE, IMAGE
 
 
 def flat(noisy: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-    """A denoiser that expects a flat image, whose level its condition says."""
+    """A denoiser that returns a flat image at the level given by its condition."""
     return condition[0][:, :, None, None].expand_as(noisy).clone()
 
 
@@ -32,7 +32,7 @@ def run(config: SamplerConfig, denoise: Denoiser = flat) -> Tensor:
 
 
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_guidance_is_the_papers_formula(scheduler):
+def test_guidance_follows_the_papers_formula(scheduler):
     config = SamplerConfig(scheduler, 6, image_guidance=1.5, text_guidance=3.0)
     expected = NONE + 1.5 * (IMAGE - NONE) + 3.0 * (TEXT - IMAGE)
     assert torch.allclose(run(config), torch.tensor(expected), atol=0.02)
@@ -42,7 +42,7 @@ def test_guidance_is_the_papers_formula(scheduler):
     ("image", "text", "branches"),
     [(2.0, 7.5, 3), (1.0, 7.5, 2), (2.0, 2.0, 2), (1.0, 1.0, 1)],
 )
-def test_branches_without_weight_are_not_run_and_the_rest_is_one_batch(image, text, branches):
+def test_branches_of_zero_weight_are_not_run_and_the_others_form_one_batch(image, text, branches):
     sizes = []
 
     def counting(noisy, timestep, condition):
@@ -56,12 +56,12 @@ def test_branches_without_weight_are_not_run_and_the_rest_is_one_batch(image, te
     assert torch.allclose(result, torch.tensor(expected).clamp(-1, 1), atol=0.02)
 
 
-def test_strong_guidance_stays_within_the_range_of_images():
+def test_strong_guidance_stays_in_the_range_of_images():
     assert run(SamplerConfig("ddim", 5, text_guidance=100.0)).abs().max() <= 1.01
 
 
-def test_sampling_finds_a_gaussians_mean_and_spread():
-    """For images that are Gaussian, the ideal denoiser is linear, and samples must be that Gaussian."""
+def test_sampling_reproduces_a_gaussians_mean_and_standard_deviation():
+    """For Gaussian images the ideal denoiser is linear, and samples must follow that Gaussian."""
     mean, spread = 0.3, 0.1
     kept = (1 - torch.tensor(noise_schedule()["trained_betas"])).cumprod(0)
 
@@ -78,6 +78,6 @@ def test_sampling_finds_a_gaussians_mean_and_spread():
     assert samples.std() == pytest.approx(spread, rel=0.05)
 
 
-def test_a_sampler_needs_a_step():
+def test_a_sampler_without_steps_is_refused():
     with pytest.raises(ConfigError, match="at least one step"):
         SamplerConfig("ddim", 0)

@@ -1,4 +1,4 @@
-"""What subgoal generators learn from, and that they do learn."""
+"""Batches, losses and training of subgoal generators."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +11,22 @@ from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.layers import gaussian_heatmaps, grid_cells
-from soar.subgoals.clips import POINTS, ClipCorpus
+from soar.subgoals.clips import NUM_POINTS, ClipCorpus
 from soar.subgoals.compact.generator import KIND, CompactSubgoalGenerator
-from soar.subgoals.compact.keypoint_predictor import AHEAD, KeypointPredictions
+from soar.subgoals.compact.keypoint_predictor import NUM_PREDICTED, KeypointPredictions
 from soar.subgoals.compact.network import CompactSubgoalNet
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
-from soar.training.keypoint_samples import LATEST, SOONEST, KeypointSamples
+from soar.training.keypoint_samples import (
+    MAX_STEPS_AHEAD,
+    MIN_STEPS_AHEAD,
+    KeypointSamples,
+)
 from soar.training.subgoal_losses import (
-    OTHER_CAMERA,
+    AUGMENTATION,
     CompactSubgoalLearner,
     Dropout,
     SubgoalBatches,
-    changed,
+    augment,
     stratified_angles,
 )
 from soar.training.subgoals import SubgoalTrainConfig, train_compact_subgoals
@@ -31,7 +35,9 @@ from soar.utils.files import read_lines
 
 LENGTHS = (6, 9, 4)
 LEFT, RIGHT = "move the block to the left", "move the block to the right"
-TINY = CompactSubgoalConfig(resolution=16, width=16, wide=32, depth=1, vector=32, sight=16)
+TINY = CompactSubgoalConfig(
+    resolution=16, input_resolution=16, width=16, coarse_width=32, depth=1, condition_dim=32
+)
 
 
 def summary(i: int, instruction: str, length: int) -> EpisodeSummary:
@@ -39,17 +45,17 @@ def summary(i: int, instruction: str, length: int) -> EpisodeSummary:
     return EpisodeSummary(str(i), instruction, length, Verdict("success"), origin)
 
 
-def frames_of(films: list[np.ndarray], instructions: list[str]) -> Frames:
-    starts = np.cumsum([0, *(len(f) for f in films)])
+def frames_of(clips: list[np.ndarray], instructions: list[str]) -> Frames:
+    starts = np.cumsum([0, *(len(c) for c in clips)])
     n = int(starts[-1])
     return Frames(
-        images=np.concatenate(films),
+        images=np.concatenate(clips),
         states=np.zeros((n, 7), np.float32),
         actions=np.zeros((n, 7), np.float32),
         starts=starts,
         episodes=tuple(
-            summary(i, text, len(f) - 1)
-            for i, (text, f) in enumerate(zip(instructions, films, strict=True))
+            summary(i, text, len(clip) - 1)
+            for i, (text, clip) in enumerate(zip(instructions, clips, strict=True))
         ),
     )
 
@@ -59,23 +65,23 @@ def numbered() -> ClipCorpus:
     """Every pixel of frame i is i; three episodes."""
     images = np.arange(sum(LENGTHS), dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(images, (*images.shape[:1], 16, 16, 3)).copy()
-    films = np.split(images, np.cumsum(LENGTHS)[:-1])
-    return ClipCorpus.of(frames_of(films, [LEFT, RIGHT, LEFT]))
+    clips = np.split(images, np.cumsum(LENGTHS)[:-1])
+    return ClipCorpus.from_frames(frames_of(clips, [LEFT, RIGHT, LEFT]))
 
 
 @pytest.fixture(scope="module")
 def moving() -> ClipCorpus:
-    """A white block jumps to the side that the instruction names; it is thing and hand in one."""
-    films, places = [], []
+    """A white block jumps to the side that the instruction names; it is both object and gripper."""
+    clips, places = [], []
     for side, x in ((slice(0, 4), -0.75), (slice(12, 16), 0.75), (slice(0, 4), -0.75)):
-        film = np.full((2, 16, 16, 3), 60, np.uint8)
-        film[0, 6:10, 6:10] = 255
-        film[1:, 6:10, side] = 255
-        films.append(film)
+        clip = np.full((2, 16, 16, 3), 60, np.uint8)
+        clip[0, 6:10, 6:10] = 255
+        clip[1:, 6:10, side] = 255
+        clips.append(clip)
         places += [(0.0, 0.0), (x, 0.0)]
-    points = np.full((len(places), POINTS, 2), np.nan, np.float32)
+    points = np.full((len(places), NUM_POINTS, 2), np.nan, np.float32)
     points[:, [0, 2]] = np.array(places, np.float32)[:, None]
-    return ClipCorpus.of(frames_of(films, [LEFT, RIGHT, LEFT]), points)
+    return ClipCorpus.from_frames(frames_of(clips, [LEFT, RIGHT, LEFT]), points)
 
 
 def test_subgoals_lie_ahead_in_their_own_episode_and_stay_at_its_end(numbered):
@@ -108,7 +114,7 @@ def test_no_episode_or_no_step_ahead_is_refused(numbered):
         SubgoalBatches(numbered, slice(None), (0, 3))
 
 
-def test_conditions_are_left_out_as_often_as_configured():
+def test_conditions_are_dropped_as_often_as_configured():
     text, image = Dropout(0.1, 0.2, 0.3).draw(100_000, torch.Generator().manual_seed(0))
     for kept, expected in (
         (~text & image, 0.1),
@@ -124,7 +130,7 @@ def test_impossible_dropout_is_refused():
         Dropout(0.5, 0.5, 0.5)
 
 
-def test_angles_cover_the_schedule_and_more_of_them_its_noisy_end():
+def test_angles_cover_the_schedule_more_densely_at_its_noisy_end():
     angles = stratified_angles(100, torch.Generator().manual_seed(0)).sort().values
     assert (angles.diff() < 0.16).all()
     assert angles[0] < 0.2
@@ -132,104 +138,109 @@ def test_angles_cover_the_schedule_and_more_of_them_its_noisy_end():
     assert 0.65 < (angles > 0.75).float().mean() < 0.85
 
 
-def test_the_painter_is_told_places_as_dots_and_nothing_where_nothing_is_known():
-    net = CompactSubgoalNet(replace(TINY, foresee=True))
-    assert net.numbers is not None
-    torch.nn.init.normal_(net.numbers.weight)
-    places = grid_cells(16)[[0, 60, 5, 255, 17, 100]].repeat(2, 1, 1)
-    places[0, 3], places[1] = torch.nan, torch.nan
-    seen = net.look(torch.zeros(2, 3, 16, 16), torch.zeros(2, 5, 384), torch.ones(2))
-    told = net.tell(seen, places)
-    dots = torch.nn.functional.pixel_shuffle(told.told[:, :-1], 4).flatten(2)
-    assert dots[0, [0, 1, 2, 4, 5]].argmax(-1).tolist() == [0, 60, 5, 17, 100]
-    assert (dots[0, 3] == 0).all()
-    assert told.told[:, -1].amin((1, 2)).tolist() == [1, 0]
-    assert (dots[1] == 0).all()
-    assert not torch.equal(told.vector[0], seen.vector[0])
+def test_keypoints_condition_the_renderer_as_spots_and_unknown_ones_are_left_out():
+    net = CompactSubgoalNet(replace(TINY, predict_keypoints=True))
+    assert net.keypoint_embedding is not None
+    torch.nn.init.normal_(net.keypoint_embedding.weight)
+    keypoints = grid_cells(16)[[0, 60, 5, 255, 17, 100]].repeat(2, 1, 1)
+    keypoints[0, 3], keypoints[1] = torch.nan, torch.nan
+    encoded = net.encode(torch.zeros(2, 3, 16, 16), torch.zeros(2, 5, 384), torch.ones(2))
+    conditioned = net.add_keypoints(encoded, keypoints)
+    maps = conditioned.keypoint_maps
+    spots = torch.nn.functional.pixel_shuffle(maps[:, :-1], 4).flatten(2)
+    assert spots[0, [0, 1, 2, 4, 5]].argmax(-1).tolist() == [0, 60, 5, 17, 100]
+    assert (spots[0, 3] == 0).all()
+    assert maps[:, -1].amin((1, 2)).tolist() == [1, 0]
+    assert (spots[1] == 0).all()
+    assert not torch.equal(conditioned.condition[0], encoded.condition[0])
 
 
-def guesses(places: list[float], spread: float, p: list[float]) -> KeypointPredictions:
-    """Guesses about one sample whose every coordinate is the same."""
-    shape = (1, len(places), AHEAD, 2)
-    at = torch.tensor(places)[None, :, None, None].expand(shape)
+def predictions(coordinates: list[float], scale: float, p: list[float]) -> KeypointPredictions:
+    """Hypotheses for one sample, in each of which all coordinates are the same."""
+    shape = (1, len(coordinates), NUM_PREDICTED, 2)
+    keypoints = torch.tensor(coordinates)[None, :, None, None].expand(shape)
     return KeypointPredictions(
-        torch.tensor([p]).log(), at, torch.full(shape, spread), at[:, 0], torch.zeros(1, 1, 1)
+        torch.tensor([p]).log(),
+        keypoints,
+        torch.full(shape, scale),
+        keypoints[:, 0],
+        torch.zeros(1, 1, 1),
     )
 
 
-def test_surprise_is_the_likelihood_of_the_best_whole_guess_by_hand():
-    came = torch.full((1, AHEAD, 2), torch.nan)
-    came[0, 0, 0] = 0.3
-    one = guesses([0.1], 0.2, [1.0]).surprise(came)
-    assert one.item() == pytest.approx((0.2 / 0.2 + np.log(2 * 0.2)) / (2 * AHEAD), rel=1e-4)
-    two = guesses([0.1, 0.5], 0.2, [0.5, 0.5]).surprise(came)
+def test_nll_equals_a_laplace_mixtures_calculated_by_hand():
+    target = torch.full((1, NUM_PREDICTED, 2), torch.nan)
+    target[0, 0, 0] = 0.3
+    one = predictions([0.1], 0.2, [1.0]).nll(target)
+    expected = (0.2 / 0.2 + np.log(2 * 0.2)) / (2 * NUM_PREDICTED)
+    assert one.item() == pytest.approx(expected, rel=1e-4)
+    two = predictions([0.1, 0.5], 0.2, [0.5, 0.5]).nll(target)
     assert two.item() == pytest.approx(one.item(), rel=1e-4)
-    assert guesses([0.1, 0.3], 0.2, [0.5, 0.5]).surprise(came) < one
-    assert guesses([0.1], 0.2, [1.0]).surprise(came * torch.nan).item() == 0
+    assert predictions([0.1, 0.3], 0.2, [0.5, 0.5]).nll(target) < one
+    assert predictions([0.1], 0.2, [1.0]).nll(target * torch.nan).item() == 0
 
 
-def test_guesses_that_agree_outweigh_a_likelier_lonely_one_and_are_averaged():
-    some = guesses([0.5, -0.30, -0.32, -0.34], 0.1, [0.4, 0.2, 0.2, 0.2])
-    best = some.agreed().argmax(1)
+def test_a_cluster_of_hypotheses_outweighs_a_likelier_single_one_and_is_averaged():
+    found = predictions([0.5, -0.30, -0.32, -0.34], 0.1, [0.4, 0.2, 0.2, 0.2])
+    best = found.cluster_p().argmax(1)
     assert best.item() == 2
-    torch.testing.assert_close(
-        some.around(best), torch.full((1, AHEAD, 2), -0.32), atol=1e-2, rtol=0
-    )
-    torch.testing.assert_close(
-        some.around(torch.tensor([0])), torch.full((1, AHEAD, 2), 0.5), atol=1e-2, rtol=0
-    )
+    cluster, single = found.cluster_mean(best), found.cluster_mean(torch.tensor([0]))
+    shape = (1, NUM_PREDICTED, 2)
+    torch.testing.assert_close(cluster, torch.full(shape, -0.32), atol=1e-2, rtol=0)
+    torch.testing.assert_close(single, torch.full(shape, 0.5), atol=1e-2, rtol=0)
 
 
-def test_places_move_with_the_picture_under_another_camera():
-    """A white dot on black is where its point says, before and after."""
+def test_points_move_with_the_image_in_augmentation():
+    """A white spot on black is at its point, before and after."""
     rng = np.random.default_rng(0)
     at = torch.tensor(rng.uniform(-0.5, 0.5, (20, 1, 2)), dtype=torch.float32)
-    shown = gaussian_heatmaps(at[:, 0], 64, 1.5).exp().reshape(20, 64, 64, 1)
+    spots = gaussian_heatmaps(at[:, 0], 64, 1.5).exp().reshape(20, 64, 64, 1)
     batch = {
-        "observation": (255 * shown.expand(-1, -1, -1, 3)).to(torch.uint8),
-        "points": at.repeat(1, POINTS, 1),
-        "places": torch.full((20, AHEAD, 2), torch.nan),
+        "observation": (255 * spots.expand(-1, -1, -1, 3)).to(torch.uint8),
+        "points": at.repeat(1, NUM_POINTS, 1),
+        "future_points": torch.full((20, NUM_PREDICTED, 2), torch.nan),
     }
-    image, points, places = changed(batch, OTHER_CAMERA, torch.Generator().manual_seed(0))
+    image, points, future = augment(batch, AUGMENTATION, torch.Generator().manual_seed(0))
     light = (image.mean(1) - image.mean(1).amin((1, 2), keepdim=True)).flatten(1) ** 2
-    seen = light @ grid_cells(64) / light.sum(1, keepdim=True)
+    centroid = light @ grid_cells(64) / light.sum(1, keepdim=True)
     inside = (points[:, 0].abs() < 0.9).all(1)
     assert inside.sum() > 10
-    torch.testing.assert_close(seen[inside], points[inside, 0], atol=0.05, rtol=0)
+    torch.testing.assert_close(centroid[inside], points[inside, 0], atol=0.05, rtol=0)
     assert (points[:, 0] - at[:, 0]).abs().nanmedian() > 0.05
-    assert places.isnan().all()
+    assert future.isnan().all()
 
 
-def test_moments_are_learned_from_beside_clips(moving, tmp_path):
-    """Clips say nothing of places, so that whatever foresight learns is the moments'."""
+def test_keypoint_samples_train_the_predictor_beside_clips(moving, tmp_path):
+    """These clips have no keypoints, so that whatever the predictor learns is from the samples."""
     rng, n = np.random.default_rng(0), 12
-    points = np.tile(rng.uniform(-0.5, 0.5, (POINTS, 2)).astype(np.float32), (n, 1, 1))
-    moments = KeypointSamples(
+    points = np.tile(rng.uniform(-0.5, 0.5, (NUM_POINTS, 2)).astype(np.float32), (n, 1, 1))
+    samples = KeypointSamples(
         images=rng.integers(0, 256, (n, 16, 16, 3), dtype=np.uint8),
         points=points,
-        later=points[:, None].repeat(LATEST - SOONEST + 1, 1),
+        later=points[:, None].repeat(MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1, 1),
         states=np.zeros((n, 7), np.float32),
         words=moving.words,
         rows=np.zeros(n, np.int64),
         sided=np.ones(n, bool),
     )
-    ClipCorpus.of(moving.frames).save(tmp_path / "corpus")
-    config = SubgoalTrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4), held_out=0.3)
+    ClipCorpus.from_frames(moving.frames).save(tmp_path / "corpus")
+    config = SubgoalTrainConfig(
+        net=replace(TINY, predict_keypoints=True), steps_ahead=(2, 4), held_out=0.3
+    )
     fit = replace(config.fit, steps=60, learning_rate=3e-3, warmup_steps=5, batch_size=16,
                   device="cpu", log_every=20, save_every=60, ema_decay=0)  # fmt: skip
     train_compact_subgoals(
-        tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit), moments=moments
+        tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit), keypoint_samples=samples
     )
-    surprise = [line["surprise"] for line in read_lines(tmp_path / "out" / "log.jsonl")]
-    assert surprise[-1] < surprise[0] - 0.5
-    made = checkpoints.load(tmp_path / "out", KIND).provenance["corpus"]
-    assert made["moments"] == n
+    nll = [line["keypoint_nll"] for line in read_lines(tmp_path / "out" / "log.jsonl")]
+    assert nll[-1] < nll[0] - 0.5
+    assert checkpoints.load(tmp_path / "out", KIND).provenance["corpus"]["moments"] == n
 
 
-def test_it_learns_which_way_the_words_say(moving, tmp_path):
-    """After a short training the imagined block is where the instruction says, from the same start."""
+def test_a_trained_generator_follows_the_instruction(moving, tmp_path):
+    """After a short training the generated block is at the side that the instruction names."""
     moving.save(tmp_path / "corpus")
-    config = SubgoalTrainConfig(net=TINY, ahead=(2, 4))
+    config = SubgoalTrainConfig(net=TINY, steps_ahead=(2, 4))
     config = replace(
         config,
         fit=replace(
@@ -256,21 +267,23 @@ def test_it_learns_which_way_the_words_say(moving, tmp_path):
         torch.testing.assert_close(more.weights[name], weight, atol=1e-4, rtol=0)
 
 
-def test_foresight_is_less_and_less_surprised(moving, tmp_path):
+def test_the_predictors_nll_falls_in_training(moving, tmp_path):
     moving.save(tmp_path / "corpus")
-    config = SubgoalTrainConfig(net=replace(TINY, foresee=True), ahead=(2, 4), other_cameras=False)
+    config = SubgoalTrainConfig(
+        net=replace(TINY, predict_keypoints=True), steps_ahead=(2, 4), augment=False
+    )
     fit = replace(
         config.fit, steps=40, learning_rate=2e-3, warmup_steps=5, batch_size=16, device="cpu",
         log_every=10, save_every=40,
     )  # fmt: skip
     train_compact_subgoals(tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit))
-    surprise = [row["surprise"] for row in read_lines(tmp_path / "out" / "log.jsonl")]
-    assert surprise[-1] < surprise[0] - 0.1
+    nll = [row["keypoint_nll"] for row in read_lines(tmp_path / "out" / "log.jsonl")]
+    assert nll[-1] < nll[0] - 0.1
 
 
-def test_a_run_cut_short_ends_where_an_uncut_one_does(moving, tmp_path, monkeypatch):
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(moving, tmp_path, monkeypatch):
     moving.save(tmp_path / "corpus")
-    config = SubgoalTrainConfig(net=TINY, ahead=(2, 4))
+    config = SubgoalTrainConfig(net=TINY, steps_ahead=(2, 4))
     short = replace(
         config.fit, steps=4, warmup_steps=1, batch_size=4, device="cpu", log_every=2, save_every=2
     )
@@ -293,9 +306,9 @@ def test_a_run_cut_short_ends_where_an_uncut_one_does(moving, tmp_path, monkeypa
     assert all(torch.equal(w, resumed.weights[k]) for k, w in whole.weights.items())
 
 
-def test_other_settings_dont_go_on_with_a_run(moving, tmp_path):
+def test_a_run_is_not_resumed_with_other_settings(moving, tmp_path):
     moving.save(tmp_path / "corpus")
-    config = SubgoalTrainConfig(net=TINY, ahead=(2, 4))
+    config = SubgoalTrainConfig(net=TINY, steps_ahead=(2, 4))
     fit = replace(config.fit, steps=2, batch_size=4, device="cpu", log_every=1, save_every=1)
     train_compact_subgoals(tmp_path / "corpus", tmp_path / "out", replace(config, fit=fit))
     with pytest.raises(CheckpointError, match="use the same settings"):
@@ -304,7 +317,7 @@ def test_other_settings_dont_go_on_with_a_run(moving, tmp_path):
         )
 
 
-def test_frames_without_words_or_points_are_a_corpus_too(numbered, tmp_path):
+def test_frames_without_embeddings_or_points_load_as_a_corpus(numbered, tmp_path):
     numbered.frames.save(tmp_path)
     loaded = ClipCorpus.load(tmp_path)
     assert np.array_equal(loaded.words, numbered.words)
@@ -318,9 +331,9 @@ def test_a_corpus_of_another_resolution_is_refused(numbered, tmp_path: Path):
         train_compact_subgoals(tmp_path, tmp_path / "out")
 
 
-def test_two_corpora_joined_keep_their_episodes_words_and_points(numbered, moving):
-    points = np.zeros((len(moving.frames), POINTS, 2), np.float32)
-    both = ClipCorpus.joined(numbered, replace(moving, points=points))
+def test_concatenated_corpora_keep_their_episodes_instructions_and_points(numbered, moving):
+    points = np.zeros((len(moving.frames), NUM_POINTS, 2), np.float32)
+    both = ClipCorpus.concatenate(numbered, replace(moving, points=points))
     a, b = numbered.frames, moving.frames
     assert len(both.frames) == len(a) + len(b)
     assert [e.instruction for e in both.frames.episodes] == [LEFT, RIGHT, LEFT] * 2

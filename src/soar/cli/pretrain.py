@@ -43,7 +43,7 @@ def policy(
         DemonstrationSet(episodes, workers=workers),
         work,
         start=start,
-        painter=load_compact().repaint if imagined else None,
+        painter=load_compact().generate_from_futures if imagined else None,
         imagined=imagined,
     )
     folder = out or WEIGHTS / kind
@@ -179,7 +179,7 @@ def subgoals(
     work = cache_folder() / "pretrain"
     corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
     if not (corpus / "frames.json").exists():
-        size = config.net.sight
+        size = config.net.input_resolution
         wanted = DemonstrationSet(bridge, resolution=size, workers=workers) if bridge else None
         _clips(work, episodes, trouble, wanted, workers).save(corpus)
     at = work / f"moments-{moments}"
@@ -201,12 +201,12 @@ def _clips(
 
     clips = make_clip_corpus(work / "clips", episodes, workers)
     if bridge:
-        clips = ClipCorpus.joined(ClipCorpus.of(demonstrations(bridge)), clips)
+        clips = ClipCorpus.concatenate(ClipCorpus.from_frames(demonstrations(bridge)), clips)
     if trouble:
         more = make_clip_corpus(
             work / "trouble", trouble, workers, _TROUBLE, maker=packaged_dagger_clips
         )
-        clips = ClipCorpus.joined(clips, more)
+        clips = ClipCorpus.concatenate(clips, more)
     return clips
 
 

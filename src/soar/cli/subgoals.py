@@ -1,4 +1,4 @@
-"""`soar subgoals`: train imaginations, look at what they imagine, measure it."""
+"""`soar subgoals`: train subgoal generators, draw what they generate, and measure it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from soar.errors import ConfigError
 from soar.registry import COMPACT_STEPS_AHEAD
 
 if TYPE_CHECKING:
-    from soar.evaluation.subgoals.chains import Future
     from soar.evaluation.subgoals.scores import Score
+    from soar.evaluation.subgoals.sequences import ExpertSequence
     from soar.training.fit import FitConfig
 
 TEN = tuple(str(n) for n in range(1, 11))
@@ -26,22 +26,22 @@ def train(
     learning_rate: float = 6e-4,
     seed: int = 0,
 ) -> None:
-    """Train a subgoal generator on image sequences with instructions; goes on where a run stopped.
+    """Train a subgoal generator on image sequences with instructions; resumes a run that stopped.
 
-    Without a base, a compact network is trained from nothing, in pixels, at the frames' resolution. With
-    one, an InstructPix2Pix model in diffusers format (SuSIE's, for one) is fine-tuned, and written to
-    OUT/model. The weights for "compact" are made with `soar pretrain subgoals`, corpus and all.
+    Without a base, a compact network is trained from scratch, in pixels, at the frames' resolution. With
+    one, an InstructPix2Pix model in diffusers format (SuSIE's, for example) is fine-tuned, and written to
+    OUT/model. `soar pretrain subgoals` makes the packaged weights ("compact"), corpus included.
 
-    Example: `soar subgoals train --frames frames --out imagination --steps 20000`.
+    Example: `soar subgoals train --frames frames --out generator --steps 20000`.
 
     Args:
-        frames: a folder of frames, as `soar pretrain` and the frame cache keep them.
-        out: where the checkpoint goes.
+        frames: folder of frames, as `soar pretrain` and the frame cache write them.
+        out: folder of the checkpoint.
         base: folder or hub id of a model to fine-tune.
         steps: gradient steps.
-        batch_size: pairs of images a step.
-        learning_rate: at its peak; 1e-4 is usual for fine-tuning.
-        seed: of batches, noise, and first weights.
+        batch_size: pairs of images per step.
+        learning_rate: peak learning rate; 1e-4 is usual for fine-tuning.
+        seed: seed of batches, noise and initial weights.
     """
     from dataclasses import replace
 
@@ -49,22 +49,21 @@ def train(
     from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
     from soar.training import subgoals as training
 
-    def chosen(fit: FitConfig) -> FitConfig:
+    def with_options(fit: FitConfig) -> FitConfig:
         return replace(
             fit, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed
         )
 
     if base:
-        tuned = training.SusieConfig()
-        result = training.fine_tune_susie(base, frames, out, replace(tuned, fit=chosen(tuned.fit)))
+        susie = training.SusieTrainConfig()
+        susie = replace(susie, fit=with_options(susie.fit))
+        result = training.fine_tune_susie(base, frames, out, susie)
     else:
         pixels = Frames.load(frames).resolution
-        config = training.SubgoalTrainConfig(
-            net=CompactSubgoalConfig(resolution=pixels, sight=pixels)
-        )
-        result = training.train_compact_subgoals(
-            frames, out, replace(config, fit=chosen(config.fit))
-        )
+        net = CompactSubgoalConfig(resolution=pixels, input_resolution=pixels)
+        compact = training.SubgoalTrainConfig(net=net)
+        compact = replace(compact, fit=with_options(compact.fit))
+        result = training.train_compact_subgoals(frames, out, compact)
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
@@ -79,26 +78,26 @@ def sheet(
     ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
-    """Draw imagined chains and, below each, what a scripted expert did from the same start.
+    """Draw sequences of generated images above the frames of a scripted expert from the same start.
 
-    Every image of a chain is imagined from the one before, so errors add up; in the loop each one is
-    imagined from what the camera really sees.
+    Every image of a sequence is generated from the one before, so errors add up; in the loop each one is
+    generated from a camera frame.
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".
-        out: the PNG to write.
+        out: PNG to write.
         scenes: names or YAML files.
-        tasks: how many of each scene's.
-        links: images in a chain.
+        tasks: number of tasks of each scene.
+        links: images in a sequence.
         ahead: control steps between two frames of the expert.
-        seed: of placements and of the imagination.
+        seed: seed of placements and of the generator.
     """
-    from soar.evaluation.subgoals.chains import chain_sheet, generate_chains
+    from soar.evaluation.subgoals.sequences import generate_sequences, sequence_sheet
     from soar.registry import load_subgoals
     from soar.utils.media import write_png
 
-    futures = _futures(scenes, tasks, 1, seed, ahead, links)
-    write_png(out, chain_sheet(generate_chains(load_subgoals(subgoals), futures, seed)))
+    experts = _expert_sequences(scenes, tasks, 1, seed, ahead, links)
+    write_png(out, sequence_sheet(generate_sequences(load_subgoals(subgoals), experts, seed)))
     print(out)
 
 
@@ -113,49 +112,51 @@ def evaluate(
     ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
-    """Measure imagined chains against a scripted expert's futures: is the instruction fulfilled at the end?
+    """Measure sequences of generated images: is the instruction completed at the end?
 
-    Asked are the loop's vision-language model, and a judge trained for this alone on the scenes it judges,
-    with the simulator's answers. The judge also reads positions, which gives the errors.
+    Asked are the loop's vision-language model, and a classifier trained for this measurement on the same
+    scenes, with the simulator's truth. The classifier also locates gripper and object, which gives position errors.
+    A scripted expert's frames from the same starts are measured beside them.
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".
-        judge: its folder; it is trained first if there is none.
-        vlm: as for `soar vlm`; "none" asks only the judge.
-        out: where the numbers go, as JSON.
+        judge: folder of the classifier; it is trained first if there is none.
+        vlm: as for `soar vlm`; "none" asks only the classifier.
+        out: JSON file of the scores.
         scenes: names or YAML files.
-        trials: starts for each task.
-        links: images in a chain.
+        trials: starts of each task.
+        links: images in a sequence.
         ahead: control steps between two frames of the expert.
-        seed: of the first start, and of the imagination.
+        seed: seed of the first start and of the generator.
     """
     from dataclasses import asdict
 
-    from soar.evaluation.subgoals.chains import generate_chains
-    from soar.evaluation.subgoals.image_judge import train_judge
-    from soar.evaluation.subgoals.scores import read_chains, score
+    from soar.evaluation.subgoals.classifier import train_classifier
+    from soar.evaluation.subgoals.scores import predict, score
+    from soar.evaluation.subgoals.sequences import generate_sequences
     from soar.registry import load_subgoals, load_vlm
     from soar.sim.scenes.catalog import load_scene
     from soar.tasks.grammar import task_from_instruction
     from soar.utils.files import write_json
 
-    eyes = None if vlm == "none" else load_vlm(vlm)
+    model = None if vlm == "none" else load_vlm(vlm)
     generator = load_subgoals(subgoals)
-    trained = train_judge([load_scene(s) for s in scenes], judge)
-    chains = generate_chains(generator, _futures(scenes, 0, trials, seed, ahead, links), seed)
-    asked = {c.future.instruction: task_from_instruction(c.future.instruction) for c in chains}
-    scores = score(chains, read_chains(chains, trained, eyes, asked))
-    _show(scores, trained.accuracy)
+    classifier = train_classifier([load_scene(s) for s in scenes], judge)
+    experts = _expert_sequences(scenes, 0, trials, seed, ahead, links)
+    sequences = generate_sequences(generator, experts, seed)
+    tasks = {e.instruction: task_from_instruction(e.instruction) for e in experts}
+    scores = score(sequences, predict(sequences, classifier, model, tasks))
+    _show(scores, classifier.accuracy)
     write_json(out, {"subgoals": generator.name, "scores": [_json(asdict(s)) for s in scores]})
 
 
-def _futures(
-    scenes: Sequence[str], tasks: int, trials: int, seed: int, ahead: int, links: int
-) -> list[Future]:
-    """Futures of the scenes' first tasks, or of all of them when `tasks` is 0."""
+def _expert_sequences(
+    scenes: Sequence[str], tasks: int, trials: int, seed: int, steps_ahead: int, length: int
+) -> list[ExpertSequence]:
+    """Record the scenes' first tasks, or all of them when `tasks` is 0."""
     from dataclasses import replace
 
-    from soar.evaluation.subgoals.chains import expert_futures
+    from soar.evaluation.subgoals.sequences import expert_sequences
     from soar.sim.scenes.catalog import load_scene
     from soar.utils.progress import progress_bar
 
@@ -163,15 +164,15 @@ def _futures(
     chosen = [replace(s, tasks=s.tasks[: tasks or None]) for s in loaded]
     with progress_bar() as bar:
         line = bar.add_task("expert", total=trials * sum(len(s.tasks) for s in chosen), note="")
-        futures = []
-        for future in expert_futures(chosen, trials, seed, ahead, links):
-            futures.append(future)
+        sequences = []
+        for sequence in expert_sequences(chosen, trials, seed, steps_ahead, length):
+            sequences.append(sequence)
             bar.advance(line)
-    if not futures:
+    if not sequences:
         raise ConfigError(
-            "the expert fulfilled none of these tasks; choose other scenes or more trials"
+            "the expert completed none of these tasks; choose other scenes or more trials"
         )
-    return futures
+    return sequences
 
 
 def _show(scores: Sequence[Score], accuracy: float) -> None:
@@ -179,16 +180,17 @@ def _show(scores: Sequence[Score], accuracy: float) -> None:
     from rich.table import Table
 
     table = Table(box=None)
-    for name in ("scene", "instruction", "n", "judge", "expert", "VLM", "expert", "hand", "thing"):
-        table.add_column(name, justify="left" if name in ("scene", "instruction") else "right")
+    columns = ("n", "classifier", "expert", "VLM", "expert", "gripper error", "object error")
+    for name in ("scene", "instruction", *columns):
+        table.add_column(name, justify="right" if name in columns else "left")
     for s in [*scores, _mean(scores)]:
-        shares = (s.imagined, s.expert, s.vlm_imagined, s.vlm_expert)
+        shares = (s.generated, s.expert, s.vlm_generated, s.vlm_expert)
         table.add_row(
-            s.scene, s.instruction, str(s.chains), *(f"{x:.2f}" for x in shares),
-            f"{s.first_hand_error:.3f}", f"{s.last_thing_error:.3f}",
+            s.scene, s.instruction, str(s.sequences), *(f"{x:.2f}" for x in shares),
+            f"{s.first_gripper_error:.3f}", f"{s.last_object_error:.3f}",
         )  # fmt: skip
     rich.print(table)
-    print(f"The judge is right on {accuracy:.1%} of looks that it was not trained on.")
+    print(f"The classifier is right on {accuracy:.1%} of held-out images.")
 
 
 def _mean(scores: Sequence[Score]) -> Score:
@@ -196,14 +198,14 @@ def _mean(scores: Sequence[Score]) -> Score:
 
     from soar.evaluation.subgoals.scores import Score
 
-    weights = [s.chains for s in scores]
+    weights = [s.sequences for s in scores]
     names = (
-        "imagined", "expert", "vlm_imagined", "vlm_expert", "first_hand_error", "last_thing_error",
+        "generated", "expert", "vlm_generated", "vlm_expert", "first_gripper_error", "last_object_error",
     )  # fmt: skip
     means = {n: float(np.average([getattr(s, n) for s in scores], weights=weights)) for n in names}
     return Score("all", "", sum(weights), **means)
 
 
 def _json(row: dict[str, object]) -> dict[str, object]:
-    """JSON has no NaN."""
+    """Replace NaN, which JSON lacks, by None."""
     return {k: None if v != v else v for k, v in row.items()}

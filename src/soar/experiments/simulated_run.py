@@ -15,7 +15,7 @@ from soar.evaluation.runner import evaluate
 from soar.experiments.learning import Learning, plan_learning, stored_demonstrations
 from soar.experiments.run_config import RunConfig
 from soar.improvement.collecting import collect_round
-from soar.improvement.rounds import Candidate, OnMessage, Stages, improve
+from soar.improvement.rounds import Candidate, ImproveConfig, OnMessage, Stages, improve
 from soar.improvement.run import Run, RunRecord
 from soar.policies.gcbc import GCBCConfig
 from soar.pretraining.keypoint_samples import other_scene_samples
@@ -58,7 +58,7 @@ def improve_in_simulation(
     stages = Stages(
         scenes=tuple(s.scene_info.name for s in stations),
         collect=partial(_collect, config, on_message),
-        evaluate=partial(_evaluate, config),
+        evaluate=partial(evaluate_in_simulation, config),
         finetune_subgoals=learning.finetuning(other_scene_samples),
         train=learning.cotraining(kept, regenerate),
     )
@@ -120,7 +120,8 @@ def _collect(
             )
 
 
-def _evaluate(config: RunConfig, candidates: Sequence[Candidate]) -> None:
+def evaluate_in_simulation(config: ImproveConfig, candidates: Sequence[Candidate]) -> None:
+    """Evaluate candidates one after another, from starts that are the same for all."""
     for candidate in candidates:
         spec, setting = sim_protocol(
             candidate.policy,

@@ -22,8 +22,13 @@ from soar.sim.layout import is_feasible
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.subgoals.clips import WORDS
-from soar.training.keypoint_samples import LATEST, SOONEST, KeypointSamples, is_sided
+from soar.subgoals.clips import MAX_TOKENS
+from soar.training.keypoint_samples import (
+    MAX_STEPS_AHEAD,
+    MIN_STEPS_AHEAD,
+    KeypointSamples,
+    mentions_side,
+)
 from soar.utils.files import cache_folder
 from soar.utils.media import resize
 from soar.utils.processes import worker_pool
@@ -111,14 +116,14 @@ def _struggle(world: World, task: SceneTask, rng: np.random.Generator) -> None:
 def _moment(
     world: World, task: SceneTask, resolution: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    """A look, and what an expert would have made of it by LATEST steps later; the world stays as it is."""
+    """A look, and what an expert would have made of it by MAX_STEPS_AHEAD steps later; the world stays as it is."""
     image, now, state = world.render(), places(world, task.goal), world.state()
     expert, later = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), []
     before = world.snapshot()
-    for step in range(1, LATEST + 1):
+    for step in range(1, MAX_STEPS_AHEAD + 1):
         if not expert.done:
             world.step(expert.act())
-        if step >= SOONEST:
+        if step >= MIN_STEPS_AHEAD:
             later.append(places(world, task.goal))
     world.restore(before)
     return resize(image, resolution), now, np.stack(later), state, task.instruction
@@ -139,13 +144,13 @@ def _assemble(made: list[dict[str, np.ndarray]], folder: Path) -> KeypointSample
     whole = {name: np.concatenate([m[name] for m in made]) for name in made[0]}
     instructions = [str(i) for i in whole.pop("instructions")]
     different = sorted(set(instructions))
-    words = SentenceEncoder().tokens(different, WORDS).half().numpy()
+    words = SentenceEncoder().tokens(different, MAX_TOKENS).half().numpy()
     row = {text: i for i, text in enumerate(different)}
     moments = KeypointSamples(
         **whole,
         words=words,
         rows=np.array([row[i] for i in instructions]),
-        sided=np.array([is_sided(i) for i in instructions]),
+        sided=np.array([mentions_side(i) for i in instructions]),
     )
     np.savez(folder / "moments.npz", **vars(moments))
     return moments

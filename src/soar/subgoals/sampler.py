@@ -1,7 +1,7 @@
-"""Guided diffusion sampling: the one sampler behind every subgoal generator.
+"""Guided diffusion sampling, shared by every subgoal generator.
 
-It knows a denoiser as a function, what it may see in three forms (nothing, the image, the image and the
-instruction), and a scheduler of diffusers. It doesn't know pixels from latents, or words from vectors.
+The sampler takes a denoiser as a function, its condition in three forms (nothing, the image, the image and the
+instruction) and a diffusers scheduler. It does not distinguish pixels from latents or words from vectors.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from soar.errors import ConfigError
 
 SchedulerName: TypeAlias = Literal["ddim", "dpmsolver++", "unipc"]
 Condition: TypeAlias = tuple[Tensor, ...]
-"""What a denoiser sees besides the noisy image; the first axis of every tensor is the batch."""
+"""A denoiser's inputs besides the noisy image; the first axis of every tensor is the batch."""
 
 
 class Conditions(NamedTuple):
-    """The three forms of one condition, between which guidance extrapolates."""
+    """The three forms of one condition, between which guidance extrapolates.
+
+    A form whose weight is zero is not used and may be empty.
+    """
 
     none: Condition
     image: Condition
     image_and_text: Condition
-    """One whose weight is zero is never looked at and may be empty."""
 
 
 Denoiser: TypeAlias = Callable[[Tensor, Tensor, Condition], Tensor]
@@ -39,14 +41,15 @@ The output is noise, velocity or clean image, whichever the scheduler's `predict
 
 @dataclass(frozen=True)
 class SamplerConfig:
-    """How noise becomes an image."""
+    """Scheduler, number of steps and guidance of the sampler."""
 
     scheduler: SchedulerName = "ddim"
     steps: int = 50
+    """Denoising steps per image."""
     image_guidance: float = 2.0
-    """How strongly the image must stem from the observation; 1 is no guidance (paper, B.4: 2.0)."""
+    """Weight of the observation; 1 is no guidance (paper, B.4: 2.0)."""
     text_guidance: float = 7.5
-    """How strongly the image must follow the instruction; 1 is no guidance (paper, B.4: 7.5)."""
+    """Weight of the instruction; 1 is no guidance (paper, B.4: 7.5)."""
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -58,16 +61,16 @@ SCHEDULERS: Mapping[SchedulerName, str] = {
     "dpmsolver++": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-"""Names for people to diffusers' classes. All are deterministic: noise enters only at the start."""
+"""Class in diffusers by scheduler name. All are deterministic: noise enters only at the start."""
 
 REFERENCE = SamplerConfig("ddim", steps=50)
-"""What SuSIE's authors run, here with the three branches in one forward (paper, B.4)."""
+"""Setting of SuSIE's authors, here with the three branches in one forward pass (paper, B.4)."""
 
 
 def make_scheduler(name: SchedulerName, noise_schedule: Mapping[str, Any]) -> Any:
-    """A diffusers scheduler of this name for the noise schedule a model was trained with.
+    """Make a diffusers scheduler for the noise schedule that a model was trained with.
 
-    `noise_schedule`: a diffusers scheduler's config; options the named scheduler doesn't have are ignored.
+    `noise_schedule`: config of a diffusers scheduler; options that the named scheduler lacks are ignored.
     """
     import diffusers
 
@@ -82,30 +85,30 @@ def sample(
     scheduler: Any,
     config: SamplerConfig,
 ) -> Float32[Tensor, "n c h w"]:
-    """Images imagined from noise (paper, section 3, component 2, and B.4).
+    """Sample images from noise (paper, section 3, component 2, and B.4).
 
         guided = d_none + c_img (d_image - d_none) + c_txt (d_image,text - d_image)
 
-    is linear, so it is a weighted sum of three outputs; the branches whose weight isn't zero run as
-    one batch. The sum's weights add up to one, so it may be taken over noise, velocity or clean image.
+    is linear, so it is computed as a weighted sum of three outputs; the branches with nonzero weights run as
+    one batch. The weights add up to one, so the sum may be taken over noise, velocity or clean image.
     """
     branches = [(w, c) for w, c in zip(branch_weights(config), conditions, strict=True) if w]
     weights = torch.tensor([w for w, _ in branches], device=noise.device)
-    together = tuple(torch.cat(parts) for parts in zip(*(c for _, c in branches), strict=True))
+    batched = tuple(torch.cat(parts) for parts in zip(*(c for _, c in branches), strict=True))
     scheduler.set_timesteps(config.steps, device=noise.device)
-    pixels = scheduler.config.prediction_type == "sample"
+    predicts_pixels = scheduler.config.prediction_type == "sample"
     x: Tensor = noise * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
         noisy = scheduler.scale_model_input(x, timestep).repeat(len(weights), 1, 1, 1)
-        outputs = denoise(noisy, timestep, together).float()
+        outputs = denoise(noisy, timestep, batched).float()
         guided = torch.tensordot(weights, outputs.reshape(len(weights), *x.shape), 1)
-        if pixels:  # strong guidance must not leave the range of images
+        if predicts_pixels:  # strong guidance must not leave the range of images
             guided = guided.clamp(-1, 1)
         x = scheduler.step(guided, timestep, x, return_dict=False)[0]
     return x
 
 
 def branch_weights(config: SamplerConfig) -> tuple[float, float, float]:
-    """How much each of none, image, image and text counts; they add up to one. A weight of zero costs nothing."""
+    """Weights of the branches none, image, and image and text; they add up to one."""
     image, text = config.image_guidance, config.text_guidance
     return 1 - image, image - text, text

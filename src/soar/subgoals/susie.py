@@ -1,4 +1,4 @@
-"""SuSIE: subgoal images from an InstructPix2Pix model in diffusers format, in a folder or on the hub."""
+"""SuSIE: subgoal images from an InstructPix2Pix model in diffusers format (a folder or a hub id)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from soar.utils.hardware import choose_device, choose_precision
 from soar.utils.media import resize
 
 FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
-"""The paper's guidance in fewer steps; not measured on real weights."""
+"""Guidance of the paper in fewer steps; not measured on real weights."""
 
 
 class Susie:
@@ -41,7 +41,14 @@ class Susie:
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
     ) -> None:
-        """`source`: a diffusers folder or a hub id. `resolution`: pixels, a multiple of eight."""
+        """Load the model.
+
+        Args:
+            source: a diffusers folder or a hub id.
+            sampler: scheduler, steps and guidance.
+            resolution: side of the generated images [pixels], a multiple of eight.
+            device, precision: "auto" picks them for this machine.
+        """
         self.name = f"susie {source}"
         self.sampler = sampler
         self.resolution = resolution
@@ -55,7 +62,7 @@ class Susie:
         instructions: Sequence[str],
         rng: np.random.Generator,
     ) -> Images:
-        """Imagined images of `resolution` pixels, one for each observation and its instruction."""
+        """Generate one image of `resolution` pixels for each observation and its instruction."""
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         pixels = to_tensor(resize(np.stack([o.image for o in observations]), self.resolution)).to(
             self._device
@@ -73,7 +80,7 @@ class Susie:
 
 
 class InstructPix2Pix(torch.nn.Module):
-    """The parts of an InstructPix2Pix pipeline: text encoder, image autoencoder, latent U-Net."""
+    """Text encoder, image autoencoder and latent U-Net of an InstructPix2Pix pipeline."""
 
     def __init__(self, pipeline: Any) -> None:
         super().__init__()
@@ -86,10 +93,10 @@ class InstructPix2Pix(torch.nn.Module):
 
     @classmethod
     def load(cls, source: str | Path, dtype: torch.dtype = torch.float32) -> InstructPix2Pix:
-        """Read a diffusers folder or hub id, for inference.
+        """Load a diffusers folder or hub id for inference.
 
         Raises:
-            ConfigError: there is none, or its U-Net doesn't take an image beside the noise.
+            ConfigError: there is no such model, or its U-Net does not take an image beside the noise.
         """
         from diffusers import StableDiffusionInstructPix2PixPipeline
 
@@ -113,20 +120,20 @@ class InstructPix2Pix(torch.nn.Module):
     def conditions(
         self, pixels: Float[Tensor, "n 3 h w"], instructions: Sequence[str]
     ) -> Conditions:
-        """Image latents and token embeddings, and their empty forms: zeros, and the empty sentence."""
+        """Encode images and instructions; their empty forms are zeros and the empty sentence."""
         context = self.context(pixels)
         words = self.words(instructions)
-        silence = self.words([""]).expand_as(words)
+        no_words = self.words([""]).expand_as(words)
         return Conditions(
-            none=(torch.zeros_like(context), silence),
-            image=(context, silence),
+            none=(torch.zeros_like(context), no_words),
+            image=(context, no_words),
             image_and_text=(context, words),
         )
 
     def denoise(
         self, noisy: Float[Tensor, "b c h w"], timestep: Tensor, condition: Condition
     ) -> Float[Tensor, "b c h w"]:
-        """The U-Net's output; the observation's latents are more channels of its input."""
+        """Run the U-Net; the observation's latents are further channels of its input."""
         context, words = condition
         both = torch.cat([noisy.to(context.dtype), context], 1)
         output: Tensor = self.unet(both, timestep, encoder_hidden_states=words, return_dict=False)[
@@ -135,26 +142,26 @@ class InstructPix2Pix(torch.nn.Module):
         return output
 
     def context(self, pixels: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h8 w8"]:
-        """The observation in latent space: the mode, and not scaled by the autoencoder's factor.
+        """Encode observations: the mode of the latents, not scaled by the autoencoder's factor.
 
-        InstructPix2Pix was trained that way (and SuSIE with it); only what is generated is scaled.
+        InstructPix2Pix, and therefore SuSIE, was trained that way; only generated latents are scaled.
         """
         latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode()
         return latents
 
     def encode(self, pixels: Float[Tensor, "n 3 h w"], generator: torch.Generator) -> Tensor:
-        """A target image in latent space: a sample, scaled."""
+        """Encode target images: a sample of the latents, scaled."""
         latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.sample(generator)
         return latents * float(self.vae.config.scaling_factor)
 
     def decode(self, latents: Float[Tensor, "n c h8 w8"]) -> Float[Tensor, "n 3 h w"]:
-        """Generated latents as pixels in about [-1, 1]."""
+        """Decode generated latents to pixels in about [-1, 1]."""
         scaled = latents.to(self.vae.dtype) / self.vae.config.scaling_factor
         pixels: Tensor = self.vae.decode(scaled, return_dict=False)[0]
         return pixels.float()
 
     def words(self, instructions: Sequence[str]) -> Float[Tensor, "n l d"]:
-        """The instructions' token embeddings, padded or cut to the text encoder's length."""
+        """Embed the tokens of instructions, padded or cut to the text encoder's length."""
         tokens = self.tokenizer(
             list(instructions),
             padding="max_length",

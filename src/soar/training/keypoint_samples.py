@@ -1,4 +1,4 @@
-"""Keypoint samples: an observation, an instruction, and where everything is some control steps later."""
+"""Training samples of the keypoint predictor: an observation, an instruction, and the keypoints some steps later."""
 
 from __future__ import annotations
 
@@ -11,67 +11,68 @@ from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 
 from soar.data.prefetch import step_rng
 from soar.subgoals.clips import Points
-from soar.subgoals.compact.keypoint_predictor import PREDICTED
+from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
 
-SOONEST, LATEST = 8, 12
-"""How many control steps ahead places are noted."""
+MIN_STEPS_AHEAD, MAX_STEPS_AHEAD = 8, 12
+"""Control steps ahead at which future keypoints are stored, both included."""
 
 
 @dataclass(frozen=True, eq=False)
 class KeypointSamples:
-    """What is seen and felt now, and where everything is SOONEST to LATEST steps later."""
+    """Images, robot states and current keypoints, with the keypoints MIN_ to MAX_STEPS_AHEAD steps later."""
 
     images: UInt8[np.ndarray, "n r r 3"]
     points: Points
     later: Float32[np.ndarray, "n k 7 2"]
+    """`points` after each number of steps."""
     states: Float32[np.ndarray, "n 7"]
     words: Float16[np.ndarray, "u l d"]
-    """Token embeddings of each different instruction."""
+    """Token embeddings of each distinct instruction, padded with zeros."""
     rows: Int64[np.ndarray, " n"]
-    """Which of `words` is a moment's."""
+    """Index into `words` for each sample."""
     sided: Bool[np.ndarray, " n"]
-    """Whether left and right are spoken of."""
+    """Whether the instruction mentions left or right."""
 
     @classmethod
     def load(cls, folder: str | Path) -> KeypointSamples:
-        """What `make_keypoint_samples` saved."""
+        """Load the samples that `make_keypoint_samples` saved."""
         with np.load(Path(folder) / "moments.npz") as file:
             return cls(**file)
 
     @classmethod
-    def joined(cls, parts: Sequence[KeypointSamples]) -> KeypointSamples:
-        """All of them, one after the other."""
-        firsts = np.cumsum([0, *(len(p.words) for p in parts[:-1])])
-        whole = {
+    def concatenate(cls, parts: Sequence[KeypointSamples]) -> KeypointSamples:
+        """Concatenate samples of the same resolution."""
+        offsets = np.cumsum([0, *(len(p.words) for p in parts[:-1])])
+        arrays = {
             name: np.concatenate([getattr(p, name) for p in parts])
             for name in ("images", "points", "later", "states", "words", "sided")
         }
-        rows = np.concatenate([p.rows + f for p, f in zip(parts, firsts, strict=True)])
-        return cls(**whole, rows=rows)
+        rows = np.concatenate([p.rows + o for p, o in zip(parts, offsets, strict=True)])
+        return cls(**arrays, rows=rows)
 
 
 class KeypointBatches:
-    """Random moments, each with a random one of the times that were noted; pure, as `SubgoalBatches`."""
+    """Random samples, each with a random number of steps ahead; a pure function of the step."""
 
-    def __init__(self, moments: KeypointSamples, seed: int = 0) -> None:
-        self.moments, self.seed = moments, seed
+    def __init__(self, samples: KeypointSamples, seed: int = 0) -> None:
+        self.samples, self.seed = samples, seed
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """The same names as of `SubgoalBatches`, less what is painted."""
-        m, rng = self.moments, step_rng(self.seed, step)
-        now = rng.integers(len(m.images), size=size)[part]
-        ahead = rng.integers(SOONEST, LATEST + 1, size)[part]
+        """Return the arrays of `SubgoalBatches` that the keypoint loss needs."""
+        s, rng = self.samples, step_rng(self.seed, step)
+        now = rng.integers(len(s.images), size=size)[part]
+        ahead = rng.integers(MIN_STEPS_AHEAD, MAX_STEPS_AHEAD + 1, size)[part]
         return {
-            "observation": m.images[now],
-            "words": m.words[m.rows[now]].astype(np.float32),
+            "observation": s.images[now],
+            "words": s.words[s.rows[now]].astype(np.float32),
             "ahead": ahead.astype(np.float32),
-            "points": m.points[now],
-            "places": m.later[now, ahead - SOONEST][:, PREDICTED],
-            "states": m.states[now],
-            "sided": m.sided[now],
+            "points": s.points[now],
+            "future_points": s.later[now, ahead - MIN_STEPS_AHEAD][:, PREDICTED_POINTS],
+            "states": s.states[now],
+            "sided": s.sided[now],
         }
 
 
-def is_sided(instruction: str) -> bool:
-    """Whether the instruction speaks of left or right, so that it is another one in a mirror."""
+def mentions_side(instruction: str) -> bool:
+    """Whether the instruction mentions left or right, so that it changes in a mirror image."""
     return not {"left", "right"}.isdisjoint(instruction.lower().split())

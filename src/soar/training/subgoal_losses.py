@@ -1,4 +1,4 @@
-"""What is minimised when subgoal generators learn: the diffusion loss, with conditions left out at times."""
+"""Losses and batches of subgoal generators: the diffusion loss with condition dropout, and the keypoint loss."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from soar.data.transforms import Color, Crop
 from soar.errors import ConfigError
 from soar.nn.layers import attention_loss
 from soar.subgoals.clips import ClipCorpus
-from soar.subgoals.compact.keypoint_predictor import PREDICTED
-from soar.subgoals.compact.network import COARSEST, FINEST, CompactSubgoalNet
-from soar.subgoals.compact.observation_encoder import PLACES, CompactSubgoalConfig
+from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
+from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet
+from soar.subgoals.compact.observation_encoder import NUM_SUPERVISED, CompactSubgoalConfig
 from soar.subgoals.susie import InstructPix2Pix
-from soar.training.keypoint_samples import KeypointBatches, is_sided
+from soar.training.keypoint_samples import KeypointBatches, mentions_side
 
-POINTED, POINTING_ERROR = 0.8, 0.05
-"""How often it is pointed at the named things in training, and how far beside them, of half an image."""
-TOLD, FELT = 0.9, 0.8
-"""How often the painter is told where everything will be, and foresight what the arm feels, in training."""
-OTHER_CAMERA = (
+OBJECT_POINTS_SHARE, OBJECT_POINTS_STD = 0.8, 0.05
+"""Share of training samples with given object points, and their standard error [half an image]."""
+KEYPOINTS_SHARE, STATES_SHARE = 0.9, 0.8
+"""Shares of samples in which the renderer gets future keypoints, and the predictor the robot's state."""
+AUGMENTATION = (
     Crop((0.6, 1.0), (0.8, 1.25), turn_deg=10),
     Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05),
 )
-"""How foresight's images are changed in training, and all places with them; words name colours."""
-MIRRORED = 0.5
-"""How often foresight's images are mirrored, too, arm and all, where the words don't speak of left or right."""
-_IN_MIRROR = [0, 1, 2, 4, 3, 5, 6]
-"""Of a corpus's points: left and right fingertips change places."""
-_TURNED = (1, 3, 5)
-"""Of a state, what a mirror turns round: y, roll, yaw."""
-FORESIGHT = 0.2
-"""Weight of foresight's loss, which is in nats, beside the painter's. They share no weights."""
-MOMENT, MOMENTS = "moment_", 0.8
-"""What names of moments begin with in a batch, and how many of foresight's samples they are."""
-TOLERANCE = 0.1
-"""Errors of pixels well below this, where images span [-1, 1], hardly matter to a policy."""
+"""Augmentation of the keypoint predictor's images, keypoints included; mild in hue, as instructions name colors."""
+MIRRORED_SHARE = 0.5
+"""Share of the predictor's samples that are mirrored, among those that don't mention left or right."""
+_MIRRORED_POINTS = [0, 1, 2, 4, 3, 5, 6]
+"""Order of a corpus's keypoints in a mirror image: the fingertips are swapped."""
+_MIRRORED_STATE = (1, 3, 5)
+"""Indices of the state whose signs change in a mirror image: y, roll, yaw."""
+KEYPOINT_LOSS_WEIGHT = 0.2
+"""Weight of the keypoint loss, in nats, beside the renderer's. The two share no weights."""
+SAMPLE_PREFIX, SAMPLES_SHARE = "sample_", 0.8
+"""Prefix of keypoint samples' names in a batch, and their share among the predictor's samples."""
+PIXEL_TOLERANCE = 0.1
+"""Pixel errors well below this, where images span [-1, 1], hardly matter to a policy."""
 
 
 @dataclass(frozen=True)
 class Dropout:
-    """How often a condition is left out, so that guidance has something to extrapolate from."""
+    """Probabilities of dropping a condition, which classifier-free guidance needs."""
 
     text: float = 0.05
     image: float = 0.05
@@ -61,7 +61,7 @@ class Dropout:
     def draw(
         self, n: int, generator: torch.Generator
     ) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Which samples keep their text, and which their image."""
+        """Draw which samples keep their text, and which their image."""
         x = torch.rand(n, generator=generator, device=generator.device)
         no_text = x < self.text + self.both
         no_image = (x >= self.text) & (x < self.text + self.both + self.image)
@@ -69,22 +69,31 @@ class Dropout:
 
 
 class SubgoalBatches:
-    """Pairs of an image and a later one of the same episode, with the instruction between them.
+    """Pairs of an image and a later one of the same episode, with its instruction; a pure function of the step.
 
-    Pure: a step's batch depends on the step alone. Past its end an episode stays as it is, so that
-    imagining further changes nothing once the instruction is fulfilled.
+    An episode's last image stands for all that would follow it, so that a completed task stays completed.
     """
 
     def __init__(
-        self, corpus: ClipCorpus, episodes: slice, ahead: tuple[int, int], seed: int = 0
+        self, corpus: ClipCorpus, episodes: slice, steps_ahead: tuple[int, int], seed: int = 0
     ) -> None:
-        """`episodes`: which of the corpus. `ahead`: fewest and most control steps between the two."""
+        """Index the frames.
+
+        Args:
+            corpus: frames, keypoints and instructions.
+            episodes: which of the corpus's episodes.
+            steps_ahead: fewest and most control steps between the two images.
+            seed: of the draws.
+
+        Raises:
+            ConfigError: there are no such episodes, or the steps are no range.
+        """
         frames = corpus.frames
-        self.corpus, self.ahead, self.seed = corpus, ahead, seed
+        self.corpus, self.steps_ahead, self.seed = corpus, steps_ahead, seed
         numbers = np.arange(len(frames.episodes))[episodes]
-        if len(numbers) == 0 or not 1 <= ahead[0] <= ahead[1]:
+        if len(numbers) == 0 or not 1 <= steps_ahead[0] <= steps_ahead[1]:
             raise ConfigError(
-                f"no episodes, or subgoals {ahead} steps ahead; valid: 1 <= low <= high"
+                f"no episodes, or subgoals {steps_ahead} steps ahead; valid: 1 <= low <= high"
             )
         lengths = np.diff(frames.starts)[numbers]
         self.frames = np.concatenate(
@@ -92,13 +101,16 @@ class SubgoalBatches:
         )
         self.last = np.repeat(frames.starts[numbers + 1] - 1, lengths)
         self.rows = np.repeat(corpus.rows[numbers], lengths)
-        self.sided = np.array([is_sided(i) for i in corpus.instructions])
+        self.sided = np.array([mentions_side(i) for i in corpus.instructions])
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """`observation` and `subgoal`, instruction as `row` and `words`, `ahead`, `points` now, `places` then, `states`."""
+        """Return images, instructions, keypoints and states.
+
+        `row` and `words` are the instruction, `points` all keypoints now, `future_points` the predicted ones later.
+        """
         rng = step_rng(self.seed, step)
         chosen = rng.integers(len(self.frames), size=size)[part]
-        ahead = rng.integers(self.ahead[0], self.ahead[1] + 1, size)[part]
+        ahead = rng.integers(self.steps_ahead[0], self.steps_ahead[1] + 1, size)[part]
         now = self.frames[chosen]
         later = np.minimum(now + ahead, self.last[chosen])
         images = self.corpus.frames.images
@@ -109,120 +121,126 @@ class SubgoalBatches:
             "words": self.corpus.words[self.rows[chosen]].astype(np.float32),
             "ahead": ahead.astype(np.float32),
             "points": self.corpus.points[now],
-            "places": self.corpus.points[later][:, PREDICTED],
+            "future_points": self.corpus.points[later][:, PREDICTED_POINTS],
             "states": self.corpus.frames.states[now],
             "sided": self.sided[self.rows[chosen]],
         }
 
 
 class ClipAndKeypointBatches:
-    """Batches of clips, of whose foresight's samples some are moments instead: their names begin with MOMENT."""
+    """Batches of clips, with keypoint samples beside them under prefixed names."""
 
-    def __init__(self, clips: SubgoalBatches, moments: KeypointBatches) -> None:
-        self.clips, self.moments = clips, moments
+    def __init__(self, clips: SubgoalBatches, samples: KeypointBatches) -> None:
+        self.clips, self.samples = clips, samples
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """Both batches in one."""
-        moments = self.moments(step, size, part)
-        return {**self.clips(step, size, part), **{MOMENT + k: v for k, v in moments.items()}}
+        """Return both batches in one."""
+        samples = self.samples(step, size, part).items()
+        return {**self.clips(step, size, part), **{SAMPLE_PREFIX + k: v for k, v in samples}}
 
 
 class CompactSubgoalLearner(nn.Module):
-    """The compact network under training: painter and foresight, each with a loss of its own."""
+    """The compact network under training: renderer and keypoint predictor, each with its own loss."""
 
     def __init__(
         self,
         config: CompactSubgoalConfig,
         dropout: Dropout | None = None,
-        gaze: float = 0.05,
-        other_cameras: bool = True,
+        attention_weight: float = 0.05,
+        augment: bool = True,
     ) -> None:
-        """`gaze`: weight of the losses that say where the named things are.
-
-        `other_cameras`: foresight learns from images as other cameras in other light might have them.
-        """
+        """Build the network. For the arguments see `training.subgoals.SubgoalTrainConfig`."""
         super().__init__()
         self.net = CompactSubgoalNet(config)
         self.dropout = dropout or Dropout()
-        self.gaze = gaze
-        self.changes = OTHER_CAMERA if other_cameras else ()
+        self.attention_weight = attention_weight
+        self.augmentation = AUGMENTATION if augment else ()
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of the clean image, weighed by how uncertain it is, and surprise at where things went."""
-        painted, metrics = self.paint(batch, generator)
-        if self.net.foresight is None:
-            return painted, metrics
-        foreseen, more = self.foresee(with_keypoint_samples(batch), generator)
-        return painted + FORESIGHT * foreseen, metrics | more
+        """Sum the image loss and, where there is a predictor, the keypoint loss."""
+        image_loss, metrics = self.image_loss(batch, generator)
+        if self.net.keypoint_predictor is None:
+            return image_loss, metrics
+        keypoint_loss, more = self.keypoint_loss(with_keypoint_samples(batch), generator)
+        return image_loss + KEYPOINT_LOSS_WEIGHT * keypoint_loss, metrics | more
 
-    def paint(
+    def image_loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The painter's loss: told, most of the time, where arm and thing will really be."""
+        """Return the squared error of the clean image, relative to its uncertainty.
+
+        Most samples are conditioned on the true future keypoints.
+        """
         observation, subgoal = (
-            self.net.shrink(pixels(batch[k])) for k in ("observation", "subgoal")
+            self.net.downsample(pixels(batch[k])) for k in ("observation", "subgoal")
         )
         n = len(subgoal)
         has_text, has_image = self.dropout.draw(n, generator)
         words = batch["words"] * has_text[:, None, None]
-        points = batch["points"][:, :PLACES]
+        points = batch["points"][:, :NUM_SUPERVISED]
         points = points.where((has_text & has_image)[:, None, None], torch.nan)
-        seen = self.net.look(
+        encoded = self.net.encode(
             observation * has_image[:, None, None, None],
             words,
             batch["ahead"],
-            pointing(points[:, :2], generator),
+            noisy_object_points(points[:, :2], generator),
         )
-        told = _some(n, TOLD, generator)
-        seen = self.net.tell(seen, batch["places"].where(told[:, None, None], torch.nan))
+        known = _random_mask(n, KEYPOINTS_SHARE, generator)
+        keypoints = batch["future_points"].where(known[:, None, None], torch.nan)
+        encoded = self.net.add_keypoints(encoded, keypoints)
         angle = stratified_angles(n, generator)
         noise = torch.randn(subgoal.shape, generator=generator, device=generator.device)
         a, s = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
-        clean, scale = self.net.denoise(a * subgoal + s * noise, angle, seen)
+        clean, scale = self.net.denoise(a * subgoal + s * noise, angle, encoded)
         error = clean - subgoal
-        imagined = (error.square() / (scale.square() + TOLERANCE**2)).mean()
-        looked = attention_loss(seen.gaze[:, :PLACES], points)
+        loss = (error.square() / (scale.square() + PIXEL_TOLERANCE**2)).mean()
+        attention = attention_loss(encoded.log_attention[:, :NUM_SUPERVISED], points)
         pixel_error = error.detach().square().mean().sqrt()
-        metrics = {"imagined": imagined, "gaze": looked, "pixel_error": pixel_error}
-        return imagined + self.gaze * looked, metrics
+        metrics = {"image": loss, "attention": attention, "pixel_error": pixel_error}
+        return loss + self.attention_weight * attention, metrics
 
-    def foresee(
+    def keypoint_loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Foresight's loss: how unlikely it thought what came, and what it misread in the present."""
-        assert self.net.foresight is not None
-        if self.changes:
-            batch = mirrored(batch, generator)
-        observation, points, places = changed(batch, self.changes, generator)
-        shown = pointing(points[:, :2], generator)
-        felt = _some(len(points), FELT, generator)
-        states = batch["states"].where(felt[:, None], torch.nan)
-        guesses = self.net.foresight(observation, batch["words"], batch["ahead"], shown, states)
-        surprise = guesses.surprise(places).mean()
-        looked = attention_loss(guesses.gaze[:, :PLACES], points[:, :PLACES])
-        now = points[:, PREDICTED]
-        misread = ((guesses.now - now.nan_to_num()).abs() * ~now.isnan()).mean()
-        best = guesses.around(guesses.agreed().argmax(1))[:, 0] - places[:, 0]
+        """Return the negative log-likelihood of future keypoints plus the errors in locating current ones."""
+        assert self.net.keypoint_predictor is not None
+        if self.augmentation:
+            batch = mirror(batch, generator)
+        observation, points, future = augment(batch, self.augmentation, generator)
+        object_points = noisy_object_points(points[:, :2], generator)
+        known = _random_mask(len(points), STATES_SHARE, generator)
+        states = batch["states"].where(known[:, None], torch.nan)
+        predictions = self.net.keypoint_predictor(
+            observation, batch["words"], batch["ahead"], object_points, states
+        )
+        nll = predictions.nll(future).mean()
+        attention = attention_loss(
+            predictions.log_attention[:, :NUM_SUPERVISED], points[:, :NUM_SUPERVISED]
+        )
+        current = points[:, PREDICTED_POINTS]
+        error = (predictions.current - current.nan_to_num()).abs() * ~current.isnan()
+        current_error = error.mean()
+        best = predictions.cluster_mean(predictions.cluster_p().argmax(1))[:, 0] - future[:, 0]
         metrics = {
-            "surprise": surprise,
-            "looked": looked,
-            "misread": misread,
-            "hand_error": best.detach().norm(dim=-1).nanmedian(),
+            "keypoint_nll": nll,
+            "keypoint_attention": attention,
+            "current_error": current_error,
+            "gripper_error": best.detach().norm(dim=-1).nanmedian(),
         }
-        return surprise + 5 * self.gaze * looked + misread, metrics
+        return nll + 5 * self.attention_weight * attention + current_error, metrics
 
 
 class SusieLearner(nn.Module):
-    """The U-Net of an InstructPix2Pix model under fine-tuning; its text encoder and autoencoder stay."""
+    """The U-Net of an InstructPix2Pix model under fine-tuning; text encoder and autoencoder are frozen."""
 
     words: Float[Tensor, "u l d"]
 
     def __init__(
         self, model: InstructPix2Pix, instructions: Sequence[str], dropout: Dropout | None = None
     ) -> None:
-        """`instructions`: what the rows of batches stand for; they are read once, here."""
+        """Embed the instructions once; a batch's `row` is an index into them."""
         from diffusers import DDPMScheduler
 
         super().__init__()
@@ -231,13 +249,13 @@ class SusieLearner(nn.Module):
         self.dropout = dropout or Dropout()
         self.scheduler = DDPMScheduler.from_config(model.noise_schedule)
         with torch.no_grad():
-            silence_last = torch.cat([model.words([text]) for text in (*instructions, "")])
-        self.register_buffer("words", silence_last, persistent=False)
+            words = torch.cat([model.words([text]) for text in (*instructions, "")])
+        self.register_buffer("words", words, persistent=False)
 
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of what the scheduler's `prediction_type` names, noise as a rule."""
+        """Return the squared error of the scheduler's `prediction_type`, usually the noise."""
         has_text, has_image = self.dropout.draw(len(batch["row"]), generator)
         with torch.no_grad():
             context = self.model.context(pixels(batch["observation"]))
@@ -261,69 +279,76 @@ class SusieLearner(nn.Module):
 
 
 def with_keypoint_samples(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The batch for foresight: where there are moments, they take the place of MOMENTS of its samples."""
-    moments = {k.removeprefix(MOMENT): v for k, v in batch.items() if k.startswith(MOMENT)}
-    count = round(MOMENTS * len(batch["ahead"])) if moments else 0
-    return {**batch, **{k: torch.cat([v[:count], batch[k][count:]]) for k, v in moments.items()}}
+    """Replace SAMPLES_SHARE of the clips' samples by keypoint samples, where the batch has them."""
+    samples = {
+        k.removeprefix(SAMPLE_PREFIX): v for k, v in batch.items() if k.startswith(SAMPLE_PREFIX)
+    }
+    count = round(SAMPLES_SHARE * len(batch["ahead"])) if samples else 0
+    return {**batch, **{k: torch.cat([v[:count], batch[k][count:]]) for k, v in samples.items()}}
 
 
-def mirrored(batch: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
-    """Some of the samples as a mirror shows them: pictures, places, and what the arm feels."""
-    flip = _some(len(batch["ahead"]), MIRRORED, generator) & ~batch["sided"]
-    across = batch["points"].new_tensor([-1, 1])
-    places = [PREDICTED.index(_IN_MIRROR[k]) for k in PREDICTED]
+def mirror(batch: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[str, Tensor]:
+    """Mirror the images, keypoints and states of random samples left to right."""
+    flip = _random_mask(len(batch["ahead"]), MIRRORED_SHARE, generator) & ~batch["sided"]
+    sign = batch["points"].new_tensor([-1, 1])
+    predicted = [PREDICTED_POINTS.index(_MIRRORED_POINTS[k]) for k in PREDICTED_POINTS]
     states = batch["states"].clone()
-    states[:, _TURNED] *= -1
-    other = {
+    states[:, _MIRRORED_STATE] *= -1
+    mirrored = {
         "observation": batch["observation"].flip(2),
-        "points": batch["points"][:, _IN_MIRROR] * across,
-        "places": batch["places"][:, places] * across,
+        "points": batch["points"][:, _MIRRORED_POINTS] * sign,
+        "future_points": batch["future_points"][:, predicted] * sign,
         "states": states,
     }
-    shown = {k: v.where(flip.reshape(-1, *[1] * (v.ndim - 1)), batch[k]) for k, v in other.items()}
-    return {**batch, **shown}
+    chosen = {
+        k: v.where(flip.reshape(-1, *[1] * (v.ndim - 1)), batch[k]) for k, v in mirrored.items()
+    }
+    return {**batch, **chosen}
 
 
-def changed(
-    batch: Mapping[str, Tensor], changes: Sequence[Crop | Color], generator: torch.Generator
+def augment(
+    batch: Mapping[str, Tensor], transforms: Sequence[Crop | Color], generator: torch.Generator
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n k 2"], Float[Tensor, "n f 2"]]:
-    """Observation, `points` and `places` after some changes, by chance, of images and what is known of them."""
-    image, points, places = batch["observation"].float() / 255, batch["points"], batch["places"]
+    """Return observations in [-1, 1], `points` and `future_points` after random transforms."""
+    image, points = batch["observation"].float() / 255, batch["points"]
     draws = torch.rand(len(image), 10, generator=generator, device=generator.device)
-    seen = {"image": image, "points": torch.cat([points, places], 1), "draws": draws}
+    sample = {
+        "image": image, "points": torch.cat([points, batch["future_points"]], 1), "draws": draws
+    }  # fmt: skip
     with torch.autocast(image.device.type, enabled=False):
-        for change in changes:
-            seen = change.train(seen)
+        for transform in transforms:
+            sample = transform.train(sample)
     count = points.shape[1]
     return (
-        2 * seen["image"].permute(0, 3, 1, 2).contiguous() - 1,
-        seen["points"][:, :count],
-        seen["points"][:, count:],
+        2 * sample["image"].permute(0, 3, 1, 2).contiguous() - 1,
+        sample["points"][:, :count],
+        sample["points"][:, count:],
     )
 
 
 def pixels(images: Tensor) -> Float[Tensor, "n 3 h w"]:
-    """uint8 images in rows to [-1, 1] in channels, which come first in memory: faster here in bf16."""
+    """Map uint8 images to [-1, 1], with contiguous channels, which is faster here in bf16."""
     return images.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 def stratified_angles(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """Angles of the noise schedule, in random order, more of them where there is more noise.
+    """Draw angles of the noise schedule, stratified, denser towards more noise.
 
-    Few steps of sampling, as CPUs afford, decide nearly everything there.
+    The few sampling steps that CPUs afford decide nearly everything there.
     """
     at = torch.rand(n, generator=generator, device=generator.device)
     order = torch.randperm(n, generator=generator, device=generator.device)
-    return FINEST + (COARSEST - FINEST) * ((order + at) / n).sqrt()
+    return MIN_ANGLE + (MAX_ANGLE - MIN_ANGLE) * ((order + at) / n).sqrt()
 
 
-def _some(n: int, share: float, generator: torch.Generator) -> Bool[Tensor, " n"]:
-    """Which of n samples, by chance."""
+def _random_mask(n: int, share: float, generator: torch.Generator) -> Bool[Tensor, " n"]:
     return torch.rand(n, generator=generator, device=generator.device) < share
 
 
-def pointing(points: Float[Tensor, "n 2 2"], generator: torch.Generator) -> Float[Tensor, "n 2 2"]:
-    """The points as eyes would say them, a little off; NaN for those that aren't said."""
-    said = _some(len(points), POINTED, generator)
+def noisy_object_points(
+    points: Float[Tensor, "n 2 2"], generator: torch.Generator
+) -> Float[Tensor, "n 2 2"]:
+    """Simulate a locator: the points with noise, NaN for a random share of the samples."""
+    given = _random_mask(len(points), OBJECT_POINTS_SHARE, generator)
     error = torch.randn(points.shape, generator=generator, device=generator.device)
-    return (points + POINTING_ERROR * error).where(said[:, None, None], torch.nan)
+    return (points + OBJECT_POINTS_STD * error).where(given[:, None, None], torch.nan)

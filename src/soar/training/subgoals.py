@@ -1,4 +1,4 @@
-"""How subgoal generators are made: corpus, training, checkpoint, each one call that can be cut short."""
+"""Training of subgoal generators: from a corpus to a checkpoint, resumable."""
 
 from __future__ import annotations
 
@@ -27,29 +27,31 @@ from soar.training.subgoal_losses import (
 
 @dataclass(frozen=True)
 class SubgoalTrainConfig:
-    """How the compact subgoal network is trained."""
+    """Training of the compact subgoal network."""
 
-    net: CompactSubgoalConfig = field(default_factory=lambda: CompactSubgoalConfig(foresee=True))
+    net: CompactSubgoalConfig = field(
+        default_factory=lambda: CompactSubgoalConfig(predict_keypoints=True)
+    )
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
             steps=8000, batch_size=32, learning_rate=6e-4, warmup_steps=300, betas=(0.9, 0.98),
             weight_decay=1e-2, ema_decay=0.998, log_every=50, save_every=500,
         )
     )  # fmt: skip
-    ahead: tuple[int, int] = (8, 24)
-    """Fewest and most control steps from observation to subgoal; the network is told how many."""
+    steps_ahead: tuple[int, int] = (8, 24)
+    """Fewest and most control steps from observation to subgoal; the network is conditioned on the number."""
     dropout: Dropout = field(default_factory=Dropout)
-    gaze: float = 0.1
-    """Weight of the loss that says where the named things are."""
-    other_cameras: bool = True
-    """Foresight learns from images as other cameras in other light might have them, too."""
+    attention_weight: float = 0.1
+    """Weight of the loss on the attention maps of named object, container and gripper."""
+    augment: bool = True
+    """Whether the keypoint predictor learns from images with varied camera pose and lighting."""
     held_out: float = 0.03
     """Share of the corpus's episodes, its last ones, kept for validation."""
 
 
 @dataclass(frozen=True)
-class SusieConfig:
-    """How an InstructPix2Pix model is fine-tuned. The defaults are SuSIE's (method.md, section 2)."""
+class SusieTrainConfig:
+    """Fine-tuning of an InstructPix2Pix model. The defaults are SuSIE's (method.md, section 2)."""
 
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
@@ -57,9 +59,11 @@ class SusieConfig:
             weight_decay=1e-2, ema_decay=0.999,
         )
     )  # fmt: skip
-    ahead: tuple[int, int] = (11, 20)
+    steps_ahead: tuple[int, int] = (11, 20)
+    """Fewest and most control steps from observation to subgoal."""
     dropout: Dropout = field(default_factory=Dropout)
     held_out: float = 0.03
+    """Share of the corpus's episodes, its last ones, kept for validation."""
 
 
 def train_compact_subgoals(
@@ -67,50 +71,60 @@ def train_compact_subgoals(
     out: str | Path,
     config: SubgoalTrainConfig | None = None,
     start: Checkpoint | None = None,
-    moments: KeypointSamples | None = None,
+    keypoint_samples: KeypointSamples | None = None,
 ) -> FitResult:
-    """Train the compact network on a corpus (or any `Frames` with instructions) and write its checkpoint.
+    """Train the compact network and write its checkpoint; resumes a run that stopped in `out`.
 
-    Goes on where a run in `out` stopped. `start`: weights to begin from, of the same size of network.
-    `moments`: what most of foresight's samples are taken from.
-    Raises ConfigError when the corpus has another resolution.
+    Args:
+        folder: a `ClipCorpus`, or any `Frames` with instructions.
+        out: folder of the checkpoint.
+        config: network and training settings.
+        start: initial weights, of a network of the same size.
+        keypoint_samples: source of most of the keypoint predictor's samples.
+
+    Raises:
+        ConfigError: the corpus has another resolution.
     """
     config, corpus = config or SubgoalTrainConfig(), ClipCorpus.load(folder)
-    _check(corpus, config.net.sight)
+    _check_resolution(corpus, config.net.input_resolution)
     torch.manual_seed(config.fit.seed)
-    learner = CompactSubgoalLearner(config.net, config.dropout, config.gaze, config.other_cameras)
+    learner = CompactSubgoalLearner(
+        config.net, config.dropout, config.attention_weight, config.augment
+    )
     if start is not None:
         checkpoints.load_weights(learner.net, start)
-    ours, held_out = _split(corpus, config.ahead, config.held_out, config.fit.seed)
-    made = {"episodes": len(corpus.frames.episodes), "frames": len(corpus.frames)}
-    started = start.id if start else None
-    about = {"corpus": made, "ahead": list(config.ahead), "started_from": started}
-    if moments:
-        made["moments"] = len(moments.images)
+    ours, held_out = _split(corpus, config.steps_ahead, config.held_out, config.fit.seed)
+    counts = {"episodes": len(corpus.frames.episodes), "frames": len(corpus.frames)}
+    started_from = start.id if start else None
+    provenance = {
+        "corpus": counts, "ahead": list(config.steps_ahead), "started_from": started_from
+    }  # fmt: skip
+    if keypoint_samples:
+        counts["moments"] = len(keypoint_samples.images)
     return fit(
         learner,
-        ClipAndKeypointBatches(ours, KeypointBatches(moments, config.fit.seed))
-        if moments
+        ClipAndKeypointBatches(ours, KeypointBatches(keypoint_samples, config.fit.seed))
+        if keypoint_samples
         else ours,
         config.fit,
         out,
-        export=lambda: to_checkpoint(learner.net, about),
+        export=lambda: to_checkpoint(learner.net, provenance),
         validation=held_out,
     )
 
 
 def fine_tune_susie(
-    source: str | Path, folder: str | Path, out: str | Path, config: SusieConfig | None = None
+    source: str | Path, folder: str | Path, out: str | Path, config: SusieTrainConfig | None = None
 ) -> FitResult:
     """Fine-tune an InstructPix2Pix model on a corpus, and write `out/model` in diffusers format.
 
-    Goes on where a run in `out` stopped. `source` is a diffusers folder or a hub id.
+    Resumes a run that stopped in `out`. `source` is a diffusers folder or a hub id.
     """
-    config, corpus = config or SusieConfig(), ClipCorpus.load(folder)
+    config, corpus = config or SusieTrainConfig(), ClipCorpus.load(folder)
     model = InstructPix2Pix.load(source)
-    _check(corpus, corpus.frames.resolution // 8 * 8)
+    _check_resolution(corpus, corpus.frames.resolution // 8 * 8)
     learner = SusieLearner(model, corpus.instructions, config.dropout)
-    ours, held_out = _split(corpus, config.ahead, config.held_out, config.fit.seed)
+    ours, held_out = _split(corpus, config.steps_ahead, config.held_out, config.fit.seed)
 
     def export() -> Checkpoint:
         return Checkpoint(
@@ -124,18 +138,18 @@ def fine_tune_susie(
 
 
 def _split(
-    corpus: ClipCorpus, ahead: tuple[int, int], held_out: float, seed: int
+    corpus: ClipCorpus, steps_ahead: tuple[int, int], held_out: float, seed: int
 ) -> tuple[SubgoalBatches, SubgoalBatches]:
-    """Batches of the first episodes, and of the last ones."""
+    """Return batches of the first episodes for training and of the last ones for validation."""
     count = len(corpus.frames.episodes)
     cut = min(count - 1, round(count * (1 - held_out)))
     return (
-        SubgoalBatches(corpus, slice(0, cut), ahead, seed),
-        SubgoalBatches(corpus, slice(cut, None), ahead, seed),
+        SubgoalBatches(corpus, slice(0, cut), steps_ahead, seed),
+        SubgoalBatches(corpus, slice(cut, None), steps_ahead, seed),
     )
 
 
-def _check(corpus: ClipCorpus, resolution: int) -> None:
+def _check_resolution(corpus: ClipCorpus, resolution: int) -> None:
     if corpus.frames.resolution != resolution:
         raise ConfigError(
             f"the corpus has images of {corpus.frames.resolution} pixels; valid: {resolution}"

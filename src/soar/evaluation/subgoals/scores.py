@@ -1,4 +1,4 @@
-"""How well imagined chains do what an expert does: by the loop's eyes, by the evaluation's, and by position."""
+"""Scores of generated sequences: completion by a classifier and by the loop's VLM, and position errors."""
 
 from __future__ import annotations
 
@@ -8,80 +8,84 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from soar.evaluation.subgoals.chains import Chain
-from soar.evaluation.subgoals.image_judge import Judge, Reading
+from soar.evaluation.subgoals.classifier import Prediction, SuccessClassifier
+from soar.evaluation.subgoals.sequences import GeneratedSequence
 from soar.interfaces import VisionLanguageModel
+from soar.subgoals.compact.observation_encoder import GRIPPER, OBJECT
+from soar.tasks.grammar import success_probability
 from soar.types import Images, Task
 from soar.utils.media import resize
 
 
 @dataclass(frozen=True)
 class Score:
-    """One instruction of one scene, over its chains. Shares are of last images that show it fulfilled."""
+    """Scores of one instruction of one scene. Shares are of last images that show it completed."""
 
     scene: str
     instruction: str
-    chains: int
-    imagined: float
-    """By the judge."""
+    sequences: int
+    """Number of sequences."""
+    generated: float
+    """Share by the classifier."""
     expert: float
-    """The same of what the expert did: what an imagination could reach at most."""
-    vlm_imagined: float
-    """By the loop's vision-language model."""
+    """Share of the expert's sequences by the classifier: the most a generator could reach."""
+    vlm_generated: float
+    """Share by the loop's vision-language model."""
     vlm_expert: float
-    first_hand_error: float
-    """Distance between hand imagined and hand to be, in the first image [share of its side]."""
-    last_thing_error: float
-    """Distance between thing imagined and thing to be, in the last image [share of its side]."""
+    """Share of the expert's sequences by the loop's vision-language model."""
+    first_gripper_error: float
+    """Distance between the gripper generated and the expert's, in the first image [share of its side]."""
+    last_object_error: float
+    """Distance between the object generated and the expert's, in the last image [share of its side]."""
 
 
 @dataclass(frozen=True, eq=False)
-class Readings:
-    """What was read in every chain, in order."""
+class Predictions:
+    """Outputs of both models for every sequence, in order: of its last image, and of its first."""
 
-    imagined: Reading
-    expert: Reading
-    vlm_imagined: Float32[np.ndarray, " n"]
-    """P(fulfilled)."""
+    generated: Prediction
+    expert: Prediction
+    vlm_generated: Float32[np.ndarray, " n"]
+    """P(completed); NaN where there is none."""
     vlm_expert: Float32[np.ndarray, " n"]
-    first_imagined: Reading
-    first_expert: Reading
+    first_generated: Prediction
+    first_expert: Prediction
 
 
-def read_chains(
-    chains: Sequence[Chain],
-    judge: Judge,
+def predict(
+    sequences: Sequence[GeneratedSequence],
+    classifier: SuccessClassifier,
     vlm: VisionLanguageModel | None,
     tasks: Mapping[str, Task],
-) -> Readings:
-    """Show first and last images to judge and model; both sides at the imagined images' resolution.
+) -> Predictions:
+    """Classify the first and last images, all at the generated images' resolution.
 
-    `tasks`: by instruction, with the questions the model is asked; without a model its columns are NaN.
+    `tasks`: by instruction, with the VLM's questions; without a VLM its columns are NaN.
     """
-    side = chains[0].imagined.shape[1]
-    words = [c.future.instruction for c in chains]
+    side = sequences[0].images.shape[1]
+    instructions = [s.expert.instruction for s in sequences]
 
-    def images(which: int) -> tuple[Images, Images]:
-        expert = np.stack([c.future.frames[which] for c in chains])
-        return np.stack([c.imagined[which] for c in chains]), resize(expert, side)
+    def images(index: int) -> tuple[Images, Images]:
+        expert = np.stack([s.expert.frames[index] for s in sequences])
+        return np.stack([s.images[index] for s in sequences]), resize(expert, side)
 
     last, first = images(-1), images(0)
-    asked = [tasks[text] for text in words] if vlm else []
-    return Readings(
-        judge.read(last[0], words),
-        judge.read(last[1], words),
-        _ask(vlm, last[0], asked),
-        _ask(vlm, last[1], asked),
-        judge.read(first[0], words),
-        judge.read(first[1], words),
+    asked = [tasks[text] for text in instructions] if vlm else []
+    return Predictions(
+        classifier.predict(last[0], instructions),
+        classifier.predict(last[1], instructions),
+        _success_probabilities(vlm, last[0], asked),
+        _success_probabilities(vlm, last[1], asked),
+        classifier.predict(first[0], instructions),
+        classifier.predict(first[1], instructions),
     )
 
 
-def score(chains: Sequence[Chain], readings: Readings) -> list[Score]:
-    """One score for each instruction of each scene, in the order in which they come."""
-    keys = [(c.future.scene, c.future.instruction) for c in chains]
-    hand = _apart(readings.first_imagined, readings.first_expert, 2)
-    thing = _apart(readings.imagined, readings.expert, 0)
+def score(sequences: Sequence[GeneratedSequence], predictions: Predictions) -> list[Score]:
+    """Score each instruction of each scene, in the order of their first sequences."""
+    keys = [(s.expert.scene, s.expert.instruction) for s in sequences]
+    gripper = _distance(predictions.first_generated, predictions.first_expert, GRIPPER)
+    object_ = _distance(predictions.generated, predictions.expert, OBJECT)
     scores = []
     for scene, instruction in dict.fromkeys(keys):
         own = np.array([key == (scene, instruction) for key in keys])
@@ -89,37 +93,36 @@ def score(chains: Sequence[Chain], readings: Readings) -> list[Score]:
             Score(
                 scene,
                 instruction,
-                chains=int(own.sum()),
-                imagined=_share(readings.imagined.done[own]),
-                expert=_share(readings.expert.done[own]),
-                vlm_imagined=_share(readings.vlm_imagined[own]),
-                vlm_expert=_share(readings.vlm_expert[own]),
-                first_hand_error=float(hand[own].mean()),
-                last_thing_error=float(thing[own].mean()),
+                sequences=int(own.sum()),
+                generated=_share(predictions.generated.done[own]),
+                expert=_share(predictions.expert.done[own]),
+                vlm_generated=_share(predictions.vlm_generated[own]),
+                vlm_expert=_share(predictions.vlm_expert[own]),
+                first_gripper_error=float(gripper[own].mean()),
+                last_object_error=float(object_[own].mean()),
             )
         )
     return scores
 
 
-def _ask(
+def _success_probabilities(
     vlm: VisionLanguageModel | None, images: Images, tasks: Sequence[Task]
 ) -> Float32[np.ndarray, " n"]:
     if vlm is None:
         return np.full(len(images), np.nan, np.float32)
     answers = vlm.answer(list(images), [[t.question] for t in tasks])
-    p = [np.nan if a.p_yes is None else a.p_yes for [a] in answers]
-    return np.array(
-        [x if t.success_answer else 1 - x for x, t in zip(p, tasks, strict=True)], np.float32
-    )
+    p = [np.nan if a.p_yes is None else success_probability(t, a.p_yes)
+         for t, [a] in zip(tasks, answers, strict=True)]  # fmt: skip
+    return np.array(p, np.float32)
 
 
 def _share(p: Float32[np.ndarray, " n"]) -> float:
-    """Share of probabilities over a half; NaN when nothing was read."""
+    """Return the share of probabilities above a half; NaN when all are NaN."""
     known = p[~np.isnan(p)]
     return float((known > 0.5).mean()) if len(known) else float("nan")
 
 
-def _apart(one: Reading, other: Reading, place: int) -> Float32[np.ndarray, " n"]:
-    """Distance between two readings of a place, as a share of the image's side."""
-    difference = one.places[:, place] - other.places[:, place]
+def _distance(one: Prediction, other: Prediction, point: int) -> Float32[np.ndarray, " n"]:
+    """Return the distances between two predictions of a point, as shares of the image's side."""
+    difference = one.points[:, point] - other.points[:, point]
     return np.asarray(np.linalg.norm(difference, axis=1) / 2, np.float32)

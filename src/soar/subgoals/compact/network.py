@@ -1,26 +1,26 @@
-"""The compact subgoal network: a pixel-space diffusion U-Net that looks once and denoises many times.
+"""The compact subgoal network: a pixel-space diffusion U-Net with one encoder pass and many denoising steps.
 
-Where arm and thing will be is decided first (`foresight`), and told to the painter (`tell`): a net that may
-still choose a place while it paints needs long training not to paint a little of all of them. `look` reads
-observation and instruction, once for each subgoal; `denoise` turns noise into the imagined image, once for
-each step of the sampler, on blocks of 4 x 4 pixels as channels.
+Future keypoints are predicted first (`KeypointPredictor`) and then condition the renderer (`add_keypoints`): a
+diffusion network that still has to choose a place while it renders needs long training not to render a little of
+all of them. `encode` reads observation and instruction, once for each subgoal; `denoise` turns noise into the
+generated image, once for each step of the sampler, on blocks of 4 x 4 pixels as channels.
 
 Almost every pixel of a subgoal equals the observation's, so the network predicts how it differs. For a
 noisy image x_t = a x_0 + s e and the observation o, the clean image is
 
     x_0 = o + m k (x_t / a - o) + c f,      k = d^2 / (d^2 + (s/a)^2),      c = d sqrt(1 - k)
 
-where d is the typical difference between subgoal and observation, k weighs the best linear guess of that
-difference, and c is what is then left to guess (Karras et al. 2022, with o for a mean). The network says m,
-"this pixel changes", and f, "it changes to this"; c also normalises the loss. Where an arm appears or goes,
-though, a pixel changes by far more than d: there it may say b, "paint over", and p, the colour itself, and
-(1 - b) x_0 + b p is what comes out.
+where d is the typical difference between subgoal and observation, k weighs the best linear estimate of that
+difference, and c is the scale of what remains uncertain (Karras et al. 2022, with o for a mean). The network
+outputs m (whether the pixel changes) and f (what it changes to); c also normalizes the loss. Where an arm appears
+or disappears, a pixel changes by far more than d: for these the network outputs b (overwrite) and p (the color
+itself), and the result is (1 - b) x_0 + b p.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,93 +28,109 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soar.nn.layers import gaussian_heatmaps, group_norm
-from soar.subgoals.compact.keypoint_predictor import AHEAD, KeypointPredictor
+from soar.subgoals.compact.keypoint_predictor import NUM_PREDICTED, KeypointPredictor
 from soar.subgoals.compact.observation_encoder import (
-    FOURIER_FREQUENCIES,
-    Attention,
+    COORDINATE_FEATURES,
     CompactSubgoalConfig,
+    FiLMResidualBlock,
     ObservationEncoder,
-    Residual,
+    SelfAttention,
     fourier_features,
-    place_features,
+    point_features,
 )
 
-DOT = 1.5
-"""Radius of the dots that tell the painter where arm and thing shall be [pixels]."""
-BRUSH_UP = 6.0
-"""Log-odds against painting over, at first."""
-FINEST, COARSEST = 0.002, 1.55
-"""First and last angle of the noise schedule: a = cos(angle), s = sin(angle)."""
+KEYPOINT_RADIUS_PX = 1.5
+"""Radius of the spots that show the renderer future keypoints [pixels of the generated image]."""
+OVERWRITE_BIAS = -6.0
+"""Initial log-odds of overwriting a pixel."""
+MIN_ANGLE, MAX_ANGLE = 0.002, 1.55
+"""First and last angle of the noise schedule [rad]: a = cos(angle), s = sin(angle)."""
 
 
 class Conditioning(NamedTuple):
-    """What one look found: all that `denoise` needs besides noise. The first axis is the batch."""
+    """All inputs of `denoise` besides the noisy image. The first axis is the batch."""
 
     observation: Float[Tensor, "b 3 h w"]
-    vector: Float[Tensor, "b v"]
+    condition: Float[Tensor, "b v"]
     fine: Float[Tensor, "b c h4 w4"]
     coarse: Float[Tensor, "b d h8 w8"]
-    gaze: Float[Tensor, "b g p"]
-    """Log-probability, over the p cells of the fine map, of what each gaze looks for."""
-    told: Float[Tensor, "b k h4 w4"]
-    """Dots where arm and thing shall be, and a plane that says whether that is told; no channels without foresight."""
+    log_attention: Float[Tensor, "b g p"]
+    """Logarithm of each attention map over the p cells of the fine map."""
+    keypoint_maps: Float[Tensor, "b k h4 w4"]
+    """Spots at the future keypoints, and a plane that is 1 where any is given; no channels without a predictor."""
 
 
 class CompactSubgoalNet(nn.Module):
-    """Observation, instruction and noise in; the imagined image out."""
+    """Renderer of subgoal images from observation, instruction and noise, with an optional keypoint predictor."""
+
+    RENAMED: ClassVar = {
+        "look_once": "encoder",
+        "foresight": "keypoint_predictor",
+        "numbers": "keypoint_embedding",
+    }
 
     def __init__(self, config: CompactSubgoalConfig) -> None:
         super().__init__()
         self.config = config
-        self.look_once = ObservationEncoder(config, config.resolution)
+        self.encoder = ObservationEncoder(config, config.resolution)
         self.unet = UNet(config)
-        self.foresight = KeypointPredictor(config) if config.foresee else None
-        self.numbers = (
-            nn.Linear(AHEAD * (2 * FOURIER_FREQUENCIES + 1), config.vector)
-            if config.foresee
+        self.keypoint_predictor = KeypointPredictor(config) if config.predict_keypoints else None
+        self.keypoint_embedding = (
+            nn.Linear(NUM_PREDICTED * (2 * COORDINATE_FEATURES + 1), config.condition_dim)
+            if config.predict_keypoints
             else None
         )
-        if self.numbers is not None:
-            nn.init.zeros_(self.numbers.weight)
+        if self.keypoint_embedding is not None:
+            nn.init.zeros_(self.keypoint_embedding.weight)
 
-    def look(
+    def encode(
         self,
         observation: Float[Tensor, "b 3 h w"],
         words: Float[Tensor, "b l e"],
-        ahead: Float[Tensor, " b"],
-        pointed: Float[Tensor, "b 2 2"] | None = None,
+        steps_ahead: Float[Tensor, " b"],
+        object_points: Float[Tensor, "b 2 2"] | None = None,
     ) -> Conditioning:
-        """The painter's look; see `ObservationEncoder.forward`. The observation is of the size that it paints."""
-        sight = self.look_once(observation, words, ahead, pointed)
-        channels, (h, w) = condition_channels(self.config), sight.fine.shape[-2:]
-        told = sight.fine.new_zeros(len(observation), channels, h, w)
-        return Conditioning(observation, sight.vector, sight.fine, sight.coarse, sight.gaze, told)
-
-    def shrink(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 h w"]:
-        """From the size that it sees to the size that it paints: averages of areas, as `media.resize` has them."""
-        common = math.gcd(self.config.sight, self.config.resolution)
-        finer = functional.interpolate(images, scale_factor=self.config.resolution // common)
-        return functional.avg_pool2d(finer, self.config.sight // common)
-
-    def tell(self, seen: Conditioning, places: Float[Tensor, "b f 2"]) -> Conditioning:
-        """What was seen, and where arm and thing shall be; NaN where that isn't said."""
-        if self.numbers is None:
-            return seen
-        side, known = self.config.resolution, ~places.isnan().any(-1)
-        dots = (gaussian_heatmaps(places, side, DOT).exp() * known[..., None]).reshape(
-            len(places), -1, side, side
+        """Encode observations of the generated images' size; see `ObservationEncoder.forward`."""
+        encoded = self.encoder(observation, words, steps_ahead, object_points)
+        channels, (h, w) = keypoint_channels(self.config), encoded.fine.shape[-2:]
+        maps = encoded.fine.new_zeros(len(observation), channels, h, w)
+        return Conditioning(
+            observation,
+            encoded.condition,
+            encoded.fine,
+            encoded.coarse,
+            encoded.log_attention,
+            maps,
         )
-        plane = known.any(-1)[:, None, None, None].expand(-1, 1, *seen.told.shape[-2:])
-        told = torch.cat([functional.pixel_unshuffle(dots, 4), plane.to(dots)], 1)
-        numbers = place_features(places.nan_to_num()).reshape(len(places), AHEAD, -1)
-        numbers = numbers * known[..., None]
-        said = self.numbers(torch.cat([numbers.flatten(1), known.to(numbers)], 1))
-        return seen._replace(told=told.to(seen.told), vector=seen.vector + said)
+
+    def downsample(self, images: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b 3 h w"]:
+        """Average images over areas, as `media.resize` does, from `input_resolution` to `resolution`."""
+        common = math.gcd(self.config.input_resolution, self.config.resolution)
+        finer = functional.interpolate(images, scale_factor=self.config.resolution // common)
+        return functional.avg_pool2d(finer, self.config.input_resolution // common)
+
+    def add_keypoints(
+        self, encoded: Conditioning, keypoints: Float[Tensor, "b f 2"]
+    ) -> Conditioning:
+        """Condition on future keypoints, x and y in [-1, 1]; NaN where unknown."""
+        if self.keypoint_embedding is None:
+            return encoded
+        side, known = self.config.resolution, ~keypoints.isnan().any(-1)
+        spots = gaussian_heatmaps(keypoints, side, KEYPOINT_RADIUS_PX).exp() * known[..., None]
+        spots = functional.pixel_unshuffle(spots.reshape(len(keypoints), -1, side, side), 4)
+        plane = known.any(-1)[:, None, None, None].expand(-1, 1, *encoded.keypoint_maps.shape[-2:])
+        maps = torch.cat([spots, plane.to(spots)], 1)
+        features = point_features(keypoints.nan_to_num()).reshape(len(keypoints), NUM_PREDICTED, -1)
+        features = (features * known[..., None]).flatten(1)
+        embedding = self.keypoint_embedding(torch.cat([features, known.to(features)], 1))
+        return encoded._replace(
+            keypoint_maps=maps.to(encoded.keypoint_maps), condition=encoded.condition + embedding
+        )
 
     def denoise(
-        self, noisy: Float[Tensor, "b 3 h w"], angle: Float[Tensor, " b"], seen: Conditioning
+        self, noisy: Float[Tensor, "b 3 h w"], angle: Float[Tensor, " b"], encoded: Conditioning
     ) -> tuple[Float[Tensor, "b 3 h w"], Float[Tensor, "b 1 1 1"]]:
-        """The expected clean image, and c, the scale of what is uncertain about it.
+        """Return the expected clean image, and c, the scale of what remains uncertain.
 
         `angle`: of the noise schedule; the noisy image is cos(angle) x_0 + sin(angle) noise.
         """
@@ -122,57 +138,68 @@ class CompactSubgoalNet(nn.Module):
         d2 = self.config.difference**2
         total = d2 * a**2 + s**2
         scale = (d2 * s**2 / total).sqrt()
-        difference = noisy - a * seen.observation
-        change, mask, paint, brush = self.unet(difference, angle, seen)
-        guess = mask.sigmoid() * (d2 * a / total) * difference
-        clean = seen.observation + guess + scale * change
-        return torch.lerp(clean, paint, brush.sigmoid()), scale
+        difference = noisy - a * encoded.observation
+        change, mask, color, overwrite = self.unet(difference, angle, encoded)
+        linear = mask.sigmoid() * (d2 * a / total) * difference
+        clean = encoded.observation + linear + scale * change
+        return torch.lerp(clean, color, overwrite.sigmoid()), scale
 
 
 class UNet(nn.Module):
-    """Noisy difference from the observation to what changes, and how."""
+    """U-Net from the noisy difference from the observation to which pixels change, and how."""
+
+    RENAMED: ClassVar = {
+        "time": "time_embedding",
+        "before": "fine_in",
+        "around": "attention",
+        "after": "fine_out",
+    }
 
     def __init__(self, config: CompactSubgoalConfig) -> None:
         super().__init__()
-        c, d, v = config.width, config.wide, config.vector
-        self.time = nn.Sequential(nn.Linear(64, v), nn.SiLU(), nn.Linear(v, v))
-        self.stem = nn.Conv2d(2 * 3 * 16 + c + condition_channels(config), c, 3, padding=1)
-        self.before = Residual(c, v)
+        c, d, v = config.width, config.coarse_width, config.condition_dim
+        self.time_embedding = nn.Sequential(nn.Linear(64, v), nn.SiLU(), nn.Linear(v, v))
+        self.stem = nn.Conv2d(2 * 3 * 16 + c + keypoint_channels(config), c, 3, padding=1)
+        self.fine_in = FiLMResidualBlock(c, v)
         self.down = nn.Conv2d(4 * c, d, 1)
-        self.coarse = nn.ModuleList(Residual(d, v) for _ in range(config.depth))
-        self.around = Attention(d)
+        self.coarse = nn.ModuleList(FiLMResidualBlock(d, v) for _ in range(config.depth))
+        self.attention = SelfAttention(d)
         self.up = nn.Conv2d(d, 4 * c, 1)
         self.merge = nn.Conv2d(2 * c, c, 1)
-        self.after = Residual(c, v)
+        self.fine_out = FiLMResidualBlock(c, v)
         self.norm = group_norm(c)
         self.out = nn.Conv2d(c, 8 * 16, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         self.out.bias = nn.Parameter(torch.zeros(8 * 16))
         with torch.no_grad():
-            self.out.bias[-16:] = -BRUSH_UP
+            self.out.bias[-16:] = OVERWRITE_BIAS
 
     def forward(
-        self, difference: Float[Tensor, "b 3 h w"], angle: Float[Tensor, " b"], seen: Conditioning
+        self,
+        difference: Float[Tensor, "b 3 h w"],
+        angle: Float[Tensor, " b"],
+        encoded: Conditioning,
     ) -> tuple[
         Float[Tensor, "b 3 h w"],
         Float[Tensor, "b 1 h w"],
         Float[Tensor, "b 3 h w"],
         Float[Tensor, "b 1 h w"],
     ]:
-        """f, m, p and b of this module's formula, m and b before their sigmoids."""
-        vector = seen.vector + self.time(fourier_features(angle / math.pi, 64))
-        pixels = functional.pixel_unshuffle(torch.cat([difference, seen.observation], 1), 4)
-        x = self.before(self.stem(torch.cat([pixels, seen.fine, seen.told], 1)), vector)
-        y = self.down(functional.pixel_unshuffle(x, 2)) + seen.coarse
+        """Return f, m, p and b of this module's formula, m and b before their sigmoids."""
+        condition = encoded.condition + self.time_embedding(fourier_features(angle / math.pi, 64))
+        pixels = functional.pixel_unshuffle(torch.cat([difference, encoded.observation], 1), 4)
+        x = self.stem(torch.cat([pixels, encoded.fine, encoded.keypoint_maps], 1))
+        x = self.fine_in(x, condition)
+        y = self.down(functional.pixel_unshuffle(x, 2)) + encoded.coarse
         for block in self.coarse:
-            y = block(y, vector)
-        y = self.around(y)
+            y = block(y, condition)
+        y = self.attention(y)
         x = self.merge(torch.cat([x, functional.pixel_shuffle(self.up(y), 2)], 1))
-        x = self.out(functional.silu(self.norm(self.after(x, vector))))
-        shown = functional.pixel_shuffle(x, 4).float()
-        return shown[:, :3], shown[:, 3:4], shown[:, 4:7], shown[:, 7:]
+        x = self.out(functional.silu(self.norm(self.fine_out(x, condition))))
+        out = functional.pixel_shuffle(x, 4).float()
+        return out[:, :3], out[:, 3:4], out[:, 4:7], out[:, 7:]
 
 
-def condition_channels(config: CompactSubgoalConfig) -> int:
-    """Channels in which the painter is told where arm and thing shall be."""
-    return AHEAD * 16 + 1 if config.foresee else 0
+def keypoint_channels(config: CompactSubgoalConfig) -> int:
+    """Return the number of channels of `Conditioning.keypoint_maps`."""
+    return NUM_PREDICTED * 16 + 1 if config.predict_keypoints else 0
