@@ -1,4 +1,4 @@
-"""`soar data`, as a person types it."""
+"""`soar data` on the command line."""
 
 import os
 
@@ -24,14 +24,14 @@ def test_ls_lists_what_matches(store, make_episode, capsys):
     assert a not in run(capsys, "ls", "--store", store.path, "--last", 1)
 
 
-def test_show_tells_everything_by_a_part_of_the_id(store, make_episode, capsys):
+def test_show_prints_everything_for_a_part_of_the_id(store, make_episode, capsys):
     id = store.append(make_episode(instruction="put the [red] fruit away"))
     out = run(capsys, "show", id[-6:], "--store", store.path)
     for fact in (id, "put the [red] fruit away", "success 0.90 by compact", "motor 3", "uncertain"):
         assert fact in out
 
 
-def test_an_ambiguous_or_unknown_name_is_a_users_mistake(store, make_episode, capsys):
+def test_an_ambiguous_or_unknown_id_is_a_user_error(store, make_episode, capsys):
     ids = [store.append(make_episode(seed)) for seed in range(2)]
     for name, message in [("2001", "2 episodes are called '2001'"), ("x", "no episodes")]:
         with pytest.raises(SystemExit) as exit:
@@ -41,7 +41,7 @@ def test_an_ambiguous_or_unknown_name_is_a_users_mistake(store, make_episode, ca
     assert ids
 
 
-def test_a_folder_that_is_no_store_is_a_users_mistake(tmp_path, capsys):
+def test_a_folder_that_is_no_store_is_a_user_error(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["data", "ls", "--store", str(tmp_path)])
     assert exit.value.code == 2

@@ -1,4 +1,4 @@
-"""Writers that are really killed, disks that are really full, files that are really cut short."""
+"""Killed writers, full disks and truncated files, all real."""
 
 import os
 import subprocess
@@ -17,39 +17,39 @@ KILLS = 40
 
 
 def damage(store: LanceStore) -> list[Finding]:
-    return [f for f in verify(store, workers=1) if f.problem and not f.unmarked]
+    return [f for f in verify(store, workers=1) if f.problem and not f.is_orphan]
 
 
 def test_killed_writers_lose_at_most_the_episode_being_written(store, make_episode, same, tmp_path):
     log = tmp_path / "stored"
     script = [sys.executable, str(Path(__file__).with_name("writer.py"))]
-    nursery = subprocess.Popen(
-        [*script, str(store.path), "nursery", str(log)],
+    forkserver = subprocess.Popen(
+        [*script, str(store.path), "forkserver", str(log)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert nursery.stdin
-    assert nursery.stdout
-    assert nursery.stdout.readline() == "ready\n"
+    assert forkserver.stdin
+    assert forkserver.stdout
+    assert forkserver.stdout.readline() == "ready\n"
     rng = np.random.default_rng(0)
     seen: set[str] = set()
     for kill in range(0, KILLS, 2):
         delays = rng.uniform(0.0, 0.08, 2)
-        print(10_000_000 * (kill + 1), *delays, file=nursery.stdin, flush=True)
-        assert nursery.stdout.readline() == "killed\n"
+        print(10_000_000 * (kill + 1), *delays, file=forkserver.stdin, flush=True)
+        assert forkserver.stdout.readline() == "killed\n"
         visible = {e.id: e for e in store.query()}
-        promised = (
+        acknowledged = (
             dict(line.split() for line in log.read_text().splitlines()) if log.exists() else {}
         )
-        assert promised.keys() <= visible.keys()
+        assert acknowledged.keys() <= visible.keys()
         assert seen <= visible.keys()
         for id in visible.keys() - seen:
             assert same(store.load(id), make_episode(visible[id].provenance.seed))
         seen = set(visible)
-    nursery.stdin.close()
-    assert nursery.wait(10) == 0
-    assert len(seen) > KILLS * 3 / 2, "the writers hardly wrote: the test shows nothing"
+    forkserver.stdin.close()
+    assert forkserver.wait(10) == 0
+    assert len(seen) > KILLS * 3 / 2, "too few episodes were written for this test to mean anything"
     assert damage(store) == []
     sweep(store, older_than_s=0)
     assert [f for f in verify(store, workers=1) if f.problem] == []
@@ -116,7 +116,7 @@ def test_a_truncated_file_loses_at_most_its_episode(store, make_episode, same, k
         assert same(store.load(ids[3]), make_episode(3))
 
 
-def test_a_reader_without_the_right_to_write_reads_on_past_a_damaged_version(store, make_episode):
+def test_a_read_only_store_skips_a_damaged_version(store, make_episode):
     ids = [store.append(make_episode(seed)) for seed in range(3)]
     os.truncate(newest(store, "version"), 10)
     names = sorted(store.path.rglob("*"))
@@ -125,7 +125,7 @@ def test_a_reader_without_the_right_to_write_reads_on_past_a_damaged_version(sto
     assert sorted(store.path.rglob("*")) == names
 
 
-def test_a_lost_table_of_rows_is_restored_from_the_steps_files(store, make_episode, same):
+def test_a_lost_index_is_restored_from_the_steps_files(store, make_episode, same):
     ids = [store.append(make_episode(seed)) for seed in range(3)]
     for manifest in store.path.glob("episodes.lance/_versions/*.manifest"):
         os.truncate(manifest, 0)

@@ -20,13 +20,13 @@ def ids(store: LanceStore, **query: Any) -> list[str]:
     return [e.id for e in store.query(Query(**query))]
 
 
-def test_an_episode_comes_back_as_it_went_in(store, make_episode, same):
+def test_an_episode_is_read_as_it_was_written(store, make_episode, same):
     typed: EpisodeStore = store
     episode = make_episode(seed=3, instruction="put the 'red' fruit in the bowl; --")
     assert same(typed.load(typed.append(episode)), episode)
 
 
-def test_an_episode_without_a_step_is_kept(store, make_episode, same):
+def test_an_episode_without_steps_is_stored(store, make_episode, same):
     episode = make_episode(steps=0)
     assert same(store.load(store.append(episode)), episode)
 
@@ -56,12 +56,12 @@ def test_a_query_matches_every_field_that_is_set(store, make_episode):
     assert ids(store, limit=2) == [a, b]
 
 
-def test_oldest_first_whatever_the_order_of_appending(store, make_episode):
+def test_a_query_lists_the_oldest_first(store, make_episode):
     late, early = store.append(make_episode(9)), store.append(make_episode(1))
     assert ids(store) == [early, late]
 
 
-def test_an_old_version_shows_the_store_as_it_was(store, make_episode):
+def test_an_old_version_can_be_queried(store, make_episode):
     a = store.append(make_episode(0))
     version = store.version
     b = store.append(make_episode(1, outcome="unknown"))
@@ -85,7 +85,7 @@ def test_history_counts_attempts_and_successes(store, make_episode):
     assert store.history(Query(stations=("none",))) == {}
 
 
-def test_a_verdict_can_be_given_later(store, make_episode):
+def test_a_verdict_can_be_replaced(store, make_episode):
     id = store.append(make_episode(outcome="unknown"))
     verdict = Verdict("success", 0.75, "Is it?", "yes, it's there", "judge")
     store.set_verdict(id, verdict)
@@ -95,7 +95,7 @@ def test_a_verdict_can_be_given_later(store, make_episode):
         store.set_verdict("x", verdict)
 
 
-def test_some_frames_come_in_the_order_asked_for(store, make_episode):
+def test_frames_are_read_in_the_requested_order(store, make_episode):
     episode = make_episode()
     id = store.append(episode)
     assert np.array_equal(store.images(id, [3, 0, 3]), episode.images[[3, 0, 3]])
@@ -106,7 +106,7 @@ def test_an_unknown_episode_is_an_error(store):
         store.load("x")
 
 
-def test_what_could_not_be_read_back_is_refused(store, make_episode):
+def test_inconsistent_episodes_are_refused(store, make_episode):
     episode = make_episode()
     for name, value, message in [
         ("images", episode.images[:-1], r"images \(4\)"),
@@ -131,7 +131,7 @@ def test_a_read_only_store_refuses_to_write_and_leaves_no_trace(store, make_epis
     for write in (
         lambda: reader.append(make_episode()),
         lambda: reader.set_verdict(id, Verdict("failure")),
-        lambda: reader.keep("x"),
+        lambda: reader.tag("x"),
     ):
         with pytest.raises(StoreError, match="read-only"):
             write()
@@ -166,7 +166,7 @@ def test_an_unknown_or_newer_schema_is_one_clear_error(store, about):
         open_store(store.path)
 
 
-def test_a_cut_short_store_json_is_one_clear_error(store):
+def test_a_truncated_store_json_is_one_clear_error(store):
     (store.path / "store.json").write_text('{"form')
     with pytest.raises(StoreError, match=r"no readable store\.json"):
         open_store(store.path)
@@ -178,7 +178,7 @@ def test_creating_twice_opens_the_same_store(store, make_episode):
     assert (again.identity, ids(again)) == (store.identity, [id])
 
 
-def test_creation_that_was_cut_short_can_be_repeated(store):
+def test_interrupted_creation_can_be_repeated(store):
     about = json.loads((store.path / "store.json").read_text())
     (store.path / "store.json").rename(store.path / f"store.json.{about['id']}")
     assert ids(open_store(store.path, create=True)) == []
@@ -189,16 +189,16 @@ def test_a_store_can_be_pickled(store, make_episode):
     assert ids(pickle.loads(pickle.dumps(store))) == [id]
 
 
-def test_pieces_are_merged_so_that_appending_stays_flat(store, make_episode, monkeypatch):
+def test_fragments_are_merged_as_the_store_grows(store, make_episode, monkeypatch):
     monkeypatch.setattr(index, "MERGE_EVERY", 8)
     expected = [store.append(make_episode(seed, steps=1, size=8)) for seed in range(40)]
     assert len(store.index.open().get_fragments()) <= 8
     assert ids(store) == expected
 
 
-def test_cleaning_keeps_the_versions_that_have_a_name(store, make_episode):
+def test_cleaning_keeps_tagged_versions(store, make_episode):
     a = store.append(make_episode(0))
-    kept = store.keep("gcbc/scene 1")
+    kept = store.tag("gcbc/scene 1")
     b = store.append(make_episode(1))
     gone = store.version
     store.append(make_episode(2))
@@ -208,7 +208,7 @@ def test_cleaning_keeps_the_versions_that_have_a_name(store, make_episode):
     with pytest.raises(StoreError, match=f"version {gone} .* is not kept"):
         ids(store, version=gone)
     with pytest.raises(StoreError, match="not kept"):
-        store.keep("too-late", gone)
+        store.tag("too-late", gone)
     assert store.load(b).instruction
 
 

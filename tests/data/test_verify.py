@@ -10,7 +10,7 @@ from soar.errors import StoreError
 
 
 def problems(store: LanceStore) -> list[str]:
-    return [f"{f.what}: {f.problem}" for f in verify(store, workers=1) if f.problem]
+    return [f"{f.part}: {f.problem}" for f in verify(store, workers=1) if f.problem]
 
 
 def rewrite(store: LanceStore, id: str, column: str, values: list[bytes | None]) -> None:
@@ -26,11 +26,11 @@ def rewrite(store: LanceStore, id: str, column: str, values: list[bytes | None])
     writer.close()
 
 
-def test_a_whole_store_has_no_problem_and_every_part_is_looked_at(store, make_episode):
+def test_an_intact_store_has_no_problem_and_every_part_is_checked(store, make_episode):
     ids = [store.append(make_episode(seed)) for seed in range(3)]
-    looked_at = {finding.what for finding in verify(store)}
-    assert {f"episode {id}" for id in ids} <= looked_at
-    assert {f"version {v}" for v in range(1, store.version + 1)} <= looked_at
+    checked = {finding.part for finding in verify(store)}
+    assert {f"episode {id}" for id in ids} <= checked
+    assert {f"version {v}" for v in range(1, store.version + 1)} <= checked
     assert problems(store) == []
 
 
@@ -81,12 +81,12 @@ def test_the_wrong_file_is_named(store, make_episode):
         store.load(b)
 
 
-def test_a_file_without_a_row_is_no_damage_and_is_swept_when_old(store, make_episode):
+def test_a_file_without_a_row_is_no_damage_and_removed_when_old(store, make_episode):
     id = store.append(make_episode())
     orphan = store.steps_path("20010101-000000-0123456789")
     orphan.parent.mkdir()
     orphan.write_bytes(store.steps_path(id).read_bytes())
-    assert [f.what for f in verify(store) if f.unmarked] == [f"file {orphan}"]
+    assert [f.part for f in verify(store) if f.is_orphan] == [f"file {orphan}"]
     assert sweep(store).removed == ()
     os.utime(orphan, (0, 0))
     assert sweep(store).removed == (orphan,)
@@ -94,7 +94,7 @@ def test_a_file_without_a_row_is_no_damage_and_is_swept_when_old(store, make_epi
     assert store.load(id).instruction
 
 
-def test_a_sweep_takes_out_damaged_episodes_only_when_told(store, make_episode):
+def test_a_sweep_removes_damaged_episodes_only_on_request(store, make_episode):
     keep, bad = store.append(make_episode(0)), store.append(make_episode(1))
     os.truncate(store.steps_path(bad), 100)
     assert sweep(store).damaged == ()

@@ -1,9 +1,9 @@
-"""Writers for the tests, in processes of their own.
+"""Writer processes for the tests.
 
 python writer.py STORE append N FIRST_SEED      appends N episodes
-python writer.py STORE nursery LOG              for each line "seed delay delay ..." on stdin: one writer
-                                                for each delay, killed so many seconds after its
-                                                first episode
+python writer.py STORE forkserver LOG           for each line "seed delay delay ..." on stdin, starts one
+                                                writer per delay, and kills each that many seconds after
+                                                its first episode
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from soar.data.store import index
 from soar.data.store.lance import open_store
 
 STRIDE = 100_000
-"""Seeds that belong to one writer."""
+"""Seeds reserved for one writer."""
 PRELOADED = (lance.file, lance.fragment, PIL.Image, pyarrow, simplejpeg)
-"""What a fork need not import before it can write."""
+"""Modules imported here, so that forks write at once."""
 
 
 def append(path: str, count: int, first_seed: int) -> None:
@@ -35,7 +35,7 @@ def append(path: str, count: int, first_seed: int) -> None:
         store.append(make_episode(seed))
 
 
-def nursery(path: str, log: str) -> None:
+def forkserver(path: str, log: str) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         seed, *delays = line.split()
@@ -49,23 +49,23 @@ def nursery(path: str, log: str) -> None:
 
 
 def _writer(path: str, log: str, seed: int) -> int:
-    """A fork that appends until it is killed, and notes the seeds of what append said is stored.
+    """Fork a process that appends until it is killed, and logs ids and seeds of stored episodes.
 
     Returns its process id once it has stored the first one.
     """
-    at_work, signal_at_work = os.pipe()
+    started, signal_started = os.pipe()
     if child := os.fork():
-        os.read(at_work, 1)
-        os.close(at_work)
-        os.close(signal_at_work)
+        os.read(started, 1)
+        os.close(started)
+        os.close(signal_started)
         return child
     index.MERGE_EVERY = 8
     store = open_store(path, codec="png")
-    note = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    log_file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     while True:
         id = store.append(make_episode(seed))
-        os.write(note, f"{id} {seed}\n".encode())
-        os.write(signal_at_work, b".")
+        os.write(log_file, f"{id} {seed}\n".encode())
+        os.write(signal_started, b".")
         seed += 1
 
 
@@ -73,4 +73,4 @@ if __name__ == "__main__":
     if sys.argv[2] == "append":
         append(sys.argv[1], int(sys.argv[3]), int(sys.argv[4]))
     else:
-        nursery(sys.argv[1], sys.argv[3])
+        forkserver(sys.argv[1], sys.argv[3])

@@ -128,12 +128,12 @@ def verify(store: Where) -> None:
     with progress_bar() as bar:
         task = bar.add_task("looking at every frame", total=total, note="")
         for finding in look(source):
-            bar.advance(task, finding.what.startswith("episode"))
+            bar.advance(task, finding.part.startswith("episode"))
             if finding.problem:
                 findings.append(finding)
-    damaged = [f for f in findings if not f.unmarked]
+    damaged = [f for f in findings if not f.is_orphan]
     for finding in damaged:
-        print(f"{finding.what}: {finding.problem}")
+        print(f"{finding.part}: {finding.problem}")
     if unmarked := len(findings) - len(damaged):
         print(f"{unmarked} files without a row; `soar data sweep` removes the old ones")
     if damaged:
@@ -173,7 +173,7 @@ def sweep(
             print(f"{label} {name}")
     print(
         f"{len(done.removed)} files removed, {len(done.restored)} rows restored, "
-        f"{len(done.damaged)} damaged episodes taken out, {done.forgotten} old versions forgotten"
+        f"{len(done.damaged)} damaged episodes removed, {done.expired} old versions deleted"
     )
 
 

@@ -1,1 +1,1 @@
-"""Episodes in storage, and the batches that training reads from them."""
+"""Episode storage, and the training batches that are read from it."""

@@ -1,7 +1,7 @@
-"""Decoded episodes at a model's resolution, in plain memory-mapped arrays: what training reads.
+"""Frame cache: decoded episodes at a model's resolution, in memory-mapped arrays for training.
 
-A folder of four `.npy` files and one JSON, which any machine with numpy can read. The JSON is
-written last: a folder without it is a build that was cut short and goes on where it stopped.
+A folder of four `.npy` files and one JSON file, which any machine with numpy can read. The JSON is written last: a
+folder without it is an interrupted build, which the next call completes.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _ABOUT = "frames.json"
 _ARRAYS = ("images", "states", "actions", "starts")
-Labels: TypeAlias = Literal["actions", "wanted"]
-"""What was executed, or what whoever acted wanted, without disturbances on the way (Laskey et al. 2017)."""
+ActionLabels: TypeAlias = Literal["actions", "commanded"]
+"""The executed actions, or the commanded ones, without the disturbances injected into them (Laskey et al. 2017)."""
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
@@ -44,19 +44,17 @@ class Frames:
     """Memory-mapped when loaded from a folder."""
     states: Float32[np.ndarray, "n 7"]
     actions: Float32[np.ndarray, "n 7"]
-    """As `Labels` says; the row of an episode's last frame is zero and never used."""
+    """Executed or commanded (`ActionLabels`); the row of an episode's last frame is zero and never used."""
     starts: Int64[np.ndarray, "_e"]
     """Episode i is frames starts[i] : starts[i + 1]; one more entry than episodes."""
     episodes: tuple[EpisodeSummary, ...]
     version: int = 0
-    """Store version that the episodes were read at; 0 when they come from elsewhere."""
+    """Store version that the episodes were read at; 0 if they come from elsewhere."""
     query: Query = field(default_factory=Query)
-    """What was asked of the store."""
+    """Query that selected the episodes."""
     fingertips: Float32[np.ndarray, "n 2"] | None = None
-    """Where the camera sees them, x right, y down, in [-1, 1], NaN outside; None: the camera's place isn't known.
-
-    Not kept on disk.
-    """
+    """Image position of the fingertips, x right and y down in [-1, 1], NaN outside the image; None if the camera's
+    pose is unknown. Not stored on disk."""
 
     @property
     def resolution(self) -> int:
@@ -69,7 +67,7 @@ class Frames:
 
     @classmethod
     def load(cls, folder: str | Path) -> Frames:
-        """Map a finished folder. Raises StoreError: it is not there, unfinished, or damaged."""
+        """Map a finished folder into memory. Raises StoreError: it is missing, unfinished, or damaged."""
         folder = Path(folder)
         try:
             about = json.loads((folder / _ABOUT).read_text())
@@ -78,11 +76,11 @@ class Frames:
             raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
         episodes = tuple(map(from_row, about["episodes"]))
         query = from_plain(Query, about["query"], folder / _ABOUT)
-        arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # quicker to index
+        arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # faster to index
         return cls(**arrays, episodes=episodes, version=about["version"], query=query)
 
     def save(self, folder: str | Path) -> None:
-        """Write everything into a folder, the JSON last."""
+        """Write the arrays into a folder, and the JSON last."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name in _ARRAYS:
@@ -91,7 +89,7 @@ class Frames:
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[Episode], resolution: int) -> Frames:
-        """Frames of episodes that are in memory, in order; their ids are their numbers."""
+        """Make frames of episodes in memory, in order; their ids are their indices."""
         summaries = [
             EpisodeSummary(str(i), e.instruction, len(e), e.verdict, e.provenance)
             for i, e in enumerate(episodes)
@@ -108,22 +106,20 @@ def build_frames(
     resolution: int,
     folder: str | Path,
     workers: int | None = None,
-    labels: Labels = "actions",
+    labels: ActionLabels = "actions",
 ) -> Frames:
-    """The frames of the episodes that match, from `folder` if they are there, else decoded into it.
+    """Return the frames of the episodes that match, from the cache or decoded into it.
+
+    An interrupted build is completed; two processes that need the same frames build them once.
 
     Args:
-        store: where the episodes are.
-        query: which ones; `query.version` None means the store as it is now.
+        store: the episodes.
+        query: selection of episodes; a `version` of None is the newest.
         resolution: height and width [px], by area averaging (`soar.utils.media.resize`).
-        folder: holds any number of caches, one subfolder each. Its name comes from store,
-            resolution and the episodes that the query matches at that version, so a store that
-            grew by other episodes doesn't cost a new build.
-        workers: threads that decode; one for each core when None.
+        folder: any number of caches, one subfolder each. Its name is a hash of store, resolution and the episodes
+            that the query matches at that version, so that other episodes added to the store don't cause a build.
+        workers: threads that decode; None is one for each core.
         labels: which of an episode's actions.
-
-    A build that was killed goes on where it stopped; two processes asking for the same frames build
-    them once.
 
     Raises:
         StoreError: nothing matches, an episode is damaged, or the disk is full.
@@ -135,7 +131,7 @@ def build_frames(
         raise StoreError(f"no episode of '{store.path}' matches {_brief(query)}")
     home = Path(folder) / _key(store.identity, resolution, labels, episodes)
     try:
-        with _alone(home):
+        with _locked(home):
             if not (home / _ABOUT).exists():
                 _build(store, episodes, resolution, home, workers, query, labels)
     except OSError as error:
@@ -150,7 +146,7 @@ def _build(
     home: Path,
     workers: int | None,
     query: Query,
-    labels: Labels,
+    labels: ActionLabels,
 ) -> None:
     from soar.utils.progress import progress_bar
 
@@ -189,13 +185,13 @@ def _allocate(episodes: Sequence[EpisodeSummary], resolution: int, folder: Path 
             return np.zeros(shape, kind)
         return _array(folder / f"{name}.npy", np.dtype(kind), shape)
 
-    on_disk = array("starts", np.int64, len(starts))
-    on_disk[:] = starts
+    stored_starts = array("starts", np.int64, len(starts))
+    stored_starts[:] = starts
     return Frames(
         images=array("images", np.uint8, n, resolution, resolution, 3),
         states=array("states", np.float32, n, STATE_DIM),
         actions=array("actions", np.float32, n, ACTION_DIM),
-        starts=on_disk,
+        starts=stored_starts,
         episodes=tuple(episodes),
     )
 
@@ -219,17 +215,17 @@ def _fill(
 
 
 def _array(path: Path, kind: np.dtype[Any], shape: tuple[int, ...]) -> _Array:
-    """A memory-mapped array on disk: the one that an earlier build began, or a new one of zeros."""
+    """Map an array on disk: that of an interrupted build, or a new one of zeros."""
     try:
         array: _Array = np.load(path, mmap_mode="r+")
         if array.shape == shape and array.dtype == kind:
             return array
     except (OSError, ValueError):
-        pass  # none there, or cut short
+        pass  # missing, or cut short
     draft = path.with_suffix(".draft")
     np.lib.format.open_memmap(draft, "w+", kind, shape).flush()
     try:
-        with draft.open("r+") as file:  # a full disk is an error now, not a bus error in the middle
+        with draft.open("r+") as file:  # a full disk is an error here, not a bus error later
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(draft))
     except OSError:
         draft.unlink()
@@ -250,8 +246,11 @@ def _write_about(folder: Path, frames: Frames) -> None:
     draft.rename(folder / _ABOUT)
 
 
-def _key(identity: str, resolution: int, labels: Labels, episodes: Sequence[EpisodeSummary]) -> str:
-    parts = [identity, resolution, labels, *((e.id, e.verdict.outcome) for e in episodes)]
+def _key(
+    identity: str, resolution: int, labels: ActionLabels, episodes: Sequence[EpisodeSummary]
+) -> str:
+    on_disk = "wanted" if labels == "commanded" else labels  # as caches of version 0.1 are named
+    parts = [identity, resolution, on_disk, *((e.id, e.verdict.outcome) for e in episodes)]
     return hashlib.sha256(to_json(parts).encode()).hexdigest()[:16]
 
 
@@ -261,8 +260,8 @@ def _brief(query: Query) -> str:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; it goes with the process, however that ends."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which the operating system releases if the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

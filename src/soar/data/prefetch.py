@@ -1,4 +1,4 @@
-"""Batches made ahead of their use, on a thread of their own."""
+"""Prefetching of batches in a background thread."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 
 Array: TypeAlias = np.ndarray | Tensor
 Batches: TypeAlias = Callable[[int, int, slice], Mapping[str, Array]]
-"""`batches(step, size, rows)`: rows `rows` of the batch of `size` samples that belongs to `step`.
+"""`batches(step, size, rows)`: some rows of the batch of `size` samples of a step.
 
-A pure function: the same step gives the same batch on every call, in every process. Draw what is
-random from `step_rng(seed, step)` for all `size` samples, then gather only `rows`.
+A pure function: the same step gives the same batch on every call, in every process. Draw random numbers from
+`step_rng(seed, step)` for all `size` samples, then gather only `rows`.
 """
 
 
 def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The random numbers of one step: the same ones whether training got there or resumed there."""
+    """Return a step's random generator, which is the same whether training reached the step or resumed there."""
     return np.random.default_rng((seed, step))
 
 
 class Prefetcher:
-    """Iterates over the wanted parts of batches, on the device, a few ahead of the reader."""
+    """Iterator over parts of batches on the device, a few ahead of the reader."""
 
     def __init__(
         self,
@@ -37,9 +37,17 @@ class Prefetcher:
         device: torch.device,
         depth: int = 3,
     ) -> None:
-        """`parts`: (step, rows) in the order of reading. `depth`: how many may wait to be read."""
+        """Start the thread.
+
+        Args:
+            batches: source of the batches.
+            size: samples of a batch.
+            parts: (step, rows) in the order of reading.
+            device: target of the tensors.
+            depth: parts that are kept ahead.
+        """
         self.waited_s = 0.0
-        """Time the reader has spent waiting; the reader may set it back to zero."""
+        """Time that the reader has waited for data [s]; the reader may reset it."""
         self._device = device
         self._queue: queue.Queue[dict[str, Tensor] | BaseException | None] = queue.Queue(depth)
         self._stopped = threading.Event()
@@ -60,7 +68,7 @@ class Prefetcher:
             yield item
 
     def close(self) -> None:
-        """Stop the thread. Safe to call twice."""
+        """Stop the thread. Can be called twice."""
         self._stopped.set()
         self._thread.join()
 
@@ -84,7 +92,7 @@ class Prefetcher:
 
 
 def to_device(batch: Mapping[str, Array], device: torch.device) -> dict[str, Tensor]:
-    """Arrays as tensors on a device, through pinned memory where that lets the copy overlap."""
+    """Copy arrays to a device, through pinned memory where that makes the copy asynchronous."""
     tensors = {
         k: v if isinstance(v, Tensor) else torch.from_numpy(np.ascontiguousarray(v))
         for k, v in batch.items()

@@ -75,7 +75,7 @@ def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Fram
     query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
     store = open_store(folder / "store", read_only=True)
     cache = folder / "frames"
-    frames = build_frames(store, query, wanted.resolution, cache, wanted.workers, "wanted")
+    frames = build_frames(store, query, wanted.resolution, cache, wanted.workers, "commanded")
     return replace(frames, fingertips=_fingertips(frames))
 
 
@@ -126,11 +126,11 @@ def install(
 
 def _fingertips(frames: Frames) -> Float32[np.ndarray, "n 2"]:
     """Where the camera of each demonstration's scene, but for a reset's jitter, sees the fingertips."""
-    from soar.sim.projection import fingertips
+    from soar.sim.projection import project_fingertips
     from soar.sim.scenes.catalog import load_scene
 
     seen = [
-        fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
+        project_fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
         for episode, (start, end) in zip(frames.episodes, pairwise(frames.starts), strict=True)
     ]
     return np.concatenate(seen)

@@ -1,1 +1,1 @@
-"""The episode store: Lance files, their table of rows, and checks of both."""
+"""The episode store: Lance files, their index, and checks of both."""

@@ -1,4 +1,4 @@
-"""The disk below the store: waiting for it, and its errors in one family and one line of words."""
+"""Disk access of the store: flushing, and errors as one family with one-line messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
-"""What pylance raises when a file is missing, damaged or can't be written."""
+"""Errors of pylance when a file is missing, damaged or can't be written."""
 
 
 @contextmanager
 def no_panic() -> Iterator[None]:
-    """Lance's panics, which some damaged bytes cause and which are no `Exception`, as OSError."""
+    """Turn Lance's panics, which some damaged bytes cause and which aren't an `Exception`, into OSError."""
     try:
         yield
     except BaseException as error:
@@ -24,7 +24,7 @@ def no_panic() -> Iterator[None]:
 
 
 def first_line(error: BaseException) -> str:
-    """A library's error, short enough for one of ours."""
+    """Return a library's error message in one line of at most 200 characters."""
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
         return "the disk is full; free some space"
     text = str(error) or type(error).__name__
@@ -32,7 +32,7 @@ def first_line(error: BaseException) -> str:
 
 
 def flush(*paths: Path) -> None:
-    """Wait until files, and folders' lists of names, are on the disk."""
+    """Wait until files, and folders' directory entries, are on the disk."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:

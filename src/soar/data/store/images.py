@@ -1,4 +1,4 @@
-"""Frames to bytes and back: JPEG quality 95 without colour subsampling, or lossless PNG."""
+"""Encoding of frames: JPEG of quality 95 without chroma subsampling, or lossless PNG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PNG_MAGIC = b"\x89PNG"
 
 
 def encode(image: Image, codec: Codec = "jpeg") -> bytes:
-    """One image as a self-contained JPEG (q95, 4:4:4) or PNG file."""
+    """Encode an image as a JPEG (q95, 4:4:4) or PNG file."""
     if codec == "jpeg":
         import simplejpeg
 
@@ -31,11 +31,11 @@ def encode(image: Image, codec: Codec = "jpeg") -> bytes:
 
 
 def decode(data: bytes, out: Image | None = None) -> Image:
-    """The image in a JPEG or PNG file; which one is read from its first bytes.
+    """Decode a JPEG or PNG file, recognized by its first bytes.
 
     Args:
         data: the file's bytes.
-        out: an array of the image's shape to decode into, which saves a copy.
+        out: array of the image's shape to decode into, which saves a copy.
 
     Raises:
         StoreError: the bytes are damaged or neither, or `out` has another shape.
@@ -54,7 +54,7 @@ def decode(data: bytes, out: Image | None = None) -> Image:
 
 
 def decode_all(frames: Sequence[bytes]) -> Images:
-    """Several images of one size, stacked. Raises StoreError."""
+    """Decode several images of one size into one array. Raises StoreError."""
     first = decode(frames[0])
     images = np.empty((len(frames), *first.shape), np.uint8)
     images[0] = first

@@ -1,7 +1,7 @@
-"""The table of episode rows: one Lance commit for each episode, merged as it grows.
+"""The index: a Lance table with one row for each episode, one commit for each row.
 
-Every 64th version merges the small pieces that appends leave, so that a commit costs the same at the
-first and at the ten-thousandth episode. Nothing here knows what a frame is.
+Every 64th version merges the small fragments that appends leave, so that a commit costs the same at the first and at
+the ten-thousandth episode. This module knows nothing of frames.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MERGE_EVERY = 64
-"""Versions between two merges of small pieces."""
-PIECE_ROWS = 1024
-"""Rows of a piece that is left alone from then on."""
+"""Versions between two merges of small fragments."""
+FRAGMENT_ROWS = 1024
+"""Rows of a fragment that isn't merged any more."""
 ATTEMPTS = 8
-"""How often a change is tried when other processes change the table at the same time."""
+"""Attempts at a change while other processes change the table at the same time."""
 
 _log = logging.getLogger(__name__)
 _MANIFEST_END = b"LANC"
@@ -39,13 +39,13 @@ _LAST_NAME = 2**64 - 1
 
 
 class Index:
-    """Rows in a Lance table. Holds a path and nothing else: every call sees the newest version."""
+    """Rows in a Lance table. It holds nothing but a path: every call sees the newest version."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def create(self) -> None:
-        """An empty table, unless another process was faster."""
+        """Create an empty table, unless another process was faster."""
         import lance
 
         try:
@@ -56,29 +56,29 @@ class Index:
             self.open()
 
     def open(self, version: int | None = None) -> lance.LanceDataset:
-        """The table as it is, or as it was. A damaged newest version is passed over for the one before.
+        """Open the newest version of the table, or an older one. A damaged newest version is skipped.
 
         Raises:
-            StoreError: that version is not kept, or the table can't be read.
+            StoreError: there is no such version any more, or the table can't be read.
         """
         import lance
 
         try:
             return lance.dataset(str(self.path), version=version)
         except LANCE_ERRORS as error:
-            whole = next((v for v, good in self.manifests() if good), None)
-            if whole is None:
+            intact = next((v for v, good in self.manifests() if good), None)
+            if intact is None:
                 raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
             if version is not None:
                 text = (
-                    f"version {version} of '{self.path.parent}' is not kept; its newest is {whole}"
+                    f"version {version} of '{self.path.parent}' is not kept; its newest is {intact}"
                 )
                 raise StoreError(text) from error
-            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, whole)
-            return lance.dataset(str(self.path), version=whole)
+            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, intact)
+            return lance.dataset(str(self.path), version=intact)
 
     def manifests(self) -> Iterator[tuple[int, bool]]:
-        """Versions on disk and whether each one's manifest is whole, newest first."""
+        """Yield the versions on disk, newest first, and whether each one's manifest is intact."""
         for path in sorted(self._versions.glob("[0-9]*.manifest")):
             with path.open("rb") as file:
                 size = file.seek(0, 2)
@@ -86,19 +86,19 @@ class Index:
                 yield _LAST_NAME - int(path.stem), size > 16 and file.read() == _MANIFEST_END
 
     def append(self, row: Row) -> None:
-        """Commit one row: the mark that makes an episode visible."""
+        """Commit one row, which makes its episode visible."""
         if self._retry(lambda: self._append(row)) % MERGE_EVERY == 0:
             self.merge()
 
     def update(self, id: str, columns: Mapping[str, str]) -> None:
-        """Replace an episode's text columns. Raises StoreError: no such episode."""
+        """Replace an episode's text columns. Raises StoreError: there is no such episode."""
         updates = {name: quoted(value) for name, value in columns.items()}
         done = self._retry(lambda: self.open().update(updates, where=f"id = {quoted(id)}"))
         if not done["num_rows_updated"]:
             raise StoreError(f"no episode '{id}' in '{self.path.parent}'")
 
     def rows(self, columns: Sequence[str], where: str, version: int | None = None) -> pa.Table:
-        """Matching rows in no particular order; rows in a damaged piece are left out with a warning."""
+        """Return matching rows in no particular order; those in a damaged fragment are left out with a warning."""
         dataset = self.open(version)
         try:
             with no_panic():
@@ -112,61 +112,61 @@ class Index:
             return pa.concat_tables(parts)
 
     def delete(self, id: str) -> None:
-        """Take an episode's row out."""
+        """Delete an episode's row."""
         self._retry(lambda: self.open().delete(f"id = {quoted(id)}"))
 
-    def keep(self, name: str, version: int | None = None) -> None:
-        """Name a version (the newest when None), so that `clean` leaves it. A name can be moved."""
+    def tag(self, name: str, version: int | None = None) -> None:
+        """Tag a version (None is the newest), so that `clean` keeps it. A tag can be moved."""
         dataset = self.open(version)
         change = dataset.tags.update if name in dataset.tags.list() else dataset.tags.create
         change(name, dataset.version)
 
     def clean(self, older_than_s: float) -> int:
-        """Merge, then forget versions of that age without a name; how many are gone."""
+        """Merge fragments, then delete untagged versions of that age; return the number deleted."""
         self.merge()
         age = timedelta(seconds=older_than_s)
         done = self.open().cleanup_old_versions(age, error_if_tagged_old_versions=False)
         return int(done.old_versions)
 
-    def damaged_pieces(self) -> list[tuple[int, str]]:
-        """Number and error of each piece of the newest version that can't be read."""
+    def damaged_fragments(self) -> list[tuple[int, str]]:
+        """Return number and error of each fragment of the newest version that can't be read."""
         found = []
-        for piece in self.open().get_fragments():
+        for fragment in self.open().get_fragments():
             try:
                 with no_panic():
-                    rows = piece.to_table().to_pylist()
+                    rows = fragment.to_table().to_pylist()
                 list(map(from_row, rows))
             except (*LANCE_ERRORS, KeyError, TypeError) as error:
-                found.append((piece.fragment_id, first_line(error)))
+                found.append((fragment.fragment_id, first_line(error)))
         return found
 
     def repair(self) -> bool:
-        """Set damaged versions aside and drop damaged pieces; whether rows may have been lost.
+        """Set damaged versions aside and drop damaged fragments; return whether rows may have been lost.
 
-        A table without a single readable version is set aside whole and begun anew.
+        A table without a readable version is set aside whole, and a new one created.
         """
         versions = list(self.manifests())
-        if not any(whole for _, whole in versions):
+        if not any(intact for _, intact in versions):
             self.path.rename(self.path.with_name(f"{self.path.name}.damaged.{time.time_ns()}"))
             self.create()
             return True
-        self._set_aside([v for v, whole in versions if not whole])
-        if pieces := [number for number, _ in self.damaged_pieces()]:
-            self._retry(lambda: self._drop(pieces))
-        return bool(pieces or self.set_aside())
+        self._set_aside([v for v, intact in versions if not intact])
+        if fragments := [number for number, _ in self.damaged_fragments()]:
+            self._retry(lambda: self._drop(fragments))
+        return bool(fragments or self.set_aside())
 
     def set_aside(self) -> list[Path]:
-        """Manifests that were found damaged and renamed."""
+        """Return the manifests that were found damaged and renamed."""
         return sorted(self._versions.glob("*.damaged"))
 
     def merge(self) -> None:
-        """Merge small pieces; a merge that another process disturbs is left to the next one."""
+        """Merge small fragments; a merge that another process disturbs is left to the next one."""
         try:
             dataset = self.open()
-            dataset.optimize.compact_files(target_rows_per_fragment=PIECE_ROWS, num_threads=1)
+            dataset.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS, num_threads=1)
             self._flush(dataset, dataset.get_fragments()[-1:])
         except LANCE_ERRORS as error:
-            _log.info("pieces of '%s' not merged: %s", self.path, first_line(error))
+            _log.info("fragments of '%s' not merged: %s", self.path, first_line(error))
 
     def _append(self, row: Row) -> int:
         import lance
@@ -174,22 +174,24 @@ class Index:
         from lance.fragment import write_fragments
 
         dataset = self.open()
-        pieces = write_fragments(pa.Table.from_pylist([row], _schema()), dataset)
-        flush(*(self.path / "data" / f.path for piece in pieces for f in piece.files))
-        change = lance.LanceOperation.Append(pieces)
+        fragments = write_fragments(pa.Table.from_pylist([row], _schema()), dataset)
+        flush(*(self.path / "data" / f.path for fragment in fragments for f in fragment.files))
+        change = lance.LanceOperation.Append(fragments)
         dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
         self._flush(dataset)
         return int(dataset.version)
 
-    def _drop(self, pieces: Sequence[int]) -> None:
+    def _drop(self, fragments: Sequence[int]) -> None:
         import lance
 
         dataset = self.open()
-        change = lance.LanceOperation.Delete([], list(pieces), "damaged")
+        change = lance.LanceOperation.Delete([], list(fragments), "damaged")
         self._flush(lance.LanceDataset.commit(dataset, change, read_version=dataset.version))
 
-    def _flush(self, dataset: lance.LanceDataset, pieces: Sequence[Any] = ()) -> None:
-        files = [self.path / "data" / f.path for piece in pieces for f in piece.data_files()]
+    def _flush(self, dataset: lance.LanceDataset, fragments: Sequence[Any] = ()) -> None:
+        files = [
+            self.path / "data" / f.path for fragment in fragments for f in fragment.data_files()
+        ]
         flush(*files, self._manifest(dataset.version), self._versions)
 
     def _set_aside(self, versions: Sequence[int]) -> None:
@@ -210,17 +212,17 @@ class Index:
             try:
                 return change()
             except LANCE_ERRORS as error:
-                if attempt == ATTEMPTS - 1 or not self._passing(error):
+                if attempt == ATTEMPTS - 1 or not self._can_retry(error):
                     raise
                 time.sleep(0.01 * 2**attempt)
         raise AssertionError("unreachable")
 
-    def _passing(self, error: Exception) -> bool:
-        """Whether a change may succeed when it is tried again; sets aside what stands in its way."""
+    def _can_retry(self, error: Exception) -> bool:
+        """Whether a change may succeed at another attempt; sets damaged versions aside first."""
         if "conflict" in str(error).lower():
             return True
         versions = itertools.islice(self.manifests(), 2)
-        damaged = [v for v, whole in versions if not whole]
+        damaged = [v for v, intact in versions if not intact]
         self._set_aside(damaged)
         return bool(damaged)
 
@@ -228,17 +230,17 @@ class Index:
         self, dataset: lance.LanceDataset, columns: Sequence[str], where: str
     ) -> list[pa.Table]:
         parts = []
-        for piece in dataset.get_fragments():
+        for fragment in dataset.get_fragments():
             try:
                 with no_panic():
-                    parts.append(piece.to_table(columns=list(columns), filter=where or None))
+                    parts.append(fragment.to_table(columns=list(columns), filter=where or None))
             except LANCE_ERRORS as error:
-                _log.warning("a damaged piece of '%s': %s", self.path, first_line(error))
+                _log.warning("a damaged fragment of '%s': %s", self.path, first_line(error))
         return parts
 
 
 def where(query: Query) -> str:
-    """The query as an SQL condition on the table's columns; "" for every row."""
+    """Return the query as an SQL condition on the table's columns; "" for every row."""
     chosen = {
         "instruction": query.instructions,
         "station": query.stations,
@@ -258,7 +260,7 @@ def where(query: Query) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as an SQL literal."""
+    """Return text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -1,10 +1,10 @@
-"""The episode store: where collection and training meet.
+"""The episode store, which collection writes and training reads.
 
-    store.json                     what this folder is: format, schema version, identity
+    store.json                     format, schema version, identity
     steps/<day>/<id>.lance         an episode's frames and actions, written first
-    episodes.lance/                one row for each episode, committed last: the mark that it exists
+    episodes.lance/                the index: one row for each episode, committed last
 
-An episode is visible whole or not at all. See docs/data-format.md.
+An episode is visible once its row is committed, complete or not at all. See docs/data-format.md.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ _SUMMARY = ("id", "instruction", "length", "started_s", "verdict", "provenance")
 def open_store(
     path: str | Path, *, create: bool = False, read_only: bool = False, codec: Codec = "jpeg"
 ) -> LanceStore:
-    """An episode store in a folder.
+    """Open an episode store.
 
     Args:
         path: the store's folder.
-        create: make an empty store where there is none yet.
+        create: create an empty store if there is none.
         read_only: refuse to write, and need no permission to.
-        codec: how this writer stores frames: "jpeg" (q95, 4:4:4) or "png" (lossless). Readers see
-            which one it was from the frames themselves.
+        codec: encoding of the frames that are written: "jpeg" (q95, 4:4:4) or "png" (lossless). Readers recognize
+            either.
 
     Raises:
-        StoreError: no store there, one of a newer version of this package, or not writable.
+        StoreError: there is no store, or one of a newer version of this package, or it isn't writable.
     """
     folder = Path(path)
     if create and not read_only and not (folder / "store.json").exists():
@@ -62,24 +62,24 @@ def open_store(
 
 
 class LanceStore:
-    """Episodes in Lance files. Safe to use from several threads and processes at once, and to pickle."""
+    """Episodes in Lance files. It can be used from several threads and processes at once, and pickled."""
 
     def __init__(self, path: Path, identity: str, read_only: bool, codec: Codec) -> None:
         self.path = path
         self.identity = identity
-        """Random name of this store, given at its creation: what a frame cache is keyed by."""
+        """Random name given at the store's creation; keys of frame caches contain it."""
         self.read_only = read_only
         self.codec: Codec = codec
         self.index = Index(path / "episodes.lance")
 
     @property
     def version(self) -> int:
-        """Grows with every committed change."""
+        """Number of the newest version; every committed change increases it."""
         return int(self.index.open().version)
 
     def append(self, episode: Episode) -> str:
-        """Store one episode and return its id. Raises StoreError, and then nothing of it is visible."""
-        self.need_write()
+        """Store an episode and return its id. Raises StoreError, after which nothing of it is visible."""
+        self.require_write()
         _check(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
@@ -89,18 +89,18 @@ class LanceStore:
         path = self.steps_path(id)
         try:
             write_steps(path, episode, row, self.codec)
-            self.adopt(row, path)
+            self.commit(row, path)
         except LANCE_ERRORS as error:
             self._forget(id, path)
             raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
         return id
 
-    def adopt(self, row: Row, path: Path) -> None:
-        """Commit the row of an episode whose steps file is already on disk."""
+    def commit(self, row: Row, path: Path) -> None:
+        """Commit the row of an episode whose steps file is on disk."""
         self.index.append(row | {"bytes": path.stat().st_size, "crc32": checksum(path)})
 
     def load(self, id: str) -> Episode:
-        """One episode with its frames. Raises StoreError."""
+        """Read an episode with its frames. Raises StoreError."""
         summary, steps = self.summary(id), self.steps(id)
         if len(steps.actions) != summary.length:
             raise StoreError(f"episode '{id}' has {len(steps.actions)} steps of {summary.length}")
@@ -117,27 +117,27 @@ class LanceStore:
         )
 
     def summary(self, id: str) -> EpisodeSummary:
-        """One episode's row. Raises StoreError: there is no such episode."""
+        """Read an episode's row. Raises StoreError: there is no such episode."""
         rows = self.index.rows(_SUMMARY, f"id = {quoted(id)}").to_pylist()
         if not rows:
             raise StoreError(f"no episode '{id}' in '{self.path}'")
         return from_row(rows[0])
 
     def steps(self, id: str) -> Steps:
-        """One episode's frames and actions, without looking at its row. Raises StoreError."""
+        """Read an episode's frames and actions, without its row. Raises StoreError."""
         return read_steps(self.steps_path(id))
 
     def images(self, id: str, indices: list[int]) -> Images:
-        """Some frames of one episode, decoded straight from its file. Raises StoreError."""
+        """Decode some frames of an episode from its file. Raises StoreError."""
         return read_images(self.steps_path(id), indices)
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
-        """Summaries of the episodes that match, oldest first."""
+        """Yield summaries of the episodes that match, oldest first."""
         for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
             yield from map(from_row, batch.to_pylist())
 
     def history(self, query: Query | None = None) -> History:
-        """Attempts and successes per instruction among the episodes that match."""
+        """Count attempts and successes per instruction among the episodes that match."""
         rows = self._matching(("instruction", "outcome", "started_s", "id"), query)
         instructions = rows["instruction"].to_pylist()
         attempts = Counter(instructions)
@@ -146,40 +146,40 @@ class LanceStore:
         return {i: TaskCount(n, successes[i]) for i, n in attempts.items()}
 
     def set_verdict(self, id: str, verdict: Verdict) -> None:
-        """Replace an episode's verdict, as when it is judged later. Raises StoreError."""
-        self.need_write()
+        """Replace an episode's verdict. Raises StoreError."""
+        self.require_write()
         try:
             self.index.update(id, verdict_columns(verdict))
         except LANCE_ERRORS as error:
             raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
 
     def steps_path(self, id: str) -> Path:
-        """Where an episode's frames and actions are."""
+        """Return the path of an episode's frames and actions."""
         return self.path / "steps" / id[:8] / f"{id}.lance"
 
-    def keep(self, name: str, version: int | None = None) -> int:
-        """Keep a version (the newest when None) for as long as it has this name, and return it.
+    def tag(self, name: str, version: int | None = None) -> int:
+        """Tag a version (None is the newest), so that it is kept, and return its number.
 
-        A checkpoint calls this with its id, so that what it was trained from can always be read.
-        Letters, digits, dots, dashes and underscores; anything else becomes a dash.
+        With a checkpoint's id as the tag, the data that it was trained on can always be read. A tag has letters,
+        digits, dots, dashes and underscores; anything else becomes a dash.
         """
-        self.need_write()
+        self.require_write()
         version = self.version if version is None else version
         try:
-            self.index.keep(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), version)
+            self.index.tag(re.sub(r"[^\w.-]", "-", name, flags=re.ASCII), version)
         except LANCE_ERRORS as error:
             raise StoreError(
-                f"version {version} not kept as '{name}': {first_line(error)}"
+                f"version {version} not tagged as '{name}': {first_line(error)}"
             ) from error
         return version
 
-    def need_write(self) -> None:
-        """Raise StoreError when the store was opened read-only."""
+    def require_write(self) -> None:
+        """Raise StoreError if the store was opened read-only."""
         if self.read_only:
             raise StoreError(f"'{self.path}' was opened read-only")
 
     def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
-        """Rows of the episodes that match, oldest first."""
+        """Return rows of the episodes that match, oldest first."""
         query = query or Query()
         rows = self.index.rows(columns, where(query), query.version)
         rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
@@ -191,15 +191,15 @@ class LanceStore:
             if not self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
                 path.unlink(missing_ok=True)
         except (*LANCE_ERRORS, StoreError):
-            return  # an orphan for `soar data sweep`
+            return  # `soar data sweep` removes the file
 
 
 def _create(folder: Path) -> None:
-    """An empty store; `store.json` comes last, so that a store half made is no store."""
+    """Create an empty store; `store.json` comes last, so that an interrupted creation leaves no store."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        strangers = {p.name for p in folder.iterdir()} - {"episodes.lance", "steps"}
-        if any(not name.startswith("store.json") for name in strangers):
+        others = {p.name for p in folder.iterdir()} - {"episodes.lance", "steps"}
+        if any(not name.startswith("store.json") for name in others):
             raise StoreError(f"'{folder}' is not empty and no episode store; name a new folder")
         Index(folder / "episodes.lance").create()
         about = {"format": FORMAT, "schema": SCHEMA, "id": secrets.token_hex(8)}
@@ -231,13 +231,13 @@ def _read_about(folder: Path) -> dict[str, Any]:
 
 
 def _new_id(started_s: float) -> str:
-    """Sorts by time, is readable, and never repeats: "20260131-142501-8f3a90c2d1"."""
+    """Make a unique id that sorts by time, such as "20260131-142501-8f3a90c2d1"."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started_s))
     return f"{stamp}-{secrets.token_hex(5)}"
 
 
 def _check(episode: Episode) -> None:
-    """Refuse what could not be read back as it was."""
+    """Raise StoreError for an episode that couldn't be read back as it is."""
     n = len(episode) + 1
     found = {
         "images": len(episode.images),

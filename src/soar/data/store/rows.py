@@ -1,4 +1,4 @@
-"""An episode's row: everything about it but the frames, as plain values for a table, and back."""
+"""Conversion of an episode's summary to a row of plain values, and back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TASK_FIELDS = ("instruction", "question", "success_answer", "objects")
 
 
 def to_row(summary: EpisodeSummary) -> Row:
-    """Columns to filter by, and the complete verdict and provenance as JSON."""
+    """Return columns to filter by, and the complete verdict and provenance as JSON."""
     provenance, verdict = summary.provenance, summary.verdict
     return {
         "id": summary.id,
@@ -37,12 +37,12 @@ def to_row(summary: EpisodeSummary) -> Row:
 
 
 def verdict_columns(verdict: Verdict) -> Row:
-    """The part of a row that a later judgement replaces."""
+    """Return the columns of a verdict, which a later one replaces."""
     return {"outcome": verdict.outcome, "verdict": to_json(vars(verdict))}
 
 
 def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
-    """The summary that `to_row` wrote."""
+    """Invert `to_row`."""
     return EpisodeSummary(
         id=row["id"],
         instruction=row["instruction"],
@@ -53,7 +53,7 @@ def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
 
 
 def to_json(value: Any) -> str:
-    """JSON in which numpy's numbers are numbers."""
+    """Convert a value to JSON, with numpy's scalars as numbers."""
     return json.dumps(value, default=_plain)
 
 

@@ -1,7 +1,7 @@
-"""An episode's frames and actions on disk: one Lance file, one row for each of its T + 1 observations.
+"""Steps files: an episode's frames and actions in one Lance file, one row for each of its T + 1 observations.
 
-The file also carries a copy of the episode's row (its schema's metadata, key "episode"), so that a
-damaged table of rows can be restored from the files alone.
+The schema's metadata holds a copy of the episode's row (key "episode"), so that a damaged index can be restored from
+the files alone.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from lance.file import LanceFileReader
 
 OPEN_FILES = 256
-"""Steps files kept open for reading single frames: opening one costs as much as reading it. They never change."""
+"""Steps files kept open to read single frames: opening one costs as much as reading it. They never change."""
 _ROW = "episode"
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
-    """What a steps file holds, decoded: an episode without its row."""
+    """Decoded content of a steps file: an episode without its row."""
 
     actions: Float32[np.ndarray, "t 7"]
     commanded: Float32[np.ndarray, "t 7"]
@@ -45,7 +45,7 @@ class Steps:
 
 
 def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
-    """Write a new steps file and wait until it is on the disk."""
+    """Write a steps file and wait until it is on the disk."""
     from lance.file import LanceFileWriter
 
     table = _to_table(episode, codec)
@@ -58,7 +58,7 @@ def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
 
 
 def read_steps(path: Path) -> Steps:
-    """The whole file, decoded. Raises StoreError: missing or damaged."""
+    """Read and decode a whole file. Raises StoreError: it is missing or damaged."""
     table = read_table(path)
     length = len(table) - 1
     return Steps(
@@ -76,14 +76,14 @@ def read_steps(path: Path) -> Steps:
 
 
 def read_images(path: Path, indices: Sequence[int]) -> Images:
-    """Some of a file's frames, in the order of `indices`. Raises StoreError: missing or damaged."""
-    rows, places = np.unique(np.asarray(indices), return_inverse=True)
+    """Decode some of a file's frames, in the order of `indices`. Raises StoreError: it is missing or damaged."""
+    rows, order = np.unique(np.asarray(indices), return_inverse=True)
     images = decode_all(read_table(path, rows.tolist())["image"].to_pylist())
-    return images if np.array_equal(rows, indices) else images[places]
+    return images if np.array_equal(rows, indices) else images[order]
 
 
 def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
-    """A whole steps file as it is stored, or the images of some rows. Raises StoreError."""
+    """Read a whole steps file without decoding it, or the images of some rows. Raises StoreError."""
     from lance.file import LanceFileReader
 
     try:
@@ -92,12 +92,12 @@ def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
                 return LanceFileReader(str(path)).read_all().to_table()
             return image_reader(path).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
-        what = "is damaged" if path.exists() else "is missing"
-        raise StoreError(f"steps file '{path}' {what}: {first_line(error)}") from error
+        problem = "is damaged" if path.exists() else "is missing"
+        raise StoreError(f"steps file '{path}' {problem}: {first_line(error)}") from error
 
 
 def read_row(path: Path) -> Row:
-    """The copy of the episode's row in a whole steps file. Raises StoreError."""
+    """Read the copy of the episode's row in a steps file. Raises StoreError."""
     from lance.file import LanceFileReader
 
     try:
@@ -110,13 +110,13 @@ def read_row(path: Path) -> Row:
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file's bytes."""
+    """Return the CRC-32 of a file's bytes."""
     return zlib.crc32(path.read_bytes())
 
 
 @lru_cache(maxsize=OPEN_FILES)
 def image_reader(path: Path) -> LanceFileReader:
-    """An open steps file, for its frames alone."""
+    """Open a steps file to read its frames alone."""
     from lance.file import LanceFileReader
 
     return LanceFileReader(str(path), columns=["image"])
@@ -140,7 +140,7 @@ def _to_table(episode: Episode, codec: Codec) -> pa.Table:
 
 
 def _vectors(values: Float32[np.ndarray, "_n 7"], rows: int) -> pa.FixedSizeListArray:
-    """A column of 7-vectors; null in the rows after the last one."""
+    """Make a column of 7-vectors, with nulls in the rows after the last one."""
     import pyarrow as pa
 
     padded = np.zeros((rows, 7), np.float32)
@@ -150,7 +150,7 @@ def _vectors(values: Float32[np.ndarray, "_n 7"], rows: int) -> pa.FixedSizeList
 
 
 def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows 7"]:
-    """The first `rows` vectors of a column of fixed-size lists."""
+    """Return the first `rows` vectors of a column of fixed-size lists."""
     values = column.combine_chunks().slice(0, rows).flatten().to_numpy(zero_copy_only=False)
     matrix: Float32[np.ndarray, "_rows 7"] = values.astype(np.float32, copy=True).reshape(rows, 7)
     return matrix

@@ -1,4 +1,4 @@
-"""Is the store whole? Look at every row and every frame, name what is wrong, and mend what can be."""
+"""Verification of a store, down to every frame, and repair."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ _COLUMNS = ("id", "instruction", "length", "bytes", "crc32")
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """Result of checking one part of a store."""
 
-    what: str
+    part: str
     """"episode <id>", "rows", "version <n>" or "file <path>"."""
     problem: str
-    """One line; "" when it is whole."""
-    unmarked: bool = False
-    """A steps file without a row: an append in progress or one that was cut short. No damage."""
+    """One line; "" for an intact part."""
+    is_orphan: bool = False
+    """Whether it is a steps file without a row, of an append that is in progress or was interrupted: no damage."""
 
 
 class SweepResult(NamedTuple):
-    """What a sweep did."""
+    """Changes made by a sweep."""
 
     removed: tuple[Path, ...]
-    """Steps files without a row."""
+    """Steps files without a row that were deleted."""
     restored: tuple[str, ...]
-    """Episodes whose damaged row was written again from the copy in their steps file."""
+    """Episodes whose row was restored from the copy in their steps file."""
     damaged: tuple[str, ...]
-    """Episodes taken out because their steps are damaged; the files stay, renamed `.damaged`."""
-    forgotten: int
-    """Old versions of the table that no one had named."""
+    """Episodes removed because their steps are damaged; the files stay, renamed `.damaged`."""
+    expired: int
+    """Number of old, untagged versions of the index that were deleted."""
 
 
 def verify(store: LanceStore, workers: int | None = None) -> Iterator[Finding]:
-    """Every version, row, file and frame, one finding each; whole ones too, so that progress can be shown."""
-    for version, whole in store.index.manifests():
-        yield Finding(f"version {version}", "" if whole else "its manifest is cut short")
+    """Check every version, row, file and frame; yields intact parts, too, so that progress can be shown."""
+    for version, intact in store.index.manifests():
+        yield Finding(f"version {version}", "" if intact else "its manifest is cut short")
     for path in store.index.set_aside():
         yield Finding(
-            f"file {path}", "was found cut short and set aside; `soar data sweep` mends it"
+            f"file {path}", "was found cut short and set aside; `soar data sweep` repairs it"
         )
-    for number, error in store.index.damaged_pieces():
-        yield Finding("rows", f"piece {number} of episodes.lance can't be read: {error}")
+    for number, error in store.index.damaged_fragments():
+        yield Finding("rows", f"fragment {number} of episodes.lance can't be read: {error}")
     rows = store.index.rows(_COLUMNS, "").to_pylist()
     seen: set[str] = set()
     for row in rows:
         if row["id"] in seen:
             yield Finding("rows", f"episode {row['id']} has two rows")
         seen.add(row["id"])
-    for path in _unmarked(store, seen):
-        yield Finding(f"file {path}", "no row", unmarked=True)
+    for path in _orphans(store, seen):
+        yield Finding(f"file {path}", "no row", is_orphan=True)
     threads = workers or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads) as pool:
         problems = pool.map(lambda row: _episode_problem(store, row), rows)
@@ -77,39 +77,39 @@ def sweep(
     damaged: bool = False,
     keep_versions_s: float = 14 * 86400.0,
 ) -> SweepResult:
-    """Remove what unfinished appends left, mend damaged rows, merge the table, forget old versions.
+    """Remove the files of unfinished appends, restore damaged rows, merge the index, delete its old versions.
 
     Args:
         store: opened for writing.
-        older_than_s: younger files are left alone: their writer may still be at work.
-        damaged: also take out the episodes that `verify` finds damaged.
-        keep_versions_s: versions of that age are forgotten, unless `LanceStore.keep` named them.
+        older_than_s: age of the files that are removed; the writer of a younger one may still be at work.
+        damaged: also remove the episodes that `verify` finds damaged.
+        keep_versions_s: age of the versions that are deleted, unless they are tagged (`LanceStore.tag`).
 
     Raises:
         StoreError: the store is read-only or can't be read.
     """
-    store.need_write()
-    mend = store.index.repair()
-    taken = _take_out_damaged(store) if damaged else ()
+    store.require_write()
+    rows_lost = store.index.repair()
+    bad = _remove_damaged(store) if damaged else ()
     removed, restored = [], []
-    marked = set(store.index.rows(("id",), "")["id"].to_pylist())
-    for path in _unmarked(store, marked):
+    with_row = set(store.index.rows(("id",), "")["id"].to_pylist())
+    for path in _orphans(store, with_row):
         if time.time() - path.stat().st_mtime < older_than_s:
             continue
-        if mend and (row := _copy_of_row(path)):
-            store.adopt(row, path)
+        if rows_lost and (row := _copy_of_row(path)):
+            store.commit(row, path)
             restored.append(path.stem)
         else:
             path.unlink()
             removed.append(path)
     for path in store.index.set_aside():
         path.unlink()
-    forgotten = store.index.clean(keep_versions_s)
-    return SweepResult(tuple(removed), tuple(restored), taken, forgotten)
+    expired = store.index.clean(keep_versions_s)
+    return SweepResult(tuple(removed), tuple(restored), bad, expired)
 
 
 def _episode_problem(store: LanceStore, row: Row) -> str:
-    """What is wrong with an episode's steps, in one line; "" when they are whole."""
+    """Return the problem with an episode's steps in one line; "" for intact ones."""
     path = store.steps_path(row["id"])
     try:
         problems = [] if checksum(path) == row["crc32"] else ["bytes differ from those written"]
@@ -138,7 +138,7 @@ def _undecodable(column: str, table: pa.Table) -> list[str]:
     return [f"{column} of step {', '.join(bad)} can't be decoded"] if bad else []
 
 
-def _take_out_damaged(store: LanceStore) -> tuple[str, ...]:
+def _remove_damaged(store: LanceStore) -> tuple[str, ...]:
     rows = store.index.rows(_COLUMNS, "").to_pylist()
     bad = [row["id"] for row in rows if _episode_problem(store, row)]
     for id in bad:
@@ -149,9 +149,9 @@ def _take_out_damaged(store: LanceStore) -> tuple[str, ...]:
     return tuple(bad)
 
 
-def _unmarked(store: LanceStore, marked: set[Any]) -> list[Path]:
+def _orphans(store: LanceStore, with_row: set[Any]) -> list[Path]:
     files = (store.path / "steps").glob("*/*.lance")
-    return sorted(path for path in files if path.stem not in marked)
+    return sorted(path for path in files if path.stem not in with_row)
 
 
 def _copy_of_row(path: Path) -> Row | None:
