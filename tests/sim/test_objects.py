@@ -32,14 +32,14 @@ def test_an_item_rests_where_it_is_put_and_fits_the_gripper(kind: str) -> None:
     assert (x, y) == pytest.approx((0.3, 0.1), abs=1e-3)
     assert z == pytest.approx(KINDS[kind].height / 2, abs=1e-3)
     assert abs(data.joint("it").qvel).max() < 1e-3
-    assert 0.016 <= KINDS[kind].grip <= 0.045
+    assert 0.016 <= KINDS[kind].grasp_width <= 0.045
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_a_container_stands_and_has_room_for_a_block(kind: str) -> None:
     _, data = _rest(kind)
     assert data.body("it").xmat[8] > 0.999
-    assert KINDS[kind].room > KINDS["block"].radius
+    assert KINDS[kind].inner_radius > KINDS["block"].radius
 
 
 def test_an_unknown_kind_or_colour_names_the_valid_ones() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from soar.sim.projection import arm_keypoints, fingertips, project_point
+from soar.sim.projection import arm_keypoints, project_fingertips, project_point
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
 
@@ -59,7 +59,7 @@ def test_what_lies_behind_the_camera_or_beside_the_image_is_not_seen(world: Worl
 def test_fingertips_of_an_upright_hand_need_only_its_state(world: World) -> None:
     world.reset(0)
     scene = load_scene("1")
-    [seen] = fingertips(scene.camera, world.state()[None])
+    [seen] = project_fingertips(scene.camera, world.state()[None])
     left, right, *_ = arm_keypoints(world)
     np.testing.assert_allclose(
         seen, (left + right) / 2, atol=0.06

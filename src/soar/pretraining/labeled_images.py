@@ -105,7 +105,7 @@ def labeled_images(
         world.model.light_diffuse[:] *= rng.uniform(0.8, 1.2)
         mujoco.mj_camlight(world.model, world.data)
         yield labeled_image(world, config, rng)
-        plain.put(world.model)
+        plain.apply(world.model)
     mujoco.mj_camlight(world.model, world.data)
 
 

@@ -1,6 +1,6 @@
-"""The MuJoCo tabletop: arm, things, scenes, success predicates, scripted expert.
+"""MuJoCo tabletop simulator: arm, objects, scenes, success predicates and scripted expert.
 
-MuJoCo reads how to open its OpenGL once, when it is first imported, so it is said here, before that.
+MuJoCo chooses its OpenGL platform once, when it is first imported, so the choice is made here.
 """
 
 from soar.sim.headless import use_headless_gl

@@ -1,7 +1,7 @@
-"""The WidowX 250 (6 DoF) from primitives: published link lengths, joint limits and gripper opening.
+"""WidowX 250 arm (6 DoF) from primitives, with published link lengths, joint limits and gripper opening.
 
-Kinematics and limits are those of Interbotix's `wx250s` description. Gravity is compensated, as the
-real arm's motor controllers do it. Only the hand collides; the links are there to be seen.
+Kinematics and limits are those of Interbotix's `wx250s` description. Gravity is compensated, as by the
+real arm's motor controllers. Only the gripper collides; the links are visual.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_ro
 FINGERS = ("left_finger", "right_finger")
 GRIPPER_ACTUATOR = "gripper"
 END_EFFECTOR_SITE = "hand"
-"""The frame that actions move: between the fingers, x along the fingers, y across them."""
+"""Name of the frame that actions move: between the fingers, x along the fingers, y across them."""
 
 FINGER_TRAVEL_M = 0.037
-"""Each finger's stroke: 74 mm between the pads when open."""
+"""Stroke of each finger [m]; the pads are 74 mm apart when open."""
 FINGERTIP_OFFSET_M = 0.028
-"""How far the fingertips reach past the hand site, along the fingers."""
+"""Distance from the end-effector site to the fingertips, along the fingers [m]."""
 FINGER_THICKNESS_M = 0.008
 
-_BLACK, _GRAPHITE, _GREY = (0.07, 0.07, 0.08, 1), (0.16, 0.16, 0.18, 1), (0.42, 0.43, 0.46, 1)
+_BLACK, _GRAPHITE, _GRAY = (0.07, 0.07, 0.08, 1), (0.16, 0.16, 0.18, 1), (0.42, 0.43, 0.46, 1)
 _BOX, _CYLINDER, _CAPSULE = (
     mujoco.mjtGeom.mjGEOM_BOX,
     mujoco.mjtGeom.mjGEOM_CYLINDER,
     mujoco.mjtGeom.mjGEOM_CAPSULE,
 )
 WRIST_TO_GRIPPER_M = 0.0936
-"""From the wrist's rotation axis to the hand site (`ee_gripper_link` of the published description)."""
+"""Distance from the wrist's rotation axis to the end-effector site (`ee_gripper_link` of `wx250s`) [m]."""
 
 
 class _Link(NamedTuple):
-    """A body that turns about `axis`, at `at` in its parent; limits in radians, gains in N m / rad."""
+    """A link that rotates about `axis`, at `at` in its parent [m]; limits [rad], stiffness [N m/rad], torque [N m]."""
 
     joint: str
     at: tuple[float, float, float]
@@ -64,46 +64,46 @@ _Geom = tuple[
 _X, _Y, _Z = (0.7071068, 0, 0.7071068, 0), (0.7071068, 0.7071068, 0, 0), (1.0, 0, 0, 0)
 """Quaternions that lay a cylinder's axis along x, y or z."""
 
-_LOOKS: dict[str, tuple[_Geom, ...]] = {
-    # body: (shape, centre, half sizes, axis, colour)
+_VISUALS: dict[str, tuple[_Geom, ...]] = {
+    # body: (shape, center, half sizes, axis, color)
     "base": (
         (_BOX, (-0.015, 0, 0.012), (0.085, 0.060, 0.012), _Z, _GRAPHITE),
         (_BOX, (-0.010, 0, 0.040), (0.045, 0.034, 0.020), _Z, _BLACK),
     ),
     "waist": (
-        (_CYLINDER, (0, 0, 0.000), (0.042, 0.012), _Z, _GREY),
+        (_CYLINDER, (0, 0, 0.000), (0.042, 0.012), _Z, _GRAY),
         (_BOX, (0, 0, 0.038), (0.030, 0.040, 0.028), _Z, _BLACK),
     ),
     "shoulder": (
-        (_CYLINDER, (0, 0, 0), (0.021, 0.047), _Y, _GREY),
+        (_CYLINDER, (0, 0, 0), (0.021, 0.047), _Y, _GRAY),
         (_BOX, (0.000, 0, 0.130), (0.016, 0.024, 0.125), _Z, _BLACK),
         (_BOX, (0.028, 0, 0.245), (0.040, 0.024, 0.016), _Z, _BLACK),
     ),
     "elbow": (
-        (_CYLINDER, (0, 0, 0), (0.020, 0.040), _Y, _GREY),
+        (_CYLINDER, (0, 0, 0), (0.020, 0.040), _Y, _GRAY),
         (_BOX, (0.085, 0, 0), (0.090, 0.020, 0.015), _Z, _BLACK),
     ),
     "forearm_roll": (
-        (_CYLINDER, (0.006, 0, 0), (0.019, 0.006), _X, _GREY),
+        (_CYLINDER, (0.006, 0, 0), (0.019, 0.006), _X, _GRAY),
         (_BOX, (0.040, 0, 0), (0.028, 0.017, 0.017), _Z, _GRAPHITE),
     ),
     "wrist_angle": (
-        (_CYLINDER, (0, 0, 0), (0.016, 0.030), _Y, _GREY),
+        (_CYLINDER, (0, 0, 0), (0.016, 0.030), _Y, _GRAY),
         (_BOX, (0.034, 0, 0), (0.024, 0.016, 0.020), _Z, _BLACK),
     ),
 }
-"""What each body shows. The hand is apart: it collides."""
+"""Visual geoms of each body, without the gripper."""
 
 
 def add_arm(spec: mujoco.MjSpec) -> None:
-    """Add the arm at the origin, its base standing on z = 0, with its actuators.
+    """Add the arm with its base on z = 0 at the origin, and its actuators.
 
-    Six position actuators named like `JOINTS` (radians) and `GRIPPER_ACTUATOR`, in metres of each
-    finger's stroke, 0 closed to `FINGER_TRAVEL_M` open. Sets the compiler to radians.
+    The six position actuators named like `JOINTS` take radians; `GRIPPER_ACTUATOR` takes the stroke of each
+    finger [m], from 0 (closed) to `FINGER_TRAVEL_M` (open). Sets the compiler to radians.
     """
     spec.compiler.degree = False
     body = spec.worldbody.add_body(name="base")
-    _show(body, "base")
+    _add_visuals(body, "base")
     for link in _LINKS:
         body = body.add_body(name=link.joint, pos=link.at, gravcomp=1.0)
         body.add_joint(
@@ -118,18 +118,20 @@ def add_arm(spec: mujoco.MjSpec) -> None:
         body.mass = link.mass_kg
         body.ipos = (0.03, 0, 0.02)
         body.inertia = np.full(3, 4e-4) + link.mass_kg * 4e-4
-        _show(body, link.joint)
+        _add_visuals(body, link.joint)
         actuator = _actuate(spec, link.joint, link.joint)
         actuator.set_to_position(kp=link.stiffness, dampratio=1.0)
         actuator.ctrlrange = link.limits
         actuator.forcerange = (-link.torque, link.torque)
-    _add_hand(spec, body)
+    _add_gripper(spec, body)
 
 
-def _add_hand(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
-    wrist.add_site(name=END_EFFECTOR_SITE, pos=(WRIST_TO_GRIPPER_M, 0, 0), size=(0.004,) * 3, group=5)
-    _solid(wrist, (0.026, 0, 0), (0.024, 0.022, 0.021), _BLACK)
-    _solid(wrist, (0.054, 0, 0), (0.007, 0.056, 0.014), _GRAPHITE)
+def _add_gripper(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
+    wrist.add_site(
+        name=END_EFFECTOR_SITE, pos=(WRIST_TO_GRIPPER_M, 0, 0), size=(0.004,) * 3, group=5
+    )
+    _collision_box(wrist, (0.026, 0, 0), (0.024, 0.022, 0.021), _BLACK)
+    _collision_box(wrist, (0.054, 0, 0), (0.007, 0.056, 0.014), _GRAPHITE)
     for name, side in zip(FINGERS, (1, -1), strict=True):
         finger = wrist.add_body(name=name, pos=(0.061, 0, 0), gravcomp=1.0)
         finger.add_joint(
@@ -145,7 +147,9 @@ def _add_hand(spec: mujoco.MjSpec, wrist: mujoco.MjsBody) -> None:
         finger.mass, finger.inertia = 0.03, np.full(3, 1e-5)
         length = WRIST_TO_GRIPPER_M + FINGERTIP_OFFSET_M - 0.061
         half = FINGER_THICKNESS_M / 2
-        pad = _solid(finger, (length / 2, side * half, 0), (length / 2, half, 0.009), _GRAPHITE)
+        pad = _collision_box(
+            finger, (length / 2, side * half, 0), (length / 2, half, 0.009), _GRAPHITE
+        )
         pad.friction, pad.condim, pad.priority = (1.5, 0.02, 0.001), 4, 1
         pad.name = f"{name}_pad"
         finger.add_geom(
@@ -172,8 +176,8 @@ def _actuate(spec: mujoco.MjSpec, name: str, joint: str) -> mujoco.MjsActuator:
     )
 
 
-def _show(body: mujoco.MjsBody, name: str) -> None:
-    for shape, at, size, axis, color in _LOOKS.get(name, ()):
+def _add_visuals(body: mujoco.MjsBody, name: str) -> None:
+    for shape, at, size, axis, color in _VISUALS.get(name, ()):
         body.add_geom(
             type=shape,
             pos=at,
@@ -185,11 +189,11 @@ def _show(body: mujoco.MjsBody, name: str) -> None:
         )
 
 
-def _solid(
+def _collision_box(
     body: mujoco.MjsBody,
     at: tuple[float, float, float],
     size: tuple[float, float, float],
     color: tuple[float, ...],
 ) -> mujoco.MjsGeom:
-    """A box that things, table and furniture collide with (all of them have bit 1)."""
+    """Add a box that collides with objects, table and furniture (all of them have bit 1)."""
     return body.add_geom(type=_BOX, pos=at, size=size, rgba=color, contype=1, conaffinity=1)

@@ -1,8 +1,8 @@
-"""Delta end-effector control of the arm: where the hand should be, and the joint angles that put it there.
+"""Delta end-effector control: from actions to commanded poses and joint angles.
 
-The target accumulates from the *commanded* pose, so that it doesn't drift with the arm's lag, but it is
-kept on a short leash to the measured pose: an arm that is blocked stops asking for more, and the action
-reported as executed goes to zero. What was executed is the change of the target, after all limits.
+Actions accumulate from the *commanded* pose, so that the arm's lag causes no drift. The commanded position stays
+within a short distance of the measured one, so that the executed action of a blocked arm goes to zero. The executed
+action is the change of the commanded pose after all limits.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ Vector3 = Float64[np.ndarray, "3"]
 Joints = Float64[np.ndarray, "6"]
 
 DOWN: Float64[np.ndarray, "3 3"] = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-"""The hand's rotation at roll = pitch = yaw = 0: fingers straight down, opening along y."""
+"""Rotation of the end effector at roll = pitch = yaw = 0: fingers straight down, opening along y."""
 
 _REACH_TOLERANCE_M = 0.002
 _CLOSE_ENOUGH = 3e-5
-"""Metres and radians at which the solver stops."""
+"""Error at which the solver stops [m, rad]."""
 
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """Limits of the hand's motion. The box is that of the paper's released configuration."""
+    """Limits of the end effector's motion. The box is that of the paper's released configuration."""
 
     low: tuple[float, float, float] = (0.156, -0.205, 0.030)
     high: tuple[float, float, float] = (0.423, 0.283, 0.165)
-    """Workspace box of the hand [m]."""
+    """Workspace box of the end effector [m]."""
     max_step_m: float = 0.05
-    """Largest change of the target's position in one control step, along each axis."""
+    """Largest change of the commanded position per control step, along each axis [m]."""
     max_turn_rad: float = 0.35
-    """Largest change of each of its angles in one control step."""
+    """Largest change of each commanded angle per control step [rad]."""
     max_tilt_rad: float = 0.6
-    """Bound of roll and pitch: the fingers always point down, more or less."""
+    """Largest absolute roll and pitch [rad]; keeps the fingers pointing down."""
     max_yaw_rad: float = 1.75
+    """Largest absolute yaw [rad]."""
     leash_m: float = 0.03
-    """How far, along each axis, the target may be from the measured hand before it is pulled back."""
+    """Largest distance of the commanded from the measured position, along each axis [m]."""
     neutral: tuple[float, float, float] = (0.21, 0.0, 0.16)
-    """The hand's position after `home()`, pointing straight down."""
+    """Position after `home()` [m], fingers straight down."""
 
     def __post_init__(self) -> None:
         if not all(a < n < b for a, n, b in zip(self.low, self.neutral, self.high, strict=True)):
@@ -55,22 +56,22 @@ class ControlConfig:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """The commanded pose of the hand and the joint angles found for it."""
+    """Commanded pose of the end effector and the joint angles that reach it."""
 
     position: Vector3
     rpy: Vector3
     gripper: float
-    """0 closed to 1 open."""
+    """Opening, from 0 (closed) to 1 (open)."""
     joints: Joints
 
     @property
     def finger_m(self) -> float:
-        """Stroke of each finger."""
+        """Stroke of each finger [m]."""
         return self.gripper * FINGER_TRAVEL_M
 
 
 def rotation(rpy: Vector3) -> Float64[np.ndarray, "3 3"]:
-    """The hand's rotation matrix in the base frame: Rz(yaw) Ry(pitch) Rx(roll) `DOWN`."""
+    """Return the rotation matrix of the end effector in the base frame: Rz(yaw) Ry(pitch) Rx(roll) `DOWN`."""
     (sr, sp, sy), (cr, cp, cy) = np.sin(rpy), np.cos(rpy)
     about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
@@ -79,7 +80,7 @@ def rotation(rpy: Vector3) -> Float64[np.ndarray, "3 3"]:
 
 
 def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
-    """The inverse of `rotation`, each angle in -pi .. pi."""
+    """Invert `rotation`. Returns angles in [-pi, pi]."""
     r = matrix @ DOWN.T
     return np.array(
         [
@@ -91,7 +92,7 @@ def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
 
 
 class EndEffectorController:
-    """Turns actions into targets. Holds no state but the solver's scratch space."""
+    """Conversion of actions to commanded poses by inverse kinematics. Holds no state but the solver's scratch space."""
 
     def __init__(self, config: ControlConfig | None = None) -> None:
         self.config = config or ControlConfig()
@@ -105,14 +106,17 @@ class EndEffectorController:
         self.neutral = self._find_neutral()
 
     def follow(self, target: Target, action: Action, measured: Vector3) -> tuple[Target, Action]:
-        """The next target after `action`, and the action that this really amounts to.
+        """Apply an action to a commanded pose.
 
-        A pose out of the arm's reach (a far corner of the box) becomes the one it can reach.
+        A pose out of the arm's reach (a far corner of the box) becomes the one that the arm reaches.
 
         Args:
-            target: the present target.
-            action: delta in metres and radians, gripper 0..1; must be finite.
-            measured: the hand's position now [m].
+            target: present commanded pose.
+            action: delta [m, rad] and gripper opening in [0, 1]; must be finite.
+            measured: measured position of the end effector [m].
+
+        Returns:
+            The next commanded pose, and the executed action.
         """
         c, a = self.config, np.asarray(action, np.float64)
         step = np.clip(a[:3], -c.max_step_m, c.max_step_m)
@@ -129,7 +133,7 @@ class EndEffectorController:
         return Target(position, rpy, gripper, joints), executed.astype(np.float32)
 
     def solve(self, position: Vector3, rpy: Vector3, start: Joints, iterations: int = 6) -> Joints:
-        """Joint angles [rad] that bring the hand to a pose, position before orientation, near `start`."""
+        """Solve for the joint angles [rad] near `start` that reach a pose; position takes precedence over orientation."""
         q = np.zeros(self._configuration.model.nq)
         q[: len(JOINTS)] = start
         self._configuration.update(q)

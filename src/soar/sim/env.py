@@ -1,4 +1,4 @@
-"""The simulated scenes as Gymnasium environments: `soar/Scene1-v0` ... `soar/Scene10-v0`, `soar/Bridge-v0`.
+"""Simulated scenes as Gymnasium environments: `soar/Scene1-v0` ... `soar/Scene10-v0`, `soar/Bridge-v0`.
 
 >>> import gymnasium, soar.sim.env
 >>> env = gymnasium.make("soar/Scene1-v0", task="put the green block in the wooden bowl")
@@ -21,18 +21,18 @@ from soar.sim.world import World
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image
 
 MAX_STEPS = 100
-"""Length of an episode: five subgoals of twenty steps (paper, section 3)."""
+"""Control steps of an episode: five subgoals of twenty steps (paper, section 3)."""
 
 _STEP = np.array([0.05, 0.05, 0.05, 0.35, 0.35, 0.35], np.float32)
-Seen = dict[str, Any]
+Observation = dict[str, Any]
 
 
-class TabletopEnv(gymnasium.Env[Seen, Action]):
-    """One task in one scene, not done at the start; reward 1.0 and the end when it is fulfilled.
+class TabletopEnv(gymnasium.Env[Observation, Action]):
+    """One task in one scene, with reward 1.0 and termination when it is fulfilled.
 
-    Observation: `image`, uint8 (size, size, 3), and `state`, float32 (7): x, y, z [m], roll, pitch, yaw
-    [rad], gripper opening. Action: float32 (7) in -1..1: position by up to 5 cm, angles by up to .35 rad,
-    gripper (1 is open). Info: `instruction`, `success`, `lost` (things that left the table).
+    Observation: `image`, uint8 (size, size, 3), and `state`, float32 (7): x, y, z [m], roll, pitch, yaw [rad], gripper
+    opening in [0, 1]. Action: float32 (7) in [-1, 1]: change of position by up to 5 cm and of angles by up to 0.35 rad,
+    and gripper (1 is open). Info: `instruction`, `success`, `lost` (objects out of reach, containers that tipped over).
     """
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": 5}  # noqa: RUF012  Gymnasium's contract
@@ -44,10 +44,14 @@ class TabletopEnv(gymnasium.Env[Seen, Action]):
         image_size: int = 256,
         render_mode: str | None = None,
     ) -> None:
-        """`scene`: a name of `soar.sim.scenes.catalog.SCENES`, a YAML file, or "bridge" (a new one each reset).
+        """Configure the environment.
 
-        `task`: an instruction of the scene; None lets each reset choose. `reset(options={"task": ...})`
-        overrides it.
+        Args:
+            scene: name of a scene or a YAML file, as for `soar.sim.scenes.catalog.load_scene`; "bridge" samples another
+                scene at each reset.
+            task: instruction of the scene; None samples one at each reset. `reset(options={"task": ...})` overrides it.
+            image_size: side of the image in pixels.
+            render_mode: "rgb_array" or None.
         """
         self.render_mode = render_mode
         self._name, self._task_name, self._size = scene, task, image_size
@@ -63,33 +67,33 @@ class TabletopEnv(gymnasium.Env[Seen, Action]):
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Seen, dict[str, Any]]:
-        """Place everything anew and choose the task."""
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Place the objects anew and choose the task. Raises ConfigError: the scene has no such task."""
         super().reset(seed=seed)
         place_seed = int(self.np_random.integers(2**31))
         world = self._build(place_seed)
         self._task = self._choose(world.scene, (options or {}).get("task", self._task_name))
         world.reset(place_seed, goal=self._task.goal)
-        return _see(world), self._info(world, False)
+        return _observe(world), self._info(world, False)
 
-    def step(self, action: Action) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
-        """One control step of 0.2 s."""
+    def step(self, action: Action) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Take one control step of 0.2 s. Raises ConfigError: there was no reset."""
         world = self._world
         if world is None or self._task is None:
             raise ConfigError("reset() comes before step()")
         clipped = np.clip(action, -1, 1).astype(np.float32)
         world.step(np.append(clipped[:6] * _STEP, (clipped[6] + 1) / 2).astype(np.float32))
         success = world.fulfilled(self._task.goal)
-        return _see(world), float(success), success, False, self._info(world, success)
+        return _observe(world), float(success), success, False, self._info(world, success)
 
     def render(self) -> Image | None:
-        """The camera's picture, in `rgb_array` mode."""
+        """Render the camera's image; None without `rgb_array` mode or before a reset."""
         if self.render_mode is None or self._world is None:
             return None
         return self._world.render()
 
     def close(self) -> None:
-        """Release the renderer."""
+        """Free the renderer."""
         if self._world is not None:
             self._world.close()
             self._world = None
@@ -115,7 +119,7 @@ class TabletopEnv(gymnasium.Env[Seen, Action]):
         return {"instruction": self._task.instruction, "success": success, "lost": lost}
 
 
-def _see(world: World) -> Seen:
+def _observe(world: World) -> Observation:
     return {"image": world.render(), "state": world.state()}
 
 

@@ -1,4 +1,4 @@
-"""Rendering without a screen. Run as a module, it checks that this machine can do it."""
+"""Offscreen OpenGL for MuJoCo. Run as a module, it checks that this machine can render."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import sys
 
 
 def use_headless_gl() -> None:
-    """Choose EGL for MuJoCo's rendering, unless the user chose something. Call before importing mujoco."""
+    """Select EGL for MuJoCo's rendering on Linux unless MUJOCO_GL is set. Call before importing mujoco."""
     if sys.platform == "linux":
         os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def check() -> None:
-    """Render one small frame; raises whatever MuJoCo raises when it can't."""
+    """Render one small frame. Raises whatever MuJoCo raises when it can't."""
     use_headless_gl()
     import mujoco
 

@@ -1,37 +1,34 @@
-"""Where things start: free, reachable, at rest, and so that a given task can be practised."""
+"""Random initial layouts: objects free, reachable, at rest, and placed so that a given goal can be attempted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import mujoco
 import numpy as np
 
 from soar.errors import ConfigError
 from soar.sim import predicates
+from soar.sim.model import SceneState
 from soar.sim.objects.cloth import WIDTH_M, hinges
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
 from soar.sim.objects.kinds import kind_of
-from soar.sim.objects.shapes import Kind
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, SceneObject
 
-if TYPE_CHECKING:
-    from soar.sim.world import World
-
 REGION = ((0.185, 0.395), (-0.175, 0.253))
-"""Where the centre of an item may start along x and y [m]: the hand's box, less 3 cm."""
+"""Range of an item's initial center along x and y [m]: the end effector's box without a margin of 3 cm."""
 START_INSIDE = 0.35
-"""Chance that an item starts in a container that a task of its scene names."""
-_MOST_INSIDE = 2
-"""Items that start in containers, at most; one more where a goal needs it."""
+"""Probability that an item starts in a container that a task of its scene names."""
+_MAX_INSIDE = 2
+"""Largest number of items that start in containers; one more where a goal needs it."""
 _GAP_M = 0.03
-"""Free space around each item, for the fingers."""
-_LAYOUTS, _SPOTS = 60, 200
+"""Free space around each item for the fingers [m]."""
+_LAYOUT_TRIES, _POSITION_TRIES = 60, 200
 _SETTLE_S = 0.8
 
 
 class _Disc(NamedTuple):
-    """A taken spot of the table."""
+    """A disc on the table that an object occupies [m]."""
 
     x: float
     y: float
@@ -39,56 +36,71 @@ class _Disc(NamedTuple):
 
 
 class _NoRoomError(Exception):
-    """This layout has no free spot left; another may have."""
+    """No free position is left in this layout; another may have one."""
 
 
-def place(world: World, rng: np.random.Generator, goal: Goal | None = None) -> None:
-    """Put every thing at a random place and let it come to rest.
+def place(state: SceneState, rng: np.random.Generator, goal: Goal | None = None) -> None:
+    """Place all objects at random and let them come to rest.
 
-    With a `goal`, the start is one from which it can be reached and isn't fulfilled yet: the thing lies
-    outside the container it shall go in, or in the one it shall leave, on the other side, and so on.
+    With a `goal`, the layout makes it feasible and doesn't fulfill it: the object lies outside the container that it
+    shall go in, or in the one that it shall leave, or on the other side, and so on.
 
     Raises:
-        ConfigError: the things don't fit on the table.
+        ConfigError: the objects don't fit on the table.
     """
-    for _ in range(_LAYOUTS):
+    for _ in range(_LAYOUT_TRIES):
         try:
-            _arrange(world, rng, goal)
+            _arrange(state, rng, goal)
         except _NoRoomError:
             continue
-        _settle(world)
-        if _is_good(world, goal):
+        _settle(state)
+        if _is_valid(state, goal):
             return
     raise ConfigError(
-        f"the things of scene '{world.scene.name}' don't fit on the table; use fewer or smaller ones"
+        f"the objects of scene '{state.scene.name}' don't fit on the table; use fewer or smaller ones"
     )
 
 
-def _arrange(world: World, rng: np.random.Generator, goal: Goal | None) -> None:
-    """Draw all poses, big things first."""
-    taken: list[_Disc] = []
-    inside = _choose_containers(world, rng, goal)
+def is_feasible(state: SceneState, goal: Goal) -> bool:
+    """Return whether a goal doesn't hold yet and can be reached from the present state."""
+    if predicates.fulfilled(state, goal):
+        return False
+    match goal:
+        case Inside(obj, container, value):
+            return predicates.is_inside(state, obj, container) != value
+        case OnSide(obj, _):
+            return predicates.is_on_table(state, obj)
+        case _:
+            return True
+
+
+def _arrange(state: SceneState, rng: np.random.Generator, goal: Goal | None) -> None:
+    """Sample all poses, those of large objects first."""
+    occupied: list[_Disc] = []
+    inside = _choose_containers(state, rng, goal)
     order = {"drawer": 0, "cloth": 1, "container": 2, "item": 3}
-    for thing in sorted(world.scene.objects, key=lambda t: order[kind_of(t).role]):
-        kind = kind_of(thing)
-        if kind.role == "drawer":
-            _place_drawer(world, thing, rng, goal, taken)
-        elif kind.role == "cloth":
-            _place_cloth(world, thing, rng, goal, taken)
-        elif thing.name not in inside:
-            _place_free(world, thing, kind, rng, goal, taken)
+    for obj in sorted(state.scene.objects, key=lambda o: order[kind_of(o).role]):
+        role = kind_of(obj).role
+        if role == "drawer":
+            _place_drawer(state, obj, rng, goal, occupied)
+        elif role == "cloth":
+            _place_cloth(state, obj, rng, goal, occupied)
+        elif obj.name not in inside:
+            _place_free(state, obj, rng, goal, occupied)
     for container in sorted(set(inside.values())):
-        _fill(world, container, [n for n, c in inside.items() if c == container], rng)
+        _fill(state, container, [n for n, c in inside.items() if c == container], rng)
 
 
-def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None) -> dict[str, str]:
-    """Container by item for the items that start inside one."""
+def _choose_containers(
+    state: SceneState, rng: np.random.Generator, goal: Goal | None
+) -> dict[str, str]:
+    """Choose the items that start inside a container. Returns containers by item."""
     chosen: dict[str, str] = {}
-    for task in world.scene.tasks:
+    for task in state.scene.tasks:
         g = task.goal
         if isinstance(g, Inside) and g.value and rng.random() < START_INSIDE:
             chosen[g.object] = g.container
-    while len(chosen) > _MOST_INSIDE:
+    while len(chosen) > _MAX_INSIDE:
         chosen.popitem()
     if isinstance(goal, Inside):
         chosen.pop(goal.object, None)
@@ -100,124 +112,117 @@ def _choose_containers(world: World, rng: np.random.Generator, goal: Goal | None
 
 
 def _place_free(
-    world: World,
-    thing: SceneObject,
-    kind: Kind,
+    state: SceneState,
+    obj: SceneObject,
     rng: np.random.Generator,
     goal: Goal | None,
-    taken: list[_Disc],
+    occupied: list[_Disc],
 ) -> None:
     (x0, x1), (y0, y1) = REGION
-    radius = kind.radius * thing.scale
+    kind = kind_of(obj)
+    radius = kind.radius * obj.scale
     if kind.role == "container":
         x0, x1, y0, y1 = x0 + 0.03, x1 - 0.02, y0 + 0.03, y1 - 0.03
-    if isinstance(goal, OnSide) and goal.object == thing.name:
+    if isinstance(goal, OnSide) and goal.object == obj.name:
         margin = predicates.SIDE_MARGIN_M
         y0, y1 = (y0, -margin) if goal.side == "left" else (margin, y1)
-    for _ in range(_SPOTS):
+    for _ in range(_POSITION_TRIES):
         x, y = rng.uniform(x0, x1), rng.uniform(y0, y1)
         gap = _GAP_M if kind.role == "item" else 0.01
-        if all(np.hypot(x - d.x, y - d.y) > radius + d.radius + gap for d in taken):
-            taken.append(_Disc(x, y, radius))
-            z = 0.001 + (thing.scale * kind.height / 2 if kind.role == "item" else 0.0)
-            _set_pose(world, thing.name, (x, y, z), _yaw(thing, rng))
+        if all(np.hypot(x - d.x, y - d.y) > radius + d.radius + gap for d in occupied):
+            occupied.append(_Disc(x, y, radius))
+            z = 0.001 + (obj.scale * kind.height / 2 if kind.role == "item" else 0.0)
+            _set_pose(state, obj.name, (x, y, z), _yaw(obj, rng))
             return
     raise _NoRoomError
 
 
-def _fill(world: World, container: str, names: list[str], rng: np.random.Generator) -> None:
-    """Let items down into a container: one anywhere, several around its middle."""
-    around = _thing(world, container)
-    shell, center = kind_of(around), world.data.joint(container).qpos[:3]
+def _fill(state: SceneState, container: str, names: list[str], rng: np.random.Generator) -> None:
+    """Place items in a container: one anywhere, several around its middle."""
+    outer = state.scene.find(container)
+    shell, center = kind_of(outer), state.data.joint(container).qpos[:3]
     turn, share = rng.uniform(-np.pi, np.pi), np.sqrt(rng.uniform()) if len(names) == 1 else 1.0
     for i, name in enumerate(names):
-        thing = _thing(world, name)
-        kind = kind_of(thing)
-        away = share * max(0.0, shell.room * around.scale - kind.radius * thing.scale)
+        obj = state.scene.find(name)
+        kind = kind_of(obj)
+        radius = share * max(0.0, shell.inner_radius * outer.scale - kind.radius * obj.scale)
         angle = turn + 2 * np.pi * i / len(names)
-        z = center[2] + shell.floor * around.scale + thing.scale * kind.height / 2
-        at = (center[0] + away * np.cos(angle), center[1] + away * np.sin(angle))
-        _set_pose(world, name, (*at, z + 0.003 + 0.04 * i), _yaw(thing, rng))
+        z = center[2] + shell.floor_height * outer.scale + obj.scale * kind.height / 2
+        at = (center[0] + radius * np.cos(angle), center[1] + radius * np.sin(angle))
+        _set_pose(state, name, (*at, z + 0.003 + 0.04 * i), _yaw(obj, rng))
 
 
 def _place_drawer(
-    world: World, thing: SceneObject, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
+    state: SceneState,
+    obj: SceneObject,
+    rng: np.random.Generator,
+    goal: Goal | None,
+    occupied: list[_Disc],
 ) -> None:
     x, y = rng.uniform(0.305, 0.325), rng.uniform(-0.06, 0.12)
-    yaw = rng.uniform(-0.08, 0.08) if thing.yaw is None else thing.yaw
-    mocap = int(world.model.body(thing.name).mocapid[0])
-    world.data.mocap_pos[mocap] = (x, y, 0.0)
-    world.data.mocap_quat[mocap] = _quaternion(yaw)
+    yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
+    mocap = int(state.model.body(obj.name).mocapid[0])
+    state.data.mocap_pos[mocap] = (x, y, 0.0)
+    state.data.mocap_quat[mocap] = _quaternion(yaw)
     is_open = (not goal.value) if isinstance(goal, DrawerOpen) else rng.random() < 0.5
-    slide = world.data.joint(slide_joint(thing.name))
+    slide = state.data.joint(slide_joint(obj.name))
     slide.qpos, slide.qvel = (TRAVEL_M if is_open else 0.0), 0.0
-    taken += [_Disc(x + 0.06, y, 0.11), _Disc(x - 0.07, y, 0.08)]
+    occupied += [_Disc(x + 0.06, y, 0.11), _Disc(x - 0.07, y, 0.08)]
 
 
 def _place_cloth(
-    world: World, thing: SceneObject, rng: np.random.Generator, goal: Goal | None, taken: list[_Disc]
+    state: SceneState,
+    obj: SceneObject,
+    rng: np.random.Generator,
+    goal: Goal | None,
+    occupied: list[_Disc],
 ) -> None:
-    width = WIDTH_M * thing.scale
+    width = WIDTH_M * obj.scale
     x, y = rng.uniform(0.25, 0.34), rng.uniform(-0.03, 0.09)
-    yaw = rng.uniform(-0.15, 0.15) if thing.yaw is None else thing.yaw
-    left = (x - np.sin(yaw) * width / 2, y + np.cos(yaw) * width / 2, 0.009)
-    _set_pose(world, thing.name, left, yaw)
+    yaw = rng.uniform(-0.15, 0.15) if obj.yaw is None else obj.yaw
+    left_edge = (x - np.sin(yaw) * width / 2, y + np.cos(yaw) * width / 2, 0.009)
+    _set_pose(state, obj.name, left_edge, yaw)
     folded = (not goal.value) if isinstance(goal, ClothFolded) else rng.random() < 0.5
-    names = hinges(thing.name)
+    names = hinges(obj.name)
     for name in names:
-        world.data.joint(name).qpos, world.data.joint(name).qvel = 0.0, 0.0
+        state.data.joint(name).qpos, state.data.joint(name).qvel = 0.0, 0.0
     if folded:
-        world.data.joint(names[len(names) // 2 - 1]).qpos = 2.9
-        world.data.joint(names[-1]).qpos = -2.9
-    taken.append(_Disc(x, y, 0.115 * thing.scale))
+        state.data.joint(names[len(names) // 2 - 1]).qpos = 2.9
+        state.data.joint(names[-1]).qpos = -2.9
+    occupied.append(_Disc(x, y, 0.115 * obj.scale))
 
 
-def _settle(world: World) -> None:
-    mujoco.mj_step(world.model, world.data, round(_SETTLE_S / world.model.opt.timestep))
-    mujoco.mj_forward(world.model, world.data)
+def _settle(state: SceneState) -> None:
+    mujoco.mj_step(state.model, state.data, round(_SETTLE_S / state.model.opt.timestep))
+    mujoco.mj_forward(state.model, state.data)
 
 
-def _is_good(world: World, goal: Goal | None) -> bool:
-    """Whether everything lies still within reach, inside or outside, and the goal, if any, is still to be reached."""
-    things = {t.name: kind_of(t).role for t in world.scene.objects}
-    if predicates.objects_lost(world):
+def _is_valid(state: SceneState, goal: Goal | None) -> bool:
+    """Return whether all objects rest within reach, none halfway in a container, and the goal, if any, is feasible."""
+    roles = {obj.name: kind_of(obj).role for obj in state.scene.objects}
+    if predicates.objects_lost(state):
         return False
-    if not all(predicates.settled(world, n) for n, role in things.items() if role != "drawer"):
+    if not all(predicates.is_settled(state, n) for n, role in roles.items() if role != "drawer"):
         return False
-    for item in (n for n, role in things.items() if role == "item"):
-        for container in (n for n, role in things.items() if role == "container"):
-            halfway = predicates.overlaps(world, item, container)
-            if halfway and not predicates.is_inside(world, item, container):
+    for item in (n for n, role in roles.items() if role == "item"):
+        for container in (n for n, role in roles.items() if role == "container"):
+            overlapping = predicates.overlaps(state, item, container)
+            if overlapping and not predicates.is_inside(state, item, container):
                 return False
-    return goal is None or is_feasible(world, goal)
+    return goal is None or is_feasible(state, goal)
 
 
-def is_feasible(world: World, goal: Goal) -> bool:
-    """Whether `goal` isn't fulfilled and can be reached from the state as it is."""
-    if predicates.fulfilled(world, goal):
-        return False
-    match goal:
-        case Inside(thing, container, value):
-            return predicates.is_inside(world, thing, container) != value
-        case OnSide(thing, _):
-            return predicates.is_on_table(world, thing)
-        case _:
-            return True
-
-
-def _set_pose(world: World, name: str, at: tuple[float, float, float], yaw: float) -> None:
-    joint = world.data.joint(name)
-    joint.qpos = (*at, *_quaternion(yaw))
+def _set_pose(
+    state: SceneState, name: str, position: tuple[float, float, float], yaw: float
+) -> None:
+    joint = state.data.joint(name)
+    joint.qpos = (*position, *_quaternion(yaw))
     joint.qvel = 0.0
 
 
-def _yaw(thing: SceneObject, rng: np.random.Generator) -> float:
-    return rng.uniform(-np.pi, np.pi) if thing.yaw is None else thing.yaw
+def _yaw(obj: SceneObject, rng: np.random.Generator) -> float:
+    return rng.uniform(-np.pi, np.pi) if obj.yaw is None else obj.yaw
 
 
 def _quaternion(yaw: float) -> tuple[float, float, float, float]:
     return (float(np.cos(yaw / 2)), 0.0, 0.0, float(np.sin(yaw / 2)))
-
-
-def _thing(world: World, name: str) -> SceneObject:
-    return next(t for t in world.scene.objects if t.name == name)

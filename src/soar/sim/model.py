@@ -1,8 +1,9 @@
-"""From a scene as data to one MuJoCo model: table, things, arm, camera, light."""
+"""Compilation of a scene to a MuJoCo model: table, objects, arm, camera and light."""
 
 from __future__ import annotations
 
 import warnings
+from typing import Protocol, runtime_checkable
 
 import mujoco
 import numpy as np
@@ -16,24 +17,33 @@ from soar.sim.scenes.tables import add_table
 _BACKGROUND = (0.62, 0.64, 0.67)
 
 
+@runtime_checkable
+class SceneState(Protocol):
+    """A scene, its compiled model, and the present state of its physics."""
+
+    scene: Scene
+    model: mujoco.MjModel
+    data: mujoco.MjData
+
+
 def compile_scene(scene: Scene) -> mujoco.MjModel:
-    """The scene's model. Raises ConfigError for what `scene` names wrongly."""
+    """Compile a scene. Raises ConfigError: it has an unknown kind, color or table."""
     with warnings.catch_warnings():
-        # A cloth's flex is only seen, its strips carry it; MuJoCo warns that nothing else does.
+        # A cloth's flex is visual and rides on strips; MuJoCo warns that it has no stiffness of its own.
         warnings.filterwarnings("ignore", message="flex .* is not rigid")
         return build_spec(scene).compile()
 
 
 def build_spec(scene: Scene) -> mujoco.MjSpec:
-    """The scene's model, not yet compiled. Raises ConfigError for what `scene` names wrongly."""
+    """Build the uncompiled model of a scene. Raises ConfigError: it has an unknown kind, color or table."""
     spec = mujoco.MjSpec()
     spec.modelname = f"scene-{scene.name}"
     spec.compiler.degree = False
     _set_physics(spec)
     _add_light(spec, scene.light)
     add_table(spec, scene.table, scene.barriers)
-    for thing in scene.objects:
-        add_object(spec, thing)
+    for obj in scene.objects:
+        add_object(spec, obj)
     add_arm(spec)
     spec.worldbody.add_camera(
         name="camera",
@@ -45,19 +55,19 @@ def build_spec(scene: Scene) -> mujoco.MjSpec:
 
 
 def look_at(
-    camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
+    camera: Camera, offset: Float64[np.ndarray, "3"] | None = None
 ) -> Float64[np.ndarray, "4"]:
-    """Orientation (w, x, y, z) of a camera at its position plus `moved`, towards its point."""
+    """Return the orientation (w, x, y, z) of a camera displaced by `offset` [m] that still faces its target."""
     quat = np.empty(4)
-    mujoco.mju_mat2Quat(quat, camera_axes(camera, moved).ravel())
+    mujoco.mju_mat2Quat(quat, camera_axes(camera, offset).ravel())
     return quat
 
 
 def camera_axes(
-    camera: Camera, moved: Float64[np.ndarray, "3"] | None = None
+    camera: Camera, offset: Float64[np.ndarray, "3"] | None = None
 ) -> Float64[np.ndarray, "3 3"]:
-    """Columns: what is right, up and backward for it. Its `up` direction points to the top of its image."""
-    position = np.asarray(camera.position) + (np.zeros(3) if moved is None else moved)
+    """Return a camera's axes in the world as columns: right, up and backward."""
+    position = np.asarray(camera.position) + (np.zeros(3) if offset is None else offset)
     backward = position - np.asarray(camera.look_at)
     backward /= np.linalg.norm(backward)
     right = np.cross(camera.up, backward)

@@ -1,8 +1,7 @@
-"""A scene made real: MuJoCo physics, one fixed camera, and the arm, one control step at a time.
+"""Simulation of a scene: MuJoCo physics, one fixed camera, and the arm, in control steps.
 
-State goes on from step to step and from episode to episode; only `reset(seed)`, the hand of a person,
-puts things back. What a seed varies (camera, light, colours) is written into the compiled model, so a
-reset costs no recompilation.
+The state persists from step to step and from episode to episode; only `reset(seed)` places the objects anew. What a
+seed randomizes (camera, light, colors) is written into the compiled model, so a reset costs no recompilation.
 """
 
 from __future__ import annotations
@@ -25,39 +24,50 @@ from soar.sim.scenes.spec import Goal, Scene
 from soar.types import Action, Image, State
 
 log = logging.getLogger(__name__)
-# Else MuJoCo writes MUJOCO_LOG.TXT into whatever folder one is in. What matters becomes a RobotFault.
+# Otherwise MuJoCo writes MUJOCO_LOG.TXT into the working directory. Diverged physics becomes a RobotFault.
 mujoco.set_mju_user_warning(lambda message: log.debug("MuJoCo: %s", message))
 
 PERIOD_S = 0.2
-"""One control step."""
+"""Duration of a control step [s]."""
+CAMERA_PIXELS = 256
+"""Default side of a camera image in pixels."""
 _CHUNKS = 8
-"""The joint command moves this often within a control step, ..."""
+"""Updates of the joint command within a control step."""
 _RAMP = 6
-"""... and has arrived after so many of them."""
+"""Updates after which the joint command reaches its target."""
 
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """All that `World.restore` needs to go on exactly from here."""
+    """State of a world from which `World.restore` continues exactly."""
 
     physics: Float64[np.ndarray, "_n"]
     target: Target
-    look: randomization.Appearance
+    appearance: randomization.Appearance
 
 
 class World:
-    """A scene's physics, camera and arm. Not placed before the first `reset`."""
+    """A scene's physics, camera and arm. Objects have no valid poses before the first `reset`."""
 
     def __init__(
-        self, scene: Scene, image_size: int = 256, control: ControlConfig | None = None
+        self, scene: Scene, image_size: int = CAMERA_PIXELS, control: ControlConfig | None = None
     ) -> None:
-        """Compile `scene`. Raises ConfigError for a kind, colour or table that doesn't exist."""
+        """Compile a scene.
+
+        Args:
+            scene: the scene.
+            image_size: default side of rendered images in pixels.
+            control: limits of the end effector's motion.
+
+        Raises:
+            ConfigError: the scene has an unknown kind, color or table.
+        """
         self.scene = scene
         self.image_size = image_size
         self.controller = EndEffectorController(control)
         self.model = compile_scene(scene)
         self.data = mujoco.MjData(self.model)
-        self._plain = randomization.Appearance.of(self.model)
+        self._appearance = randomization.Appearance.of(self.model)
         self._target = self.controller.neutral
         self._renderers: dict[int, Renderer] = {}
         self._site = self.model.site(END_EFFECTOR_SITE).id
@@ -67,21 +77,32 @@ class World:
         self._substeps = round(PERIOD_S / _CHUNKS / self.model.opt.timestep)
 
     def reset(self, seed: int, goal: Goal | None = None) -> None:
-        """Place everything anew: things, camera, light and colours follow `seed`; the arm is at home.
+        """Place the objects at random, randomize camera, light and colors, and put the arm into its neutral pose.
 
-        With a `goal`, things are placed so that it can be reached and isn't fulfilled yet.
+        Args:
+            seed: seed of everything random.
+            goal: makes the layout one in which this goal is feasible and doesn't hold.
+
+        Raises:
+            ConfigError: the objects don't fit on the table.
         """
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
-        self._plain.put(self.model)
-        randomization.vary(self.model, self.scene, rng)
+        self._appearance.apply(self.model)
+        randomization.randomize(self.model, self.scene, rng)
         self._set_arm(self.controller.neutral)
         layout.place(self, rng, goal)
         self.data.time = 0.0
         self._refresh()
 
     def step(self, action: Action) -> Action:
-        """Move for one control step of 0.2 s and return the action really executed.
+        """Apply an action for one control step of 0.2 s.
+
+        Args:
+            action: delta of position [m] and angles [rad], and gripper opening in [0, 1].
+
+        Returns:
+            The executed action, after all limits.
 
         Raises:
             RobotFault: the action isn't finite, or the physics diverged.
@@ -98,7 +119,7 @@ class World:
         return executed
 
     def render(self, size: int | None = None) -> Image:
-        """What the camera sees now, square. A first image of a new size costs some memory."""
+        """Render the camera's image, of `size` x `size` pixels. Each new size keeps another renderer in memory."""
         size = size or self.image_size
         renderer = self._renderers.get(size)
         if renderer is None:
@@ -106,42 +127,42 @@ class World:
         return renderer.render(self.data)
 
     def state(self) -> State:
-        """The hand's measured pose, and the gripper's opening."""
+        """Return the measured x, y, z [m], roll, pitch, yaw [rad] and gripper opening in [0, 1]."""
         position, rpy = self.gripper_pose()
         return np.array([*position, *rpy, self.gripper_opening()], np.float32)
 
     def home(self) -> None:
-        """Open the gripper, go up, and over to the neutral pose; things stay where they are."""
+        """Open the gripper, rise, and move to the neutral pose; objects stay where they are."""
         top = self.controller.config.high[2]
         self._go(self._target.position, steps=2)
         self._go(np.array([*self._target.position[:2], top]), steps=6)
         self._go(self.controller.neutral.position, steps=14)
 
     def snapshot(self) -> Snapshot:
-        """The full state, to come back to."""
+        """Copy the full state."""
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, kind))
         mujoco.mj_getState(self.model, self.data, physics, kind)
         return Snapshot(physics, self._target, randomization.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Go on exactly from `snapshot`, taken in a world of the same scene: bit for bit on one machine."""
+        """Continue from a snapshot of a world of the same scene, bit for bit on one machine."""
         kind = mujoco.mjtState.mjSTATE_INTEGRATION
         mujoco.mj_setState(self.model, self.data, snapshot.physics, kind)
         self._target = snapshot.target
-        snapshot.look.put(self.model)
+        snapshot.appearance.apply(self.model)
         self._refresh()
 
     def fulfilled(self, goal: Goal) -> bool:
-        """Whether `goal` holds now. Privileged: for measuring, and for the scripted expert."""
+        """Return whether a goal holds. Privileged: for measurements and the scripted expert."""
         return predicates.fulfilled(self, goal)
 
     def objects_lost(self) -> tuple[str, ...]:
-        """Things that have left the table or can't be reached any more. Privileged."""
+        """Return the names of objects out of reach, and of containers that tipped over. Privileged."""
         return predicates.objects_lost(self)
 
     def object_pose(self, name: str) -> tuple[Vector3, Float64[np.ndarray, "4"]]:
-        """Position and orientation (w, x, y, z) of a thing's body; a cloth's centre. Privileged."""
+        """Return the position [m] and orientation (w, x, y, z) of an object's body, or the center of a cloth. Privileged."""
         flex = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_FLEX, name)
         if flex >= 0:
             return self.cloth_vertices(name).mean(axis=0), np.array([1.0, 0, 0, 0])
@@ -149,33 +170,33 @@ class World:
         return body.xpos.copy(), body.xquat.copy()
 
     def cloth_vertices(self, name: str) -> Float64[np.ndarray, "v 3"]:
-        """Positions of a cloth's vertices, in the order of its flex. Privileged."""
+        """Return the positions of a cloth's vertices [m], in the order of its flex. Privileged."""
         flex = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_FLEX, name)
         first, count = self.model.flex_vertadr[flex], self.model.flex_vertnum[flex]
         return np.array(self.data.flexvert_xpos[first : first + count])
 
     def gripper_pose(self) -> tuple[Vector3, Vector3]:
-        """Measured position [m] and roll, pitch, yaw [rad] of the hand."""
+        """Return the measured position [m] and roll, pitch, yaw [rad] of the end effector."""
         matrix = self.data.site_xmat[self._site].reshape(3, 3)
         return self.data.site_xpos[self._site].copy(), roll_pitch_yaw(matrix)
 
     def gripper_opening(self) -> float:
-        """Measured, 0 closed to 1 open."""
+        """Return the measured gripper opening, from 0 (closed) to 1 (open)."""
         return float(np.clip(self.data.qpos[self._fingers].mean() / FINGER_TRAVEL_M, 0.0, 1.0))
 
     @property
     def target(self) -> Target:
-        """The commanded pose of the hand."""
+        """The commanded pose of the end effector."""
         return self._target
 
     def held(self, name: str) -> bool:
-        """Whether both fingers touch the thing. Privileged."""
-        thing = self.model.body(name).rootid[0]
+        """Return whether both fingers touch an object. Privileged."""
+        root = self.model.body(name).rootid[0]
         pads = [self.model.geom(f"{f}_pad").id for f in FINGERS]
         touching = set()
         for a, b in self.data.contact.geom:
             for pad, other in ((a, b), (b, a)):
-                if pad in pads and self.model.body_rootid[self.model.geom_bodyid[other]] == thing:
+                if pad in pads and self.model.body_rootid[self.model.geom_bodyid[other]] == root:
                     touching.add(pad)
         return len(touching) == 2
 
@@ -186,17 +207,17 @@ class World:
         self._renderers.clear()
 
     def _go(self, position: Vector3, steps: int) -> None:
-        """Up to `steps` control steps towards a pose above, upright and open."""
+        """Take up to `steps` control steps to an upright pose with open fingers."""
         for _ in range(steps):
-            away = position - self._target.position
+            offset = position - self._target.position
             turn = -self._target.rpy
             if (
-                np.abs(away).max() < 1e-6
+                np.abs(offset).max() < 1e-6
                 and np.abs(turn).max() < 1e-6
                 and self.gripper_opening() > 0.9
             ):
                 return
-            self.step(np.array([*away, *turn, 1.0], np.float32))
+            self.step(np.array([*offset, *turn, 1.0], np.float32))
 
     def _set_arm(self, target: Target) -> None:
         self._target = target
@@ -208,7 +229,7 @@ class World:
         return np.array([*target.joints, target.finger_m])
 
     def _refresh(self) -> None:
-        """Bring everything derived up to the present state; stepping leaves it one substep behind."""
+        """Recompute derived quantities, which stepping leaves one substep behind. Raises RobotFault: the physics diverged."""
         mujoco.mj_forward(self.model, self.data)
         bad = mujoco.mjtWarning
         if any(self.data.warning[w].number for w in (bad.mjWARN_BADQPOS, bad.mjWARN_BADQVEL, bad.mjWARN_BADQACC)):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Geometry of scripted gripper motions: speed limits and the funnel-shaped approach to a pose."""
+"""Geometry of scripted gripper motions: speed limits, and the approach to a pose from above."""
 
 from __future__ import annotations
 
@@ -41,9 +41,10 @@ class MotionConfig:
 
 
 def approach_waypoint(position: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:
-    """Return the next waypoint of a funnel-shaped approach to a goal.
+    """Return the next waypoint of an approach to a goal from above.
 
-    The gripper moves above `clear_z` while it is far to the side of the goal, and descends when it is above it.
+    The gripper moves above `clear_z` while it is far to the side of the goal, and descends when it is above it, as
+    along the wall of a funnel.
 
     Args:
         position: current position [m].

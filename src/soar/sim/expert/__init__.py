@@ -1,1 +1,1 @@
-"""A scripted expert that reads the simulator's ground truth."""
+"""Scripted expert."""

@@ -1,7 +1,7 @@
-"""A scripted expert for every kind of goal. Privileged: it reads poses, no component of the loop may use it.
+"""Scripted expert for every kind of goal. Privileged: it reads object poses; no component of the loop may use it.
 
-Each script is a generator of actions that looks at the world before every one of them, so a grasp that
-slipped is tried again. It starts from any state of the arm, and ends released and out of the way.
+Each script is a generator that reads the world before every action, so that a grasp that slipped is tried again. It
+starts from any state of the arm, and ends with open fingers above the objects.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float64
 
 from soar.sim.arm import FINGERTIP_OFFSET_M
 from soar.sim.expert import grasps
-from soar.sim.expert.grasps import Grasp, Point
-from soar.sim.expert.motion import Hand
+from soar.sim.expert.grasps import Grasp
+from soar.sim.expert.motion import ScriptedGripper
 from soar.sim.objects.cloth import WIDTH_M, hem_site
 from soar.sim.objects.drawer import TRAVEL_M, knob_site, slide_joint
 from soar.sim.objects.kinds import kind_of
@@ -27,12 +26,12 @@ from soar.utils.trajectories import MotionConfig, Vector3
 Script = Iterator[Action]
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
-_LONGEST_REACH = 45
-"""Control steps after which a motion counts as failed."""
+_MAX_REACH_STEPS = 45
+"""Control steps after which a motion has failed."""
 
 
 def frame_ahead(world: World, goal: Goal, steps: int, seed: int) -> Image:
-    """What the camera will see in so many control steps if an expert acts. The world is left as it was."""
+    """Render what the camera would see after `steps` control steps of an expert. The world stays as it is."""
     now = world.snapshot()
     expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
     for _ in range(steps):
@@ -45,7 +44,7 @@ def frame_ahead(world: World, goal: Goal, steps: int, seed: int) -> Image:
 
 
 class Expert:
-    """Acts until a goal holds: `while not expert.done: world.step(expert.act())`."""
+    """A policy that acts until a goal holds: `while not expert.done: world.step(expert.act())`."""
 
     def __init__(
         self,
@@ -56,19 +55,28 @@ class Expert:
         speed: float = 1.0,
         motion: MotionConfig | None = None,
     ) -> None:
-        """`noise` and `speed` scale the waver and the pace of `motion`; noise 0 moves straight."""
-        plain = motion or MotionConfig()
+        """Prepare to act in a world.
+
+        Args:
+            world: scene and state.
+            goal: the goal to reach.
+            rng: source of noise and choices.
+            noise: factor on the noise of `motion`; 0 moves straight.
+            speed: factor on the speeds of `motion`.
+            motion: speed limits and noise.
+        """
+        motion = motion or MotionConfig()
         self.world, self.goal, self._rng = world, goal, rng
         self.done = False
         self._attempt = 0
-        self._hand = Hand(
+        self._gripper = ScriptedGripper(
             world,
             replace(
-                plain,
-                step_m=plain.step_m * speed,
-                turn_rad=plain.turn_rad * speed,
-                noise_m=plain.noise_m * noise,
-                noise_rad=plain.noise_rad * noise,
+                motion,
+                step_m=motion.step_m * speed,
+                turn_rad=motion.turn_rad * speed,
+                noise_m=motion.noise_m * noise,
+                noise_rad=motion.noise_rad * noise,
             ),
             rng,
         )
@@ -76,19 +84,19 @@ class Expert:
 
     @property
     def commanded(self) -> Action:
-        """The last action without its waver: the better label for it."""
-        return self._hand.commanded
+        """The last action without its noise, which is the better label."""
+        return self._gripper.commanded
 
     def act(self) -> Action:
-        """The next action; once done, to stay with the gripper open."""
+        """Return the next action; once done, the one that holds still with open fingers."""
         action = next(self._script, None)
         if action is None:
             self.done = True
-            return self._hand.hold(_OPEN)
+            return self._gripper.hold(_OPEN)
         return action
 
     def _until_fulfilled(self) -> Script:
-        """Attempts, each followed by a look that must find the goal fulfilled twice in a row."""
+        """Try until the goal holds in two control steps in a row."""
         attempt, done = self._attempt_for(self.goal), False
         for self._attempt in range(_ATTEMPTS):
             if not self.world.fulfilled(self.goal):
@@ -98,16 +106,16 @@ class Expert:
                 done_before, done = done, self.world.fulfilled(self.goal)
                 if done_before and done:
                     return
-                yield self._hand.hold(_OPEN)
+                yield self._gripper.hold(_OPEN)
 
     def _attempt_for(self, goal: Goal) -> Callable[[], Script]:
         match goal:
-            case Inside(thing, container, value):
+            case Inside(obj, container, value):
                 if value:
-                    return lambda: self._put(thing, lambda: self._above_container(thing, container))
-                return lambda: self._put(thing, lambda: self._above_table(thing, None))
-            case OnSide(thing, side):
-                return lambda: self._put(thing, lambda: self._above_table(thing, side))
+                    return lambda: self._put(obj, lambda: self._above_container(obj, container))
+                return lambda: self._put(obj, lambda: self._above_table(obj, None))
+            case OnSide(obj, side):
+                return lambda: self._put(obj, lambda: self._above_table(obj, side))
             case DrawerOpen(drawer, value):
                 return lambda: self._slide(drawer, TRAVEL_M if value else 0.0)
             case ClothFolded(cloth, value):
@@ -115,102 +123,102 @@ class Expert:
 
     # Pick and place ---------------------------------------------------------------------------------
 
-    def _put(self, thing: str, destination: Callable[[], Vector3]) -> Script:
-        """Grasp a thing unless it is held, carry it over, let go. Ends early when it slips."""
-        if not self.world.held(thing):
-            yield from self._pick(thing)
-        if not self.world.held(thing):
+    def _put(self, name: str, destination: Callable[[], Vector3]) -> Script:
+        """Grasp an item unless it is held, carry it to a destination, and release it. Ends early when it slips."""
+        if not self.world.held(name):
+            yield from self._pick(name)
+        if not self.world.held(name):
             return
-        place = destination()
-        clear = self._carry_height(thing)
-        for _ in range(_LONGEST_REACH):
-            if not self.world.held(thing):
+        point = destination()
+        clear = self._carry_height(name)
+        for _ in range(_MAX_REACH_STEPS):
+            if not self.world.held(name):
                 return
-            hand, yaw = self.world.gripper_pose()[0], self.world.target.rpy[2]
-            offset = hand - self.world.object_pose(thing)[0]
-            offset[2] = hand[2] - grasps.item_height(self.world, thing)[0]
-            goal = self._inside_box(place + offset)
-            if self._hand.at(goal, yaw, 0.012) or self._hand.is_stuck():
+            position, yaw = self.world.gripper_pose()[0], self.world.target.rpy[2]
+            offset = position - self.world.object_pose(name)[0]
+            offset[2] = position[2] - grasps.item_height(self.world, name)[0]
+            goal = self._inside_box(point + offset)
+            if self._gripper.is_at(goal, yaw, 0.012) or self._gripper.is_stuck():
                 break
-            yield self._hand.approach(goal, yaw, _CLOSED, clear)
+            yield self._gripper.approach(goal, yaw, _CLOSED, clear)
         yield from self._hold(_OPEN, 2)
 
-    def _pick(self, thing: str) -> Script:
-        """Reach for a thing with open fingers, close, and lift it a little."""
-        yield from self._empty_hand()
-        grasp, seen = self._choose_grasp(thing), self.world.object_pose(thing)[0]
+    def _pick(self, name: str) -> Script:
+        """Reach for an item with open fingers, close them, and lift it a little."""
+        yield from self._release()
+        grasp, seen = self._choose_grasp(name), self.world.object_pose(name)[0]
 
         def pose() -> Grasp:
             nonlocal grasp, seen
-            moved = self.world.object_pose(thing)[0] - seen
+            moved = self.world.object_pose(name)[0] - seen
             if np.linalg.norm(moved) > 0.01:
-                grasp, seen = self._choose_grasp(thing), seen + moved
+                grasp, seen = self._choose_grasp(name), seen + moved
             return grasp
 
         yield from self._reach_and_close(pose)
         yield from self._rise(0.04, _CLOSED)
 
-    def _choose_grasp(self, thing: str) -> Grasp:
-        return grasps.best_grasp(self.world, thing, self._rng, 0.01 * self._attempt)
+    def _choose_grasp(self, name: str) -> Grasp:
+        return grasps.best_grasp(self.world, name, self._rng, 0.01 * self._attempt)
 
-    def _above_container(self, thing: str, container: str) -> Vector3:
-        """Where the item's bottom should be when the fingers open: low, but with the hand above the rim."""
-        box = grasps.find(self.world, container)
-        kind, base = kind_of(box), self.world.object_pose(container)[0]
-        place = grasps.drop_point(self.world, thing, box, self._rng)
+    def _above_container(self, name: str, container: str) -> Vector3:
+        """Return where the item's bottom should be at release: low, but with the gripper above the rim."""
+        outer = self.world.scene.find(container)
+        kind, base = kind_of(outer), self.world.object_pose(container)[0]
+        point = grasps.release_point(self.world, name, outer, self._rng)
         if kind.preposition == "in":
-            below_hand = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, thing)[0]
-            rim = base[2] + kind.height * box.scale
-            place[2] = max(place[2], rim - 0.012 + FINGERTIP_OFFSET_M - below_hand)
-        return place
+            below = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, name)[0]
+            rim = base[2] + kind.height * outer.scale
+            point[2] = max(point[2], rim - 0.012 + FINGERTIP_OFFSET_M - below)
+        return point
 
-    def _above_table(self, thing: str, side: str | None) -> Vector3:
-        return np.array([*grasps.free_place(self.world, thing, self._rng, side), 0.004])
+    def _above_table(self, name: str, side: str | None) -> Vector3:
+        return np.array([*grasps.free_point(self.world, name, self._rng, side), 0.004])
 
     # Drawer -----------------------------------------------------------------------------------------
 
     def _slide(self, drawer: str, opening: float) -> Script:
-        """Grasp the knob unless it is held, move it along the slide until the drawer is open so far [m]."""
+        """Grasp the knob unless it is held, and move it until the drawer has an opening [m]."""
         data = self.world.data
         outward = data.joint(slide_joint(drawer)).xaxis.copy()
         yaw = float(np.arctan2(np.tan(np.arctan2(outward[1], outward[0])), 1.0))
         knob = data.site(knob_site(drawer))
         if not self._holds(drawer, knob.xpos):
-            yield from self._empty_hand()
+            yield from self._release()
             yield from self._reach_and_close(lambda: Grasp(self._inside_box(knob.xpos), yaw))
         for _ in range(25):
             missing = opening - float(data.joint(slide_joint(drawer)).qpos[0])
             if abs(missing) < 0.004 or not self._near(knob.xpos, 0.03):
                 break
-            hand = self.world.gripper_pose()[0]
+            position = self.world.gripper_pose()[0]
             beyond = missing + 0.006 * np.sign(missing)
-            yield self._hand.towards(self._inside_box(hand + outward * beyond), yaw, _CLOSED)
+            yield self._gripper.move(self._inside_box(position + outward * beyond), yaw, _CLOSED)
         yield from self._hold(_OPEN, 2)
 
     # Cloth ------------------------------------------------------------------------------------------
 
     def _fold(self, cloth: str, folded: bool) -> Script:
-        """Pinch the hem unless it is held, carry it to the left edge, or back out to the right, let go."""
+        """Pinch the hem unless it is held, carry it to the left edge or back out to the right, and release it."""
         hem = self.world.data.site(hem_site(cloth))
         above = np.array([0, 0, 0.016])
         if not self._holds(cloth, hem.xpos):
-            yield from self._empty_hand()
+            yield from self._release()
             yield from self._reach_and_close(
                 lambda: Grasp(self._inside_box(hem.xpos + above), self._cloth_yaw(cloth))
             )
         goal = self._hem_goal(cloth, folded)
         for _ in range(35):
-            hand = self.world.gripper_pose()[0]
-            if not self._near(hem.xpos, 0.05) or self._hand.at(goal, self._cloth_yaw(cloth), 0.01):
+            position, yaw = self.world.gripper_pose()[0], self._cloth_yaw(cloth)
+            if not self._near(hem.xpos, 0.05) or self._gripper.is_at(goal, yaw, 0.01):
                 break
-            yield self._hand.approach(goal, self._cloth_yaw(cloth), _CLOSED, max(0.09, hand[2]))
+            yield self._gripper.approach(goal, yaw, _CLOSED, max(0.09, position[2]))
         yield from self._hold(_OPEN, 2)
 
     def _hem_goal(self, cloth: str, folded: bool) -> Vector3:
-        """The left edge's middle, a little short of it; or where the hem lies when flat, a little beyond."""
+        """Return a point just short of the left edge's middle, or just beyond the hem's position when flat."""
         data = self.world.data.body(cloth)
         right = -data.xmat.reshape(3, 3)[:, 1]
-        width = WIDTH_M * grasps.find(self.world, cloth).scale
+        width = WIDTH_M * self.world.scene.find(cloth).scale
         goal = data.xpos + right * width * (0.06 if folded else 1.02)
         return self._inside_box(np.array([*goal[:2], 0.036 if folded else 0.031]))
 
@@ -221,23 +229,23 @@ class Expert:
     # Parts of every script --------------------------------------------------------------------------
 
     def _reach_and_close(self, pose: Callable[[], Grasp]) -> Script:
-        """Come down with open fingers on a pose that may change on the way, or until stuck; close."""
+        """Descend with open fingers to a pose that may change on the way, until there or stuck, and close them."""
         clear = self._clear_height()
-        for _ in range(_LONGEST_REACH):
+        for _ in range(_MAX_REACH_STEPS):
             grasp = pose()
-            if self._hand.at(*grasp) or self._hand.is_stuck():
+            if self._gripper.is_at(*grasp) or self._gripper.is_stuck():
                 break
-            yield self._hand.approach(grasp.position, grasp.yaw, _OPEN, clear)
+            yield self._gripper.approach(grasp.position, grasp.yaw, _OPEN, clear)
         yield from self._hold(_CLOSED, 2)
 
-    def _empty_hand(self) -> Script:
-        """Let go of whatever is held, and rise if the hand is low."""
+    def _release(self) -> Script:
+        """Open the fingers and rise a little, unless they are open."""
         if self.world.gripper_opening() < 0.8:
             yield from self._hold(_OPEN, 2)
             yield from self._rise(0.04, _OPEN)
 
     def _retreat(self) -> Script:
-        """Straight up with open fingers."""
+        """Rise straight up with open fingers."""
         here = self.world.target.position
         yield from self._rise(max(0.0, 0.13 - here[2]), _OPEN)
 
@@ -247,32 +255,34 @@ class Expert:
         for _ in range(8):
             if self.world.target.position[2] > goal[2] - 0.004:
                 return
-            yield self._hand.towards(goal, yaw, gripper)
+            yield self._gripper.move(goal, yaw, gripper)
 
     def _hold(self, gripper: float, steps: int) -> Script:
         for _ in range(steps):
-            yield self._hand.hold(gripper)
+            yield self._gripper.hold(gripper)
 
-    def _holds(self, name: str, handle: Float64[np.ndarray, "3"]) -> bool:
-        """Whether the fingers are closed on a thing by its handle."""
+    def _holds(self, name: str, handle: Vector3) -> bool:
+        """Return whether the fingers are closed on an object at its handle."""
         return self.world.held(name) and self._near(handle, 0.04)
 
-    def _near(self, point: Float64[np.ndarray, "3"], within_m: float) -> bool:
+    def _near(self, point: Vector3, within_m: float) -> bool:
         return bool(np.linalg.norm(self.world.gripper_pose()[0] - point) < within_m)
 
     def _clear_height(self) -> float:
-        """Of the hand, empty, above everything that stands on the table."""
-        things = self.world.scene.objects
-        tallest = max((kind_of(t).height * t.scale for t in things), default=0.0)
-        return float(min(tallest + FINGERTIP_OFFSET_M + 0.02, self.world.controller.config.high[2]))
+        """Return a height of the empty gripper above all objects [m]."""
+        return self._height_over("", FINGERTIP_OFFSET_M)
 
-    def _carry_height(self, thing: str) -> float:
-        """Of the hand, so that what it holds passes above everything else."""
-        others = [t for t in self.world.scene.objects if t.name != thing]
-        tallest = max((kind_of(t).height * t.scale for t in others), default=0.0)
-        below = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, thing)[0]
+    def _carry_height(self, name: str) -> float:
+        """Return a height of the gripper at which the item that it holds passes above all other objects [m]."""
+        bottom = grasps.item_height(self.world, name)[0]
+        return self._height_over(name, self.world.gripper_pose()[0][2] - bottom)
+
+    def _height_over(self, held: str, below: float) -> float:
+        """Return the height of the tallest object except `held`, plus `below` [m] and a margin, within the box."""
+        others = [obj for obj in self.world.scene.objects if obj.name != held]
+        tallest = max((kind_of(obj).height * obj.scale for obj in others), default=0.0)
         return float(min(tallest + below + 0.02, self.world.controller.config.high[2]))
 
-    def _inside_box(self, position: Vector3 | Point) -> Vector3:
+    def _inside_box(self, position: Vector3) -> Vector3:
         c = self.world.controller.config
         return np.asarray(np.clip(position, c.low, c.high))

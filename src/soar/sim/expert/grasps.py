@@ -1,11 +1,11 @@
-"""Where a scripted hand should close, and where it should let go. Privileged: reads poses.
+"""Grasp poses and release points of the scripted expert. Privileged: reads object poses.
 
-Plane geometry over upright cylinders: every thing is a disc around its centre.
+Plane geometry over upright cylinders: every object is a disc around its center.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -13,44 +13,41 @@ from jaxtyping import Bool, Float64
 from soar.sim.arm import FINGER_THICKNESS_M, FINGER_TRAVEL_M, FINGERTIP_OFFSET_M
 from soar.sim.objects.kinds import kind_of
 from soar.sim.scenes.spec import SceneObject
-
-if TYPE_CHECKING:
-    from soar.sim.world import World
+from soar.sim.world import World
+from soar.utils.trajectories import Vector3
 
 Point = Float64[np.ndarray, "2"]
-Points = Float64[np.ndarray, "_n 2"]
 
 _OPEN_REACH_M = FINGER_TRAVEL_M + FINGER_THICKNESS_M
 _STRIP_M = 0.012
-"""Half the width of what the fingers sweep, and a little room."""
-_WIDEST_M = 0.064
-"""The widest thing the hand tries to close on."""
+"""Half the width of the strip that the fingers sweep, with a margin [m]."""
+_MAX_WIDTH_M = 0.064
+"""Largest width that the gripper closes on [m]."""
 
 
 class Grasp(NamedTuple):
-    """A pose of the hand, pointing down, at which closing the fingers holds a thing."""
+    """A pose of the gripper, fingers down, at which closing them grasps an object."""
 
-    position: Float64[np.ndarray, "3"]
+    position: Vector3
     yaw: float
 
 
-def find(world: World, name: str) -> SceneObject:
-    """The scene's thing of this name."""
-    return next(t for t in world.scene.objects if t.name == name)
+def best_grasp(world: World, name: str, rng: np.random.Generator, noise_m: float = 0.0) -> Grasp:
+    """Return the grasp of an item with the most room for the open fingers and little rotation.
 
-
-def best_grasp(world: World, name: str, rng: np.random.Generator, doubt: float = 0.0) -> Grasp:
-    """The grasp of an item with the most room for the open fingers, and little turning.
-
-    `doubt` [m] blurs the choice: after a failure another grasp may be the better one.
+    Args:
+        world: scene and state.
+        name: the item.
+        rng: source of the noise.
+        noise_m: scale of exponential noise on the costs [m]; after a failure another grasp may be better.
     """
     grasps = _grasps(world, name)
-    costs = [_cost(world, name, grasp) + doubt * rng.exponential() for grasp in grasps]
+    costs = [_cost(world, name, grasp) + noise_m * rng.exponential() for grasp in grasps]
     return grasps[int(np.argmin(costs))]
 
 
 def _grasps(world: World, name: str) -> list[Grasp]:
-    """Ways to close across each narrow horizontal side of the item's box, at and beside its middle."""
+    """Return grasps across each narrow horizontal side of the item's box, at and beside its middle."""
     center, axes, half = _box(world, name)
     rise = np.abs(axes[2]) @ half
     upright = int(np.argmax(np.abs(axes[2])))
@@ -59,7 +56,7 @@ def _grasps(world: World, name: str) -> list[Grasp]:
     height = float(np.clip(height, world.controller.config.low[2], center[2] + rise + 0.012))
     grasps = []
     for i in (k for k in range(3) if k != upright):
-        if 2 * half[i] > _WIDEST_M:
+        if 2 * half[i] > _MAX_WIDTH_M:
             continue
         along = 3 - i - upright
         yaw = np.arctan2(-axes[0, i], axes[1, i])
@@ -73,7 +70,7 @@ def _grasps(world: World, name: str) -> list[Grasp]:
 
 
 def _cost(world: World, name: str, grasp: Grasp) -> float:
-    """Metres of finger inside something, and a little for turning and for holding off-centre."""
+    """Return the depth of the fingers inside other objects [m], plus small costs of rotation and of off-center grasps."""
     center, axes, half = _box(world, name)
     across = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers = grasp.position[:2] + np.outer((-1, 1), across) * _OPEN_REACH_M
@@ -81,22 +78,21 @@ def _cost(world: World, name: str, grasp: Grasp) -> float:
     cost += 0.3 * float(np.linalg.norm(grasp.position[:2] - center[:2]))
     cost += 0.2 * float(half @ np.abs(axes[:2].T @ across))
     for other in world.scene.objects:
-        kind, where = kind_of(other), world.object_pose(other.name)[0]
+        kind, position = kind_of(other), world.object_pose(other.name)[0]
         if other.name == name or kind.role == "cloth":
             continue
+        distances = np.linalg.norm(fingers - position[:2], axis=1)
         if kind.role == "item":
-            cost += _in_the_way(world, other.name, grasp)
-        elif kind.role == "container" and inside_radius(world, name, other):
-            away = np.linalg.norm(fingers - where[:2], axis=1)
-            cost += float(np.maximum(away - kind.room * other.scale, 0).sum())
+            cost += _penetration(world, other.name, grasp)
+        elif kind.role == "container" and is_over(world, name, other):
+            cost += float(np.maximum(distances - kind.inner_radius * other.scale, 0).sum())
         elif kind.height * other.scale > 0.02:
-            away = np.linalg.norm(fingers - where[:2], axis=1)
-            cost += float(np.maximum(kind.radius * other.scale + 0.01 - away, 0).sum())
+            cost += float(np.maximum(kind.radius * other.scale + 0.01 - distances, 0).sum())
     return float(cost)
 
 
-def _in_the_way(world: World, other: str, grasp: Grasp) -> float:
-    """How deep [m] another item reaches into the strip that the fingers sweep as they close."""
+def _penetration(world: World, other: str, grasp: Grasp) -> float:
+    """Return twice the depth [m] to which another item reaches into the strip that the closing fingers sweep."""
     center, axes, half = _box(world, other)
     corners = np.array(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3)).reshape(3, -1).T * half
     points = (center + corners @ axes.T)[:, :2] - grasp.position[:2]
@@ -106,53 +102,62 @@ def _in_the_way(world: World, other: str, grasp: Grasp) -> float:
     return float(2 * max(depth.max(), 0.0))
 
 
-def inside_radius(world: World, name: str, container: SceneObject) -> bool:
-    """Whether an item's centre is above the floor of a container."""
-    away = world.object_pose(name)[0][:2] - world.object_pose(container.name)[0][:2]
-    return bool(np.linalg.norm(away) < kind_of(container).radius * container.scale)
+def is_over(world: World, name: str, container: SceneObject) -> bool:
+    """Return whether an object's center, seen from above, lies within a container's outer radius."""
+    offset = world.object_pose(name)[0][:2] - world.object_pose(container.name)[0][:2]
+    return bool(np.linalg.norm(offset) < kind_of(container).radius * container.scale)
 
 
 def item_height(world: World, name: str) -> tuple[float, float]:
-    """Lowest and highest z of an item's box."""
+    """Return the lowest and the highest z of an item's box [m]."""
     center, axes, half = _box(world, name)
     rise = float(np.abs(axes[2]) @ half)
     return float(center[2]) - rise, float(center[2]) + rise
 
 
-def drop_point(
+def release_point(
     world: World, name: str, container: SceneObject, rng: np.random.Generator
-) -> Float64[np.ndarray, "3"]:
-    """Where the bottom of an item should be when the fingers open, in or on a container.
+) -> Vector3:
+    """Return a position for the bottom of an item, in or on a container, at which to open the fingers [m].
 
-    Above its middle, or beside what already lies there; above that, where there is no room beside it.
+    Near the container's middle and beside other items in it; above them where there is no room beside them.
     """
-    kind, item = kind_of(container), find(world, name)
-    base, size = world.object_pose(container.name)[0], kind_of(item).radius * item.scale
+    kind, item = kind_of(container), world.scene.find(name)
+    base, radius = world.object_pose(container.name)[0], kind_of(item).radius * item.scale
     share = 0.9 if kind.preposition == "in" else 0.6
-    reach = max(kind.room * container.scale - share * size, 0.0)
-    angles, radii = rng.uniform(-np.pi, np.pi, 24), np.linspace(0, reach, 24)
-    points = base[:2] + np.column_stack([np.cos(angles), np.sin(angles)]) * radii[:, None]
-    crowd, top = np.zeros(len(points)), np.full(len(points), base[2] + kind.floor * container.scale)
+    reach = max(kind.inner_radius * container.scale - share * radius, 0.0)
+    angles, distances = rng.uniform(-np.pi, np.pi, 24), np.linspace(0, reach, 24)
+    points = base[:2] + np.column_stack([np.cos(angles), np.sin(angles)]) * distances[:, None]
+    overlap = np.zeros(len(points))
+    top = np.full(len(points), base[2] + kind.floor_height * container.scale)
     for other in world.scene.objects:
         if other.name in (name, container.name) or kind_of(other).role != "item":
             continue
-        room = 0.9 * (kind_of(other).radius * other.scale + size)
+        room = 0.9 * (kind_of(other).radius * other.scale + radius)
         gap = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
-        crowd += np.maximum(room - gap, 0)
+        overlap += np.maximum(room - gap, 0)
         top[gap < room] = np.maximum(top[gap < room], item_height(world, other.name)[1])
-    best = int(np.argmin(crowd + 0.2 * radii))
+    best = int(np.argmin(overlap + 0.2 * distances))
     return np.array([*points[best], top[best] + 0.01])
 
 
-def free_place(
+def free_point(
     world: World,
     name: str,
     rng: np.random.Generator,
     side: str | None = None,
     margin: float = 0.05,
 ) -> Point:
-    """A reachable free place on the table for an item, on one side if asked, not far if there's a choice."""
-    config, item = world.controller.config, find(world, name)
+    """Return a reachable free point of the table for an item, one of the nearer ones [m].
+
+    Args:
+        world: scene and state.
+        name: the item.
+        rng: source of the candidates.
+        side: "left" or "right" of the table; None allows both.
+        margin: distance from the middle line on a side [m].
+    """
+    config, item = world.controller.config, world.scene.find(name)
     low, high = np.array(config.low[:2]) + 0.035, np.array(config.high[:2]) - 0.045
     if side == "left":
         low[1] = margin
@@ -164,19 +169,17 @@ def free_place(
     room = np.full(len(points), 0.1)
     for other in world.scene.objects:
         if other.name != name:
-            away = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
-            used = kind_of(other).radius * other.scale + kind_of(item).radius * item.scale
-            room = np.minimum(room, away - used)
+            gap = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
+            radii = kind_of(other).radius * other.scale + kind_of(item).radius * item.scale
+            room = np.minimum(room, gap - radii)
     free: Bool[np.ndarray, "_n"] = room > min(0.03, float(np.quantile(room, 0.9)))
     candidates = points[free][:12]
     order = np.argsort(np.linalg.norm(candidates - here, axis=1))
     return np.asarray(candidates[order[int(rng.integers(max(1, len(order) // 2)))]])
 
 
-def _box(
-    world: World, name: str
-) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "3 3"], Float64[np.ndarray, "3"]]:
-    """Centre, axes (columns) and half sizes of the box that an item collides with."""
+def _box(world: World, name: str) -> tuple[Vector3, Float64[np.ndarray, "3 3"], Vector3]:
+    """Return center, axes (columns) and half sizes of an item's collision box."""
     model, data = world.model, world.data
     body = model.body(name)
     geoms = range(body.geomadr[0], body.geomadr[0] + body.geomnum[0])

@@ -1,7 +1,7 @@
-"""A low cabinet with one drawer that opens towards the robot, by a knob that a gripper can close on.
+"""A low cabinet with one drawer that opens toward the robot by a knob that fits into a gripper.
 
-The cabinet is a mocap body: it stands where it is put, nothing moves it. Its front faces -x, towards
-the robot; its origin is on the table below the middle of the front.
+The cabinet is a mocap body: no contact moves it. Its front faces -x, toward the robot; its origin is on the table below
+the middle of the front.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import mujoco
 from soar.sim.objects.parts import TABLE_BIT, Color, Part, add_part
 
 TRAVEL_M = 0.085
-"""How far the drawer slides out."""
+"""Travel of the drawer from closed to open [m]."""
 KNOB = (-0.030, 0.0, 0.036)
-"""The middle of the knob in the frame of the cabinet, drawer closed [m]."""
+"""Position of the knob's center in the cabinet's frame, drawer closed [m]."""
 
 _W, _D, _H, _T = 0.085, 0.115, 0.064, 0.004
-"""Half width, depth, height and half thickness of the boards."""
+"""Half width, depth and height of the cabinet, and half thickness of its boards [m]."""
 _CABINET = (
     Part("box", (_D / 2, _W, _T), (_D / 2, 0, _H), solid=True),
     Part("box", (_D / 2, _T, _H / 2), (_D / 2, _W, _H / 2), solid=True, shade=0.85),
@@ -36,17 +36,17 @@ _BOX = (
 
 
 def slide_joint(name: str) -> str:
-    """Name of the joint of drawer `name`: 0 closed to `TRAVEL_M` open [m]."""
+    """Return the name of a drawer's joint, from 0 (closed) to `TRAVEL_M` (open) [m]."""
     return f"{name} slide"
 
 
 def knob_site(name: str) -> str:
-    """Name of the site at the middle of the knob."""
+    """Return the name of the site at the knob's center."""
     return f"{name} knob"
 
 
 def add_drawer(spec: mujoco.MjSpec, name: str, color: Color) -> None:
-    """Add the cabinet as mocap body `name`, and its drawer as body `name box`."""
+    """Add the cabinet as mocap body `name` and its drawer as body `name box`."""
     cabinet = spec.worldbody.add_body(name=name, mocap=True)
     box = cabinet.add_body(name=f"{name} box")
     box.add_joint(

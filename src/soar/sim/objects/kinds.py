@@ -1,4 +1,12 @@
-"""Every kind of thing there is: an item, a container, a drawer or a cloth in a few lines of primitives."""
+"""Catalog of kinds: items, containers, drawer and cloth, each from a few primitives.
+
+What collides and what is visible are two sets of parts. An item collides as one box, which makes its contacts cheap and
+keeps round objects from rolling away; its visible parts are ellipsoids, capsules and cylinders. A container's walls are
+both.
+
+Body frames: an item's origin is the center of its collision box, with its long axis along x, so that a gripper closes
+along y. The origin of a container, drawer or cloth is on the table below its center.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +18,7 @@ from soar.sim.objects.shapes import Kind, base, container, item, ring
 from soar.sim.scenes.spec import SceneObject
 
 _ALONG_X = (0.0, pi / 2, 0.0)
-"""Turns a capsule or cylinder, which stand on z, to lie along x."""
+"""Rotation of a capsule or cylinder from the z axis to the x axis."""
 
 _ITEMS: dict[str, Kind] = {
     "block": item((0.019, 0.019, 0.019), Part("box", (0.019, 0.019, 0.019))),
@@ -150,7 +158,7 @@ _ITEMS: dict[str, Kind] = {
 
 
 def _tray(x: float, y: float, rim: float, thick: float = 0.004) -> tuple[Part, ...]:
-    """A rectangle with a rim, by half sizes."""
+    """Return a rectangle with a rim, by half sizes."""
     return (
         Part("box", (x, y, thick / 2), (0, 0, thick / 2), solid=True, shade=0.9),
         Part("box", (x, thick / 2, rim / 2), (0, y, rim / 2), solid=True),
@@ -199,7 +207,7 @@ KINDS: dict[str, Kind] = {
     "drawer": Kind("drawer", (), radius=0.13, height=0.070),
     "cloth": Kind("cloth", (), radius=0.10, height=0.004),
 }
-"""All kinds by name. Instructions may use other words: a scene names its things freely."""
+"""All kinds by name. A scene may give its objects other names."""
 
 
 def kind_of(object: SceneObject) -> Kind:

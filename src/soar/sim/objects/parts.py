@@ -1,4 +1,4 @@
-"""Primitives: the palette, one part of a body as data, and how it gets into a MuJoCo model."""
+"""Primitives of MuJoCo bodies as data, and the palette."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ COLORS: dict[str, tuple[float, float, float]] = {
     "dark green": (0.06, 0.30, 0.12),
     "lime": (0.62, 0.85, 0.20),
 }
-"""The palette, linear RGB in [0, 1], by the word that names it."""
+"""Linear RGB in [0, 1] by name."""
 
 TABLE_BIT, BARRIER_BIT = 1, 2
-"""What things collide with. Hand, table and furniture have bit 1, barriers bit 2: the arm reaches through those."""
+"""Collision bits. Objects have both; arm, table and furniture have bit 1, barriers bit 2, so that the arm reaches through them."""
 
 _SHAPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,
@@ -49,25 +49,26 @@ _SHAPES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One primitive: MuJoCo's half sizes, in the body's frame."""
+    """One primitive in the body's frame, with MuJoCo's half sizes."""
 
     shape: Shape
     size: tuple[float, ...]
     pos: Vector = (0.0, 0.0, 0.0)
     turn: Vector = (0.0, 0.0, 0.0)
-    """Roll, pitch, yaw: about the body's fixed x, then y, then z."""
+    """Roll, pitch and yaw [rad] about the body's fixed x, then y, then z."""
     color: str | None = None
+    """Key of `COLORS`; None takes the object's."""
     shade: float = 1.0
-    """Factor on the colour: below 1 is darker."""
+    """Factor on the color; darker below 1."""
     solid: bool = False
-    """Collides and weighs something."""
-    seen: bool = True
+    """Whether the part collides and has mass."""
+    visible: bool = True
 
 
 def add_part(
     body: mujoco.MjsBody, part: Part, color: Color, scale: float = 1.0, density: float = 300.0
 ) -> mujoco.MjsGeom:
-    """Add one primitive to a body; parts that are only seen weigh nothing and touch nothing."""
+    """Add a primitive to a body; only solid parts have mass and collide."""
     rgb = np.asarray(COLORS[part.color] if part.color else color) * part.shade
     geom = body.add_geom(
         type=_SHAPES[part.shape],
@@ -79,7 +80,7 @@ def add_part(
     bits = TABLE_BIT | BARRIER_BIT if part.solid else 0
     geom.contype, geom.conaffinity = bits, bits
     geom.density = density if part.solid else 0.0
-    geom.group = 0 if part.seen else 3
+    geom.group = 0 if part.visible else 3
     geom.condim = 4
     geom.friction = (1.0, 0.01, 0.0001)
     geom.solref = (0.01, 1.0)

@@ -1,6 +1,6 @@
-"""What a kind of thing is, and builders for the shapes that several kinds share.
+"""Kinds of objects, and builders of the shapes that several kinds share.
 
-Lengths in metres, angles in radians, at scale 1. A part without a colour takes the thing's own.
+Lengths are in meters and angles in radians, at scale 1. A part without a color takes the object's.
 """
 
 from __future__ import annotations
@@ -16,42 +16,42 @@ Role: TypeAlias = Literal["item", "container", "drawer", "cloth"]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: its parts, and the few measures that placing, grasping and judging need."""
+    """A kind of object: its parts, and the dimensions that placing, grasping and success predicates use."""
 
     role: Role
     parts: tuple[Part, ...]
     radius: float
-    """Of the upright cylinder around it."""
+    """Radius of the enclosing upright cylinder."""
     height: float
-    """From its lowest to its highest point, as it normally lies."""
-    grip: float = 0.0
-    """Width across body y, where a gripper closes; 0 for what isn't picked up."""
+    """Height of the object in its usual pose."""
+    grasp_width: float = 0.0
+    """Width along the body's y axis, across which a gripper closes; 0 for objects that aren't picked up."""
     quarter_turns: bool = False
-    """Looks and grips the same after a turn of 90 degrees."""
-    room: float = 0.0
+    """Symmetry under rotations of 90 degrees about z."""
+    inner_radius: float = 0.0
     """Inner radius of a container's floor."""
-    floor: float = 0.0
+    floor_height: float = 0.0
     """Height of a container's inner floor above its origin."""
     preposition: Literal["in", "on"] = "in"
     density: float = 300.0
-    """Of the solid parts [kg/m^3]."""
+    """Density of the solid parts [kg/m^3]."""
 
 
 def core(x: float, y: float, z: float, at: Vector = (0.0, 0.0, 0.0)) -> Part:
-    """The unseen box that an item collides with, by half sizes."""
-    return Part("box", (x, y, z), at, solid=True, seen=False)
+    """Return the invisible collision box of an item, by half sizes."""
+    return Part("box", (x, y, z), at, solid=True, visible=False)
 
 
-def item(half: Vector, *looks: Part, density: float = 300.0) -> Kind:
-    """A thing to pick up: one box to collide with, by half sizes, and what is seen instead of it."""
+def item(half: Vector, *visuals: Part, density: float = 300.0) -> Kind:
+    """Return a kind to pick up: one collision box, by half sizes, and the parts that are visible instead."""
     x, y, z = half
     square = abs(x - y) < 1e-9
     return Kind(
         "item",
-        (core(x, y, z), *looks),
+        (core(x, y, z), *visuals),
         radius=hypot(x, y) if square else max(x, y) + 0.004,
         height=2 * z,
-        grip=2 * y,
+        grasp_width=2 * y,
         quarter_turns=square,
         density=density,
     )
@@ -60,7 +60,7 @@ def item(half: Vector, *looks: Part, density: float = 300.0) -> Kind:
 def ring(
     bottom: float, top: float, height: float, base: float = 0.0, thick: float = 0.0035, n: int = 8
 ) -> tuple[Part, ...]:
-    """A wall of n boxes: inner radius `bottom` at height `base`, leaning out to `top` at `base + height`."""
+    """Return a wall of n boxes, of inner radius `bottom` at height `base` and `top` at `base + height`."""
     middle, slant = (bottom + top) / 2 + thick, hypot(top - bottom, height)
     width, lean = (top + 2 * thick) * tan(pi / n), atan2(top - bottom, height)
     return tuple(
@@ -77,13 +77,13 @@ def ring(
 
 
 def base(radius: float, thick: float) -> tuple[Part, ...]:
-    """A round floor: seen as a cylinder, collides as two crossed boxes."""
+    """Return a round floor: a visible cylinder, and two crossed boxes that collide."""
     long, short, half = radius, radius * 0.5, thick / 2
     at = (0.0, 0.0, half)
     return (
         Part("cylinder", (radius, half), at, shade=0.9),
-        Part("box", (long * 0.92, short, half), at, solid=True, seen=False),
-        Part("box", (short, long * 0.92, half), at, solid=True, seen=False),
+        Part("box", (long * 0.92, short, half), at, solid=True, visible=False),
+        Part("box", (short, long * 0.92, half), at, solid=True, visible=False),
     )
 
 
@@ -91,19 +91,19 @@ def container(
     parts: tuple[Part, ...],
     radius: float,
     height: float,
-    room: float,
-    floor: float,
+    inner_radius: float,
+    floor_height: float,
     preposition: Literal["in", "on"] = "in",
     density: float = 500.0,
 ) -> Kind:
-    """A thing to put others in or on."""
+    """Return a kind that others are put in or on."""
     return Kind(
         "container",
         parts,
         radius,
         height,
-        room=room,
-        floor=floor,
+        inner_radius=inner_radius,
+        floor_height=floor_height,
         preposition=preposition,
         density=density,
     )

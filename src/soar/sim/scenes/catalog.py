@@ -1,4 +1,4 @@
-"""All scenes: the paper's ten and the two for development by name, random ones by regime, a user's from a file."""
+"""Scenes by name: those of the paper and for development, random ones by regime and seed, and scene files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from soar.sim.scenes.spec import Scene
 
 
 def load_scene(name: str | Path) -> Scene:
-    """The scene of this name ("3", "dev1", "bridge-17", "broad-4") or in this YAML file.
+    """Return the scene with a name such as "3", "dev1", "bridge-17" or "broad-4", or the one in a YAML file.
 
     Raises:
-        ConfigError: there is no such scene, or the file doesn't describe one.
+        ConfigError: there is no such scene, or the file is invalid.
     """
     word = str(name)
     if word in SCENES:

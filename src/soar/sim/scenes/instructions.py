@@ -1,25 +1,25 @@
-"""Instructions in words for goals: the paper's own phrases, and variations of them for the other regimes."""
+"""Instructions of goals: the paper's phrases, and variations for the other regimes."""
 
 from __future__ import annotations
 
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, SceneTask
 
 PUT = (
-    "put the {thing} {preposition} the {container}",
-    "place the {thing} {preposition} the {container}",
-    "pick up the {thing} and put it {preposition} the {container}",
+    "put the {object} {preposition} the {container}",
+    "place the {object} {preposition} the {container}",
+    "pick up the {object} and put it {preposition} the {container}",
 )
 TAKE = (
-    "remove the {thing} from the {container} and put it on the table",
-    "take the {thing} out of the {container} and put it on the table",
-    "take the {thing} from the {container} and place it on the table",
+    "remove the {object} from the {container} and put it on the table",
+    "take the {object} out of the {container} and put it on the table",
+    "take the {object} from the {container} and place it on the table",
 )
-TAKE_IN = (*TAKE, "remove the {thing} from inside the {container} and put it on the table")
-TAKE_ON = (*TAKE, "take the {thing} off the {container} and put it on the table")
+TAKE_IN = (*TAKE, "remove the {object} from inside the {container} and put it on the table")
+TAKE_ON = (*TAKE, "take the {object} off the {container} and put it on the table")
 ASIDE = (
-    "move the {thing} to the {side} side",
-    "move the {thing} to the {side}",
-    "put the {thing} on the {side} side",
+    "move the {object} to the {side} side",
+    "move the {object} to the {side}",
+    "put the {object} on the {side} side",
 )
 OPEN = ("open the {drawer}", "pull the {drawer} open")
 CLOSE = ("close the {drawer}", "push the {drawer} shut")
@@ -29,29 +29,29 @@ REMOVE, TAKE_OUT, _, REMOVE_INSIDE = TAKE_IN
 
 
 def put_and_take(
-    thing: str, container: str, preposition: str, take: str = REMOVE, put: str = PUT[0]
+    name: str, container: str, preposition: str, take: str = REMOVE, put: str = PUT[0]
 ) -> tuple[SceneTask, SceneTask]:
-    """The two tasks of a thing and a container, there and back."""
-    there = put.format(thing=thing, container=container, preposition=preposition)
-    back = take.format(thing=thing, container=container)
+    """Return the tasks of putting an object into or onto a container, and of taking it out."""
+    there = put.format(object=name, container=container, preposition=preposition)
+    back = take.format(object=name, container=container)
     return (
-        SceneTask(there, Inside(thing, container)),
-        SceneTask(back, Inside(thing, container, value=False)),
+        SceneTask(there, Inside(name, container)),
+        SceneTask(back, Inside(name, container, value=False)),
     )
 
 
-def move_aside(thing: str, phrase: str = ASIDE[0]) -> tuple[SceneTask, SceneTask]:
-    """To the left and to the right."""
+def move_aside(name: str, phrase: str = ASIDE[0]) -> tuple[SceneTask, SceneTask]:
+    """Return the tasks of moving an object to the left and to the right."""
     return (
-        SceneTask(phrase.format(thing=thing, side="left"), OnSide(thing, "left")),
-        SceneTask(phrase.format(thing=thing, side="right"), OnSide(thing, "right")),
+        SceneTask(phrase.format(object=name, side="left"), OnSide(name, "left")),
+        SceneTask(phrase.format(object=name, side="right"), OnSide(name, "right")),
     )
 
 
 def open_and_close(
     drawer: str, pull: str = OPEN[0], push: str = CLOSE[0]
 ) -> tuple[SceneTask, SceneTask]:
-    """The two tasks of a drawer."""
+    """Return the tasks of opening and closing a drawer."""
     return (
         SceneTask(pull.format(drawer=drawer), DrawerOpen(drawer)),
         SceneTask(push.format(drawer=drawer), DrawerOpen(drawer, value=False)),
@@ -61,7 +61,7 @@ def open_and_close(
 def fold_and_unfold(
     cloth: str, fold: str = FOLD[0], unfold: str = UNFOLD[0]
 ) -> tuple[SceneTask, SceneTask]:
-    """The two tasks of a cloth."""
+    """Return the tasks of folding and unfolding a cloth."""
     return (
         SceneTask(fold.format(cloth=cloth), ClothFolded(cloth)),
         SceneTask(unfold.format(cloth=cloth), ClothFolded(cloth, value=False)),

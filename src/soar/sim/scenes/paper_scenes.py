@@ -1,7 +1,7 @@
-"""The ten scenes of the paper (Table 5) and four development scenes, as data.
+"""The ten scenes of the paper (Table 5) and four development scenes.
 
-Words are the paper's, letter for letter. Its "red object" (scene 4) is the red fruit of scene 1, so
-that there are 19 different objects, as the paper says.
+Instructions are the paper's, letter for letter. Its "red object" (scene 4) is the red fruit of scene 1, so that there
+are 19 different objects, as in the paper.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from soar.sim.scenes.instructions import (
     open_and_close,
     put_and_take,
 )
-from soar.sim.scenes.spec import Camera, Scene, SceneTask, Table, SceneObject
+from soar.sim.scenes.spec import Camera, Scene, SceneObject, SceneTask, Table
 
 NOMINAL = Camera(position=(0.70, 0.035, 0.60), look_at=(0.285, 0.035, 0.0), fovy_deg=42.0)
-"""In front of the robot and above, looking back and 55 degrees down at the workspace: the arm hides little of
-it, and the fingers are seen from their side, with what is between them and how high they are."""
+"""Camera in front of the robot that looks back and 55 degrees down. The arm occludes little of the workspace, and the
+fingers, their height and what is between them are visible from the side."""
 CAMERA_SHIFT_M = 0.11
-"""How far the cameras of *soar* and *dev* stand from the nominal one: about 9 degrees around the workspace.
-With unseen tables, objects and barriers, this is the strength of the distribution shift. Fixed
-beforehand, not tuned; *bridge*'s cameras stay within 4 cm along each axis."""
+"""Distance of the cameras of *soar* and *dev* from the nominal one [m], about 9 degrees around the workspace. Together
+with unseen tables, objects and barriers it sets the strength of the distribution shift. Fixed beforehand, not tuned;
+*bridge*'s cameras stay within 4 cm along each axis."""
 
 
 def shifted(x: float, y: float, z: float) -> Camera:
-    """The nominal camera, moved by `CAMERA_SHIFT_M` along a direction."""
-    away = np.array([x, y, z]) / np.linalg.norm([x, y, z]) * CAMERA_SHIFT_M
-    px, py, pz = np.asarray(NOMINAL.position) + away
+    """Return the nominal camera displaced by `CAMERA_SHIFT_M` along a direction."""
+    offset = np.array([x, y, z]) / np.linalg.norm([x, y, z]) * CAMERA_SHIFT_M
+    px, py, pz = np.asarray(NOMINAL.position) + offset
     return Camera((float(px), float(py), float(pz)), NOMINAL.look_at, NOMINAL.fovy_deg)
 
 
@@ -67,13 +67,13 @@ _OBJECTS = {
 
 
 def _soar(
-    name: str, things: str, table: str, camera: Camera, *tasks: tuple[SceneTask, ...]
+    name: str, objects: str, table: str, camera: Camera, *tasks: tuple[SceneTask, ...]
 ) -> Scene:
-    """A scene of the paper: its things by name, separated by commas."""
+    """Return a scene of the paper; `objects` are names separated by commas."""
     return Scene(
         name=name,
         regime="soar",
-        objects=tuple(_OBJECTS[t.strip()] for t in things.split(",")),
+        objects=tuple(_OBJECTS[t.strip()] for t in objects.split(",")),
         table=Table(table),
         camera=camera,
         tasks=tuple(t for group in tasks for t in group),
@@ -161,7 +161,7 @@ SCENES: dict[str, Scene] = {
             ),
             barriers=True,
         ),
-        # dark tables, as walnut and slate are: there the policy is what lacks (docs/log.md)
+        # dark tables, as walnut and slate are; there the policy is the weakest part (docs/log.md)
         Scene(
             "dev3", "dev",
             (

@@ -1,4 +1,4 @@
-"""What a reset's seed changes about how a scene looks: camera, light, colours."""
+"""Random variation of a scene's appearance at a reset: camera, light and colors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from soar.sim.scenes.spec import Scene
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """Copies of the model's arrays that a seed varies."""
+    """Copies of the model's arrays that a reset randomizes."""
 
     cam_pos: Float[np.ndarray, "_c 3"]
     cam_quat: Float[np.ndarray, "_c 4"]
@@ -26,20 +26,20 @@ class Appearance:
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> Appearance:
-        """The look of `model` now."""
+        """Copy the present appearance of a model."""
         return cls(*(getattr(model, f.name).copy() for f in fields(cls)))
 
-    def put(self, model: mujoco.MjModel) -> None:
-        """Give `model` this look."""
+    def apply(self, model: mujoco.MjModel) -> None:
+        """Write this appearance into a model."""
         for f in fields(self):
             getattr(model, f.name)[:] = getattr(self, f.name)
 
 
-def vary(model: mujoco.MjModel, scene: Scene, rng: np.random.Generator) -> None:
-    """Move the camera a little, change the light by up to 10 %, and each thing's and the table's colour."""
-    moved = rng.uniform(-1, 1, 3) * scene.camera.jitter_m
-    model.cam_pos[0] += moved
-    model.cam_quat[0] = look_at(scene.camera, moved)
+def randomize(model: mujoco.MjModel, scene: Scene, rng: np.random.Generator) -> None:
+    """Displace the camera, change the light by up to 10 %, and the colors of table and objects by up to 7 %."""
+    offset = rng.uniform(-1, 1, 3) * scene.camera.jitter_m
+    model.cam_pos[0] += offset
+    model.cam_quat[0] = look_at(scene.camera, offset)
     model.light_diffuse[:] *= rng.uniform(0.9, 1.1) * rng.uniform(0.98, 1.02, 3)
     model.light_dir[:] += rng.uniform(-0.1, 0.1, 3)
     model.light_dir[:] /= np.linalg.norm(model.light_dir, axis=1, keepdims=True)

@@ -1,7 +1,7 @@
-"""The regimes *broad* and *bridge*: what a random scene of each is made of, and what *bridge* never shows.
+"""Random scenes of the regimes *broad* and *bridge*, and what *bridge* never shows.
 
-*bridge* stands for BridgeData V2: a narrower set of things, tables and cameras, with actions.
-*broad* stands for what Internet-scale models saw: everything, in all colours, from many viewpoints.
+*bridge* stands for BridgeData V2: a narrow set of objects, tables and cameras, with actions.
+*broad* stands for the data of Internet-scale models: all objects, in all colors, from many viewpoints.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from soar.sim.scenes.spec import Camera, Scene, SceneObject, SceneTask, Table
 from soar.sim.scenes.tables import TABLES
 
 Pair = tuple[str, str]
-"""Kind and colour."""
+"""Kind and color of an object."""
 
 
 @dataclass(frozen=True)
 class Unseen:
-    """What *bridge* lacks, so that the ten scenes are new to a policy pretrained on it."""
+    """Objects, tables and barriers that *bridge* lacks, so that scenes with them are new to a policy pretrained on it."""
 
     pairs: frozenset[Pair]
     tables: frozenset[str]
@@ -67,7 +67,7 @@ UNSEEN = Unseen(
     ),
     tables=frozenset({"walnut", "slate", "tile"}),
 )
-"""14 of *soar*'s 19 objects and three of its five tables; its cameras are outside *bridge*'s range."""
+"""14 of *soar*'s 19 objects and three of its five tables. Its cameras are outside *bridge*'s range, too."""
 
 UNSEEN_DEV = Unseen(
     pairs=frozenset(
@@ -75,17 +75,20 @@ UNSEEN_DEV = Unseen(
     ),
     tables=frozenset(s.table.name for s in SCENES.values() if s.regime == "dev"),
 )
-"""The development scenes' own: also new to *bridge*, and disjoint from `UNSEEN`."""
+"""Objects and tables of the development scenes, also new to *bridge* and disjoint from `UNSEEN`."""
 
-_PAINT = tuple(c for c in COLORS if c not in ("wooden", "metal", "tan"))
+_PLAIN_COLORS = tuple(c for c in COLORS if c not in ("wooden", "metal", "tan"))
+"""Colors of any kind of object, without those of materials."""
 
 BROAD_COLORS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(KINDS, _PAINT),
-    **dict.fromkeys(("bowl", "tray", "basket", "cylinder", "spoon"), (*_PAINT, "wooden", "metal")),
-    "plate": (*_PAINT, "wooden"),
+    **dict.fromkeys(KINDS, _PLAIN_COLORS),
+    **dict.fromkeys(
+        ("bowl", "tray", "basket", "cylinder", "spoon"), (*_PLAIN_COLORS, "wooden", "metal")
+    ),
+    "plate": (*_PLAIN_COLORS, "wooden"),
     "pot": ("metal", "black", "red", "blue", "white", "gray"),
     "pan": ("metal", "black", "red", "gray"),
-    "can": (*_PAINT, "metal"),
+    "can": (*_PLAIN_COLORS, "metal"),
     "drawer": ("white", "wooden", "gray", "blue", "brown", "green", "pink", "black"),
     "fruit": ("red", "green", "yellow", "orange", "purple"),
     "lemon": ("yellow", "lime", "orange"),
@@ -100,7 +103,7 @@ BROAD_COLORS: dict[str, tuple[str, ...]] = {
     "pepper": ("red", "green", "yellow", "orange"),
     "fish": ("blue", "orange", "red", "gray", "teal", "pink"),
 }
-"""Colours by kind in *broad*: all of them."""
+"""Colors by kind in *broad*, which has all kinds."""
 
 _BRIDGE_KINDS = (
     "block", "carrot", "mushroom", "banana", "corn", "pepper", "can", "cup", "sponge", "cylinder",
@@ -111,7 +114,7 @@ BRIDGE_COLORS: dict[str, tuple[str, ...]] = {
     kind: tuple(c for c in BROAD_COLORS[kind] if (kind, c) not in UNSEEN.pairs | UNSEEN_DEV.pairs)
     for kind in _BRIDGE_KINDS
 }
-"""Colours by kind in *bridge*: of fewer kinds, those that the ten scenes and the development scenes lack."""
+"""Colors by kind in *bridge*, without the unseen pairs."""
 
 BRIDGE_TABLES = ("oak", "white", "gray", "birch", "sand")
 BROAD_TABLES = tuple(t for t in TABLES if t not in UNSEEN.tables | UNSEEN_DEV.tables)
@@ -119,14 +122,16 @@ BROAD_TABLES = tuple(t for t in TABLES if t not in UNSEEN.tables | UNSEEN_DEV.ta
 
 @dataclass(frozen=True)
 class CameraRange:
-    """Where a regime's cameras may stand: the nominal one, plus or minus so much along each axis."""
+    """Uniform distribution of a regime's cameras around the nominal one, by half widths."""
 
     position_m: float
+    """Half width along each axis."""
     look_at_m: float
+    """Half width along x and y."""
     fovy_deg: float
 
-    def draw(self, rng: np.random.Generator) -> Camera:
-        """A camera of this range."""
+    def sample(self, rng: np.random.Generator) -> Camera:
+        """Sample a camera."""
         p = np.asarray(NOMINAL.position) + rng.uniform(-1, 1, 3) * self.position_m
         at = np.asarray(NOMINAL.look_at) + rng.uniform(-1, 1, 3) * self.look_at_m * (1, 1, 0)
         fovy = NOMINAL.fovy_deg + rng.uniform(-1, 1) * self.fovy_deg
@@ -134,44 +139,47 @@ class CameraRange:
 
 
 @dataclass(frozen=True)
-class Ingredients:
-    """What a regime's random scenes are drawn from."""
+class SceneDistribution:
+    """Distribution of a regime's random scenes."""
 
     colors: Mapping[str, Sequence[str]]
+    """Colors by kind."""
     tables: Sequence[str]
     camera: CameraRange
     barriers: float
-    """Share of scenes with barriers."""
+    """Probability of barriers."""
     scale: float
-    """Sizes vary by so much, as a factor."""
+    """Half width of the size factor around 1."""
     light: float
-    """Brightness varies by so much, as a factor."""
-    vague: float
-    """Share of things called "object"."""
+    """Half width of the brightness factor around 1."""
+    generic_names: float
+    """Probability that an item is called "object", such as "red object"."""
 
 
 RANDOM_REGIMES = {
-    "bridge": Ingredients(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.10, 0.2, 0.0),
-    "broad": Ingredients(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.020, 1.5), 0.5, 0.12, 0.2, 0.1),
+    "bridge": SceneDistribution(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.10, 0.2, 0.0),
+    "broad": SceneDistribution(BROAD_COLORS, BROAD_TABLES, CameraRange(0.12, 0.020, 1.5), 0.5, 0.12, 0.2, 0.1),
 }  # fmt: skip
 
-_ALWAYS = {"carrot", "mushroom", "banana", "corn", "lemon", "eggplant", "potato", "drawer", "cloth"}
-"""Kinds whose colour people mostly leave out."""
+_KNOWN_COLOR = {"carrot", "mushroom", "banana", "corn", "lemon", "eggplant", "potato", "drawer", "cloth"}  # fmt: skip
+"""Kinds whose color people mostly leave out."""
 
 
 def sample_scene(regime: str, seed: int) -> Scene:
-    """A random scene of *bridge* or *broad*, the same for the same seed.
+    """Sample a scene of *bridge* or *broad*; the same seed gives the same scene.
 
     Raises:
         ConfigError: the regime has no random scenes.
     """
     if regime not in RANDOM_REGIMES:
-        raise ConfigError(f"no random scenes in regime '{regime}'; valid: {', '.join(RANDOM_REGIMES)}")
+        raise ConfigError(
+            f"no random scenes in regime '{regime}'; valid: {', '.join(RANDOM_REGIMES)}"
+        )
     rng = np.random.default_rng([crc32(regime.encode()), seed])
-    return _draw(regime, f"{regime}-{seed}", RANDOM_REGIMES[regime], rng)
+    return _sample(regime, f"{regime}-{seed}", RANDOM_REGIMES[regime], rng)
 
 
-def _draw(regime: str, name: str, of: Ingredients, rng: np.random.Generator) -> Scene:
+def _sample(regime: str, name: str, of: SceneDistribution, rng: np.random.Generator) -> Scene:
     template = rng.choice(["containers", "sides", "drawer", "cloth"], p=[0.68, 0.10, 0.11, 0.11])
     n_items = {"containers": (1, 5), "sides": (1, 5), "drawer": (0, 2), "cloth": (0, 2)}[template]
     roles = ["item"] * int(rng.integers(*n_items))
@@ -179,71 +187,74 @@ def _draw(regime: str, name: str, of: Ingredients, rng: np.random.Generator) -> 
         roles += ["container"] * (2 if len(roles) < 4 and rng.random() < 0.2 else 1)
     elif template in ("drawer", "cloth"):
         roles.append(str(template))
-    things = _draw_things(roles, of, rng)
+    objects = _sample_objects(roles, of, rng)
     return Scene(
         name=name,
         regime="bridge" if regime == "bridge" else "broad",
-        objects=things,
+        objects=objects,
         table=Table(str(rng.choice(of.tables))),
-        camera=of.camera.draw(rng),
-        tasks=_tasks(things, rng),
+        camera=of.camera.sample(rng),
+        tasks=_sample_tasks(objects, rng),
         barriers=bool(rng.random() < of.barriers),
         light=float(1 + rng.uniform(-1, 1) * of.light),
     )
 
 
-def _draw_things(
-    roles: Sequence[str], of: Ingredients, rng: np.random.Generator
+def _sample_objects(
+    roles: Sequence[str], of: SceneDistribution, rng: np.random.Generator
 ) -> tuple[SceneObject, ...]:
-    """One thing for each role, with different names."""
-    things: list[SceneObject] = []
+    """Sample an object for each role, with different names."""
+    objects: list[SceneObject] = []
     for role in roles:
         while True:
             kind = str(rng.choice([k for k in of.colors if KINDS[k].role == role]))
             color = str(rng.choice(of.colors[kind]))
-            if all((kind, color) != (t.kind, t.color) for t in things):
+            if all((kind, color) != (o.kind, o.color) for o in objects):
                 break
-        alone = all(color != t.color for t in things)
-        things.append(
+        unique_color = all(color != o.color for o in objects)
+        generic = unique_color and rng.random() < of.generic_names
+        objects.append(
             SceneObject(
-                name=_name(kind, color, things, alone and rng.random() < of.vague, rng),
+                name=_sample_name(kind, color, objects, generic, rng),
                 kind=kind,
                 color=color,
                 scale=float(1 + rng.uniform(-1, 1) * of.scale),
             )
         )
-    return tuple(things)
+    return tuple(objects)
 
 
-def _name(
-    kind: str, color: str, others: Sequence[SceneObject], vague: bool, rng: np.random.Generator
+def _sample_name(
+    kind: str, color: str, others: Sequence[SceneObject], generic: bool, rng: np.random.Generator
 ) -> str:
-    """What people call it: with its colour where that tells it apart or isn't a matter of course."""
-    if vague and KINDS[kind].role == "item":
+    """Sample a name; the color may be left out where it is usual and the kind is unique."""
+    if generic and KINDS[kind].role == "item":
         return f"{color} object"
-    bare = kind in _ALWAYS and all(kind != t.kind for t in others) and rng.random() < 0.7
+    bare = kind in _KNOWN_COLOR and all(kind != o.kind for o in others) and rng.random() < 0.7
     return kind if bare else f"{color} {kind}"
 
 
-def _tasks(things: Sequence[SceneObject], rng: np.random.Generator) -> tuple[SceneTask, ...]:
-    """All tasks that make sense for these things, each worded at random."""
+def _sample_tasks(
+    objects: Sequence[SceneObject], rng: np.random.Generator
+) -> tuple[SceneTask, ...]:
+    """Return all tasks that are possible with these objects, each in a sampled wording."""
 
     def phrase(choices: Sequence[str]) -> str:
         return str(choices[int(rng.integers(len(choices)))])
 
     tasks: list[SceneTask] = []
-    containers = [t for t in things if KINDS[t.kind].role == "container"]
-    for thing in things:
-        role = KINDS[thing.kind].role
+    containers = [o for o in objects if KINDS[o.kind].role == "container"]
+    for obj in objects:
+        role = KINDS[obj.kind].role
         if role == "drawer":
-            tasks += open_and_close(thing.name, phrase(OPEN), phrase(CLOSE))
+            tasks += open_and_close(obj.name, phrase(OPEN), phrase(CLOSE))
         elif role == "cloth":
-            tasks += fold_and_unfold(thing.name, phrase(FOLD), phrase(UNFOLD))
+            tasks += fold_and_unfold(obj.name, phrase(FOLD), phrase(UNFOLD))
         elif role == "item":
             for c in containers:
                 preposition = KINDS[c.kind].preposition
                 take = phrase(TAKE_IN if preposition == "in" else TAKE_ON)
-                tasks += put_and_take(thing.name, c.name, preposition, take, phrase(PUT))
+                tasks += put_and_take(obj.name, c.name, preposition, take, phrase(PUT))
             if not containers or rng.random() < 0.3:
-                tasks += move_aside(thing.name, phrase(ASIDE))
+                tasks += move_aside(obj.name, phrase(ASIDE))
     return tuple(tasks)

@@ -1,64 +1,59 @@
-"""What a simulated scene *is*, as data: things, table, camera, tasks. A new scene is a few lines of this.
+"""Scenes as data: objects, table, camera, and tasks with their goals.
 
-Nothing here knows MuJoCo. `soar.sim.scenes.catalog` holds the ten scenes of the paper (Table 5), the
-development scenes and the samplers of the *broad* and *bridge* regimes; `soar.sim.world` makes a
-scene real. Positions are in the robot's base frame, metres; +y is the robot's left, which is the
-*left side* of the camera image too.
+Nothing here depends on MuJoCo. Positions are in the robot's base frame [m]; +y is the robot's left, which is also the
+left side of the camera's image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
-
-from annotated_types import Ge, Le
+from typing import Literal, TypeAlias
 
 from soar.types import Regime
-
-Meters: TypeAlias = Annotated[float, Ge(-5), Le(5)]
-Point: TypeAlias = tuple[Meters, Meters, Meters]
-"""x, y and z in the robot's base frame [m]."""
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object on the table: a kind of body, a colour, and the words that name it."""
+    """An object on the table: its kind, its color, and the words that name it."""
 
     name: str
-    """What instructions call it: "green block". Unique within a scene."""
+    """Noun phrase in instructions, such as "green block". Unique within a scene."""
     kind: str
-    """A key of `soar.sim.objects.catalog.KINDS`: "block", "bowl", "drawer", "cloth"..."""
+    """Key of `soar.sim.objects.kinds.KINDS`, such as "block", "bowl", "drawer" or "cloth"."""
     color: str
-    """A key of `soar.sim.objects.catalog.COLORS`."""
-    scale: Annotated[float, Ge(0.5), Le(1.5)] = 1.0
-    yaw: Annotated[float, Ge(-3.2), Le(3.2)] | None = None
-    """Fixed heading [rad]; None lets the seed choose."""
+    """Key of `soar.sim.objects.parts.COLORS`."""
+    scale: float = 1.0
+    """Size as a factor of the kind's."""
+    yaw: float | None = None
+    """Fixed initial heading [rad]; None samples it."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A tabletop: its look. Its top surface is always at z = 0."""
+    """A tabletop; its surface is at z = 0."""
 
     name: str
-    """A key of `soar.sim.scenes.tables.TABLES`."""
+    """Key of `soar.sim.scenes.tables.TABLES`."""
 
 
 @dataclass(frozen=True)
 class Camera:
     """A fixed third-person camera."""
 
-    position: Point
-    look_at: Point
-    fovy_deg: Annotated[float, Ge(5), Le(120)] = 45.0
-    jitter_m: Annotated[float, Ge(0), Le(0.2)] = 0.01
-    """The seed of a reset moves the position by up to so much along each axis."""
-    up: Point = (1.0, 0.0, 0.0)
-    """What points to the top of the image; the robot's forward direction, wherever the camera stands."""
+    position: tuple[float, float, float]
+    look_at: tuple[float, float, float]
+    """Point at the center of the image [m]."""
+    fovy_deg: float = 45.0
+    """Vertical field of view [deg]."""
+    jitter_m: float = 0.01
+    """Largest random displacement at a reset, along each axis [m]."""
+    up: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    """Direction of the image's top; the robot's forward direction, wherever the camera stands."""
 
 
 @dataclass(frozen=True)
 class Inside:
-    """`object` lies in or on `container`, released and at rest. With `value=False`: it lies on the table instead."""
+    """`object` lies in or on `container`, released and at rest; with `value=False` it lies on the table instead."""
 
     object: str
     container: str
@@ -67,7 +62,7 @@ class Inside:
 
 @dataclass(frozen=True)
 class OnSide:
-    """`object` lies past the middle line (y = 0) by a margin, on the named side, released and at rest."""
+    """`object` lies beyond the middle line (y = 0) by a margin on the given side, released and at rest."""
 
     object: str
     side: Literal["left", "right"]
@@ -75,7 +70,7 @@ class OnSide:
 
 @dataclass(frozen=True)
 class DrawerOpen:
-    """The drawer is within 1 cm of fully open (`value=True`) or fully closed (`value=False`)."""
+    """The drawer is within 1 cm of fully open, or with `value=False` of fully closed."""
 
     drawer: str
     value: bool = True
@@ -83,7 +78,7 @@ class DrawerOpen:
 
 @dataclass(frozen=True)
 class ClothFolded:
-    """The cloth's right half lies on its left half (`value=True`), or it lies flat (`value=False`), by overlap."""
+    """The cloth's right half lies on its left half; with `value=False` the cloth lies flat."""
 
     cloth: str
     value: bool = True
@@ -94,7 +89,7 @@ Goal: TypeAlias = Inside | OnSide | DrawerOpen | ClothFolded
 
 @dataclass(frozen=True)
 class SceneTask:
-    """An instruction in words, and the state of the world that fulfils it (known to the simulator alone)."""
+    """An instruction and the goal that fulfills it, which only the simulator knows."""
 
     instruction: str
     goal: Goal
@@ -102,7 +97,7 @@ class SceneTask:
 
 @dataclass(frozen=True)
 class Scene:
-    """A table with things, seen by a camera, and the tasks that make sense there."""
+    """A table with objects, a camera, and the tasks that are possible there."""
 
     name: str
     regime: Regime
@@ -113,6 +108,10 @@ class Scene:
     barriers: bool = False
     """Transparent walls around the workspace, as in the paper's overnight collection."""
     light: float = 1.0
-    """Brightness of the scene's light; a reset's seed varies it by 10 %."""
+    """Brightness as a factor of the default; a reset varies it by up to 10 %."""
     questions: str = ""
     """Question file for tasks that the grammar doesn't know; empty for none."""
+
+    def find(self, name: str) -> SceneObject:
+        """Return the object with this name."""
+        return next(obj for obj in self.objects if obj.name == name)

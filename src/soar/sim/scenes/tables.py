@@ -1,4 +1,4 @@
-"""Tabletops: textures made from numbers, what stands around them, and transparent barriers."""
+"""Tabletops with procedural textures, their surroundings, and transparent barriers."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _N = 256
 TOP = ((-0.20, 0.62), (-0.46, 0.54))
 """Extent of every tabletop along x and y [m]; its surface is at z = 0."""
 BARRIER_BOX = ((0.125, 0.455), (-0.245, 0.323))
-"""Inner faces of the barriers along x and y [m]: all that stays inside is within reach."""
+"""Inner faces of the barriers along x and y [m]; objects inside are within reach."""
 BARRIER_HEIGHT_M = 0.07
 
 
 def plain(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """Colour `a` with a faint cloud of `b`."""
+    """Return color `a` with faint clouds of `b`."""
     return _mix(a, b, 0.35 * _noise(rng, 8))
 
 
 def wood(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """Planks of `a` with a grain of `b`."""
+    """Return planks of color `a` with a grain of `b`."""
     y = np.linspace(0, 1, _N)[:, None]
     grain = np.sin(2 * np.pi * (14 * y + 1.2 * _noise(rng, 3) + 3 * _noise(rng, 3)[:, :1]))
     joints = (np.arange(_N)[:, None] % (_N // 4) < 3).astype(float)
@@ -39,32 +39,32 @@ def wood(a: Color, b: Color, rng: np.random.Generator) -> Texture:
 
 
 def checker(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """A chessboard of `a` and `b`, eight fields across."""
+    """Return a checkerboard of `a` and `b`, eight squares across."""
     i = np.arange(_N) // (_N // 8)
     return _mix(a, b, ((i[:, None] + i[None]) % 2).astype(float))
 
 
 def stripes(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """Stripes of `b` on `a`."""
+    """Return stripes of `b` on `a`."""
     i = (np.arange(_N) // (_N // 16)) % 2
     return _mix(a, b, np.broadcast_to(i[:, None].astype(float), (_N, _N)))
 
 
 def marble(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """Stone of colour `a` with veins of `b`."""
+    """Return stone of color `a` with veins of `b`."""
     cloud = _noise(rng, 4) + 0.5 * _noise(rng, 8) + 0.25 * _noise(rng, 16)
     veins = np.exp(-((np.sin(2 * np.pi * cloud * 1.6) / 0.25) ** 2))
     return _mix(a, b, 0.8 * veins)
 
 
 def speckle(a: Color, b: Color, rng: np.random.Generator) -> Texture:
-    """Terrazzo: `a` with small chips of `b`."""
+    """Return terrazzo of color `a` with small chips of `b`."""
     return _mix(a, b, np.clip((_noise(rng, 90) - 0.62) * 8, 0, 1))
 
 
 @dataclass(frozen=True)
 class TableStyle:
-    """How a tabletop and its surroundings look. Colours are RGB in [0, 1]."""
+    """Texture of a tabletop, and colors of its surroundings as RGB in [0, 1]."""
 
     pattern: Callable[[Color, Color, np.random.Generator], Texture]
     a: Color
@@ -74,14 +74,14 @@ class TableStyle:
 
 
 TABLES: dict[str, TableStyle] = {
-    # seen in bridge, and in three of soar's scenes
+    # in bridge, and in three of soar's scenes
     "oak": TableStyle(wood, (0.76, 0.60, 0.40), (0.58, 0.42, 0.26)),
     "white": TableStyle(plain, (0.78, 0.78, 0.76), (0.70, 0.70, 0.69), (0.25, 0.26, 0.28)),
     # bridge only
     "gray": TableStyle(plain, (0.55, 0.56, 0.58), (0.48, 0.49, 0.51)),
     "birch": TableStyle(wood, (0.88, 0.79, 0.64), (0.78, 0.66, 0.48), wall=(0.62, 0.68, 0.72)),
     "sand": TableStyle(speckle, (0.80, 0.74, 0.64), (0.66, 0.60, 0.50)),
-    # soar only: no pretraining regime but broad's likes has them
+    # soar only
     "walnut": TableStyle(wood, (0.36, 0.23, 0.15), (0.22, 0.13, 0.08), (0.50, 0.46, 0.40), (0.55, 0.60, 0.58)),
     "slate": TableStyle(marble, (0.24, 0.28, 0.32), (0.40, 0.44, 0.48), (0.20, 0.18, 0.17), (0.80, 0.76, 0.66)),
     "tile": TableStyle(checker, (0.80, 0.86, 0.86), (0.58, 0.72, 0.74), (0.42, 0.36, 0.30), (0.66, 0.62, 0.70)),
@@ -108,26 +108,26 @@ TABLES: dict[str, TableStyle] = {
     "rose": TableStyle(plain, (0.80, 0.66, 0.64), (0.74, 0.58, 0.57)),
     "straw": TableStyle(stripes, (0.84, 0.76, 0.56), (0.76, 0.67, 0.46), wall=(0.82, 0.80, 0.74)),
 }  # fmt: skip
-"""All looks by name. Which regime may use which: `soar.sim.scenes.regimes`."""
+"""All styles by name; `soar.sim.scenes.regimes` assigns them to regimes."""
 
 
 def style_of(table: Table) -> TableStyle:
-    """The look of a table. Raises ConfigError for a name that doesn't exist."""
+    """Return the style of a table. Raises ConfigError: its name doesn't exist."""
     if table.name not in TABLES:
         raise ConfigError(f"no table '{table.name}'; valid: {', '.join(sorted(TABLES))}")
     return TABLES[table.name]
 
 
 def texture(table: Table) -> UInt8[np.ndarray, "256 256 3"]:
-    """The tabletop's picture, the same every time."""
-    look = style_of(table)
+    """Return a tabletop's texture, uint8 RGB; the same at every call."""
+    style = style_of(table)
     rng = np.random.default_rng(crc32(table.name.encode()))
-    return (look.pattern(look.a, look.b, rng).clip(0, 1) * 255).astype(np.uint8)
+    return (style.pattern(style.a, style.b, rng).clip(0, 1) * 255).astype(np.uint8)
 
 
 def add_table(spec: mujoco.MjSpec, table: Table, barriers: bool) -> None:
-    """Add tabletop, floor, wall, and barriers if wanted. Things collide with the top and the barriers."""
-    look = style_of(table)
+    """Add tabletop, floor, wall, and barriers if requested. Objects collide with tabletop and barriers."""
+    style = style_of(table)
     image = spec.add_texture(
         name="tabletop",
         type=mujoco.mjtTexture.mjTEXTURE_2D,
@@ -143,8 +143,8 @@ def add_table(spec: mujoco.MjSpec, table: Table, barriers: bool) -> None:
     top = _box(spec, "table", ((x0 + x1) / 2, (y0 + y1) / 2, -0.02), (x1 - x0, y1 - y0, 0.04))
     top.material, top.contype, top.conaffinity = "tabletop", 0, TABLE_BIT
     top.rgba, top.friction = (1, 1, 1, 1), (1.0, 0.01, 0.0001)
-    _box(spec, "floor", (0.5, 0, -0.75), (4, 4, 0.02)).rgba = (*look.floor, 1)
-    _box(spec, "wall", (1.6, 0, 0.2), (0.02, 5, 2.0)).rgba = (*look.wall, 1)
+    _box(spec, "floor", (0.5, 0, -0.75), (4, 4, 0.02)).rgba = (*style.floor, 1)
+    _box(spec, "wall", (1.6, 0, 0.2), (0.02, 5, 2.0)).rgba = (*style.wall, 1)
     if barriers:
         _add_barriers(spec)
 
@@ -170,7 +170,7 @@ def _add_barriers(spec: mujoco.MjSpec) -> None:
 def _box(
     spec: mujoco.MjSpec, name: str, at: tuple[float, ...], size: tuple[float, ...]
 ) -> mujoco.MjsGeom:
-    """A box that is only seen, by full sizes."""
+    """Add a box without collisions, by full sizes."""
     return spec.worldbody.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
@@ -182,14 +182,14 @@ def _box(
 
 
 def _mix(a: Color, b: Color, share: Float64[np.ndarray, "n n"]) -> Texture:
-    """`a` and `b` by the share of `b` at each point."""
+    """Mix `a` and `b` by the share of `b` at each point."""
     s = share[..., None]
     mixed: Texture = (1 - s) * np.asarray(a) + s * np.asarray(b)
     return mixed
 
 
 def _noise(rng: np.random.Generator, cells: int) -> Float64[np.ndarray, "256 256"]:
-    """Smooth random values in [0, 1], about `cells` bumps across."""
+    """Return smooth random values in [0, 1], about `cells` bumps across."""
     grid = rng.random((cells + 1, cells + 1))
     at = np.linspace(0, cells, _N, endpoint=False)
     i, f = at.astype(int), at % 1
