@@ -16,7 +16,7 @@ from soar.data.mixture import Source
 from soar.data.transforms import Batch, image_transforms
 from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner, Policy
-from soar.nn.layers import attention_loss, grid_cells
+from soar.nn.heatmaps import attention_loss, grid_cells
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import CompactEncoder, EncoderConfig, ResNet, build_encoder
 from soar.policies.lcbc import LCBCConfig

@@ -10,7 +10,7 @@ import torch
 from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.errors import CheckpointError, ConfigError
-from soar.nn.layers import gaussian_heatmaps, grid_cells
+from soar.nn.heatmaps import gaussian_heatmaps, grid_cells
 from soar.subgoals.clips import NUM_POINTS, ClipCorpus
 from soar.subgoals.compact.generator import KIND, CompactSubgoalGenerator
 from soar.subgoals.compact.keypoint_predictor import NUM_PREDICTED, KeypointPredictions

@@ -19,7 +19,8 @@ from soar.checkpoint import Checkpoint
 from soar.data.proprioception import PROPRIOCEPTION, proprioception
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
-from soar.nn.layers import attention_loss, mlp
+from soar.nn.heatmaps import attention_loss
+from soar.nn.layers import mlp
 from soar.policies.encoders import CompactEncoder, EncoderConfig, Encoding, ResNet
 from soar.types import Actions, Images, Noise, Observation
 

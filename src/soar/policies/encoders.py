@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
-from soar.nn.layers import ResNetStages, channels_last, grid_cells, group_norm, with_coordinates
+from soar.nn.heatmaps import grid_cells
+from soar.nn.layers import ResNetStages, channels_last, group_norm, with_coordinates
 
 _OFFSET_SCALE = 5.0
 """Scale of the distances between attended positions, relative to the positions."""

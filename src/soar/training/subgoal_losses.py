@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from soar.data.prefetch import step_rng
 from soar.data.transforms import Color, Crop
 from soar.errors import ConfigError
-from soar.nn.layers import attention_loss
+from soar.nn.heatmaps import attention_loss
 from soar.subgoals.clips import ClipCorpus
 from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
 from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet

@@ -15,7 +15,7 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
-from soar.nn.layers import attention_loss
+from soar.nn.heatmaps import attention_loss
 from soar.nn.text import SentenceEncoder
 from soar.tasks.questions import parse_question
 from soar.training.fit import FitConfig, fit

@@ -22,7 +22,8 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.prefetch import step_rng
 from soar.errors import RobotFault
-from soar.nn.layers import attention_loss, channels_last, grid_cells
+from soar.nn.heatmaps import attention_loss, grid_cells
+from soar.nn.layers import channels_last
 from soar.nn.text import SentenceEncoder
 from soar.pretraining.clips import LabeledWorld
 from soar.sim.expert.expert import Expert

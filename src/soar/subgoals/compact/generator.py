@@ -17,7 +17,7 @@ from torch import Tensor
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
-from soar.nn.layers import local_softargmax
+from soar.nn.heatmaps import local_softargmax
 from soar.nn.text import SentenceEncoder
 from soar.registry import COMPACT, COMPACT_STEPS_AHEAD, load_subgoals
 from soar.subgoals.clips import MAX_TOKENS

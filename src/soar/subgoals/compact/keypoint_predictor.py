@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from soar.data.proprioception import PROPRIOCEPTION, proprioception
-from soar.nn.layers import local_softargmax
+from soar.nn.heatmaps import local_softargmax
 from soar.subgoals.compact.observation_encoder import (
     COORDINATE_FEATURES,
     GRIPPER,

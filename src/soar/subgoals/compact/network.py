@@ -27,7 +27,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from soar.nn.layers import gaussian_heatmaps, group_norm
+from soar.nn.heatmaps import gaussian_heatmaps
+from soar.nn.layers import group_norm
 from soar.subgoals.compact.keypoint_predictor import NUM_PREDICTED, KeypointPredictor
 from soar.subgoals.compact.observation_encoder import (
     COORDINATE_FEATURES,

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from soar.errors import ConfigError
-from soar.nn.layers import FiLM, gaussian_heatmaps, grid_cells, group_norm, with_coordinates
+from soar.nn.heatmaps import gaussian_heatmaps, grid_cells
+from soar.nn.layers import FiLM, group_norm, with_coordinates
 
 NUM_SUPERVISED = 3
 """Attention maps with a supervised location: of the named object, the container and the gripper."""

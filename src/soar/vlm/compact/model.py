@@ -17,7 +17,7 @@ from torch import Tensor
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.nn.layers import local_softargmax
+from soar.nn.heatmaps import local_softargmax
 from soar.nn.text import MINILM, SentenceEncoder
 from soar.types import Answer, Image, Images, Question, Task
 from soar.utils.files import Json

@@ -15,7 +15,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
-from soar.nn.layers import channels_last, grid_cells, with_coordinates
+from soar.nn.heatmaps import grid_cells
+from soar.nn.layers import channels_last, with_coordinates
 
 PHRASES = 2
 """Noun phrases of a question: an object and a container."""
