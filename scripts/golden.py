@@ -29,7 +29,7 @@ from soar.data.store.lance import open_store
 from soar.evaluation.envs import SimEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import EvalSetting, Trial
-from soar.evaluation.runner import EvalSpec, Subgoals, evaluate
+from soar.evaluation.runner import EvalSpec, SubgoalSource, evaluate
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import (
@@ -50,8 +50,9 @@ from soar.rollout.station_config import open_station, sim_stations
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
-from soar.tasks.grammar import questions_of
+from soar.tasks.grammar import parse_instruction, questions_of
 from soar.tasks.question_file import tasks_from_instructions
+from soar.tasks.questions import parse_question
 from soar.tasks.success_detector import verdict
 from soar.training.fit import FitConfig
 from soar.training.policy import compact, train_policy, with_fit
@@ -236,7 +237,7 @@ def evaluation(weights: Path, work: Path) -> Json:
 
 
 def trials(
-    policy: Callable[[], BehaviorCloning], subgoals: Subgoals, each: int, folder: Path
+    policy: Callable[[], BehaviorCloning], subgoals: SubgoalSource, each: int, folder: Path
 ) -> Json:
     """So many trials of each of a scene's first two tasks, all in lockstep, and the states they ended in."""
     scene = load_scene(SCENE)
@@ -284,7 +285,7 @@ def collection(weights: Path, work: Path) -> Json:
             station.robot.close()
     rows = sorted(store.query(), key=lambda r: (r.provenance.station, r.provenance.started_s))
     return {
-        "summary": [summary.episodes, summary.dropped, summary.faults],
+        "tally": [summary.episodes, summary.dropped, summary.faults],
         "history": {k: list(v) for k, v in sorted(store.history().items())},
         "episodes": [episode_seen(row, store.load(row.id)) for row in rows],
     }
@@ -303,8 +304,8 @@ def episode_seen(row: EpisodeSummary, episode: Episode) -> Json:
         "subgoals": [[s.step, digest(s.image)] for s in episode.subgoals],
         "verdict": exact([judged.outcome, judged.p_success, judged.question, judged.raw]),
         "proposal": exact([made.proposal.reason, made.proposal.feasible, made.proposal.scores]),
-        "before": exact([[a.question, a.p_yes] for a in made.answers_before]),
-        "after": exact([[a.question, a.p_yes] for a in made.answers_after]),
+        "before": exact([[a.question.text, a.p_yes] for a in made.answers_before]),
+        "after": exact([[a.question.text, a.p_yes] for a in made.answers_after]),
         "exploration": exact(made.exploration),
         "truth": [made.truth, list(made.faults)],
     }
@@ -318,11 +319,11 @@ def verdicts(weights: Path, work: Path) -> Json:
     world.reset(0)
     image = world.render()
     world.close()
-    [answers] = vlm.answer([image], [QUESTIONS])
-    places = vlm.point([image] * len(INSTRUCTIONS), INSTRUCTIONS)
+    [answers] = vlm.answer([image], [[parse_question(q) for q in QUESTIONS]])
+    places = vlm.point([image] * len(INSTRUCTIONS), [parse_instruction(i) for i in INSTRUCTIONS])
     return {
         **found,
-        "questions": {a.question: exact([a.p_yes, a.raw]) for a in answers},
+        "questions": {a.question.text: exact([a.p_yes, a.raw]) for a in answers},
         "places": dict(zip(INSTRUCTIONS, exact(places.tolist()), strict=True)),
     }
 
@@ -344,7 +345,7 @@ def looked_at(vlm: CompactVLM, name: str) -> Json:
         for now, then in zip(looks, past, strict=True)
     ]
     return {
-        "questions": asked,
+        "questions": [q.text for q in asked],
         "images": [digest(image) for image in images],
         "p_yes": [exact([look[q].p_yes for q in asked]) for look in looks],
         "verdicts": [exact([[v.outcome, v.p_success] for v in row]) for row in judged],

@@ -27,6 +27,8 @@ PARTS = ("losses", "practice", "evaluation", "collection", "verdicts")
 LIBRARIES = ("torch", "numpy", "mujoco", "transformers", "diffusers", "simplejpeg", "mink", "daqp")
 """Whose versions decide about the last bit, too."""
 
+RENAMED = {"attention": "gaze", "image": "imagined"}
+"""Metrics of a training log, and their names at commit 975160d."""
 UNTIMED = ("samples_per_s", "wait_share")
 """Of a training log, what depends on the clock."""
 
@@ -113,7 +115,10 @@ def run_in(folder: Path) -> Json:
     [weights] = folder.glob("*.safetensors")
     return {
         "losses": exact([row["loss"] for row in rows]),
-        "logged": [exact({k: v for k, v in row.items() if k not in UNTIMED}) for row in rows],
+        "logged": [
+            exact({RENAMED.get(k, k): v for k, v in row.items() if k not in UNTIMED})
+            for row in rows
+        ],
         "weights": digest(np.array(sorted(map(digest, load_file(weights).values())))),
     }
 

@@ -51,7 +51,9 @@ from soar.rollout.station_config import StationConfig, sim_stations, station_tas
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Inside, OnSide
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
-from soar.tasks.question_file import read_book
+from soar.tasks.grammar import parse_instruction
+from soar.tasks.question_file import read_questions
+from soar.tasks.questions import parse_question
 from soar.training.policy import PolicyTrainConfig, debug, train_policy, with_fit
 from soar.types import Episode, EpisodeSummary, Image, Observation, Query
 from soar.utils.config import from_plain, load
@@ -117,10 +119,10 @@ def told(summary: EpisodeSummary) -> Any:
             "verdict": [v.outcome, v.p_success, v.question, v.raw, v.judge],
             "where": [p.station, p.regime, p.scene, p.seed, p.started_s, p.round],
             "made by": [p.checkpoint, p.config_hash, p.code_version, p.exploration],
-            "task": [task.instruction, task.question, task.success_answer, task.objects],
+            "task": [task.instruction, task.question.text, task.success_answer, task.objects],
             "proposal": [p.proposal.reason, p.proposal.feasible, p.proposal.scores],
-            "answers before": [[a.question, a.p_yes, a.raw] for a in p.answers_before],
-            "answers after": [[a.question, a.p_yes, a.raw] for a in p.answers_after],
+            "answers before": [[a.question.text, a.p_yes, a.raw] for a in p.answers_before],
+            "answers after": [[a.question.text, a.p_yes, a.raw] for a in p.answers_after],
             "faults": p.faults,
             "truth": p.truth,
         }
@@ -251,10 +253,11 @@ def test_a_policy_that_follows_words_acts_as_it_did() -> None:
 def test_compact_eyes_answer_and_point_as_they_did() -> None:
     vlm, known = CompactVLM.load("checkpoints/vlm"), EXPECTED["checkpoints"]
     images = [o.image for o in seen()]
-    answers = vlm.answer(images, [QUESTIONS, QUESTIONS[:1]])
+    questions = [parse_question(q) for q in QUESTIONS]
+    answers = vlm.answer(images, [questions, questions[:1]])
     for row, expected in zip(answers, known["vlm"], strict=True):
         assert [a.p_yes for a in row] == near(expected)
-    assert vlm.point(images, INSTRUCTIONS)[:, 0] == near(known["vlm points"])
+    assert vlm.point(images, [parse_instruction(i) for i in INSTRUCTIONS])[:, 0] == near(known["vlm points"])
 
 
 def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
@@ -500,10 +503,10 @@ def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
 
 def test_a_question_file_is_read_as_it_was() -> None:
     cups, drawer = station_tasks(StationConfig.read("files/cups.yaml"))
-    assert read_book("files/questions.yaml") == {"stack the cups": cups}
-    assert (cups.question, cups.success_answer) == ("Are the cups stacked?", True)
+    assert read_questions("files/questions.yaml") == {"stack the cups": cups}
+    assert (cups.question.text, cups.success_answer) == ("Are the cups stacked?", True)
     assert cups.objects == ("cups",)
-    assert drawer.question == "Is the drawer open?"
+    assert drawer.question.text == "Is the drawer open?"
 
 
 def test_a_models_file_is_read_as_it_was_and_a_run_stands_for_what_it_promoted() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from soar.tasks.question_file import Complete
 
 
 def questions(
-    scene: str = "", tasks: tuple[str, ...] = (), book: Path | None = None, model: str = ""
+    scene: str = "",
+    tasks: tuple[str, ...] = (),
+    questions: Path | None = None,
+    language_model: str = "",
 ) -> None:
     """Show the yes/no question of each task, and the answers that mean done and feasible.
 
@@ -20,13 +19,14 @@ def questions(
 
     Examples:
         soar tasks questions --scene 3
-        soar tasks questions --tasks "water the plants" --book q.yaml --model gpt-4o@https://HOST/v1#KEY
+        soar tasks questions --tasks "stack the cups" --questions q.yaml --language-model MODEL@https://HOST/v1#KEY
 
     Args:
         scene: 1 to 10, dev1 to dev4, or a YAML file.
         tasks: instructions in addition to those of the scene.
-        book: question file; written if a model was asked.
-        model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end if that environment variable holds the key.
+        questions: question file; without it, that of the scene. Written if a language model was asked.
+        language_model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end if that environment variable holds
+            the key.
     """
     import rich
     from rich.markup import escape
@@ -35,11 +35,15 @@ def questions(
     from soar.sim.scenes.catalog import load_scene
     from soar.tasks.question_file import tasks_from_instructions
     from soar.tasks.questions import present_question
+    from soar.vlm.clients import chat
 
-    own = [t.instruction for t in load_scene(scene).tasks] if scene else []
+    loaded = load_scene(scene) if scene else None
+    own = [t.instruction for t in loaded.tasks] if loaded else []
     if not own and not tasks:
         raise ConfigError("nothing to ask about; give --scene NAME or --tasks WORDS")
-    found = tasks_from_instructions([*own, *tasks], book, _language_model(model))
+    file = questions or (loaded.questions if loaded else None) or None
+    complete = chat.language_model(language_model) if language_model else None
+    found = tasks_from_instructions([*own, *tasks], file, complete)
     for task in found:
         done, feasible = ("yes", "no") if task.success_answer else ("no", "yes")
         rich.print(f"[bold]{escape(task.instruction)}[/bold]\n  {escape(task.question.text)}")
@@ -48,10 +52,3 @@ def questions(
     if objects:
         rich.print("\nTo leave out tasks whose objects are missing:")
         rich.print("\n".join(f"  {escape(present_question(o).text)}" for o in objects))
-
-
-def _language_model(name: str) -> Complete | None:
-    from soar.vlm.clients.chat import completer
-    from soar.vlm.clients.endpoint import EndpointConfig
-
-    return completer(EndpointConfig.named(name)) if name else None

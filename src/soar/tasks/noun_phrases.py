@@ -37,23 +37,25 @@ POSITIONS = _words("back bottom center central far first front last left lower m
 
 _LONGEST = 5
 """Most words of a noun phrase, on each side of an "of"."""
-_REFUSED = _words(
+_RELATIONS = _words(
+    "about above across adjacent after against ahead along alongside amid among around as aside at atop away before"
+    " behind below beneath beside besides between beyond but by close closer closest despite down during except"
+    " farthest for from furthest here in inside instead into leftmost like near nearby nearest next of off on onto"
+    " opposite out outside over past per rightmost since than that there through throughout till to together toward"
+    " towards under underneath until up upon upside via when where which while who whose with within without"
+)
+"""Words that relate an object to another one, or begin a clause."""
+_REFUSED = _RELATIONS | _words(
     # determiners, quantifiers, numbers
     "a all an another any anything both each either enough every everything few half least less many more most much"
     " neither no none nothing one ones other others same several some something such the two three four five six"
     " seven eight nine ten eleven twelve dozen once twice thrice time times"
     # pronouns
-    " he her hers herself him himself his i it its itself me mine my myself our ours she that their theirs them"
-    " themselves these they this those us we what whatever which whichever who whom whose you your yours yourself"
-    # prepositions and relations
-    " about above across adjacent after against ahead along alongside amid among around as aside at atop away before"
-    " behind below beneath beside besides between beyond but by close closer closest despite down during except"
-    " farthest for from furthest here in inside instead into leftmost like near nearby nearest next of off on onto"
-    " opposite out outside over past per rightmost since than there through throughout till to together toward"
-    " towards under underneath until up upon upside via with within without"
+    " he her hers herself him himself his i it its itself me mine my myself our ours she their theirs them themselves"
+    " these they this those us we what whatever whichever whom you your yours yourself"
     # conjunctions, auxiliaries, negations
     " although am and are be because been cannot could did do does done had has have how if is may might must nor"
-    " not never or shall should so then though unless was were when whenever where wherever while why will would yet"
+    " not never or shall should so then though unless was were whenever wherever why will would yet"
     # adverbs
     " again almost also altogether always apart else even ever everywhere further halfway just later maybe now often"
     " otherwise perhaps please quite rather slightly somewhat somewhere soon still thereafter too very well"
@@ -89,10 +91,12 @@ def noun_phrase(text: str) -> str:
 
 def is_understood(noun: str) -> bool:
     """Whether a text in lower case, without its article, is the name of one kind of object and nothing more."""
-    whole, of, content = noun.partition(" of ")
-    if of and head(whole) not in VESSELS | _AMOUNTS:
-        return False
-    return all(_is_simple(part.split()) for part in ([whole, content] if of else [whole]))
+    return all(_is_simple(words) for words in _without_of(noun))
+
+
+def is_related(noun: str) -> bool:
+    """Whether a text in lower case relates an object to another one, as "bowl next to the cup" does."""
+    return any(not words or _RELATIONS.intersection(words) for words in _without_of(noun))
 
 
 def head(noun: str) -> str:
@@ -115,6 +119,13 @@ def with_article(noun: str) -> str:
     if is_plural(noun):
         return f"any {noun}"
     return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+
+
+def _without_of(noun: str) -> list[list[str]]:
+    """Words of the noun phrase before and after an "of" that joins a vessel or an amount to its content."""
+    whole, of, content = noun.partition(" of ")
+    is_content = of and head(whole) in VESSELS | _AMOUNTS
+    return [part.split() for part in ((whole, content) if is_content else (noun,))]
 
 
 def _is_simple(words: list[str]) -> bool:

@@ -23,6 +23,7 @@ import yaml
 
 from soar.errors import ConfigError
 from soar.tasks.grammar import parse_instruction, task_from_instruction
+from soar.tasks.noun_phrases import is_understood
 from soar.tasks.questions import parse_question
 from soar.types import EpisodeSummary, QuestionKind, Skill, Task
 from soar.utils.files import Json, write_bytes
@@ -174,7 +175,8 @@ def _free_task(
     """A task with a given question; skill and object names follow from the instruction, else from the question."""
     asked = parse_question(question)
     task = parse_instruction(instruction)
-    if not task.skill and (skill := _SKILLS.get((asked.kind, success_answer))):
+    skill = _SKILLS.get((asked.kind, success_answer))
+    if not task.skill and skill and is_understood(asked.object):
         container = "table" if asked.kind == "table" else asked.container
         side = asked.kind if asked.kind in ("left", "right") else None
         task = replace(task, skill=skill, object=asked.object, container=container, direction=side)

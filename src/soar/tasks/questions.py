@@ -12,7 +12,7 @@ from typing import get_args
 from soar.tasks.noun_phrases import (
     Preposition,
     is_plural,
-    is_understood,
+    is_related,
     noun_phrase,
     preposition,
     with_article,
@@ -62,21 +62,18 @@ def present_question(object: str) -> Question:
 def parse_question(text: str) -> Question:
     """Return the question with its parts; kind "other" and no parts for a question of no known form.
 
-    The forms are those of tasks in many wordings. A phrase that isn't understood as the name of an object
-    (`is_understood`) makes the whole question "other".
+    The forms are those of tasks in many wordings. A question that relates an object to a third one ("Is the cup in the
+    bowl next to the fork?") has none of them.
     """
     plain = re.sub(r"\s+", " ", text).strip().rstrip("?.! ").lower()
     for kind, pattern in _PATTERNS:
         if match := pattern.fullmatch(plain):
             groups = match.groupdict()
-            object, container = (
-                noun_phrase(groups["object"]),
-                noun_phrase(groups.get("container") or ""),
-            )
-            if not is_understood(object) or (container and not is_understood(container)):
-                continue
-            kind = _KIND_OF_STATE.get(groups.get("state", ""), kind)
-            return Question(text, kind, _frame(plain, match), object, container)
+            object = noun_phrase(groups["object"])
+            container = noun_phrase(groups.get("container") or "")
+            if not is_related(object) and not (container and is_related(container)):
+                kind = _KIND_OF_STATE.get(groups.get("state", ""), kind)
+                return Question(text, kind, _frame(plain, match), object, container)
     return Question(text)
 
 

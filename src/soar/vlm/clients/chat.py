@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from soar.errors import ModelUnavailable
+from soar.registry import load_vlm
 from soar.types import Answer, Question
 from soar.utils.files import Json
 from soar.vlm.clients.endpoint import Endpoint, EndpointConfig
@@ -100,15 +102,22 @@ def _schema(count: int) -> Json:
     }
 
 
-def completer(config: EndpointConfig) -> Callable[[str], str]:
-    """Return a function from a prompt to the endpoint's reply in words; it raises ModelUnavailable."""
-    chat = ChatVLM(config)
+def language_model(name: str) -> Callable[[str], str]:
+    """Return a function from a prompt to a chat endpoint's reply; the function raises ModelUnavailable.
+
+    Args:
+        name: "MODEL@URL", with "#VARIABLE" at the end if that environment variable holds the key.
+
+    Raises:
+        ConfigError: the name has another form.
+    """
+    chat = cast(ChatVLM, load_vlm(f"chat:{name.removeprefix('chat:')}"))
 
     def complete(prompt: str) -> str:
         messages = [{"role": "user", "content": prompt}]
-        body = {"model": config.model, "messages": messages, "temperature": 0, "max_tokens": 300}
+        body = {"model": chat.config.model, "messages": messages, "temperature": 0, "max_tokens": 300}
         try:
-            return read_text(chat.post(body, time.monotonic() + config.limit_s))
+            return read_text(chat.post(body, time.monotonic() + chat.config.limit_s))
         except RequestError as error:
             raise ModelUnavailable(f"{chat.name}: {error}") from None
 

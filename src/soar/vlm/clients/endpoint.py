@@ -66,15 +66,6 @@ class EndpointConfig:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
 
-    @classmethod
-    def named(cls, name: str) -> EndpointConfig:
-        """Parse "MODEL@URL", or "MODEL@URL#VARIABLE" with the key's variable. Raises ConfigError."""
-        model, _, url = name.rpartition("@")
-        url, _, variable = url.partition("#")
-        if not model or not url:
-            raise ConfigError(f"'{name}' names no endpoint; valid: MODEL@http://HOST/v1")
-        return cls(url, model, variable)
-
     def key(self) -> str:
         """Return the key. Raises ConfigError if its variable is named but not set."""
         if not self.key_variable:
