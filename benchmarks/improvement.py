@@ -27,7 +27,7 @@ from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
 from soar.data.store.lance import open_store
-from soar.evaluation.plots import points
+from soar.evaluation.plots import format_points
 from soar.evaluation.protocol import sim_protocol
 from soar.evaluation.results import Comparison, compare
 from soar.evaluation.runner import evaluate
@@ -158,7 +158,7 @@ def _row(comparison: Comparison, frames: Frames | None) -> tuple[str, ...]:
         str(len(frames.episodes)) if frames else "0",
         f"{before.value:.0%}",
         f"{after.value:.0%} [{after.low:.0%}, {after.high:.0%}]",
-        f"{points(change.value)} [{points(change.low)}, {points(change.high)}]",
+        f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]",
         f"{comparison.p_value:.3f}",
     )
 

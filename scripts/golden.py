@@ -45,7 +45,8 @@ from soar.pretraining.demonstrations import session
 from soar.pretraining.keypoint_samples import KeypointSamples, make_keypoint_samples
 from soar.pretraining.vlm_corpus import make_vlm_corpus as make_looks
 from soar.pretraining.weights import DemonstrationSet, demonstrations
-from soar.rollout.station import EpisodeConfig, Models
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.models import Models
 from soar.rollout.station_config import open_station, sim_stations
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World

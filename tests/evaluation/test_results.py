@@ -26,7 +26,7 @@ def trial(seed: int, outcome: Outcome, task: str = PUT) -> Trial:
 
 
 def evaluation(folder: Path, outcomes: str, task: str = PUT) -> Evaluation:
-    """One trial for each letter: s, f or u."""
+    """Write one trial for each letter: s, f or u."""
     words: dict[str, Outcome] = {"s": "success", "f": "failure", "u": "unknown"}
     open_evaluation(folder, SETTING)
     add_trials(folder, [trial(100 + i, words[o], task) for i, o in enumerate(outcomes)])
@@ -47,7 +47,7 @@ def test_rates_are_per_task_and_per_scene(tmp_path: Path) -> None:
     assert found.by_scene()["1"].value == found.overall().value == 5 / 8
 
 
-def test_it_is_finished_when_every_task_has_its_trials(tmp_path: Path) -> None:
+def test_an_evaluation_is_finished_when_every_task_has_its_trials(tmp_path: Path) -> None:
     assert not evaluation(tmp_path, "ssss").finished
     assert evaluation(tmp_path, "ffff", TAKE).finished
 
@@ -56,7 +56,7 @@ def test_unknown_enters_no_rate(tmp_path: Path) -> None:
     assert evaluation(tmp_path, "sfuu").overall().value == 0.5
 
 
-def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path: Path) -> None:
+def test_a_truncated_last_line_is_ignored_and_removed(tmp_path: Path) -> None:
     evaluation(tmp_path, "sf")
     with (tmp_path / TRIALS).open("a") as file:
         file.write('{"scene": "1", "instr')
@@ -65,7 +65,7 @@ def test_a_torn_last_line_is_left_out_and_cut_off(tmp_path: Path) -> None:
     assert len(open_evaluation(tmp_path).trials) == 3
 
 
-def test_an_evaluation_can_be_made_larger_but_not_another(tmp_path: Path) -> None:
+def test_an_evaluation_can_be_extended_but_not_changed(tmp_path: Path) -> None:
     evaluation(tmp_path, "sf")
     assert open_evaluation(tmp_path, replace(SETTING, trials=50)).setting.trials == 50
     with pytest.raises(ConfigError, match="checkpoint 'c0', not 'c1'"):
@@ -77,7 +77,7 @@ def test_a_folder_without_an_evaluation_is_refused(tmp_path: Path) -> None:
         open_evaluation(tmp_path)
 
 
-def test_the_difference_uses_only_the_starts_both_have(tmp_path: Path) -> None:
+def test_the_difference_uses_only_shared_starts(tmp_path: Path) -> None:
     before, after = evaluation(tmp_path / "a", "ffffss"), evaluation(tmp_path / "b", "ssfu")
     comparison = compare(before, after)
     assert len(comparison.pairs) == 3

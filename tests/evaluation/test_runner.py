@@ -1,4 +1,4 @@
-"""Trials in lockstep, batches, resuming: with the toy robot, whose env and policy come first."""
+"""Trials in lockstep, batches and resuming, with the toy robot."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,7 +32,7 @@ LEFT, RIGHT = INSTRUCTIONS
 
 
 class ToyEnv:
-    """Judged by the toy's own truth."""
+    """An environment of the toy robot, judged by the toy's own truth."""
 
     metronome = None
 
@@ -75,7 +75,7 @@ class Breaking:
 
 
 class Random:
-    """A policy that carries the block about at random. It notes the sizes of its batches."""
+    """A policy that acts at random and records the sizes of its batches."""
 
     name = "random"
 
@@ -136,14 +136,14 @@ def test_a_finished_evaluation_runs_nothing(tmp_path: Path) -> None:
     assert (tmp_path / TRIALS).read_text() == before
 
 
-def test_an_evaluation_grows_without_repeating_trials(tmp_path: Path) -> None:
+def test_an_extended_evaluation_repeats_no_trials(tmp_path: Path) -> None:
     few = run(tmp_path, replace(SETTING, trials=4))
     many = run(tmp_path, replace(SETTING, trials=6))
     assert len(many.trials) == 12
     assert set(few.trials) < set(many.trials)
 
 
-def test_unknown_trials_are_tried_again(tmp_path: Path) -> None:
+def test_unknown_trials_are_repeated(tmp_path: Path) -> None:
     setting = replace(SETTING, tasks=(("toy", LEFT),), trials=2)
     open_evaluation(tmp_path, setting)
     add_trials(tmp_path, [Trial("toy", LEFT, 100, "unknown"), Trial("toy", LEFT, 101, "success")])
@@ -159,7 +159,7 @@ def test_tasks_take_turns(tmp_path: Path) -> None:
     assert len({b.entropy for b in batches}) == 4
 
 
-def test_single_trials_of_one_scenes_tasks_are_tried_together(tmp_path: Path) -> None:
+def test_single_trials_of_one_scenes_tasks_share_a_batch(tmp_path: Path) -> None:
     tasks = (("a", LEFT), ("a", RIGHT), ("b", LEFT))
     setting = replace(SETTING, tasks=tasks, trials=1)
     batches = missing_batches(open_evaluation(tmp_path, setting))
@@ -185,14 +185,14 @@ def lockstep(
     )
 
 
-def test_one_call_of_the_policy_moves_all_benches(tmp_path: Path) -> None:
+def test_one_call_of_the_policy_acts_in_all_environments(tmp_path: Path) -> None:
     policy = Random()
     lockstep([ToyEnv("toy") for _ in range(3)], tmp_path, EpisodeConfig(2, 7), policy)
     assert policy.batches == [3] * 14
     assert policy.resets == 1
 
 
-def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+def test_a_fault_in_one_environment_does_not_stop_the_others(tmp_path: Path) -> None:
     envs = [ToyEnv("toy", breaks_after=3), ToyEnv("toy")]
     broken, whole = lockstep(envs, tmp_path, EpisodeConfig(2, 7))
     assert broken.outcome == "failure"
@@ -202,13 +202,15 @@ def test_a_bench_that_fails_does_not_stop_the_others(tmp_path: Path) -> None:
     assert whole.raw == ""
 
 
-def test_a_trial_is_judged_at_its_end_and_notes_whether_it_ever_was_done(tmp_path: Path) -> None:
+def test_a_trial_is_judged_at_its_end_and_records_whether_the_task_was_ever_done(
+    tmp_path: Path,
+) -> None:
     class Flicker(ToyEnv):
-        looks = 0
+        checks = 0
 
         def fulfilled(self) -> bool:
-            self.looks += 1
-            return self.looks == 2
+            self.checks += 1
+            return self.checks == 2
 
     (trial,) = lockstep([Flicker("toy")], tmp_path, EpisodeConfig(1, 4))
     assert (trial.outcome, trial.ever) == ("failure", True)
@@ -219,20 +221,20 @@ def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
     assert read_video(tmp_path / trial.video).shape == (15, 64, 64, 3)
 
 
-def test_words_are_goals_for_a_policy_that_follows_words(tmp_path: Path) -> None:
+def test_a_language_conditioned_policy_gets_instructions_as_goals(tmp_path: Path) -> None:
     policy = Random()
     setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
     evaluate(EvalSpec(lambda: policy, None, ToyEnv), setting, tmp_path, video_size=32, quiet=True)
     assert list(policy.goals[0]) == [LEFT, LEFT]
 
 
-def test_a_policy_that_knows_the_task_does_it(tmp_path: Path) -> None:
+def test_a_capable_policy_succeeds(tmp_path: Path) -> None:
     spec = EvalSpec(ToyPolicy, ToySubgoals, ToyEnv)
     found = evaluate(spec, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
     assert found.overall().value == 1.0
 
 
-def test_benches_of_the_last_scene_are_closed(tmp_path: Path) -> None:
+def test_environments_of_the_scene_before_are_closed(tmp_path: Path) -> None:
     closed: list[str] = []
 
     class Closing(ToyEnv):

@@ -1,4 +1,4 @@
-"""The simulated env, the expert's subgoals, and worker processes."""
+"""The simulated environment, the expert's subgoals, and worker processes."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ def env() -> Iterator[SimEvalEnv]:
 
 
 @pytest.mark.parametrize("instruction", [PUT, TAKE])
-def test_a_start_is_feasible_and_always_the_same(env: SimEvalEnv, instruction: str) -> None:
+def test_a_seed_determines_a_feasible_start(env: SimEvalEnv, instruction: str) -> None:
     env.reset(instruction, 1)
     first = env.robot.observe()
     assert not env.fulfilled()
@@ -95,7 +95,7 @@ class Still:
 
 
 class Copier:
-    """A generator that imagines what it sees."""
+    """A generator that returns its observations."""
 
     name = "copier"
 
@@ -117,7 +117,7 @@ def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
     assert (tmp_path / found.trials[0].video).exists()
 
 
-def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
+def test_worker_processes_give_the_results_of_one_process(tmp_path: Path) -> None:
     spec = EvalSpec(ToyPolicy, ExpertFrames(3), partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     one, two = (
@@ -129,14 +129,14 @@ def test_worker_processes_find_what_one_process_finds(tmp_path: Path) -> None:
         assert (one.folder / trial.video).read_bytes() == (two.folder / trial.video).read_bytes()
 
 
-def test_a_worker_that_dies_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_worker_that_dies_raises_soar_error(tmp_path: Path) -> None:
     spec = EvalSpec(partial(os._exit, 1), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(SoarError, match="a worker process died"):
         evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 
-def test_a_model_that_cannot_be_loaded_is_an_ordinary_error_of_its_own(tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_in_a_worker_raises_its_own_error(tmp_path: Path) -> None:
     spec = EvalSpec(partial(load_policy, "nowhere"), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(CheckpointError, match="no checkpoint in nowhere"):
@@ -149,7 +149,7 @@ def test_experts_exist_only_in_simulation() -> None:
         ExpertSubgoals([env], 20)
 
 
-def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
+def test_a_subgoal_source_may_give_the_steps_ahead(tmp_path: Path) -> None:
     assert subgoals_spec("compact") == ModelSpec("packaged", "subgoals", COMPACT_STEPS_AHEAD)
     assert subgoals_spec("runs/a@b/train@12") == ModelSpec("folder", "runs/a@b/train", 12)
     assert subgoals_spec("/home/me@lab/train").source == "/home/me@lab/train"
@@ -164,5 +164,5 @@ def test_a_subgoal_source_may_say_how_far_ahead(tmp_path: Path) -> None:
     ("subgoals", "steps"),
     [("compact", 10), ("expert@10", 10), ("runs/mine", 10), ("susie:folder", 20), (None, 20)],
 )
-def test_a_subgoal_is_pursued_about_as_long_as_it_lies_ahead(subgoals, steps):
+def test_steps_per_subgoal_follow_from_the_steps_ahead(subgoals, steps):
     assert subgoals_spec(subgoals).steps_per_subgoal == steps

@@ -1,4 +1,4 @@
-"""Evaluations for people."""
+"""Tables, plots and videos of evaluations."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from soar.errors import ConfigError
-from soar.evaluation.plots import plot_rates, points
+from soar.evaluation.plots import format_points, plot_rates
 from soar.evaluation.results import (
     EvalSetting,
     Evaluation,
@@ -21,9 +21,9 @@ from soar.evaluation.results import (
 from soar.evaluation.tables import (
     MANY_TASKS,
     comparison_table,
-    film,
+    interleave_tasks,
     rates_table,
-    spread,
+    read_trial_video,
     summary,
     write_comparison,
     write_results,
@@ -34,15 +34,15 @@ from soar.utils.statistics import Interval
 PUT, TAKE = "put the block in the bowl", "take the block out of the bowl"
 
 
-def evaluation(folder: Path, outcomes: str, films: bool = False) -> Evaluation:
-    """One letter for each trial, the two tasks by turns."""
+def evaluation(folder: Path, outcomes: str, videos: bool = False) -> Evaluation:
+    """Write an evaluation with one letter for each trial; the two tasks take turns."""
     tasks = (("1", PUT), ("1", TAKE))
     open_evaluation(
         folder, EvalSetting("c0", "gcbc", "expert", tasks, len(outcomes) // 2, 0, 5, 20)
     )
     for n, letter in enumerate(outcomes):
-        video = f"videos/{n}.mp4" if films else ""
-        if films:
+        video = f"videos/{n}.mp4" if videos else ""
+        if videos:
             write_video(folder / video, np.full((4, 64, 64, 3), 128, np.uint8))
         outcome = "success" if letter == "s" else "failure"
         trial = Trial("1", tasks[n % 2][1], n // 2, outcome, ever=True, video=video)  # type: ignore[arg-type]
@@ -57,7 +57,7 @@ def text(table: Table) -> str:
     return captured.get()
 
 
-def test_the_table_has_successes_rates_and_intervals(tmp_path: Path) -> None:
+def test_the_table_shows_successes_rates_and_intervals(tmp_path: Path) -> None:
     lines = text(rates_table(evaluation(tmp_path, "sfsfff"))).splitlines()
     assert lines[1].split()[-6:] == ["2/3", "0.67", "0.21", "..", "0.94", "1.00"]
     assert lines[-1].split() == ["all", "2/6", "0.33", "0.10", "..", "0.70", "1.00"]
@@ -72,7 +72,7 @@ def test_many_tasks_are_shown_by_verb(tmp_path: Path) -> None:
     assert len([line for line in lines if line.strip()]) == 3
 
 
-def test_the_summary_counts(tmp_path: Path) -> None:
+def test_the_summary_counts_trials_and_successes(tmp_path: Path) -> None:
     found = summary(evaluation(tmp_path, "sfsfff"))
     assert found["finished"]
     assert [t["successes"] for t in found["tasks"]] == [2, 0]
@@ -81,28 +81,30 @@ def test_the_summary_counts(tmp_path: Path) -> None:
 
 
 def test_results_are_files_beside_the_trials(tmp_path: Path) -> None:
-    write_results(evaluation(tmp_path, "sfsf", films=True))
+    write_results(evaluation(tmp_path, "sfsf", videos=True))
     assert json.loads((tmp_path / "summary.json").read_text())["overall"]["trials"] == 4
     assert (tmp_path / "plot.png").stat().st_size > 1000
     assert len(read_video(tmp_path / "grid.mp4")) == 4
 
 
-def test_without_films_there_is_no_grid(tmp_path: Path) -> None:
+def test_without_videos_there_is_no_grid(tmp_path: Path) -> None:
     found = evaluation(tmp_path, "sf")
     write_results(found)
     assert not (tmp_path / "grid.mp4").exists()
     with pytest.raises(ConfigError, match="no video was kept"):
-        film(found, found.trials[0])
+        read_trial_video(found, found.trials[0])
 
 
-def test_films_are_edged_in_their_outcomes_colour(tmp_path: Path) -> None:
-    found = evaluation(tmp_path, "sf", films=True)
-    good, bad = (film(found, t)[0] for t in sorted(found.trials, key=lambda t: t.outcome)[::-1])
+def test_videos_are_framed_in_the_color_of_their_outcome(tmp_path: Path) -> None:
+    found = evaluation(tmp_path, "sf", videos=True)
+    good, bad = (
+        read_trial_video(found, t)[0] for t in sorted(found.trials, key=lambda t: t.outcome)[::-1]
+    )
     assert tuple(good[0, 32]) == (23, 166, 115)
     assert tuple(bad[32, -1]) == (209, 73, 91)
 
 
-def test_a_comparison_names_difference_interval_and_p(tmp_path: Path) -> None:
+def test_a_comparison_shows_difference_interval_and_p(tmp_path: Path) -> None:
     comparison = compare(evaluation(tmp_path / "a", "ffffff"), evaluation(tmp_path / "b", "sfsfsf"))
     lines = text(comparison_table(comparison)).splitlines()
     assert lines[1].split()[-8:] == ["3", "0.00", "1.00", "+1.00", "+1.00", "..", "+1.00", "0.25"]
@@ -113,7 +115,7 @@ def test_a_comparison_names_difference_interval_and_p(tmp_path: Path) -> None:
 
 def test_tasks_take_turns_in_what_is_shown(tmp_path: Path) -> None:
     trials = [Trial("1", task, seed, "success") for task in (PUT, TAKE) for seed in range(2)]
-    assert [t.instruction for t in spread(trials)] == [PUT, TAKE, PUT, TAKE]
+    assert [t.instruction for t in interleave_tasks(trials)] == [PUT, TAKE, PUT, TAKE]
 
 
 def test_a_series_may_lack_labels() -> None:
@@ -122,5 +124,5 @@ def test_a_series_may_lack_labels() -> None:
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.27, "+27"), (-0.031, "−3"), (0.001, "0")])
-def test_points_are_signed(share: float, words: str) -> None:
-    assert points(share) == words
+def test_percentage_points_are_signed(share: float, words: str) -> None:
+    assert format_points(share) == words

@@ -1,4 +1,4 @@
-"""The policy's own ceiling: subgoals that are frames of a scripted expert, not of an imagination."""
+"""Subgoals that are frames of a scripted expert: an upper bound on what the policy can reach."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from soar.types import Images, Observation
 
 @dataclass(frozen=True)
 class ExpertFrames:
-    """The wish for an expert's frames as subgoals."""
+    """Selects an expert's frames as subgoals, in an `EvalSpec`."""
 
     steps_ahead: int = COMPACT_STEPS_AHEAD
-    """Control steps from the state the policy is in to the frame."""
+    """Control steps from the current state to the frame."""
 
 
 class ExpertSubgoals:
-    """A subgoal generator that knows the envs' worlds: what their cameras would see, were an expert acting.
+    """A subgoal generator with access to the simulated worlds: camera frames of an expert that acts in them.
 
-    The expert starts from the very state the policy is in, so it also shows the way out of a failed grasp.
+    The expert starts from the robot's current state, so it also shows how to recover from a failed grasp.
     """
 
     name = "expert"
 
     def __init__(self, envs: Sequence[EvalEnv], steps_ahead: int = COMPACT_STEPS_AHEAD) -> None:
-        """`envs`: simulated ones, in the order in which `generate` gets their observations."""
+        """`envs`: simulated environments, in the order of the observations that `generate` gets."""
         self.steps_ahead = steps_ahead
-        self._envs = [_simulated(b) for b in envs]
+        self._envs = [_simulated(e) for e in envs]
 
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """One frame for each env, `steps_ahead` control steps on. The worlds are left exactly as they were."""
-        # The start's own seed, so that one trial's experts agree on where things should go.
+        """Return one frame for each environment, `steps_ahead` control steps later. The worlds are not changed."""
+        # The start's own seed, so that the experts of one trial agree on where objects should go.
         return np.stack(
-            [frame_ahead(b.world, b.goal, self.steps_ahead, b.seed) for b in self._envs]
+            [frame_ahead(e.world, e.goal, self.steps_ahead, e.seed) for e in self._envs]
         )
 
 

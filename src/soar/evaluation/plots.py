@@ -1,4 +1,4 @@
-"""Success rates as pictures: bars with intervals, as in the paper's Figure 5."""
+"""Plots of success rates: bars with intervals, as in the paper's Figure 5."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from soar.types import Outcome
 from soar.utils.statistics import Interval
 
 if TYPE_CHECKING:
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
 INK, GRID, PAPER = "#22242a", "#d9d7d1", "#fffffe"
 SERIES = ("#9aa3b2", "#2f6fde", "#17a673", "#d9822b", "#8a5cd1", "#c2417a")
 GOOD, BAD, UNSURE = "#17a673", "#d1495b", "#9aa3b2"
+OUTCOME_COLORS: Mapping[Outcome, str] = {"success": GOOD, "failure": BAD, "unknown": UNSURE}
 
 
-def points(share: float) -> str:
-    """A difference of rates in points, signed: "+27"."""
+def format_points(share: float) -> str:
+    """Format a difference of rates in percentage points, signed: "+27"."""
     text = f"{100 * share:+.0f}"
     return "0" if text in ("+0", "-0") else text.replace("-", "−")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure in the project's style, `width` x `height` inches, tied to no display."""
+    """Make an empty figure of `width` x `height` inches in the project's style, without a display."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -33,7 +35,7 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def new_axes(figure: Figure) -> Axes:
-    """Quiet axes: no box, a light grid, everything in ink."""
+    """Add axes without a box, with a light grid."""
     axes = figure.add_subplot()
     axes.set_facecolor("none")
     axes.tick_params(colors=INK, length=0, labelsize=9)
@@ -46,9 +48,9 @@ def new_axes(figure: Figure) -> Axes:
 
 
 def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
-    """Success rates as grouped bars with their 95 % intervals.
+    """Plot success rates as grouped bars with their 95 % intervals.
 
-    `groups`: for each series ("before", "after") its rate by label (a task, a scene). Labels are in
+    `groups`: for each series ("before", "after"), its rate by label (a task, a scene). Labels are in
     the order of the first series; a series may lack some.
     """
     labels = list(dict.fromkeys(label for series in groups.values() for label in series))

@@ -11,7 +11,7 @@ from soar.errors import ConfigError
 from soar.evaluation.envs import MakeEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import FIRST_SEED, EvalSetting
-from soar.evaluation.runner import EvalSpec, Subgoals
+from soar.evaluation.runner import EvalSpec, SubgoalSource
 from soar.registry import load_policy, load_subgoals, policy_spec, subgoals_spec
 from soar.rollout.station import PAPER_EPISODE, EpisodeConfig
 from soar.rollout.station_config import StationConfig, station_tasks
@@ -116,7 +116,7 @@ def _setting(
     )
 
 
-def subgoal_source(name: str) -> Subgoals:
+def subgoal_source(name: str) -> SubgoalSource:
     """Return the subgoals of an `EvalSpec` for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
     if name.partition("@")[0] == "expert":
         return ExpertFrames(subgoals_spec(name).steps_ahead)

@@ -1,7 +1,7 @@
-"""What an evaluation found: trials, success rates with intervals, and the difference between two.
+"""Results of evaluations: trials, success rates with intervals, and the difference between two evaluations.
 
-A trial's success is judged by the strict predicates at the END of its control steps, as the paper
-judges the final frame. Whether it was fulfilled at any moment is noted beside it and never counted.
+Success is judged at the END of a trial's control steps, as the paper judges the final frame. Whether the task was
+done after any step is recorded beside it and never counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FIRST_SEED = 1_000_000
 
 
 class TrialKey(NamedTuple):
-    """One start of one task: the same key is the same initial state for every checkpoint."""
+    """Start of a trial: the same key is the same initial state for every checkpoint."""
 
     scene: str
     instruction: str
@@ -39,15 +39,15 @@ class Trial:
     scene: str
     instruction: str
     seed: int
-    """Of the start: with scene and instruction it determines the initial state."""
+    """Seed of the start: with scene and instruction it determines the initial state."""
     outcome: Outcome
-    """At the end of the trial. "unknown" (nobody could tell) enters no rate and is tried again."""
+    """Outcome at the end of the trial. "unknown" enters no rate, and the trial is repeated."""
     ever: bool | None = None
-    """Whether the task was fulfilled after any step; None where nobody looked (real robots)."""
+    """Whether the task was done after any step; None where this isn't known (real robots)."""
     lost: tuple[str, ...] = ()
-    """Things that had left the table at the end."""
+    """Names of the objects that had left the table at the end."""
     video: str = ""
-    """Path of its video inside the evaluation's folder; empty when none was recorded."""
+    """Path of the video inside the evaluation's folder; empty when none was recorded."""
     raw: str = ""
     """The judge's own words, where a person or a model judged."""
     verdicts: Mapping[str, Outcome] = field(default_factory=dict)
@@ -55,39 +55,43 @@ class Trial:
 
     @property
     def key(self) -> TrialKey:
-        """The start this trial began from."""
+        """The start."""
         return TrialKey(self.scene, self.instruction, self.seed)
 
 
 @dataclass(frozen=True)
 class EvalSetting:
-    """What was evaluated, and how. Two evaluations are comparable when all but the policy agree."""
+    """Policy, tasks and episode length of an evaluation.
+
+    Two evaluations are comparable when all but the policy agree.
+    """
 
     checkpoint: str
     """Id of the policy's checkpoint."""
     policy: str
-    """Its kind: "gcbc", "lcbc"..."""
+    """Kind of the checkpoint: "gcbc", "lcbc"..."""
     subgoals: str
-    """Where goals came from: "expert", "compact"..., or "none" for a policy that follows words."""
+    """Source of subgoals: "expert", "compact"..., or "none" for a language-conditioned policy."""
     tasks: tuple[tuple[str, str], ...]
-    """(scene, instruction) of each."""
+    """(scene, instruction) of each task."""
     trials: int
-    """For each task."""
+    """Number of trials of each task."""
     first_seed: int
+    """Seed of the first start of each task; the others follow."""
     subgoals_per_trial: int
     steps_per_subgoal: int
     details: Mapping[str, Json] = field(default_factory=dict)
-    """Anything else that a reader may want to trace: checkpoint folder, code version, judge."""
+    """Further provenance: checkpoint folder, code version, judge."""
 
     @property
     def scenes(self) -> tuple[str, ...]:
-        """Names of the scenes, each once."""
+        """Distinct names of the scenes."""
         return tuple(dict.fromkeys(scene for scene, _ in self.tasks))
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All trials of one policy in some scenes."""
+    """Trials of one policy in some scenes."""
 
     folder: Path
     setting: EvalSetting
@@ -100,21 +104,21 @@ class Evaluation:
         return all(counts[task] >= self.setting.trials for task in self.setting.tasks)
 
     def by_task(self) -> dict[tuple[str, str], Interval]:
-        """Success rate with its 95 % interval for each (scene, instruction)."""
+        """Return the success rate with its 95 % interval for each (scene, instruction)."""
         return {
             task: rate([t for t in self.trials if (t.scene, t.instruction) == task])
             for task in self.setting.tasks
         }
 
     def by_scene(self) -> dict[str, Interval]:
-        """Success rate with its 95 % interval for each scene, over all its tasks: Figure 5's bars."""
+        """Return the success rate with its 95 % interval for each scene, over all its tasks (paper, Figure 5)."""
         return {
             scene: rate([t for t in self.trials if t.scene == scene])
             for scene in self.setting.scenes
         }
 
     def by_verb(self) -> dict[str, Interval]:
-        """Success rate with its 95 % interval by the instructions' first word, for many small tasks."""
+        """Return the success rate with its 95 % interval by the instruction's first word."""
         verbs = dict.fromkeys(instruction.split()[0] for _, instruction in self.setting.tasks)
         return {
             verb: rate([t for t in self.trials if t.instruction.split()[0] == verb])
@@ -122,18 +126,18 @@ class Evaluation:
         }
 
     def overall(self) -> Interval:
-        """Success rate over all trials."""
+        """Return the success rate over all trials."""
         return rate(self.trials)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations on the starts they share."""
+    """Two evaluations on the starts that they share."""
 
     before: Evaluation
     after: Evaluation
     pairs: tuple[tuple[Trial, Trial], ...]
-    """Before and after from the same start, both judged."""
+    """Pairs of trials from the same start, before and after, both judged."""
 
     @property
     def outcomes(self) -> tuple[list[bool], list[bool]]:
@@ -145,7 +149,7 @@ class Comparison:
 
     @property
     def difference(self) -> Interval:
-        """After minus before, with a 95 % bootstrap interval over the starts of each task."""
+        """Success rate after minus before, with a 95 % bootstrap interval, stratified by task."""
         before, after = self.outcomes
         return paired_bootstrap(
             before, after, [f"{b.scene}: {b.instruction}" for b, _ in self.pairs]
@@ -153,11 +157,11 @@ class Comparison:
 
     @property
     def p_value(self) -> float:
-        """McNemar's exact two-sided p."""
+        """p of McNemar's exact two-sided test."""
         return mcnemar(*self.outcomes)
 
     def by_task(self) -> dict[tuple[str, str], Comparison]:
-        """The same for each (scene, instruction) alone."""
+        """Return the comparison of each (scene, instruction) alone."""
         tasks = dict.fromkeys((b.scene, b.instruction) for b, _ in self.pairs)
         return {
             task: replace(
@@ -171,7 +175,7 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     """Pair two evaluations by start.
 
     Raises:
-        ConfigError: they share no start that was judged in both, or their trials differ in length.
+        ConfigError: they share no start that was judged in both, or their episodes differ in length.
     """
     for name in ("subgoals_per_trial", "steps_per_subgoal"):
         one, two = getattr(before.setting, name), getattr(after.setting, name)
@@ -189,18 +193,18 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
 
 
 def rate(trials: Sequence[Trial]) -> Interval:
-    """Success rate of the judged ones among some trials, with its 95 % Wilson interval."""
+    """Return the success rate of the judged trials, with its 95 % Wilson interval."""
     judged = [t for t in trials if t.outcome != "unknown"]
     return wilson(sum(t.outcome == "success" for t in judged), len(judged))
 
 
 def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> Evaluation:
-    """An evaluation's folder as it is now; with a `setting` it is begun, or gone on with if it agrees.
+    """Read an evaluation's folder; with a `setting`, begin it, or continue it if the setting agrees.
 
-    Only the number of trials may differ from what is there: an evaluation can be made larger.
+    Only the number of trials may differ from the stored setting: an evaluation can be extended.
 
     Raises:
-        ConfigError: there is none, it is damaged, or it was made with another setting.
+        ConfigError: there is no evaluation, it is damaged, or it was made with another setting.
     """
     folder = Path(folder)
     if setting is None or (folder / MANIFEST).exists():
@@ -216,12 +220,12 @@ def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> E
 
 
 def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
-    """Note finished trials; they are there even if the process dies in the next instant."""
+    """Append finished trials; they are on disk when this returns."""
     append_lines(folder / TRIALS, [asdict(t) for t in trials])
 
 
-def _check_same(folder: Path, known: EvalSetting, wanted: EvalSetting) -> None:
-    for name, value in asdict(wanted).items():
+def _check_same(folder: Path, known: EvalSetting, requested: EvalSetting) -> None:
+    for name, value in asdict(requested).items():
         if name not in ("trials", "details") and asdict(known)[name] != value:
             raise ConfigError(
                 f"{folder} already holds an evaluation with {name} {asdict(known)[name]!r}, "

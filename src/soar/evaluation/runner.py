@@ -1,8 +1,7 @@
-"""`evaluate`: trials in parallel worker processes, resumable, from starts that every checkpoint shares.
+"""`evaluate`: trials in parallel worker processes, resumable, from starts that all checkpoints share.
 
-A unit of work is a *batch*: up to `LOCKSTEP` starts in one scene. Its random numbers come
-from its own first seed, so the outcome depends neither on the number of workers nor on interruptions
-between batches.
+The unit of work is a *batch* of up to `LOCKSTEP` starts in one scene. Its random numbers derive from its own first
+seed, so the outcome depends neither on the number of workers nor on interruptions between batches.
 """
 
 from __future__ import annotations
@@ -38,25 +37,24 @@ from soar.utils.progress import progress_bar
 LOCKSTEP = 8
 """Environments that one process steps together."""
 
-
-Subgoals: TypeAlias = Callable[[], SubgoalGenerator] | ExpertFrames | None
-"""How goals are made. None for a policy that follows words; an expert's frames are the policy's own ceiling."""
+SubgoalSource: TypeAlias = Callable[[], SubgoalGenerator] | ExpertFrames | None
+"""A factory of a subgoal generator, an expert's frames, or None for a language-conditioned policy."""
 
 
 @dataclass(frozen=True)
 class EvalSpec:
-    """How a worker gets what it needs: picklable recipes, called once in each process."""
+    """Picklable factories of a worker's models and environments, called once in each process."""
 
     policy: Callable[[], Policy]
-    subgoals: Subgoals
+    subgoals: SubgoalSource
     make_env: MakeEvalEnv
     attended: bool = False
-    """A person stands at a real robot: one trial at a time, and no progress bar in their way."""
+    """Whether a person attends a real robot: one trial at a time, and no progress bar between prompts."""
 
 
 @dataclass(frozen=True)
 class TrialBatch:
-    """Starts in one scene that are tried together."""
+    """Starts in one scene that are run together."""
 
     keys: tuple[TrialKey, ...]
     entropy: tuple[int, ...]
@@ -64,7 +62,7 @@ class TrialBatch:
 
 @dataclass
 class EvalWorker:
-    """One process at work: its models, and envs of the scene it was last in."""
+    """Models of one process, and environments of the scene that it ran last."""
 
     spec: EvalSpec
     folder: Path
@@ -78,8 +76,8 @@ class EvalWorker:
         self.generator = self.spec.subgoals() if callable(self.spec.subgoals) else None
 
     def run(self, batch: TrialBatch) -> list[Trial]:
-        """Try every start of a batch."""
-        self._go_to(batch.keys[0].scene, len(batch.keys))
+        """Run every start of a batch."""
+        self._open_envs(batch.keys[0].scene, len(batch.keys))
         envs = self.envs[: len(batch.keys)]
         return run_trials(
             envs,
@@ -98,12 +96,12 @@ class EvalWorker:
         return self.generator
 
     def close(self) -> None:
-        """Release all envs."""
+        """Release all environments."""
         for env in self.envs:
             env.close()
         self.envs = []
 
-    def _go_to(self, scene: str, count: int) -> None:
+    def _open_envs(self, scene: str, count: int) -> None:
         if scene != self.scene:
             self.close()
         self.scene = scene
@@ -123,14 +121,23 @@ def evaluate(
 ) -> Evaluation:
     """Run the trials that `folder` lacks, and return all of them.
 
-    Trials are noted as their batch finishes, so an interrupted evaluation goes on where it was. With
-    one worker, or a person attending, everything happens in this process.
+    Trials are written as their batch finishes, so an interrupted evaluation can be resumed. With one worker, or a
+    person attending, everything runs in this process.
+
+    Args:
+        spec: models and environments.
+        setting: tasks, number of trials, seeds and episode length.
+        folder: folder of the evaluation.
+        workers: number of processes.
+        lockstep: environments that one process steps together.
+        video_size: side of each trial's video [pixels]; 0 records none.
+        quiet: whether to hide the progress bar.
 
     Raises:
         ConfigError: the folder holds an evaluation with another setting.
     """
     evaluation = open_evaluation(folder, setting)
-    # A real arm goes home before the verdict, out of the camera's way; simulated trials need no camera.
+    # A real arm goes home before the verdict, out of the camera's view; simulated trials are judged without images.
     episode_config = EpisodeConfig(
         setting.subgoals_per_trial, setting.steps_per_subgoal, home_at_end=spec.attended
     )
@@ -144,15 +151,15 @@ def evaluate(
         total = setting.trials * len(setting.tasks)
         row = bar.add_task("trials", total=total, note="")
         bar.update(row, completed=total - sum(len(b.keys) for b in batches))
-        for trials in _work(make_worker, batches, workers):
+        for trials in _run_batches(make_worker, batches, workers):
             add_trials(Path(folder), trials)
-            done = open_evaluation(folder).overall()
-            bar.update(row, advance=len(trials), note=f"success {done.value:.0%}")
+            success = open_evaluation(folder).overall()
+            bar.update(row, advance=len(trials), note=f"success {success.value:.0%}")
     return open_evaluation(folder)
 
 
 def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[TrialBatch]:
-    """What is left to do. Tasks take turns, so that an unfinished evaluation says something of each.
+    """Return the batches that an evaluation lacks. Tasks take turns, so that an unfinished evaluation covers each.
 
     Raises:
         ConfigError: the setting asks for no trial.
@@ -174,18 +181,18 @@ def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[Tr
 
 
 def _batch(keys: Sequence[TrialKey], known: set[TrialKey]) -> TrialBatch:
-    """Those of a batch's starts that are still to be tried, with the whole batch's random numbers."""
+    """Return a batch without the known starts, with the random numbers of the whole batch."""
     scene, instruction, seed = keys[0]
     entropy = (seed, crc32(f"{scene}: {instruction}".encode()))
     return TrialBatch(tuple(k for k in keys if k not in known), entropy)
 
 
-def _work(
+def _run_batches(
     make_worker: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
 ) -> Iterator[list[Trial]]:
-    """Trials of each batch, in the order in which batches finish."""
+    """Yield the trials of each batch, in the order in which batches finish."""
     if workers > 1 and len(batches) > 1:
-        yield from _work_in_parallel(make_worker, batches, min(workers, len(batches)))
+        yield from _run_in_parallel(make_worker, batches, min(workers, len(batches)))
     elif batches:
         worker = make_worker()
         try:
@@ -194,12 +201,12 @@ def _work(
             worker.close()
 
 
-def _work_in_parallel(
+def _run_in_parallel(
     make_worker: Callable[[], EvalWorker], batches: Sequence[TrialBatch], workers: int
 ) -> Iterator[list[Trial]]:
     try:
-        with worker_pool(workers, partial(_begin, make_worker)) as pool:
-            for future in as_completed([pool.submit(_run, batch) for batch in batches]):
+        with worker_pool(workers, partial(_init_process, make_worker)) as pool:
+            for future in as_completed([pool.submit(_run_batch, batch) for batch in batches]):
                 yield future.result()
     except BrokenProcessPool as error:
         raise SoarError(
@@ -210,10 +217,10 @@ def _work_in_parallel(
 
 _make_worker: Callable[[], EvalWorker]
 _worker: EvalWorker | None = None
-"""This worker process's own, hired with its first batch, so that what can't be loaded is an ordinary error."""
+"""The worker of this process, made with its first batch, so that a failure to load raises an ordinary error."""
 
 
-def _begin(make_worker: Callable[[], EvalWorker]) -> None:
+def _init_process(make_worker: Callable[[], EvalWorker]) -> None:
     import torch
 
     global _make_worker
@@ -221,7 +228,7 @@ def _begin(make_worker: Callable[[], EvalWorker]) -> None:
     _make_worker = make_worker
 
 
-def _run(batch: TrialBatch) -> list[Trial]:
+def _run_batch(batch: TrialBatch) -> list[Trial]:
     global _worker
     _worker = _worker or _make_worker()
     return _worker.run(batch)

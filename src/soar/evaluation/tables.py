@@ -1,4 +1,4 @@
-"""Evaluations for people: tables, a plot, and a grid of videos of successes and failures."""
+"""Human-readable results of evaluations: tables, a plot, and a grid of videos of successes and failures."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import numpy as np
 from rich.table import Table
 
 from soar.errors import ConfigError
-from soar.evaluation.plots import plot_rates
+from soar.evaluation.plots import OUTCOME_COLORS, plot_rates
 from soar.evaluation.results import Comparison, Evaluation, Trial
 from soar.types import Image
 from soar.utils.files import Json, write_json
 from soar.utils.media import caption, read_video, tile, write_video
 from soar.utils.statistics import Interval
 
-_EDGE = {"success": (23, 166, 115), "failure": (209, 73, 91), "unknown": (154, 163, 178)}
 _EDGE_PX = 3
+"""Width of the frame around a video [pixels]."""
 MANY_TASKS = 40
-"""With more (random scenes), tables and plots are by the instructions' first word."""
+"""Number of tasks above which (random scenes) tables and plots are by the instruction's first word."""
 
 
 def write_results(evaluation: Evaluation) -> None:
@@ -34,11 +34,11 @@ def write_results(evaluation: Evaluation) -> None:
 def _rates(evaluation: Evaluation) -> dict[str, Interval]:
     if len(evaluation.setting.tasks) > MANY_TASKS:
         return evaluation.by_verb()
-    return {short(task, evaluation): rate for task, rate in evaluation.by_task().items()}
+    return {task_label(task, evaluation): rate for task, rate in evaluation.by_task().items()}
 
 
 def summary(evaluation: Evaluation) -> dict[str, Json]:
-    """Counts and rates per task, per scene and overall, as JSON."""
+    """Return counts and rates per task, per scene and overall, as JSON."""
     setting = evaluation.setting
     tasks = []
     for (scene, instruction), rate in evaluation.by_task().items():
@@ -75,9 +75,9 @@ def _counts(trials: Sequence[Trial], rate: Interval) -> dict[str, Json]:
 
 
 def rates_table(evaluation: Evaluation) -> Table:
-    """One row per task, or per verb where there are many: successes of trials, rate, 95 % interval.
+    """Make a table of success rates: one row per task, or per verb where there are many tasks.
 
-    The last column is the share in which the task was done at some moment.
+    The last column is the share of trials in which the task was done after some step.
     """
     found = summary(evaluation)
     table = _table("scene", "task", "successes", "rate", "95 %", "ever")
@@ -102,7 +102,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row per task: both rates on the shared starts, their difference, and McNemar's p."""
+    """Make a table of a comparison: for each task both rates, their difference, and McNemar's p."""
     found = comparison_summary(comparison)
     table = _table("scene", "task", "pairs", "before", "after", "difference", "95 %", "p")
     for row in found["tasks"]:
@@ -113,7 +113,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 
 def comparison_summary(comparison: Comparison) -> dict[str, Json]:
-    """Both rates, the paired difference and McNemar's p, per task and overall, as JSON."""
+    """Return both rates, the paired difference and McNemar's p, per task and overall, as JSON."""
     return {
         "before": comparison.before.setting.checkpoint,
         "after": comparison.after.setting.checkpoint,
@@ -165,51 +165,51 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def short(task: tuple[str, str], evaluation: Evaluation) -> str:
-    """A task's label: its instruction, and its scene where there are several."""
+def task_label(task: tuple[str, str], evaluation: Evaluation) -> str:
+    """Return a task's label: its instruction, with the scene where there are several."""
     scene, instruction = task
     return instruction if len(evaluation.setting.scenes) == 1 else f"{scene}: {instruction}"
 
 
 def write_grid(evaluation: Evaluation, path: Path, columns: int = 4, rows: int = 2) -> None:
-    """A video of up to `rows` rows of successes above as many of failures, framed green and red.
+    """Write a video of up to `rows` rows of successes above as many of failures, framed green and red.
 
     Nothing is written when no trial has a video.
     """
     cells = []
     for outcome in ("success", "failure"):
-        own = [t for t in spread(evaluation.trials) if t.outcome == outcome and t.video]
+        own = [t for t in interleave_tasks(evaluation.trials) if t.outcome == outcome and t.video]
         cells += [
-            [caption(frame, t.instruction, lines=3) for frame in film(evaluation, t)]
+            [caption(frame, t.instruction, lines=3) for frame in read_trial_video(evaluation, t)]
             for t in own[: columns * rows]
         ]
     if cells:
-        write_video(path, (tile(list(frames), columns) for frames in _together(cells)))
+        write_video(path, (tile(list(frames), columns) for frames in synchronized(cells)))
 
 
-def spread(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials with the tasks taking turns, so that the first few show many tasks."""
+def interleave_tasks(trials: Sequence[Trial]) -> list[Trial]:
+    """Order trials so that tasks take turns, and the first few trials show many tasks."""
     groups: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         groups.setdefault((trial.scene, trial.instruction), []).append(trial)
     return [t for turn in zip_longest(*groups.values()) for t in turn if t is not None]
 
 
-def film(evaluation: Evaluation, trial: Trial) -> list[Image]:
-    """A trial's recorded frames, edged in its outcome's colour.
+def read_trial_video(evaluation: Evaluation, trial: Trial) -> list[Image]:
+    """Read a trial's video, framed in the color of its outcome.
 
     Raises:
-        ConfigError: it has no video.
+        ConfigError: the trial has no video.
     """
     if not trial.video:
         raise ConfigError(f"no video was kept of {trial.key}")
     frames = read_video(evaluation.folder / trial.video)
     for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
-        frames[edge] = _EDGE[trial.outcome]
+        frames[edge] = tuple(bytes.fromhex(OUTCOME_COLORS[trial.outcome].removeprefix("#")))
     return list(frames)
 
 
-def _together(films: Sequence[Sequence[Image]]) -> list[tuple[Image, ...]]:
-    """The films side by side in time; one that ends early keeps its last frame."""
-    length = max(len(f) for f in films)
-    return [tuple(f[min(i, len(f) - 1)] for f in films) for i in range(length)]
+def synchronized(videos: Sequence[Sequence[Image]]) -> list[tuple[Image, ...]]:
+    """Return the videos' frames by time; a video that ends early keeps its last frame."""
+    length = max(len(v) for v in videos)
+    return [tuple(v[min(i, len(v) - 1)] for v in videos) for i in range(length)]

@@ -1,4 +1,4 @@
-"""Some trials at once: the control loop itself, with the task given and witnesses instead of a recorder."""
+"""Trials of one batch: the control loop with a given task and callbacks that record and judge."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from soar.utils.media import inset, resize, write_video
 
 
 class TrialState:
-    """One env during its trial: its film, and whether the task is, or ever was, done."""
+    """A running trial: its video, and whether the task is done and was ever done."""
 
     def __init__(self, env: EvalEnv, key: TrialKey, video_size: int) -> None:
         self.env, self.key = env, key
@@ -28,20 +28,20 @@ class TrialState:
         self._ever: bool | None = None
         self._frames: list[Image] = []
 
-    def look(self) -> None:
-        """After an executed action: is it done?"""
+    def check_done(self) -> None:
+        """Check, after an executed action, whether the task is done."""
         self._done = self.env.fulfilled()
         if self._done is not None:
             self._ever = bool(self._ever) or self._done
 
-    def film(self, image: Image) -> None:
-        """One more frame, with the present subgoal in its corner."""
+    def add_frame(self, image: Image) -> None:
+        """Add a video frame, with the current subgoal in its corner."""
         if self._video_size:
             frame = resize(image, self._video_size)
             self._frames.append(frame if self.subgoal is None else inset(frame, self.subgoal))
 
     def finish(self, last: Observation, fault: str, folder: Path) -> Trial:
-        """Judge the end, and keep the film in `folder`."""
+        """Judge the end, and write the video into `folder`."""
         judged = self.env.judge(last, self._done, fault)
         video = video_name(self.key) if self._frames else ""
         if video:
@@ -52,32 +52,32 @@ class TrialState:
 
 
 class TrialCallback(Callback):
-    """Watches the attempts of one batch, by name of their stations."""
+    """Updates the trials of one batch, by name of their stations."""
 
-    def __init__(self, attempts: Mapping[str, TrialState], folder: Path) -> None:
+    def __init__(self, states: Mapping[str, TrialState], folder: Path) -> None:
         self.trials: list[Trial] = []
-        self._attempts, self._folder = attempts, folder
+        self._states, self._folder = states, folder
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
-        """Shown in the film's corner from now on."""
-        self._attempts[station.name].subgoal = subgoal.image
+        """Show the subgoal in the video from now on."""
+        self._states[station.name].subgoal = subgoal.image
 
     def on_step(self, station: Station, step: Step) -> None:
-        """One action was executed."""
-        attempt = self._attempts[station.name]
-        attempt.film(step.observation.image)
-        attempt.look()
+        """Record an executed action."""
+        state = self._states[station.name]
+        state.add_frame(step.observation.image)
+        state.check_done()
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """The trial is over, and the arm is at home."""
-        attempt, last = self._attempts[station.name], result.after.observation
-        attempt.film(last.image)
+        """Finish the trial; the arm is at home."""
+        state, last = self._states[station.name], result.after.observation
+        state.add_frame(last.image)
         fault = "" if result.fault is None else str(result.fault)
-        self.trials.append(attempt.finish(last, fault, self._folder))
+        self.trials.append(state.finish(last, fault, self._folder))
 
 
 def video_name(key: TrialKey) -> str:
-    """Where a trial's video lies in its evaluation's folder."""
+    """Return the path of a trial's video inside its evaluation's folder."""
     words = "-".join("".join(c if c.isalnum() else " " for c in key.instruction).split())
     return f"videos/{key.scene}/{words}/{key.seed}.mp4"
 
@@ -92,30 +92,35 @@ def run_trials(
     folder: Path,
     video_size: int = 0,
 ) -> list[Trial]:
-    """One trial on each env, from its own start, all in lockstep.
+    """Run one trial in each environment, from its own start, all in lockstep.
 
     Args:
-        subgoals: None for a policy that follows words.
-        folder: gets the films.
-        video_size: pixels of their side; 0 keeps none.
+        envs: the environments.
+        keys: the start of each.
+        policy: acts in all of them at once.
+        subgoals: None for a language-conditioned policy.
+        episode_config: number of subgoals, and control steps for each.
+        rng: source of the batch's random numbers.
+        folder: folder of the evaluation, for the videos.
+        video_size: side of the videos [pixels]; 0 records none.
     """
-    attempts = {
+    states = {
         str(n): TrialState(env, key, video_size)
         for n, (env, key) in enumerate(zip(envs, keys, strict=True))
     }
-    for attempt in attempts.values():
-        attempt.env.reset(attempt.key.instruction, attempt.key.seed)
-    witness = TrialCallback(attempts, folder)
+    for state in states.values():
+        state.env.reset(state.key.instruction, state.key.seed)
+    callback = TrialCallback(states, folder)
     run_fixed_tasks(
         [
-            fixed_station(name, t.env.robot, t.key.instruction, t.key.scene, t.key.seed)
-            for name, t in attempts.items()
+            fixed_station(name, s.env.robot, s.key.instruction, s.key.scene, s.key.seed)
+            for name, s in states.items()
         ],
         policy,
         subgoals,
         episode_config,
         rng,
-        callback=witness,
+        callback=callback,
         metronome=envs[0].metronome,
     )
-    return witness.trials
+    return callback.trials

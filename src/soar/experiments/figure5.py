@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluation.plots import plot_rates, points
+from soar.evaluation.plots import format_points, plot_rates
 from soar.evaluation.results import Comparison, compare
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import improve_in_simulation
@@ -222,7 +222,9 @@ def _table(results: Sequence[SceneResult]) -> str:
 
 
 def _points(change: Interval) -> str:
-    return f"{points(change.value)} [{points(change.low)}, {points(change.high)}]"
+    return (
+        f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]"
+    )
 
 
 def _percent(rate: Interval) -> str:

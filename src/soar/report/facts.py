@@ -10,7 +10,7 @@ from soar.collection.status import StationStatus, status_folders
 from soar.data.mixture import CORRECTIONS
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluation.plots import points
+from soar.evaluation.plots import format_points
 from soar.evaluation.results import Comparison, Evaluation, compare
 from soar.improvement.run import Run, RunRecord
 from soar.types import EpisodeSummary
@@ -174,6 +174,6 @@ def sentence(facts: Facts) -> str:
     return (
         f"After practising on its own for {len(facts.episodes)} episodes, the robot succeeds in {new:.0%} of "
         f"{len(comparison.pairs)} trials instead of {old:.0%}, from exactly the same starts: a change "
-        f"of {points(change.value)} points (95 % interval {points(change.low)} to "
-        f"{points(change.high)}), {proven}."
+        f"of {format_points(change.value)} points (95 % interval {format_points(change.low)} to "
+        f"{format_points(change.high)}), {proven}."
     )

@@ -16,15 +16,16 @@ from soar.evaluation.plots import (
     GOOD,
     GRID,
     INK,
+    OUTCOME_COLORS,
     PAPER,
     SERIES,
     UNSURE,
+    format_points,
     new_axes,
     new_figure,
-    points,
 )
 from soar.evaluation.results import Comparison
-from soar.evaluation.tables import short
+from soar.evaluation.tables import task_label
 from soar.types import EpisodeSummary
 from soar.utils.files import Json
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 WINDOW = 30
 """Episodes over which the collection's success rate is averaged."""
-OUTCOME_COLOR = {"success": GOOD, "failure": BAD, "unknown": UNSURE}
 
 
 def svg(figure: Figure, description: str) -> str:
@@ -58,7 +58,7 @@ def svg(figure: Figure, description: str) -> str:
 def plot_differences(comparison: Comparison) -> Figure:
     """Each task's paired difference with its interval; the filled mark is all tasks together."""
     rows = [
-        (short(task, comparison.before), one.difference)
+        (task_label(task, comparison.before), one.difference)
         for task, one in comparison.by_task().items()
     ]
     rows.append(("all tasks", comparison.difference))
@@ -75,7 +75,7 @@ def plot_differences(comparison: Comparison) -> Figure:
     axes.set_yticks(range(len(rows)), [textwrap.fill(label, 44) for label, _ in reversed(rows)])
     axes.set_xlim(-1.02, 1.02)
     axes.set_ylim(-0.5, len(rows) - 0.5)
-    axes.xaxis.set_major_formatter(lambda x, _: points(x))
+    axes.xaxis.set_major_formatter(lambda x, _: format_points(x))
     axes.set_xlabel("points, after minus before", color=INK)
     return figure
 
@@ -86,7 +86,7 @@ def plot_choices(episodes: Sequence[EpisodeSummary]) -> Figure:
     figure = new_figure(8.6, 1.1 + 0.42 * len(tasks))
     axes = new_axes(figure)
     axes.grid(visible=False)
-    for outcome, color in OUTCOME_COLOR.items():
+    for outcome, color in OUTCOME_COLORS.items():
         own = [(n, tasks.index(e.instruction)) for n, e in enumerate(episodes, 1) if e.verdict.outcome == outcome]  # fmt: skip
         if own:
             x, y = zip(*own, strict=True)

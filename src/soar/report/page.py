@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 
-from soar.evaluation.plots import points
+from soar.evaluation.plots import format_points
 from soar.improvement.run import Run
 from soar.report import html
 from soar.report.facts import Facts, read_facts, sentence
@@ -59,7 +59,9 @@ def _tiles(facts: Facts) -> list[str]:
             tiles.append(html.tile(f"{evaluation.overall().value:.0%}", f"success {name}"))
     if facts.comparison is not None:
         change = facts.comparison.difference
-        tiles.append(html.tile(points(change.value), "points, from the same starts", tone(change)))
+        tiles.append(
+            html.tile(format_points(change.value), "points, from the same starts", tone(change))
+        )
     if facts.episodes:
         judged = sum(e.verdict.outcome == "success" for e in facts.episodes)
         tiles.append(html.tile(str(len(facts.episodes)), "episodes collected by itself"))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from soar.evaluation.plots import plot_rates, points
+from soar.evaluation.plots import format_points, plot_rates
 from soar.evaluation.results import Comparison, Evaluation
-from soar.evaluation.tables import comparison_summary, short, summary
+from soar.evaluation.tables import comparison_summary, summary, task_label
 from soar.improvement.run import RoundRecord
 from soar.report import figures, html
 from soar.report.facts import Facts
@@ -43,7 +43,7 @@ def _rates(evaluation: Evaluation) -> dict[str, Interval]:
     if len(tasks) > MANY_TASKS:
         rates = {f"scene {s}": rate for s, rate in evaluation.by_scene().items()}
     else:
-        rates = {short(task, evaluation): rate for task, rate in tasks.items()}
+        rates = {task_label(task, evaluation): rate for task, rate in tasks.items()}
     return rates | {"all tasks": evaluation.overall()}
 
 
@@ -59,7 +59,7 @@ def _differences(comparison: Comparison) -> str:
     found = comparison_summary(comparison)
     rows = []
     for row in [*found["tasks"], {"instruction": "all tasks", **found["overall"]}]:
-        value, low, high = (points(x) for x in row["difference"].values())
+        value, low, high = (format_points(x) for x in row["difference"].values())
         rows.append(
             (
                 row["instruction"],

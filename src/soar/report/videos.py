@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from soar.data.store.lance import LanceStore
-from soar.evaluation.results import Comparison, Evaluation, Trial
-from soar.evaluation.tables import film, spread
+from soar.evaluation.results import Comparison, Trial
+from soar.evaluation.tables import interleave_tasks, read_trial_video, synchronized
 from soar.types import Episode, EpisodeSummary, Image
 from soar.utils.media import caption, encode_video, inset, resize
 
@@ -54,7 +54,7 @@ def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]
     Improvements and losses are shown in the ratio in which they happened, then unchanged ones.
     """
     filmed = [(b, a) for b, a in comparison.pairs if b.video and a.video]
-    turns = {t.key: n for n, t in enumerate(spread([b for b, _ in filmed]))}
+    turns = {t.key: n for n, t in enumerate(interleave_tasks([b for b, _ in filmed]))}
     filmed.sort(key=lambda pair: turns[pair[0].key])
     won = [p for p in filmed if p[0].outcome != "success" and p[1].outcome == "success"]
     lost = [p for p in filmed if p[0].outcome == "success" and p[1].outcome != "success"]
@@ -67,17 +67,7 @@ def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]
 
 def side_by_side(comparison: Comparison, pair: tuple[Trial, Trial]) -> bytes:
     """An mp4 of one start: before on the left, after on the right, in step with each other."""
-    left, right = (
-        film(evaluation, trial)
-        for evaluation, trial in zip(_evaluations(comparison), pair, strict=True)
-    )
-    length = max(len(left), len(right))
-    frames = (
-        np.concatenate([left[min(t, len(left) - 1)], right[min(t, len(right) - 1)]], axis=1)
-        for t in range(length)
-    )
+    evaluations = (comparison.before, comparison.after)
+    videos = [read_trial_video(e, t) for e, t in zip(evaluations, pair, strict=True)]
+    frames = (np.concatenate(both, axis=1) for both in synchronized(videos))
     return encode_video(frames, fps=10, crf=26)
-
-
-def _evaluations(comparison: Comparison) -> tuple[Evaluation, Evaluation]:
-    return comparison.before, comparison.after

@@ -59,7 +59,7 @@ class Susie:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         """Generate one image of `resolution` pixels for each observation and its instruction."""
@@ -67,7 +67,7 @@ class Susie:
         pixels = to_tensor(resize(np.stack([o.image for o in observations]), self.resolution)).to(
             self._device
         )
-        conditions = self._model.conditions(pixels, instructions)
+        conditions = self._model.conditions(pixels, [task.instruction for task in tasks])
         noise = torch.randn(conditions.image[0].shape, generator=generator)
         latents = sample(
             self._model.denoise,

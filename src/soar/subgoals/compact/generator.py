@@ -117,11 +117,11 @@ class CompactSubgoalGenerator:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """Generate one image for each observation and its instruction."""
-        return self._generate(observations, instructions, rng)
+        """Generate one image for each observation and its task."""
+        return self._generate(observations, tasks, rng)
 
     def generate_from_futures(
         self,
@@ -132,7 +132,7 @@ class CompactSubgoalGenerator:
     ) -> Images:
         """Generate with the keypoints that are read in each future, in place of predicted ones."""
         if self.net.keypoint_predictor is None:
-            return self._generate(observations, instructions, rng)
+            return self._generate(observations, _tasks(instructions), rng)
         keypoints = self.predict_keypoints(futures, instructions).current
         return self.render(observations, instructions, np.asarray(keypoints.float().cpu()), rng)
 
@@ -145,18 +145,19 @@ class CompactSubgoalGenerator:
     ) -> Images:
         """Generate with given future keypoints (`keypoint_predictor.PREDICTED_POINTS`), x and y in [-1, 1]."""
         given = torch.from_numpy(np.asarray(keypoints, np.float32)).to(self.device)
-        return self._generate(observations, instructions, rng, given)
+        return self._generate(observations, _tasks(instructions), rng, given)
 
     def _generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
         keypoints: Float[Tensor, "n f 2"] | None = None,
     ) -> Images:
+        instructions = [task.instruction for task in tasks]
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         noise = torch.randn(len(observations), 3, *[self.resolution] * 2, generator=generator)
-        object_points = self._object_points(observations, instructions)
+        object_points = self._object_points(observations, tasks)
         if keypoints is None and self.net.keypoint_predictor is not None:
             predictions = self.predict_keypoints(observations, instructions, object_points)
             keypoints = _sample_keypoints(predictions, generator)
@@ -235,7 +236,8 @@ class CompactSubgoalGenerator:
         parts = []
         for k in range(0, len(observations), _BATCH_SIZE):
             batch = (observations[k : k + _BATCH_SIZE], instructions[k : k + _BATCH_SIZE])
-            given, own = self._locator_points(*batch), self._attended_points(*batch)
+            given = self._locator_points(batch[0], _tasks(batch[1]))
+            own = self._attended_points(*batch)
             parts.append(own if given is None else _refined(own, given))
         return np.asarray(torch.cat(parts).float().cpu())
 
@@ -250,20 +252,19 @@ class CompactSubgoalGenerator:
         return np.asarray(torch.cat(parts).float().cpu())
 
     def _object_points(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
+        self, observations: Sequence[Observation], tasks: Sequence[Task]
     ) -> Float32[Tensor, "n 2 2"] | None:
         """Return the locator's points, after fine-tuning refined as in `locate_objects`."""
-        given = self._locator_points(observations, instructions)
+        given = self._locator_points(observations, tasks)
         if given is None or not self.finetuned:
             return given
-        return _refined(self._attended_points(observations, instructions), given)
+        return _refined(self._attended_points(observations, [t.instruction for t in tasks]), given)
 
     def _locator_points(
-        self, observations: Sequence[Observation], instructions: Sequence[str]
+        self, observations: Sequence[Observation], tasks: Sequence[Task]
     ) -> Float32[Tensor, "n 2 2"] | None:
         if self.locator is None:
             return None
-        tasks = [parse_instruction(i) for i in instructions]
         points = self.locator.point(np.stack([o.image for o in observations]), tasks)
         return torch.from_numpy(points).to(self.device)
 
@@ -288,6 +289,11 @@ class CompactSubgoalGenerator:
         """Return the instructions' token embeddings, and `steps_ahead` for each."""
         words = self._encoder.tokens(instructions, MAX_TOKENS).to(self.device)
         return words, torch.full((len(words),), float(self.steps_ahead), device=self.device)
+
+
+def _tasks(instructions: Sequence[str]) -> list[Task]:
+    """Tasks of recorded episodes, which name them by their instructions."""
+    return [parse_instruction(instruction) for instruction in instructions]
 
 
 def _refined(own: Float[Tensor, "n 2 2"], given: Float[Tensor, "n 2 2"]) -> Float[Tensor, "n 2 2"]:
