@@ -1,4 +1,4 @@
-"""The optimisation loop on a small regression."""
+"""The optimization loop on a small regression."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = FitConfig(
 
 
 class Line(nn.Module):
-    """A linear map with dropout noise, fitted to y = 2x."""
+    """A linear map with input noise, trained on y = 2x."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,8 +45,8 @@ def batches(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
     return {"x": step_rng(7, step).normal(size=(size, 3)).astype(np.float32)[rows]}
 
 
-def still(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
-    """Batches that switch the loss's own noise off, so that splitting a batch changes nothing."""
+def noiseless(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
+    """Batches that turn the loss's noise off, so that splitting them changes nothing."""
     x = batches(step, size, rows)["x"]
     return {"x": x, "noisy": np.zeros((len(x), 1), np.float32)}
 
@@ -97,14 +97,14 @@ def test_resume_refuses_other_settings(tmp_path: Path) -> None:
         fit(Line(), batches, other, tmp_path)
 
 
-def test_accumulated_parts_make_the_same_step_as_the_whole_batch(tmp_path: Path) -> None:
+def test_accumulated_parts_take_the_same_step_as_the_whole_batch(tmp_path: Path) -> None:
     for name, parts in (("one", 1), ("four", 4)):
         config = FitConfig(steps=6, batch_size=8, accumulate=parts, log_every=1, save_every=6)
-        fit(Line(), still, config, tmp_path / name)
+        fit(Line(), noiseless, config, tmp_path / name)
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "four"), rel=1e-5)
 
 
-def test_the_exported_checkpoint_holds_the_moving_average_and_names_its_step(
+def test_the_exported_checkpoint_holds_the_moving_average_and_its_step(
     tmp_path: Path,
 ) -> None:
     line = Line()
@@ -122,7 +122,7 @@ def test_the_exported_checkpoint_holds_the_moving_average_and_names_its_step(
     assert "validation_error" in read_lines(tmp_path / "log.jsonl")[-1]
 
 
-def test_a_loss_that_is_no_number_stops_the_run() -> None:
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
     def broken(step: int, size: int, rows: slice) -> dict[str, np.ndarray]:
         return {"x": np.full((size, 3), np.nan, np.float32)[rows]}
 
@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_stops_the_run() -> None:
         fit(Line(), broken, CONFIG)
 
 
-def test_learning_rate_warms_up_and_falls_to_zero() -> None:
+def test_the_learning_rate_warms_up_and_decays_to_zero() -> None:
     config = FitConfig(steps=100, warmup_steps=10, learning_rate=1.0)
     rates = [config.learning_rate_at(i) for i in range(101)]
     assert rates[0] == pytest.approx(0.1)
@@ -139,7 +139,9 @@ def test_learning_rate_warms_up_and_falls_to_zero() -> None:
     assert rates[100] == pytest.approx(0.0)
 
 
-def test_settings_that_make_no_sense_are_refused() -> None:
+def test_invalid_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="steps is 0; valid: a whole number of at least 1"):
+        FitConfig(steps=0)
     with pytest.raises(ConfigError, match="multiple of log_every"):
         FitConfig(log_every=100, save_every=150)
     with pytest.raises(ConfigError, match="multiple of processes x accumulate"):
@@ -151,10 +153,10 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 TWO_PROCESSES = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from test_fit import Line, still
+from test_fit import Line, noiseless
 from soar.training.fit import FitConfig, fit
 config = FitConfig(steps=6, batch_size=8, accumulate=2, log_every=1, save_every=6, device="cpu")
-fit(Line(), still, config, sys.argv[2])
+fit(Line(), noiseless, config, sys.argv[2])
 import torch.distributed
 print("processes:", torch.distributed.get_world_size())
 """
@@ -172,7 +174,10 @@ def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("processes: 2") == 2
     fit(
-        Line(), still, FitConfig(steps=6, batch_size=8, log_every=1, save_every=6), tmp_path / "one"
+        Line(),
+        noiseless,
+        FitConfig(steps=6, batch_size=8, log_every=1, save_every=6),
+        tmp_path / "one",
     )
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-5)
 

@@ -1,8 +1,8 @@
-"""`fit`: the one optimisation loop. Everything that learns here learns through it.
+"""`fit`: the optimization loop of every model in this package.
 
-It knows a model's loss and a source of batches, and nothing of what either means. Batch number i is
-always the same batch, and the loss draws its random numbers from (seed, i) alone, so that resuming
-is starting at i: nothing has to be remembered but parameters and optimizer.
+It knows nothing of a model but its loss, and nothing of the data but a source of batches. Batch i is always the same,
+and the loss draws its random numbers from (seed, i), so that resuming needs only the parameters, their moving average
+and the optimizer's state.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 import torch
+from annotated_types import Ge, Lt
 from torch import Tensor, nn
 
 from soar import __version__
@@ -27,56 +28,63 @@ from soar.data.prefetch import Batches, Prefetcher, to_device
 from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.interfaces import Learner
 from soar.training.tracking import Meter, Tracker, TrackerName, open_trackers
+from soar.utils.config import check_ranges
 from soar.utils.hardware import accelerator, choose_device, choose_precision
 from soar.utils.progress import progress_bar
 
 Export: TypeAlias = Callable[[], Checkpoint]
-"""The model as it is now, as a checkpoint; `fit` adds its own provenance."""
+"""Returns the current model as a checkpoint; `fit` adds its own provenance."""
 
+AtLeastOne: TypeAlias = Annotated[int, Ge(1)]
 STATE = "training state"
+"""Kind of the checkpoints that hold a training state."""
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How to optimise. The defaults are the paper's (B.2.2)."""
+    """Optimization by AdamW with linear warmup and cosine decay. The defaults are the paper's (B.2.2)."""
 
-    steps: int = 500_000
-    """Gradient steps; the cosine reaches zero at the last."""
-    batch_size: int = 256
-    """Samples a step, over all processes and accumulation parts together."""
+    steps: AtLeastOne = 500_000
+    """Gradient steps; the learning rate reaches zero at the last."""
+    batch_size: AtLeastOne = 256
+    """Samples per step, over all processes and accumulation parts."""
     learning_rate: float = 3e-4
+    """Learning rate after warmup."""
     warmup_steps: int = 2000
+    """Gradient steps of linear warmup."""
     betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's decay rates of the moments."""
     weight_decay: float = 1e-3
+    """AdamW's weight decay."""
     clip_norm: float = 1.0
-    accumulate: int = 1
-    """Parts a process works through one after another for each step, to save memory."""
-    ema_decay: float = 0.0
-    """Decay of the weights' moving average, which is then what is exported; 0 is no average."""
+    """Largest norm of the gradient."""
+    accumulate: AtLeastOne = 1
+    """Parts of a process's samples in a step that are computed one after another, to save memory."""
+    ema_decay: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Decay of the weights' moving average, which is exported in their place; 0 is no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """"auto": bf16 autocast where the device multiplies it in hardware."""
+    """Precision of the forward pass; "auto" is bf16 autocast if the device multiplies bf16 in hardware."""
     device: str = "auto"
-    """"auto": the GPU if there is one."""
+    """Device; "auto" is the GPU if there is one."""
     seed: int = 0
-    log_every: int = 100
-    save_every: int = 5000
+    """Seed of initial weights, batches and losses."""
+    log_every: AtLeastOne = 100
+    """Gradient steps between two log entries."""
+    save_every: AtLeastOne = 5000
+    """Gradient steps between two checkpoints."""
     trackers: tuple[TrackerName, ...] = ()
-    """Beside the JSONL log, which is always written."""
+    """Trackers beside the JSONL log, which is always written."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulate", "log_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; valid: at least 1")
+        check_ranges(self)
         if self.save_every % self.log_every:
             raise ConfigError(
                 f"save_every is {self.save_every}; valid: a multiple of log_every, {self.log_every}, "
                 "so that a resumed log has no gap"
             )
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"ema_decay is {self.ema_decay}; valid: from 0 to below 1")
 
     def learning_rate_at(self, step: int) -> float:
-        """Linear warmup, then cosine to zero; `step` counts from 0."""
+        """Return the learning rate of a step, counted from 0: linear warmup, then cosine decay to zero."""
         if step < self.warmup_steps:
             return self.learning_rate * (step + 1) / self.warmup_steps
         progress = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
@@ -84,16 +92,16 @@ class FitConfig:
 
 
 class FitResult(NamedTuple):
-    """What a call of `fit` did."""
+    """Result of a call of `fit`."""
 
     step: int
-    """Steps done since the beginning of training, earlier calls included."""
+    """Gradient steps in total, earlier calls included."""
     loss: float
-    """Mean over the last logged window."""
+    """Mean loss since the log entry before the last."""
     samples_per_s: float
-    """Over this call, logging and saving included."""
+    """Throughput of this call, logging and saving included."""
     wait_share: float
-    """Share of this call's time spent waiting for data."""
+    """Share of this call's time that was spent waiting for data."""
 
 
 def fit(
@@ -106,16 +114,22 @@ def fit(
     validation: Batches | None = None,
     validation_batches: int = 8,
 ) -> FitResult:
-    """Minimise a learner's loss; continues where a run in `folder` stopped.
+    """Minimize a learner's loss, or resume the run in `folder`.
 
-    `folder` gets `log.jsonl`, the exported checkpoint, and in `state/` what a resume needs; None keeps
-    nothing. `validation` is another source of batches, whose mean loss is logged with every save.
-    A batch's "share/..." entries, 1 or 0 for each sample, are logged as what they average to.
-    The learner must be a torch module. Started by `torchrun` or `accelerate launch`, every process takes
-    its part of each batch, and the losses are those of one process.
+    Started by `torchrun` or `accelerate launch`, every process takes its part of each batch, and the losses are the
+    same as those of one process.
+
+    Args:
+        learner: model and loss; a torch module.
+        batches: training data. A batch's "share/..." entries, 1 or 0 for each sample, are logged as their mean.
+        config: optimization.
+        folder: gets `log.jsonl`, the exported checkpoint, and the training state in `state/`; None keeps nothing.
+        export: makes the checkpoint; None keeps the training state alone.
+        validation: data whose mean loss is logged with every save.
+        validation_batches: number of its batches.
 
     Raises:
-        CheckpointError: `folder` holds the state of a run with other settings.
+        CheckpointError: `folder` holds a run with other settings.
         SoarError: the loss is no longer finite.
     """
     if not isinstance(learner, nn.Module):
@@ -123,13 +137,8 @@ def fit(
     run = _Run(learner, config, Path(folder) if folder else None, export)
     start = run.resume()
     with run.training(start) as trackers:
-        prefetcher = Prefetcher(
-            batches,
-            config.batch_size,
-            run.parts(start),
-            run.device,
-            depth=2 * config.accumulate + 1,
-        )
+        depth = 2 * config.accumulate + 1
+        prefetcher = Prefetcher(batches, config.batch_size, run.parts(start), run.device, depth)
         try:
             return _loop(run, prefetcher, trackers, start, validation, validation_batches)
         finally:
@@ -144,7 +153,7 @@ def _loop(
     validation: Batches | None,
     validation_batches: int,
 ) -> FitResult:
-    """Step, log, save, until the last step."""
+    """Train, log and save until the last step."""
     config = run.config
     parts = iter(prefetcher)
     meter = Meter(config.batch_size)
@@ -160,14 +169,11 @@ def _loop(
             bar.advance(task)
             if done % config.log_every and not last:
                 continue
-            metrics = meter.read(run.mean, prefetcher.waited_s) | {
-                "learning_rate": config.learning_rate_at(step)
-            }
+            metrics = meter.read(run.mean, prefetcher.waited_s)
+            metrics["learning_rate"] = config.learning_rate_at(step)
             loss = metrics["loss"]
             if not math.isfinite(loss):
-                raise SoarError(
-                    f"the loss is {loss} by step {done}; a lower learning_rate may help"
-                )
+                raise SoarError(f"the loss is {loss} by step {done}; lower learning_rate")
             if done % config.save_every == 0 or last:
                 if validation is not None:
                     metrics |= run.validate(validation, validation_batches)
@@ -180,7 +186,7 @@ def _loop(
 
 
 class _Run:
-    """A learner under training: its optimizer, device and processes, and how they are saved."""
+    """A learner in training with its optimizer, device and processes, and its training state."""
 
     def __init__(
         self, learner: nn.Module, config: FitConfig, folder: Path | None, export: Export | None
@@ -214,13 +220,11 @@ class _Run:
 
     @contextlib.contextmanager
     def training(self, start: int) -> Iterator[list[Tracker]]:
-        """The learner in training mode, and the open logs of the main process."""
-        settings = dataclasses.asdict(self.config)
-        trackers = (
-            open_trackers(self.folder, self.config.trackers, start, settings)
-            if self.folder and self.is_main
-            else []
-        )
+        """Put the learner into training mode, and open the main process's trackers."""
+        trackers: list[Tracker] = []
+        if self.folder and self.is_main:
+            settings = dataclasses.asdict(self.config)
+            trackers = open_trackers(self.folder, self.config.trackers, start, settings)
         was_training = self.learner.training
         self.learner.train()
         try:
@@ -231,7 +235,7 @@ class _Run:
                 tracker.close()
 
     def parts(self, start: int) -> Iterator[tuple[int, slice]]:
-        """What this process reads: for each step, its accumulation parts of the batch."""
+        """Yield step and rows of each accumulation part that this process reads."""
         size = self.config.batch_size // (self.world * self.config.accumulate)
         first = self.rank * self.config.accumulate
         for step in range(start, self.config.steps):
@@ -239,7 +243,7 @@ class _Run:
                 yield step, slice(part * size, (part + 1) * size)
 
     def step(self, step: int, parts: Iterator[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        """One gradient step; the means of its loss and metrics over this process's samples."""
+        """Take a gradient step and return the means of its loss and metrics over this process's samples."""
         config = self.config
         means: dict[str, Tensor] = {}
         for part in range(config.accumulate):
@@ -264,47 +268,44 @@ class _Run:
     def loss(
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Loss and metrics in the run's precision."""
-        with torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.precision == torch.bfloat16
-        ):
+        """Return loss and metrics, computed in the run's precision."""
+        bf16 = self.precision == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return cast(tuple[Tensor, dict[str, Tensor]], self.model(batch, generator))
 
     def generator(self, step: int, part: int) -> torch.Generator:
-        """The loss's random numbers for one part of one step."""
+        """Return the loss's random generator for a part of a step."""
         seed = np.random.SeedSequence((self.config.seed, step, part)).generate_state(1, np.uint64)
         return torch.Generator(self.device).manual_seed(int(seed[0]))
 
     def no_sync(self) -> contextlib.AbstractContextManager[Any]:
-        """Keeps gradients in this process, where the next part will be added to them."""
+        """Skip the gradients' synchronization between processes, for all but the last part."""
         if self.accelerator is None:
             return contextlib.nullcontext()
         return cast(contextlib.AbstractContextManager[Any], self.accelerator.no_sync(self.model))
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over processes."""
+        """Return the mean over processes."""
         return value if self.accelerator is None else self.accelerator.reduce(value, "mean")
 
     @torch.no_grad()
     def validate(self, batches: Batches, count: int) -> dict[str, float]:
-        """Mean loss and metrics of the exported weights over the first `count` batches."""
+        """Return mean loss and metrics of the exported weights over the first `count` batches."""
         self.learner.eval()
-        sums: dict[str, float] = {}
+        means: dict[str, float] = {}
         size = self.config.batch_size
         with self.averaged():
             for step in range(count):
                 batch = to_device(batches(step, size, slice(0, size)), self.device)
                 loss, metrics = self.loss(batch, self.generator(step, 0))
                 for name, value in {"loss": loss, **metrics}.items():
-                    sums[f"validation_{name}"] = (
-                        sums.get(f"validation_{name}", 0.0) + float(value) / count
-                    )
+                    means[name] = means.get(name, 0.0) + float(value) / count
         self.learner.train()
-        return sums
+        return {f"validation_{name}": mean for name, mean in means.items()}
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The learner with its moving average as weights, where there is one."""
+        """Replace the learner's weights by their moving average, if there is one."""
         kept = [p.detach().clone() for p in self.params] if self.ema else []
         with torch.no_grad():
             for p, average in zip(self.params, self.ema, strict=False):
@@ -316,18 +317,18 @@ class _Run:
                     p.copy_(own)
 
     def save(self, step: int) -> None:
-        """Write the checkpoint for users and the state for a resume; every process waits for them."""
+        """Write the training state and the exported checkpoint; every process waits for them."""
         if self.folder is not None and self.is_main:
             checkpoints.save(self.folder / "state", self.state(step))
             if self.export:
                 with self.averaged():
                     exported = self.export()
-                    fitted = {
+                    provenance = {
+                        **exported.provenance,
                         "step": step,
                         "fit": dataclasses.asdict(self.config),
                         "code_version": __version__,
                     }
-                    provenance = {**exported.provenance, **fitted}
                     checkpoints.save(
                         self.folder, dataclasses.replace(exported, provenance=provenance)
                     )
@@ -335,7 +336,7 @@ class _Run:
             self.accelerator.wait_for_everyone()
 
     def state(self, step: int) -> Checkpoint:
-        """Everything the next step depends on."""
+        """Return everything that the next step depends on."""
         tensors = {f"model.{k}": v for k, v in self.learner.state_dict().items()}
         for i, (name, p) in enumerate(zip(self.names, self.params, strict=True)):
             tensors |= {f"{k}.{name}": v for k, v in self.optimizer.state[p].items()}
@@ -344,7 +345,7 @@ class _Run:
         return Checkpoint(STATE, tensors, self.identity(), provenance={"step": step})
 
     def identity(self) -> dict[str, Any]:
-        """What must be the same for a resume to make sense."""
+        """Return the settings and provenance that must be the same for a resume."""
         free = {"device", "accumulate", "log_every", "save_every", "trackers"}
         settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
         if self.export:
@@ -353,7 +354,7 @@ class _Run:
         return cast(dict[str, Any], json.loads(json.dumps(settings)))
 
     def resume(self) -> int:
-        """Take over the state saved in the folder, if any; returns the steps already done."""
+        """Load the state in the folder, if there is one, and return the number of steps done."""
         if self.folder is None or not checkpoints.exists(self.folder / "state"):
             return 0
         state = checkpoints.load(self.folder / "state", STATE)
@@ -380,7 +381,7 @@ class _Run:
 
 
 class _Loss(nn.Module):
-    """A learner's loss as a module's forward, which is what data-parallel training wraps."""
+    """A learner's loss as a module's forward, which data-parallel training wraps."""
 
     def __init__(self, learner: nn.Module) -> None:
         super().__init__()
@@ -393,5 +394,5 @@ class _Loss(nn.Module):
 
 
 def _in_layout_of(p: Tensor, value: Tensor) -> Tensor:
-    """A copy that lies in memory as the parameter does, which fused optimizers take for granted."""
+    """Copy a tensor into the parameter's memory layout, which fused optimizers assume."""
     return torch.empty_like(p, requires_grad=False).copy_(value)

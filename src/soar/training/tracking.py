@@ -1,4 +1,4 @@
-"""Where training writes its numbers: a JSONL file always; TensorBoard, wandb or trackio when asked."""
+"""Experiment trackers: a JSONL file always; TensorBoard, wandb or trackio on request."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TrackerName: TypeAlias = Literal["tensorboard", "wandb", "trackio"]
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Takes named numbers, one set for each logged step."""
+    """A log of metrics by step."""
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Write the metrics of one step."""
 
     def close(self) -> None:
-        """Flush and release. Nothing is logged after."""
+        """Flush and release; nothing is logged afterwards."""
 
 
 def open_trackers(
     folder: Path, names: Sequence[TrackerName], start: int, settings: Mapping[str, Any]
 ) -> list[Tracker]:
-    """The JSONL log of a run's folder, continued after step `start`, and the trackers asked for.
+    """Open the JSONL log of a run's folder, continued after step `start`, and the requested trackers.
 
     Raises:
         ConfigError: a tracker's package isn't installed.
@@ -46,7 +46,7 @@ def open_trackers(
 
 
 class JsonLines:
-    """One JSON object a line. What an interrupted run logged after its last save is cut off."""
+    """A log of one JSON object per line. Lines that an interrupted run wrote after its last save are removed."""
 
     def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
@@ -58,11 +58,11 @@ class JsonLines:
         append_lines(self._path, [{"step": step, **metrics}])
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is held open."""
 
 
 class TensorBoard:
-    """Curves for `tensorboard --logdir`."""
+    """A log for `tensorboard --logdir`."""
 
     def __init__(self, folder: Path, start: int = 0) -> None:
         try:
@@ -77,12 +77,12 @@ class TensorBoard:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is buffered."""
+        """Write the buffered points."""
         self._writer.close()
 
 
 class RunTracker:
-    """wandb, or trackio, which speaks the same three words: init, log, finish."""
+    """A run in wandb, or in trackio, which has the same interface."""
 
     def __init__(self, package: str, folder: Path, settings: Mapping[str, Any]) -> None:
         try:
@@ -92,7 +92,7 @@ class RunTracker:
         self._package.init(project="soar", name=folder.name, config=dict(settings))
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Send one set of metrics."""
+        """Send the metrics of one step."""
         self._package.log(dict(metrics), step=step)
 
     def close(self) -> None:
@@ -101,7 +101,7 @@ class RunTracker:
 
 
 class Meter:
-    """Means over the steps since the last reading, and the speed."""
+    """Means of metrics over the steps since the last reading, and throughput."""
 
     def __init__(self, batch_size: int) -> None:
         self._batch_size = batch_size
@@ -111,16 +111,18 @@ class Meter:
         self._steps = self._all_steps = 0
 
     def add(self, metrics: Mapping[str, Tensor]) -> None:
-        """Count one step; nothing is read from the device yet."""
+        """Add a step's metrics, without reading them from the device."""
         for name, value in metrics.items():
             self._sums[name] = self._sums.get(name, 0) + value
         self._steps += 1
         self._all_steps += 1
 
     def read(self, mean: Callable[[Tensor], Tensor], waited_s: float) -> dict[str, float]:
-        """The window's means, reduced over processes by `mean`, and the start of a new window.
+        """Return the means of the steps since the last reading.
 
-        `waited_s`: time spent waiting for data since the beginning.
+        Args:
+            mean: reduction over processes.
+            waited_s: time spent waiting for data since the start [s].
         """
         means = {k: float(mean(v / self._steps)) for k, v in self._sums.items()}
         now = time.perf_counter()
@@ -131,7 +133,7 @@ class Meter:
         return means
 
     def total(self, waited_s: float) -> tuple[float, float]:
-        """Samples a second, and the share of time spent waiting, since the beginning."""
+        """Return samples per second, and the share of time spent waiting, since the start."""
         elapsed = time.perf_counter() - self._began
         return self._all_steps * self._batch_size / elapsed, waited_s / elapsed
 
