@@ -16,19 +16,19 @@ def _reach(controller: EndEffectorController, target: Target) -> tuple[np.ndarra
     return data.site("hand").xpos.copy(), data.site("hand").xmat.reshape(3, 3).copy()
 
 
-def test_neutral_is_where_it_says_and_points_down(controller):
+def test_neutral_pose_is_reached_and_points_down(controller):
     position, matrix = _reach(controller, controller.neutral)
     np.testing.assert_allclose(position, controller.config.neutral, atol=1e-4)
     np.testing.assert_allclose(matrix[:, 0], [0, 0, -1], atol=1e-4)
 
 
-def test_angles_and_rotation_are_inverse():
+def test_roll_pitch_yaw_inverts_rotation():
     rng = np.random.default_rng(0)
     for rpy in rng.uniform(-1.5, 1.5, (50, 3)):
         np.testing.assert_allclose(roll_pitch_yaw(rotation(rpy)), rpy, atol=1e-9)
 
 
-def test_target_never_leaves_its_limits_and_executed_is_its_change(controller):
+def test_target_stays_within_limits_and_executed_is_its_change(controller):
     rng, c, target = np.random.default_rng(1), controller.config, controller.neutral
     for _ in range(200):
         action = rng.normal(0, 0.3, 7).astype(np.float32)
@@ -44,7 +44,7 @@ def test_target_never_leaves_its_limits_and_executed_is_its_change(controller):
         target = after
 
 
-def test_reachable_poses_are_reached_within_two_millimetres(controller):
+def test_reachable_poses_are_reached_within_two_millimeters(controller):
     rng, c, target = np.random.default_rng(2), controller.config, controller.neutral
     for goal in rng.uniform(c.low, c.high, (12, 3)):
         yaw = rng.uniform(-1.5, 1.5)
@@ -58,7 +58,7 @@ def test_reachable_poses_are_reached_within_two_millimetres(controller):
             np.testing.assert_allclose(position, goal, atol=1e-4)
 
 
-def test_a_blocked_arm_stops_executing(controller):
+def test_executed_action_of_a_blocked_arm_goes_to_zero(controller):
     target, blocked_at = controller.neutral, controller.neutral.position
     for _ in range(4):
         target, executed = controller.follow(
@@ -68,6 +68,6 @@ def test_a_blocked_arm_stops_executing(controller):
     assert target.position[0] - blocked_at[0] <= controller.config.leash_m + 0.03 + 1e-9
 
 
-def test_neutral_outside_the_box_is_refused():
+def test_neutral_outside_the_box_raises_an_error():
     with pytest.raises(ConfigError, match="neutral"):
         ControlConfig(neutral=(0.0, 0.0, 0.1))

@@ -5,21 +5,21 @@ from soar.sim.expert.expert import Expert
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 
-ENOUGH_STEPS = 80
+MAX_STEPS = 80
 
 
 def _run(world: World, task: int, seed: int) -> tuple[bool, int]:
     goal, rng = world.scene.tasks[task].goal, np.random.default_rng(seed)
     expert, steps = Expert(world, goal, rng), 0
-    while not expert.done and steps < ENOUGH_STEPS:
+    while not expert.done and steps < MAX_STEPS:
         world.step(expert.act())
         steps += 1
     return world.fulfilled(goal), steps
 
 
 @pytest.mark.parametrize("scene", ["1", "5", "7", "10", "dev2"])
-def test_expert_fulfils_nearly_every_task(scene):
-    """A sample of benchmarks/expert.py: each task from two seeds, one miss allowed for the scene."""
+def test_expert_fulfills_nearly_every_task(scene):
+    """A part of benchmarks/expert.py: each task from two seeds, with one failure allowed per scene."""
     world = World(SCENES[scene], image_size=32)
     results = []
     for task in range(len(world.scene.tasks)):
@@ -43,7 +43,7 @@ def test_expert_starts_from_any_state_of_the_arm():
     assert wins >= 3
 
 
-def test_expert_releases_and_gets_out_of_the_way():
+def test_expert_releases_and_rises():
     world = World(SCENES["1"], image_size=32)
     world.reset(0, world.scene.tasks[0].goal)
     assert _run(world, 0, 0)[0]
@@ -51,19 +51,19 @@ def test_expert_releases_and_gets_out_of_the_way():
     assert world.state()[2] > 0.11
 
 
-def test_expert_is_the_same_for_the_same_rng():
-    world, paths = World(SCENES["2"], image_size=32), []
+def test_expert_is_deterministic_for_the_same_rng():
+    world, states = World(SCENES["2"], image_size=32), []
     for _ in range(2):
         world.reset(2, world.scene.tasks[0].goal)
         _run(world, 0, 7)
-        paths.append(world.state())
-    assert np.array_equal(paths[0], paths[1])
+        states.append(world.state())
+    assert np.array_equal(states[0], states[1])
 
 
 @pytest.mark.parametrize("scene", ["2", "5", "10"])
 @pytest.mark.parametrize("task", [0, 1])
-def test_an_expert_that_takes_over_goes_on_with_what_is_held(scene, task):
-    """A new one every seven steps, as experts come when they show a policy its next subgoal."""
+def test_expert_that_takes_over_continues_with_the_held_object(scene, task):
+    """A new expert takes over every seven steps, as when experts provide a policy's subgoals."""
     world = World(SCENES[scene], image_size=32)
     goal = world.scene.tasks[task].goal
     world.reset(0, goal)
@@ -73,4 +73,4 @@ def test_an_expert_that_takes_over_goes_on_with_what_is_held(scene, task):
         world.step(expert.act())
         if world.fulfilled(goal):
             return
-    raise AssertionError("never done: each expert let go of what the one before it held")
+    raise AssertionError("not done: each expert released the object that the one before it held")

@@ -14,7 +14,7 @@ from soar.sim.world import World
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-def test_each_task_gets_a_start_from_which_it_can_be_reached(scene: Scene) -> None:
+def test_reset_with_a_goal_makes_it_feasible_and_unfulfilled(scene: Scene) -> None:
     world = World(scene, 64)
     for seed, task in enumerate(scene.tasks):
         world.reset(seed, task.goal)
@@ -24,10 +24,10 @@ def test_each_task_gets_a_start_from_which_it_can_be_reached(scene: Scene) -> No
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-def test_what_rests_stays_at_rest(scene: Scene) -> None:
+def test_objects_stay_at_rest(scene: Scene) -> None:
     world = World(scene, 64)
     world.reset(3)
-    before = {t.name: world.object_pose(t.name)[0] for t in scene.objects}
+    before = {obj.name: world.object_pose(obj.name)[0] for obj in scene.objects}
     mujoco.mj_step(world.model, world.data, 1000)
     for name, position in before.items():
         assert world.object_pose(name)[0] == pytest.approx(position, abs=1e-3)
@@ -35,16 +35,16 @@ def test_what_rests_stays_at_rest(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_things_start_apart_and_some_start_inside(seed: int) -> None:
+def test_objects_start_apart_and_some_start_inside(seed: int) -> None:
     world = World(SCENES["8"], 64)
     inside = 0
     for k in range(6):
         world.reset(100 * seed + k)
-        for thing in SCENES["8"].objects[:-1]:
-            if predicates.is_inside(world, thing.name, "blue plate"):
+        for obj in SCENES["8"].objects[:-1]:
+            if predicates.is_inside(world, obj.name, "blue plate"):
                 inside += 1
                 continue
-            gap = world.object_pose(thing.name)[0][:2] - world.object_pose("blue plate")[0][:2]
+            gap = world.object_pose(obj.name)[0][:2] - world.object_pose("blue plate")[0][:2]
             assert np.linalg.norm(gap) > kind_of(SCENES["8"].objects[-1]).radius
     assert 0 < inside < 18
 
@@ -58,14 +58,14 @@ def test_random_scenes_can_be_placed(regime: str) -> None:
         assert not world.fulfilled(scene.tasks[-1].goal)
 
 
-def test_too_many_things_are_a_clear_error() -> None:
+def test_too_many_objects_raise_an_error() -> None:
     many = tuple(SceneObject(f"plate {i}", "plate", "white") for i in range(9))
-    world = World(replace(SCENES["4"], things=many, tasks=()), 64)
+    world = World(replace(SCENES["4"], objects=many, tasks=()), 64)
     with pytest.raises(ConfigError, match="don't fit on the table"):
         world.reset(0)
 
 
-def test_a_thing_to_take_out_starts_inside() -> None:
+def test_an_object_to_take_out_starts_inside() -> None:
     world = World(SCENES["1"], 64)
     for seed in range(5):
         world.reset(seed, Inside("red fruit", "wooden bowl", value=False))

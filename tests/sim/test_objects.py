@@ -16,8 +16,8 @@ CONTAINERS = [name for name, kind in KINDS.items() if kind.role == "container"]
 
 
 def _rest(kind: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
-    thing = SceneObject("it", kind, BROAD_COLORS[kind][0])
-    scene = Scene("s", "dev", (thing,), Table("oak"), NOMINAL, ())
+    obj = SceneObject("it", kind, BROAD_COLORS[kind][0])
+    scene = Scene("s", "dev", (obj,), Table("oak"), NOMINAL, ())
     model = build_spec(scene).compile()
     data = mujoco.MjData(model)
     data.joint("it").qpos[:3] = (0.3, 0.1, KINDS[kind].height / 2 + 0.002)
@@ -26,7 +26,7 @@ def _rest(kind: str) -> tuple[mujoco.MjModel, mujoco.MjData]:
 
 
 @pytest.mark.parametrize("kind", ITEMS)
-def test_an_item_rests_where_it_is_put_and_fits_the_gripper(kind: str) -> None:
+def test_item_rests_in_place_and_fits_the_gripper(kind: str) -> None:
     _, data = _rest(kind)
     x, y, z = data.body("it").xpos
     assert (x, y) == pytest.approx((0.3, 0.1), abs=1e-3)
@@ -36,13 +36,13 @@ def test_an_item_rests_where_it_is_put_and_fits_the_gripper(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CONTAINERS)
-def test_a_container_stands_and_has_room_for_a_block(kind: str) -> None:
+def test_container_stands_and_has_room_for_a_block(kind: str) -> None:
     _, data = _rest(kind)
     assert data.body("it").xmat[8] > 0.999
     assert KINDS[kind].inner_radius > KINDS["block"].radius
 
 
-def test_an_unknown_kind_or_colour_names_the_valid_ones() -> None:
+def test_unknown_kind_or_color_names_the_valid_ones() -> None:
     spec = mujoco.MjSpec()
     with pytest.raises(ConfigError, match=r"no kind of object 'teapot'; valid: .*bowl"):
         add_object(spec, SceneObject("x", "teapot", "red"))
@@ -50,18 +50,18 @@ def test_an_unknown_kind_or_colour_names_the_valid_ones() -> None:
         add_object(spec, SceneObject("x", "block", "mauve"))
 
 
-def test_every_colour_of_every_kind_is_in_the_palette() -> None:
+def test_colors_of_all_kinds_are_in_the_palette() -> None:
     assert set(BROAD_COLORS) == set(KINDS)
     assert all(c in COLORS for colors in BROAD_COLORS.values() for c in colors)
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_texture_is_the_same_every_time(name: str) -> None:
-    picture = texture(Table(name))
-    assert (picture == texture(Table(name))).all()
-    assert picture.std() > 0.5
+def test_texture_is_deterministic(name: str) -> None:
+    image = texture(Table(name))
+    assert (image == texture(Table(name))).all()
+    assert image.std() > 0.5
 
 
-def test_an_unknown_table_names_the_valid_ones() -> None:
+def test_unknown_table_names_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match=r"no table 'glass'; valid: .*oak"):
         texture(Table("glass"))

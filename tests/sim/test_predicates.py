@@ -16,7 +16,7 @@ OUT = Inside("green block", "wooden bowl", value=False)
 
 @pytest.fixture
 def world() -> World:
-    """Scene 1, the block on the table."""
+    """Scene 1 with the block on the table."""
     world = World(SCENES["1"], 64)
     world.reset(0, IN)
     return world
@@ -35,7 +35,7 @@ def _bowl(world: World) -> np.ndarray:
     return world.object_pose("wooden bowl")[0]
 
 
-def test_a_block_that_lies_in_the_bowl_is_in_and_no_longer_out(world: World) -> None:
+def test_block_in_the_bowl_is_inside_and_not_outside(world: World) -> None:
     assert not world.fulfilled(IN)
     assert world.fulfilled(OUT)
     _move(world, "green block", tuple(_bowl(world) + np.array((0, 0, 0.04))))
@@ -43,35 +43,35 @@ def test_a_block_that_lies_in_the_bowl_is_in_and_no_longer_out(world: World) -> 
     assert not world.fulfilled(OUT)
 
 
-def test_a_block_in_the_air_over_the_bowl_is_not_in(world: World) -> None:
+def test_block_in_the_air_over_the_bowl_is_not_inside(world: World) -> None:
     _move(world, "green block", tuple(_bowl(world) + np.array((0, 0, 0.12))), settle=0)
     assert not world.fulfilled(IN)
     assert not world.fulfilled(OUT)
 
 
-def test_a_falling_block_is_not_in_before_it_rests(world: World) -> None:
+def test_falling_block_is_not_inside_before_it_rests(world: World) -> None:
     _move(world, "green block", tuple(_bowl(world) + np.array((0, 0, 0.03))), settle=0)
     world.data.joint("green block").qvel[2] = -0.3
     mujoco.mj_forward(world.model, world.data)
     assert not world.fulfilled(IN)
 
 
-def test_a_block_that_leans_on_the_rim_is_neither_in_nor_out(world: World) -> None:
+def test_block_that_leans_on_the_rim_is_neither_inside_nor_outside(world: World) -> None:
     _move(world, "green block", tuple(_bowl(world) + np.array((0.062, 0, 0.065))), settle=0)
     assert not world.fulfilled(IN)
     assert not world.fulfilled(OUT)
 
 
-def test_a_block_in_the_closed_gripper_is_not_released(world: World) -> None:
+def test_block_in_the_closed_gripper_is_not_settled(world: World) -> None:
     pads = [world.data.geom(f"{f}_pad").xpos for f in FINGERS]
     world.data.qpos[[world.model.joint(f).qposadr[0] for f in FINGERS]] = 0.0175
     mujoco.mj_forward(world.model, world.data)
     _move(world, "green block", tuple(np.mean(pads, axis=0)), settle=0)
-    assert predicates.touched_by_arm(world, "green block")
-    assert not predicates.settled(world, "green block")
+    assert predicates.is_touched_by_arm(world, "green block")
+    assert not predicates.is_settled(world, "green block")
 
 
-def test_a_tipped_bowl_and_a_block_off_the_table_are_lost(world: World) -> None:
+def test_tipped_bowl_and_block_off_the_table_are_lost(world: World) -> None:
     assert world.objects_lost() == ()
     _move(world, "green block", (0.7, 0.0, 0.1), settle=400)
     assert world.objects_lost() == ("green block",)
@@ -81,7 +81,7 @@ def test_a_tipped_bowl_and_a_block_off_the_table_are_lost(world: World) -> None:
 
 
 @pytest.mark.parametrize(("y", "side"), [(0.15, "left"), (-0.12, "right")])
-def test_a_thing_is_on_its_side_only_past_the_line(y: float, side: str) -> None:
+def test_object_is_on_a_side_only_beyond_the_margin(y: float, side: str) -> None:
     world = World(SCENES["7"], 64)
     world.reset(0)
     for name in ("mushroom", "metal pot"):
@@ -98,7 +98,7 @@ def test_a_thing_is_on_its_side_only_past_the_line(y: float, side: str) -> None:
     [(0.0, False, True), (0.009, False, True), (0.012, False, False),
      (TRAVEL_M - 0.012, False, False), (TRAVEL_M - 0.008, True, False)],
 )  # fmt: skip
-def test_a_drawer_is_open_or_closed_within_a_centimetre(
+def test_drawer_is_open_or_closed_within_a_centimeter(
     slide: float, is_open: bool, is_closed: bool
 ) -> None:
     world = World(SCENES["5"], 64)
@@ -109,7 +109,7 @@ def test_a_drawer_is_open_or_closed_within_a_centimetre(
     assert world.fulfilled(DrawerOpen("drawer", value=False)) == is_closed
 
 
-def test_a_cloth_is_folded_flat_or_neither() -> None:
+def test_cloth_is_folded_flat_or_neither() -> None:
     world = World(SCENES["10"], 64)
     fold, unfold = ClothFolded("cloth"), ClothFolded("cloth", value=False)
     world.reset(0, fold)

@@ -1,4 +1,4 @@
-"""Where the camera sees places: against the simulator's own geometry and its own images."""
+"""Projected points agree with the simulator's geometry and its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZE = 256
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[World]:
-    """An arm that is turned, tilted and half open."""
+    """A world whose gripper is rotated, tilted and half open."""
     world = World(load_scene("1"), SIZE)
     world.reset(0)
     for _ in range(6):
@@ -25,8 +25,8 @@ def world() -> Iterator[World]:
     world.close()
 
 
-def test_fingertips_and_wrist_are_seen_where_the_simulator_has_them(world: World) -> None:
-    left, right, wrist, foot = arm_keypoints(world)
+def test_fingertips_and_wrist_are_those_of_the_simulator(world: World) -> None:
+    left, right, wrist, ground = arm_keypoints(world)
     for tip, name in ((left, "left_finger_pad"), (right, "right_finger_pad")):
         pad = world.model.geom(name)
         axes = world.data.geom(name).xmat.reshape(3, 3)
@@ -35,20 +35,19 @@ def test_fingertips_and_wrist_are_seen_where_the_simulator_has_them(world: World
     np.testing.assert_allclose(
         wrist, project_point(world, world.data.body("wrist_rotate").xpos), atol=1e-3
     )
-    hand, _ = world.gripper_pose()
-    np.testing.assert_allclose(
-        foot, project_point(world, np.array([hand[0], hand[1], 0])), atol=1e-6
-    )
+    gripper, _ = world.gripper_pose()
+    below = np.array([gripper[0], gripper[1], 0])
+    np.testing.assert_allclose(ground, project_point(world, below), atol=1e-6)
 
 
-def test_a_point_is_where_its_thing_shows_in_the_picture(world: World) -> None:
-    hand, _ = world.gripper_pose()
-    x, y = ((project_point(world, hand) + 1) * SIZE / 2).astype(int)
+def test_point_is_where_its_object_appears_in_the_image(world: World) -> None:
+    gripper, _ = world.gripper_pose()
+    x, y = ((project_point(world, gripper) + 1) * SIZE / 2).astype(int)
     dark = world.render()[y - 8 : y + 8, x - 8 : x + 8].astype(int)
-    assert (dark.max(-1) < 90).mean() > 0.2  # the hand is black
+    assert (dark.max(-1) < 90).mean() > 0.2  # the gripper is black
 
 
-def test_what_lies_behind_the_camera_or_beside_the_image_is_not_seen(world: World) -> None:
+def test_points_behind_the_camera_or_outside_the_image_are_nan(world: World) -> None:
     camera = world.data.camera("camera")
     behind = camera.xpos + camera.xmat.reshape(3, 3)[:, 2]
     assert np.isnan(project_point(world, behind)).all()
@@ -56,11 +55,10 @@ def test_what_lies_behind_the_camera_or_beside_the_image_is_not_seen(world: Worl
     assert np.isnan(project_point(world, None)).all()
 
 
-def test_fingertips_of_an_upright_hand_need_only_its_state(world: World) -> None:
+def test_fingertips_of_an_upright_gripper_follow_from_its_state(world: World) -> None:
     world.reset(0)
     scene = load_scene("1")
-    [seen] = project_fingertips(scene.camera, world.state()[None])
+    [middle] = project_fingertips(scene.camera, world.state()[None])
     left, right, *_ = arm_keypoints(world)
-    np.testing.assert_allclose(
-        seen, (left + right) / 2, atol=0.06
-    )  # a reset moves the camera a little
+    # a reset displaces the camera by up to 1 cm
+    np.testing.assert_allclose(middle, (left + right) / 2, atol=0.06)

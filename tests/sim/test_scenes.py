@@ -80,18 +80,18 @@ TABLE_5 = {
 
 
 def _pairs(scenes: list[Scene]) -> set[tuple[str, str]]:
-    return {(t.kind, t.color) for s in scenes for t in s.objects}
+    return {(o.kind, o.color) for s in scenes for o in s.objects}
 
 
-def _away(scene: Scene) -> np.ndarray:
+def _offset(scene: Scene) -> np.ndarray:
     return np.abs(np.subtract(scene.camera.position, NOMINAL.position))
 
 
-def test_the_ten_scenes_say_table_5_word_for_word() -> None:
+def test_instructions_of_the_ten_scenes_are_those_of_table_5() -> None:
     assert {s.name: tuple(t.instruction for t in s.tasks) for s in SOAR} == TABLE_5
 
 
-def test_soar_has_19_objects_14_of_them_unseen_and_five_tables_three_unseen() -> None:
+def test_soar_has_19_objects_with_14_unseen_and_5_tables_with_3_unseen() -> None:
     pairs, tables = _pairs(SOAR), {s.table.name for s in SOAR}
     assert len(pairs) == 19
     assert len(UNSEEN.pairs) == 14
@@ -101,7 +101,7 @@ def test_soar_has_19_objects_14_of_them_unseen_and_five_tables_three_unseen() ->
     assert len(tables & UNSEEN.tables) == 3
 
 
-def test_bridge_shows_nothing_that_soar_or_dev_keep_unseen() -> None:
+def test_bridge_has_no_unseen_object_or_table() -> None:
     pairs, tables = _pairs(BRIDGE), {s.table.name for s in BRIDGE}
     assert not pairs & (UNSEEN.pairs | UNSEEN_DEV.pairs)
     assert not tables & (UNSEEN.tables | UNSEEN_DEV.tables)
@@ -110,24 +110,24 @@ def test_bridge_shows_nothing_that_soar_or_dev_keep_unseen() -> None:
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_a_measured_scenes_camera_never_comes_into_bridges_range(name: str) -> None:
+def test_cameras_of_evaluation_scenes_are_outside_bridges_range(name: str) -> None:
     scene, bridge = SCENES[name], RANDOM_REGIMES["bridge"].camera
-    wobble = scene.camera.jitter_m + NOMINAL.jitter_m
-    assert (_away(scene) > bridge.position_m + wobble).any()
+    jitter = scene.camera.jitter_m + NOMINAL.jitter_m
+    assert (_offset(scene) > bridge.position_m + jitter).any()
 
 
-def test_dev_shares_nothing_unseen_with_soar() -> None:
+def test_dev_and_soar_share_no_unseen_object_or_table() -> None:
     assert not _pairs(DEV) & _pairs(SOAR)
     assert not {s.table.name for s in DEV} & {s.table.name for s in SOAR}
     assert not UNSEEN.pairs & UNSEEN_DEV.pairs
 
 
 def test_no_scene_of_soar_or_dev_is_in_broad() -> None:
-    measured = {s.table.name for s in DEV} | UNSEEN.tables
-    assert not measured & set(BROAD_TABLES)
-    kept = {frozenset(_pairs([s])): s for s in SCENES.values()}
+    tables = {s.table.name for s in DEV} | UNSEEN.tables
+    assert not tables & set(BROAD_TABLES)
+    known = {frozenset(_pairs([s])): s for s in SCENES.values()}
     for scene in BROAD:
-        twin = kept.get(frozenset(_pairs([scene])))
+        twin = known.get(frozenset(_pairs([scene])))
         assert twin is None or twin.table != scene.table
 
 
@@ -140,28 +140,28 @@ def test_broad_covers_every_kind_of_goal_and_every_unseen_object() -> None:
 
 
 @pytest.mark.parametrize("scene", [*BRIDGE[:5], *BROAD[:5]], ids=lambda s: s.name)
-def test_a_random_scene_is_fixed_by_its_seed(scene: Scene) -> None:
+def test_random_scene_is_determined_by_its_seed(scene: Scene) -> None:
     assert load_scene(scene.name) == scene
 
 
-def test_a_random_scene_names_each_thing_once_and_has_tasks() -> None:
+def test_random_scene_has_unique_names_and_tasks() -> None:
     for scene in BRIDGE + BROAD:
-        assert len({t.name for t in scene.objects}) == len(scene.objects)
+        assert len({o.name for o in scene.objects}) == len(scene.objects)
         assert scene.tasks
 
 
-def test_every_task_speaks_of_things_that_are_there() -> None:
+def test_goals_name_objects_of_the_scene() -> None:
     for scene in [*SCENES.values(), *BROAD]:
-        names = {t.name: kind_of(t).role for t in scene.objects}
+        roles = {o.name: kind_of(o).role for o in scene.objects}
         for task in scene.tasks:
-            parts = vars(task.goal)
+            goal = vars(task.goal)
             assert all(
-                parts[k] in names for k in ("object", "container", "drawer", "cloth") if k in parts
+                goal[k] in roles for k in ("object", "container", "drawer", "cloth") if k in goal
             )
-            assert parts.get("container") is None or names[parts["container"]] == "container"
+            assert goal.get("container") is None or roles[goal["container"]] == "container"
 
 
-def test_an_unknown_scene_names_the_valid_ones() -> None:
+def test_unknown_scene_names_the_valid_ones() -> None:
     with pytest.raises(ConfigError, match=r"no scene '11'; valid: 1, 2, .*dev1"):
         load_scene("11")
 
@@ -180,7 +180,7 @@ tasks:
 """
 
 
-def test_a_users_scene_comes_from_a_few_lines_of_yaml(tmp_path: Path) -> None:
+def test_scene_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "kitchen.yaml"
     file.write_text(GOOD)
     scene = load_scene(file)
@@ -216,7 +216,7 @@ def test_a_users_scene_comes_from_a_few_lines_of_yaml(tmp_path: Path) -> None:
         ("objects:", "objects: [", "kitchen.yaml: while parsing"),
     ],
 )
-def test_a_wrong_scene_file_says_what_is_wrong(
+def test_invalid_scene_file_names_the_error(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     file = tmp_path / "kitchen.yaml"
@@ -226,21 +226,21 @@ def test_a_wrong_scene_file_says_what_is_wrong(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_scene_file_is_a_clear_error(tmp_path: Path) -> None:
+def test_missing_scene_file_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere.yaml: No such file"):
         load_scene(tmp_path / "nowhere.yaml")
 
 
-def test_the_example_scene_loads() -> None:
+def test_example_scene_loads() -> None:
     scene = load_scene(Path(__file__).parents[2] / "examples" / "kitchen.yaml")
-    assert [kind_of(t).role for t in scene.objects] == ["item", "item", "container"]
+    assert [kind_of(o).role for o in scene.objects] == ["item", "item", "container"]
     assert len(scene.tasks) == 4
 
 
 @pytest.mark.parametrize(
     "file", sorted((Path(__file__).parents[2] / "benchmarks").glob("*.yaml")), ids=lambda f: f.stem
 )
-def test_development_scenes_in_files_have_layouts_for_their_tasks(file: Path) -> None:
+def test_scene_files_of_the_benchmarks_have_layouts_for_their_tasks(file: Path) -> None:
     scene = load_scene(file)
     assert scene.name == file.stem
     world = World(scene, 64)

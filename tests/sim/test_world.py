@@ -30,21 +30,21 @@ def test_snapshot_restores_bit_for_bit(scene):
     world.reset(3)
     for action in _actions(5):
         world.step(action)
-    snapshot, seen = world.snapshot(), []
+    snapshot, frames = world.snapshot(), []
     for action in _actions(8, seed=1):
         executed = world.step(action)
-        seen.append((executed, world.render(), world.state()))
+        frames.append((executed, world.render(), world.state()))
     other.reset(4)
     for restored in (world, other):
         restored.restore(snapshot)
-        for action, (executed, image, state) in zip(_actions(8, seed=1), seen, strict=True):
+        for action, (executed, image, state) in zip(_actions(8, seed=1), frames, strict=True):
             assert np.array_equal(restored.step(action), executed)
             assert np.array_equal(restored.render(), image)
             assert np.array_equal(restored.state(), state)
         restored.close()
 
 
-def test_a_seed_fixes_everything(world):
+def test_reset_is_determined_by_its_seed(world):
     images = []
     for seed in (5, 6, 5):
         world.reset(seed)
@@ -54,20 +54,20 @@ def test_a_seed_fixes_everything(world):
     assert not np.array_equal(images[0], images[1])
 
 
-def test_looks_vary_around_the_scenes_own_and_do_not_drift(world):
+def test_appearance_varies_around_the_scenes_and_does_not_drift(world):
     for seed in range(20):
         world.reset(seed)
     moved = np.abs(world.model.cam_pos[0] - world.scene.camera.position).max()
     assert moved <= world.scene.camera.jitter_m + 1e-9
-    look = Appearance.of(world.model)
+    appearance = Appearance.of(world.model)
     world.reset(19)
     for field in fields(Appearance):
         assert np.array_equal(
-            getattr(look, field.name), getattr(Appearance.of(world.model), field.name)
+            getattr(appearance, field.name), getattr(Appearance.of(world.model), field.name)
         )
 
 
-def test_a_free_arm_executes_what_it_is_told(world):
+def test_free_arm_executes_its_action(world):
     world.reset(0)
     before = world.state()
     action = np.array([0.02, 0.02, -0.02, 0, 0, 0.2, 1], np.float32)
@@ -85,9 +85,9 @@ def test_gripper_opens_and_closes_fully(world):
         assert world.state()[6] == pytest.approx(command, abs=0.03)
 
 
-def test_home_returns_the_arm_and_leaves_things(world):
+def test_home_returns_the_arm_and_leaves_objects_in_place(world):
     world.reset(1)
-    before = {t.name: world.object_pose(t.name)[0] for t in world.scene.objects}
+    before = {obj.name: world.object_pose(obj.name)[0] for obj in world.scene.objects}
     for _ in range(6):
         world.step(np.array([0.02, 0.02, 0, 0.1, -0.1, 0.2, 0], np.float32))
     world.home()
@@ -98,19 +98,19 @@ def test_home_returns_the_arm_and_leaves_things(world):
         np.testing.assert_allclose(world.object_pose(name)[0], position, atol=2e-3)
 
 
-def test_actions_that_are_not_finite_are_refused(world):
+def test_actions_that_are_not_finite_raise_an_error(world):
     world.reset(0)
     with pytest.raises(RobotFault, match="not finite"):
         world.step(np.full(7, np.nan, np.float32))
 
 
-def test_images_are_of_the_size_asked_for(world):
+def test_images_have_the_requested_size(world):
     world.reset(0)
     assert world.render().shape == (64, 64, 3)
     assert world.render(96).shape == (96, 96, 3)
 
 
-def test_close_twice_is_safe():
+def test_closing_twice_is_safe():
     world = World(SCENES["2"], image_size=32)
     world.reset(0)
     world.render()

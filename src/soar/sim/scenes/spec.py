@@ -7,9 +7,15 @@ left side of the camera's image.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
+
+from annotated_types import Ge, Le
 
 from soar.types import Regime
+
+Meters: TypeAlias = Annotated[float, Ge(-5), Le(5)]
+Point: TypeAlias = tuple[Meters, Meters, Meters]
+"""x, y and z in the robot's base frame [m]."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +28,9 @@ class SceneObject:
     """Key of `soar.sim.objects.kinds.KINDS`, such as "block", "bowl", "drawer" or "cloth"."""
     color: str
     """Key of `soar.sim.objects.parts.COLORS`."""
-    scale: float = 1.0
+    scale: Annotated[float, Ge(0.5), Le(1.5)] = 1.0
     """Size as a factor of the kind's."""
-    yaw: float | None = None
+    yaw: Annotated[float, Ge(-3.2), Le(3.2)] | None = None
     """Fixed initial heading [rad]; None samples it."""
 
 
@@ -40,14 +46,14 @@ class Table:
 class Camera:
     """A fixed third-person camera."""
 
-    position: tuple[float, float, float]
-    look_at: tuple[float, float, float]
+    position: Point
+    look_at: Point
     """Point at the center of the image [m]."""
-    fovy_deg: float = 45.0
+    fovy_deg: Annotated[float, Ge(5), Le(120)] = 45.0
     """Vertical field of view [deg]."""
-    jitter_m: float = 0.01
+    jitter_m: Annotated[float, Ge(0), Le(0.2)] = 0.01
     """Largest random displacement at a reset, along each axis [m]."""
-    up: tuple[float, float, float] = (1.0, 0.0, 0.0)
+    up: Point = (1.0, 0.0, 0.0)
     """Direction of the image's top; the robot's forward direction, wherever the camera stands."""
 
 
