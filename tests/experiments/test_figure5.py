@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from soar.errors import ConfigError
-from soar.experiments.demo import DemoConfig, sized
+from soar.experiments.demo import demo_config
 from soar.experiments.figure5 import Figure5Config, draw
 from soar.improvement.run import Run
 
@@ -54,11 +54,11 @@ def test_nothing_finished_is_said(tmp_path: Path):
 
 
 def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
-    small, large = sized(DemoConfig(minutes=6)), sized(DemoConfig(scene="3", minutes=60))
+    small, large = demo_config(minutes=6), demo_config("3", minutes=60)
     assert small.improve.episodes < large.improve.episodes
     assert large.improve.scenes == ("3",)
     assert small.fit.steps < large.fit.steps == 800
     assert small.demonstrations < large.demonstrations == 960
     assert 0 < small.teach.steps < large.teach.steps
     with pytest.raises(ConfigError, match="minutes"):
-        DemoConfig(minutes=0)
+        demo_config(minutes=0)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Any
 
-import tyro
+from soar.cli.options import FLAT, OUT, PRESET, default_of
+from soar.experiments.demo import MINUTES, SCENE, demo_config
+from soar.experiments.run_config import RunConfig
 
-from soar.experiments.demo import DemoConfig
+
+def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"config": demo_config(given["scene"], given["minutes"])}
 
 
-def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None) -> None:
-    """Watch simulated arms propose tasks, try them, judge themselves, and improve.
+@default_of(_defaults)
+def demo(
+    config: Annotated[RunConfig, FLAT],
+    scene: Annotated[str, PRESET] = SCENE,
+    minutes: Annotated[float, PRESET] = MINUTES,
+    out: Annotated[Path | None, OUT] = None,
+) -> None:
+    """Watch simulated robots propose tasks, try them, judge themselves, and improve.
 
     Success before, autonomous collection, learning from it, success after from the same starts, and one page
     with the results. Ctrl-C stops at any time; the same command resumes.
@@ -18,16 +30,19 @@ def demo(config: tyro.conf.OmitArgPrefixes[DemoConfig], out: Path | None = None)
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
     Args:
-        config: scene and duration.
-        out: the run's folder; runs/demo-SCENE-MINUTES by default.
+        config: the run of improvement, by default sized by scene and minutes.
+        scene: 1 to 10, dev1 to dev4, or a YAML file.
+        minutes: approximate duration on two ordinary cores; more minutes mean more trials, episodes and training.
+        out: the run's folder; by default runs/demo-SCENE-MINUTES.
     """
     from soar.cli import command_line
     from soar.experiments.demo import run_demo
     from soar.utils.progress import announce
 
-    folder = out or Path("runs") / f"demo-{Path(config.scene).stem}-{config.minutes:g}"
-    shown = run_demo(folder, config, announce, command_line())
-    for done in shown.record.rounds:
+    scenes = "-".join(Path(s).stem for s in config.scenes)
+    folder = out or Path("runs") / f"demo-{scenes}-{minutes:g}"
+    result = run_demo(folder, config, announce, command_line())
+    for done in result.record.rounds:
         print(f"round {done.index}: {done.decision}")
-    print(f"report     {shown.report}")
+    print(f"report     {result.report}")
     print(f"episodes   soar data ls --store {folder / 'store'}")

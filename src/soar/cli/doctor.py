@@ -1,10 +1,16 @@
-"""`soar doctor`: everything checked before a run."""
+"""`soar doctor`: checks before a run."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+from soar.cli.collect import StationOptions, models_default
+from soar.cli.options import FLAT, PRESET, default_of
+from soar.rollout.models import ModelsConfig
+from soar.rollout.station_config import episode_config
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -14,73 +20,63 @@ if TYPE_CHECKING:
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
 
+def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"use": models_default(given)}
+
+
+@default_of(_defaults)
 def doctor(
     store: Path,
-    station: tuple[Path, ...] = (),
-    scene: str = "1",
-    stations: int = 1,
+    stations: Annotated[StationOptions, FLAT],
+    use: Annotated[ModelsConfig, FLAT],
+    models: Annotated[Path | None, PRESET] = None,
     episodes: int | None = None,
-    models: Path | None = None,
-    vlm: str | None = None,
-    subgoals: str | None = None,
-    policy: str | None = None,
     move: bool = True,
 ) -> None:
-    """Check everything before a run, and say what to do about what isn't right.
+    """Check everything before a run, with advice for what isn't right.
 
-    Takes the words of the `soar collect` that is planned. Homes each arm and moves it 3 cm along each
-    axis inside its box (--no-move: it holds still), looks whether the camera follows and the period can
-    be kept, asks the VLM about what the robots see, lets the subgoal generator imagine and the policy
-    act, and looks at store and disk. Stores nothing. Exits with 1 when something failed.
+    Takes the options of the planned `soar collect`. Homes each arm and moves it 3 cm along each axis inside its box
+    (--no-move: it holds still), checks that the camera follows and the period can be kept, asks the VLM about what the
+    robots see, generates subgoals, lets the policy act, and checks store and disk. Stores nothing. Exits with 1 when
+    a check failed.
 
     Example: `soar doctor --store s --station arm1.yaml arm2.yaml --models models.yaml --episodes 1000`.
 
     Args:
         store: the episode store's folder; need not exist.
-        station: station files (see docs/operations.md); left out, simulated ones in `scene`.
-        scene: 1 to 10, dev1 to dev4, or a YAML file.
-        stations: how many simulated stations.
-        episodes: whether the disk has room for so many.
-        models: a YAML file with `vlm`, `subgoals`, `policy` and `threshold`.
-        vlm: which VLM, as in `soar vlm`; overrides the file.
-        subgoals: which subgoal generator; "none" with a policy that follows words.
-        policy: which policy: a name, a checkpoint's folder, or a run's folder.
+        stations: the stations.
+        use: the models.
+        models: YAML file with defaults of vlm, subgoals, policy and threshold.
+        episodes: number of episodes that the disk should have room for.
         move: move the arms.
     """
     import rich
     from rich.live import Live
 
-    from soar.cli.collect import override, plan_for
-    from soar.collection.fleet import ModelsConfig
     from soar.doctor.checks import CheckConfig, run_checks
-    from soar.rollout.station_config import read_station, sim_stations
-    from soar.utils.config import load
     from soar.utils.progress import console
 
-    configs = [read_station(p) for p in station] or sim_stations(scene, stations)
-    names = override(
-        load(ModelsConfig, models) if models else ModelsConfig(), vlm, subgoals, policy
-    )
-    checkup = CheckConfig(store, configs, names, plan_for(configs, names), episodes, move)
-    findings: list[CheckResult] = []
+    configs = stations.configs
+    episode = episode_config(configs, use.subgoals)
+    results: list[CheckResult] = []
     with Live(console=console, auto_refresh=False, transient=True) as live:
-        for finding in run_checks(checkup):
-            findings.append(finding)
-            live.update(_table(findings), refresh=console.is_terminal)
-    rich.print(_table(findings))
-    failed, warnings = (sum(f.health == h for f in findings) for h in ("failed", "warning"))
-    print(f"\n{len(findings)} checks: {failed} failed, {warnings} warnings")
+        for result in run_checks(CheckConfig(store, configs, use, episode, episodes, move)):
+            results.append(result)
+            live.update(_table(results), refresh=console.is_terminal)
+    rich.print(_table(results))
+    failed, warnings = (sum(r.health == h for r in results) for h in ("failed", "warning"))
+    print(f"\n{len(results)} checks: {failed} failed, {warnings} warnings")
     if failed:
         sys.exit(1)
 
 
-def _table(findings: list[CheckResult]) -> Table:
-    """One row for each finding, its advice below what was found."""
+def _table(results: list[CheckResult]) -> Table:
+    """One row for each result, its advice below."""
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for finding in findings:
-        advice = f"\n[italic]{escape(finding.advice)}" if finding.advice else ""
-        table.add_row(_MARKS[finding.health], escape(finding.name), escape(finding.what) + advice)
+    for result in results:
+        advice = f"\n[italic]{escape(result.advice)}" if result.advice else ""
+        table.add_row(_MARKS[result.health], escape(result.name), escape(result.what) + advice)
     return table

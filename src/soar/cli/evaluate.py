@@ -8,80 +8,73 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from soar.cli.options import OUT, saved_config
+from soar.evaluation.results import FIRST_SEED
+from soar.registry import COMPACT
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig, episode_config
+
 if TYPE_CHECKING:
     from soar.evaluation.results import EvalSetting, Evaluation
     from soar.evaluation.runner import EvalSpec
-    from soar.rollout.station import EpisodeConfig
 
 
 def evaluate(
     checkpoint: str = "gcbc",
     scenes: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--scene"])] = ("1",),
     trials: int = 20,
-    subgoals: str = "compact",
+    subgoals: str = COMPACT,
     tasks: tuple[str, ...] = (),
-    station: Path | None = None,
+    station: StationConfig | None = None,
     judge: str = "person",
-    out: Path | None = None,
+    out: Annotated[Path | None, OUT] = None,
     workers: int = 0,
     video_size: int = 128,
-    first_seed: int = 1_000_000,
+    first_seed: int = FIRST_SEED,
     steps_per_subgoal: int | None = None,
 ) -> None:
     """Measure how often a policy succeeds, from starts that are the same for every policy.
 
-    A trial is 100 control steps (paper: 20 for each of 5 subgoals), and counts as success when the task is done at its
-    end, by the simulator's strict rules; "ever" counts those that were done at some moment. Interrupt it
-    and run it again with the same words: it goes on. A larger --trials adds to what is there.
+    A trial is 100 control steps (paper: 20 for each of 5 subgoals), and a success if the task is done at its end, by
+    the simulator's strict predicates; "ever" counts tasks that were done after any step. The same command resumes an
+    interrupted evaluation. A larger --trials adds trials.
 
-    For instance:
+    Examples:
         soar evaluate --scene 1 --trials 50                          # the whole compact system
         soar evaluate --scene 1 --trials 50 --subgoals expert        # the policy's own ceiling
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
         soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
 
     Args:
-        checkpoint: a packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
-        scenes: 1 to 10, dev1 to dev4, a YAML file; "bridge" or "broad": --trials random unseen scenes.
-        trials: for each task.
-        subgoals: "compact", "expert", a folder (or any of them @STEPS ahead), "susie:FOLDER_OR_HUB_ID", "none".
-        tasks: instructions to try; all when left out.
-        station: a station file, to evaluate on a real robot: you set the table before every trial.
+        checkpoint: packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
+        scenes: 1 to 10, dev1 to dev4, YAML files; "bridge" or "broad": --trials random unseen scenes.
+        trials: trials of each task.
+        subgoals: "compact", "expert", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", "none".
+        tasks: instructions to try; by default all.
+        station: station file of a real robot, at which you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.
-        out: folder of the result; runs/evaluate/NAME when left out, where NAME says what was evaluated.
-        workers: processes; 0 is one for each core.
-        video_size: pixels of each trial's film; 0 keeps none.
-        first_seed: of the first start.
-        steps_per_subgoal: after which the next one is imagined; left out, 10 with compact ones and expert, else 20.
+        out: folder of the result; by default runs/evaluate/NAME, where NAME describes the evaluation.
+        workers: number of processes; 0 is one for each core.
+        video_size: width of each trial's video in pixels; 0 for none.
+        first_seed: seed of the first start.
+        steps_per_subgoal: control steps for each subgoal; by default 10 with compact generators and expert, else 20.
     """
     import os
 
-    from soar.evaluation.operator import ConsoleOperator
-    from soar.evaluation.protocol import station_setting, station_spec
     from soar.evaluation.runner import evaluate as run
-    from soar.evaluation.stations import StationEnvs
-    from soar.registry import load_vlm, subgoals_spec
-    from soar.rollout.station import EpisodeConfig
-    from soar.rollout.station_config import read_station
-    from soar.tasks.success_detector import VLMSuccessDetector
 
-    episode = EpisodeConfig.with_steps_per_subgoal(steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal)
+    episode = episode_config((), subgoals, steps_per_subgoal)
     if station is None:
         spec, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, episode)
         folder = out or _folder(setting, scenes)
     else:
-        config = read_station(station)
-        setting = station_setting(
-            checkpoint, [config], trials=trials, judge=judge, subgoals=subgoals, tasks=tasks, episode=episode
-        )  # fmt: skip
-        folder = out or _folder(setting, (station.stem,))
-        detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
-        operator = ConsoleOperator(folder / "overlay.png")
-        envs = StationEnvs([config], operator, detector, judge == "person", folder / "starts")
-        spec = station_spec(checkpoint, subgoals, envs)
-    evaluation = run(
-        spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
-    )
+        spec, setting, folder = _on_station(
+            checkpoint, station, trials, subgoals, tasks, judge, episode, out
+        )
+    with saved_config(evaluate, folder):
+        evaluation = run(
+            spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
+        )
     _show(evaluation, folder)
 
 
@@ -90,17 +83,17 @@ def compare(
     after: Annotated[Path, tyro.conf.Positional],
     out: Path | None = None,
 ) -> None:
-    """Compare two evaluations start by start: is the second policy better, or was it luck?
+    """Compare two evaluations start by start: whether the second policy is better, or was lucky.
 
-    Prints, for each task and overall, both success rates on the starts they share, the difference with
-    a 95 % bootstrap interval, and McNemar's exact p.
+    Prints for each task and overall both success rates from the starts they share, the difference with its 95 %
+    bootstrap interval, and McNemar's exact p.
 
     Example: `soar compare runs/evaluate/gcbc-... runs/evaluate/mine-...`
 
     Args:
         before: folder of the first evaluation.
         after: folder of the second.
-        out: where comparison.json and comparison.png are written; in `after` when left out.
+        out: folder for comparison.json and comparison.png; by default `after`.
     """
     import rich
 
@@ -132,7 +125,7 @@ def _simulated(
     first_seed: int,
     episode: EpisodeConfig,
 ) -> tuple[EvalSpec, EvalSetting]:
-    """A regime's name stands for `trials` of its random scenes, with one trial of each task."""
+    """Protocol in simulated scenes; a regime stands for `trials` random scenes with one trial of each task."""
     from soar.evaluation.protocol import sim_protocol
     from soar.sim.scenes.catalog import load_scene
     from soar.sim.scenes.regimes import RANDOM_REGIMES
@@ -150,6 +143,33 @@ def _simulated(
         first_seed=first_seed,
         episode=episode,
     )
+
+
+def _on_station(
+    checkpoint: str,
+    station: StationConfig,
+    trials: int,
+    subgoals: str,
+    tasks: Sequence[str],
+    judge: str,
+    episode: EpisodeConfig,
+    out: Path | None,
+) -> tuple[EvalSpec, EvalSetting, Path]:
+    """Protocol on a real station, and the folder of its evaluation."""
+    from soar.evaluation.operator import ConsoleOperator
+    from soar.evaluation.protocol import station_setting, station_spec
+    from soar.evaluation.stations import StationEnvs
+    from soar.registry import load_vlm
+    from soar.tasks.success_detector import VLMSuccessDetector
+
+    setting = station_setting(
+        checkpoint, [station], trials=trials, judge=judge, subgoals=subgoals, tasks=tasks, episode=episode
+    )  # fmt: skip
+    folder = out or _folder(setting, (station.name,))
+    detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
+    operator = ConsoleOperator(folder / "overlay.png")
+    envs = StationEnvs([station], operator, detector, judge == "person", folder / "starts")
+    return station_spec(checkpoint, subgoals, envs), setting, folder
 
 
 def _folder(setting: EvalSetting, scenes: Sequence[str]) -> Path:

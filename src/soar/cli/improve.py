@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import tyro
-
+from soar.cli.options import FLAT, OUT, PRESET, default_of
 from soar.experiments.run_config import RunConfig
+from soar.rollout.models import ModelsConfig
+from soar.rollout.station_config import StationConfig
+from soar.utils.config import load
 
 
+def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    config = RunConfig(stations=given["station"])
+    if given["models"]:
+        m = load(ModelsConfig, given["models"])
+        collect = replace(config.collect, vlm=m.vlm, detector=m.detector, threshold=m.threshold)
+        config = replace(config, policy=m.policy, subgoals=m.subgoals, collect=collect)
+    return {"config": config}
+
+
+@default_of(_defaults)
 def improve(
-    out: Path,
-    config: Annotated[RunConfig, tyro.conf.arg(name="")],
-    station: tuple[Path, ...] = (),
-    models: Path | None = None,
+    out: Annotated[Path, OUT],
+    config: Annotated[RunConfig, FLAT],
+    station: Annotated[tuple[StationConfig, ...], PRESET] = (),
+    models: Annotated[Path | None, PRESET] = None,
 ) -> None:
     """Evaluate, collect, learn, evaluate from the same starts, promote or keep: R rounds.
 
@@ -27,29 +40,22 @@ def improve(
     On real stations trials before and after learning are interleaved, and the person who judges them isn't told which
     is which.
 
-    Examples: `soar improve --out runs/scene1 --scenes 1 --episodes 200 --trials 20`;
-    `soar improve --out runs/lab --station arm1.yaml arm2.yaml --models models.yaml --trials 10`.
+    Examples:
+        soar improve --out runs/scene1 --scenes 1 --episodes 200 --trials 20
+        soar improve --out runs/lab --station arm1.yaml arm2.yaml --models models.yaml --trials 10
+        soar improve --out runs/again --config runs/scene1/config.yaml
 
     Args:
         out: the run's folder.
         config: configuration of the run.
-        station: station files (see docs/operations.md); without them, simulated ones in `scenes`.
-        models: YAML file with `vlm`, `subgoals`, `policy` and `threshold`.
+        station: station files (see docs/operations.md); without them, simulated stations in `scenes`.
+        models: YAML file with defaults of vlm, subgoals, policy, detector and threshold.
     """
     from soar.cli import command_line
-    from soar.collection.fleet import ModelsConfig
     from soar.experiments.simulated_run import improve_in_simulation
     from soar.experiments.station_run import improve_on_stations
-    from soar.rollout.station_config import read_station
-    from soar.utils.config import load
     from soar.utils.progress import announce
 
-    if station:
-        config = replace(config, stations=tuple(map(read_station, station)))
-    if models:
-        m = load(ModelsConfig, models)
-        collect = replace(config.collect, vlm=m.vlm, threshold=m.threshold)
-        config = replace(config, policy=m.policy, subgoals=m.subgoals, collect=collect)
     run = improve_on_stations if config.stations else improve_in_simulation
     record = run(out, config, command=command_line(), on_message=announce)
     for done in record.rounds:

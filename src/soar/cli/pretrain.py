@@ -1,199 +1,239 @@
-"""`soar pretrain`: make the packaged weights again, each with one command that resumes."""
+"""`soar pretrain`: the packaged weights, each made by one command that resumes."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Le
+
+from soar.cli.options import FLAT, OUT, default_of, saved_config
+from soar.pretraining.weights import DemonstrationSet
+from soar.training.policy import PolicyTrainConfig, compact, with_fit
+from soar.training.subgoals import SubgoalTrainConfig
+from soar.training.vlm import VLMTrainConfig
 from soar.types import Regime
+from soar.utils.config import to_plain
+from soar.utils.files import cache_folder
 
 if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
-    from soar.pretraining.weights import DemonstrationSet
     from soar.subgoals.clips import ClipCorpus
 
+Count = Annotated[int, Ge(0)]
+Positive = Annotated[int, Ge(1)]
+Share = Annotated[float, Ge(0), Le(1)]
 
-_MOMENTS = 800_000
-"""Seed of the first scene for moments, far from the clips' scenes."""
-_TROUBLE = 500_000
-"""Seed of the first scene in which the system gets into trouble, far from the other clips' scenes."""
-
-
-def policy(
-    kind: Literal["gcbc", "lcbc"],
-    episodes: int,
-    steps: int,
-    workers: int,
-    out: Path | None,
-    start: Path | None,
-    imagined: float = 0.0,
-) -> None:
-    """Demonstrations, behaviour cloning, checkpoint and card."""
-    from soar.pretraining.weights import DemonstrationSet, install, pretrain_policy
-    from soar.registry import WEIGHTS
-    from soar.subgoals.compact.generator import load_compact
-    from soar.training.policy import compact, with_fit
-
-    recipe = with_fit(compact(kind), steps=steps, **({"learning_rate": 4e-4} if start else {}))
-    command = f"soar pretrain {kind} --episodes {episodes} --steps {steps}"
-    command += f" --imagined {imagined:g}" if imagined else ""
-    _, command, work = _going_on(start, command, "gcbc" if kind == "gcbc" else None)
-    made = pretrain_policy(
-        recipe,
-        DemonstrationSet(episodes, workers=workers),
-        work,
-        start=start,
-        painter=load_compact().generate_from_futures if imagined else None,
-        imagined=imagined,
-    )
-    folder = out or WEIGHTS / kind
-    _done(install(made, folder, kind, command, ("bridge",)), folder)
+_KEYPOINT_SEED = 800_000
+"""Seed of the first scene of keypoint samples, far from the clips' scenes."""
+_DAGGER_SEED = 500_000
+"""Seed of the first scene of DAgger clips, far from the other clips' scenes."""
 
 
+def policy_preset(kind: str, start: Path | None) -> PolicyTrainConfig:
+    """Training of a packaged policy, with a lower learning rate from a checkpoint."""
+    return with_fit(compact(kind), steps=10_500, **({"learning_rate": 4e-4} if start else {}))
+
+
+def vlm_preset(start: Path | None) -> VLMTrainConfig:
+    """Training of the packaged VLM, with a lower learning rate from a checkpoint."""
+    config = VLMTrainConfig()
+    rate = 5e-4 if start else config.fit.learning_rate
+    return replace(config, fit=replace(config.fit, steps=2300, learning_rate=rate))
+
+
+def subgoals_preset() -> SubgoalTrainConfig:
+    """Training of the packaged subgoal generator."""
+    config = SubgoalTrainConfig()
+    return replace(config, fit=replace(config.fit, steps=7500))
+
+
+@default_of(lambda given: {"config": policy_preset("gcbc", given["start"])})
 def gcbc(
-    episodes: int = 6000,
-    steps: int = 10_500,
+    config: Annotated[PolicyTrainConfig, FLAT],
+    episodes: Positive = DemonstrationSet.episodes,
     start: Path | None = None,
-    imagined: float = 0.0,
-    workers: int = 2,
-    out: Path | None = None,
+    generated_goals: Share = 0.0,
+    workers: Positive = DemonstrationSet.workers,
+    out: Annotated[Path | None, OUT] = None,
 ) -> None:
     """Make the goal-conditioned policy: demonstrations of the *bridge* regime, then training.
 
+    Example: `soar pretrain gcbc --episodes 6000 --fit.steps 10500`.
+
     Args:
-        episodes: demonstrations, shared with `soar pretrain lcbc`.
-        steps: of training, with 128 samples each.
-        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3.
-        imagined: share of the samples whose goal the packaged imagination paints, told what came; best
-            once the policy can reach photographs (docs/log.md).
-        workers: processes that make demonstrations.
-        out: where the checkpoint and its card go; the package's own folder by default.
+        config: model, data and optimization.
+        episodes: number of demonstrations, shared with `soar pretrain lcbc`.
+        start: a checkpoint's folder to begin from, at a learning rate of 4e-4 instead of 1e-3.
+        generated_goals: share of the samples whose goal is rendered by the packaged subgoal generator, with the
+            keypoints that followed; best once the policy can reach camera images (docs/log.md).
+        workers: number of processes that make demonstrations.
+        out: folder of the checkpoint and its card; by default the package's own.
     """
-    policy("gcbc", episodes, steps, workers, out, start, imagined)
+    _policy("gcbc", config, episodes, start, generated_goals, workers, out)
 
 
+@default_of(lambda given: {"config": policy_preset("lcbc", given["start"])})
 def lcbc(
-    episodes: int = 6000,
-    steps: int = 10_500,
+    config: Annotated[PolicyTrainConfig, FLAT],
+    episodes: Positive = DemonstrationSet.episodes,
     start: Path | None = None,
-    workers: int = 2,
-    out: Path | None = None,
+    workers: Positive = DemonstrationSet.workers,
+    out: Annotated[Path | None, OUT] = None,
 ) -> None:
     """Make the language-conditioned policy: demonstrations of the *bridge* regime, then training.
 
+    Example: `soar pretrain lcbc --start src/soar/weights/gcbc`.
+
     Args:
-        episodes: demonstrations, shared with `soar pretrain gcbc`.
-        steps: of training, with 128 samples each.
-        start: a checkpoint's folder to go on from, at a learning rate of 4e-4 instead of 1e-3; a "gcbc"
-            one serves, too, with new words in its goal's place.
-        workers: processes that make demonstrations.
-        out: where the checkpoint and its card go; the package's own folder by default.
+        config: model, data and optimization.
+        episodes: number of demonstrations, shared with `soar pretrain gcbc`.
+        start: a checkpoint's folder to begin from, at a learning rate of 4e-4 instead of 1e-3; a "gcbc" one serves as
+            well, with new weights for the instruction.
+        workers: number of processes that make demonstrations.
+        out: folder of the checkpoint and its card; by default the package's own.
     """
-    policy("lcbc", episodes, steps, workers, out, start)
+    _policy("lcbc", config, episodes, start, 0.0, workers, out)
 
 
+@default_of(lambda given: {"config": vlm_preset(given["start"])})
 def vlm(
-    images: int = 15_000,
-    steps: int = 2300,
+    config: Annotated[VLMTrainConfig, FLAT],
+    images: Positive = 15_000,
     seed: int = 0,
     start: Path | None = None,
-    workers: int = 2,
-    out: Path | None = None,
+    workers: Positive = 2,
+    out: Annotated[Path | None, OUT] = None,
 ) -> None:
-    """Make the compact eyes: images and questions of the *broad* regime, training, calibration.
+    """Make the compact VLM: images and questions of the *broad* regime, training, calibration.
+
+    Example: `soar pretrain vlm --images 48000 --fit.steps 12000`.
 
     Args:
-        images: in the corpus, each with several questions.
-        steps: of training.
-        seed: of the corpus; another one has other scenes.
-        start: a checkpoint's folder to go on from, at a learning rate of 5e-4 instead of 1e-3.
-        workers: processes that make the corpus.
-        out: where the checkpoint and its card go; the package's own folder by default.
+        config: model and optimization.
+        images: number of images in the corpus, each with several questions.
+        seed: seed of the corpus's scenes.
+        start: a checkpoint's folder to begin from, at a learning rate of 5e-4 instead of 1e-3.
+        workers: number of processes that make the corpus.
+        out: folder of the checkpoint and its card; by default the package's own.
     """
-    from dataclasses import replace
-
     from soar.pretraining.vlm_corpus import make_vlm_corpus
-    from soar.pretraining.weights import install
     from soar.registry import WEIGHTS
-    from soar.training.vlm import VLMTrainConfig, train_compact_vlm
-    from soar.utils.files import cache_folder
+    from soar.training.vlm import train_compact_vlm
     from soar.vlm.compact.model import KIND
 
-    config = VLMTrainConfig()
-    fit = replace(config.fit, steps=steps)
-    if start:
-        fit = replace(fit, learning_rate=5e-4)
-    command = f"soar pretrain vlm --images {images} --steps {steps} --seed {seed}"
-    before, command, made = _going_on(start, command, KIND)
+    before = _load(start, KIND)
+    name = f"vlm-images-{images}-steps-{config.fit.steps}-seed-{seed}"
+    work = _work(name, before, config, vlm_preset(start))
     corpus = cache_folder() / "pretrain" / f"vlm-corpus-{images}-{seed}"
     make_vlm_corpus(corpus, images, workers, seed)
-    train_compact_vlm(corpus, made, replace(config, fit=fit), before)
-    _done(install(made, out or WEIGHTS / "vlm", "vlm", command), out or WEIGHTS / "vlm")
+    train_compact_vlm(corpus, work, config, before)
+    folder = out or WEIGHTS / "vlm"
+    with saved_config(vlm, folder):
+        _install(work, folder, "vlm", ("broad",))
 
 
+@default_of(lambda given: {"config": subgoals_preset()})
 def subgoals(
-    episodes: int = 2500,
-    moments: int = 1850,
-    trouble: int = 0,
-    bridge: int = 0,
-    steps: int = 7500,
+    config: Annotated[SubgoalTrainConfig, FLAT],
+    episodes: Positive = 2500,
+    keypoint_scenes: Count = 1850,
+    dagger_clips: Count = 0,
+    bridge_demonstrations: Count = 0,
     start: Path | None = None,
-    workers: int = 2,
-    out: Path | None = None,
+    workers: Positive = 2,
+    out: Annotated[Path | None, OUT] = None,
 ) -> None:
-    """Make the compact imagination: image sequences with words, then training.
+    """Make the compact subgoal generator: image sequences with instructions, then training.
 
-    From episodes of the *broad* regime, images and words alone, with where in the image hand and things
-    are; and, if you like, from *bridge* demonstrations, as SuSIE learns from BridgeData.
+    It learns from episodes of the *broad* regime, from images, instructions and keypoints alone; and, on request, from
+    *bridge* demonstrations, as SuSIE learns from BridgeData.
+
+    Example: `soar pretrain subgoals --episodes 2500 --keypoint-scenes 1850`.
 
     Args:
-        episodes: image sequences of the *broad* regime.
-        moments: scenes of the *broad* regime for foresight alone, with about eight single looks each; 0 for none.
-        trouble: more sequences, in which an expert goes on from where the packaged system itself got to.
-        bridge: demonstrations of the *bridge* regime; they don't say where things are in the image.
-        steps: of training.
-        start: a checkpoint's folder to go on from.
-        workers: processes that make the corpus.
-        out: where the checkpoint and its card go; the package's own folder by default.
+        config: model and optimization.
+        episodes: number of image sequences of the *broad* regime.
+        keypoint_scenes: number of scenes of the *broad* regime for the keypoint predictor alone, with about eight
+            images each; 0 for none.
+        dagger_clips: number of further sequences in which an expert continues from states that the packaged system
+            itself got into.
+        bridge_demonstrations: number of demonstrations of the *bridge* regime; they have no keypoints.
+        start: a checkpoint's folder to begin from.
+        workers: number of processes that make the corpus.
+        out: folder of the checkpoint and its card; by default the package's own.
     """
-    from dataclasses import replace
-
     from soar import checkpoint as checkpoints
     from soar.pretraining.keypoint_samples import make_keypoint_samples
-    from soar.pretraining.weights import DemonstrationSet, install
     from soar.registry import WEIGHTS
     from soar.subgoals.compact.generator import KIND
     from soar.subgoals.compact.network import CompactSubgoalNet
-    from soar.training.subgoals import SubgoalTrainConfig, train_compact_subgoals
-    from soar.utils.files import cache_folder
+    from soar.training.subgoals import train_compact_subgoals
 
-    config = SubgoalTrainConfig()
-    config = replace(config, fit=replace(config.fit, steps=steps))
-    command = (
-        f"soar pretrain subgoals --episodes {episodes} --moments {moments} --trouble {trouble} "
-        f"--bridge {bridge} --steps {steps}"
-    )
-    before, command, made = _going_on(start, command, KIND)
+    before = _load(start, KIND)
     if before:  # that it fits is known now, not after hours
         checkpoints.load_weights(CompactSubgoalNet(config.net), before)
-    work = cache_folder() / "pretrain"
-    corpus = work / f"subgoals-corpus-{episodes}-{trouble}-{bridge}"
+    bridge = bridge_demonstrations
+    name = (
+        f"subgoals-episodes-{episodes}-moments-{keypoint_scenes}-trouble-{dagger_clips}"
+        f"-bridge-{bridge}-steps-{config.fit.steps}"
+    )
+    work = _work(name, before, config, subgoals_preset())
+    cache = cache_folder() / "pretrain"
+    corpus = cache / f"subgoals-corpus-{episodes}-{dagger_clips}-{bridge}"
     if not (corpus / "frames.json").exists():
         size = config.net.input_resolution
-        wanted = DemonstrationSet(bridge, resolution=size, workers=workers) if bridge else None
-        _clips(work, episodes, trouble, wanted, workers).save(corpus)
-    at = work / f"moments-{moments}"
-    looks = make_keypoint_samples(at, moments, workers, _MOMENTS) if moments else None
-    train_compact_subgoals(corpus, made, config, before, looks)
+        demonstrated = DemonstrationSet(bridge, 0, size, workers) if bridge else None
+        _clips(cache, episodes, dagger_clips, demonstrated, workers).save(corpus)
+    at = cache / f"moments-{keypoint_scenes}"
+    samples = (
+        make_keypoint_samples(at, keypoint_scenes, workers, _KEYPOINT_SEED)
+        if keypoint_scenes
+        else None
+    )
+    train_compact_subgoals(corpus, work, config, before, samples)
     folder = out or WEIGHTS / "subgoals"
-    regimes: list[Regime] = ["broad", "bridge"] if bridge else ["broad"]
-    _done(install(made, folder, "subgoals", command, regimes), folder)
+    with saved_config(subgoals, folder):
+        _install(work, folder, "subgoals", ("broad", "bridge") if bridge else ("broad",))
+
+
+def _policy(
+    kind: Literal["gcbc", "lcbc"],
+    config: PolicyTrainConfig,
+    episodes: int,
+    start: Path | None,
+    generated_goals: float,
+    workers: int,
+    out: Path | None,
+) -> None:
+    """Demonstrations, behavior cloning, checkpoint and card."""
+    from soar.pretraining.weights import pretrain_policy
+    from soar.registry import WEIGHTS
+    from soar.subgoals.compact.generator import load_compact
+
+    before = _load(start, "gcbc" if kind == "gcbc" else None)
+    name = f"{kind}-episodes-{episodes}-steps-{config.fit.steps}"
+    name += f"-imagined-{generated_goals:g}" if generated_goals else ""
+    made = pretrain_policy(
+        config,
+        DemonstrationSet(episodes, workers=workers),
+        _work(name, before, config, policy_preset(kind, start)),
+        start=start,
+        painter=load_compact().generate_from_futures if generated_goals else None,
+        imagined=generated_goals,
+    )
+    folder = out or WEIGHTS / kind
+    with saved_config(gcbc if kind == "gcbc" else lcbc, folder):
+        _install(made, folder, kind, ("bridge",))
 
 
 def _clips(
-    work: Path, episodes: int, trouble: int, bridge: DemonstrationSet | None, workers: int
+    work: Path, episodes: int, dagger: int, bridge: DemonstrationSet | None, workers: int
 ) -> ClipCorpus:
-    """Clips of the *broad* regime, and of the others that are asked for."""
+    """Clips of the *broad* regime, and of the requested others."""
     from soar.pretraining.clips import make_clip_corpus
     from soar.pretraining.dagger_clips import packaged_dagger_clips
     from soar.pretraining.weights import demonstrations
@@ -202,29 +242,37 @@ def _clips(
     clips = make_clip_corpus(work / "clips", episodes, workers)
     if bridge:
         clips = ClipCorpus.concatenate(ClipCorpus.from_frames(demonstrations(bridge)), clips)
-    if trouble:
+    if dagger:
         more = make_clip_corpus(
-            work / "trouble", trouble, workers, _TROUBLE, maker=packaged_dagger_clips
+            work / "trouble", dagger, workers, _DAGGER_SEED, maker=packaged_dagger_clips
         )
         clips = ClipCorpus.concatenate(clips, more)
     return clips
 
 
-def _going_on(
-    start: Path | None, command: str, kind: str | None = None
-) -> tuple[Checkpoint | None, str, Path]:
-    """The checkpoint to go on from, the whole command, and the folder in the cache that is its own.
-
-    Raises CheckpointError: `start` holds none, or one of another kind.
-    """
+def _load(start: Path | None, kind: str | None) -> Checkpoint | None:
+    """The checkpoint to begin from. Raises CheckpointError: `start` holds none, or one of another kind."""
     from soar import checkpoint as checkpoints
-    from soar.utils.files import cache_folder
 
-    before = checkpoints.load(start, kind) if start else None
-    command += f" --start {before.id}" if before else ""
-    name = command.removeprefix("soar pretrain ").replace(" --", "-").replace(" ", "-")
-    return before, command, cache_folder() / "pretrain" / name
+    return checkpoints.load(start, kind) if start else None
 
 
-def _done(id: str, folder: Path) -> None:
-    print(f"checkpoint {id} in {folder}")
+def _work(name: str, before: Checkpoint | None, config: object, preset: Any) -> Path:
+    """Folder in the cache for a training, different for every configuration."""
+    name += f"-start-{before.id}" if before else ""
+    steps = config.fit.steps  # type: ignore[attr-defined]
+    if config != replace(preset, fit=replace(preset.fit, steps=steps)):
+        name += f"-{sha256(json.dumps(to_plain(config)).encode()).hexdigest()[:8]}"
+    return cache_folder() / "pretrain" / name
+
+
+def _install(
+    made: Path,
+    folder: Path,
+    role: Literal["gcbc", "lcbc", "vlm", "subgoals"],
+    regimes: tuple[Regime, ...],
+) -> None:
+    from soar.cli import command_line
+    from soar.pretraining.weights import install
+
+    print(f"checkpoint {install(made, folder, role, command_line(), regimes)} in {folder}")

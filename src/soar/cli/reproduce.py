@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import tyro
+from annotated_types import Ge
 
+from soar.cli.options import FLAT, OUT, saved_config
 from soar.experiments.figure5 import TEN_SCENES
 from soar.experiments.run_config import RunConfig
 
 
 def figure5(
-    config: Annotated[RunConfig, tyro.conf.arg(name="")] = TEN_SCENES,
-    jobs: int = 1,
-    out: Path = Path("results/figure5"),
+    config: Annotated[RunConfig, FLAT] = TEN_SCENES,
+    jobs: Annotated[int, Ge(1)] = 1,
+    out: Annotated[Path, OUT] = Path("results/figure5"),
 ) -> None:
     """Reproduce Figure 5: success in each scene before and after improvement with that scene's own data.
 
@@ -31,6 +32,7 @@ def figure5(
     from soar.experiments.figure5 import reproduce_figure5
     from soar.utils.progress import announce
 
-    figure = reproduce_figure5(out, config, jobs, announce, command_line())
+    with saved_config(figure5, out):
+        figure = reproduce_figure5(out, config, jobs, announce, command_line())
     print((out / "figure5.md").read_text())
     print(f"figure: {figure}")

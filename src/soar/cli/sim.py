@@ -1,4 +1,4 @@
-"""`soar sim`: look at the simulated world, watch its expert, make demonstrations."""
+"""`soar sim`: images of the simulated world, videos of its expert, and demonstrations."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from annotated_types import Ge
 
+from soar.cli.options import FLAT
 from soar.errors import ConfigError
+from soar.pretraining.demonstrations import DemonstrationConfig
 from soar.types import Image
 
 if TYPE_CHECKING:
@@ -25,16 +28,16 @@ def sheet(
     size: int = 256,
     seed: int = 0,
 ) -> None:
-    """Draw scenes side by side as one picture: the ten, the two for development, some of the others.
+    """Draw scenes as one contact sheet: the ten, those for development, and some random ones.
 
-    Example: `soar sim sheet --out sheet.png`, or your own: `soar sim sheet --scenes kitchen.yaml 3`.
+    Examples: `soar sim sheet --out sheet.png`, your own scene: `soar sim sheet --scenes kitchen.yaml 3`.
 
     Args:
-        out: the PNG to write.
-        scenes: names or YAML files; all regimes when left out.
-        samples: how many random scenes of *bridge* and of *broad* each.
-        size: pixels along each side of a picture.
-        seed: of the placement, and of the first random scene.
+        out: PNG to write.
+        scenes: names or YAML files; by default all regimes.
+        samples: number of random scenes of *bridge* and of *broad* each.
+        size: height and width of each image in pixels.
+        seed: seed of the placement, and of the first random scene.
     """
     from soar.sim.scenes.catalog import load_scene
     from soar.sim.scenes.paper_scenes import SCENES
@@ -44,7 +47,7 @@ def sheet(
     drawn = [f"{regime}-{seed + i}" for regime in RANDOM_REGIMES for i in range(samples)]
     chosen = [load_scene(name) for name in scenes or (*SCENES, *drawn)]
     captions = [f"{scene.name}: {_summary(scene)}" for scene in chosen]
-    contact_sheet(list(_pictures(chosen, size, seed)), captions, 6, out)
+    contact_sheet(list(_images(chosen, size, seed)), captions, 6, out)
     print(out)
 
 
@@ -56,17 +59,17 @@ def video(
     size: int = 256,
     max_steps: int = 100,
 ) -> None:
-    """Film the scripted expert doing a task, and say whether it succeeded.
+    """Film the scripted expert at a task, and print whether it succeeded.
 
     Example: `soar sim video --scene 3 --task "put the lemon in the wooden bowl"`.
 
     Args:
         scene: the scene.
-        task: its instruction, or a part of it that no other task has; the first when left out.
-        out: the mp4 to write.
-        seed: of the placement and of the expert's waver.
-        size: pixels along each side.
-        max_steps: control steps before it gives up.
+        task: instruction, or a part of it that no other task has; by default the first task's.
+        out: mp4 to write.
+        seed: seed of the placement and of the expert's noise.
+        size: height and width of the video in pixels.
+        max_steps: control steps after which the expert gives up.
     """
     import numpy as np
 
@@ -89,23 +92,26 @@ def video(
 
 def demos(
     store: Path,
+    config: Annotated[DemonstrationConfig, FLAT],
     regime: Literal["bridge", "broad", "dev", "soar"] = "bridge",
-    episodes: int = 1000,
-    workers: int = 2,
+    episodes: Annotated[int, Ge(1)] = 1000,
+    workers: Annotated[int, Ge(1)] = 2,
     first_seed: int = 0,
     scenes: tuple[str, ...] = (),
 ) -> None:
     """Fill an episode store with the scripted expert's successful demonstrations.
 
-    Run it again with the same words to go on after an interruption, or with more `--episodes` to add.
+    The same command resumes after an interruption; a larger `--episodes` adds demonstrations.
+
     Example: `soar sim demos --regime bridge --episodes 2000 --workers 2 --store data/bridge`.
 
     Args:
-        store: the store's folder, made when missing.
-        regime: whose scenes; *dev* and *soar* need `--scenes`.
-        episodes: how many demonstrations the store shall hold in the end.
-        workers: processes; one for each core is best.
-        first_seed: of the first session.
+        store: the store's folder, created if there is none.
+        config: what the expert does.
+        regime: regime of the scenes; *dev* and *soar* need `--scenes`.
+        episodes: number of demonstrations in the store at the end.
+        workers: number of processes; one for each core is best.
+        first_seed: seed of the first session.
         scenes: names or YAML files of scenes to take in turn, instead of random ones.
     """
     from soar.pretraining.demonstrations import collect_demonstrations
@@ -113,14 +119,22 @@ def demos(
 
     if regime not in RANDOM_REGIMES and not scenes:
         raise ConfigError(f"regime '{regime}' has no random scenes: name some with --scenes")
-    tally = collect_demonstrations(
-        store, regime, episodes, workers=workers, first_seed=first_seed, scenes=scenes
+    counts = collect_demonstrations(
+        store,
+        regime,
+        episodes,
+        workers=workers,
+        first_seed=first_seed,
+        scenes=scenes,
+        config=config,
     )
-    print(f"{tally.kept} demonstrations kept, {tally.failed} failed ({tally.rate:.1%} succeeded)")
+    print(
+        f"{counts.kept} demonstrations kept, {counts.failed} failed ({counts.rate:.1%} succeeded)"
+    )
 
 
-def _pictures(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
-    """Each scene as its camera sees it after a reset."""
+def _images(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
+    """Camera image of each scene after a reset."""
     from soar.sim.world import World
     from soar.utils.progress import progress_bar
 
@@ -137,7 +151,7 @@ def _pictures(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
 
 
 def _summary(scene: Scene) -> str:
-    """Its tasks in a few words: every second one, as the others only undo those."""
+    """Every second task, as the others only undo those."""
     return "; ".join(t.instruction for t in scene.tasks[::2][:3])
 
 

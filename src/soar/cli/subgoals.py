@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
+
+from soar.cli.options import FLAT, OUT, default_of, saved_config
 from soar.errors import ConfigError
-from soar.registry import COMPACT_STEPS_AHEAD
+from soar.registry import COMPACT, COMPACT_STEPS_AHEAD
+from soar.training.subgoals import SubgoalTrainConfig, SusieTrainConfig
+from soar.utils.config import OneOf
 
 if TYPE_CHECKING:
     from soar.evaluation.subgoals.scores import Score
     from soar.evaluation.subgoals.sequences import ExpertSequence
-    from soar.training.fit import FitConfig
 
 TEN = tuple(str(n) for n in range(1, 11))
+Training = Annotated[
+    SubgoalTrainConfig | SusieTrainConfig,
+    OneOf({"compact": SubgoalTrainConfig, "susie": SusieTrainConfig}),
+    FLAT,
+]
 
 
+def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    from soar.data.frame_cache import Frames
+    from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
+
+    if given["base"]:
+        return {"config": SusieTrainConfig()}
+    if given["frames"] == Path():  # not known yet, as for --help
+        return {}
+    pixels = Frames.load(given["frames"]).resolution
+    net = CompactSubgoalConfig(resolution=pixels, input_resolution=pixels)
+    return {"config": SubgoalTrainConfig(net)}
+
+
+@default_of(_defaults)
 def train(
     frames: Path,
-    out: Path,
+    out: Annotated[Path, OUT],
+    config: Training = SubgoalTrainConfig(),  # noqa: B008
     base: str = "",
-    steps: int = 8000,
-    batch_size: int = 32,
-    learning_rate: float = 6e-4,
-    seed: int = 0,
 ) -> None:
     """Train a subgoal generator on image sequences with instructions; resumes a run that stopped.
 
@@ -32,45 +52,28 @@ def train(
     one, an InstructPix2Pix model in diffusers format (SuSIE's, for example) is fine-tuned, and written to
     OUT/model. `soar pretrain subgoals` makes the packaged weights ("compact"), corpus included.
 
-    Example: `soar subgoals train --frames frames --out generator --steps 20000`.
+    Example: `soar subgoals train --frames frames --out generator --fit.steps 20000`.
 
     Args:
         frames: folder of frames, as `soar pretrain` and the frame cache write them.
         out: folder of the checkpoint.
+        config: model and optimization; with a base, SuSIE's.
         base: folder or hub id of a model to fine-tune.
-        steps: gradient steps.
-        batch_size: pairs of images per step.
-        learning_rate: peak learning rate; 1e-4 is usual for fine-tuning.
-        seed: seed of batches, noise and initial weights.
     """
-    from dataclasses import replace
+    from soar.training.subgoals import fine_tune_susie, train_compact_subgoals
 
-    from soar.data.frame_cache import Frames
-    from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
-    from soar.training import subgoals as training
-
-    def with_options(fit: FitConfig) -> FitConfig:
-        return replace(
-            fit, steps=steps, batch_size=batch_size, learning_rate=learning_rate, seed=seed
-        )
-
-    if base:
-        susie = training.SusieTrainConfig()
-        susie = replace(susie, fit=with_options(susie.fit))
-        result = training.fine_tune_susie(base, frames, out, susie)
-    else:
-        pixels = Frames.load(frames).resolution
-        net = CompactSubgoalConfig(resolution=pixels, input_resolution=pixels)
-        compact = training.SubgoalTrainConfig(net=net)
-        compact = replace(compact, fit=with_options(compact.fit))
-        result = training.train_compact_subgoals(frames, out, compact)
+    with saved_config(train, out):
+        if isinstance(config, SusieTrainConfig):
+            result = fine_tune_susie(base, frames, out, config)
+        else:
+            result = train_compact_subgoals(frames, out, config)
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
 
 
 def sheet(
-    subgoals: str = "compact",
+    subgoals: str = COMPACT,
     out: Path = Path("subgoals.png"),
     scenes: tuple[str, ...] = TEN,
     tasks: int = 2,
@@ -82,6 +85,8 @@ def sheet(
 
     Every image of a sequence is generated from the one before, so errors add up; in the loop each one is
     generated from a camera frame.
+
+    Example: `soar subgoals sheet --scenes 1 3 --out sheet.png`.
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".
@@ -102,13 +107,13 @@ def sheet(
 
 
 def evaluate(
-    subgoals: str = "compact",
+    subgoals: str = COMPACT,
     judge: Path = Path("subgoal-judge"),
-    vlm: str = "compact",
+    vlm: str = COMPACT,
     out: Path = Path("subgoals.json"),
     scenes: tuple[str, ...] = TEN,
-    trials: int = 5,
-    links: int = 5,
+    trials: Annotated[int, Ge(1)] = 5,
+    links: Annotated[int, Ge(1)] = 5,
     ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
@@ -117,6 +122,8 @@ def evaluate(
     Asked are the loop's vision-language model, and a classifier trained for this measurement on the same
     scenes, with the simulator's truth. The classifier also locates gripper and object, which gives position errors.
     A scripted expert's frames from the same starts are measured beside them.
+
+    Example: `soar subgoals evaluate --scenes dev1 dev2 --trials 10`.
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".

@@ -1,147 +1,127 @@
-"""`soar train`: fit a policy to the episodes of a store."""
+"""`soar train`: policies from the episodes of a store."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
+from annotated_types import Ge, Gt, Lt
 
-from soar.training.tracking import TrackerName
+from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
+from soar.training.policy import PRESETS, PolicyTrainConfig, with_fit
 from soar.types import Query
+from soar.utils.config import check_ranges
 
 if TYPE_CHECKING:
     from soar.data.mixture import Source
-    from soar.training.policy import PolicyTrainConfig
 
 Preset = Literal["paper", "compact", "debug"]
-Which = Annotated[Query, tyro.conf.arg(name="")]
 
 
 @dataclass(frozen=True)
-class Changes:
-    """Settings that differ from the preset's; what isn't given stays as the preset has it."""
-
-    steps: int | None = None
-    """Gradient steps; the learning rate falls to zero at the last."""
-    batch_size: int | None = None
-    """Samples a step, over all processes."""
-    learning_rate: float | None = None
-    warmup_steps: int | None = None
-    weight_decay: float | None = None
-    accumulate: int | None = None
-    """Parts each process works through one after another for each step, to save memory."""
-    precision: Literal["auto", "fp32", "bf16"] | None = None
-    device: str | None = None
-    """"auto", "cpu", "cuda", "cuda:1"..."""
-    seed: int | None = None
-    log_every: int | None = None
-    save_every: int | None = None
-    trackers: tuple[TrackerName, ...] | None = None
-    """Beside log.jsonl."""
-
-
-@dataclass(frozen=True)
-class Own:
-    """The robots' own episodes, mixed in: near goals, and summed actions or pauses left out, as the preset has it."""
+class OwnData:
+    """The robots' own episodes in the mixture."""
 
     store: Path | None = None
-    """A store of collected episodes; without it there are none."""
+    """Store of collected episodes; without it there are none."""
     query: Query = field(default_factory=lambda: Query(outcomes=("success",)))
-    """Which of them."""
+    """Filter of these episodes."""
     corrections: str | None = None
-    """Learn what an able hand would have done in them, failed ones too, instead of imitating them: "compact", or the
-    folder of a taught imagination (`soar subgoals practise`), which says where things were."""
-    share: float | None = None
-    """Of all samples; the paper: 0.2 with all scenes. Without it, up-sampling decides."""
-    upsample: float = 10
-    """How often they are seen for their size; the paper: 10 with one scene."""
+    """Subgoal generator for scripted corrections instead of imitation, failed episodes included: "compact", or the
+    folder of one that `soar subgoals finetune` made."""
+    share: Annotated[float, Gt(0), Lt(1)] | None = None
+    """Share of the samples (paper: 0.2 with all scenes); without it, up-sampling determines the share."""
+    upsample: Annotated[float, Ge(0)] = 10
+    """Factor by which these episodes are up-sampled (paper: 10 with one scene)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
+def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
+    preset = PRESETS[given["preset"]](given["kind"])
+    return {"config": with_fit(preset, trackers=("tensorboard",))}
+
+
+@default_of(_defaults)
 def train(
     kind: Annotated[Literal["gcbc", "lcbc"], tyro.conf.Positional],
     store: Path,
-    out: Path,
-    which: Which,
-    preset: Preset = "compact",
-    fit: Changes = Changes(),
-    own: Own = Own(),
+    out: Annotated[Path, OUT],
+    which: Annotated[Query, FLAT],
+    config: Annotated[PolicyTrainConfig, FLAT],
+    own: OwnData,
+    preset: Annotated[Preset, PRESET] = "compact",
     start: Path | None = None,
 ) -> None:
-    """Train a policy on the episodes of a store. Give the same command again to resume.
+    """Train a policy on the episodes of a store. The same command resumes.
 
-    For example on demonstrations, and then again with what the robots collected:
-
-    soar train gcbc --store demos --out runs/first
-
-    soar train gcbc --store demos --out runs/second --start runs/first --own.store collected
-
-    or, with a compact imagination, with what should have been done in all of it:
-
-    soar train gcbc --store demos --out runs/third --start runs/first --own.store collected --own.corrections taught
+    Examples, on demonstrations, then with what the robots collected, then with scripted corrections of all of it:
+        soar train gcbc --store demos --out runs/first
+        soar train gcbc --store demos --out runs/second --start runs/first --own.store collected
+        soar train gcbc --store demos --out runs/third --start runs/first --own.store collected --own.corrections compact
 
     Several GPUs, or processes of a CPU: torchrun --nproc-per-node 4 -m soar train gcbc ...
 
     Args:
-        kind: "gcbc" reaches goal images, "lcbc" follows words.
+        kind: "gcbc" reaches goal images, "lcbc" follows instructions.
         store: the store's folder.
-        out: gets the checkpoint, log.jsonl, TensorBoard's curves, and the state for resuming.
-        which: the episodes, by the filters below.
-        preset: "paper" is the paper's every number; "compact" fits a CPU; "debug" runs in seconds.
-        fit: changes to the preset.
-        own: the robots' own episodes, mixed in.
+        out: folder of the checkpoint, log.jsonl, TensorBoard's curves, and the state for resuming.
+        which: filter of the episodes.
+        config: model, data and optimization.
+        own: the robots' own episodes.
+        preset: defaults of all options below: "paper" has the paper's numbers; "compact" fits a CPU; "debug" runs in
+            seconds.
         start: a checkpoint's folder to begin from; "lcbc" can begin from a "gcbc" one.
     """
     from soar import checkpoint as checkpoints
-    from soar.training.policy import PRESETS, train_policy, with_fit
+    from soar.training.policy import train_policy
     from soar.utils.hardware import is_main_process
 
-    changed = {k: v for k, v in asdict(fit).items() if v is not None}
-    recipe = with_fit(PRESETS[preset](kind), **{"trackers": ("tensorboard",), **changed})
     before = checkpoints.load(start, kind) if start else None
-    _, result = train_policy(recipe, _sources(recipe, store, which, own, out), out, start=before)
-    if not is_main_process():
-        return
-    print(
-        f"checkpoint {checkpoints.load(out).id} in {out}: step {result.step}, loss {result.loss:.4f}, "
-        f"{result.samples_per_s:.0f} samples/s, {result.wait_share:.1%} of the time waiting for data"
-    )
+    sources = _sources(config, store, which, own, out)
+    with saved_config(train, out):
+        _, result = train_policy(config, sources, out, start=before)
+    if is_main_process():
+        print(
+            f"checkpoint {checkpoints.load(out).id} in {out}: step {result.step}, loss {result.loss:.4f}, "
+            f"{result.samples_per_s:.0f} samples/s, {result.wait_share:.1%} of the time waiting for data"
+        )
 
 
 def _sources(
-    recipe: PolicyTrainConfig, store: Path, which: Query, own: Own, out: Path
+    config: PolicyTrainConfig, store: Path, which: Query, own: OwnData, out: Path
 ) -> Sequence[Source]:
-    """The store's episodes, and the robots' own if there are any, as the recipe relabels them."""
+    """Sources of the store's episodes, and of the robots' own if there are any."""
     from soar.data.frame_cache import build_frames
     from soar.data.idle_frames import drop_idle_frames
     from soar.data.mixture import Source, upsampled_share
     from soar.data.store.lance import open_store
     from soar.improvement.methods.corrections.config import CorrectionsConfig
-    from soar.improvement.methods.corrections.labels import (
-        correction_sources,
-        make_corrections,
-    )
+    from soar.improvement.methods.corrections.labels import correction_sources, make_corrections
     from soar.improvement.methods.corrections.planner import queries_by_scene
     from soar.improvement.methods.method import AUTONOMOUS_SHARE
 
-    r, cache = recipe.policy.resolution, out / "frames"
+    r, cache = config.policy.resolution, out / "frames"
     given = build_frames(open_store(store, read_only=True), which, r, cache)
-    first = Source("pretraining", given, 1.0, recipe.goals)
+    first = Source("pretraining", given, 1.0, config.goals)
     if own.store is None:
         return [first]
     collected = open_store(own.store, read_only=True)
     if own.corrections:
         queries = queries_by_scene(collected, own.query)
-        corrected = make_corrections(collected, queries, own.corrections, cache, r, CorrectionsConfig())
-        part = AUTONOMOUS_SHARE if own.share is None else own.share
-        return [replace(first, weight=1 - part), *correction_sources(corrected, part)]
+        corrections = CorrectionsConfig()
+        corrected = make_corrections(collected, queries, own.corrections, cache, r, corrections)
+        share = AUTONOMOUS_SHARE if own.share is None else own.share
+        return [replace(first, weight=1 - share), *correction_sources(corrected, share)]
     frames = build_frames(collected, own.query, r, cache)
-    second = Source("autonomous", frames, 1.0, recipe.autonomous_goals, recipe.autonomous_sum_steps)
-    share = own.share
-    if share is None:
-        share = upsampled_share(len(second.steps()[0]), len(first.steps()[0]), own.upsample)
-    if recipe.autonomous_min_motion_m:
-        second = drop_idle_frames(second, recipe.autonomous_min_motion_m)
+    second = Source("autonomous", frames, 1.0, config.autonomous_goals, config.autonomous_sum_steps)
+    share = own.share or upsampled_share(
+        len(second.steps()[0]), len(first.steps()[0]), own.upsample
+    )
+    if config.autonomous_min_motion_m:
+        second = drop_idle_frames(second, config.autonomous_min_motion_m)
     return [replace(first, weight=1 - share), replace(second, weight=share)]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from soar.errors import ConfigError
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
-from soar.types import Action, Observation, Regime
+from soar.types import Action, Observation
 from soar.utils.clock import Clock
 
 HOMING_S = 1.5
@@ -81,25 +79,13 @@ class SimRobot:
         return self.world.objects_lost()
 
 
-class SceneInfo(NamedTuple):
-    """What a station may know of its scene."""
-
-    name: str
-    regime: Regime
-    instructions: tuple[str, ...]
-    questions: str = ""
-    """Question file for those that the grammar doesn't know; empty for none."""
-
-
-def scene_info(scene: str | int = "1", **_: object) -> SceneInfo:
-    """Return what a station may know of a simulated scene; further options of the robot don't matter.
+def scene_of(scene: str | int = "1", **_: object) -> Scene:
+    """Return the scene of a station file with `robot: sim`; further options of the robot don't matter.
 
     Raises:
         ConfigError: there is no such scene.
     """
-    found = load_scene(str(scene))
-    instructions = tuple(t.instruction for t in found.tasks)
-    return SceneInfo(found.name, found.regime, instructions, found.questions)
+    return load_scene(str(scene))
 
 
 def make_sim_robot(
@@ -111,4 +97,4 @@ def make_sim_robot(
     image_size: int = 256,
 ) -> SimRobot:
     """Build the robot of a station file with `robot: sim`; the last two arguments are its options."""
-    return SimRobot(load_scene(str(scene)), seed, realtime, image_size=image_size, clock=clock)
+    return SimRobot(scene_of(scene), seed, realtime, image_size=image_size, clock=clock)

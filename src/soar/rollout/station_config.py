@@ -13,26 +13,25 @@ A function of your own takes the options as keyword arguments and returns a `soa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Gt
 
 from soar.errors import ConfigError
 from soar.interfaces import Robot
-from soar.registry import component
+from soar.registry import component, subgoals_spec
 from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.process import ProcessRobot, ProcessSimulator
 from soar.robots.safety import Limits, SafeRobot
-from soar.robots.simulated import SceneInfo, scene_info
 from soar.robots.toy_models import INSTRUCTIONS
-from soar.rollout.station import Simulator, Station
+from soar.rollout.station import EpisodeConfig, Simulator, Station
 from soar.tasks.proposer import UncertaintyProposer
 from soar.tasks.question_file import tasks_from_instructions
-from soar.types import Task
+from soar.types import Regime, Task
 from soar.utils import config as configs
 from soar.utils.clock import Clock
 
@@ -41,6 +40,18 @@ SIMULATED = {
     "toy": "soar.robots.toy:make_toy_robot",
 }
 """Robots on a simulated table, by name, and the functions that build them."""
+PREFETCH_STEPS = 2
+"""Control steps by which a station that keeps its period generates subgoals early: 0.4 s at 5 Hz."""
+
+
+class SceneInfo(NamedTuple):
+    """What a station knows of its scene."""
+
+    name: str
+    regime: Regime
+    instructions: tuple[str, ...]
+    questions: str = ""
+    """Question file for those that the grammar doesn't know; empty for none."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,9 @@ class StationConfig:
     """Instructions; empty takes those of the simulated scene."""
     questions: str = ""
     """Question file for tasks that the grammar doesn't know: see `soar tasks questions`."""
+    language_model: str = ""
+    """Chat endpoint MODEL@URL that writes the questions of tasks that neither file nor grammar know, with "#VARIABLE"
+    at the end if that environment variable holds its key."""
     box: Limits = field(default_factory=Limits)
     """Workspace box and limits of motion."""
     seed: int = 0
@@ -79,6 +93,16 @@ class StationConfig:
             raise ConfigError(f"station {self.name}: a robot of your own needs a list of tasks")
         configs.check_ranges(self)
 
+    @classmethod
+    def read(cls, path: str | Path) -> StationConfig:
+        """Read a station file, whose name is the default of the station's. Raises ConfigError."""
+        path = Path(path)
+        data = configs.read_plain(path)
+        if isinstance(data, dict):
+            data = {"name": path.stem, **data}
+        config = configs.from_plain(cls, data, f"station file {path}")
+        return replace(config, questions=config.questions and str(path.parent / config.questions))
+
     @property
     def simulated(self) -> bool:
         """Whether the robot stands at a simulated table."""
@@ -98,20 +122,14 @@ class StationConfig:
     def scene_info(self) -> SceneInfo:
         """Scene that its episodes are filed under. Raises ConfigError: the simulator has no such scene."""
         if self.robot == "sim":
-            return scene_info(**self.options)
+            from soar.robots.simulated import scene_of
+
+            scene = scene_of(**self.options)
+            instructions = tuple(t.instruction for t in scene.tasks)
+            return SceneInfo(scene.name, scene.regime, instructions, scene.questions)
         if self.robot == "toy":
             return SceneInfo("toy", "dev", INSTRUCTIONS)
         return SceneInfo(self.name, "real", self.tasks)
-
-
-def read_station(path: str | Path) -> StationConfig:
-    """Read a station file; its name is the default of the station's. Raises ConfigError."""
-    path = Path(path)
-    data = configs.read_plain(path)
-    if isinstance(data, dict):
-        data = {"name": path.stem, **data}
-    config = configs.from_plain(StationConfig, data, f"station file {path}")
-    return replace(config, questions=config.questions and str(path.parent / config.questions))
 
 
 def sim_stations(scene: str, count: int, seed: int = 0, questions: str = "") -> list[StationConfig]:
@@ -126,6 +144,24 @@ def sim_stations(scene: str, count: int, seed: int = 0, questions: str = "") -> 
         )
         for i in range(count)
     ]
+
+
+def episode_config(
+    stations: Sequence[StationConfig], subgoals: str, steps_per_subgoal: int | None = None
+) -> EpisodeConfig:
+    """Choose the length of an episode, and how early the next subgoal is generated.
+
+    Args:
+        stations: the stations; where one keeps its period, subgoals are prefetched.
+        subgoals: the subgoal generator, as `soar.registry` names it.
+        steps_per_subgoal: control steps for each subgoal; None for what suits the generator.
+
+    Raises:
+        ConfigError: an episode is no multiple of `steps_per_subgoal`.
+    """
+    steps = steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal
+    prefetch = PREFETCH_STEPS if any(s.keeps_period for s in stations) else 0
+    return replace(EpisodeConfig.with_steps_per_subgoal(steps), prefetch_steps=prefetch)
 
 
 def open_station(config: StationConfig, clock: Clock | None = None) -> Station:
@@ -179,9 +215,14 @@ def station_tasks(config: StationConfig) -> tuple[Task, ...]:
     """A station's tasks with their questions. Raises ConfigError: a task has none."""
     info = config.scene_info
     questions = config.questions or info.questions
-    if questions and not Path(questions).exists():
+    complete = None
+    if config.language_model:
+        from soar.vlm.clients.chat import language_model
+
+        complete = language_model(config.language_model)
+    if questions and not complete and not Path(questions).exists():
         raise ConfigError(f"station {config.name}: there is no question file {questions}")
-    return tasks_from_instructions(config.tasks or info.instructions, questions or None)
+    return tasks_from_instructions(config.tasks or info.instructions, questions or None, complete)
 
 
 def _simulation(robot: Robot) -> Simulator | None:

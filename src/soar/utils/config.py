@@ -6,6 +6,8 @@ and ranges stand beside the field, as in `threshold: Annotated[float, Ge(0), Le(
 renamed fields still reads files of earlier versions:
 
     RENAMED: ClassVar = {"old_name": "new_name"}
+
+For a dataclass with a class method `read`, which takes a path, a file's name may stand.
 """
 
 from __future__ import annotations
@@ -186,6 +188,21 @@ def read_plain(path: str | Path) -> Json:
     return data
 
 
+def field_names(kind: Any) -> list[str]:
+    """Keys of a dataclass in plain data, old names included."""
+    choices = _one_of(kind)
+    parts = choices.choices.values() if choices else [bare_type(kind)]
+    known = [name for p in parts for name in (*_fields(p), *getattr(p, "RENAMED", {}))]
+    return ["name", *known] if choices else known
+
+
+def closest(word: str, valid: Sequence[str]) -> str:
+    """Quote a word that isn't valid, for a message, with the one that may be meant and all valid ones."""
+    near = difflib.get_close_matches(word, valid, 1)
+    hint = f", did you mean '{near[0]}'?" if near else ""
+    return f"'{word}'{hint}; valid keys are {', '.join(valid)}"
+
+
 def check_ranges(config: object) -> None:
     """Check a dataclass's numbers against the ranges beside its fields. Raises ConfigError."""
     for name, hint in _ranges(cast(Any, type(config))):
@@ -255,13 +272,15 @@ def _merged(kind: Any, base: Json, data: Json) -> Json:
 
 def _translated(kind: Any, data: Json, where: str) -> Json:
     """Plain data with today's keys, and each choice of a `OneOf` under its name."""
+    if isinstance(data, str) and is_dataclass(bare := bare_type(kind)) and hasattr(bare, "read"):
+        data = to_plain(bare.read(data))
     if isinstance(data, list | tuple):
         return [_translated(_part(kind, i), v, where) for i, v in enumerate(data)]
     if not isinstance(data, Mapping):
         return data
     if _one_of(kind) and isinstance(data.get("name"), str):
         data = {data["name"]: {k: v for k, v in data.items() if k != "name"}}
-    renamed: Mapping[str, str] = getattr(_bare(kind), "RENAMED", {})
+    renamed: Mapping[str, str] = getattr(bare_type(kind), "RENAMED", {})
     if twice := [k for k in data if k in renamed and renamed[k] in data]:
         raise ConfigError(
             f"{where}: '{twice[0]}' is the old name of '{renamed[twice[0]]}'; give one"
@@ -270,13 +289,13 @@ def _translated(kind: Any, data: Json, where: str) -> Json:
     return {k: _translated(_part(kind, k), v, where) for k, v in data.items()}
 
 
-def _bare(kind: Any) -> Any:
+def bare_type(kind: Any) -> Any:
     """A type without `Annotated` and without `| None`."""
     if get_origin(kind) is Annotated:
-        return _bare(get_args(kind)[0])
+        return bare_type(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
         some = [k for k in get_args(kind) if k is not type(None)]
-        return _bare(some[0]) if len(some) == 1 else kind
+        return bare_type(some[0]) if len(some) == 1 else kind
     return kind
 
 
@@ -300,7 +319,7 @@ def _part(kind: Any, key: str | int) -> Any:
         return choices.choices.get(str(key), Any)
     if found := _fields(kind):
         return found.get(str(key), Any)
-    bare = _bare(kind)
+    bare = bare_type(kind)
     parts = get_args(bare)
     if get_origin(bare) is tuple and isinstance(key, int):
         several = parts[-1:] == (...,)
@@ -311,7 +330,7 @@ def _part(kind: Any, key: str | int) -> Any:
 @cache
 def _fields(kind: Any) -> Mapping[str, Any]:
     """Declared types of a dataclass's fields; empty for another type."""
-    bare = _bare(kind)
+    bare = bare_type(kind)
     if not is_dataclass(bare):
         return {}
     hints = get_type_hints(bare, include_extras=True)
@@ -340,11 +359,8 @@ def _message(kind: Any, error: ErrorDetails) -> str:
 
 def _unknown(parent: Any, path: Sequence[str]) -> str:
     choices = _one_of(parent)
-    valid = list(choices.choices) if choices else list(_fields(parent))
-    close = difflib.get_close_matches(path[-1], valid, 1)
-    hint = f", did you mean '{close[0]}'?" if close else ""
     place = f"{'.'.join(path[:-1])}: " if path[:-1] else ""
-    return f"{place}unknown key '{path[-1]}'{hint}; valid keys are {', '.join(valid)}"
+    return f"{place}unknown key {closest(path[-1], list(choices.choices if choices else _fields(parent)))}"
 
 
 @cache
@@ -383,7 +399,7 @@ def _range(kind: Any) -> str:
                 words.append(f"below {bound}")
     if not words:
         return ""
-    noun = "a whole number" if _bare(kind) is int else "a number"
+    noun = "a whole number" if bare_type(kind) is int else "a number"
     if len(words) == 1:
         words = [words[0].replace("from", "of at least").replace("to ", "of at most ")]
     return f"{noun} {' '.join(words)}"

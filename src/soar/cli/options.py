@@ -1,0 +1,302 @@
+"""Options of a command: parsed from the command line and `--config FILE`, and printed by `--print-config`.
+
+A command is a typed function. Its parameters are its options, and the fields of a dataclass among them too: those of
+`fit: FitConfig` are `--fit.steps` and so on, those of a `Flat` one have no prefix. A configuration file has the same
+names: `fit: {steps: 10}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum, auto
+from pathlib import Path
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from soar.errors import ConfigError
+from soar.utils.config import (
+    bare_type,
+    closest,
+    dump,
+    field_names,
+    from_plain,
+    read_plain,
+    to_plain,
+)
+
+Command = Callable[..., None]
+Defaults = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+T = TypeVar("T", bound=Command)
+
+_DEFAULTS: dict[Command, Defaults] = {}
+_resolved: dict[str, Any] = {}
+"""Configuration of the running command, as plain data."""
+
+
+class Role(Enum):
+    """Annotation of an option that configuration files treat differently."""
+
+    PRESET = auto()
+    """It only chooses defaults of other options, so that a printed configuration holds those instead."""
+    OUT = auto()
+    """It names the folder that the run writes to, so that the configuration saved there leaves it out."""
+
+
+PRESET, OUT = Role.PRESET, Role.OUT
+FLAT = tyro.conf.arg(name="")
+"""Annotation of a dataclass whose fields are options without a prefix."""
+CONFIG, PRINT_CONFIG = "config_file_", "print_config_"
+"""Names of the parameters for `--config` and `--print-config`, which no command has."""
+
+
+class Option(NamedTuple):
+    """A parameter of a command."""
+
+    kind: Any
+    default: Any
+
+    def has(self, role: object) -> bool:
+        """Whether it is annotated with `FLAT`, `PRESET` or `OUT`."""
+        return get_origin(self.kind) is Annotated and role in get_args(self.kind)[1:]
+
+
+def default_of(make: Defaults) -> Callable[[T], T]:
+    """Decorate a command whose options' defaults depend on other options.
+
+    Args:
+        make: takes all options as parsed so far and returns the defaults of some of them.
+    """
+
+    def decorate(command: T) -> T:
+        _DEFAULTS[command] = make
+        return command
+
+    return decorate
+
+
+def parse(
+    command: Command, prog: str, args: Sequence[str], configurable: bool
+) -> dict[str, Any] | None:
+    """Parse a command's options.
+
+    Args:
+        command: the function that runs it.
+        prog: name of the command, for help and messages.
+        args: words of the command line after that.
+        configurable: whether it takes `--config` and `--print-config`.
+
+    Returns:
+        The function's arguments, or None where the configuration was printed instead.
+
+    Raises:
+        ConfigError: an option or the configuration file isn't valid.
+    """
+    options = _options(command)
+    where, data = _read_file(args) if configurable else ("", {})
+    defaults = _from_file(options, data, where, {})
+    if command in _DEFAULTS:
+        quiet = [a for a in args if a not in ("-h", "--help")]
+        for _ in range(2):  # defaults may depend on options that have such defaults themselves
+            known = {**_placeholders(options), **defaults}
+            try:
+                given = _parse(command, prog, quiet, configurable, known)
+            except ConfigError:
+                break  # the parse below raises it again
+            defaults = _from_file(options, data, where, _DEFAULTS[command](given))
+    values = _parse(command, prog, args, configurable, defaults)
+    if not configurable:
+        return values
+    values.pop(CONFIG)
+    printed = values.pop(PRINT_CONFIG)
+    _resolved.clear()
+    _resolved.update(_to_file(options, values))
+    _from_file(options, _resolved, prog, {})  # the ranges of what the command line gave
+    if printed:
+        print(dump(_resolved), end="")
+        return None
+    return values
+
+
+@contextlib.contextmanager
+def saved_config(command: Command, folder: Path) -> Iterator[None]:
+    """Save the running command's configuration as `folder/config.yaml`, for `--config`.
+
+    A file that is there, as of a run that goes on, is only replaced when the command has succeeded.
+    """
+    from soar.utils.files import write_bytes
+
+    path = folder / "config.yaml"
+    names = [name for name, option in _options(command).items() if option.has(OUT)]
+    text = dump({k: v for k, v in _resolved.items() if k not in names}).encode()
+    if not path.exists():
+        write_bytes(path, text)
+    yield
+    write_bytes(path, text)
+
+
+def _options(command: Command) -> dict[str, Option]:
+    hints = get_type_hints(command, include_extras=True)
+    parameters = inspect.signature(command).parameters.values()
+    return {p.name: Option(hints[p.name], p.default) for p in parameters}
+
+
+def _read_file(args: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """Name and content of the file that `--config` names. Raises ConfigError."""
+    words = [w for a in args for w in (a.split("=", 1) if a.startswith("--config=") else [a])]
+    if "--config" not in words[:-1]:
+        return "", {}
+    path = words[words.index("--config") + 1]
+    data = read_plain(path)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: {data!r:.80} is not valid; valid: options of the command")
+    return path, data
+
+
+def _from_file(
+    options: Mapping[str, Option],
+    data: Mapping[str, Any],
+    where: str,
+    defaults: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Defaults of the options: from the file, over `defaults`, over the function's. Raises ConfigError."""
+    left, found = dict(data), dict(defaults)
+    for name, option in options.items():
+        base = found.get(name, option.default)
+        base = None if base is inspect.Parameter.empty else base
+        if option.has(FLAT):
+            part = {k: left.pop(k) for k in field_names(option.kind) if k in left}
+            if part:
+                found[name] = from_plain(option.kind, part, where, base)
+        elif name in left:
+            found[name] = from_plain(option.kind, left.pop(name), f"{where}: {name}", base)
+    if left:
+        flat = [k for o in options.values() if o.has(FLAT) for k in field_names(o.kind)]
+        valid = [*(n for n, o in options.items() if not o.has(FLAT)), *flat]
+        raise ConfigError(f"{where}: unknown key {closest(next(iter(left)), valid)}")
+    return found
+
+
+def _placeholders(options: Mapping[str, Option]) -> dict[str, Any]:
+    """Defaults of options that have none, so that presets are known before these are given."""
+    found: dict[str, Any] = {}
+    for name, (kind, default) in options.items():
+        bare = bare_type(kind)
+        if default is not inspect.Parameter.empty:
+            continue
+        if bare in (Path, str):
+            found[name] = bare()
+        elif get_origin(bare) is Literal:
+            found[name] = get_args(bare)[0]
+    return found
+
+
+def _to_file(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as plain data: what `_from_file` reads."""
+    plain: dict[str, Any] = {}
+    for name, option in options.items():
+        if not option.has(PRESET):
+            part = to_plain(values[name], option.kind)
+            plain |= part if option.has(FLAT) else {name: part}
+    return plain
+
+
+def _parse(
+    command: Command,
+    prog: str,
+    args: Sequence[str],
+    configurable: bool,
+    defaults: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Parse the command line with some defaults. Raises ConfigError; exits after `--help`."""
+    errors = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(errors):
+            return tyro.cli(
+                _described(command, configurable, defaults),
+                prog=prog,
+                description=(inspect.getdoc(command) or "").split("\n\nArgs:")[0],
+                args=list(args),
+                config=(tyro.conf.AvoidSubcommands,),
+                registry=_registry(),
+            )
+    except SystemExit as stop:
+        if stop.code:
+            raise ConfigError(_one_line(errors.getvalue(), prog)) from None
+        raise
+
+
+def _registry() -> ConstructorRegistry:
+    """tyro's rules, and ours: a configuration that has a method `read` is given as a file."""
+    registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def file_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        kind = bare_type(info.type)
+        if not hasattr(kind, "read"):
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="FILE",
+            instance_from_str=lambda words: kind.read(words[0]),
+            is_instance=lambda value: value is None or isinstance(value, kind),
+            str_from_instance=lambda value: [getattr(value, "name", "None")],
+        )
+
+    return registry
+
+
+def _described(
+    command: Command, configurable: bool, defaults: Mapping[str, Any]
+) -> Callable[..., dict[str, Any]]:
+    """A function with the command's parameters that returns its arguments."""
+
+    def collect(**values: Any) -> dict[str, Any]:
+        return values
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(n, keyword, default=defaults.get(n, o.default), annotation=o.kind)
+        for n, o in _options(command).items()
+    ]
+    doc = inspect.getdoc(command) or ""
+    if configurable:
+        doc += "" if "\nArgs:\n" in doc else "\n\nArgs:"
+        doc += (
+            f"\n    {CONFIG}: YAML or JSON file with these options; those on the command line take precedence."
+            f"\n    {PRINT_CONFIG}: print all options as YAML for `--config`, and run nothing.\n"
+        )
+        parameters += [
+            inspect.Parameter(CONFIG, keyword, default=None, annotation=_FILE),
+            inspect.Parameter(PRINT_CONFIG, keyword, default=False, annotation=_SWITCH),
+        ]
+    collect.__doc__ = doc
+    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    collect.__annotations__ = {p.name: p.annotation for p in parameters}
+    return collect
+
+
+_FILE = Annotated[Path | None, tyro.conf.arg(metavar="FILE", name="config")]
+_SWITCH = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="print-config")]
+
+
+def _one_line(text: str, prog: str) -> str:
+    """tyro's box of text as one line."""
+    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in text.splitlines()]
+    parts = " ".join(line if line.strip("─") else "\n" for line in lines[1:]).split("\n")
+    kept = [" ".join(p.split()) for p in parts if not re.match(r"\s*(For full|Argument help)", p)]
+    return "; ".join([*filter(None, kept), f"see {prog} --help"])

@@ -1,0 +1,166 @@
+"""`soar status`, `pause`, `resume` and `stop`: stations that collect, seen and controlled from any terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from soar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from soar.collection.status import Command, StationStatus, StatusFolder
+
+Store = Annotated[Path, tyro.conf.arg(help="The episode store's folder.")]
+Names = Annotated[
+    tuple[str, ...], tyro.conf.arg(help="Names of stations; without them, all of the store.")
+]
+
+
+def pause(store: Store, station: Names = ()) -> None:
+    """Pause stations after their running episode, until `soar resume`.
+
+    Example: `soar pause --store s --station arm1`.
+    """
+    _request(store, station, "pause")
+
+
+def resume(store: Store, station: Names = ()) -> None:
+    """Resume paused stations.
+
+    Example: `soar resume --store s`.
+    """
+    _request(store, station, "run")
+
+
+def stop(store: Store, station: Names = ()) -> None:
+    """Stop stations after their running episode; `soar collect` starts them again.
+
+    Example: `soar stop --store s --station arm1 arm2`.
+    """
+    _request(store, station, "stop")
+
+
+def status(store: Store, watch: bool = False, every_s: float = 2.0) -> None:
+    """Show what every station does, the success of each task, and the latest faults.
+
+    Example: `soar status --store s --watch` for a live table.
+
+    Args:
+        watch: update until Ctrl-C.
+        every_s: seconds between two updates.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    if not watch:
+        Console().print(_overview(store))
+        return
+    with Live(_overview(store), auto_refresh=False) as live:
+        while True:
+            time.sleep(every_s)
+            live.update(_overview(store), refresh=True)
+
+
+def _request(store: Path, names: Sequence[str], command: Command) -> None:
+    from soar.collection.status import status_folders
+
+    known = {f.station: f for f in status_folders(store)}
+    if unknown := [n for n in names if n not in known]:
+        valid = ", ".join(known) or "none yet"
+        raise ConfigError(f"no station '{unknown[0]}' at {store}; there is: {valid}")
+    for name in names or known:
+        known[name].request(command)
+        print(f"{name}: {command}")
+
+
+def _overview(store: Path) -> RenderableType:
+    from rich.console import Group
+
+    from soar.collection.status import status_folders
+
+    found = status_folders(store)
+    return Group(_stations(found), _tasks(store), *_latest_events(found))
+
+
+def _stations(found: Sequence[StatusFolder]) -> RenderableType:
+    from rich.table import Table
+
+    rows = [_station_row(folder.status()) for folder in found]
+    table = Table(title="Stations", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    shown = [name for name in _COLUMNS if any(row[name] for row in rows) or name in _COLUMNS[:3]]
+    for name in shown:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
+    return table
+
+
+_COLUMNS = (
+    "station",
+    "scene",
+    "is",
+    "episodes",
+    "dropped",
+    "faults",
+    "duty cycle",
+    "late",
+    "missing",
+)
+
+
+def _station_row(status: StationStatus) -> dict[str, str]:
+    from rich.markup import escape
+
+    hours = max(status.updated_s - status.started_s, 1.0) / 3600
+    over = status.activity in ("stopped", "broken")
+    activity = status.activity if over or status.alive() else "gone"
+    color = {"collecting": "green", "broken": "red", "gone": "red"}.get(activity, "yellow")
+    doing = f": {escape(status.doing)}" if status.doing and activity != "stopped" else ""
+    duty, late = status.duty_cycle, status.late_ms
+    return {
+        "station": status.station,
+        "scene": status.scene,
+        "is": f"[{color}]{activity}[/]{doing}",
+        "episodes": f"{status.episodes} ({status.episodes / hours:.0f}/h)",
+        "dropped": str(status.dropped or ""),
+        "faults": str(status.faults or ""),
+        "duty cycle": "" if duty is None else f"{duty:.0%}",
+        "late": "" if late is None else f"{late:.0f} ms",
+        "missing": ", ".join(status.missing),
+    }
+
+
+def _tasks(store: Path) -> RenderableType:
+    from rich.table import Table
+
+    from soar.data.store.lance import open_store
+    from soar.types import Query
+
+    episodes = open_store(store, read_only=True)
+    unknown = episodes.history(Query(outcomes=("unknown",)))
+    table = Table(title="\nTasks", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in ("task", "attempts", "success (VLM)", "not judged"):
+        table.add_column(name)
+    for task, count in sorted(episodes.history().items()):
+        unjudged = unknown[task].attempts if task in unknown else 0
+        judged = count.attempts - unjudged
+        rate = f"{count.successes / judged:.0%}" if judged else ""
+        table.add_row(task, str(count.attempts), rate, str(unjudged) if unjudged else "")
+    return table
+
+
+def _latest_events(found: Sequence[StatusFolder], most: int = 8) -> list[str]:
+    events = [e for folder in found for e in folder.events()]
+    events.sort(key=lambda e: e["time_s"])
+    lines = [
+        f"{time.strftime('%d %b %H:%M', time.localtime(e['time_s']))}  {e['station']}: "
+        f"{e['kind']}: {e['message']}"
+        for e in events[-most:]
+    ]
+    return ["\nLatest events", *lines] if lines else []
