@@ -5,20 +5,13 @@ from pathlib import Path
 import pytest
 
 from soar.collection.collector import CollectionConfig
-from soar.collection.fleet import (
-    CollectionJob,
-    ModelsConfig,
-    PromotionWatcher,
-    in_force,
-    run_fleet,
-)
+from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError, SoarError
-from soar.experiments.simulated_run import collector
+from soar.errors import ConfigError
 from soar.improvement.run import RoundRecord, Run, RunRecord
+from soar.rollout.models import ModelsConfig, PromotionWatcher
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
-from soar.types import Query
 from soar.utils.config import load
 
 TOYS = ModelsConfig(
@@ -59,40 +52,11 @@ def test_a_fleet_that_is_told_to_stop_stops(tmp_path):
     assert summary.episodes == 0
 
 
-class FakeSim:
-    """The toy instead of the simulator, so that a round takes a second."""
-
-    def __call__(self, scene, count, seed=0):
-        return [StationConfig(f"arm{i}", "toy", seed=seed + i) for i in range(count)]
-
-
-def test_a_round_is_filled_and_goes_on_where_the_store_says(tmp_path, monkeypatch):
-    monkeypatch.setattr("soar.collection.fleet.sim_stations", FakeSim())
-    run, record = Run(tmp_path), RoundRecord(2)
-    fill = collector(TOYS, stations=2, config=SHORT, episodes=4)
-    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
-    store = open_store(run.store)
-    assert store.history(Query(rounds=(2,))).values()
-    assert sum(c.attempts for c in store.history(Query(rounds=(2,))).values()) == 4
-    version = store.version
-    fill(run, record, "toy", TOYS.policy, TOYS.subgoals)
-    assert store.version == version, "nothing was left to do"
-
-
-def test_a_round_that_cannot_be_filled_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("soar.collection.fleet.sim_stations", FakeSim())
-    monkeypatch.setattr("soar.robots.toy_models.ToyPolicy.act", lambda *_, **__: None)
-    with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
-        collector(TOYS, config=SHORT, episodes=4)(
-            Run(tmp_path), RoundRecord(1), "toy", TOYS.policy, TOYS.subgoals
-        )
-
-
 def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
     run, names = Run(tmp_path), replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
     record = RunRecord("t", ("1",), 2, 0.0, models={"policy": "gcbc", "subgoals": "compact@12"})
     run.write(record)
-    assert in_force(names) == replace(TOYS, policy="gcbc", subgoals="compact@12")
+    assert names.with_promoted() == replace(TOYS, policy="gcbc", subgoals="compact@12")
     toys, loaded = TOYS.load(), list[str]()
     for role in ("policy", "subgoals"):
 

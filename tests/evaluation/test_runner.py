@@ -35,6 +35,7 @@ class ToyEnv:
     """An environment of the toy robot, judged by the toy's own truth."""
 
     metronome = None
+    needs_all_frames = False
 
     def __init__(self, scene: str, breaks_after: int | None = None) -> None:
         self.toy = ToyRobot()
@@ -52,7 +53,7 @@ class ToyEnv:
         words = self.instruction.removesuffix(" side")
         return self.toy.truth(words)
 
-    def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
+    def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
         return TrialOutcome("success" if done and not fault else "failure", raw=fault)
 
     def close(self) -> None:

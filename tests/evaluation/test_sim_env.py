@@ -20,7 +20,7 @@ from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import ToyPolicy
 from soar.sim.expert.expert import Expert
 from soar.sim.scenes.paper_scenes import SCENES
-from soar.types import Actions, Images, Noise, Observation, image_only
+from soar.types import Actions, Images, Noise, Observation, Task, image_only
 
 SCENE = SCENES["1"]
 PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
@@ -48,7 +48,7 @@ def test_the_experts_subgoals_leave_the_world_as_it_was(env: SimEvalEnv) -> None
     env.reset(PUT, 3)
     before, image = env.world.snapshot().physics, env.world.render()
     goals = ExpertSubgoals([env], 20).generate(
-        image_only(image[None]), [PUT], np.random.default_rng(0)
+        image_only(image[None]), [Task(PUT)], np.random.default_rng(0)
     )
     assert (goals[0] != image).any()
     np.testing.assert_array_equal(env.world.snapshot().physics, before)
@@ -61,7 +61,7 @@ def test_following_the_expert_ends_in_success(env: SimEvalEnv) -> None:
     while not expert.done:
         env.robot.observe()
         env.robot.execute(expert.act())
-    judged = env.judge(env.robot.observe(), env.fulfilled(), fault="")
+    judged = env.judge(env.robot.observe().image[None], env.fulfilled(), fault="")
     assert (judged.outcome, judged.lost) == ("success", ())
 
 
@@ -102,7 +102,7 @@ class Copier:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         return np.stack([o.image for o in observations])

@@ -26,7 +26,7 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.collection.collector import CollectionConfig
-from soar.collection.fleet import ModelsConfig, in_force
+from soar.rollout.models import ModelsConfig
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals
@@ -270,7 +270,7 @@ def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
     assert guesses.current.numpy() == near(known["subgoals now"])
     assert guesses.keypoints.numpy() == near(known["subgoals places"])
     assert guesses.log_p.numpy() == near(known["subgoals log_p"])
-    painted = painter.generate(seen(), INSTRUCTIONS, np.random.default_rng(0))
+    painted = painter.generate(seen(), [parse_instruction(i) for i in INSTRUCTIONS], np.random.default_rng(0))
     before = np.frombuffer(bytes.fromhex(known["subgoals images"]), np.uint8)
     assert painted.shape == (2, RESOLUTION, RESOLUTION, 3)
     assert np.abs(painted.ravel().astype(int) - before).max() <= 1
@@ -523,7 +523,7 @@ def test_a_models_file_is_read_as_it_was_and_a_run_stands_for_what_it_promoted()
         "systemone:MODEL@http://localhost:8000/v1#KEY",
         0.7,
     )
-    now = in_force(names)
+    now = names.with_promoted()
     assert [now.policy, now.subgoals] == EXPECTED["runs"]["finished"]["in force"]
 
 

@@ -1,9 +1,10 @@
-"""Rounds of improvement, on a real scene with a very small policy."""
+"""Rounds of improvement, in a simulated scene with a very small policy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,14 @@ from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.mixture import Source
-from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
-from soar.improvement.rounds import ImproveConfig, Stages, improve
+from soar.experiments.simulated_run import evaluate_in_simulation
+from soar.improvement.cotraining import CoTrainConfig, CoTraining
+from soar.improvement.methods.corrections.labels import correction_sources
+from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
+from soar.improvement.methods.method import LearningMethod, OwnEpisodes
+from soar.improvement.rounds import Candidate, ImproveConfig, Stages, changed_settings, improve
 from soar.improvement.run import RoundRecord, Run
 from soar.pretraining.demonstrations import demonstrate
 from soar.report.page import write_report
@@ -44,39 +50,17 @@ def demonstration(scene: Scene, seed: int) -> Episode:
 
 
 @pytest.fixture(scope="module")
-def pretraining() -> Source:
+def demonstrations() -> Source:
     scenes = (sample_scene("bridge", s) for s in (1, 2))
     frames = Frames.from_episodes([demonstration(s, 1) for s in scenes], 32)
     return Source("pretraining", frames, 1.0)
 
 
 @pytest.fixture(scope="module")
-def policy(pretraining: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def policy(demonstrations: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
-    train_policy(debug(), [pretraining], folder)
+    train_policy(debug(), [demonstrations], folder)
     return folder
-
-
-class Robots:
-    """Collection by the expert: this test is about rounds, not about robots."""
-
-    def __init__(self, outcome: Outcome = "success") -> None:
-        self.outcome = outcome
-        self.calls: list[tuple[int, str, str, str]] = []
-
-    def __call__(self, run: Run, this: RoundRecord, scene: str, policy: str, subgoals: str) -> None:
-        self.calls.append((this.index, scene, policy, subgoals))
-        episode = demonstration(load_scene(scene), 3)
-        origin = replace(episode.provenance, round=this.index, station="arm")
-        verdict = replace(episode.verdict, outcome=self.outcome)
-        episode = replace(episode, provenance=origin, verdict=verdict)
-        open_store(run.store, create=True).append(episode)
-
-
-def paint(frames: Frames, path: Path) -> GeneratedGoals:
-    """Black pictures for goals."""
-    black = np.zeros((1, 32, 32, 3), np.uint8)
-    return GeneratedGoals(black, np.zeros(len(frames), np.int64), 0.25)
 
 
 @pytest.fixture(scope="module")
@@ -88,20 +72,76 @@ def kitchen(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def settings(policy: Path, kitchen: str) -> ImproveConfig:
+def config(policy: Path, kitchen: str) -> ImproveConfig:
     return ImproveConfig(
-        scenes=(kitchen,), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1,
-        pace_m=0.01,
-    )  # fmt: skip
+        scenes=(kitchen,), episodes=1, trials=1, policy=str(policy), subgoals="expert", workers=1
+    )
+
+
+@dataclass
+class Robots:
+    """Collection by the expert: these tests are about rounds, not about robots."""
+
+    scene: str
+    outcome: Outcome = "success"
+
+    def __post_init__(self) -> None:
+        self.calls: list[tuple[int, str, str]] = []
+
+    def __call__(self, run: Run, round: int, policy: str, subgoals: str) -> None:
+        self.calls.append((round, policy, subgoals))
+        episode = demonstration(load_scene(self.scene), 3)
+        origin = replace(episode.provenance, round=round, station="arm")
+        verdict = replace(episode.verdict, outcome=self.outcome)
+        episode = replace(episode, provenance=origin, verdict=verdict)
+        open_store(run.store, create=True).append(episode)
+
+
+class Corrected:
+    """Any frames as the corrections of two scenes, or a reason why there are none."""
+
+    name = "corrections"
+    outcomes = ()
+
+    def __init__(self, frames: Frames | None) -> None:
+        self.frames, self.calls = frames, list[tuple[int, str]]()
+
+    def sources(self, own: OwnEpisodes, share: float) -> list[Source]:
+        self.calls.append((sum(1 for _ in own.open_store().query(own.query)), own.subgoals))
+        if self.frames is None:
+            raise ConfigError("nothing was ever held")
+        return correction_sources([self.frames] * 2, share)
+
+
+def cotraining(method: LearningMethod, demonstrations: Source | None) -> CoTraining:
+    return CoTraining(CoTrainConfig(), debug(), method, demonstrations)
+
+
+def hindsight(frames_share: float = 0.25) -> Hindsight:
+    """Imitation with black goal images."""
+
+    def regenerate(frames: Frames, path: Path) -> GeneratedGoals:
+        black = np.zeros((1, 32, 32, 3), np.uint8)
+        return GeneratedGoals(black, np.zeros(len(frames), np.int64), frames_share)
+
+    return Hindsight(HindsightConfig(min_motion_m=0.01), 32, regenerate)
+
+
+def stages(config: ImproveConfig, outcome: Outcome = "success", **parts: object) -> Stages:
+    collect = Robots(config.scenes[0], outcome)
+    base = Stages(("kitchen",), collect, partial(evaluate_in_simulation, config))
+    return replace(base, **parts)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
 def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
-    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
+    policy: Path, config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
-    robots, run = Robots(), Run(tmp_path / "run")
-    means = Stages(robots, debug(), pretraining, paint)
-    record = improve(run, settings, means)
+    run, given = (
+        Run(tmp_path / "run"),
+        stages(config, train=cotraining(hindsight(), demonstrations)),
+    )
+    record = improve(run, config, given)
     (done,) = record.rounds
     assert done.stage == "done"
     assert done.collected_with == checkpoints.load(policy).id
@@ -115,19 +155,20 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     mixture = checkpoints.load(run.train_folder(1)).provenance["mixture"]
     assert mixture["autonomous"]["generated_goals"] == 0.25
     assert mixture["pretraining"]["generated_goals"] == 0
-    assert improve(run, settings, means) == record
-    assert robots.calls == [(1, settings.scenes[0], str(policy), "expert")]
+    assert improve(run, config, given) == record
+    assert isinstance(given.collect, Robots)
+    assert given.collect.calls == [(1, str(policy), "expert")]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
-        improve(run, replace(settings, trials=2), means)
+        improve(run, replace(config, trials=2), given)
 
 
 @pytest.mark.slow
 def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
-    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
+    config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
     run = Run(tmp_path / "run")
-    record = improve(run, settings, Stages(Robots("failure"), debug(), pretraining))
-    (done,) = record.rounds
+    train = cotraining(hindsight(), demonstrations)
+    (done,) = improve(run, config, stages(config, "failure", train=train)).rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "no episode was judged a success" in done.decision
     assert "nothing to learn from" in write_report(run).read_text()
@@ -135,87 +176,141 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
 
 @pytest.mark.slow
 def test_a_policy_learns_from_corrections_of_failures_too(
-    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
+    config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
-    asked: list[tuple[int, str]] = []
-
-    def correct(
-        store: LanceStore, queries: Sequence[Query], subgoals: str, cache: Path
-    ) -> list[Frames]:
-        asked.append((sum(1 for q in queries for _ in store.query(q)), subgoals))
-        return [pretraining.frames] * 2  # any frames of two scenes
-
-    run = Run(tmp_path / "run")
-    means = Stages(Robots("failure"), debug(), pretraining, correct=correct)
-    (done,) = improve(run, settings, means).rounds
-    assert asked == [(1, "expert")]
+    method, run = Corrected(demonstrations.frames), Run(tmp_path / "run")
+    train = cotraining(method, demonstrations)
+    (done,) = improve(run, config, stages(config, "failure", train=train)).rounds
+    assert method.calls == [(1, "expert")]
     assert done.stage == "done"
     assert done.mixture == pytest.approx(
         {"pretraining": 0.7, "corrections-0": 0.15, "corrections-1": 0.15}
     )
-    told = checkpoints.load(run.train_folder(1)).provenance["mixture"]["corrections-0"]
-    assert told["goals"] == {"name": "uniform", "low": 1, "high": 1}
+    source = checkpoints.load(run.train_folder(1)).provenance["mixture"]["corrections-0"]
+    assert source["goals"] == {"name": "uniform", "low": 1, "high": 1}
     assert done.query["outcomes"] == []
 
 
 @pytest.mark.slow
-def test_a_policy_of_which_nothing_can_be_corrected_stays(
-    policy: Path, settings: ImproveConfig, pretraining: Source, tmp_path: Path
+def test_a_policy_without_corrections_stays(
+    config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
-    def correct(*_: object) -> list[Frames]:
-        raise ConfigError("nothing was ever held")
-
-    means = Stages(Robots(), debug(), pretraining, correct=correct)
-    (done,) = improve(Run(tmp_path / "run"), settings, means).rounds
+    train = cotraining(Corrected(None), demonstrations)
+    (done,) = improve(Run(tmp_path / "run"), config, stages(config, train=train)).rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "nothing was ever held" in done.decision
 
 
 @pytest.mark.slow
-def test_an_imagination_learns_from_failures_too_and_is_judged_with_the_old_policy(
-    policy: Path, settings: ImproveConfig, tmp_path: Path
+def test_a_policy_learns_from_own_episodes_alone_without_demonstrations(
+    config: ImproveConfig, tmp_path: Path
 ):
-    taught: list[tuple[str, int]] = []
-
-    def teach(store: LanceStore, queries: Sequence[Query], subgoals: str, folder: Path) -> None:
-        taught.append((subgoals, sum(1 for q in queries for _ in store.query(q))))
-        checkpoints.save(folder, checkpoints.load(policy))  # any checkpoint
-
-    run = Run(tmp_path / "run")
-    told = replace(settings, subgoals="expert@10")
-    with pytest.raises(SoarError):
-        improve(run, told, Stages(Robots("failure"), teach=teach))
-    (done,) = run.record().rounds
-    assert taught == [("expert@10", 1)]
-    assert (done.stage, done.candidate) == ("evaluate", checkpoints.load(policy).id)
-    assert run.in_force(run.record(), 1) == (str(policy), f"{run.imagination_folder(1)}@10")
-    assert run.in_force(run.record()) == (str(policy), "expert@10")
+    train = cotraining(hindsight(), None)
+    (done,) = improve(Run(tmp_path / "run"), config, stages(config, train=train)).rounds
+    assert done.mixture == {"autonomous": 1.0}
+    assert done.promoted is not None
 
 
 @pytest.mark.slow
-def test_a_round_in_which_nothing_can_be_taught_ends(
-    policy: Path, settings: ImproveConfig, tmp_path: Path
+def test_a_subgoal_generator_learns_from_failures_and_is_evaluated_with_the_old_policy(
+    policy: Path, config: ImproveConfig, tmp_path: Path
 ):
-    def teach(*_: object) -> None:
+    calls: list[tuple[str, int]] = []
+
+    def finetune(own: OwnEpisodes, out: Path) -> None:
+        calls.append((own.subgoals, sum(1 for _ in own.open_store().query(own.query))))
+        checkpoints.save(out, checkpoints.load(policy))  # any checkpoint
+
+    run, config = Run(tmp_path / "run"), replace(config, subgoals="expert@10")
+    with pytest.raises(SoarError):
+        improve(run, config, stages(config, "failure", finetune_subgoals=finetune))
+    (done,) = run.record().rounds
+    assert calls == [("expert@10", 1)]
+    assert (done.stage, done.candidate) == ("evaluate", checkpoints.load(policy).id)
+    assert run.models_in_force(run.record(), 1) == (str(policy), f"{run.subgoals_folder(1)}@10")
+    assert run.models_in_force(run.record()) == (str(policy), "expert@10")
+
+
+@pytest.mark.slow
+def test_a_round_in_which_the_subgoal_generator_cannot_learn_ends(
+    config: ImproveConfig, tmp_path: Path
+):
+    def finetune(*_: object) -> None:
         raise ConfigError("nothing was ever held")
 
-    said: list[str] = []
-    record = improve(
-        Run(tmp_path / "run"), settings, Stages(Robots(), teach=teach), say=said.append
-    )
+    messages: list[str] = []
+    given = stages(config, finetune_subgoals=finetune)
+    record = improve(Run(tmp_path / "run"), config, given, on_message=messages.append)
     (done,) = record.rounds
-    assert (done.stage, done.promoted, done.imagination) == ("done", False, "")
-    assert any("nothing was ever held" in s for s in said)
+    assert (done.stage, done.promoted, done.subgoals_checkpoint) == ("done", False, "")
+    assert any("nothing was ever held" in m for m in messages)
 
 
-def test_shares_outside_zero_to_one_and_subgoals_that_do_not_fill_an_episode_are_refused():
-    with pytest.raises(ConfigError, match="autonomous_share"):
-        ImproveConfig(autonomous_share=1.0)
+@pytest.mark.slow
+def test_interleaved_rounds_evaluate_the_models_in_force_anew_with_each_candidate(
+    policy: Path, config: ImproveConfig, demonstrations: Source, tmp_path: Path
+):
+    calls: list[list[Candidate]] = []
+
+    def evaluate(candidates: Sequence[Candidate]) -> None:
+        calls.append(list(candidates))
+        evaluate_in_simulation(config, candidates)
+
+    run, config = Run(tmp_path / "run"), replace(config, rounds=2)
+    train = cotraining(hindsight(), demonstrations)
+    given = stages(config, evaluate=evaluate, interleaved=True, train=train)
+    record = improve(run, config, given)
+    assert [r.stage for r in record.rounds] == ["done", "done"]
+    assert "evaluate" not in record.seconds
+    first, second = calls
+    assert [c.folder for c in first] == [run.before_folder(1), run.evaluation_folder(1)]
+    assert [c.folder for c in second] == [run.before_folder(2), run.evaluation_folder(2)]
+    assert first[0].policy == str(policy)
+    assert second[1].policy == str(run.train_folder(2))
+    before, _ = run.compared_evaluations(record, 2)
+    assert before.folder == run.before_folder(2)
+    assert set(run.evaluations()) == {0, 1, 2}
+
+
+def test_subgoals_that_do_not_fill_an_episode_and_empty_runs_are_refused():
     with pytest.raises(ConfigError, match="30 steps per subgoal; valid: a divisor of 100"):
         ImproveConfig(steps_per_subgoal=30)
-    with pytest.raises(ConfigError, match="pace_m is -1"):
-        ImproveConfig(pace_m=-1)
-    plan = ImproveConfig(steps_per_subgoal=10).plan
-    assert (plan.subgoals, plan.steps) == (10, 10)
-    assert ImproveConfig().plan.steps == 10
-    assert ImproveConfig(subgoals="susie:folder").plan.steps == 20
+    with pytest.raises(ConfigError, match="at least one scene"):
+        ImproveConfig(scenes=())
+    with pytest.raises(ConfigError, match="rounds is 0; valid: a whole number of at least 1"):
+        ImproveConfig(rounds=0)
+    episode = ImproveConfig(steps_per_subgoal=10).episode_config
+    assert (episode.num_subgoals, episode.steps_per_subgoal) == (10, 10)
+    assert ImproveConfig().episode_config.steps_per_subgoal == 10
+    assert ImproveConfig(subgoals="susie:folder").episode_config.steps_per_subgoal == 20
+
+
+def test_shares_outside_their_ranges_are_refused():
+    with pytest.raises(ConfigError, match="autonomous_share is 1.0"):
+        CoTrainConfig(autonomous_share=1.0)
+    with pytest.raises(ConfigError, match="min_motion_m is -1"):
+        HindsightConfig(min_motion_m=-1)
+
+
+def test_settings_of_earlier_versions_are_compared_under_their_new_names():
+    old: Mapping[str, object] = {"trials": 5, "pace_m": 0.01, "goals": {"low": 0, "high": 12}}
+    new = {"trials": 5, "hindsight": {"min_motion_m": 0.015, "goals": {"low": 0, "high": 12}}}
+    assert changed_settings(old, new) == ["hindsight.min_motion_m"]
+    assert changed_settings(old, {"trials": 6, "workers": 9, "fit": {"steps": 1}}) == ["trials"]
+
+
+def test_a_run_of_version_01_is_read_under_the_new_names(tmp_path: Path):
+    (tmp_path / "run.json").write_text(
+        '{"title": "t", "scenes": ["1"], "rounds_wanted": 1, "started_s": 1.0, "rounds": [{"index": 1,'
+        ' "stage": "teach", "imagination": "abc", "seconds": {"collect": 1.0, "teach": 2.0}}]}'
+    )
+    (tmp_path / "imagination").mkdir()
+    run = Run(tmp_path)
+    record = run.record()
+    assert record.rounds_requested == 1
+    expected = RoundRecord(
+        1, "finetune", subgoals_checkpoint="abc", seconds={"collect": 1.0, "finetune": 2.0}
+    )
+    assert record.rounds == (expected,)
+    assert run.subgoals_folder(1) == tmp_path / "imagination" / "round-1"
+    assert Query(**record.rounds[0].query) == Query()

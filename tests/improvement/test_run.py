@@ -1,4 +1,4 @@
-"""A run's folder."""
+"""Folder of a run."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from soar.errors import ConfigError
 from soar.improvement.run import RoundRecord, Run, RunRecord
 
-RECORD = RunRecord("Scene 1", ("1",), rounds_wanted=2, started_s=12.5, config={"a": [1, 2]})
+RECORD = RunRecord("Scene 1", ("1",), rounds_requested=2, started_s=12.5, config={"a": [1, 2]})
 
 
 def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
 
 def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"rounds": [], "scenes": [], "color": 1}')
-    with pytest.raises(ConfigError, match="no run of this version"):
+    with pytest.raises(ConfigError, match="not a run of this version"):
         Run(tmp_path).record()
 
 

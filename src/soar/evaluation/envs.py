@@ -10,7 +10,7 @@ from soar.interfaces import Robot
 from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.sim.scenes.spec import Goal, Scene
-from soar.types import Observation, Outcome
+from soar.types import Images, Observation, Outcome
 from soar.utils.clock import Clock, Metronome
 
 IMAGE_SIZE = 256
@@ -34,6 +34,8 @@ class EvalEnv(Protocol):
     """A robot on which trials are made, one after another."""
 
     robot: Robot
+    needs_all_frames: bool
+    """Whether the judge sees all frames of a trial, not only the first and the last."""
 
     @property
     def metronome(self) -> Metronome | None:
@@ -45,11 +47,11 @@ class EvalEnv(Protocol):
     def fulfilled(self) -> bool | None:
         """Whether the task is done now; None where this isn't known before the end."""
 
-    def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
+    def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
         """Return the outcome.
 
         Args:
-            observation: last observation; the arm may have gone home since.
+            images: the first and the last frame, or all frames; the arm may have gone home since.
             done: whether the task was done then, where this is known.
             fault: what ended the trial early; empty for nothing.
         """
@@ -66,6 +68,7 @@ class SimEvalEnv:
     """A simulated scene behind the same safety limits as in collection, judged by strict predicates."""
 
     metronome = None
+    needs_all_frames = False
 
     def __init__(self, scene: Scene, image_size: int = IMAGE_SIZE) -> None:
         self.scene = scene
@@ -87,7 +90,7 @@ class SimEvalEnv:
         """Whether the strict predicate of the task holds."""
         return self.world.fulfilled(self.goal)
 
-    def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
+    def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
         """Return success if the task is done at the end. A fault here is the policy's, so it is a failure."""
         outcome: Outcome = "success" if done and not fault else "failure"
         return TrialOutcome(outcome, self.world.objects_lost(), fault)
@@ -114,8 +117,15 @@ def goal_of(scene: Scene, instruction: str) -> Goal:
     raise ConfigError(f"scene {scene.name} has no task '{instruction}'; there is: {names}")
 
 
-Judge: TypeAlias = Callable[[Observation, str], TrialOutcome]
-"""Judges the last observation of a trial, given the instruction."""
+@runtime_checkable
+class Judge(Protocol):
+    """A judge of a real robot's trials."""
+
+    needs_all_frames: bool
+    """Whether it judges all frames, not only the first and the last."""
+
+    def judge(self, instruction: str, images: Images) -> TrialOutcome:
+        """Judge a trial by its frames."""
 
 
 @runtime_checkable
@@ -138,6 +148,7 @@ class RealEvalEnv:
         """Wrap a robot that is already behind its safety limits."""
         self.robot = robot
         self.metronome = Metronome(clock or Clock(), robot.period_s)
+        self.needs_all_frames = judge.needs_all_frames
         self._judge, self._starts = judge, starts
         self._instruction = ""
 
@@ -150,17 +161,17 @@ class RealEvalEnv:
         self._instruction = instruction
         self.robot.home()
         self._starts.set(instruction, seed, self.robot.observe)
-        self.metronome.rest()
+        self.metronome.reset()
 
     def fulfilled(self) -> None:
         """Return None: this isn't known before the end."""
 
-    def judge(self, observation: Observation, done: bool | None, fault: str) -> TrialOutcome:
+    def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
         """Return the judge's verdict. A fault says nothing about the policy: unknown, and the robot is recovered."""
         if fault:
             self.robot.recover()
             return TrialOutcome("unknown", raw=fault)
-        return self._judge(observation, self._instruction)
+        return self._judge.judge(self._instruction, images)
 
     def close(self) -> None:
         """Release the hardware."""

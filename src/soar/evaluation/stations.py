@@ -10,9 +10,10 @@ from soar.data.store.images import decode, encode
 from soar.errors import ConfigError, ModelUnavailable
 from soar.evaluation.envs import RealEvalEnv, Starts, TrialOutcome
 from soar.evaluation.operator import Operator
-from soar.interfaces import SuccessDetector
+from soar.interfaces import AnySuccessDetector, VisionLanguageModel
 from soar.rollout.station_config import StationConfig, build_robot, station_tasks
-from soar.types import Observation, Outcome, Task, Verdict
+from soar.tasks.success_detector import judge_episodes, needs_all_frames, verdict
+from soar.types import EpisodeFrames, Images, Observation, Outcome, Task, Verdict
 from soar.utils.clock import Clock
 from soar.utils.files import write_bytes
 
@@ -23,29 +24,36 @@ class StationEnvs:
 
     stations: Sequence[StationConfig]
     operator: Operator
-    detector: SuccessDetector | None = None
+    detector: AnySuccessDetector | None = None
     person_judges: bool = True
     """Whether the person's verdict counts; else the detector's. With both, both are recorded."""
     starts: Path | None = None
     """Folder of start images that every policy's trials reproduce; None keeps the scene as the last episode left it."""
+    vlm: VisionLanguageModel | None = None
+    """Finds the tasks that are possible in a kept scene."""
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        if self.detector is None and not (self.person_judges and self.starts):
-            raise ConfigError("without a detector a person judges and sets every start")
+        if self.detector is None and not self.person_judges:
+            raise ConfigError("without a success detector a person judges")
+        if self.starts is None and self.vlm is None:
+            raise ConfigError(
+                "kept scenes need a vision-language model, which finds what is possible"
+            )
 
     def __call__(self, name: str) -> RealEvalEnv:
         """Make a station's environment, with its arm at home."""
         station = next(s for s in self.stations if s.name == name)
         tasks = {task.instruction: task for task in station_tasks(station)}
-        judge = StationJudge(tasks, self.operator, self.detector, self.person_judges)
         starts: Starts
-        if self.starts is None:
-            starts = KeptStarts(self.operator, judge)
-        else:
+        if self.starts is not None:
             starts = RecordedStarts(self.operator, self.starts / name)
+        else:
+            assert self.vlm is not None
+            starts = KeptStarts(self.operator, self.vlm, tasks)
         robot = build_robot(station, self.clock)
         robot.home()
+        judge = StationJudge(tasks, self.operator, self.detector, self.person_judges)
         return RealEvalEnv(robot, judge, starts, self.clock)
 
 
@@ -56,33 +64,33 @@ class StationJudge:
     tasks: Mapping[str, Task]
     """Tasks by instruction."""
     operator: Operator
-    detector: SuccessDetector | None
+    detector: AnySuccessDetector | None
     person_judges: bool
 
-    def __call__(self, observation: Observation, instruction: str) -> TrialOutcome:
-        """Judge a trial's last observation."""
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether the detector judges all frames of a trial."""
+        return self.detector is not None and needs_all_frames(self.detector)
+
+    def judge(self, instruction: str, images: Images) -> TrialOutcome:
+        """Judge a trial that began with its task undone."""
         verdicts: dict[str, Outcome] = {}
         raw = ""
         if self.detector is not None:
-            detected = self._detect(self.detector, observation, instruction)
+            detected = self._detect(self.detector, instruction, images)
             verdicts["detector"], raw = detected.outcome, detected.raw
         if self.person_judges:
-            verdicts["person"] = self.operator.judge(instruction, observation.image)
+            verdicts["person"] = self.operator.judge(instruction, images[-1])
         outcome = verdicts["person" if self.person_judges else "detector"]
         return TrialOutcome(outcome, raw=raw, verdicts=verdicts)
 
-    def is_undone(self, observation: Observation, instruction: str) -> bool:
-        """Whether the detector finds that a task isn't done."""
-        assert self.detector is not None
-        return self._detect(self.detector, observation, instruction).outcome == "failure"
-
-    def _detect(
-        self, detector: SuccessDetector, observation: Observation, instruction: str
-    ) -> Verdict:
+    def _detect(self, detector: AnySuccessDetector, instruction: str, images: Images) -> Verdict:
+        frames = EpisodeFrames(self.tasks[instruction], images, undone_before=True)
         try:
-            return detector.judge(observation, self.tasks[instruction])
+            [detected] = judge_episodes(detector, [frames])
         except ModelUnavailable as error:
             return Verdict("unknown", raw=str(error))
+        return detected
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,18 @@ class KeptStarts:
     """Starts as the last episode left the scene; a person is asked only where the task isn't possible."""
 
     operator: Operator
-    judge: StationJudge
+    vlm: VisionLanguageModel
+    tasks: Mapping[str, Task]
+    """Tasks by instruction."""
 
     def can_start(self, instruction: str, observation: Observation) -> bool:
-        """Whether the detector finds that the task isn't done."""
-        return self.judge.is_undone(observation, instruction)
+        """Whether the VLM finds that the task isn't done."""
+        task = self.tasks[instruction]
+        try:
+            [[answer]] = self.vlm.answer([observation.image], [[task.question]])
+        except ModelUnavailable:
+            return False
+        return verdict(task, {task.question: answer}, self.vlm.name).outcome == "failure"
 
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
         """Return when the start is set."""

@@ -13,12 +13,12 @@ from soar.interfaces import Policy, SubgoalGenerator
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.fixed_task import fixed_station, run_fixed_tasks
 from soar.rollout.station import EpisodeConfig, Station
-from soar.types import Image, Observation, Step, Subgoal
+from soar.types import Image, Step, Subgoal
 from soar.utils.media import inset, resize, write_video
 
 
 class TrialState:
-    """A running trial: its video, and whether the task is done and was ever done."""
+    """A running trial: its frames and video, and whether the task is done and was ever done."""
 
     def __init__(self, env: EvalEnv, key: TrialKey, video_size: int) -> None:
         self.env, self.key = env, key
@@ -26,6 +26,7 @@ class TrialState:
         self._video_size = video_size
         self._done: bool | None = None
         self._ever: bool | None = None
+        self._images: list[Image] = []
         self._frames: list[Image] = []
 
     def check_done(self) -> None:
@@ -35,14 +36,17 @@ class TrialState:
             self._ever = bool(self._ever) or self._done
 
     def add_frame(self, image: Image) -> None:
-        """Add a video frame, with the current subgoal in its corner."""
+        """Add a camera frame for the judge, and a video frame with the current subgoal in its corner."""
+        if len(self._images) > 1 and not self.env.needs_all_frames:
+            self._images.pop()
+        self._images.append(image)
         if self._video_size:
             frame = resize(image, self._video_size)
             self._frames.append(frame if self.subgoal is None else inset(frame, self.subgoal))
 
-    def finish(self, last: Observation, fault: str, folder: Path) -> Trial:
-        """Judge the end, and write the video into `folder`."""
-        judged = self.env.judge(last, self._done, fault)
+    def finish(self, fault: str, folder: Path) -> Trial:
+        """Judge the trial, and write the video into `folder`."""
+        judged = self.env.judge(np.stack(self._images), self._done, fault)
         video = video_name(self.key) if self._frames else ""
         if video:
             write_video(folder / video, self._frames, fps=1 / self.env.robot.period_s)
@@ -70,10 +74,10 @@ class TrialCallback(Callback):
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """Finish the trial; the arm is at home."""
-        state, last = self._states[station.name], result.after.observation
-        state.add_frame(last.image)
+        state = self._states[station.name]
+        state.add_frame(result.after.observation.image)
         fault = "" if result.fault is None else str(result.fault)
-        self.trials.append(state.finish(last, fault, self._folder))
+        self.trials.append(state.finish(fault, self._folder))
 
 
 def video_name(key: TrialKey) -> str:

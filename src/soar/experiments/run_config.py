@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from soar.collection.collector import CollectionConfig
-from soar.collection.fleet import ModelsConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
 from soar.improvement.rounds import ImproveConfig
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.utils.config import check_ranges
@@ -31,8 +31,10 @@ class CollectOptions:
     """Number of simulated stations, in lockstep, each with its own layout; more of them share each model's batch."""
     vlm: str = ModelsConfig.vlm
     """Vision-language model that proposes and judges, as `soar.registry` names it."""
-    threshold: Annotated[float, Ge(0), Le(1)] = ModelsConfig.threshold
-    """P(success) from which an episode is called a success."""
+    detector: str = ModelsConfig.detector
+    """Success detector, as `soar.registry` names it."""
+    threshold: Annotated[float, Gt(0), Lt(1)] = ModelsConfig.threshold
+    """P(success) from which an episode counts as a success."""
     exploring: Annotated[float, Ge(0), Le(1)] = CollectionConfig.exploring
     """Share of episodes whose actions are sampled from the policy's Gaussian."""
     noise: Annotated[float, Ge(0)] = 0.5
@@ -84,7 +86,7 @@ class RunConfig(ImproveConfig):
     def models(self) -> ModelsConfig:
         """The models that collection begins with."""
         c = self.collect
-        return ModelsConfig(c.vlm, self.subgoals, self.policy, c.threshold)
+        return ModelsConfig(c.vlm, self.subgoals, self.policy, c.detector, c.threshold)
 
     def collection(self, episode: EpisodeConfig) -> CollectionConfig:
         """Return the configuration of the stations' collection."""

@@ -26,7 +26,6 @@ from soar.registry import load_policy, load_subgoals, load_vlm, promoted_models,
 from soar.rollout.console import ConsoleCallback
 from soar.rollout.station_config import station_tasks
 from soar.subgoals.compact.generator import load_compact
-from soar.tasks.success_detector import VLMSuccessDetector
 
 PREFETCH_STEPS = 2
 """Control steps before the end of a subgoal at which the next one is generated, while the arm moves (0.4 s at 5 Hz)."""
@@ -78,7 +77,7 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
         return None
 
     def regenerate(frames: Frames, path: Path) -> GeneratedGoals:
-        render = load_compact(subgoals).repaint
+        render = load_compact(subgoals).generate_from_futures
         return regenerated_goals(frames, render, config.generated_goals, 0, path)
 
     return regenerate
@@ -108,13 +107,15 @@ def _evaluate(
     candidates: Sequence[Candidate],
 ) -> None:
     """Evaluate all candidates by turns, in an order that the person isn't told."""
-    options, c = config.station_trials, config.collect
+    options = config.station_trials
+    vlm = load_vlm(config.collect.vlm)
     envs = StationEnvs(
         config.stations,
         operator or ConsoleOperator(run.folder / "start-overlay.png"),
-        VLMSuccessDetector(load_vlm(c.vlm), c.threshold),
+        config.models.load_detector(vlm),
         person_judges=options.judge == "person",
         starts=run.folder / "starts" if options.starts == "set" else None,
+        vlm=vlm,
     )
     generators = {
         name: None if name == "none" else load_subgoals(name)

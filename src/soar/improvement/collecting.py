@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from soar.collection.collector import CollectionConfig
-from soar.collection.fleet import CollectionJob, ModelsConfig, run_fleet
+from soar.collection.fleet import CollectionJob, run_fleet
+from soar.rollout.models import ModelsConfig
 from soar.data.store.lance import open_store
 from soar.errors import SoarError
 from soar.improvement.run import Run
