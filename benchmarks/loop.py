@@ -26,11 +26,12 @@ from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.rollout.callbacks import Callback, EpisodeResult
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig, Station
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer
-from soar.types import Actions, Answer, Image, Images, Noise, Observation, Question
+from soar.types import Actions, Answer, Image, Images, Noise, Observation, Question, Task
 from soar.utils.clock import Clock
 
 
@@ -61,7 +62,7 @@ class SlowSubgoals:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         """The same pictures."""

@@ -31,7 +31,8 @@ from soar.subgoals.compact.generator import FAST, CompactSubgoalGenerator, to_ch
 from soar.subgoals.compact.network import CompactSubgoalNet
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.sampler import REFERENCE, Condition, Denoiser, SamplerConfig, SchedulerName
-from soar.types import Images, Observation
+from soar.tasks.grammar import parse_instruction
+from soar.types import Images, Observation, Task
 from soar.vlm.compact.model import CompactVLM
 
 NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
@@ -84,21 +85,21 @@ def main(
     rich.print(table)
 
 
-def starts(count: int) -> tuple[list[Observation], list[str]]:
+def starts(count: int) -> tuple[list[Observation], list[Task]]:
     """One start of each of the first scenes, with its first task."""
-    seen, words = [], []
+    seen, tasks = [], []
     for i in range(count):
         scene = load_scene(str(1 + i % 10))
         world = World(scene)
         world.reset(i, scene.tasks[0].goal)
         seen.append(Observation(world.render(), world.state(), 0.0))
-        words.append(scene.tasks[0].instruction)
+        tasks.append(parse_instruction(scene.tasks[0].instruction))
         world.close()
-    return seen, words
+    return seen, tasks
 
 
 def run(
-    generator: CompactSubgoalGenerator, looks: tuple[list[Observation], list[str]], repeats: int
+    generator: CompactSubgoalGenerator, looks: tuple[list[Observation], list[Task]], repeats: int
 ) -> tuple[Images, float]:
     """What is imagined, and the time of the fastest of some calls after a first one."""
     made = generator.generate(*looks, np.random.default_rng(0))

@@ -20,6 +20,7 @@ import torch
 
 from soar.registry import load_subgoals
 from soar.robots.toy import ToyRobot
+from soar.tasks.grammar import task_from_instruction
 from soar.types import Images
 from soar.utils.media import write_png
 
@@ -34,9 +35,8 @@ def main(out: str = "subgoal.png") -> Images:
         generator = load_subgoals(f"susie:{folder}")
     seen = [ToyRobot().observe()]
     began = time.perf_counter()
-    imagined = generator.generate(
-        seen, ["move the green block to the left side"], np.random.default_rng(0)
-    )
+    task = task_from_instruction("move the green block to the left side")
+    imagined = generator.generate(seen, [task], np.random.default_rng(0))
     write_png(Path(out), imagined[0])
     print(f"{imagined.shape[1]} px in {time.perf_counter() - began:.1f} s: {out}")
     return imagined

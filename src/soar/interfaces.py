@@ -1,12 +1,12 @@
-"""The verbs of the system, one Protocol for each component. Anything that fits plugs in.
+"""Protocols of the components. An object of the user's own with these attributes and methods can replace any of them.
 
-Everything that runs a model is batched: one robot is a batch of one, a fleet shares the same models.
+Calls of models are batched: one robot is a batch of one, and several stations share the same models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from soar.types import (
     Actions,
     Answer,
     Episode,
+    EpisodeFrames,
     EpisodeSummary,
     History,
     Image,
@@ -34,19 +35,19 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Robot(Protocol):
-    """An arm with a camera: the only thing a control loop drives."""
+    """An arm with a camera."""
 
     period_s: float
-    """Time between two control steps; 0.2 s in the paper."""
+    """Duration of a control step; 0.2 s in the paper."""
 
     def observe(self) -> Observation:
-        """What the robot sees now. Raises RobotFault or CameraFault."""
+        """Return the current observation. Raises RobotFault, CameraFault."""
 
     def execute(self, action: Action) -> Action:
-        """Move for one control step and return the action really executed. Raises RobotFault."""
+        """Start the motion of one control step and return the executed action. Raises RobotFault."""
 
     def home(self) -> None:
-        """Go to the neutral pose with the gripper open; objects stay where they are."""
+        """Move to the neutral pose with the gripper open; objects stay where they are. Raises RobotFault."""
 
     def recover(self) -> None:
         """Try to clear a fault in software (reboot motors, reopen the camera). Raises RobotFault."""
@@ -66,16 +67,16 @@ class VisionLanguageModel(Protocol):
     ) -> list[list[Answer]]:
         """Return one list of answers for each image, in the order of its questions.
 
-        A question's text is all that a model needs; its parts spare it the parsing.
+        A question's text suffices to answer it; its parts are for models that don't parse text.
 
         Raises:
-            ModelUnavailable: nothing came back within the time limit.
+            ModelUnavailable: no reply within the time limit.
         """
 
 
 @runtime_checkable
 class TaskProposer(Protocol):
-    """Chooses what to practise next."""
+    """Chooses the next task of a station."""
 
     def propose(
         self,
@@ -84,24 +85,34 @@ class TaskProposer(Protocol):
         history: History,
         rng: np.random.Generator,
     ) -> Proposal:
-        """A task for the scene as it is now, from the answers to the questions of this look."""
+        """Return a task for the current scene.
+
+        Args:
+            observation: current observation.
+            answers: the VLM's answers about it, by question.
+            history: counts of attempts and successes, by instruction.
+            rng: random number generator.
+        """
 
 
 @runtime_checkable
 class SubgoalGenerator(Protocol):
-    """Imagination: what the scene would look like a little later, were the instruction followed."""
+    """Generates an image of the scene a little later, as it would be if the task's instruction were followed."""
 
     name: str
 
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """One imagined image for each observation; height and width are the generator's own.
+        """Return one image for each observation, of the generator's own height and width.
 
-        Where an observation is itself imagined, its state is NaN (`types.pictures`).
+        The state of an observation may be NaN (`types.image_only`), for instance if its image is itself generated.
+
+        Raises:
+            ModelUnavailable: no reply within the time limit.
         """
 
 
@@ -119,52 +130,83 @@ class Policy(Protocol):
         *,
         noise: Noise = 0.0,
     ) -> Actions:
-        """Actions, one for each observation.
+        """Return one action for each observation.
 
-        `noise` scales the policy's own standard deviation, for all or for each; 0 is its mean.
+        Args:
+            observations: current observations.
+            goals: goal images, or instructions.
+            rng: random number generator.
+            noise: scale of the policy's standard deviation; 0 returns the mean.
         """
 
     def reset(self) -> None:
-        """Forget what belongs to the running episode (gripper hysteresis). Called before each one."""
+        """Clear the state of an episode, such as the gripper's hysteresis. Called before each episode."""
 
 
 @runtime_checkable
 class SuccessDetector(Protocol):
-    """Judges whether the last frame of an episode shows the task done."""
+    """Judges episodes by their first and last frames."""
 
-    def judge(self, observation: Observation, task: Task) -> Verdict:
-        """A verdict; "unknown" where the model's reply can't be read."""
+    name: str
+    threshold: float
+    """P(success) from which an episode counts as a success."""
+
+    def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
+        """Return one verdict for each episode, "unknown" where it can't be judged.
+
+        Raises:
+            ModelUnavailable: no reply within the time limit.
+        """
+
+
+@runtime_checkable
+class EpisodeSuccessDetector(Protocol):
+    """Judges an episode by all of its frames."""
+
+    name: str
+    threshold: float
+    """P(success) from which an episode counts as a success."""
+
+    def judge_episode(self, frames: Images, task: Task) -> Verdict:
+        """Return the verdict on an episode of T steps from its T + 1 frames, "unknown" where it can't be judged.
+
+        Raises:
+            ModelUnavailable: no reply within the time limit.
+        """
+
+
+AnySuccessDetector: TypeAlias = SuccessDetector | EpisodeSuccessDetector
 
 
 @runtime_checkable
 class EpisodeStore(Protocol):
-    """The meeting place of collection and training. An episode is visible whole or not at all."""
+    """Storage that collection writes and training reads. An episode is visible as a whole or not at all."""
 
     @property
     def version(self) -> int:
-        """Grows with every committed change."""
+        """Version number, which grows with every committed change."""
 
     def append(self, episode: Episode) -> str:
-        """Store one episode and return its id. Raises StoreError, and then nothing of it is visible."""
+        """Store an episode and return its id. Raises StoreError, after which nothing of it is visible."""
 
     def load(self, id: str) -> Episode:
-        """One episode with its frames. Raises StoreError."""
+        """Return an episode with its frames. Raises StoreError."""
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
-        """Summaries of the episodes that match, oldest first."""
+        """Yield summaries of the episodes that match, oldest first."""
 
     def history(self, query: Query | None = None) -> History:
-        """Attempts and successes per instruction among the episodes that match."""
+        """Return the attempts and successes of each instruction among the episodes that match."""
 
 
 @runtime_checkable
 class Learner(Protocol):
-    """A model that can be fitted: parameters and a loss."""
+    """A trainable model."""
 
     def loss(
         self, batch: Mapping[str, torch.Tensor], generator: torch.Generator
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Scalar loss and named scalar metrics for one batch on the model's device."""
+        """Return the scalar loss and named scalar metrics of a batch on the model's device."""
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """Everything that is trained."""
+        """Yield the trained parameters."""

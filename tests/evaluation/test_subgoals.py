@@ -25,7 +25,7 @@ from soar.types import Answer, Question, Task
 from soar.utils.media import resize
 
 SCENE = SCENES["5"]
-SHORT = ClipConfig(tasks=1)
+SHORT = ClipConfig(max_tasks=1)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ class Copies:
 
     name = "copies"
 
-    def generate(self, observations, instructions, rng):
+    def generate(self, observations, tasks, rng):
         return resize(np.stack([o.image for o in observations]), 64)
 
 
@@ -102,7 +102,7 @@ def test_each_image_is_generated_from_the_one_before(experts):
     class Darker:
         name = "darker"
 
-        def generate(self, observations, instructions, rng):
+        def generate(self, observations, tasks, rng):
             return resize(np.stack([o.image for o in observations]), 64) // 2
 
     for sequence in generate_sequences(Darker(), experts):

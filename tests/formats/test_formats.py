@@ -26,7 +26,6 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.collection.collector import CollectionConfig
-from soar.rollout.models import ModelsConfig
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals
@@ -47,6 +46,7 @@ from soar.policies.gcbc import GCBCConfig
 from soar.policies.loading import load_policy
 from soar.report.page import write_report
 from soar.robots.safety import Limits
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, sim_stations, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Inside, OnSide

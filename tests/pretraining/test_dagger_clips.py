@@ -34,7 +34,7 @@ class Copies:
 
     name = "copies"
 
-    def generate(self, observations, instructions, rng):
+    def generate(self, observations, tasks, rng):
         return np.stack([o.image for o in observations])
 
 

@@ -19,7 +19,8 @@ from soar.subgoals.compact.generator import (
 from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.pixels import to_images, to_tensor
-from soar.types import Observation, image_only
+from soar.tasks.grammar import parse_instruction
+from soar.types import Observation, Task, image_only
 
 TINY = CompactSubgoalConfig(width=8, coarse_width=32, depth=1, condition_dim=16)
 OPEN, PUT = "open the drawer", "put the green block in the bowl"
@@ -42,25 +43,29 @@ def seen(n: int, size: int = 96) -> list[Observation]:
     return image_only(images(n, size))
 
 
+def tasks(*instructions: str) -> list[Task]:
+    return [parse_instruction(i) for i in instructions]
+
+
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 def test_generated_images_have_the_networks_resolution(generator):
     assert isinstance(generator, SubgoalGenerator)
-    out = generator.generate(seen(3, 256), [OPEN, PUT, OPEN], rng())
+    out = generator.generate(seen(3, 256), tasks(OPEN, PUT, OPEN), rng())
     assert out.shape == (3, 64, 64, 3)
     assert out.dtype == np.uint8
 
 
 def test_the_seed_determines_the_image(generator):
-    out = [generator.generate(seen(1), [OPEN], rng(seed)) for seed in (1, 1, 2)]
+    out = [generator.generate(seen(1), tasks(OPEN), rng(seed)) for seed in (1, 1, 2)]
     assert np.array_equal(out[0], out[1])
     assert not np.array_equal(out[0], out[2])
 
 
 def test_the_instruction_changes_the_image(generator):
-    out = [generator.generate(seen(1), [words], rng()) for words in (OPEN, PUT)]
+    out = [generator.generate(seen(1), tasks(words), rng()) for words in (OPEN, PUT)]
     assert not np.array_equal(*out)
 
 
@@ -79,7 +84,7 @@ def test_the_locators_points_change_the_image_and_nan_leaves_it(generator):
         located = CompactSubgoalGenerator(
             to_checkpoint(generator.net, {}), device="cpu", precision="fp32", locator=locator
         )
-        return located.generate(seen(1), [PUT], rng())
+        return located.generate(seen(1), tasks(PUT), rng())
 
     assert not np.array_equal(generated(FixedLocator(0.5, 0.5)), generated(FixedLocator(-0.5, 0.5)))
     assert np.array_equal(generated(FixedLocator(np.nan, 0.5)), generated(None))
@@ -114,8 +119,8 @@ def test_the_robots_state_changes_predicted_keypoints_and_may_be_unknown(predict
 
 
 def test_samples_of_a_batch_do_not_mix(generator):
-    both = generator.generate(seen(2), [OPEN, PUT], rng())
-    other = generator.generate(seen(2), [OPEN, OPEN], rng())
+    both = generator.generate(seen(2), tasks(OPEN, PUT), rng())
+    other = generator.generate(seen(2), tasks(OPEN, OPEN), rng())
     assert np.abs(both[0].astype(int) - other[0]).max() <= 1
     assert np.abs(both[1].astype(int) - other[1]).max() > 1
 
@@ -164,7 +169,7 @@ def test_checkpoint_round_trip_gives_the_same_images(generator, tmp_path):
     checkpoints.save(tmp_path, to_checkpoint(generator.net, {}))
     loaded = CompactSubgoalGenerator.load(tmp_path, device="cpu")
     saved = CompactSubgoalGenerator(to_checkpoint(generator.net, {}), device="cpu")
-    args = seen(2), [OPEN, PUT]
+    args = seen(2), tasks(OPEN, PUT)
     assert np.array_equal(loaded.generate(*args, rng()), saved.generate(*args, rng()))
 
 

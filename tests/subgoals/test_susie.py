@@ -16,7 +16,7 @@ from soar.subgoals.pixels import to_tensor
 from soar.subgoals.sampler import SCHEDULERS, SamplerConfig, SchedulerName, make_scheduler
 from soar.subgoals.susie import InstructPix2Pix, Susie
 from soar.training.subgoals import SusieTrainConfig, fine_tune_susie
-from soar.types import Episode, Provenance, Verdict, image_only
+from soar.types import Episode, Provenance, Task, Verdict, image_only
 
 LENGTH = 40
 """Tokens of an instruction; the tiny tokenizer makes one of each letter."""
@@ -105,7 +105,7 @@ def test_images_equal_those_of_diffusers_pipeline(folder: Path, scheduler: Sched
     config = SamplerConfig(scheduler, steps=4)
     images, words = _images(2), ["put the green block in the bowl", "open the drawer"]
     ours = Susie(folder, config, resolution=64, device="cpu", precision="fp32")
-    seen = ours.generate(image_only(images), words, np.random.default_rng(7))
+    seen = ours.generate(image_only(images), [Task(w) for w in words], np.random.default_rng(7))
 
     pipe = InstructPix2Pix.load(folder).pipeline
     pipe.scheduler = make_scheduler(scheduler, pipe.scheduler.config)
@@ -129,7 +129,7 @@ def test_the_seed_determines_the_image(folder: Path) -> None:
 
     def generate(seed: int) -> np.ndarray:
         return model.generate(
-            image_only(_images(1)), ["open the drawer"], np.random.default_rng(seed)
+            image_only(_images(1)), [Task("open the drawer")], np.random.default_rng(seed)
         )
 
     assert np.array_equal(generate(1), generate(1))
@@ -141,7 +141,7 @@ def test_the_instruction_acts_only_through_text_guidance(folder: Path) -> None:
         config = SamplerConfig("ddim", 2, text_guidance=text_guidance)
         model = Susie(folder, config, resolution=64, device="cpu")
         images = [
-            model.generate(image_only(_images(1)), [words], np.random.default_rng(0))
+            model.generate(image_only(_images(1)), [Task(words)], np.random.default_rng(0))
             for words in ("open the drawer", "put the block in the bowl")
         ]
         assert np.array_equal(images[0], images[1]) == same
@@ -149,7 +149,7 @@ def test_the_instruction_acts_only_through_text_guidance(folder: Path) -> None:
 
 def test_camera_images_are_resized_to_the_models_resolution(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 1), resolution=64, device="cpu")
-    out = model.generate(image_only(_images(1, 256)), ["open the drawer"], np.random.default_rng(0))
+    out = model.generate(image_only(_images(1, 256)), [Task("open the drawer")], np.random.default_rng(0))
     assert out.shape == (1, 64, 64, 3)
 
 
@@ -192,5 +192,5 @@ def test_fine_tuning_changes_the_unet_alone(folder: Path, tmp_path: Path) -> Non
         assert all(torch.equal(old[k], new[k]) for k in old) == same
     model = Susie(tmp_path / "out" / "model", SamplerConfig("ddim", 1), 64, device="cpu")
     assert model.generate(
-        image_only(clips[0][:1]), ["open the drawer"], np.random.default_rng(0)
+        image_only(clips[0][:1]), [Task("open the drawer")], np.random.default_rng(0)
     ).any()

@@ -30,7 +30,7 @@ from soar.training.subgoal_losses import (
     stratified_angles,
 )
 from soar.training.subgoals import SubgoalTrainConfig, train_compact_subgoals
-from soar.types import EpisodeSummary, Provenance, Verdict, image_only
+from soar.types import EpisodeSummary, Provenance, Task, Verdict, image_only
 from soar.utils.files import read_lines
 
 LENGTHS = (6, 9, 4)
@@ -251,7 +251,7 @@ def test_a_trained_generator_follows_the_instruction(moving, tmp_path):
     train_compact_subgoals(tmp_path / "corpus", tmp_path / "out", config)
     model = CompactSubgoalGenerator.load(tmp_path / "out", device="cpu")
     start = image_only(moving.frames.images[[0, 0]])
-    left, right = model.generate(start, [LEFT, RIGHT], np.random.default_rng(0)).astype(float)
+    left, right = model.generate(start, [Task(LEFT), Task(RIGHT)], np.random.default_rng(0)).astype(float)
     brightness = [[half.mean() for half in np.split(i, 2, axis=1)] for i in (left, right)]
     assert brightness[0][0] > brightness[0][1] + 15
     assert brightness[1][1] > brightness[1][0] + 15

@@ -1,4 +1,4 @@
-"""Patience with models that are down: the same models, asked again after growing pauses."""
+"""Retries with exponential backoff, for models and a store that are unavailable for a while."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from soar.errors import ModelUnavailable
+from soar.errors import ModelUnavailable, SoarError
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
-from soar.types import Answer, Image, Images, Observation, Question
+from soar.types import Answer, Image, Images, Observation, Question, Task
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -21,40 +21,60 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses between attempts, and when to give up."""
+    """Pauses between attempts."""
 
-    first_s: float = 1.0
+    initial_s: float = 1.0
+    """Pause before the second attempt in seconds."""
     factor: float = 2.0
-    longest_s: float = 30.0
-    patience_s: float = 120.0
-    """An outage longer than this is reported. From then on, until the model is back, there is one attempt
-    for each call and no waiting."""
+    """Ratio of each pause to the one before."""
+    max_s: float = 30.0
+    """Longest pause in seconds."""
+    max_outage_s: float = 120.0
+    """Duration of an outage in seconds after which the error is raised. From then on each call is attempted once,
+    without a pause, until one succeeds."""
 
 
 class Retrier:
-    """Calls something again and again until it answers, or patience ends."""
+    """Repeats a call until it succeeds, the outage lasts too long, or the station is stopped."""
 
-    def __init__(self, name: str, backoff: Backoff, stop: threading.Event) -> None:
-        """`stop` ends every pause at once: someone wants the station to stop."""
+    def __init__(
+        self,
+        name: str,
+        backoff: Backoff,
+        stop: threading.Event,
+        error: type[SoarError] = ModelUnavailable,
+        on_failure: Callable[[SoarError], None] = lambda error: None,
+    ) -> None:
+        """Initialize without an outage.
+
+        Args:
+            name: what is called, for messages.
+            backoff: pauses between attempts.
+            stop: ends every pause at once.
+            error: exception that is retried.
+            on_failure: called with the exception before every pause.
+        """
         self._name, self._backoff, self._stop = name, backoff, stop
+        self._error, self._on_failure = error, on_failure
         self.down_since: float | None = None
-        """`time.monotonic()` of the first failure of the present outage."""
+        """`time.monotonic()` of the first failure of the current outage; None without one."""
 
     def call(self, function: Callable[[], T]) -> T:
-        """The result of `function`. Raises ModelUnavailable after the last attempt."""
-        pause = self._backoff.first_s
+        """Return the result of `function`. Raises its last exception."""
+        pause = self._backoff.initial_s
         while True:
             try:
                 result = function()
-            except ModelUnavailable as error:
+            except self._error as error:
                 now = time.monotonic()
                 self.down_since = now if self.down_since is None else self.down_since
-                over = now - self.down_since + pause > self._backoff.patience_s
-                if over or self._stop.is_set():
+                too_long = now - self.down_since + pause > self._backoff.max_outage_s
+                if too_long or self._stop.is_set():
                     raise
                 log.warning("%s is down, next attempt in %.3g s: %s", self._name, pause, error)
+                self._on_failure(error)
                 self._stop.wait(pause)
-                pause = min(pause * self._backoff.factor, self._backoff.longest_s)
+                pause = min(pause * self._backoff.factor, self._backoff.max_s)
             else:
                 if self.down_since is not None:
                     log.warning("%s is back", self._name)
@@ -63,37 +83,35 @@ class Retrier:
 
 
 class RetryingVLM:
-    """A VLM that is asked again while it is down."""
+    """A vision-language model that is asked again while it is unavailable."""
 
     def __init__(self, vlm: VisionLanguageModel, backoff: Backoff, stop: threading.Event) -> None:
         self.name = vlm.name
         self._vlm = vlm
-        self._patience = Retrier(vlm.name, backoff, stop)
+        self._retrier = Retrier(vlm.name, backoff, stop)
 
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """The VLM's answers. Raises ModelUnavailable when patience ends."""
-        return self._patience.call(lambda: self._vlm.answer(images, questions))
+        """Return the model's answers. Raises ModelUnavailable after a long outage."""
+        return self._retrier.call(lambda: self._vlm.answer(images, questions))
 
 
 class RetryingSubgoals:
-    """A subgoal generator that is asked again while it is down."""
+    """A subgoal generator that is asked again while it is unavailable."""
 
     def __init__(
         self, generator: SubgoalGenerator, backoff: Backoff, stop: threading.Event
     ) -> None:
         self.name = generator.name
         self._generator = generator
-        self._patience = Retrier(generator.name, backoff, stop)
+        self._retrier = Retrier(generator.name, backoff, stop)
 
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """The generator's images. Raises ModelUnavailable when patience ends."""
-        return self._patience.call(
-            lambda: self._generator.generate(observations, instructions, rng)
-        )
+        """Return the generator's images. Raises ModelUnavailable after a long outage."""
+        return self._retrier.call(lambda: self._generator.generate(observations, tasks, rng))

@@ -7,7 +7,6 @@ from statistics import median
 
 import numpy as np
 
-from soar.collection.fleet import ModelsConfig, in_force
 from soar.doctor.findings import CheckResult, Health, Problem, Timed, attempt, ms, timed
 from soar.doctor.station import Exam
 from soar.errors import ModelUnavailable
@@ -16,6 +15,7 @@ from soar.policies.behavior_cloning import BehaviorCloning
 from soar.registry import load_policy, load_subgoals, load_vlm
 from soar.robots.safety import Limits
 from soar.rollout.loop import generate_subgoals
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.tasks.grammar import questions_of
 from soar.tasks.proposer import feasible_tasks, missing_objects
@@ -35,7 +35,7 @@ def examine_models(
     yield from examine_eyes(names.vlm, exams)
     group = working_together(exams)
     goals: Sequence[Image] | Sequence[str] = [e.rest.image for e in group]
-    chosen = attempt(lambda: in_force(names))
+    chosen = attempt(lambda: names.with_promoted())
     if isinstance(chosen, Problem):
         yield _unusable("policy", chosen)
         return
@@ -85,10 +85,10 @@ def examine_imagination(
     if not group:
         return CheckResult("imagination", "ok", generator.name), []
     seen = [e.rest for e in group]
-    words = [e.tasks[0].instruction for e in group]
+    tasks = [e.tasks[0] for e in group]
 
     def once() -> list[Image]:
-        return generate_subgoals(generator, seen, words, np.random.default_rng(0))
+        return generate_subgoals(generator, seen, tasks, np.random.default_rng(0))
 
     made = attempt(lambda: timed(once))
     if not isinstance(made, Problem) and made.seconds[0] < _SLOW_S:

@@ -11,7 +11,7 @@ from soar.errors import ConfigError
 from soar.evaluation.envs import EvalEnv, SimEvalEnv
 from soar.registry import COMPACT_STEPS_AHEAD
 from soar.sim.expert.expert import frame_ahead
-from soar.types import Images, Observation
+from soar.types import Images, Observation, Task
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from soar.rollout.station import EpisodeConfig
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.types import Images, Observation
+from soar.types import Images, Observation, Task
 
 
 def packaged_dagger_clips(seed: int, config: ClipConfig) -> list[Clip]:
@@ -76,7 +76,7 @@ class ExpertRecorder:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         """What the generator imagines. The robot's own world stays as it is."""
@@ -86,7 +86,7 @@ class ExpertRecorder:
             episode = demonstrate(self._world, self._task, self._rng, self._config.max_steps)
             if episode.provenance.truth:
                 self.clips.append(clip_of(episode, self._world, self._config.resolution))
-        return self._subgoals.generate(observations, instructions, rng)
+        return self._subgoals.generate(observations, tasks, rng)
 
     def close(self) -> None:
         """Free the second world's renderer."""

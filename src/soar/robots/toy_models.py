@@ -11,7 +11,17 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from soar.robots.toy import BLOCK, SIZE, TABLE, X, Y, pixel
-from soar.types import ACTION_DIM, Actions, Answer, Image, Images, Noise, Observation, Question
+from soar.types import (
+    ACTION_DIM,
+    Actions,
+    Answer,
+    Image,
+    Images,
+    Noise,
+    Observation,
+    Question,
+    Task,
+)
 
 INSTRUCTIONS = (
     "move the green block to the left side",
@@ -65,15 +75,15 @@ class ToySubgoals:
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         """The same pictures with the block where it should be, a little different each time."""
         imagined = np.stack([o.image for o in observations])
-        for image, words in zip(imagined, instructions, strict=True):
+        for image, task in zip(imagined, tasks, strict=True):
             block = find_block(image)
             x = 0.3 if block is None else block[0]
-            y = (_SIDE_M if "left" in words else -_SIDE_M) + rng.normal(0, 0.01)
+            y = (_SIDE_M if task.direction == "left" else -_SIDE_M) + rng.normal(0, 0.01)
             row, column = pixel(np.array([x, y]))
             image[_green(image)] = TABLE
             image[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = BLOCK

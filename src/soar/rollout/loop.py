@@ -1,37 +1,51 @@
-"""THE control loop: observe, propose, five times (imagine, twenty times (act, execute)), judge.
+"""The control loop: observe, propose a task, then for each subgoal generate it and act towards it, judge (paper, 3).
 
-It drives one robot, or several in lockstep that share every model's batches. It stores nothing, shows
-nothing and measures nothing: recording, viewing and measuring subscribe to it. With a `worker` the slow
-models work while the arm moves; without, the same happens in its plain order.
+It drives one robot, or several in lockstep that share each model's batches. Callbacks record and show. With a `worker`
+the slow models run while the arm moves; without one the same calls run in order.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from soar.errors import BadOutput, CameraFault, SoarError
-from soar.interfaces import Policy, SubgoalGenerator
+from soar.errors import BadOutput, CameraFault, ModelUnavailable, SoarError
+from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator
 from soar.robots.process import call_all
 from soar.rollout.assessment import SceneAssessment, assess
 from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
-from soar.rollout.station import EpisodeConfig, Models, Station
-from soar.tasks.success_detector import verdict
-from soar.types import ACTION_DIM, History, Image, Noise, Observation, Proposal, Step, Subgoal
+from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig, Station
+from soar.tasks.success_detector import judge_episodes, needs_all_frames, to_verdict
+from soar.types import (
+    ACTION_DIM,
+    EpisodeFrames,
+    History,
+    Image,
+    Noise,
+    Observation,
+    Proposal,
+    Step,
+    Subgoal,
+    Task,
+    Verdict,
+)
 from soar.utils.clock import Metronome
 
+log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class InlineExecutor(Executor):
-    """Does everything at once, in its place."""
+    """An executor that runs each call at once, in the calling thread."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """A future that is already done."""
+        """Return a finished future."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -44,28 +58,53 @@ INLINE = InlineExecutor()
 
 
 class EpisodeState:
-    """One station's part in a running episode."""
+    """State of one station's running episode."""
 
     def __init__(
-        self, station: Station, proposal: Proposal, before: SceneAssessment, noise: float = 0.0
+        self,
+        station: Station,
+        proposal: Proposal,
+        before: SceneAssessment,
+        noise: float = 0.0,
+        keep_frames: bool = False,
     ) -> None:
+        """Begin an episode. `keep_frames`: whether all frames are kept for the detector, not only the first."""
         self.station = station
         self.noise = noise
         self.proposal = proposal
         self.before = before
-        self.seen: Observation = before.observation
+        self.observation = before.observation
+        self.frames: list[Image] = []
         self.goal: Image | str = proposal.task.instruction
         self.subgoal: Subgoal | None = None
         self.fault: SoarError | None = None
         self.homing_fault: SoarError | None = None
-        self.after: SceneAssessment | None = None
+        self.judged: tuple[SceneAssessment, Verdict] | None = None
+        self._keep_frames = keep_frames
+
+    def observe(self, observation: Observation) -> None:
+        """Take over a new observation."""
+        self.observation = observation
+        if self._keep_frames or not self.frames:
+            self.frames.append(observation.image)
+
+    def result(self, detector: AnySuccessDetector) -> EpisodeResult:
+        """Return the result; with a fault the outcome is unknown."""
+        if self.judged is None or self.fault is not None:
+            after = SceneAssessment(self.observation, {})
+            verdict = to_verdict(self.proposal.task, None, detector.name, detector.threshold)
+        else:
+            after, verdict = self.judged
+        return EpisodeResult(
+            self.proposal, self.before, after, verdict, self.noise, self.fault, self.homing_fault
+        )
 
 
 def run_episodes(
     stations: Sequence[Station],
-    looks: Sequence[SceneAssessment],
+    assessments: Sequence[SceneAssessment],
     models: Models,
-    episode_config: EpisodeConfig,
+    config: EpisodeConfig,
     histories: Sequence[History],
     rng: np.random.Generator,
     *,
@@ -74,173 +113,192 @@ def run_episodes(
     worker: Executor = INLINE,
     metronome: Metronome | None = None,
 ) -> list[EpisodeResult]:
-    """One episode on every station, from the looks that its last one left; each arm ends at home.
+    """Run one episode on every station.
 
     Args:
-        looks: what was last seen at each station, with the VLM's answers.
+        stations: the stations, with their arms at home.
+        assessments: the current scene of each station: those of the last frames before homing.
+        models: the models.
+        config: length and timing.
         histories: attempts and successes at each station so far, for the proposals.
-        noise: scales the policy's standard deviation, for all stations or for each; 0 is its mean.
-        worker: runs the looking, and the imagining ahead, while the arms move.
-        metronome: keeps the control period of real arms; None doesn't wait.
+        rng: random number generator.
+        noise: scale of the policy's standard deviation, for all stations or for each; 0 takes its mean.
+        callback: called back at each event.
+        worker: runs the assessment, and subgoals generated ahead, while the arms move.
+        metronome: keeps the control period of real arms; None runs without pauses.
+
+    Returns:
+        The results, with the assessments of the last frames for the next episodes.
 
     Raises:
-        ModelUnavailable, BadOutput: of the subgoal generator or the policy; the arms stay where they are.
+        ModelUnavailable, BadOutput: a model failed in the middle of the episode; the arms stay where they are.
     """
-    propose_rng, imagine_rng, act_rng = rng.spawn(3)
-    takes = [
+    propose_rng, subgoal_rng, act_rng = rng.spawn(3)
+    keep_frames = needs_all_frames(models.detector)
+    states = [
         EpisodeState(
-            s, s.proposer.propose(b.observation, b.answers, h, propose_rng), b, float(scale)
+            s,
+            s.proposer.propose(b.observation, b.answers, h, propose_rng),
+            b,
+            float(scale),
+            keep_frames,
         )
         for s, b, h, scale in zip(
-            stations, looks, histories, np.broadcast_to(noise, len(stations)), strict=True
+            stations, assessments, histories, np.broadcast_to(noise, len(stations)), strict=True
         )
     ]
     models.policy.reset()
     if metronome:
-        metronome.rest()
-    for take in takes:
-        callback.on_start(take.station, take.proposal)
-    coming: Future[list[Image]] | None = None
-    for index in range(episode_config.length):
-        observe(takes, metronome)
-        if all(t.fault for t in takes):
+        metronome.reset()
+    for state in states:
+        callback.on_start(state.station, state.proposal)
+    prefetched: Future[list[Image]] | None = None
+    steps, ahead = config.steps_per_subgoal, config.prefetch_steps
+    for index in range(config.length):
+        observe(states, metronome)
+        if all(s.fault for s in states):
             break
-        if models.subgoals and index % episode_config.steps_per_subgoal == 0:
+        if models.subgoals and index % steps == 0:
             images = (
-                coming.result()
-                if coming
-                else generate_subgoals(models.subgoals, *_wishes(takes), imagine_rng)
+                prefetched.result()
+                if prefetched
+                else generate_subgoals(models.subgoals, *_subgoal_inputs(states), subgoal_rng)
             )
-            set_goals(takes, images, index, callback)
-        act(takes, models.policy, act_rng, index, callback)
-        ahead = (
-            index + episode_config.prefetch_steps
-        ) % episode_config.steps_per_subgoal == 0 and episode_config.prefetch_steps > 0
-        if (
-            models.subgoals
-            and ahead
-            and index + episode_config.prefetch_steps < episode_config.length
-        ):
-            coming = worker.submit(generate_subgoals, models.subgoals, *_wishes(takes), imagine_rng)
-    observe(takes, metronome)
-    results = judge_and_home(takes, models, episode_config, worker)
-    for take, result in zip(takes, results, strict=True):
-        callback.on_episode(take.station, result)
+            set_goals(states, images, index, callback)
+        act(states, models.policy, act_rng, index, callback)
+        is_due = ahead > 0 and (index + ahead) % steps == 0
+        if models.subgoals and is_due and index + ahead < config.length:
+            prefetched = worker.submit(
+                generate_subgoals, models.subgoals, *_subgoal_inputs(states), subgoal_rng
+            )
+    observe(states, metronome)
+    results = judge_and_home(states, models, config, worker)
+    for state, result in zip(states, results, strict=True):
+        callback.on_episode(state.station, result)
     return results
 
 
-def observe(takes: Sequence[EpisodeState], metronome: Metronome | None) -> None:
-    """Wait for the next control step and look."""
+def observe(states: Sequence[EpisodeState], metronome: Metronome | None) -> None:
+    """Wait for the next control step and observe all stations."""
     if metronome:
         metronome.tick()
-    live = [t for t in takes if t.fault is None]
-    for take, seen in zip(live, call_all([t.station.robot for t in live], "observe"), strict=True):
-        if isinstance(seen, SoarError):
-            take.fault = seen
+    live = [s for s in states if s.fault is None]
+    observed = call_all([s.station.robot for s in live], "observe")
+    for state, observation in zip(live, observed, strict=True):
+        if isinstance(observation, SoarError):
+            state.fault = observation
         else:
-            take.seen = seen
+            state.observe(observation)
 
 
-def _wishes(takes: Sequence[EpisodeState]) -> tuple[list[Observation], list[str]]:
-    """What to imagine for every take, also for those that don't go on, so that places match."""
-    return [t.seen for t in takes], [t.proposal.task.instruction for t in takes]
+def _subgoal_inputs(states: Sequence[EpisodeState]) -> tuple[list[Observation], list[Task]]:
+    """Observations and tasks of all episodes, broken off or not, so that places in the batch stay."""
+    return [s.observation for s in states], [s.proposal.task for s in states]
 
 
 def generate_subgoals(
     generator: SubgoalGenerator,
     observations: Sequence[Observation],
-    instructions: Sequence[str],
+    tasks: Sequence[Task],
     rng: np.random.Generator,
 ) -> list[Image]:
-    """One imagined image for each. Raises BadOutput: what came back aren't so many pictures."""
-    made = np.asarray(generator.generate(observations, instructions, rng))
-    if made.dtype != np.uint8 or made.ndim != 4 or made.shape[::3] != (len(observations), 3):
+    """Return one subgoal image for each observation. Raises BadOutput: the generator returned something else."""
+    images = np.asarray(generator.generate(observations, tasks, rng))
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[::3] != (len(observations), 3):
         raise BadOutput(
-            f"{generator.name} gave {made.dtype} {made.shape} for {len(observations)} pictures"
+            f"{generator.name} gave {images.dtype} {images.shape} for {len(observations)} images"
         )
-    return list(made)
+    return list(images)
 
 
 def set_goals(
-    takes: Sequence[EpisodeState], images: Sequence[Image], index: int, callback: Callback
+    states: Sequence[EpisodeState], images: Sequence[Image], index: int, callback: Callback
 ) -> None:
-    """From this step on the policy reaches for these pictures."""
-    for take, image in zip(takes, images, strict=True):
-        take.goal, take.subgoal = image, Subgoal(image, index)
-        if take.fault is None:
-            callback.on_subgoal(take.station, take.subgoal)
+    """Give every episode its next subgoal, from control step `index` on."""
+    for state, image in zip(states, images, strict=True):
+        state.goal, state.subgoal = image, Subgoal(image, index)
+        if state.fault is None:
+            callback.on_subgoal(state.station, state.subgoal)
 
 
 def act(
-    takes: Sequence[EpisodeState],
+    states: Sequence[EpisodeState],
     policy: Policy,
     rng: np.random.Generator,
     index: int,
     callback: Callback,
 ) -> None:
-    """One control step of every take: the policy's action, limited and executed by its robot.
+    """Let the policy act for one control step of every episode.
 
-    Takes that don't go on stay in the batch: what a policy remembers of each place stays with it.
+    Episodes that were broken off stay in the batch, so that a policy with a state for each place keeps it.
+
+    Raises:
+        BadOutput: the policy didn't return one action for each episode.
     """
-    goals = [t.goal for t in takes]
-    words = [g for g in goals if isinstance(g, str)]
-    noise = np.array([t.noise for t in takes])
-    wanted = policy.act([t.seen for t in takes], words or np.stack(goals), rng, noise=noise)
-    if np.shape(wanted) != (len(takes), ACTION_DIM):
+    goals = [s.goal for s in states]
+    instructions = [g for g in goals if isinstance(g, str)]
+    noise = np.array([s.noise for s in states])
+    observations = [s.observation for s in states]
+    actions = policy.act(observations, instructions or np.stack(goals), rng, noise=noise)
+    if np.shape(actions) != (len(states), ACTION_DIM):
         raise BadOutput(
-            f"{policy.name} gave actions of shape {np.shape(wanted)} for {len(takes)} robots"
+            f"{policy.name} gave actions of shape {np.shape(actions)} for {len(states)} robots"
         )
-    live = [(t, a) for t, a in zip(takes, wanted, strict=True) if t.fault is None]
-    done = call_all([t.station.robot for t, _ in live], "execute", [(a,) for _, a in live])
-    for (take, asked), executed in zip(live, done, strict=True):
+    live = [(s, a) for s, a in zip(states, actions, strict=True) if s.fault is None]
+    done = call_all([s.station.robot for s, _ in live], "execute", [(a,) for _, a in live])
+    for (state, commanded), executed in zip(live, done, strict=True):
         if isinstance(executed, SoarError):
-            take.fault = executed
+            state.fault = executed
             continue
-        callback.on_step(take.station, Step(index, take.seen, asked, executed, take.subgoal))
+        step = Step(index, state.observation, commanded, executed, state.subgoal)
+        callback.on_step(state.station, step)
 
 
 def judge_and_home(
-    takes: Sequence[EpisodeState], models: Models, episode_config: EpisodeConfig, worker: Executor
+    states: Sequence[EpisodeState], models: Models, config: EpisodeConfig, worker: Executor
 ) -> list[EpisodeResult]:
-    """One batched look at the last frames, answered while the arms go home."""
-    whole = [t for t in takes if t.fault is None]
-    looks = worker.submit(assess, models.vlm, [(t.seen, t.station.tasks) for t in whole])
-    if episode_config.home_at_end:
-        go_home(whole)
-    for take, look in zip(whole, looks.result(), strict=True):
-        take.after = look
-    return [_result(take, models) for take in takes]
+    """Assess and judge the complete episodes while the arms go home."""
+    complete = [s for s in states if s.fault is None]
+    judged = worker.submit(_assess_and_judge, complete, models)
+    if config.home_at_end:
+        go_home(complete)
+    for state, (after, verdict) in zip(complete, judged.result(), strict=True):
+        state.judged = after, verdict
+    return [state.result(models.detector) for state in states]
 
 
-def go_home(takes: Sequence[EpisodeState]) -> None:
-    """Home all arms, and see that they did.
+def _assess_and_judge(
+    states: Sequence[EpisodeState], models: Models
+) -> list[tuple[SceneAssessment, Verdict]]:
+    """Assess the last frames in one request; the detector gets the answers. Unavailable, it leaves verdicts unknown."""
+    assessments = assess(models.vlm, [(s.observation, s.station.tasks) for s in states])
+    detector = models.detector
+    episodes = [
+        EpisodeFrames(
+            s.proposal.task,
+            np.stack(s.frames if needs_all_frames(detector) else [s.frames[0], a.observation.image]),
+            s.before.answers,
+            a.answers,
+        )
+        for s, a in zip(states, assessments, strict=True)
+    ]
+    try:
+        verdicts = judge_episodes(detector, episodes) if episodes else []
+    except ModelUnavailable as error:
+        log.warning("not judged: %s", error)
+        verdicts = [to_verdict(e.task, None, detector.name, detector.threshold) for e in episodes]
+    return list(zip(assessments, verdicts, strict=True))
 
-    The camera must show that the hand has moved: if it doesn't, or is gone, then nobody knows since
-    when, and the last frame can't be trusted with a verdict. That breaks the episode off.
+
+def go_home(states: Sequence[EpisodeState]) -> None:
+    """Home all arms, and observe the scene once more.
+
+    A fault of the camera here breaks the episode off: the image may have been frozen since an unknown time, so that
+    the last frame can't be judged.
     """
-    robots = [t.station.robot for t in takes]
-    for take, homed in zip(takes, call_all(robots, "home"), strict=True):
-        take.homing_fault = homed if isinstance(homed, SoarError) else None
-    for take, seen in zip(takes, call_all(robots, "observe"), strict=True):
-        if isinstance(seen, CameraFault):
-            take.fault = seen
-
-
-def _result(take: EpisodeState, models: Models) -> EpisodeResult:
-    look = take.after if take.after and not take.fault else SceneAssessment(take.seen, {})
-    judged = verdict(
-        take.proposal.task,
-        look.answers,
-        models.vlm.name,
-        models.threshold,
-        take.before.answers,
-    )
-    return EpisodeResult(
-        take.proposal,
-        take.before,
-        look,
-        judged,
-        take.noise,
-        take.fault,
-        take.homing_fault,
-    )
+    robots = [s.station.robot for s in states]
+    for state, homed in zip(states, call_all(robots, "home"), strict=True):
+        state.homing_fault = homed if isinstance(homed, SoarError) else None
+    for state, observation in zip(states, call_all(robots, "observe"), strict=True):
+        if isinstance(observation, CameraFault):
+            state.fault = observation

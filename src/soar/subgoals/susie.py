@@ -22,7 +22,7 @@ from soar.subgoals.sampler import (
     make_scheduler,
     sample,
 )
-from soar.types import Images, Observation
+from soar.types import Images, Observation, Task
 from soar.utils.hardware import choose_device, choose_precision
 from soar.utils.media import resize
 

@@ -16,6 +16,7 @@ from soar.registry import COMPACT_STEPS_AHEAD
 from soar.sim.expert.expert import Expert
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
+from soar.tasks.grammar import parse_instruction
 from soar.types import Image, Images, Observation, image_only
 from soar.utils.media import contact_sheet, resize
 
@@ -76,9 +77,10 @@ def generate_sequences(
     for first in range(0, len(experts), batch_size):
         batch = experts[first : first + batch_size]
         observations = [e.start for e in batch]
+        tasks = [parse_instruction(e.instruction) for e in batch]
         steps = []
         for _ in range(len(batch[0].frames)):
-            images = generator.generate(observations, [e.instruction for e in batch], rng)
+            images = generator.generate(observations, tasks, rng)
             observations = image_only(images)
             steps.append(images)
         for expert, own in zip(batch, zip(*steps, strict=True), strict=True):
