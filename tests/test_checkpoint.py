@@ -20,7 +20,7 @@ def make(value: float = 1.0) -> Checkpoint:
     return Checkpoint("toy", weights, {"width": 3}, ({"name": "resize", "size": 64},), {"seed": 1})
 
 
-def test_load_gives_back_what_was_saved(tmp_path: Path) -> None:
+def test_a_saved_checkpoint_loads_unchanged(tmp_path: Path) -> None:
     id = checkpoint.save(tmp_path / "a", make())
     loaded = checkpoint.load(tmp_path / "a", "toy")
     assert loaded.id == id
@@ -42,7 +42,7 @@ def test_saving_again_replaces_and_leaves_no_old_weights(tmp_path: Path) -> None
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_a_save_cut_short_leaves_the_old_checkpoint(
+def test_an_interrupted_save_leaves_the_old_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     id = checkpoint.save(tmp_path, make(1))
@@ -56,7 +56,7 @@ def test_a_save_cut_short_leaves_the_old_checkpoint(
     assert checkpoint.load(tmp_path).id == id
 
 
-def test_damage_is_noticed(tmp_path: Path) -> None:
+def test_damage_is_detected(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, make())
     weights = next(tmp_path.glob("*.safetensors"))
     data = bytearray(weights.read_bytes())
@@ -69,7 +69,7 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_folders_without_a_valid_checkpoint_are_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no checkpoint in"):
         checkpoint.load(tmp_path)
     checkpoint.save(tmp_path, make())
@@ -120,7 +120,7 @@ def test_renamed_settings_load_under_their_present_names(
     assert loaded.transforms == ({"name": "scale", "size": 64},)
 
 
-def test_halved_weights_load_into_a_float32_model(tmp_path: Path) -> None:
+def test_float16_weights_load_into_a_float32_model(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, checkpoint.to_half_precision(make()))
     layer = nn.Linear(3, 2)
     checkpoint.load_weights(layer, checkpoint.load(tmp_path))

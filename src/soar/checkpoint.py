@@ -1,8 +1,8 @@
-"""A checkpoint: weights, and everything needed to use them and to know where they come from.
+"""Checkpoints: weights with the configuration, transforms and provenance that belong to them.
 
-On disk it is a folder with `checkpoint.json` and the weights file that the JSON names. The weights are
-written first and the JSON is moved into place last, so that a reader sees the old checkpoint or the new
-one and never a mixture. Loading executes nothing: safetensors and JSON only.
+On disk a checkpoint is a folder with `checkpoint.json` and the weights file that the JSON names. The weights are
+written first and the JSON is moved into place last, so that a reader sees the old checkpoint or the new one, never a
+mixture. Loading executes no code: the formats are safetensors and JSON.
 """
 
 from __future__ import annotations
@@ -47,19 +47,19 @@ They are keys of the config, transforms and provenance, or values of "name" in t
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A fitted model as plain data."""
+    """A trained model as plain data."""
 
     kind: str
-    """What it is: "gcbc", "lcbc", "vlm", "subgoals"... A loader refuses any other kind."""
+    """Kind of model: "gcbc", "lcbc", "vlm", "subgoals"..."""
     weights: Mapping[str, Tensor]
     config: Mapping[str, Json]
-    """Arguments that build the model."""
+    """Configuration that builds the model."""
     transforms: tuple[Mapping[str, Json], ...] = ()
-    """What was done to the data in training and is done again in serving, statistics included."""
+    """Transforms of training and serving, normalization statistics included."""
     provenance: Mapping[str, Json] = field(default_factory=dict)
-    """Store version, query, seed, code version, step: where the weights come from."""
+    """Origin of the weights: store version, query, seed, code version, step."""
     id: str = ""
-    """Hash of all of the above; given by `save`, checked by `load`."""
+    """Hash of all of the above, which `save` computes and `load` checks."""
 
     def model_config(self, kind: type[T], data: Json = None) -> T:
         """Build the model's configuration from the checkpoint's, or from a part of it.
@@ -74,7 +74,7 @@ class Checkpoint:
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint whole or not at all, in place of one already there; returns its id."""
+    """Write a checkpoint atomically, in place of an existing one, and return its id."""
     from safetensors.torch import save as serialize
 
     folder = Path(folder)
@@ -91,10 +91,10 @@ def save(folder: str | Path, checkpoint: Checkpoint) -> str:
 
 
 def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
-    """Read a checkpoint back, weights on the CPU.
+    """Read a checkpoint, with its weights on the CPU.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it isn't of the wanted `kind`.
+        CheckpointError: there is none, it is damaged, or it is of another `kind`.
     """
     from safetensors.torch import load as deserialize
 
@@ -118,15 +118,15 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
 
 
 def exists(folder: str | Path) -> bool:
-    """Whether a whole checkpoint was ever saved here."""
+    """Whether the folder holds a checkpoint."""
     return (Path(folder) / MANIFEST).is_file()
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
-    """Copy a checkpoint's weights into a module built from its config, in the module's precision.
+    """Copy a checkpoint's weights into a module built from its configuration, in the module's precision.
 
     Raises:
-        CheckpointError: a name is missing or unknown, or a shape differs; the message names the first.
+        CheckpointError: a key is missing or unknown, or a shape differs; the message names the first.
     """
     expected = module.state_dict()
     weights = {present_key(module, k): v for k, v in checkpoint.weights.items()}
@@ -160,7 +160,7 @@ def present_key(module: nn.Module, key: str) -> str:
 
 
 def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
-    """The same checkpoint with float16 weights: half the size on disk, for shipping."""
+    """Return the checkpoint with float16 weights, half the size on disk."""
     weights = {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
     return Checkpoint(
         checkpoint.kind, weights, checkpoint.config, checkpoint.transforms, checkpoint.provenance
@@ -195,7 +195,7 @@ def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:
 
 
 def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
-    """Manifest and weights that belong together; tries again where a writer has just replaced them."""
+    """Read a manifest and its weights; retries if a writer replaces them meanwhile."""
     if not exists(folder):
         raise CheckpointError(f"no checkpoint in {folder}: it has no {MANIFEST}")
     for _ in range(attempts):

@@ -1,41 +1,41 @@
-"""The errors a user can meet. Each message is one line: what was wrong and what is valid."""
+"""Errors that users can meet. Each message is one line: what is wrong and what is valid."""
 
 
 class SoarError(Exception):
-    """Base of every error this package raises on purpose; the command line prints it without a traceback."""
+    """Base of this package's errors; the command line prints them without a traceback."""
 
 
 class ConfigError(SoarError):
-    """A setting is not usable; the message names the valid choices."""
+    """A setting isn't valid; the message names the valid choices."""
 
 
 class NoFeasibleTask(SoarError):
-    """No task of the list can be chosen for the scene as it is."""
+    """No task can be chosen for the current scene."""
 
 
 class StoreError(SoarError):
-    """The episode store can't be opened, read or written."""
+    """An episode store can't be opened, read or written."""
 
 
 class CheckpointError(SoarError):
-    """A checkpoint is missing, damaged, or doesn't fit what it is loaded into."""
+    """A checkpoint is missing, damaged, or doesn't fit the model that it is loaded into."""
 
 
 class RobotFault(SoarError):
-    """The robot can't go on by itself; the running episode is dropped. `recover()` may help."""
+    """A robot can't continue by itself; the running episode is dropped. `recover()` may help."""
 
 
 class CameraFault(RobotFault):
-    """The camera is gone or shows a frozen picture."""
+    """A camera is disconnected, or its image is frozen."""
 
 
 class BadOutput(SoarError):
-    """A model returned something that isn't what its interface says; the running episode is dropped."""
+    """A model's output violates its interface; the running episode is dropped."""
 
 
 class UnsafeAction(BadOutput):
-    """A policy asked for something that is not a motion: not seven finite numbers."""
+    """A policy's action isn't seven finite numbers."""
 
 
 class ModelUnavailable(SoarError):
-    """A model (VLM endpoint, subgoal server) did not answer within its retries and time limit."""
+    """A model (VLM endpoint, subgoal server) didn't answer within its retries and time limit."""

@@ -1,4 +1,4 @@
-"""Clocks and metronomes, in a time that passes only where something sleeps: no busy machine disturbs it."""
+"""Clocks and metronomes, with a simulated `time` that advances only in `sleep`."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from soar.utils.clock import Clock, Metronome
 
 
 class Time:
-    """Stands in for the module `time`."""
+    """Substitute for the module `time`."""
 
     def __init__(self) -> None:
         self.now_s = 1000.0
@@ -43,7 +43,7 @@ def test_ticks_keep_their_period_over_time():
     assert metronome.jitter.ticks == 21
 
 
-def test_after_a_late_tick_it_does_not_hurry():
+def test_a_metronome_does_not_catch_up_after_a_late_tick():
     clock = Clock(speed=2)
     metronome = Metronome(clock, 0.2)
     metronome.tick()
@@ -57,12 +57,12 @@ def test_after_a_late_tick_it_does_not_hurry():
     assert "1 by over half a period" in str(metronome.jitter)
 
 
-def test_after_a_rest_the_next_tick_is_due_at_once():
+def test_after_a_reset_the_next_tick_is_due_at_once():
     clock = Clock()
     metronome = Metronome(clock, 0.2)
     metronome.tick()
     clock.sleep(0.5)
-    metronome.rest()
+    metronome.reset()
     start = clock.now()
     metronome.tick()
     assert clock.now() == start

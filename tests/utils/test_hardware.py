@@ -1,4 +1,4 @@
-"""What is computed in which precision."""
+"""Choice of precision."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("tiles", "dot_products", "wanted"),
+    ("tiles", "dot_products", "expected"),
     [
         (False, False, torch.float32),
         (True, False, torch.bfloat16),
         (False, True, torch.bfloat16),
     ],
 )
-def test_a_cpu_takes_bf16_where_it_multiplies_it(
-    monkeypatch: pytest.MonkeyPatch, tiles: bool, dot_products: bool, wanted: torch.dtype
+def test_bf16_is_chosen_where_the_cpu_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, tiles: bool, dot_products: bool, expected: torch.dtype
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: dot_products)
-    assert choose_precision("auto", CPU) == wanted
+    assert choose_precision("auto", CPU) == expected
     assert choose_precision("fp32", CPU) == torch.float32

@@ -1,4 +1,4 @@
-"""The one resize, and pictures for people."""
+"""Resizing, videos, captions and contact sheets."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_an_image_gives_the_same_bytes_alone_and_in_a_batch(size: int) -> None:
         np.testing.assert_array_equal(batch[i], media.resize(image, size))
 
 
-def test_overlap_weights_shares_of_pixels() -> None:
+def test_pixels_are_weighted_by_their_overlap() -> None:
     row = np.array([0, 90, 240], np.uint8)
     image = np.broadcast_to(row[None, :, None], (3, 3, 3)).copy()
     expected = [(0 * 2 + 90) / 3, (90 + 240 * 2) / 3]
@@ -75,7 +75,7 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         media.write_video(tmp_path / "v.mp4", [])
 
 
-def test_the_subgoal_is_in_the_top_right_corner() -> None:
+def test_the_inset_is_in_the_top_right_corner() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     small = np.full((64, 64, 3), (255, 0, 0), np.uint8)
     out = media.inset(image, small)

@@ -38,24 +38,24 @@ def _alive(pid: int) -> bool:
 
 
 def test_killing_the_parent_leaves_no_worker_behind(tmp_path):
-    script, born = tmp_path / "parent.py", tmp_path / "pid"
+    script, pid_file = tmp_path / "parent.py", tmp_path / "pid"
     script.write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, str(script), str(born)])
-    _wait_for(lambda: born.exists() and born.read_text())
-    worker = int(born.read_text())
+    parent = subprocess.Popen([sys.executable, str(script), str(pid_file)])
+    _wait_for(lambda: pid_file.exists() and pid_file.read_text())
+    worker = int(pid_file.read_text())
     assert _alive(worker)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
     _wait_for(lambda: not _alive(worker))
 
 
-def test_workers_share_the_cores_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch):
+def test_workers_share_the_cores_unless_the_variable_is_set(monkeypatch: pytest.MonkeyPatch):
     name = "OMP_NUM_THREADS"
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    for said, wanted in ((None, "4"), ("3", "3")):
+    for value, expected in ((None, "4"), ("3", "3")):
         monkeypatch.delenv(name, raising=False)
-        if said:
-            monkeypatch.setenv(name, said)
+        if value:
+            monkeypatch.setenv(name, value)
         with worker_pool(2) as pool:
-            assert pool.submit(os.getenv, name).result() == wanted
-        assert os.environ.get(name) == said
+            assert pool.submit(os.getenv, name).result() == expected
+        assert os.environ.get(name) == value

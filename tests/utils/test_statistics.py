@@ -1,4 +1,4 @@
-"""Intervals and tests, against numbers worked out by hand or taken from the literature."""
+"""Intervals and tests, against numbers computed by hand or taken from the literature."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_wilson_agrees_with_published_values(
     assert interval == pytest.approx((successes / trials, low, high), abs=5.1e-5)
 
 
-def test_no_trials_say_nothing() -> None:
+def test_no_trials_give_the_whole_interval() -> None:
     assert stats.wilson(0, 0)[1:] == (0, 1)
 
 
@@ -65,7 +65,7 @@ def test_the_bootstrap_approaches_the_normal_interval() -> None:
     assert (low, high) == pytest.approx((value - half, value + half), abs=1e-3)
 
 
-def test_groups_are_resampled_apart() -> None:
+def test_groups_are_resampled_separately() -> None:
     before, after = [False] * 10, [True] * 5 + [False] * 5
     assert stats.paired_bootstrap(before, after, ["a"] * 5 + ["b"] * 5) == (0.5, 0.5, 0.5)
 

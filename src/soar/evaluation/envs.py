@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from soar.errors import ConfigError
@@ -25,8 +25,10 @@ class TrialOutcome(NamedTuple):
     """Names of the objects that left the table."""
     raw: str = ""
     """The judge's own words, or the fault that ended the trial."""
-    verdicts: Mapping[str, Outcome] = {}
-    """Verdict of each judge, "person" or "detector"."""
+    person: Outcome | None = None
+    """Verdict of a person, if asked."""
+    detector: Outcome | None = None
+    """Verdict of a success detector, if there is one."""
 
 
 @runtime_checkable

@@ -1,1 +1,1 @@
-"""Helpers without knowledge of robots or models."""
+"""General helpers, independent of robots and models."""

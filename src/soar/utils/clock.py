@@ -1,4 +1,4 @@
-"""Time: a wall clock that tests and benchmarks may run faster, and the metronome of a control loop."""
+"""A clock that tests and benchmarks can accelerate, and the metronome of a control loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Clock:
-    """Seconds that only go forward, `speed` times as fast as the wall clock's."""
+    """Monotonic clock that runs `speed` times as fast as real time."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self.speed = speed
@@ -21,21 +21,22 @@ class Clock:
         return (time.monotonic() - self._start) * self.speed
 
     def sleep(self, seconds: float) -> None:
-        """Wait so many of this clock's seconds."""
+        """Wait for a number of this clock's seconds."""
         if seconds > 0:
             time.sleep(seconds / self.speed)
 
 
 @dataclass
 class Jitter:
-    """How well a period was kept."""
+    """Statistics of a period's lateness."""
 
     ticks: int = 0
     late_s: float = 0.0
     """Lateness summed over all ticks."""
     worst_s: float = 0.0
+    """Largest lateness of a tick."""
     missed: int = 0
-    """Ticks that came more than half a period late: a model is too slow."""
+    """Ticks more than half a period late, because a model is too slow."""
 
     def __str__(self) -> str:
         return (
@@ -50,7 +51,7 @@ class Jitter:
 
 
 class Metronome:
-    """Ticks at a fixed period. After a late tick it counts from there, and doesn't hurry to catch up."""
+    """Ticks at a fixed period. After a late tick it counts from there and doesn't catch up."""
 
     def __init__(self, clock: Clock, period_s: float) -> None:
         self.clock = clock
@@ -58,12 +59,12 @@ class Metronome:
         self.jitter = Jitter()
         self._next_s: float | None = None
 
-    def rest(self) -> None:
-        """The next tick comes at once: nothing was due (homing, waiting for a task)."""
+    def reset(self) -> None:
+        """Let the next tick come at once, after homing or waiting for a task."""
         self._next_s = None
 
     def tick(self) -> None:
-        """Wait until the next control step is due, and note how late it is."""
+        """Wait until the next control step is due, and record its lateness."""
         now = self.clock.now()
         due = now if self._next_s is None else self._next_s
         self.clock.sleep(due - now)

@@ -1,4 +1,4 @@
-"""Small files that survive a crash: JSON replaced whole, and lines appended whole."""
+"""Crash-safe small files: JSON replaced atomically, and JSONL with atomic lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from soar.errors import ConfigError
 
 Json: TypeAlias = Any
-"""What JSON can hold: dict with string keys, list, str, int, float, bool, None."""
+"""JSON value: dict with string keys, list, str, int, float, bool or None."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably; folders are made."""
+    """Replace a file atomically and durably; creates folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
@@ -26,12 +26,12 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Replace a JSON file atomically and durably; folders are made."""
+    """Replace a JSON file atomically and durably; creates folders."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> Json:
-    """A JSON file's value. Raises ConfigError when it is missing or isn't JSON."""
+    """Read a JSON file. Raises ConfigError if it is missing or isn't JSON."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError as error:
@@ -41,20 +41,20 @@ def read_json(path: Path) -> Json:
 
 
 def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
-    """Append rows to a JSONL file in one write; a line that a crash left torn is cut off first."""
+    """Append rows to a JSONL file in one write, after removing an incomplete last line that a crash left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         file.seek(0)
-        whole = file.read().rfind(b"\n") + 1
-        file.truncate(whole)
+        complete = file.read().rfind(b"\n") + 1
+        file.truncate(complete)
         file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def read_lines(path: Path) -> list[dict[str, Json]]:
-    """The whole rows of a JSONL file; none when there is no file yet. A torn last line is left out.
+    """Read the rows of a JSONL file; none if there is no file. An incomplete last line is left out.
 
     Raises:
-        ConfigError: a whole line isn't JSON.
+        ConfigError: a complete line isn't JSON.
     """
     if not path.exists():
         return []
@@ -66,6 +66,6 @@ def read_lines(path: Path) -> list[dict[str, Json]]:
 
 
 def cache_folder() -> Path:
-    """Where corpora and half-made weights lie between calls: SOAR_CACHE, else the user's cache folder."""
+    """Return the folder of corpora and unfinished weights: SOAR_CACHE, else the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     return Path(os.environ.get("SOAR_CACHE", f"{home}/soar")).expanduser()

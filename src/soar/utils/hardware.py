@@ -1,4 +1,4 @@
-"""What there is to compute on, found out when asked and never at import."""
+"""Devices, precision and processes, detected on call and never at import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from soar.errors import ConfigError
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The named device; "auto" is the GPU if there is one."""
+    """Return the named device; "auto" is the GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -22,7 +22,10 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> torch.dtype:
-    """float32 or bfloat16; "auto" is bfloat16 where the hardware multiplies it: AMX, AVX-512 BF16, Ampere and later."""
+    """Return float32 or bfloat16.
+
+    "auto" is bfloat16 if the hardware multiplies it: AMX, AVX-512 BF16, and GPUs from Ampere on.
+    """
     if name != "auto":
         return torch.bfloat16 if name == "bf16" else torch.float32
     if device.type == "cuda":
@@ -33,19 +36,19 @@ def choose_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device
 
 
 def accelerator(device: str) -> Any:
-    """accelerate's view of the processes, where a launcher started more than one; else None.
+    """Return an `accelerate.Accelerator` if a launcher started several processes, else None.
 
-    The processes leave their group before they end: one that doesn't may abort on its way out.
+    Processes leave their group at exit, because one that doesn't may abort.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
-    view = Accelerator(cpu=device == "cpu")
-    atexit.register(view.end_training)
-    return view
+    processes = Accelerator(cpu=device == "cpu")
+    atexit.register(processes.end_training)
+    return processes
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that speaks and writes, among those a launcher started."""
+    """Whether this process is the one of a launcher's that prints and writes files."""
     return os.environ.get("RANK", "0") == "0"

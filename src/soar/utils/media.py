@@ -1,6 +1,6 @@
-"""Pictures for models and for people: the one resize of the system, PNG, mp4, captions, contact sheets.
+"""Image resizing, PNG and mp4 files, captions and contact sheets.
 
-`resize` is how an image gets from the camera's resolution to a model's, in training and in serving alike.
+`resize` is the only conversion from the camera's resolution to a model's, in training and in serving.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
 MARGIN = 4
-"""Pixels between things that stand side by side, and around text."""
-PAPER = (250, 250, 248)
-INK = (30, 30, 30)
+"""Margin between images, and around text [px]."""
+BACKGROUND = (250, 250, 248)
+TEXT_COLOR = (30, 30, 30)
 
 
 def resize(images: UInt8[np.ndarray, "*n h w 3"], size: int) -> UInt8[np.ndarray, "*n size size 3"]:
-    """Images of `size` x `size` pixels, each pixel the mean of the area it covers, rounded half up.
+    """Resize images to `size` x `size` pixels, each the mean of the area that it covers, rounded half up.
 
-    Whole factors (256 -> 64) are exact integer arithmetic. Other factors weigh pixels by overlap;
-    enlarging interpolates linearly. An image that isn't square is squashed, as the paper's robots do.
-    The same image gives the same bytes, alone or in any batch.
+    Integer factors (256 -> 64) are exact integer arithmetic. Other factors weight pixels by overlap; enlarging
+    interpolates linearly. An image that isn't square is squashed, as on the paper's robots. The same image gives the
+    same bytes, alone or in any batch.
     """
     height, width = images.shape[-3:-1]
     if (height, width) == (size, size):
@@ -69,7 +69,7 @@ def _weighted(image: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray,
 
 
 def _weighted_rows(rows: Float32[np.ndarray, "old k"], new: int) -> Float32[np.ndarray, "new k"]:
-    """Means of the rows, `new` of them. Where it shrinks, the weights repeat: 8 rows of 256 become 3 of 96."""
+    """Resample rows. When shrinking, the weights repeat: 8 rows of 256 become 3 of 96, and so on."""
     old, k = rows.shape
     parts = math.gcd(old, new) if new < old else 1
     blocks = rows.reshape(parts, old // parts, k)
@@ -79,11 +79,11 @@ def _weighted_rows(rows: Float32[np.ndarray, "old k"], new: int) -> Float32[np.n
 
 @lru_cache(maxsize=32)
 def _weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
-    """How much each of `old` pixels counts for each of `new`: by overlap, or linearly when enlarging."""
+    """Return the weight of each of `old` pixels in each of `new`: by overlap, or linearly when enlarging."""
     raw: Float64[np.ndarray, "new old"]
     if new > old:
-        centre = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
-        raw = (1 - np.abs(centre[:, None] - np.arange(old))).clip(0)
+        center = ((np.arange(new) + 0.5) * old / new - 0.5).clip(0, old - 1)
+        raw = (1 - np.abs(center[:, None] - np.arange(old))).clip(0)
     else:
         edges = np.arange(new + 1)[:, None] * old / new
         pixel = np.arange(old)
@@ -93,13 +93,13 @@ def _weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
 
 
 def write_png(path: str | Path, image: Image) -> None:
-    """Write one image; folders are made."""
+    """Write a PNG file; creates folders."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(encode_png(image))
 
 
 def encode_png(image: Image) -> bytes:
-    """A PNG file's bytes."""
+    """Encode an image as a PNG file."""
     from PIL import Image as Pil
 
     buffer = io.BytesIO()
@@ -108,15 +108,21 @@ def encode_png(image: Image) -> bytes:
 
 
 def write_video(path: str | Path, frames: Iterable[Image], fps: float = 5) -> None:
-    """Write an mp4 that plays in any browser; folders are made. Raises ConfigError for no frames."""
+    """Write an mp4 file that any browser plays; creates folders. Raises ConfigError: there are no frames."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     Path(path).write_bytes(encode_video(frames, fps))
 
 
 def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> bytes:
-    """An mp4 file's bytes: H.264, yuv420p. Frames are of one size; an odd edge is dropped, as 4:2:0 needs.
+    """Encode frames of one size as an mp4 file: H.264, yuv420p.
 
-    `crf` is x264's quality: 18 hardly differs from the frames, 23 is usual, 30 is small.
+    Args:
+        frames: images; an odd last row or column is dropped, as 4:2:0 needs.
+        fps: frames per second.
+        crf: x264's quality: 18 is nearly lossless, 23 is usual, 30 is small.
+
+    Raises:
+        ConfigError: there are no frames.
     """
     from fractions import Fraction
 
@@ -133,8 +139,8 @@ def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> byte
             if empty:
                 stream.height, stream.width = even.shape[:2]
                 empty = False
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
-            container.mux(stream.encode(picture))
+            even_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            container.mux(stream.encode(even_frame))
         if empty:
             raise ConfigError("a video needs at least one frame")
         container.mux(stream.encode())
@@ -142,7 +148,7 @@ def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> byte
 
 
 def read_video(path: str | Path) -> UInt8[np.ndarray, "n h w 3"]:
-    """All frames of a video file, for tests and imports."""
+    """Read all frames of a video file."""
     import av
 
     with av.open(str(path)) as container:
@@ -150,9 +156,9 @@ def read_video(path: str | Path) -> UInt8[np.ndarray, "n h w 3"]:
 
 
 def inset(image: Image, small: Image, fraction: float = 0.3) -> Image:
-    """The image with a small one in its top right corner, framed in white: a frame and its subgoal.
+    """Return the image with a small one, such as a subgoal, in its top right corner, framed in white.
 
-    `fraction` is the small one's share of the image's height.
+    `fraction` is the small image's share of the height.
     """
     side = max(2, round(image.shape[0] * fraction))
     edge = max(1, side // 40)
@@ -163,9 +169,9 @@ def inset(image: Image, small: Image, fraction: float = 0.3) -> Image:
 
 
 def caption(image: Image, text: str, lines: int | None = None) -> Image:
-    """The image with text on a strip below it, wrapped to its width.
+    """Return the image with text on a strip below it, wrapped to its width.
 
-    `lines` fixes the strip's height (longer text is cut), so that the frames of a video keep one size.
+    `lines` fixes the strip's height and cuts longer text, so that the frames of a video have one size.
     """
     from PIL import Image as Pil
     from PIL import ImageDraw
@@ -173,8 +179,10 @@ def caption(image: Image, text: str, lines: int | None = None) -> Image:
     font = _font()
     wrapped = _wrap(text, image.shape[1] - 2 * MARGIN)
     shown = wrapped if lines is None else wrapped[:lines]
-    strip = Pil.new("RGB", (image.shape[1], _strip_height(lines or len(wrapped))), PAPER)
-    ImageDraw.Draw(strip).multiline_text((MARGIN, MARGIN), "\n".join(shown), fill=INK, font=font)
+    strip = Pil.new("RGB", (image.shape[1], _strip_height(lines or len(wrapped))), BACKGROUND)
+    ImageDraw.Draw(strip).multiline_text(
+        (MARGIN, MARGIN), "\n".join(shown), fill=TEXT_COLOR, font=font
+    )
     return np.concatenate([image, np.asarray(strip)])
 
 
@@ -184,9 +192,9 @@ def contact_sheet(
     columns: int,
     path: str | Path | None = None,
 ) -> Image:
-    """Images in rows of `columns`, each with its caption below; written as PNG when a path is given.
+    """Arrange images in rows of `columns`, each with its caption below; also writes a PNG file if `path` is given.
 
-    All are brought to the first one's height. Raises ConfigError when there is nothing to show.
+    Images are resized to the first one's height. Raises ConfigError: there is nothing to show.
     """
     if not images or len(images) != len(captions) or columns < 1:
         raise ConfigError(
@@ -206,12 +214,12 @@ def contact_sheet(
 
 
 def tile(images: Sequence[Image], columns: int) -> Image:
-    """Images of one size in rows of `columns`, with a margin between and around them."""
+    """Arrange images of one size in rows of `columns`, with a margin between and around them."""
     height, width, _ = images[0].shape
     rows = -(-len(images) // columns)
     across = min(columns, len(images))
     shape = (rows * (height + MARGIN) + MARGIN, across * (width + MARGIN) + MARGIN, 3)
-    sheet = np.full(shape, PAPER, np.uint8)
+    sheet = np.full(shape, BACKGROUND, np.uint8)
     for i, image in enumerate(images):
         row, column = divmod(i, columns)
         top, left = MARGIN + row * (height + MARGIN), MARGIN + column * (width + MARGIN)
@@ -236,7 +244,7 @@ def _strip_height(lines: int) -> int:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Lines of whole words that fit `width` pixels; a word too long for a line stands alone."""
+    """Split text into lines of whole words that fit `width` pixels; a word that is too long gets its own line."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""

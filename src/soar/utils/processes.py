@@ -1,4 +1,4 @@
-"""Worker processes that end with their parent, however that ends, so that kill -9 leaves nothing behind."""
+"""Worker processes that end with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -11,26 +11,27 @@ from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 
 _THREADS = "OMP_NUM_THREADS"
-"""What numpy's and torch's libraries read when they are loaded."""
+"""Variable that numpy's and torch's libraries read when they are loaded."""
 
 
 @contextmanager
 def worker_pool(
-    workers: int, begin: Callable[[], None] | None = None, *, interruptible: bool = False
+    workers: int, initializer: Callable[[], None] | None = None, *, interruptible: bool = False
 ) -> Iterator[ProcessPoolExecutor]:
-    """Fresh processes; on the way out they finish what they are at, and nothing that still waits.
+    """Open a pool of spawned processes; at exit they finish their current jobs and drop the waiting ones.
 
-    The libraries in each compute with its share of the cores, unless OMP_NUM_THREADS says otherwise: threads of
-    several processes that wait for one another make an evaluation take three times as long (docs/log.md).
+    Numerical libraries use each process's share of the cores, unless OMP_NUM_THREADS is set: with more threads than
+    cores, an evaluation took three times as long (docs/log.md).
 
     Args:
-        workers: how many.
-        begin: called once in each.
-        interruptible: Ctrl-C reaches the workers, too, instead of their parent alone. For long jobs.
+        workers: number of processes.
+        initializer: called once in each process.
+        interruptible: whether Ctrl-C also reaches the workers and not only their parent, for long jobs.
     """
-    setting = (begin, interruptible)
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin, initargs=setting)
-    with _threads_each(max(1, (os.cpu_count() or 1) // workers)):
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_start, initargs=(initializer, interruptible)
+    )
+    with _limited_threads(max(1, (os.cpu_count() or 1) // workers)):
         try:
             yield pool
         finally:
@@ -38,7 +39,7 @@ def worker_pool(
 
 
 def end_with_parent(end: Callable[[], None]) -> None:
-    """In a child process: call `end` when the parent has gone without a word."""
+    """Call `end` when this child process's parent has ended."""
     parent = parent_process()
     if parent is None:
         return
@@ -51,8 +52,8 @@ def end_with_parent(end: Callable[[], None]) -> None:
 
 
 @contextmanager
-def _threads_each(count: int) -> Iterator[None]:
-    """Processes that are started meanwhile inherit it."""
+def _limited_threads(count: int) -> Iterator[None]:
+    """Limit the threads of processes that are started in this context."""
     if _THREADS in os.environ:
         yield
         return
@@ -63,9 +64,9 @@ def _threads_each(count: int) -> Iterator[None]:
         del os.environ[_THREADS]
 
 
-def _begin(begin: Callable[[], None] | None, interruptible: bool) -> None:
+def _start(initializer: Callable[[], None] | None, interruptible: bool) -> None:
     end_with_parent(lambda: os._exit(1))
     if not interruptible:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if begin is not None:
-        begin()
+    if initializer is not None:
+        initializer()

@@ -1,4 +1,4 @@
-"""Progress bars for long work, one look everywhere."""
+"""Progress bars and messages on standard error."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rich.progress import (
 )
 
 console = Console(stderr=True)
-"""Where people read along; a command's results go to standard output."""
+"""Console of progress and messages; a command's results go to standard output."""
 
 
 def announce(text: str) -> None:
-    """Say what comes next."""
+    """Print a message in bold."""
     console.print(f"[bold]{escape(text)}[/]")
 
 
 def progress_bar() -> Progress:
-    """A bar with count, elapsed and remaining time; a task's `note` field is shown at the end.
+    """Make a progress bar with count, elapsed and remaining time, and a task's `note` field at the end.
 
     Add tasks with `bar.add_task("demonstrations", total=n, note="")`.
     """

@@ -1,4 +1,4 @@
-"""What a number of trials says, and what it doesn't: intervals and tests for success rates."""
+"""Intervals and tests for success rates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interval(NamedTuple):
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
-    """A success rate with Wilson's score interval, which stays inside [0, 1] and holds for few trials.
+    """Return a success rate with Wilson's score interval, which stays in [0, 1] and is valid for few trials.
 
     With p the rate, n the trials and z the normal quantile,
     (p + z²/2n ± z sqrt(p(1-p)/n + z²/4n²)) / (1 + z²/n). No trials: 0.5 in [0, 1].
@@ -29,17 +29,17 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
         ValueError: not 0 <= successes <= trials.
     """
     if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes in {trials} trials can't be")
+        raise ValueError(f"{successes} successes in {trials} trials are impossible")
     if trials == 0:
         return Interval(0.5, 0.0, 1.0)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate, z2n = successes / trials, z * z / trials
-    centre = (rate + z2n / 2) / (1 + z2n)
+    center = (rate + z2n / 2) / (1 + z2n)
     half = z * sqrt(rate * (1 - rate) / trials + z2n / (4 * trials)) / (1 + z2n)
     return Interval(
         rate,
-        0.0 if successes == 0 else centre - half,
-        1.0 if successes == trials else centre + half,
+        0.0 if successes == 0 else center - half,
+        1.0 if successes == trials else center + half,
     )
 
 
@@ -52,11 +52,11 @@ def paired_bootstrap(
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Interval:
-    """Difference of success rates, after minus before, on the same starts, with a percentile interval.
+    """Return the difference of success rates on the same starts, after minus before, with a percentile interval.
 
-    Pairs are drawn again within each group (task), because the tasks are fixed and the starts are the
-    sample; the difference is the mean over all pairs. Pairs that all agree give an interval of no
-    width: ten equal pairs don't prove equality, so read it beside the two Wilson intervals.
+    Pairs are resampled within each group (task), because the tasks are fixed and the starts are the sample; the
+    difference is the mean over all pairs. Pairs that all agree give an interval of zero width: ten equal pairs don't
+    prove equality, so read it beside the two Wilson intervals.
 
     Raises:
         ValueError: lengths differ, or there is no pair.
@@ -79,9 +79,10 @@ def paired_bootstrap(
 
 
 def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
-    """McNemar's exact two-sided p: the chance of a split at least this uneven among the pairs that differ.
+    """Return McNemar's exact two-sided p-value.
 
-    Of n pairs that differ, the smaller side has k: p = min(1, 2 sum_{i<=k} C(n, i) / 2^n).
+    With k the smaller of the two numbers of pairs that differ, and n their sum,
+    p = min(1, 2 sum_{i<=k} C(n, i) / 2^n).
 
     Raises:
         ValueError: lengths differ.
@@ -94,34 +95,34 @@ def mcnemar(before: Sequence[bool], after: Sequence[bool]) -> float:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Verdicts against the truth, where it is known. Unknown verdicts are apart: they are no labels."""
+    """Confusion matrix of verdicts; unknown verdicts, which are no labels, are counted separately."""
 
     true_success: int = 0
     false_success: int = 0
-    """Called a success; it wasn't."""
+    """Failures judged a success."""
     false_failure: int = 0
-    """Called a failure; it was a success."""
+    """Successes judged a failure."""
     true_failure: int = 0
     unknown: int = 0
 
     @property
     def judged(self) -> int:
-        """Verdicts that are success or failure."""
+        """Number of verdicts that aren't unknown."""
         return self.true_success + self.false_success + self.false_failure + self.true_failure
 
     @property
     def accuracy(self) -> Interval:
-        """Share of right verdicts."""
+        """Share of correct verdicts."""
         return wilson(self.true_success + self.true_failure, self.judged)
 
     @property
     def precision(self) -> Interval:
-        """Share of true successes among what was called success: how clean the training data is."""
+        """Share of true successes among the episodes judged a success: the purity of the training data."""
         return wilson(self.true_success, self.true_success + self.false_success)
 
     @property
     def recall(self) -> Interval:
-        """Share of true successes that were called so: how much of the good data is used."""
+        """Share of true successes that were judged a success: how much of the good data is used."""
         return wilson(self.true_success, self.true_success + self.false_failure)
 
     def __add__(self, other: Confusion) -> Confusion:
