@@ -1,7 +1,7 @@
 """Components by name: one parser of model names such as "compact@16", "susie:FOLDER" or "chat:MODEL@URL".
 
-A name is parsed once into a `ModelSpec`; the three `load_*` functions turn it into a component. Components are
-imported where they are loaded, so that a name costs nothing until its model is used.
+A name is parsed once into a `ModelSpec`; the `load_*` functions turn it into a component, whose module is imported only
+then.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from urllib.parse import urlsplit
 
 from soar.checkpoint import MANIFEST
 from soar.errors import ConfigError
-from soar.interfaces import Policy, SubgoalGenerator, VisionLanguageModel
+from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
 from soar.utils.files import Json, read_json
 
 Kind: TypeAlias = Literal[
     "packaged", "folder", "susie", "python", "transformers", "chat", "systemone", "decisions",
     "expert", "none",
 ]  # fmt: skip
-"""Where a model comes from. "python" calls a function of the user's own, "packaged" is a checkpoint in the
-package, "expert" the scripted expert's frames, "none" no subgoals at all."""
+"""Origin of a model. "python" calls a user's function, "packaged" is a checkpoint in the package, "expert" is the
+scripted expert's frames, "none" is no subgoals."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
 COMPACT = "compact"
@@ -39,11 +39,11 @@ ENDPOINTS: dict[str, str] = {
 COMPACT_STEPS_AHEAD = 10
 """Horizon of the compact subgoal generator's subgoals, in control steps; SuSIE's is the paper's 20.
 
-The simulated world's scripted expert needs about 29 steps for a task: 20 of them leap over the grasp, and a
-policy that matches the hand leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
+The simulator's scripted expert needs about 29 steps for a task: a subgoal 20 steps ahead skips the grasp, and a policy
+that reaches it leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
 """
 PAPER_STEPS_PER_SUBGOAL = 20
-"""Control steps that the policy has for each subgoal in the paper (4.1)."""
+"""Control steps per subgoal in the paper (4.1)."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +54,24 @@ class ModelSpec:
     source: str = ""
     """Packaged role, folder, hub id, "module:function", or "MODEL@URL", by kind."""
     steps_ahead: int = COMPACT_STEPS_AHEAD
-    """Horizon of the subgoals, in control steps; only for the compact generator and the expert."""
+    """Horizon of the subgoals in control steps, for the compact generator and the expert."""
     key_variable: str = ""
-    """Environment variable that holds an endpoint's key."""
+    """Environment variable with an endpoint's API key."""
 
     @property
     def is_compact(self) -> bool:
-        """Whether this is a compact checkpoint, packaged or in a folder."""
+        """Whether the model is a checkpoint, packaged or in a folder."""
         return self.kind in ("packaged", "folder")
 
     @property
     def steps_per_subgoal(self) -> int:
-        """Control steps that the policy gets for each subgoal of this generator."""
+        """Control steps per subgoal of this generator."""
         near = self.is_compact or self.kind == "expert"
         return COMPACT_STEPS_AHEAD if near else PAPER_STEPS_PER_SUBGOAL
 
     @property
     def folder(self) -> Path:
-        """Folder of the checkpoint. Raises ConfigError for a model that has none."""
+        """Folder of the checkpoint. Raises ConfigError: the model isn't a checkpoint."""
         if self.kind == "packaged":
             return packaged(cast(Packaged, self.source))
         if self.kind != "folder":
@@ -85,7 +85,7 @@ def vlm_spec(name: str = COMPACT) -> ModelSpec:
     Args:
         name: "compact"; a compact checkpoint's folder; "local:FOLDER_OR_HUB_ID" for transformers;
             "chat:MODEL@URL", "systemone:MODEL@URL" or "decisions:MODEL@URL" for an endpoint, with "#VARIABLE"
-            at the end where that environment variable holds the key; "python:module:function".
+            at the end if that environment variable holds its key; "python:module:function".
 
     Raises:
         ConfigError: an endpoint without a model or a URL.
@@ -112,7 +112,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
             "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID"; "python:module:function"; "none".
 
     Raises:
-        ConfigError: what follows "@" is not a positive number of control steps.
+        ConfigError: no positive number of control steps follows "@".
     """
     kind, _, rest = (name or "none").partition(":")
     if kind == "none":
@@ -146,10 +146,10 @@ def policy_spec(name: str = "gcbc") -> ModelSpec:
 
 
 def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
-    """The vision-language model of a name (`vlm_spec`). Raises ConfigError, CheckpointError."""
+    """Load a vision-language model by its name (`vlm_spec`). Raises ConfigError, CheckpointError."""
     spec = vlm_spec(name)
     if spec.kind == "python":
-        return cast(VisionLanguageModel, _call_user_function(spec.source))
+        return cast(VisionLanguageModel, component(spec.source)())
     if spec.kind in ENDPOINTS:
         model, _, url = spec.source.rpartition("@")
         config = component("soar.vlm.clients.endpoint:EndpointConfig")
@@ -167,13 +167,13 @@ def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
 
 
 def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
-    """The subgoal generator of a name (`subgoals_spec`). Raises ConfigError, CheckpointError.
+    """Load a subgoal generator by its name (`subgoals_spec`). Raises ConfigError, CheckpointError.
 
-    The packaged VLM tells the compact generator where the objects are that an instruction names.
+    The packaged VLM locates the objects of an instruction for the compact generator.
     """
     spec = subgoals_spec(name)
     if spec.kind == "python":
-        return cast(SubgoalGenerator, _call_user_function(spec.source))
+        return cast(SubgoalGenerator, component(spec.source)())
     if spec.kind == "susie":
         return cast(SubgoalGenerator, component("soar.subgoals.susie:Susie")(spec.source))
     load = component("soar.subgoals.compact.generator:CompactSubgoalGenerator").load
@@ -181,15 +181,35 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
 
 
 def load_policy(name: str = "gcbc") -> Policy:
-    """The policy of a name (`policy_spec`). Raises ConfigError, CheckpointError."""
+    """Load a policy by its name (`policy_spec`). Raises ConfigError, CheckpointError."""
     spec = policy_spec(name)
     if spec.kind == "python":
-        return cast(Policy, _call_user_function(spec.source))
+        return cast(Policy, component(spec.source)())
     return cast(Policy, component("soar.policies.loading:load_policy")(spec.folder, device="auto"))
 
 
+def load_detector(
+    name: str = "vlm", threshold: float = 0.5, vlm: str | VisionLanguageModel = COMPACT
+) -> AnySuccessDetector:
+    """Load a success detector. Raises ConfigError, CheckpointError.
+
+    Args:
+        name: "vlm", or "python:module:function" for a function that takes the threshold and returns the detector.
+        threshold: P(success) from which an episode counts as a success.
+        vlm: the vision-language model, or its name, which is loaded for "vlm" only.
+    """
+    kind, _, target = name.partition(":")
+    if kind == "python":
+        return cast(AnySuccessDetector, component(target)(threshold))
+    if name != "vlm":
+        raise ConfigError(f"no success detector '{name}'; valid: vlm, python:module:function")
+    make = component("soar.tasks.success_detector:VLMSuccessDetector")
+    model = load_vlm(vlm) if isinstance(vlm, str) else vlm
+    return cast(AnySuccessDetector, make(model, threshold))
+
+
 def packaged(role: Packaged) -> Path:
-    """Folder of a packaged checkpoint. Raises ConfigError when this build carries none."""
+    """Return the folder of a packaged checkpoint. Raises ConfigError: this build has none."""
     folder = WEIGHTS / role
     if not (folder / MANIFEST).exists():
         raise ConfigError(
@@ -199,9 +219,9 @@ def packaged(role: Packaged) -> Path:
 
 
 def promoted_models(source: str) -> tuple[str, str]:
-    """Names of the policy and subgoal generator that a run's folder last promoted.
+    """Return the names of the policy and subgoal generator that a run last promoted.
 
-    Any other source stands for itself, in both roles.
+    A `source` that isn't a run's folder is returned as both.
     """
     folder = Path(source)
     if not (folder / "run.json").exists():
@@ -214,12 +234,12 @@ def promoted_models(source: str) -> tuple[str, str]:
 def latest_models(
     folder: Path, rounds: Sequence[int], first: Mapping[str, Json]
 ) -> tuple[str, str]:
-    """Names of the newest policy and subgoal generator among some rounds of a run.
+    """Return the names of the newest policy and subgoal generator of some rounds of a run.
 
     Args:
         folder: the run's folder.
-        rounds: indices of the rounds that count, oldest first.
-        first: names that the run began with, by role "policy" and "subgoals".
+        rounds: indices of the rounds, oldest first.
+        first: initial names, by role "policy" and "subgoals".
     """
     policy, subgoals = str(first["policy"]), str(first["subgoals"])
     ahead = subgoals_spec(subgoals).steps_ahead
@@ -232,19 +252,15 @@ def latest_models(
 
 
 def subgoals_folder(run: Path) -> Path:
-    """Folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
+    """Return the folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
     old = run / "imagination"
     return old if old.exists() else run / "subgoals"
 
 
 def component(target: str) -> Any:
-    """The object that "package.module:name" refers to. Raises ConfigError: there is no such object."""
+    """Import the object "package.module:name". Raises ConfigError: there is no such object."""
     module, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"'{target}': {error}; valid: package.module:function") from error
-
-
-def _call_user_function(target: str) -> object:
-    return component(target)()
