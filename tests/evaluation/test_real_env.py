@@ -138,8 +138,8 @@ def test_the_verdicts_of_person_and_detector_are_both_recorded(
     judge = StationJudge(TASKS, operator, VLMSuccessDetector(ToyVLM()), person_judges)
     judged = judge.judge(LEFT, robot.observe().image[None])
     assert judged.outcome == outcome
-    expected = {"detector": "success"} | ({"person": "failure"} if person_judges else {})
-    assert judged.verdicts == expected
+    assert judged.detector == "success"
+    assert judged.person == ("failure" if person_judges else None)
     assert operator.judged == ([LEFT] if person_judges else [])
 
 
@@ -154,7 +154,7 @@ def test_a_person_judges_alone_while_the_detector_is_down() -> None:
     assert judge.needs_all_frames
     judged = judge.judge(LEFT, ToyRobot().observe().image[None])
     assert judged.outcome == "success"
-    assert judged.verdicts == {"detector": "unknown", "person": "success"}
+    assert (judged.detector, judged.person) == ("unknown", "success")
     assert judged.raw == "no reply"
 
 

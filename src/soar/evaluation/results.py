@@ -50,8 +50,10 @@ class Trial:
     """Path of the video inside the evaluation's folder; empty when none was recorded."""
     raw: str = ""
     """The judge's own words, where a person or a model judged."""
-    verdicts: Mapping[str, Outcome] = field(default_factory=dict)
-    """Verdict of each judge of a real robot's trial, "person" or "detector"; `outcome` is that of the one who counts."""
+    person: Outcome | None = None
+    """Verdict of the person at a real robot; None if not asked."""
+    detector: Outcome | None = None
+    """Verdict of the success detector at a real robot; None without one. `outcome` is the person's or the detector's."""
 
     @property
     def key(self) -> TrialKey:

@@ -13,7 +13,7 @@ from soar.evaluation.operator import Operator
 from soar.interfaces import AnySuccessDetector, VisionLanguageModel
 from soar.rollout.station_config import StationConfig, build_robot, station_tasks
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, verdict
-from soar.types import EpisodeFrames, Images, Observation, Outcome, Task, Verdict
+from soar.types import EpisodeFrames, Images, Observation, Task, Verdict
 from soar.utils.clock import Clock
 from soar.utils.files import write_bytes
 
@@ -74,15 +74,16 @@ class StationJudge:
 
     def judge(self, instruction: str, images: Images) -> TrialOutcome:
         """Judge a trial that began with its task undone."""
-        verdicts: dict[str, Outcome] = {}
-        raw = ""
+        detected = Verdict("unknown")
         if self.detector is not None:
             detected = self._detect(self.detector, instruction, images)
-            verdicts["detector"], raw = detected.outcome, detected.raw
-        if self.person_judges:
-            verdicts["person"] = self.operator.judge(instruction, images[-1])
-        outcome = verdicts["person" if self.person_judges else "detector"]
-        return TrialOutcome(outcome, raw=raw, verdicts=verdicts)
+        person = self.operator.judge(instruction, images[-1]) if self.person_judges else None
+        return TrialOutcome(
+            person or detected.outcome,
+            raw=detected.raw,
+            person=person,
+            detector=detected.outcome if self.detector else None,
+        )
 
     def _detect(self, detector: AnySuccessDetector, instruction: str, images: Images) -> Verdict:
         frames = EpisodeFrames(self.tasks[instruction], images, undone_before=True)

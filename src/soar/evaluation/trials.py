@@ -51,7 +51,14 @@ class TrialState:
         if video:
             write_video(folder / video, self._frames, fps=1 / self.env.robot.period_s)
         return Trial(
-            *self.key, judged.outcome, self._ever, judged.lost, video, judged.raw, judged.verdicts
+            *self.key,
+            outcome=judged.outcome,
+            ever=self._ever,
+            lost=judged.lost,
+            video=video,
+            raw=judged.raw,
+            person=judged.person,
+            detector=judged.detector,
         )
 
 

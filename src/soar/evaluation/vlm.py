@@ -19,7 +19,8 @@ from soar.pretraining.object_names import absent_name
 from soar.pretraining.scene_facts import facts_of, sample_facts
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
-from soar.tasks.grammar import success_probability, task_from_instruction
+from soar.tasks.grammar import success_probability
+from soar.tasks.question_file import tasks_from_instructions
 from soar.tasks.questions import make_question
 from soar.types import Image, Task
 from soar.utils.statistics import Confusion
@@ -74,9 +75,12 @@ def judge_scenes(
     predictions: list[LabeledPrediction] = []
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng((seed, number))
+        tasks = tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
         batch: list[tuple[Image, list[LabeledTask]]] = []
         for world in islice(sample_states(scene, _SCENE_CONFIG, rng), images):
-            batch.append((world.render(), [*_tasks(world), *_questions(world, rng)]))
+            batch.append(
+                (world.render(), [*_labeled_tasks(world, tasks), *_labeled_facts(world, rng)])
+            )
             on_image()
             if len(batch) == _BATCH_SIZE:
                 predictions += _predict(model, scene.name, batch)
@@ -100,18 +104,17 @@ def confusion_by(
     }
 
 
-def _tasks(world: World) -> list[LabeledTask]:
-    """Every task of the scene, and whether its goal holds."""
+def _labeled_tasks(world: World, tasks: Sequence[Task]) -> list[LabeledTask]:
+    """The scene's tasks, each with whether its goal holds."""
     labeled = []
-    for scene_task in world.scene.tasks:
-        task = task_from_instruction(scene_task.instruction)
+    for task, scene_task in zip(tasks, world.scene.tasks, strict=True):
         kind = task.question.kind
         name = kind if task.success_answer else f"not {kind}"
         labeled.append(LabeledTask("task", name, task, world.fulfilled(scene_task.goal)))
     return labeled
 
 
-def _questions(world: World, rng: np.random.Generator) -> list[LabeledTask]:
+def _labeled_facts(world: World, rng: np.random.Generator) -> list[LabeledTask]:
     """Sampled facts of every kind, in the wording that tasks use."""
     labeled = []
     for fact in sample_facts(facts_of(world), _QUESTIONS, rng):

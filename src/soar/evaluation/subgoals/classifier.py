@@ -267,7 +267,7 @@ def _labeled_images(scene: Scene, seed: int, resolution: int) -> Iterator[Labele
 
     def labeled_image() -> LabeledImage:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
-        world.watch(task.goal)
+        world.start_labels(task.goal)
         image = resize(world.render(), resolution)
         points = world.points[0][:NUM_SUPERVISED]
         return LabeledImage(image, task.instruction, points, world.done[0])
