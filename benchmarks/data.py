@@ -1,13 +1,13 @@
-"""The episode store and the frame cache, measured. Prints three tables.
+"""Speed of the episode store and the frame cache. Prints four tables.
 
-    python benchmarks/data.py                       all of it: about 15 minutes and 6 GB of disk
+    python benchmarks/data.py                       everything: about 15 minutes and 6 GB of disk
     python benchmarks/data.py --episodes 200 --rows 1000
 
-1. Writer time of a 100-step 256 x 256 episode, from the first to the last, beside what encoding its
-   frames alone costs in the same minute.
-2. The same for episodes of one tiny step, which shows the table's own cost, to 10,000.
-3. Reading: random (observation, goal) pairs from the frame cache and straight from JPEG, beside raw
-   memory-mapped reads and the decoder alone.
+1. Time to write a 100-step 256 x 256 episode as the store grows, beside the time to encode its frames alone.
+2. The same for 10,000 episodes of one tiny step, which shows the cost of the index.
+3. Reading random (observation, goal) pairs from the frame cache and directly from JPEG, beside raw memory-mapped reads
+   and the decoder alone.
+4. Time of a station's queries.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.steps import read_table
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
-from soar.types import Answer, Episode, Images, Provenance, Query, Verdict
+from soar.types import Answer, Episode, Images, Provenance, Query, Question, Verdict
 from soar.utils.progress import progress_bar
 
 STEPS, SIZE, RESOLUTION, BATCH = 100, 256, 64, 256
@@ -48,23 +48,23 @@ def main(
     """Measure the store.
 
     Args:
-        episodes: how many full episodes to append.
-        rows: how many tiny ones.
-        folder: where to write; a temporary folder when left out. It should be on the disk in question.
-        workers: threads that build the frame cache; one for each core when left out.
+        episodes: number of full-size episodes.
+        rows: number of tiny ones.
+        folder: folder on the disk to measure; None is the default temporary folder.
+        workers: threads that build the frame cache; None is one for each core.
     """
-    with _workplace(folder) as home:
+    with _temporary_folder(folder) as home:
         store = open_store(home / "full", create=True)
-        images = _camera(STEPS + 1)
-        appending(store, _episode(images), episodes)
-        reading(store, home / "cache", workers)
+        images = _camera_images(STEPS + 1)
+        measure_appending(store, _episode(images), episodes)
+        measure_reading(store, home / "cache", workers)
         tiny = open_store(home / "tiny", create=True)
-        appending(tiny, _episode(images[:2, :16, :16]), rows)
-        asking(tiny)
+        measure_appending(tiny, _episode(images[:2, :16, :16]), rows)
+        measure_queries(tiny)
 
 
-def appending(store: LanceStore, episode: Episode, count: int) -> None:
-    """Writer time by block of episodes; CPU time includes Lance's own threads."""
+def measure_appending(store: LanceStore, episode: Episode, count: int) -> None:
+    """Print the time to append, by block of episodes; CPU time includes Lance's own threads."""
     shape = f"{len(episode)} steps of {episode.images.shape[1]} px"
     table = Table("episodes", "median ms", "p90", "max", "CPU ms", "encoding alone", title=shape)
     block = max(1, count // 10)
@@ -98,8 +98,8 @@ def appending(store: LanceStore, episode: Episode, count: int) -> None:
     rich.print(f"CPU time, last block / first block: {last / first:.2f}\n")
 
 
-def reading(store: LanceStore, cache: Path, workers: int | None) -> None:
-    """Images a second of CPU time by each way of reading."""
+def measure_reading(store: LanceStore, cache: Path, workers: int | None) -> None:
+    """Print images per CPU second of each way of reading."""
     ids = [e.id for e in store.query(Query(limit=100))]
     began = time.process_time()
     frames = build_frames(store, Query(limit=len(ids)), RESOLUTION, cache, workers)
@@ -133,11 +133,11 @@ def reading(store: LanceStore, cache: Path, workers: int | None) -> None:
     rich.print(table)
 
 
-def asking(store: LanceStore) -> None:
-    """Milliseconds of the questions a station asks."""
-    table = Table("question", "ms", title=f"a store of {len(list(store.query()))} episodes")
+def measure_queries(store: LanceStore) -> None:
+    """Print the time of the queries that a station makes."""
+    table = Table("query", "ms", title=f"a store of {len(list(store.query()))} episodes")
     id = next(store.query()).id
-    questions: dict[str, Callable[[], object]] = {
+    queries: dict[str, Callable[[], object]] = {
         "open": lambda: open_store(store.path),
         "version": lambda: store.version,
         "history": store.history,
@@ -145,13 +145,13 @@ def asking(store: LanceStore) -> None:
         "query, one station's successes": lambda: list(store.query(Query(stations=("x",)))),
         "load one tiny episode": lambda: store.load(id),
     }
-    for name, question in questions.items():
-        table.add_row(name, f"{1e3 * np.median([_seconds(question) for _ in range(9)]):.1f}")
+    for name, query in queries.items():
+        table.add_row(name, f"{1e3 * np.median([_seconds(query) for _ in range(9)]):.1f}")
     rich.print(table)
 
 
 def _rates(ways: dict[str, Callable[[], int]], rounds: int = 60) -> dict[str, float]:
-    """Images a CPU second, median over rounds that take turns: other work on the machine hits all alike."""
+    """Return images per CPU second, the median of alternating rounds, so that other load affects all ways alike."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -162,7 +162,7 @@ def _rates(ways: dict[str, Callable[[], int]], rounds: int = 60) -> dict[str, fl
 
 
 def _raw(frames: Frames, rng: np.random.Generator) -> int:
-    """What can't be undercut: each image of a batch copied from the memory map to where it is used."""
+    """Copy each image of a batch from the memory map, the least that any way of reading does."""
     batch = np.empty((2 * BATCH, *frames.images.shape[1:]), np.uint8)
     np.take(frames.images, rng.integers(len(frames), size=2 * BATCH), axis=0, out=batch)
     return len(batch)
@@ -180,8 +180,8 @@ def _pairs_from_jpeg(
     return 2 * count
 
 
-def _camera(count: int) -> Images:
-    """What scene 1's camera sees while the arm moves at random."""
+def _camera_images(count: int) -> Images:
+    """Return camera images of scene 1 while the arm moves randomly."""
     world = World(SCENES["1"], SIZE)
     world.reset(0)
     rng = np.random.default_rng(0)
@@ -194,10 +194,11 @@ def _camera(count: int) -> Images:
 
 
 def _episode(images: Images) -> Episode:
-    """As much provenance as a station writes."""
+    """Make an episode with as much provenance as a station writes."""
     steps = len(images) - 1
     answers = tuple(
-        Answer(f"Is the block number {i} in the wooden bowl?", 0.5, "yes") for i in range(8)
+        Answer(Question(f"Is the block number {i} in the wooden bowl?"), 0.5, "yes")
+        for i in range(8)
     )
     return Episode(
         instruction="put the green block in the wooden bowl",
@@ -221,7 +222,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 @contextmanager
-def _workplace(folder: Path | None) -> Iterator[Path]:
+def _temporary_folder(folder: Path | None) -> Iterator[Path]:
     home = Path(tempfile.mkdtemp(prefix="soar-data-", dir=folder))
     try:
         yield home

@@ -1,6 +1,6 @@
-"""Training speed of the presets, beside what the machine can do. Prints one table and JSON lines.
+"""Training speed of the presets, beside the machine's peak. Prints one table and JSON lines.
 
-    python benchmarks/train.py                     every preset that fits the device, a minute each
+    python benchmarks/train.py                     every preset that suits the device, a minute each
     python benchmarks/train.py --presets compact --steps 40 --batch 256
 
 For each preset: samples/s over all but the first steps, the floating-point rate of its matrix and
@@ -39,7 +39,7 @@ GB = 1e9
 
 @dataclass(frozen=True)
 class Row:
-    """What is measured of one preset."""
+    """Measurements of one preset."""
 
     preset: str
     device: str
@@ -61,10 +61,10 @@ def main(
     batch: int = 256,
     device: str = "auto",
 ) -> None:
-    where = choose_device(device)
-    if where.type == "cuda" and presets == ("compact",):
+    chosen = choose_device(device)
+    if chosen.type == "cuda" and presets == ("compact",):
         presets = ("compact", "paper")
-    rows = [measure(preset, kind, steps, batch, where) for preset in presets]
+    rows = [measure(preset, kind, steps, batch, chosen) for preset in presets]
     table = Table("", *(row.preset for row in rows))
     for name in list(asdict(rows[0]))[1:]:
         values = [asdict(row)[name] for row in rows]
@@ -78,8 +78,8 @@ def main(
 
 
 def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device) -> Row:
-    """One preset, after a warm-up of three steps."""
-    recipe = with_fit(
+    """Measure a preset, after three warm-up steps."""
+    config = with_fit(
         PRESETS[preset](kind),
         steps=3,
         batch_size=batch,
@@ -87,13 +87,13 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
         save_every=1,
         device=str(device),
     )
-    source = Source("random", random_frames(recipe.policy.resolution), 1.0)
-    train_policy(recipe, [source], None)
+    source = Source("random", random_frames(config.policy.resolution), 1.0)
+    train_policy(config, [source], None)
     policy, result = train_policy(
-        with_fit(recipe, steps=steps, log_every=steps, save_every=steps), [source], None
+        with_fit(config, steps=steps, log_every=steps, save_every=steps), [source], None
     )
     precision = choose_precision("auto", device)
-    flop = flop_per_sample(policy, recipe, source)
+    flop = flop_per_sample(policy, config, source)
     return Row(
         preset=f"{preset} {kind}",
         device=torch.cuda.get_device_name(device)
@@ -112,7 +112,7 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
 
 
 def random_frames(resolution: int) -> Frames:
-    """Noise, as long as a few episodes."""
+    """Make episodes of noise."""
     n = EPISODES * (LENGTH + 1)
     rng = np.random.default_rng(0)
     episodes = tuple(
@@ -134,8 +134,8 @@ def random_frames(resolution: int) -> Frames:
     )
 
 
-def flop_per_sample(policy: BehaviorCloning, recipe: PolicyTrainConfig, source: Source) -> float:
-    """Of one training step, forward and backward."""
+def flop_per_sample(policy: BehaviorCloning, config: PolicyTrainConfig, source: Source) -> float:
+    """Return floating-point operations per sample of a training step, forward and backward."""
     embed = lambda s: np.zeros((len(s), 384), np.float32)  # noqa: E731
     drawn = Mixture([source], 0, embed)(0, 2, slice(None))
     device = next(policy.parameters()).device
@@ -148,7 +148,7 @@ def flop_per_sample(policy: BehaviorCloning, recipe: PolicyTrainConfig, source: 
 
 
 def matmul_rate(device: torch.device, precision: torch.dtype) -> float:
-    """Best of several large matrix products [operations/s]."""
+    """Return the best rate of several large matrix products [operations/s]."""
     n = 8192 if device.type == "cuda" else 2048
     a, b = (torch.randn(n, n, device=device, dtype=precision) for _ in range(2))
     best = 0.0
@@ -160,7 +160,7 @@ def matmul_rate(device: torch.device, precision: torch.dtype) -> float:
 
 
 def act_time(policy: BehaviorCloning, robots: int, repeats: int = 20) -> float:
-    """Median time of `act` on camera images of 256 px [s]."""
+    """Return the median time of `act` on camera images of 256 px [s]."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (robots, 256, 256, 3), dtype=np.uint8)
     observations = [Observation(i, np.zeros(7, np.float32), 0.0) for i in images]
@@ -174,7 +174,7 @@ def act_time(policy: BehaviorCloning, robots: int, repeats: int = 20) -> float:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Bytes, of the GPU or of the whole process."""
+    """Return the peak memory of the GPU or of the process [bytes]."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
     return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
