@@ -129,9 +129,9 @@ def told(summary: EpisodeSummary) -> Any:
     )
 
 
-def shown(board: StatusFolder) -> Any:
-    """A station's place on the board in the words of `expected.json`."""
-    s = board.status()
+def shown(status_folder: StatusFolder) -> Any:
+    """A station's status in the words of `expected.json`."""
+    s = status_folder.status()
     return plain(
         {
             "station": [s.station, s.scene, s.activity, s.doing],
@@ -140,8 +140,8 @@ def shown(board: StatusFolder) -> Any:
             "counts": [s.episodes, s.dropped, s.faults],
             "missing": s.missing,
             "pace": [s.duty_cycle, s.late_ms],
-            "events": [[e["time_s"], e["kind"], e["message"]] for e in board.events()],
-            "wish": board.command(),
+            "events": [[e["time_s"], e["kind"], e["message"]] for e in status_folder.events()],
+            "wish": status_folder.command(),
         }
     )
 
@@ -257,7 +257,9 @@ def test_compact_eyes_answer_and_point_as_they_did() -> None:
     answers = vlm.answer(images, [questions, questions[:1]])
     for row, expected in zip(answers, known["vlm"], strict=True):
         assert [a.p_yes for a in row] == near(expected)
-    assert vlm.point(images, [parse_instruction(i) for i in INSTRUCTIONS])[:, 0] == near(known["vlm points"])
+    assert vlm.point(images, [parse_instruction(i) for i in INSTRUCTIONS])[:, 0] == near(
+        known["vlm points"]
+    )
 
 
 def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
@@ -270,7 +272,9 @@ def test_a_compact_imagination_foresees_and_paints_as_it_did() -> None:
     assert guesses.current.numpy() == near(known["subgoals now"])
     assert guesses.keypoints.numpy() == near(known["subgoals places"])
     assert guesses.log_p.numpy() == near(known["subgoals log_p"])
-    painted = painter.generate(seen(), [parse_instruction(i) for i in INSTRUCTIONS], np.random.default_rng(0))
+    painted = painter.generate(
+        seen(), [parse_instruction(i) for i in INSTRUCTIONS], np.random.default_rng(0)
+    )
     before = np.frombuffer(bytes.fromhex(known["subgoals images"]), np.uint8)
     assert painted.shape == (2, RESOLUTION, RESOLUTION, 3)
     assert np.abs(painted.ravel().astype(int) - before).max() <= 1
@@ -441,20 +445,20 @@ def test_an_evaluation_that_was_cut_short_knows_what_is_left() -> None:
 
 
 def test_a_finished_run_has_a_report() -> None:
-    page = write_report(Run(Path("runs/finished")), Path("page.html")).read_text()
+    page = write_report(Path("runs/finished"), Path("page.html")).read_text()
     assert re.findall(r"<h2>(.*?)</h2>", page) == [
         "Success", "Before and after", "Rounds", "Collection", "Verdicts",
-        "What the imagination learned", "Training", "Faults", "Provenance",
+        "What the subgoal generator learned", "Training", "Faults", "Provenance",
     ]  # fmt: skip
     assert page.count("data:video/mp4;base64,") == 3
-    assert "what an able hand would have done" in page
+    assert "the corrected action for each frame" in page
     for id in EXPECTED["runs"]["finished"]["ids"]:
         assert id in page
 
 
 def test_a_run_that_died_has_a_report() -> None:
-    page = write_report(Run(Path("runs/stopped"))).read_text()
-    assert "The run isn&#x27;t finished" in page
+    page = write_report(Path("runs/stopped")).read_text()
+    assert "The run isn&#39;t finished" in page
     assert "Collection" in page
 
 

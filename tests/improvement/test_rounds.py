@@ -171,7 +171,7 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     (done,) = improve(run, config, stages(config, "failure", train=train)).rounds
     assert (done.stage, done.promoted, done.candidate) == ("done", False, "")
     assert "no episode was judged a success" in done.decision
-    assert "nothing to learn from" in write_report(run).read_text()
+    assert "nothing to learn from" in write_report(run.folder).read_text()
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""A finished run of one round, in the real format: a real store, real evaluations, a real log."""
+"""A finished run of one round, with a real store, real evaluations and a real log."""
 
 import json
 
@@ -21,10 +21,10 @@ STEPS = 8
 def episode(n: int, rng: np.random.Generator) -> Episode:
     robot = ToyRobot(n)
     actions = rng.normal(0, 0.01, (STEPS, 7)).astype(np.float32)
-    seen = [robot.observe()]
+    observations = [robot.observe()]
     for action in actions:
         robot.execute(action)
-        seen.append(robot.observe())
+        observations.append(robot.observe())
     truth = bool(rng.random() < 0.4)
     p = float(rng.random())
     outcome: Outcome = "unknown" if n == 3 else "success" if truth or p > 0.8 else "failure"
@@ -32,10 +32,10 @@ def episode(n: int, rng: np.random.Generator) -> Episode:
         instruction=(LEFT, RIGHT)[n % 2],
         actions=actions,
         commanded=actions,
-        images=np.stack([s.image for s in seen]),
-        states=np.stack([s.state for s in seen]),
-        times_s=np.array([s.time_s for s in seen]),
-        subgoals=(Subgoal(seen[-1].image, 0), Subgoal(seen[0].image, 4)),
+        images=np.stack([o.image for o in observations]),
+        states=np.stack([o.state for o in observations]),
+        times_s=np.array([o.time_s for o in observations]),
+        subgoals=(Subgoal(observations[-1].image, 0), Subgoal(observations[0].image, 4)),
         verdict=Verdict(outcome, p, "Is it done?", "yes", "toy"),
         provenance=Provenance(
             station="arm-0",
@@ -51,7 +51,7 @@ def episode(n: int, rng: np.random.Generator) -> Episode:
 
 
 def evaluation(run: Run, round: int, checkpoint: str, outcomes: str) -> None:
-    """One letter, s or f, for each trial of each task by turns."""
+    """Write an evaluation with one letter, s or f, for each trial; the two tasks take turns."""
     folder = run.evaluation_folder(round)
     tasks = (("toy", LEFT), ("toy", RIGHT))
     setting = EvalSetting(checkpoint, "gcbc", "expert", tasks, len(outcomes) // 2, 100, 5, 20)
@@ -99,10 +99,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     rng = np.random.default_rng(0)
     for n in range(12):
         store.append(episode(n, rng))
-    board = StatusFolder(run.store, "arm-0")
-    board.show(StationStatus("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
-    board.note("robot fault", "motor 3 reports an overload")
-    board.note("missing", "the <block> is gone", person=True)
+    status_folder = StatusFolder(run.store, "arm-0")
+    status_folder.show(StationStatus("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
+    status_folder.note("robot fault", "motor 3 reports an overload")
+    status_folder.note("missing", "the <block> is gone", person=True)
     evaluation(run, 0, "c0", "sffffffffs")
     evaluation(run, 1, "c1", "ssssfsfsff")
     rows = [{"step": 100 * k, "loss": 1 / k, "samples_per_s": 900.0, "wait_share": 0.01} for k in range(1, 9)]  # fmt: skip

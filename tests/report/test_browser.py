@@ -1,4 +1,4 @@
-"""The page as a browser shows it; left out where no Chromium is installed."""
+"""The page in a browser; skipped where no Chromium is installed."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from soar.report.page import write_report
 BROWSER = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
 )
-LOOK = """<script>
+PROBE = """<script>
 const errors = [];
 addEventListener("error", e => errors.push(e.message || e.target.tagName), true);
 addEventListener("load", async () => {
@@ -25,7 +25,7 @@ addEventListener("load", async () => {
   })));
   document.body.dataset.seen = JSON.stringify({
     errors, overflow: root.scrollWidth - root.clientWidth,
-    videos: videos.map(v => v.videoWidth), pictures: document.querySelectorAll("svg").length,
+    videos: videos.map(v => v.videoWidth), figures: document.querySelectorAll("svg").length,
     loaded: performance.getEntriesByType("resource").filter(r => !r.name.startsWith("data:")).length,
   });
 });
@@ -34,9 +34,9 @@ addEventListener("load", async () => {
 
 @pytest.mark.skipif(not BROWSER, reason="no Chromium")
 @pytest.mark.parametrize("width", [500, 1200])
-def test_a_browser_shows_all_of_it(run: Run, tmp_path: Path, width: int) -> None:
-    page = write_report(run, tmp_path / "report.html")
-    page.write_text(page.read_text().replace("<body>", "<body>" + LOOK, 1))
+def test_a_browser_shows_the_whole_page(run: Run, tmp_path: Path, width: int) -> None:
+    page = write_report(run.folder, tmp_path / "report.html")
+    page.write_text(page.read_text().replace("<body>", "<body>" + PROBE, 1))
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]  # fmt: skip
     command += [f"--window-size={width},900", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
@@ -47,5 +47,5 @@ def test_a_browser_shows_all_of_it(run: Run, tmp_path: Path, width: int) -> None
     assert seen["overflow"] == 0, "wider than the window"
     assert len(seen["videos"]) > 1
     assert all(seen["videos"]), "a video that the browser can't read"
-    assert seen["pictures"] > 2
+    assert seen["figures"] > 2
     assert seen["loaded"] == 0, "something from elsewhere"

@@ -1,4 +1,4 @@
-"""What a run's folder says, counted."""
+"""Facts of runs and collections."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,14 +6,30 @@ from pathlib import Path
 import pytest
 
 from soar.improvement.run import Run
-from soar.report.facts import Facts, by_task, confusion, read_facts, sentence
+from soar.report.facts import (
+    OTHER_TASKS,
+    TASKS_SHOWN,
+    Facts,
+    RunFacts,
+    confusion,
+    count_by,
+    read_facts,
+    summarize,
+    task_labels,
+)
 from soar.types import EpisodeSummary
 from soar.utils.statistics import Confusion
 
 
 @pytest.fixture(scope="module")
 def facts(run: Run) -> Facts:
-    return read_facts(run)
+    return read_facts(run.folder)
+
+
+@pytest.fixture(scope="module")
+def run_facts(facts: Facts) -> RunFacts:
+    assert facts.run is not None
+    return facts.run
 
 
 def with_truth(
@@ -44,8 +60,8 @@ def test_verdicts_are_counted_against_the_truth(facts: Facts) -> None:
     assert found.recall.value == 0.75
 
 
-def test_tasks_are_counted_from_the_store(facts: Facts) -> None:
-    tasks = by_task(facts.episodes)
+def test_attempts_and_outcomes_are_counted_by_task(facts: Facts) -> None:
+    tasks = count_by(facts.episodes, lambda e: e.instruction)
     assert [t.attempts for t in tasks] == [6, 6]
     assert sum(t.unknown for t in tasks) == 1
     assert sum(t.true_successes or 0 for t in tasks) == sum(
@@ -58,17 +74,31 @@ def test_events_of_all_stations_are_in_order(facts: Facts) -> None:
     assert [s.station for s in facts.stations] == ["arm-0"]
 
 
-def test_the_sentence_names_the_paired_change(facts: Facts) -> None:
-    assert "succeeds in 60% of 10 trials instead of 20%" in sentence(facts)
-    assert "+40 points" in sentence(facts)
+def test_tasks_beyond_the_most_attempted_share_one_label(facts: Facts) -> None:
+    instructions = ["often", "often", *(f"task {n}" for n in range(TASKS_SHOWN + 1))]
+    labels = task_labels([replace(facts.episodes[0], instruction=i) for i in instructions])
+    assert labels["often"] == "often"
+    assert list(labels.values()).count(OTHER_TASKS) == 2
 
 
-def test_a_run_that_has_only_begun_says_so(run: Run, tmp_path: Path) -> None:
+def test_the_summary_of_a_run_gives_the_paired_change(facts: Facts) -> None:
+    assert "succeeds in 60% of 10 trials instead of 20%" in summarize(facts)
+    assert "+40 points" in summarize(facts)
+
+
+def test_the_summary_of_a_run_that_has_only_begun_says_so(run: Run, tmp_path: Path) -> None:
     fresh = Run(tmp_path)
     fresh.write(replace(run.record(), rounds=()))
-    assert "nothing has been evaluated yet" in sentence(read_facts(fresh))
+    assert "nothing has been evaluated yet" in summarize(read_facts(tmp_path))
 
 
-def test_the_promoted_round_is_what_counts_as_after(facts: Facts) -> None:
-    later = dict(facts.evaluations) | {2: facts.evaluations[0]}
-    assert replace(facts, evaluations=later).after is facts.evaluations[1]
+def test_the_summary_of_a_store_counts_episodes_and_verdicts(run: Run) -> None:
+    text = summarize(read_facts(run.store))
+    assert "12 episodes of 2 tasks, collected by 1 station on 14 November 2023." in text
+    assert "8% (1) unknown" in text
+    assert "No evaluation belongs to a store" in text
+
+
+def test_after_is_the_evaluation_of_the_last_promoted_round(run_facts: RunFacts) -> None:
+    later = dict(run_facts.evaluations) | {2: run_facts.evaluations[0]}
+    assert replace(run_facts, evaluations=later).after is run_facts.evaluations[1]

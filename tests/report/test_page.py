@@ -1,4 +1,4 @@
-"""The page: whole, self-contained, and there for runs at any stage."""
+"""The page of a run at any stage and of a collection: complete, self-contained, escaped."""
 
 import re
 import shutil
@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.improvement.run import Run
 from soar.report.page import write_report
+from soar.types import Proposal, Task
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
 
 class Balance(HTMLParser):
-    """Fails on a tag that is closed wrongly."""
+    """A parser that fails on a wrongly closed tag."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,10 +34,10 @@ class Balance(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_report(run, tmp_path_factory.mktemp("page") / "report.html").read_text()
+    return write_report(run.folder, tmp_path_factory.mktemp("page") / "report.html").read_text()
 
 
-def test_every_section_is_there(page: str) -> None:
+def test_the_page_of_a_run_has_every_section(page: str) -> None:
     titles = re.findall(r"<h2>(.*?)</h2>", page)
     assert titles == [
         "Success",
@@ -66,35 +68,35 @@ def test_ids_are_unique_where_links_point(page: str) -> None:
         assert page.count(f'id="{anchor}"') == 1
 
 
-def test_words_of_the_run_are_escaped(page: str) -> None:
+def test_text_of_the_run_is_escaped(page: str) -> None:
     assert "Scene &lt;toy&gt; &amp; friends" in page
     assert "<toy>" not in page
     assert "the &lt;block&gt; is gone" in page
 
 
-def test_figures_follow_the_pages_colours(page: str) -> None:
+def test_figures_follow_the_pages_colors(page: str) -> None:
     assert "var(--ink)" in page
     assert page.count("<svg") >= 5
 
 
-def test_films_play_inside_the_page(page: str) -> None:
+def test_videos_are_inside_the_page(page: str) -> None:
     assert page.count("data:video/mp4;base64,") == 7
 
 
-def test_busy_arms_and_faults_are_told(page: str) -> None:
+def test_duty_cycles_and_faults_are_shown(page: str) -> None:
     assert "Share of time the arm was moving: arm-0 96%" in page
     assert "robot fault 1" in page
 
 
 def test_numbers_can_be_traced(page: str) -> None:
     assert "checkpoint c1, gcbc, subgoals expert, seeds from 100" in page
-    assert "fitted checkpoint c1, imagination as before, store version 13" in page
+    assert "fitted checkpoint c1, subgoal generator as before, store version 13" in page
 
 
 def test_a_run_that_has_only_begun_has_a_page(run: Run, tmp_path: Path) -> None:
     fresh = Run(tmp_path)
     fresh.write(replace(run.record(), rounds=()))
-    text = write_report(fresh).read_text()
+    text = write_report(tmp_path).read_text()
     assert "nothing has been evaluated yet" in text
     assert "Provenance" in text
 
@@ -102,11 +104,53 @@ def test_a_run_that_has_only_begun_has_a_page(run: Run, tmp_path: Path) -> None:
 def test_a_run_in_the_middle_shows_what_there_is(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.folder, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "evaluations" / "round-1")
-    text = write_report(Run(tmp_path / "run")).read_text()
-    assert "The run isn&#x27;t finished" in text
+    text = write_report(tmp_path / "run").read_text()
+    assert "The run isn&#39;t finished" in text
     assert "Collection" in text
 
 
-def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no run"):
-        write_report(Run(tmp_path))
+@pytest.fixture(scope="module")
+def store_page(run: Run, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(run.store, tmp_path_factory.mktemp("page") / "report.html").read_text()
+
+
+def test_the_page_of_a_store_has_the_sections_of_a_collection(store_page: str) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", store_page)
+    assert titles == ["Collection", "Verdicts", "Faults", "Provenance"]
+    assert "No evaluation belongs to a store" in store_page
+    assert "Sample episodes" in store_page
+    assert "robot fault 1" in store_page
+    parser = Balance()
+    parser.feed(store_page)
+    assert parser.open == []
+
+
+def test_the_page_of_a_store_shows_proposals_and_stations(run: Run, tmp_path: Path) -> None:
+    store = open_store(tmp_path / "store", create=True)
+    source = open_store(run.store, read_only=True)
+    for n, summary in enumerate(source.query()):
+        task = Task(summary.instruction)
+        proposal = Proposal(task, "uncertain", feasible=("move the <x>", task.instruction))
+        origin = replace(summary.provenance, proposal=proposal, station=f"arm-{n % 2}", truth=None)
+        store.append(replace(source.load(summary.id), provenance=origin))
+    text = write_report(tmp_path / "store").read_text()
+    assert "Reasons of the choices: uncertain 12." in text
+    assert "<td>move the &lt;x&gt;</td><td>12</td><td>0</td>" in text
+    assert "<td>arm-1</td><td>6</td>" in text
+    assert "truth of these episodes is not recorded" in text
+    assert "No station has reported a status" in text
+
+
+def test_an_empty_store_has_a_page_that_says_so(tmp_path: Path) -> None:
+    open_store(tmp_path / "store", create=True)
+    assert "This store has no episodes yet." in write_report(tmp_path / "store").read_text()
+
+
+def test_a_folder_without_run_or_store_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"neither a run .* nor an episode store"):
+        write_report(tmp_path)
+
+
+def test_a_page_that_cannot_be_written_raises_config_error(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="choose another --out"):
+        write_report(run.store, tmp_path / "missing" / "report.html")

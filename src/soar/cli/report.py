@@ -1,4 +1,4 @@
-"""`soar report`: one page that tells what a run did."""
+"""`soar report`: one HTML page about a run or a collection."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ import tyro
 
 
 def report(
-    run: Annotated[Path, tyro.conf.Positional], out: Path | None = None, show: bool = False
+    folder: Annotated[Path, tyro.conf.Positional], out: Path | None = None, show: bool = False
 ) -> None:
-    """Write a run's report as one HTML page that needs no other file and no network.
+    """Write a report as one HTML page that needs no other file and no network.
 
-    It can be made at any time, also while the run goes on.
+    The page of a run shows success before and after, what each round did, and where every number comes from. The
+    page of an episode store shows its attempts, verdicts, proposals and faults. Both can be made while the robots
+    are still collecting.
 
-    Example: `soar report runs/scene-1 --show`
+    Examples:
+        soar report runs/scene-1 --show
+        soar report runs/lab/store
 
     Args:
-        run: a folder made by `soar improve` or `soar demo`.
-        out: the page; RUN/report.html when left out.
-        show: open it in the browser.
+        folder: folder of a run (of `soar improve` or `soar demo`) or of an episode store.
+        out: file to write; FOLDER/report.html if left out.
+        show: open the page in the browser.
     """
     import webbrowser
 
     import rich
 
-    from soar.improvement.run import Run
     from soar.report.page import write_report
 
-    page = write_report(Run(run), out)
+    page = write_report(folder, out)
     rich.print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(page.resolve().as_uri())

@@ -11,7 +11,7 @@ from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import improve_in_simulation
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.rounds import OnMessage
-from soar.improvement.run import Run, RunRecord
+from soar.improvement.run import RunRecord
 from soar.report.page import write_report
 
 SCENE = "6"
@@ -66,4 +66,4 @@ def run_demo(
     """Run a demonstration, or what is left of it, and write its report."""
     record = improve_in_simulation(folder, config, command=command, on_message=on_message)
     on_message("writing the report")
-    return DemoResult(record, write_report(Run(folder)))
+    return DemoResult(record, write_report(folder))

@@ -107,11 +107,6 @@ class Run:
         return self.folder / "store"
 
     @property
-    def report(self) -> Path:
-        """The page that `soar report` writes."""
-        return self.folder / "report.html"
-
-    @property
     def config(self) -> Path:
         """The whole configuration as YAML."""
         return self.folder / "config.yaml"

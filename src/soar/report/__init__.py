@@ -1,1 +1,1 @@
-"""Reports: figures, videos and one HTML page."""
+"""Reports about runs and collections: figures, videos and one HTML page."""

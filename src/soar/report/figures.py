@@ -1,4 +1,4 @@
-"""The report's figures as inline SVG that follows the page's light or dark colours."""
+"""The report's figures as inline SVG that follows the page's light or dark colors."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import io
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from soar.evaluation.plots import (
     BAD,
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WINDOW = 30
-"""Episodes over which the collection's success rate is averaged."""
+"""Number of episodes over which the collection's success rate is averaged."""
 
 
-def svg(figure: Figure, description: str) -> str:
-    """A figure as an SVG element: text stays text, ink and grid take the page's colours."""
+def svg(figure: Figure, description: str) -> Markup:
+    """Convert a figure to an SVG element, with text as text, and ink and grid in the page's colors."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
@@ -52,11 +52,12 @@ def svg(figure: Figure, description: str) -> str:
     text = re.sub(r'(height|width)="[\d.]+pt" ?', "", text, count=2)
     for color, variable in ((INK, "--ink"), (GRID, "--line"), (PAPER, "--paper")):
         text = text.replace(color, f"var({variable})")
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}" {limit}', 1)
+    head = f'<svg role="img" aria-label="{escape(description)}" {limit}'
+    return Markup(text.replace("<svg", head, 1))
 
 
 def plot_differences(comparison: Comparison) -> Figure:
-    """Each task's paired difference with its interval; the filled mark is all tasks together."""
+    """Plot each task's paired difference with its interval; the filled mark is all tasks together."""
     rows = [
         (task_label(task, comparison.before), one.difference)
         for task, one in comparison.by_task().items()
@@ -80,14 +81,14 @@ def plot_differences(comparison: Comparison) -> Figure:
     return figure
 
 
-def plot_choices(episodes: Sequence[EpisodeSummary]) -> Figure:
-    """Every episode as a tick in its task's row, coloured by the VLM's verdict."""
-    tasks = list(dict.fromkeys(e.instruction for e in episodes))
+def plot_attempts(episodes: Sequence[EpisodeSummary], labels: Mapping[str, str]) -> Figure:
+    """Plot every episode as a tick in its task's row, colored by its verdict. `labels`: of rows, by instruction."""
+    tasks = list(dict.fromkeys(labels[e.instruction] for e in episodes))
     figure = new_figure(8.6, 1.1 + 0.42 * len(tasks))
     axes = new_axes(figure)
     axes.grid(visible=False)
     for outcome, color in OUTCOME_COLORS.items():
-        own = [(n, tasks.index(e.instruction)) for n, e in enumerate(episodes, 1) if e.verdict.outcome == outcome]  # fmt: skip
+        own = [(n, tasks.index(labels[e.instruction])) for n, e in enumerate(episodes, 1) if e.verdict.outcome == outcome]  # fmt: skip
         if own:
             x, y = zip(*own, strict=True)
             axes.scatter(x, y, marker="|", s=130, color=color, label=outcome, linewidths=1.6)
@@ -100,12 +101,12 @@ def plot_choices(episodes: Sequence[EpisodeSummary]) -> Figure:
 
 
 def plot_success_over_time(episodes: Sequence[EpisodeSummary]) -> Figure:
-    """Success in collection over the last `WINDOW` episodes: as judged, and as it truly was."""
+    """Plot the success rate over the last `WINDOW` episodes: by verdict, and by the truth."""
     figure = new_figure(8.6, 2.7)
     axes = new_axes(figure)
     judged = [(n, e.verdict.outcome == "success") for n, e in enumerate(episodes, 1) if e.verdict.outcome != "unknown"]  # fmt: skip
     known = [(n, bool(e.provenance.truth)) for n, e in enumerate(episodes, 1) if e.provenance.truth is not None]  # fmt: skip
-    for series, name, color in ((judged, "VLM's verdict", SERIES[1]), (known, "truth", SERIES[3])):
+    for series, name, color in ((judged, "verdict", SERIES[1]), (known, "truth", SERIES[3])):
         if series:
             x, y = np.array(series, float).T
             axes.plot(x, running_mean(y, WINDOW), color=color, label=name, linewidth=1.8)
@@ -118,7 +119,7 @@ def plot_success_over_time(episodes: Sequence[EpisodeSummary]) -> Figure:
 
 
 def mark_rounds(axes: Axes, episodes: Sequence[EpisodeSummary]) -> None:
-    """A dashed line where a new round, so a new policy, begins."""
+    """Draw a dashed line where a new round, and so a new policy, begins."""
     rounds = [e.provenance.round for e in episodes]
     for n in range(1, len(rounds)):
         if rounds[n] > rounds[n - 1]:
@@ -126,7 +127,7 @@ def mark_rounds(axes: Axes, episodes: Sequence[EpisodeSummary]) -> None:
 
 
 def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of each value and up to `window` - 1 before it."""
+    """Average each value with up to `window` - 1 before it."""
     total = np.concatenate([[0.0], np.cumsum(values)])
     end = np.arange(1, len(values) + 1)
     start = np.maximum(0, end - window)
@@ -134,7 +135,7 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def plot_losses(logs: Mapping[int, Sequence[Mapping[str, Json]]]) -> Figure:
-    """Training loss of every round, and the validation loss where there is one."""
+    """Plot the training loss of every round, and the validation loss where there is one."""
     figure = new_figure(8.6, 2.9)
     axes = new_axes(figure)
     for k, (index, rows) in enumerate(logs.items()):

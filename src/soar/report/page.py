@@ -1,77 +1,91 @@
-"""`write_report`: one HTML page that tells a newcomer what a run did and whether it helped."""
+"""`write_report`: one HTML page about a run of improvement or a collection of episodes."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
-from html import escape
 from pathlib import Path
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from soar.errors import ConfigError
 from soar.evaluation.plots import format_points
-from soar.improvement.run import Run
-from soar.report import html
-from soar.report.facts import Facts, read_facts, sentence
-from soar.report.html import Section
+from soar.report.facts import Facts, Section, day, join_names, read_facts, summarize
 from soar.report.process_sections import (
     collection,
     faults,
-    imagination,
+    finetuning,
     provenance,
     training,
     verdicts,
 )
-from soar.report.result_sections import duration, pairs, rounds, success, tone
+from soar.report.result_sections import duration, pairs, quality, rounds, success
 
 PARTS: tuple[Callable[[Facts], Section | None], ...] = (
-    success, pairs, rounds, collection, verdicts, imagination, training, faults, provenance,
+    success, pairs, rounds, collection, verdicts, finetuning, training, faults, provenance,
 )  # fmt: skip
-"""Each has nothing to say (None) where its part of the run hasn't happened."""
+"""Makers of the sections, in order; each returns None where its part doesn't exist."""
 
 
-def write_report(run: Run, path: Path | None = None) -> Path:
-    """Write the page of a run, finished or not; returns where it is.
+def write_report(folder: Path, path: Path | None = None) -> Path:
+    """Write the page of a run, finished or not, or of an episode store.
+
+    Args:
+        folder: folder of the run or store.
+        path: file to write; FOLDER/report.html if None.
+
+    Returns:
+        The file.
 
     Raises:
-        ConfigError: it is no run, or a file of it is damaged.
+        ConfigError: the folder is neither a run nor a store, a file of it is damaged, or the page can't be written.
+        StoreError: the store can't be read.
     """
-    facts = read_facts(run)
-    sections = [s for part in PARTS if (s := part(facts)) is not None]
-    target = path or run.report
-    target.write_text(html.page(facts.record.title, _header(facts), sections, _footer(facts)))
+    facts, target = read_facts(folder), path or folder / "report.html"
+    page = _environment().get_template("page.html").render(
+        title=facts.run.record.title if facts.run else f"Episodes in {folder.resolve().name}",
+        kicker=_kicker(facts),
+        lead=summarize(facts),
+        tiles=_tiles(facts),
+        sections=[s for part in PARTS if (s := part(facts)) is not None],
+        folder=folder.resolve().name,
+    )  # fmt: skip
+    try:
+        target.write_text(page)
+    except OSError as error:
+        raise ConfigError(f"{target} can't be written ({error}); choose another --out") from error
     return target
 
 
-def _header(facts: Facts) -> str:
-    record = facts.record
-    day = datetime.fromtimestamp(record.started_s, UTC).strftime("%-d %B %Y")
-    scenes = ", ".join(record.scenes)
-    kicker = html.paragraph(f"SOAR, scene {scenes}, {day}", "kicker")
-    return (
-        f"{kicker}<h1>{escape(record.title)}</h1>{html.paragraph(sentence(facts), 'lead')}"
-        f'<div class="tiles">{"".join(_tiles(facts))}</div>'
+def _environment() -> Environment:
+    loader = PackageLoader("soar.report")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["base64"] = lambda data: b64encode(data).decode()
+    return environment
 
 
-def _tiles(facts: Facts) -> list[str]:
-    tiles = []
-    for name, evaluation in (("before", facts.before), ("after", facts.after)):
+def _kicker(facts: Facts) -> str:
+    if facts.run:
+        record = facts.run.record
+        return f"SOAR, scene {', '.join(record.scenes)}, {day(record.started_s)}"
+    return f"SOAR, scenes: {join_names(e.provenance.scene for e in facts.episodes) or 'none'}"
+
+
+def _tiles(facts: Facts) -> list[tuple[str, ...]]:
+    tiles: list[tuple[str, ...]] = []
+    run, episodes = facts.run, facts.episodes
+    for name, evaluation in (("before", run.before), ("after", run.after)) if run else ():
         if evaluation is not None and evaluation.trials:
-            tiles.append(html.tile(f"{evaluation.overall().value:.0%}", f"success {name}"))
-    if facts.comparison is not None:
-        change = facts.comparison.difference
-        tiles.append(
-            html.tile(format_points(change.value), "points, from the same starts", tone(change))
-        )
-    if facts.episodes:
-        judged = sum(e.verdict.outcome == "success" for e in facts.episodes)
-        tiles.append(html.tile(str(len(facts.episodes)), "episodes collected by itself"))
-        tiles.append(html.tile(f"{judged / len(facts.episodes):.0%}", "of them judged a success"))
-    if facts.hours:
-        tiles.append(html.tile(duration(3600 * facts.hours), "from beginning to end"))
+            tiles.append((f"{evaluation.overall().value:.0%}", f"success {name}"))
+    if run and run.comparison is not None:
+        change = run.comparison.difference
+        tiles.append((format_points(change.value), "points, from the same starts", quality(change)))
+    if episodes:
+        judged = sum(e.verdict.outcome == "success" for e in episodes)
+        tiles.append((str(len(episodes)), "episodes collected autonomously" if run else "episodes"))
+        tiles.append((f"{judged / len(episodes):.0%}", "of them judged a success"))
+    if run and run.hours:
+        tiles.append((duration(3600 * run.hours), "from beginning to end"))
     return tiles
-
-
-def _footer(facts: Facts) -> str:
-    return html.paragraph(
-        f"Made from the folder '{facts.run.folder.name}' by `soar report`. This page needs no other file."
-    )

@@ -1,4 +1,4 @@
-"""The report's workings: collection, verdicts, training, faults, and where everything came from."""
+"""Sections about the process: collection, verdicts, training, faults, and provenance."""
 
 from __future__ import annotations
 
@@ -8,58 +8,65 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from soar.data.store.lance import open_store
-from soar.report import figures, html
-from soar.report.facts import Facts, by_task, confusion
-from soar.report.html import Section
-from soar.report.videos import time_lapse
+from soar.data.store.lance import LanceStore
+from soar.improvement.run import RoundRecord
+from soar.report.facts import (
+    Counts,
+    Facts,
+    RunFacts,
+    Section,
+    confusion,
+    count_by,
+    join_names,
+    task_labels,
+    verdict_shares,
+)
+from soar.report.figures import WINDOW, plot_attempts, plot_losses, plot_success_over_time, svg
+from soar.report.videos import choose_samples, episode_video, time_lapse
+from soar.types import EpisodeSummary
 from soar.utils.files import Json
-from soar.utils.statistics import Confusion, Interval
+from soar.utils.statistics import Interval
 
 EVENTS_SHOWN = 12
+SAMPLES_SHOWN = 6
 
 
 def collection(facts: Facts) -> Section | None:
-    """What the robot chose to do, how it fared, and a time-lapse."""
-    episodes = facts.episodes
-    if not episodes:
+    """Show the attempted tasks, their success, the proposals, and a time-lapse; of a store also sample episodes."""
+    episodes, store = facts.episodes, facts.store
+    if store is None or not episodes:
         return None
-    text = (
-        "Nobody told the robot what to do: a vision-language model looks at the table, finds the tasks "
-        "that are possible right now, and the one tried least often is chosen. Each tick is one "
-        "attempt, coloured by the model's verdict on its last picture. Dashed lines: a new policy."
-    )
-    rows = [
-        (
-            t.instruction,
-            str(t.attempts),
-            f"{t.successes / t.attempts:.0%}",
-            "" if t.true_successes is None else f"{t.true_successes / t.attempts:.0%}",
-            str(t.unknown),
-        )
-        for t in by_task(episodes)
-    ]
-    store = open_store(facts.run.store, read_only=True)
-    body = (
-        html.paragraph(text),
-        html.paragraph(_pace(facts)),
-        html.figure(figures.svg(figures.plot_choices(episodes), "Tasks chosen over time")),
-        html.figure(
-            figures.svg(figures.plot_success_over_time(episodes), "Success while collecting"),
-            f"Share of successes among the last {figures.WINDOW} episodes.",
-        ),
-        html.table(("task", "attempts", "judged success", "true success", "unknown"), rows),
-        html.figure(
-            html.video(time_lapse(store, episodes)),
-            "Time-lapse: episodes spread over the whole collection, the current subgoal in the corner.",
-            "lapse",
-        ),
-    )
-    return Section("Collection", "".join(body))
+    labels = task_labels(episodes)
+    stations = count_by(episodes, lambda e: e.provenance.station)
+    content = {
+        "rounds": len({e.provenance.round for e in episodes}) > 1,
+        "stations_line": _throughput(facts),
+        "attempts_plot": svg(plot_attempts(episodes, labels), "Tasks chosen over time"),
+        "success_plot": svg(plot_success_over_time(episodes), "Success while collecting"),
+        "window": WINDOW,
+        "tasks": [_row(c) for c in count_by(episodes, lambda e: labels[e.instruction])],
+        "stations": [_row(c) for c in stations] if len(stations) > 1 else [],
+        "reasons": _reasons(episodes),
+        "proposals": _proposal_rows(episodes, labels),
+        "time_lapse": time_lapse(store, episodes),
+        "samples": [] if facts.run else _samples(store, episodes),
+    }
+    return Section("Collection", "collection.html", content)
 
 
-def _pace(facts: Facts) -> str:
-    """How much was collected by how many stations, and how busy real-time arms were."""
+def _row(counts: Counts) -> tuple[str, ...]:
+    true_successes = counts.true_successes
+    return (
+        counts.name,
+        str(counts.attempts),
+        f"{counts.successes / counts.attempts:.0%}",
+        "" if true_successes is None else f"{true_successes / counts.attempts:.0%}",
+        str(counts.unknown),
+    )
+
+
+def _throughput(facts: Facts) -> str:
+    """Return how much each station collected, and how busy real-time arms were."""
     stations = Counter(e.provenance.station for e in facts.episodes)
     each = ", ".join(f"{name} {count}" for name, count in sorted(stations.items()))
     text = f"Episodes per station: {each}."
@@ -70,89 +77,87 @@ def _pace(facts: Facts) -> str:
     return text
 
 
+def _reasons(episodes: Sequence[EpisodeSummary]) -> str:
+    reasons = Counter(e.provenance.proposal.reason for e in episodes if e.provenance.proposal)
+    counted = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    return f"Reasons of the choices: {counted}."
+
+
+def _proposal_rows(
+    episodes: Sequence[EpisodeSummary], labels: Mapping[str, str]
+) -> list[tuple[str, ...]]:
+    """Return how often each task was found possible, and how often it was chosen, the most chosen first."""
+    proposals = [p for e in episodes if (p := e.provenance.proposal)]
+    possible = Counter(labels.get(i, i) for p in proposals for i in p.feasible)
+    chosen = Counter(labels.get(p.task.instruction, p.task.instruction) for p in proposals)
+    names = sorted(chosen.keys() | possible.keys(), key=lambda name: (-chosen[name], name))
+    return [(name, str(possible[name]), str(chosen[name])) for name in names]
+
+
+def _samples(store: LanceStore, episodes: Sequence[EpisodeSummary]) -> list[tuple[bytes, str]]:
+    return [
+        (
+            episode_video(store.load(e.id)),
+            f"{e.instruction}: judged {e.verdict.outcome} ({e.provenance.station})",
+        )
+        for e in choose_samples(episodes, SAMPLES_SHOWN)
+    ]
+
+
 def verdicts(facts: Facts) -> Section | None:
-    """The vision-language model's confusion against ground truth, where there is one."""
-    found = confusion(facts.episodes)
-    if not found.judged:
+    """Show the verdicts, and their confusion with the truth where it is known."""
+    if not facts.episodes:
         return None
-    use = (
-        "Which grasps were good, and so where things are, is told by the episodes"
-        if facts.corrected
-        else "The policy learns only from episodes"
-    )
-    text = (
-        f"{use} that the vision-language model called a success, so its "
-        "mistakes matter: a false success teaches something wrong, a false failure wastes something "
-        "good. The simulator knows the truth; the robot never sees it. The paper's model, on 546 "
-        "trajectories labelled by hand: 79 % right, precision 63 %, recall 100 %."
-    )
-    tiles = (
-        _share(found.accuracy, "of verdicts are right"),
-        _share(found.precision, "of judged successes are real (precision)"),
-        _share(found.recall, "of real successes are found (recall)"),
-    )
-    grid = f'<div class="tiles">{"".join(tiles)}</div>'
-    return Section("Verdicts", html.paragraph(text) + grid + _confusion_table(found))
+    found = confusion(facts.episodes)
+    content = {
+        "learning": facts.run is not None,
+        "corrected": facts.run is not None and facts.run.corrected,
+        "shares": verdict_shares(facts.episodes),
+        "known": found.judged > 0,
+        "confusion": found,
+        "tiles": (
+            _share_tile(found.accuracy, "of verdicts are right"),
+            _share_tile(found.precision, "of judged successes are real (precision)"),
+            _share_tile(found.recall, "of real successes are found (recall)"),
+        ),
+    }
+    return Section("Verdicts", "verdicts.html", content)
 
 
-def _share(rate: Interval, label: str) -> str:
-    return html.tile(f"{rate.value:.0%}", f"{label}; {rate.low:.0%} to {rate.high:.0%}")
-
-
-def _confusion_table(found: Confusion) -> str:
-    def cell(count: int, word: str, tone: str) -> str:
-        return f'<td><b class="{tone}">{count}</b><span>{word}</span></td>'
-
-    note = html.paragraph(f"{found.unknown} more could not be judged.") if found.unknown else ""
-    return (
-        '<div class="scroll"><table class="confusion"><tr><th></th><th>truly a success</th><th>truly a failure</th></tr>'
-        f"<tr><th>judged success</th>{cell(found.true_success, 'right', 'good')}"
-        f"{cell(found.false_success, 'false success', 'bad')}</tr>"
-        f"<tr><th>judged failure</th>{cell(found.false_failure, 'false failure', 'bad')}"
-        f"{cell(found.true_failure, 'right', 'good')}</tr></table></div>{note}"
-    )
+def _share_tile(rate: Interval, label: str) -> tuple[str, str]:
+    return f"{rate.value:.0%}", f"{label}; {rate.low:.0%} to {rate.high:.0%}"
 
 
 def training(facts: Facts) -> Section | None:
-    """The policies' loss curves, speed, and the mixture."""
-    text = (
-        "The policy learns what an able hand would have done in each frame of all episodes, failures too, "
-        "with a goal painted where that would have led. Where things were follows from what the arm felt: "
-        "where the camera sees it, and the grasps that held. No simulator knows of it."
-        if facts.corrected
-        else "The policy learns to imitate the collected actions, given what it saw and a picture of what "
-        "came a little later. No success label and no words enter this loss."
-    )
+    """Show the policies' loss curves, training speed, and data mixtures."""
+    if facts.run is None:
+        return None
     mixtures = {
         r.index: ", ".join(f"{name} {share:.0%}" for name, share in r.mixture.items())
-        for r in facts.record.rounds
+        for r in facts.run.record.rounds
     }
-    return _learning("Training", text, facts.train_logs, "samples came from", mixtures)
+    content = _learning(facts.run.train_logs, "samples came from", mixtures)
+    corrected = {"corrected": facts.run.corrected}
+    return Section("Training", "training.html", content | corrected) if content else None
 
 
-def imagination(facts: Facts) -> Section | None:
-    """What practice taught the imagination."""
-    text = (
-        "From all episodes, failures too, the imagination learns where things are seen in this scene: "
-        "the arm's places in the image follow from what the arm felt, and how far beside a thing is "
-        "read from where it is, from the grasps that held. Then each frame says where everything "
-        "should be a little later. No simulator and no success label but the robot's own judgement."
-    )
-    ids = {r.index: r.subgoals_checkpoint for r in facts.record.rounds}
-    return _learning("What the imagination learned", text, facts.imagination_logs, "it is now", ids)
+def finetuning(facts: Facts) -> Section | None:
+    """Show the loss curves of the subgoal generator's fine-tuning."""
+    if facts.run is None:
+        return None
+    ids = {r.index: r.subgoals_checkpoint for r in facts.run.record.rounds}
+    content = _learning(facts.run.finetune_logs, "checkpoint", ids)
+    title = "What the subgoal generator learned"
+    return Section(title, "finetuning.html", content) if content else None
 
 
 def _learning(
-    title: str,
-    text: str,
-    found: Mapping[int, Sequence[Mapping[str, Json]]],
-    last_head: str,
-    last: Mapping[int, str],
-) -> Section | None:
-    """Loss curves and speed, by round, and something that is said of each."""
-    logs = {index: log for index, log in found.items() if log}
+    logs: Mapping[int, Sequence[Mapping[str, Json]]], last_head: str, last: Mapping[int, str]
+) -> dict[str, object]:
+    """Return loss curves and training speed by round, with one more column; nothing without logs."""
+    logs = {index: log for index, log in logs.items() if log}
     if not logs:
-        return None
+        return {}
     rows = [
         (
             f"round {index}",
@@ -164,29 +169,25 @@ def _learning(
         )
         for index, log in logs.items()
     ]
-    picture = figures.svg(figures.plot_losses(logs), "Training loss")
-    head = ("", "steps", "last loss", "samples/s", "waiting for data", last_head)
-    return Section(title, html.paragraph(text) + html.figure(picture) + html.table(head, rows))
+    plot = svg(plot_losses(logs), "Training loss")
+    return {"plot": plot, "rows": rows, "last_head": last_head}
 
 
 def faults(facts: Facts) -> Section | None:
-    """What broke, and what a person was asked to do."""
+    """Show faults, and what a person was asked to do."""
     if not facts.episodes and not facts.events:
         return None
-    if not facts.events:
-        return Section("Faults", html.paragraph("None: nothing broke while collecting."))
     kinds = Counter(e["kind"] for e in facts.events)
-    text = (
-        "An episode that meets a fault is dropped, the fault is cleared in software, and the robot goes "
-        "on; nothing half-done is learned from. Counted: "
-        + ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
-        + "."
-    )
-    latest = facts.events[-EVENTS_SHOWN:]
-    rows = [(e["message"], e["kind"], e["station"], _clock(e["time_s"])) for e in latest]
-    heading = f"<h3>The latest {len(rows)} of {len(facts.events)}</h3>"
-    table = html.table(("what", "kind", "station", "when (UTC)"), rows)
-    return Section("Faults", html.paragraph(text) + heading + table)
+    content = {
+        "stations": facts.stations,
+        "counts": ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()),
+        "total": len(facts.events),
+        "events": [
+            (e["message"], e["kind"], e["station"], _clock(e["time_s"]))
+            for e in facts.events[-EVENTS_SHOWN:]
+        ],
+    }
+    return Section("Faults", "faults.html", content)
 
 
 def _clock(time_s: float) -> str:
@@ -194,36 +195,54 @@ def _clock(time_s: float) -> str:
 
 
 def provenance(facts: Facts) -> Section:
-    """From every number back to a checkpoint, a store version, and seeds."""
-    record = facts.record
+    """Show the checkpoints, store version and seeds behind every number."""
+    rows = _run_rows(facts.run) if facts.run else _collection_rows(facts.episodes)
+    if facts.store is not None:
+        name, version = facts.store.path.resolve().name, facts.store.version
+        rows.append(("episode store", f"{name}/, version {version}, id {facts.store.identity}"))
+    content = {
+        "rows": [row for row in rows if row[1]],
+        "record": json.dumps(asdict(facts.run.record), indent=2) if facts.run else "",
+    }
+    return Section("Provenance", "provenance.html", content)
+
+
+def _run_rows(run: RunFacts) -> list[tuple[str, str]]:
+    record = run.record
     rows = [
         ("command", record.command),
         ("code version", record.code_version),
         ("config hash", record.config_hash),
         *((f"model: {role}", name) for role, name in record.models.items()),
-        ("episode store", f"{facts.run.store.name}/, version {facts.store_version}"),
     ]
-    for index, evaluation in facts.evaluations.items():
+    for index, evaluation in run.evaluations.items():
         s = evaluation.setting
-        rows.append(
-            (
-                f"evaluation {index}",
-                f"checkpoint {s.checkpoint}, {s.policy}, subgoals {s.subgoals}, seeds from "
-                f"{s.first_seed}, {s.trials} trials a task, {s.subgoals_per_trial} x "
-                f"{s.steps_per_subgoal} steps",
-            )
+        text = (
+            f"checkpoint {s.checkpoint}, {s.policy}, subgoals {s.subgoals}, seeds from {s.first_seed}, "
+            f"{s.trials} trials a task, {s.subgoals_per_trial} x {s.steps_per_subgoal} steps"
         )
-    for r in record.rounds:
-        query = json.dumps({k: v for k, v in r.query.items() if v}, sort_keys=True)
-        rows.append(
-            (
-                f"round {r.index}",
-                f"collected with checkpoint {r.collected_with or '?'}, fitted checkpoint "
-                f"{r.candidate or 'none yet'}, imagination {r.subgoals_checkpoint or 'as before'}, "
-                f"store version {r.store_version}, query {query}",
-            )
-        )
-    table = html.table(("what", "value"), [row for row in rows if row[1]])
-    config = html.preformatted(json.dumps(asdict(record), indent=2))
-    body = f'<div class="provenance">{table}</div>' + html.details("All of run.json", config)
-    return Section("Provenance", body)
+        rows.append((f"evaluation {index}", text))
+    return rows + [(f"round {r.index}", _round_provenance(r)) for r in record.rounds]
+
+
+def _round_provenance(record: RoundRecord) -> str:
+    query = json.dumps({k: v for k, v in record.query.items() if v}, sort_keys=True)
+    return (
+        f"collected with checkpoint {record.collected_with or '?'}, fitted checkpoint "
+        f"{record.candidate or 'none yet'}, subgoal generator {record.subgoals_checkpoint or 'as before'}, "
+        f"store version {record.store_version}, query {query}"
+    )
+
+
+def _collection_rows(episodes: Sequence[EpisodeSummary]) -> list[tuple[str, str]]:
+    """Return the origins of a store's episodes."""
+    origins = [e.provenance for e in episodes]
+    return [
+        ("policy checkpoints", join_names(o.checkpoint for o in origins if o.checkpoint)),
+        ("judges", join_names(e.verdict.judge for e in episodes if e.verdict.judge)),
+        ("scenes", join_names(o.scene for o in origins if o.scene)),
+        ("stations", join_names(o.station for o in origins)),
+        ("regimes", join_names(o.regime for o in origins)),
+        ("code versions", join_names(o.code_version for o in origins if o.code_version)),
+        ("config hashes", join_names(o.config_hash for o in origins if o.config_hash)),
+    ]
