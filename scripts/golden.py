@@ -41,12 +41,12 @@ from soar.improvement.methods.corrections.labels import correction_labels, corre
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.loading import load_policy
 from soar.pretraining.clips import make_clip_corpus as make_clips
-from soar.pretraining.demonstrations import session
+from soar.pretraining.demonstrations import record_session
 from soar.pretraining.keypoint_samples import KeypointSamples, make_keypoint_samples
 from soar.pretraining.vlm_corpus import make_vlm_corpus as make_looks
 from soar.pretraining.weights import DemonstrationSet, demonstrations
-from soar.rollout.station import EpisodeConfig
 from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import open_station, sim_stations
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
@@ -54,7 +54,7 @@ from soar.subgoals.compact.generator import CompactSubgoalGenerator
 from soar.tasks.grammar import parse_instruction, questions_of
 from soar.tasks.question_file import tasks_from_instructions
 from soar.tasks.questions import parse_question
-from soar.tasks.success_detector import verdict
+from soar.tasks.success_detector import VLMSuccessDetector, verdict
 from soar.training.fit import FitConfig
 from soar.training.policy import compact, train_policy, with_fit
 from soar.training.subgoals import SubgoalTrainConfig as SubgoalTraining
@@ -198,7 +198,7 @@ def some_episodes(scene: str, wanted: int) -> list[Episode]:
     """The scripted expert's first episodes in a scene."""
     episodes: list[Episode] = []
     for seed in count():
-        episodes += session(load_scene(scene), seed)
+        episodes += record_session(load_scene(scene), seed)
         if len(episodes) >= wanted:
             break
     return episodes[:wanted]
@@ -268,16 +268,17 @@ def collection(weights: Path, work: Path) -> Json:
     """Six episodes of two stations, each in its own scene, which propose, try, judge and store by themselves."""
     models = Packaged(weights)
     store = open_store(work / "store", create=True)
-    crew = Models(models.vlm(), models.policy(), models.subgoals())
+    vlm = models.vlm()
+    loaded = Models(vlm, models.policy(), models.subgoals(), VLMSuccessDetector(vlm))
     configs = [*sim_stations(SCENE, 1, seed=3), *sim_stations(SECOND_SCENE, 1, seed=4)]
     stations = [open_station(c) for c in configs]
-    boards = [StatusFolder(store.path, s.name) for s in stations]
+    status_folders = [StatusFolder(store.path, s.name) for s in stations]
     try:
         summary = collect(
             stations,
-            crew,
+            loaded,
             store,
-            boards,
+            status_folders,
             CollectionConfig(EpisodeConfig(10, 10), noise=0.5),
             episodes=6,
         )

@@ -1,4 +1,4 @@
-"""Clips from where a system got to: they begin there, and its own world goes on as if nothing had been shown."""
+"""DAgger clips start from the system's states, and its own world continues undisturbed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SMALL = ClipConfig(resolution=32)
 
 
 class Down:
-    """A policy that presses its open hand down, wherever it is."""
+    """A policy that moves its open gripper down."""
 
     name = checkpoint_id = "down"
 
     def __init__(self) -> None:
-        self.felt: list[np.ndarray] = []
+        self.states: list[np.ndarray] = []
 
     def act(self, observations, goals, rng, *, noise=0.0):
-        self.felt += [o.state for o in observations]
+        self.states += [o.state for o in observations]
         return np.array([[0, 0, -0.01, 0, 0, 0, 1]] * len(observations), np.float32)
 
     def reset(self) -> None:
@@ -30,7 +30,7 @@ class Down:
 
 
 class Copies:
-    """Imagines that nothing happens."""
+    """A generator that returns the present image."""
 
     name = "copies"
 
@@ -38,26 +38,26 @@ class Copies:
         return np.stack([o.image for o in observations])
 
 
-def test_an_expert_goes_on_from_each_state_in_which_a_subgoal_was_asked_for():
+def test_expert_continues_from_each_state_with_a_subgoal_request():
     policy = Down()
     clips = dagger_clips(sample_scene("broad", SEED), SEED, policy, Copies(), SMALL)
     assert len(clips) == 5
-    for clip, state in zip(clips, policy.felt[::20], strict=True):
+    for clip, state in zip(clips, policy.states[::20], strict=True):
         np.testing.assert_allclose(clip.states[0], state, atol=1e-5)
         assert clip.done[-1]
         assert not clip.done[0]
         assert clip.images.shape == (len(clip.points), 32, 32, 3)
 
 
-def test_the_attempt_itself_is_as_it_would_have_been_alone():
-    alone, shown = Down(), Down()
-    dagger_clips(sample_scene("broad", SEED), SEED, shown, Copies(), SMALL)
+def test_attempt_is_the_same_without_recording():
+    alone, recorded = Down(), Down()
+    dagger_clips(sample_scene("broad", SEED), SEED, recorded, Copies(), SMALL)
     scene = sample_scene("broad", SEED)
     env = SimEvalEnv(scene)
     task = scene.tasks[int(np.random.default_rng(SEED).integers(len(scene.tasks)))]
     env.reset(task.instruction, SEED)
     for _ in range(100):
-        seen = env.robot.observe()
-        env.robot.execute(alone.act([seen], [""], np.random.default_rng(0))[0])
+        observation = env.robot.observe()
+        env.robot.execute(alone.act([observation], [""], np.random.default_rng(0))[0])
     env.close()
-    np.testing.assert_array_equal(np.stack(alone.felt), np.stack(shown.felt))
+    np.testing.assert_array_equal(np.stack(alone.states), np.stack(recorded.states))

@@ -9,7 +9,7 @@ from soar.pretraining.demonstrations import (
     collect_demonstrations,
     demonstrate,
     disturb,
-    session,
+    record_session,
 )
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
@@ -17,7 +17,7 @@ from soar.sim.world import World
 SMALL = DemonstrationConfig(image_size=32)
 
 
-def test_a_demonstration_is_a_whole_episode():
+def test_demonstration_is_a_complete_episode():
     world = World(SCENES["2"], image_size=32)
     task = world.scene.tasks[0]
     world.reset(1, task.goal)
@@ -27,35 +27,35 @@ def test_a_demonstration_is_a_whole_episode():
     assert episode.images.shape == (len(episode) + 1, 32, 32, 3)
     assert (episode.provenance.checkpoint, episode.provenance.scene) == ("expert", "2")
     assert np.allclose(np.diff(episode.times_s), 0.2)
-    waver = (episode.actions - episode.commanded)[:, :3]
-    assert 0.001 < waver.std() < 0.01
-    assert np.abs(waver.mean(0)).max() < 0.005
+    noise = (episode.actions - episode.commanded)[:, :3]
+    assert 0.001 < noise.std() < 0.01
+    assert np.abs(noise.mean(0)).max() < 0.005
     moved = episode.states[-1, :3] - episode.states[0, :3]
     assert np.allclose(episode.actions[:, :3].sum(0), moved, atol=0.01)
 
 
-def test_a_disturbed_demonstration_shows_the_way_out():
-    """From wherever a failed attempt left the arm, also with fingers that closed on nothing."""
+def test_disturbed_demonstration_shows_the_recovery():
+    """Recovery from the states of failed attempts, also with fingers that closed on nothing."""
     world, rng = World(SCENES["2"], image_size=32), np.random.default_rng(0)
-    task, openings, saved = world.scene.tasks[0], [], []
+    task, openings, recovered = world.scene.tasks[0], [], []
     for seed in range(8):
         world.reset(seed, task.goal)
         if disturb(world, task, rng):
             openings.append(world.gripper_opening())
-            saved.append(bool(demonstrate(world, task, rng).provenance.truth))
-    assert len(saved) >= 4
-    assert sum(saved) >= len(saved) - 1
+            recovered.append(bool(demonstrate(world, task, rng).provenance.truth))
+    assert len(recovered) >= 4
+    assert sum(recovered) >= len(recovered) - 1
     assert min(openings) < 0.5 < max(openings)
 
 
-def test_a_session_goes_on_without_resets():
-    config = DemonstrationConfig(image_size=32, tasks=(3, 3), disturbed=0.0)
-    episodes = list(session(SCENES["2"], 4, config))
+def test_session_continues_without_resets():
+    config = DemonstrationConfig(image_size=32, tasks=(3, 3), disturb_probability=0.0)
+    episodes = list(record_session(SCENES["2"], 4, config))
     assert len(episodes) == 3
     assert len({e.instruction for e in episodes}) == 2
 
 
-def test_collecting_resumes_and_keeps_only_successes(tmp_path):
+def test_collection_resumes_and_keeps_only_successes(tmp_path):
     first = collect_demonstrations(tmp_path, "soar", 3, workers=1, scenes=["2"], config=SMALL)
     assert first.kept >= 3
     store = open_store(tmp_path)
@@ -70,8 +70,10 @@ def test_collecting_resumes_and_keeps_only_successes(tmp_path):
     assert not seeds & set(new)
 
 
-def test_ranges_the_wrong_way_round_are_refused():
+def test_invalid_ranges_raise_an_error():
     with pytest.raises(ConfigError, match="speed"):
         DemonstrationConfig(speed=(1.2, 0.8))
-    with pytest.raises(ConfigError, match="chances"):
-        DemonstrationConfig(disturbed=1.5)
+    with pytest.raises(
+        ConfigError, match=r"disturb_probability is 1\.5; valid: a number from 0 to 1"
+    ):
+        DemonstrationConfig(disturb_probability=1.5)

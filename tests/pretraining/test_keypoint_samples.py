@@ -1,4 +1,4 @@
-"""Moments: what an expert would do next is noted, and the scene stays as it is; and what foresight makes of them."""
+"""Keypoint samples: their labels, their batches, and their use in training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from soar.errors import ConfigError
-from soar.pretraining.keypoint_samples import A_SCENE, _moment, make_keypoint_samples, samples_in
+from soar.pretraining.keypoint_samples import (
+    SAMPLES_PER_SCENE,
+    _sample,
+    make_keypoint_samples,
+    samples_in,
+)
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.world import World
 from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
@@ -25,28 +30,28 @@ SEED = 3
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> KeypointSamples:
+def samples(tmp_path_factory) -> KeypointSamples:
     return make_keypoint_samples(
-        tmp_path_factory.mktemp("moments"), 2, workers=1, seed=SEED, resolution=32
+        tmp_path_factory.mktemp("samples"), 2, workers=1, seed=SEED, resolution=32
     )
 
 
-def test_they_say_where_everything_will_be(made):
-    n = len(made.images)
-    assert A_SCENE < n <= 2 * A_SCENE
-    assert made.images.shape == (n, 32, 32, 3)
-    assert made.later.shape == (n, MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1, 7, 2)
-    moved = np.abs(made.later[:, -1, GRIPPER] - made.points[:, GRIPPER]).max(1)
+def test_samples_hold_current_and_future_keypoints(samples):
+    n = len(samples.images)
+    assert SAMPLES_PER_SCENE < n <= 2 * SAMPLES_PER_SCENE
+    assert samples.images.shape == (n, 32, 32, 3)
+    assert samples.later.shape == (n, MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1, 7, 2)
+    moved = np.abs(samples.later[:, -1, GRIPPER] - samples.points[:, GRIPPER]).max(1)
     assert np.nanmax(moved) > 0.1
-    assert made.words[made.rows].any((1, 2)).all()
+    assert samples.words[samples.rows].any((1, 2)).all()
 
 
-def test_an_expert_goes_on_from_the_moment_and_the_scene_stays_as_it_is():
+def test_sampling_runs_an_expert_and_leaves_the_world_unchanged():
     scene = sample_scene("broad", SEED)
     world, task = World(scene, 64), scene.tasks[0]
     world.reset(SEED, task.goal)
     before = world.state(), world.render()
-    _, points, later, state, instruction = _moment(world, task, 32)
+    _, points, later, state, instruction = _sample(world, task, 32)
     np.testing.assert_array_equal(world.state(), before[0])
     np.testing.assert_array_equal(world.render(), before[1])
     np.testing.assert_array_equal(state, before[0])
@@ -56,7 +61,7 @@ def test_an_expert_goes_on_from_the_moment_and_the_scene_stays_as_it_is():
     world.close()
 
 
-def test_a_call_that_was_cut_short_goes_on(tmp_path):
+def test_interrupted_generation_resumes(tmp_path):
     whole = make_keypoint_samples(tmp_path / "a", 2, workers=1, seed=SEED, resolution=32)
     make_keypoint_samples(tmp_path / "b", 1, workers=1, seed=SEED, resolution=32)
     kept = tmp_path / "b" / "scenes" / f"{SEED:07d}.npz"
@@ -68,12 +73,12 @@ def test_a_call_that_was_cut_short_goes_on(tmp_path):
     np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, whole.images)
 
 
-def test_wrong_numbers_are_refused(tmp_path):
+def test_less_than_one_scene_raises_an_error(tmp_path):
     with pytest.raises(ConfigError, match="at least 1"):
         make_keypoint_samples(tmp_path, 0)
 
 
-def test_things_that_do_not_fit_make_no_moments(monkeypatch):
+def test_objects_that_do_not_fit_give_no_samples(monkeypatch):
     def full(*args: object) -> None:
         raise ConfigError("no room")
 
@@ -81,49 +86,54 @@ def test_things_that_do_not_fit_make_no_moments(monkeypatch):
     assert len(samples_in(sample_scene("broad", SEED), SEED, 32)["images"]) == 0
 
 
-def test_a_batch_depends_on_its_step_alone_and_parts_make_the_whole(made):
-    batches = KeypointBatches(made, 1)
+def test_batch_depends_on_its_step_only_and_parts_make_the_whole(samples):
+    batches = KeypointBatches(samples, 1)
     whole, again = batches(5, 8, slice(0, 8)), batches(5, 8, slice(0, 8))
     part = batches(5, 8, slice(4, 8))
     for name in whole:
         np.testing.assert_array_equal(whole[name], again[name])
         np.testing.assert_array_equal(whole[name][4:], part[name])
-    at = [np.flatnonzero((made.states == s).all(1))[0] for s in whole["states"]]
+    at = [np.flatnonzero((samples.states == s).all(1))[0] for s in whole["states"]]
     step = whole["ahead"].astype(int) - MIN_STEPS_AHEAD
-    np.testing.assert_array_equal(whole["future_points"], made.later[at, step][:, PREDICTED_POINTS])
+    np.testing.assert_array_equal(
+        whole["future_points"], samples.later[at, step][:, PREDICTED_POINTS]
+    )
 
 
-def test_moments_take_the_place_of_most_of_foresights_samples():
+def test_keypoint_samples_replace_most_of_the_predictors_samples():
     batch = {"ahead": torch.zeros(10), f"{SAMPLE_PREFIX}ahead": torch.ones(10)}
     assert with_keypoint_samples(batch)["ahead"].sum() == round(10 * SAMPLES_SHARE)
     assert with_keypoint_samples({"ahead": torch.zeros(10)})["ahead"].sum() == 0
 
 
-def test_in_a_mirror_pictures_and_places_agree_and_sided_words_stay(made):
+def test_mirroring_keeps_images_and_points_consistent_and_skips_sided_instructions(samples):
     batch = {
         k: torch.from_numpy(np.asarray(v))
-        for k, v in KeypointBatches(made)(0, 64, slice(0, 64)).items()
+        for k, v in KeypointBatches(samples)(0, 64, slice(0, 64)).items()
     }
     batch["sided"] = torch.arange(64) % 2 == 0
-    seen = mirror(batch, torch.Generator().manual_seed(0))
-    flipped = (seen["observation"] != batch["observation"]).flatten(1).any(1)
+    mirrored = mirror(batch, torch.Generator().manual_seed(0))
+    flipped = (mirrored["observation"] != batch["observation"]).flatten(1).any(1)
     assert not flipped[::2].any()
     assert 8 < flipped[1::2].sum() < 24
-    hand = seen["points"][flipped, GRIPPER] * torch.tensor([-1, 1])
-    torch.testing.assert_close(hand, batch["points"][flipped, GRIPPER], equal_nan=True)
-    left, right = seen["points"][flipped, 3], batch["points"][flipped, 4] * torch.tensor([-1, 1])
+    gripper = mirrored["points"][flipped, GRIPPER] * torch.tensor([-1, 1])
+    torch.testing.assert_close(gripper, batch["points"][flipped, GRIPPER], equal_nan=True)
+    left, right = (
+        mirrored["points"][flipped, 3],
+        batch["points"][flipped, 4] * torch.tensor([-1, 1]),
+    )
     torch.testing.assert_close(left, right, equal_nan=True)
     tips = (
-        seen["future_points"][flipped, 2],
+        mirrored["future_points"][flipped, 2],
         batch["future_points"][flipped, 3] * torch.tensor([-1, 1]),
     )
     torch.testing.assert_close(*tips, equal_nan=True)
     turned = torch.tensor([1, -1, 1, -1, 1, -1, 1])
-    torch.testing.assert_close(seen["states"][flipped], batch["states"][flipped] * turned)
+    torch.testing.assert_close(mirrored["states"][flipped], batch["states"][flipped] * turned)
 
 
 @pytest.mark.parametrize(
     ("text", "sided"), [("move it to the Left", True), ("put it on the leftovers", False)]
 )
-def test_left_and_right_are_known(text, sided):
+def test_left_and_right_are_recognized(text, sided):
     assert mentions_side(text) == sided

@@ -1,4 +1,4 @@
-"""The corpus: true, varied, the same for the same seed, whole or not there."""
+"""The VLM's corpus: true answers, varied names, determinism, resuming."""
 
 from itertools import islice
 
@@ -29,7 +29,7 @@ def world():
     world.close()
 
 
-def test_facts_are_what_the_simulator_says(world):
+def test_facts_agree_with_the_simulator(world):
     found = {(f.kind, f.object, f.container): f.true for f in facts_of(world)}
     for thing in ("carrot", "lemon", "purple eggplant"):
         inside = world.fulfilled(Inside(thing, "blue plate"))
@@ -39,14 +39,14 @@ def test_facts_are_what_the_simulator_says(world):
 
 
 def test_a_task_s_question_and_the_fact_of_its_goal_are_the_same_question(world):
-    """What the compact eyes learn is what tasks will ask."""
+    """The compact VLM is trained on the questions that tasks ask."""
     rng = np.random.default_rng(0)
     asked = {task_from_instruction(t.instruction).question.text for t in world.scene.tasks}
     learned = {sample_question(f, world.scene, rng) for _ in range(40) for f in facts_of(world)}
     assert asked <= learned
 
 
-def test_drawn_questions_are_balanced_and_about_things_that_are_not_there_too(world):
+def test_sampled_facts_are_balanced_and_include_absent_objects(world):
     rng = np.random.default_rng(0)
     found = [Fact("in", "lemon", "blue plate", True), Fact("in", "carrot", "blue plate", False)]
     drawn = sample_facts(found, 2000, rng)
@@ -56,7 +56,7 @@ def test_drawn_questions_are_balanced_and_about_things_that_are_not_there_too(wo
     assert not any(f.true for f in drawn if not f.object)
 
 
-def test_names_fit_one_thing_only():
+def test_sampled_names_fit_one_object_only():
     rng = np.random.default_rng(0)
     scene = SCENES["3"]
     marker, block = (next(t for t in scene.objects if t.kind == k) for k in ("marker", "block"))
@@ -71,7 +71,7 @@ def test_names_fit_one_thing_only():
             assert all(one.isdisjoint(other) for other in all_names[i + 1 :])
 
 
-def test_an_absent_name_is_not_the_name_of_anything_there():
+def test_an_absent_name_fits_no_object_of_the_scene():
     rng = np.random.default_rng(0)
     for seed in range(30):
         scene = sample_scene("broad", seed)
@@ -79,7 +79,7 @@ def test_an_absent_name_is_not_the_name_of_anything_there():
         assert not there & {absent_name(scene, rng) for _ in range(30)}
 
 
-def test_play_is_the_same_for_the_same_seed():
+def test_images_of_a_scene_are_the_same_for_the_same_seed():
     first, second = (list(islice(label_scene(SCENES["6"], 5, SMALL), 6)) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         assert (a.image == b.image).all()
@@ -88,19 +88,21 @@ def test_play_is_the_same_for_the_same_seed():
     assert len({a.image.tobytes() for a in first}) == 6
 
 
-def test_points_are_where_things_are_seen():
-    """The one thing of its colour is where its colour is."""
+def test_points_lie_on_their_objects():
+    """The only object of its color is found at that color."""
     scene = SCENES["6"]
     config = LabeledImageConfig(resolution=256, questions=30, views=1, activities=1, stops=1)
-    look = next(label_scene(scene, 1, config))
-    named = [i for i, q in enumerate(look.questions) if parse_question(q).container == "blue bowl"]
-    point = look.points[named[0], 1]
+    labeled = next(label_scene(scene, 1, config))
+    named = [
+        i for i, q in enumerate(labeled.questions) if parse_question(q).container == "blue bowl"
+    ]
+    point = labeled.points[named[0], 1]
     x, y = ((point + 1) * 128).astype(int)
-    patch = look.image[y - 6 : y + 6, x - 6 : x + 6].reshape(-1, 3).astype(float).mean(0)
+    patch = labeled.image[y - 6 : y + 6, x - 6 : x + 6].reshape(-1, 3).astype(float).mean(0)
     assert patch[2] > 1.3 * patch[0]
 
 
-def test_a_corpus_is_made_in_processes_resumes_and_reads_back(tmp_path):
+def test_a_corpus_is_generated_in_processes_resumed_and_read_back(tmp_path):
     made = make_vlm_corpus(tmp_path, 40, workers=2, seed=1, config=SMALL)
     assert made.images.shape == (40, 32, 32, 3)
     assert made.points.shape == (40, 4, 2, 2)
@@ -117,12 +119,12 @@ def test_a_corpus_is_made_in_processes_resumes_and_reads_back(tmp_path):
         make_vlm_corpus(tmp_path, 64, seed=1, config=SMALL)
 
 
-def test_no_corpus_is_said_so(tmp_path):
+def test_a_folder_without_a_corpus_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"corpus\.json"):
         VLMCorpus.load(tmp_path)
 
 
-def test_a_thing_alone_may_be_called_by_its_kind():
+def test_the_only_object_of_its_kind_may_be_named_by_it():
     scene = SCENES["6"]
     rng = np.random.default_rng(0)
     bowl = SceneObject("blue bowl", "bowl", "blue")

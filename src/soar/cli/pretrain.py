@@ -222,8 +222,8 @@ def _policy(
         DemonstrationSet(episodes, workers=workers),
         _work(name, before, config, policy_preset(kind, start)),
         start=start,
-        painter=load_compact().generate_from_futures if generated_goals else None,
-        imagined=generated_goals,
+        generator=load_compact().generate_from_futures if generated_goals else None,
+        generated_goals=generated_goals,
     )
     folder = out or WEIGHTS / kind
     with saved_config(gcbc if kind == "gcbc" else lcbc, folder):

@@ -1,17 +1,15 @@
-"""A corpus of the *broad* regime: a scripted hand follows instructions in random scenes, as people do in videos.
+"""Clip corpus of the *broad* regime: the scripted expert follows instructions in random scenes, as people do in videos.
 
-Kept are the images at the model's resolution, the words, where in each image the arm and the things are that
-the instruction names, as a pointing finger would say it, and what the arm felt. Actions are left out: nothing
-here tells how to move.
+A clip holds images at the model's resolution, the instruction, the image positions of the arm and of the objects that the
+instruction names, and the robot's states. Actions are left out, so nothing in it shows how to control the arm.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import count
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -21,6 +19,7 @@ from jaxtyping import Bool, Float32, UInt8
 from soar.data.frame_cache import Frames
 from soar.errors import ConfigError, RobotFault
 from soar.pretraining.demonstrations import demonstrate, disturb
+from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
 from soar.sim.layout import is_feasible
 from soar.sim.projection import arm_keypoints, project_point
 from soar.sim.scenes.regimes import sample_scene
@@ -29,30 +28,27 @@ from soar.sim.world import World
 from soar.subgoals.clips import ClipCorpus, Points
 from soar.types import ACTION_DIM, Episode, EpisodeSummary, Image, Provenance, Verdict
 from soar.utils.media import resize
-from soar.utils.processes import worker_pool
 from soar.utils.progress import progress_bar
-
-CAMERA_PIXELS = 256
-"""Images are rendered as a station's camera gives them and then made smaller, as in serving."""
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """What the scripted hand does."""
+    """Behavior of the scripted expert in a scene."""
 
     resolution: int = 96
-    tasks: int = 3
-    """Most tasks in a row in one scene."""
+    """Image side in pixels; images are rendered as by a station's camera and then reduced."""
+    max_tasks: int = 3
+    """Largest number of tasks in a row in one scene."""
     max_steps: int = 80
-    """An attempt that takes longer is given up and not kept."""
-    home: float = 0.6
-    """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
-    disturbed: float = 0.5
-    """Chance that a clip begins where an attempt went wrong, so that clips start anywhere and show the way out."""
+    """Control steps after which an attempt is abandoned and dropped."""
+    home_probability: float = 0.6
+    """Probability that the arm goes home between two tasks; otherwise the next one starts where it is."""
+    disturb_probability: float = 0.5
+    """Probability that a clip starts after a failed attempt, and so shows the recovery."""
     speed: tuple[float, float] = (1.0, 1.0)
-    """Range of its pace: one, so that so many steps ahead mean the same everywhere."""
+    """Range of the speed factor; constant, so that a number of steps ahead means the same in every clip."""
     noise: tuple[float, float] = (0.5, 2.0)
-    """Range of its waver."""
+    """Range of the noise factor."""
 
 
 class Clip(NamedTuple):
@@ -63,11 +59,11 @@ class Clip(NamedTuple):
     points: Points
     states: Float32[np.ndarray, "n 7"]
     done: Bool[np.ndarray, " n"]
-    """Whether the instruction is fulfilled. For measuring only: no subgoal generator learns from it."""
+    """Whether the instruction is fulfilled. For measurements only: no subgoal generator learns from it."""
 
 
 ClipMaker: TypeAlias = Callable[[int, ClipConfig], list[Clip]]
-"""From a scene's seed to its clips; picklable."""
+"""Picklable function from a scene's seed to its clips."""
 
 
 def make_clip_corpus(
@@ -78,47 +74,50 @@ def make_clip_corpus(
     config: ClipConfig | None = None,
     maker: ClipMaker | None = None,
 ) -> ClipCorpus:
-    """The first `episodes` successful episodes of scenes `seed`, `seed + 1`, ... of the *broad* regime.
+    """Generate a corpus of successful episodes, resume an interrupted generation, or extend a smaller corpus.
 
-    `maker` makes the clips of each seed's scene, in worker processes; `sampled_clips` by default.
+    Args:
+        folder: folder of the corpus and, in `scenes`, of its scenes.
+        episodes: number of episodes.
+        workers: number of processes; the result doesn't depend on it.
+        seed: seed of the first scene.
+        config: behavior of the expert.
+        maker: generator of a scene's clips; `sampled_clips` by default.
 
-    Scenes are kept in `folder/scenes` as they are finished, so that a call that was cut short goes on,
-    and one that asks for more adds to them. The result doesn't depend on `workers`.
+    Raises:
+        ConfigError: `episodes` is less than 1.
     """
     if episodes < 1:
-        raise ConfigError(f"{episodes} episodes to imagine from; valid: at least 1")
-    folder, config, maker = Path(folder), config or ClipConfig(), maker or sampled_clips
-    (folder / "scenes").mkdir(parents=True, exist_ok=True)
+        raise ConfigError(f"a clip corpus of {episodes} episodes; valid: at least 1")
+    folder, config = Path(folder), config or ClipConfig()
+    generate = partial(_scene_arrays, maker or sampled_clips, config)
     clips: list[Clip] = []
     with (
         progress_bar() as bar,
-        worker_pool(workers) as pool,
+        closing(generate_scene_arrays(folder / "scenes", generate, seed, workers)) as scenes,
     ):
-        line = bar.add_task("episodes to imagine from", total=episodes, note="")
-        seeds, running = count(seed), deque[Future[Path]]()
+        line = bar.add_task("clips", total=episodes, note="")
         while len(clips) < episodes:
-            while len(running) < 3 * workers:
-                running.append(pool.submit(_keep, folder / "scenes", maker, next(seeds), config))
-            clips += _read(running.popleft().result())
+            clips += _clips_from(next(scenes))
             bar.update(line, completed=min(len(clips), episodes))
-    corpus = _assemble(clips[:episodes], seed)
+    corpus = _join(clips[:episodes], seed)
     corpus.save(folder)
     return corpus
 
 
 def record_clips(scene: Scene, seed: int, config: ClipConfig) -> Iterator[Clip]:
-    """Successful clips of one scene, task after task without a reset; it ends early after a failure."""
+    """Record successful clips of one scene, task after task without a reset; ends after a failure."""
     rng = np.random.default_rng(seed)
-    world = LabeledWorld(scene, CAMERA_PIXELS)
+    world = LabeledWorld(scene)
     try:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
-        for _ in range(int(rng.integers(1, config.tasks + 1))):
-            if rng.random() < config.disturbed and not disturb(world, task, rng):
+        for _ in range(int(rng.integers(1, config.max_tasks + 1))):
+            if rng.random() < config.disturb_probability and not disturb(world, task, rng):
                 return
-            world.watch(task.goal)
-            pace, waver = rng.uniform(*config.speed), rng.uniform(*config.noise)
-            episode = demonstrate(world, task, rng, config.max_steps, noise=waver, speed=pace)
+            world.start_labels(task.goal)
+            speed, noise = rng.uniform(*config.speed), rng.uniform(*config.noise)
+            episode = demonstrate(world, task, rng, config.max_steps, noise=noise, speed=speed)
             if not episode.provenance.truth:
                 return
             yield clip_of(episode, world, config.resolution)
@@ -126,102 +125,91 @@ def record_clips(scene: Scene, seed: int, config: ClipConfig) -> Iterator[Clip]:
             if world.objects_lost() or not feasible:
                 return
             task = feasible[int(rng.integers(len(feasible)))]
-            if rng.random() < config.home:
+            if rng.random() < config.home_probability:
                 world.home()
-    except (RobotFault, ConfigError):  # the physics diverged, or the things don't fit on the table
+    except (RobotFault, ConfigError):  # the physics diverged, or the objects don't fit on the table
         return
     finally:
         world.close()
 
 
 def sampled_clips(seed: int, config: ClipConfig) -> list[Clip]:
-    """The clips of the *broad* regime's scene of this seed."""
+    """Record the clips of the *broad* regime's scene with this seed."""
     return list(record_clips(sample_scene("broad", seed), seed, config))
 
 
 class LabeledWorld(World):
-    """A world that notes, for every image it renders, where the things are that a goal speaks of."""
+    """A world that records keypoints and success with every image that it renders."""
 
     goal: Goal
     points: list[Float32[np.ndarray, "7 2"]]
     done: list[bool]
 
-    def watch(self, goal: Goal) -> None:
-        """Begin new notes."""
+    def start_labels(self, goal: Goal) -> None:
+        """Start new records for a goal."""
         self.goal, self.points, self.done = goal, [], []
 
     def render(self, size: int | None = None) -> Image:
-        """What the camera sees now, noted."""
-        self.points.append(places(self, self.goal))
+        """Render the camera's image and record its labels."""
+        self.points.append(goal_keypoints(self, self.goal))
         self.done.append(self.fulfilled(self.goal))
         return super().render(size)
 
 
-def places(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
-    """Where the camera sees the things that a goal speaks of, and the arm; as in `corpus.Points`."""
-    hand, _ = world.gripper_pose()
-    where = [world.object_pose(name)[0] if name else None for name in _things_of(goal)]
-    return np.concatenate([[project_point(world, p) for p in (*where, hand)], arm_keypoints(world)])
+def goal_keypoints(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
+    """Return the image positions of a goal's objects and of the arm, in the order of `soar.subgoals.clips.Points`."""
+    gripper, _ = world.gripper_pose()
+    positions = [world.object_pose(name)[0] if name else None for name in _objects_of(goal)]
+    own = [project_point(world, p) for p in (*positions, gripper)]
+    return np.concatenate([own, arm_keypoints(world)])
 
 
 def clip_of(episode: Episode, world: LabeledWorld, resolution: int) -> Clip:
-    """A demonstration in a watched world, with what the world noted."""
+    """Combine an episode with the labels that its world recorded."""
     images = resize(episode.images, resolution)
     points, done = np.stack(world.points), np.array(world.done)
     return Clip(episode.instruction, images, points, episode.states, done)
 
 
-def _things_of(goal: Goal) -> tuple[str | None, str | None]:
-    if isinstance(goal, Inside):
-        return goal.object, goal.container
-    if isinstance(goal, DrawerOpen):
-        return goal.drawer, None
-    if isinstance(goal, ClothFolded):
-        return goal.cloth, None
-    return goal.object, None
+def _objects_of(goal: Goal) -> tuple[str | None, str | None]:
+    """Return the names of a goal's object and container."""
+    match goal:
+        case Inside():
+            return goal.object, goal.container
+        case DrawerOpen():
+            return goal.drawer, None
+        case ClothFolded():
+            return goal.cloth, None
+        case _:
+            return goal.object, None
 
 
-def _keep(folder: Path, maker: ClipMaker, seed: int, config: ClipConfig) -> Path:
-    """Make one scene's clips in a worker, unless they were made before; returns where they are."""
-    path = folder / f"{seed:07d}.npz"
-    if path.exists():
-        return path
+def _scene_arrays(maker: ClipMaker, config: ClipConfig, seed: int) -> Arrays:
+    """Return a scene's clips as arrays: the instructions, and the fields of clip `i` under names that end in `i`."""
     clips = maker(seed, config)
     arrays = {"instructions": np.array([c.instruction for c in clips], dtype=np.str_)}
     for i, clip in enumerate(clips):
-        parts = {
-            "images": clip.images,
-            "points": clip.points,
-            "states": clip.states,
-            "done": clip.done,
-        }
-        arrays |= {f"{name}{i}": array for name, array in parts.items()}
-    draft = path.with_suffix(".draft")
-    with draft.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    draft.rename(path)
-    return path
+        _, *fields = clip
+        names = Clip._fields[1:]
+        arrays |= {f"{name}{i}": array for name, array in zip(names, fields, strict=True)}
+    return arrays
 
 
-def _read(path: Path) -> list[Clip]:
-    with np.load(path) as file:
-        return [
-            Clip(
-                str(text), *(file[f"{name}{i}"] for name in ("images", "points", "states", "done"))
-            )
-            for i, text in enumerate(file["instructions"])
-        ]
+def _clips_from(arrays: Arrays) -> list[Clip]:
+    return [
+        Clip(str(text), *(arrays[f"{name}{i}"] for name in Clip._fields[1:]))
+        for i, text in enumerate(arrays["instructions"])
+    ]
 
 
-def _assemble(clips: Sequence[Clip], seed: int) -> ClipCorpus:
+def _join(clips: Sequence[Clip], seed: int) -> ClipCorpus:
     starts = np.cumsum([0, *(len(c.images) for c in clips)])
     origin = Provenance("play", "broad", "", seed, 0.0, "expert", truth=True)
     verdict = Verdict("success", 1.0, judge="simulator")
-    n = int(starts[-1])
     frames = Frames(
         images=np.concatenate([c.images for c in clips]),
         states=np.concatenate([c.states for c in clips]),
-        actions=np.zeros((n, ACTION_DIM), np.float32),
+        actions=np.zeros((int(starts[-1]), ACTION_DIM), np.float32),
         starts=starts,
         episodes=tuple(
             EpisodeSummary(str(i), c.instruction, len(c.images) - 1, verdict, origin)

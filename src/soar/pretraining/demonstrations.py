@@ -1,7 +1,7 @@
-"""Scripted demonstrations: what BridgeData V2 stands for, made by the expert and kept in an episode store.
+"""Scripted demonstrations in an episode store, in the role of BridgeData V2.
 
-A session is one scene, placed by one seed, in which the expert does a few tasks in a row without a
-reset, so that episodes start from many states. Only successful demonstrations are kept.
+In a session, the expert performs a few tasks in a row in one scene without a reset, so that episodes start from many
+states. Only successful demonstrations are kept.
 """
 
 from __future__ import annotations
@@ -13,60 +13,62 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from soar import __version__
 from soar.errors import ConfigError, RobotFault
-from soar.sim import layout
 from soar.sim.expert.expert import Expert
+from soar.sim.layout import is_feasible
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
-from soar.sim.world import World
+from soar.sim.world import CAMERA_PIXELS, World
 from soar.types import Action, Episode, Provenance, Query, Regime, Verdict
+from soar.utils.config import check_ranges
 from soar.utils.processes import worker_pool
 
 EXPERT = "expert"
 """Station, checkpoint and judge of every demonstration."""
-_MISTAKEN = 0.5
-"""Share of the attempts gone wrong that were at some task of the scene, and maybe another one."""
-_SESSIONS_A_PROCESS = 100
-"""Each world leaves a quarter of a MiB behind in the OpenGL driver; a fresh process now and then frees it."""
+_RANDOM_TASK_PROBABILITY = 0.5
+"""Probability that a failed attempt is at a random feasible task of the scene."""
+_SESSIONS_PER_PROCESS = 100
+"""Sessions after which a process is replaced, because every world leaks 0.25 MiB in the OpenGL driver."""
 
 
 @dataclass(frozen=True)
 class DemonstrationConfig:
-    """What the expert's sessions are like."""
+    """Behavior of the expert in its sessions."""
 
-    max_steps: int = 80
-    """An attempt that takes longer is a failure."""
+    max_steps: Annotated[int, Ge(1)] = 80
+    """Control steps after which an attempt has failed."""
     tasks: tuple[int, int] = (1, 3)
-    """Fewest and most tasks in a row without a reset."""
+    """Range of the number of tasks in a row without a reset."""
     speed: tuple[float, float] = (0.75, 1.25)
-    """Range of the expert's pace, drawn for each demonstration."""
+    """Range of the speed factor, sampled for each demonstration."""
     noise: tuple[float, float] = (0.5, 1.6)
-    """Range of its waver."""
-    home: float = 0.7
-    """Chance that the arm goes home between two tasks; otherwise it starts where it is."""
-    disturbed: float = 0.5
-    """Chance that a demonstration begins where an attempt went wrong, and so shows the way out."""
-    image_size: int = 256
+    """Range of the noise factor, sampled for each demonstration."""
+    home_probability: Annotated[float, Ge(0), Le(1)] = 0.7
+    """Probability that the arm goes home between two tasks; otherwise the next one starts where it is."""
+    disturb_probability: Annotated[float, Ge(0), Le(1)] = 0.5
+    """Probability that a demonstration starts after a failed attempt, and so shows the recovery."""
+    image_size: Annotated[int, Ge(1)] = CAMERA_PIXELS
+    """Image side in pixels."""
 
     def __post_init__(self) -> None:
         for name in ("tasks", "speed", "noise"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ConfigError(f"{name} must be a range (low, high), not ({low}, {high})")
-        if not (0 <= self.home <= 1 and 0 <= self.disturbed <= 1):
-            raise ConfigError("home and disturbed are chances in [0, 1]")
-        if self.max_steps < 1 or self.tasks[0] < 1:
-            raise ConfigError("max_steps and tasks are at least 1")
+        if self.tasks[0] < 1:
+            raise ConfigError(f"tasks starts at {self.tasks[0]}; valid: at least 1")
+        check_ranges(self)
 
 
 class DemonstrationCounts(NamedTuple):
-    """How many demonstrations succeeded, and so were kept, and how many failed."""
+    """Numbers of successful demonstrations, which are kept, and of failed ones."""
 
     kept: int = 0
     failed: int = 0
@@ -76,7 +78,7 @@ class DemonstrationCounts(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Share that succeeded; 1 when there was none."""
+        """Success rate; 0 without demonstrations."""
         return self.kept / max(1, self.kept + self.failed)
 
 
@@ -90,22 +92,33 @@ def demonstrate(
     noise: float = 1.0,
     speed: float = 1.0,
 ) -> Episode:
-    """The expert's attempt at `task` from the world as it is, successful or not.
+    """Record the expert's attempt at a task from the present state, successful or not.
 
-    `actions` are what was executed, waver included, and `wanted` what the expert meant, without it. The
-    verdict is the simulator's own; `seed` only goes into the provenance.
-    Raises RobotFault when the physics diverges.
+    The episode's `actions` are the executed ones, with noise, and `commanded` those without it. The verdict is the
+    simulator's.
+
+    Args:
+        world: scene and state.
+        task: the task.
+        rng: source of the expert's noise and choices.
+        max_steps: control steps after which the attempt ends.
+        seed: seed for the provenance.
+        noise: factor on the expert's noise.
+        speed: factor on the expert's speed.
+
+    Raises:
+        RobotFault: the physics diverged.
     """
     expert = Expert(world, task.goal, rng, noise=noise, speed=speed)
     images, states, times = [world.render()], [world.state()], [world.data.time]
-    wanted: list[Action] = []
+    commanded: list[Action] = []
     executed: list[Action] = []
     started_s = time.time()
-    while len(wanted) < max_steps:
+    while len(commanded) < max_steps:
         action = expert.act()
-        if expert.done and wanted:
+        if expert.done and commanded:
             break
-        wanted.append(expert.commanded)
+        commanded.append(expert.commanded)
         executed.append(world.step(action))
         images.append(world.render())
         states.append(world.state())
@@ -114,7 +127,7 @@ def demonstrate(
     return Episode(
         instruction=task.instruction,
         actions=np.stack(executed),
-        wanted=np.stack(wanted),
+        commanded=np.stack(commanded),
         images=np.stack(images),
         states=np.stack(states),
         times_s=np.array(times),
@@ -133,26 +146,28 @@ def demonstrate(
     )
 
 
-def session(
+def record_session(
     scene: Scene, seed: int, config: DemonstrationConfig | None = None
 ) -> Iterator[Episode]:
-    """The demonstrations of one session, successful or not; it ends early after a failure."""
+    """Record the demonstrations of one session, successful or not; ends after a failure."""
     c, rng = config or DemonstrationConfig(), np.random.default_rng(seed)
     world = World(scene, c.image_size)
     try:
         task = scene.tasks[int(rng.integers(len(scene.tasks)))]
         world.reset(seed, task.goal)
         for _ in range(int(rng.integers(c.tasks[0], c.tasks[1] + 1))):
-            if rng.random() < c.disturbed and not disturb(world, task, rng):
+            if rng.random() < c.disturb_probability and not disturb(world, task, rng):
                 return
-            pace, waver = rng.uniform(*c.speed), rng.uniform(*c.noise)
-            episode = demonstrate(world, task, rng, c.max_steps, seed=seed, noise=waver, speed=pace)
+            speed, noise = rng.uniform(*c.speed), rng.uniform(*c.noise)
+            episode = demonstrate(
+                world, task, rng, c.max_steps, seed=seed, noise=noise, speed=speed
+            )
             yield episode
-            feasible = [t for t in scene.tasks if layout.is_feasible(world, t.goal)]
+            feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
             if not episode.provenance.truth or world.objects_lost() or not feasible:
                 return
             task = feasible[int(rng.integers(len(feasible)))]
-            if rng.random() < c.home:
+            if rng.random() < c.home_probability:
                 world.home()
     except RobotFault:
         return
@@ -161,15 +176,17 @@ def session(
 
 
 def disturb(world: World, task: SceneTask, rng: np.random.Generator) -> bool:
-    """An attempt that goes wrong: stopped somewhere, drifts off, with the gripper open or closed.
+    """Attempt a task or another one, stop somewhere, and drift away with the gripper open or closed.
 
-    At this task, or by mistake at another. What is held may be dropped or be the wrong thing, and the hand
-    may close on nothing: states that a policy gets into and an expert doesn't, and in which the arm doesn't
-    tell what is wanted. Returns whether the goal is still there to be reached.
+    The gripper may drop its object, hold the wrong one, or close on nothing: states that a policy gets into and an
+    expert doesn't, and from which the arm's pose doesn't show the task.
+
+    Returns:
+        Whether the task is still unfulfilled, with all objects within reach.
     """
-    wanted = task.goal
-    others = [t for t in world.scene.tasks if layout.is_feasible(world, t.goal)]
-    if others and rng.random() < _MISTAKEN:
+    goal = task.goal
+    others = [t for t in world.scene.tasks if is_feasible(world, t.goal)]
+    if others and rng.random() < _RANDOM_TASK_PROBABILITY:
         task = others[int(rng.integers(len(others)))]
     expert = Expert(world, task.goal, rng, noise=float(rng.uniform(0.5, 2.0)))
     for _ in range(int(rng.integers(40))):
@@ -181,17 +198,7 @@ def disturb(world: World, task: SceneTask, rng: np.random.Generator) -> bool:
     for _ in range(int(rng.integers(1, 9))):
         drift = 0.8 * drift + rng.normal(0, 0.01, 3)
         world.step(np.array([*drift, *rng.normal(0, 0.05, 3), gripper], np.float32))
-    return not world.fulfilled(wanted) and not world.objects_lost()
-
-
-def demonstrations(
-    regime: Regime, seeds: Sequence[int], config: DemonstrationConfig | None = None
-) -> Iterator[Episode]:
-    """Successful demonstrations, scene after scene, one session for each seed."""
-    for seed in seeds:
-        for episode in session(sample_scene(regime, seed), seed, config):
-            if episode.provenance.truth:
-                yield episode
+    return not world.fulfilled(goal) and not world.objects_lost()
 
 
 def collect_demonstrations(
@@ -204,22 +211,22 @@ def collect_demonstrations(
     scenes: Sequence[str] = (),
     config: DemonstrationConfig | None = None,
 ) -> DemonstrationCounts:
-    """Fill an episode store up to at least `episodes` demonstrations of a regime; resumes where it was.
+    """Fill an episode store with at least `episodes` demonstrations of a regime, or resume an interrupted call.
 
-    Sessions have the seeds `first_seed`, `first_seed + 1`, ...; those already in the store are skipped, so
-    a second call with the same arguments goes on, and one with a larger `episodes` adds.
+    Sessions have the seeds `first_seed`, `first_seed + 1`, ...; those in the store are skipped, so a call with a larger
+    `episodes` adds demonstrations.
 
     Args:
-        store: the store's folder, made when missing.
-        regime: "broad" or "bridge", whose scenes each seed samples; any other needs `scenes`.
-        episodes: how many demonstrations the store should hold in the end.
-        workers: processes.
-        first_seed: of the first session.
-        scenes: names or files of scenes to take in turn, instead of sampling.
-        config: what sessions are like.
+        store: folder of the store, created if needed.
+        regime: "broad" or "bridge", whose scenes are sampled by seed; any other needs `scenes`.
+        episodes: number of demonstrations in the store at the end.
+        workers: number of processes.
+        first_seed: seed of the first session.
+        scenes: names or files of scenes to use in turn instead of sampled ones.
+        config: behavior of the expert.
 
     Returns:
-        what this call kept and what failed.
+        The numbers of demonstrations that this call kept and that failed.
     """
     from soar.data.store.lance import open_store
     from soar.utils.progress import progress_bar
@@ -233,8 +240,8 @@ def collect_demonstrations(
     with progress_bar() as bar:
         line = bar.add_task(f"{regime} demonstrations", total=episodes, completed=have, note="")
 
-        def show(tally: DemonstrationCounts) -> None:
-            bar.update(line, completed=have + tally.kept, note=f"success {tally.rate:.1%}")
+        def show(counts: DemonstrationCounts) -> None:
+            bar.update(line, completed=have + counts.kept, note=f"success {counts.rate:.1%}")
 
         return _run_until(run, seeds, episodes - have, workers, show)
 
@@ -242,30 +249,27 @@ def collect_demonstrations(
 def _run_until(
     run: Callable[[int], DemonstrationCounts],
     seeds: Iterator[int],
-    wanted: int,
+    missing: int,
     workers: int,
     show: Callable[[DemonstrationCounts], None],
 ) -> DemonstrationCounts:
-    """Call `run` with seed after seed in worker processes until `wanted` demonstrations are kept."""
-    tally = DemonstrationCounts()
-    while tally.kept < wanted:
-        # Fresh processes now and then. An executor's own max_tasks_per_child hangs in Python 3.11 (gh-115634).
+    """Call `run` with seed after seed in worker processes until `missing` demonstrations are kept."""
+    counts = DemonstrationCounts()
+    while counts.kept < missing:
+        # Fresh processes by new pools: an executor's max_tasks_per_child hangs in Python 3.11 (gh-115634).
         with worker_pool(workers) as pool:
-            some, running = (
-                islice(seeds, workers * _SESSIONS_A_PROCESS),
-                set[Future[DemonstrationCounts]](),
-            )
-            while tally.kept < wanted:
-                running |= {
-                    pool.submit(run, seed) for seed in islice(some, 2 * workers - len(running))
-                }
+            batch = islice(seeds, workers * _SESSIONS_PER_PROCESS)
+            running: set[Future[DemonstrationCounts]] = set()
+            while counts.kept < missing:
+                free = 2 * workers - len(running)
+                running |= {pool.submit(run, seed) for seed in islice(batch, free)}
                 if not running:
                     break
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
-                tally = sum((f.result() for f in finished), tally)
-                show(tally)
-            tally = sum((f.result() for f in running if not f.cancel()), tally)
-    return tally
+                counts = sum((f.result() for f in finished), counts)
+                show(counts)
+            counts = sum((f.result() for f in running if not f.cancel()), counts)
+    return counts
 
 
 def _run_session(
@@ -275,14 +279,14 @@ def _run_session(
     config: DemonstrationConfig | None,
     seed: int,
 ) -> DemonstrationCounts:
-    """One worker's share: a session's successes go into the store."""
+    """Record a session in a worker process, and append its successes to the store."""
     from soar.data.store.lance import open_store
 
     scene = load_scene(scenes[seed % len(scenes)]) if scenes else sample_scene(regime, seed)
-    where, tally = open_store(store), DemonstrationCounts()
-    for episode in session(scene, seed, config):
+    episodes, counts = open_store(store), DemonstrationCounts()
+    for episode in record_session(scene, seed, config):
         success = bool(episode.provenance.truth)
         if success:
-            where.append(episode)
-        tally += DemonstrationCounts(int(success), int(not success))
-    return tally
+            episodes.append(episode)
+        counts += DemonstrationCounts(int(success), int(not success))
+    return counts

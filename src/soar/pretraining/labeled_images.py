@@ -27,9 +27,6 @@ from soar.tasks.questions import QuestionKind
 from soar.types import Action, Image
 from soar.utils.media import resize
 
-CAMERA_PIXELS = 256
-"""Side of a rendered image in pixels, as of a station's camera; images are then reduced, as in serving."""
-
 
 @dataclass(frozen=True)
 class LabeledImageConfig:
@@ -78,7 +75,7 @@ def sample_states(
     scene: Scene, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[World]:
     """Generate states of a scene without end: yields the same world, each time in another state."""
-    world = World(scene, CAMERA_PIXELS)
+    world = World(scene)
     try:
         while True:
             world.reset(int(rng.integers(2**31)))

@@ -1,7 +1,7 @@
-"""How the packaged weights are made: corpus, training, checkpoint and card, each from one call that resumes.
+"""Pretraining of the packaged weights: demonstrations, training, checkpoint and card; every step resumes.
 
-The policies learn from demonstrations of the *bridge* regime, the VLM and the subgoal generator from images
-and words of the *broad* one. Nothing here ever sees the ten scenes.
+The policies learn from demonstrations of the *bridge* regime, the VLM and the subgoal generator from images and text of
+the *broad* one. None of the ten scenes is used.
 """
 
 from __future__ import annotations
@@ -32,73 +32,84 @@ REGIME: Regime = "bridge"
 DEMOS = "demonstrations"
 CARD = "README.md"
 HELD_OUT = 0.03
-"""Share of the demonstrations, the last ones, kept for validation."""
+"""Share of the demonstrations, the last ones, for validation."""
 
 
 def demonstrations_folder(first_seed: int) -> Path:
-    """Where in the cache demonstrations lie, with everything made of them."""
+    """Return the cache folder of demonstrations and of everything derived from them."""
     return cache_folder() / DEMOS / f"seed-{first_seed}"
 
 
 @dataclass(frozen=True)
 class DemonstrationSet:
-    """Which demonstrations, and at which resolution."""
+    """A set of demonstrations of the *bridge* regime."""
 
     episodes: int = 6000
     first_seed: int = 0
+    """Seed of the first session."""
     resolution: int = 96
-    """Of the compact policies."""
+    """Image side in pixels; by default that of the compact policies."""
     workers: int = 2
+    """Number of processes."""
 
     def __post_init__(self) -> None:
         if min(self.episodes, self.workers, self.resolution) < 1:
             raise ConfigError("episodes, workers and resolution must be at least 1")
 
 
-def demonstrations(wanted: DemonstrationSet, folder: Path | None = None) -> Frames:
-    """Scripted demonstrations of the *bridge* regime as frames; made when missing, and then kept.
+def demonstrations(requested: DemonstrationSet, folder: Path | None = None) -> Frames:
+    """Return demonstrations of the *bridge* regime as frames, collected unless they exist.
 
-    Their labels are what the expert meant, not what its wavering hand did.
+    Their labels are the expert's commanded actions, without its noise.
 
-    `folder`: where; None is the cache folder, so that every run on a machine shares them.
+    Args:
+        requested: the demonstrations.
+        folder: folder that keeps them; None is the cache folder, which all runs on a machine share.
     """
     from soar.pretraining.demonstrations import collect_demonstrations
 
-    folder = folder or demonstrations_folder(wanted.first_seed)
+    folder = folder or demonstrations_folder(requested.first_seed)
     collect_demonstrations(
         folder / "store",
         REGIME,
-        wanted.episodes,
-        workers=wanted.workers,
-        first_seed=wanted.first_seed,
+        requested.episodes,
+        workers=requested.workers,
+        first_seed=requested.first_seed,
     )
-    query = Query(regimes=(REGIME,), outcomes=("success",), limit=wanted.episodes)
+    query = Query(regimes=(REGIME,), outcomes=("success",), limit=requested.episodes)
     store = open_store(folder / "store", read_only=True)
     cache = folder / "frames"
-    frames = build_frames(store, query, wanted.resolution, cache, wanted.workers, "commanded")
+    frames = build_frames(store, query, requested.resolution, cache, requested.workers, "commanded")
     return replace(frames, fingertips=_fingertips(frames))
 
 
 def pretrain_policy(
     recipe: PolicyTrainConfig,
-    wanted: DemonstrationSet,
+    requested: DemonstrationSet,
     work: Path,
     *,
     start: Path | None = None,
-    painter: GoalGenerator | None = None,
-    imagined: float = 0.0,
+    generator: GoalGenerator | None = None,
+    generated_goals: float = 0.0,
 ) -> Path:
-    """Demonstrations, then behaviour cloning; returns the folder of the checkpoint. Resumes.
+    """Train a policy by behavior cloning on demonstrations, or resume the training.
 
     Args:
-        start: the checkpoint's folder of a policy to go on from.
-        painter: paints goals of the demonstrations as the loop would show them.
-        imagined: share of the samples that get one of these for their goal.
+        recipe: configuration of the policy and its training.
+        requested: the demonstrations; `recipe` sets their resolution.
+        work: folder for intermediate files.
+        start: folder of a policy's checkpoint to start from.
+        generator: generator of goal images as the loop would show them.
+        generated_goals: share of the samples with such a goal.
+
+    Returns:
+        The checkpoint's folder.
     """
-    frames = demonstrations(replace(wanted, resolution=recipe.policy.resolution))
+    frames = demonstrations(replace(requested, resolution=recipe.policy.resolution))
     train, held_out = _split(frames)
-    if painter is not None:
-        goals = regenerated_goals(frames, painter, imagined, recipe.fit.seed, work / "goals.npz")
+    if generator is not None:
+        path = work / "goals.npz"
+        goals = regenerated_goals(frames, generator, generated_goals, recipe.fit.seed, path)
         train = replace(train, generated_goals=goals)
     before = checkpoints.load(start) if start else None
     train_policy(recipe, [train], work / "fit", start=before, validation=[held_out])
@@ -108,10 +119,19 @@ def pretrain_policy(
 def install(
     made: Path, folder: Path, role: Packaged, command: str, regimes: Sequence[Regime] = ("broad",)
 ) -> str:
-    """Copy a checkpoint, without its training state, into the package, in half precision; returns its id.
+    """Install a checkpoint in the package, in half precision, without its training state, and with a card.
 
-    The card beside it says what it is, how it was made, and from what. Measurements are added to it by
-    whoever measures.
+    The card tells what the checkpoint is and how it was made; measurements are added to it by hand.
+
+    Args:
+        made: folder of the checkpoint.
+        folder: folder to replace.
+        role: role of the model.
+        command: command that made it.
+        regimes: regimes that it learned from.
+
+    Returns:
+        The installed checkpoint's id.
     """
     source = checkpoints.to_half_precision(checkpoints.load(made))
     shutil.rmtree(folder, ignore_errors=True)
@@ -125,33 +145,33 @@ def install(
 
 
 def _fingertips(frames: Frames) -> Float32[np.ndarray, "n 2"]:
-    """Where the camera of each demonstration's scene, but for a reset's jitter, sees the fingertips."""
+    """Project the fingertips to the image of each demonstration's camera, without the jitter of its reset."""
     from soar.sim.projection import project_fingertips
     from soar.sim.scenes.catalog import load_scene
 
-    seen = [
+    points = [
         project_fingertips(load_scene(episode.provenance.scene).camera, frames.states[start:end])
         for episode, (start, end) in zip(frames.episodes, pairwise(frames.starts), strict=True)
     ]
-    return np.concatenate(seen)
+    return np.concatenate(points)
 
 
 def _split(frames: Frames) -> tuple[Source, Source]:
-    """Demonstrations to learn from, and the last few, from scenes of their own, to validate on."""
+    """Split demonstrations into those for training and the last few, of scenes of their own, for validation."""
     count = len(frames.episodes)
     cut = max(1, round(count * (1 - HELD_OUT)))
     last_scene = frames.episodes[cut - 1].provenance.seed
     held_out = [i for i in range(cut, count) if frames.episodes[i].provenance.seed != last_scene]
-    own = np.arange(cut)
+    training = np.arange(cut)
     return (
-        Source("bridge", frames, 1.0, episodes=own),
+        Source("bridge", frames, 1.0, episodes=training),
         Source("held out", frames, 1.0, episodes=np.array(held_out or [count - 1])),
     )
 
 
 _ROLES: dict[Packaged, str] = {
-    "vlm": "The compact eyes: P(yes) for a yes/no question about an image",
-    "subgoals": "The compact imagination: what the scene should look like a little later",
+    "vlm": "The compact VLM: P(yes) for a yes/no question about an image",
+    "subgoals": "The compact subgoal generator: what the scene should look like a little later",
     "gcbc": "The compact goal-conditioned policy: actions that reach an image",
     "lcbc": "The compact language-conditioned policy: actions that follow an instruction",
 }
@@ -175,10 +195,10 @@ def _card(
             [
                 f"# {role} `{id}`",
                 f"{_ROLES[role]}. {parameters / 1e6:.2f} M parameters, {megabytes:.1f} MB in half precision, "
-                "MIT licence, like the package.",
-                f"**Made by** `{command}`, from scenes of the simulated world's {' and '.join(regimes)} regime alone, "
-                "none of which is one of the ten. The command resumes, and makes the same data from the same seed.",
-                "**Use** only with the simulated world: it has seen no real image.",
+                "MIT license, like the package.",
+                f"**Made by** `{command}`, from scenes of the simulator's {' and '.join(regimes)} regime alone, "
+                "none of which is one of the ten. The command resumes, and the same seed gives the same data.",
+                "**Use** only in the simulator: it was trained on no real image.",
                 "## Configuration",
                 block(config),
                 "## Provenance",

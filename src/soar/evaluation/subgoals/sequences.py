@@ -20,8 +20,6 @@ from soar.tasks.grammar import parse_instruction
 from soar.types import Image, Images, Observation, image_only
 from soar.utils.media import contact_sheet, resize
 
-CAMERA_PIXELS = 256
-
 
 @dataclass(frozen=True, eq=False)
 class ExpertSequence:
@@ -54,7 +52,7 @@ def expert_sequences(
     `steps_ahead`: control steps between two frames. `length`: frames in a sequence.
     """
     for scene in scenes:
-        world = World(scene, CAMERA_PIXELS)
+        world = World(scene)
         try:
             for task in scene.tasks:
                 for trial in range(trials):
