@@ -58,15 +58,15 @@ def test_stats_counts_per_task(store, make_episode, capsys):
 
 def test_verify_exits_1_and_names_the_damage(store, make_episode, capsys):
     ids = [store.append(make_episode(seed)) for seed in range(2)]
-    assert run(capsys, "verify", "--store", store.path) == "2 episodes, all whole"
+    assert run(capsys, "verify", "--store", store.path) == "2 episodes, none damaged"
     os.truncate(store.steps_path(ids[1]), 99)
     with pytest.raises(SystemExit) as exit:
         run(capsys, "verify", "--store", store.path)
     assert exit.value.code == 1
     assert f"episode {ids[1]}: " in capsys.readouterr().out
     out = run(capsys, "sweep", "--store", store.path, "--damaged")
-    assert f"taken out {ids[1]}" in out
-    assert run(capsys, "verify", "--store", store.path) == "1 episodes, all whole"
+    assert f"removed damaged {ids[1]}" in out
+    assert run(capsys, "verify", "--store", store.path) == "1 episodes, none damaged"
 
 
 def test_video_shows_the_episode_with_its_subgoal(store, make_episode, capsys, tmp_path):

@@ -1,4 +1,4 @@
-"""`soar data`: look into an episode store, check it, tidy it."""
+"""`soar data`: list, show, verify and clean up the episodes of a store."""
 
 from __future__ import annotations
 
@@ -25,20 +25,22 @@ Which = Annotated[Query, tyro.conf.arg(name="")]
 Name = Annotated[
     str,
     tyro.conf.Positional,
-    tyro.conf.arg(metavar="EPISODE", help="Its id, or how that begins or ends."),
+    tyro.conf.arg(metavar="EPISODE", help="Its id, or the beginning or end of it."),
 ]
 _COLORS: dict[Outcome, str] = {"success": "green", "failure": "red", "unknown": "yellow"}
 
 
 def ls(store: Where, which: Which, last: int = 20) -> None:
-    """List episodes, the newest at the end.
+    """List episodes, the newest last.
 
-    Every filter that is given must match: `soar data ls --store S --outcomes success --scenes 1 3`.
+    Every given filter must match.
+
+    Example: `soar data ls --store S --outcomes success --scenes 1 3`.
 
     Args:
         store: the store's folder.
-        which: the filters below.
-        last: show so many of the newest; 0 shows all.
+        which: filter of the episodes.
+        last: number of newest episodes to show; 0 shows all.
     """
     found = list(_open(store).query(which))
     table = _table("episode", "steps", "verdict", "instruction", "station", "policy")
@@ -57,10 +59,12 @@ def ls(store: Where, which: Which, last: int = 20) -> None:
 
 
 def show(name: Name, store: Where) -> None:
-    """Show everything that is known about one episode: verdict, proposal, every answer, faults.
+    """Show everything about one episode: verdict, proposal, every answer, faults.
+
+    Example: `soar data show 3f2a --store S`.
 
     Args:
-        name: the episode's id, or how it begins or ends.
+        name: the episode's id, or the beginning or end of it.
         store: the store's folder.
     """
     source = _open(store)
@@ -74,14 +78,16 @@ def show(name: Name, store: Where) -> None:
 
 
 def stats(store: Where, which: Which) -> None:
-    """Count attempts and successes per task, and how much there is in all.
+    """Count attempts and successes per task, and the store's size.
 
-    "verdict" is the share that the judge called a success; "truth" is the simulator's own word,
-    where there is one.
+    "verdict" is the share that was judged a success; "truth" is the share by the simulator's ground truth, where
+    there is one.
+
+    Example: `soar data stats --store S --rounds 1`.
 
     Args:
         store: the store's folder.
-        which: the filters below.
+        which: filter of the episodes.
     """
     from soar.data.store.index import where
 
@@ -111,23 +117,25 @@ def stats(store: Where, which: Which) -> None:
 
 
 def verify(store: Where) -> None:
-    """Look at every version, row, file and frame, and name what is wrong.
+    """Check every version, row, file and frame, and name what is damaged.
 
-    Exits with 1 when something is damaged. Files without a row are no damage: they are what a
-    killed writer left, or what a writer at work is about to commit.
+    Exits with 1 when something is damaged. Files without a row are not: a killed writer left them, or a running one
+    is about to commit them.
+
+    Example: `soar data verify --store S`.
 
     Args:
         store: the store's folder.
     """
-    from soar.data.store.verify import verify as look
+    from soar.data.store.verify import verify as check
     from soar.utils.progress import progress_bar
 
     source = _open(store)
     total = source.index.rows(("id",), "").num_rows
     findings = []
     with progress_bar() as bar:
-        task = bar.add_task("looking at every frame", total=total, note="")
-        for finding in look(source):
+        task = bar.add_task("checking every frame", total=total, note="")
+        for finding in check(source):
             bar.advance(task, finding.part.startswith("episode"))
             if finding.problem:
                 findings.append(finding)
@@ -137,28 +145,30 @@ def verify(store: Where) -> None:
     if unmarked := len(findings) - len(damaged):
         print(f"{unmarked} files without a row; `soar data sweep` removes the old ones")
     if damaged:
-        print("`soar data sweep` mends rows; `--damaged` also takes out damaged episodes")
+        print("`soar data sweep` repairs rows; with `--damaged` it also removes damaged episodes")
         sys.exit(1)
-    print(f"{total} episodes, all whole")
+    print(f"{total} episodes, none damaged")
 
 
 def sweep(
     store: Where, older_than_s: float = 3600.0, damaged: bool = False, versions_days: float = 14.0
 ) -> None:
-    """Remove what killed writers left, mend damaged rows, forget old versions.
+    """Remove leftovers of killed writers, repair damaged rows, delete old versions.
 
-    Versions that a checkpoint names are kept. Safe beside writers at work.
+    Versions that a checkpoint names are kept. Safe while others write.
+
+    Example: `soar data sweep --store S --damaged`.
 
     Args:
         store: the store's folder.
-        older_than_s: leave younger files alone, their writer may still be at work.
-        damaged: also take out episodes whose frames are damaged; their files stay, renamed.
-        versions_days: forget unnamed versions of that age.
+        older_than_s: least age of a file that is removed [s]; the writer of a younger one may still be running.
+        damaged: remove episodes with damaged frames as well; their files stay, renamed.
+        versions_days: age from which unnamed versions are deleted [days].
     """
     from soar.data.store.lance import open_store
-    from soar.data.store.verify import sweep as tidy
+    from soar.data.store.verify import sweep as clean_up
 
-    done = tidy(
+    done = clean_up(
         open_store(store),
         older_than_s=older_than_s,
         damaged=damaged,
@@ -167,7 +177,7 @@ def sweep(
     for label, names in [
         ("removed", [str(path) for path in done.removed]),
         ("restored", done.restored),
-        ("taken out", done.damaged),
+        ("removed damaged", done.damaged),
     ]:
         for name in names:
             print(f"{label} {name}")
@@ -180,10 +190,12 @@ def sweep(
 def video(name: Name, store: Where, out: Path | None = None) -> None:
     """Write an episode as mp4, with the current subgoal in the top right corner.
 
+    Example: `soar data video 3f2a --store S --out episode.mp4`.
+
     Args:
-        name: the episode's id, or how it begins or ends.
+        name: the episode's id, or the beginning or end of it.
         store: the store's folder.
-        out: the file to write; EPISODE.mp4 when left out.
+        out: file to write; EPISODE.mp4 by default.
     """
     from soar.utils.media import write_video
 
@@ -195,13 +207,13 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
 
 
 def film(episode: Episode) -> Iterator[Image]:
-    """An episode's frames, each with the subgoal of its moment and a caption below."""
+    """Frames of an episode, each with its current subgoal and a caption."""
     from soar.utils.media import caption, inset
 
     text = f"{episode.instruction}: {episode.verdict.outcome}"
     for step, image in enumerate(episode.images):
-        set_by_now = [s for s in episode.subgoals if s.step <= step]
-        shown = inset(image, set_by_now[-1].image) if set_by_now else image
+        past = [s for s in episode.subgoals if s.step <= step]
+        shown = inset(image, past[-1].image) if past else image
         yield caption(shown, text, lines=2)
 
 
@@ -212,7 +224,7 @@ def _open(folder: Path) -> LanceStore:
 
 
 def _find(store: LanceStore, name: str) -> EpisodeSummary:
-    """The one episode whose id begins or ends so."""
+    """The one episode whose id begins or ends with `name`. Raises StoreError."""
     ids = store.index.rows(("id",), "")["id"].to_pylist()
     found = sorted(id for id in ids if id.startswith(name) or id.endswith(name))
     if len(found) != 1:
@@ -222,7 +234,7 @@ def _find(store: LanceStore, name: str) -> EpisodeSummary:
 
 
 def _table(first: str, *columns: str) -> Table:
-    """A table without lines; its first column is never cut."""
+    """A table without lines whose first column is never cut."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column(first, no_wrap=True)
     for name in columns:
@@ -246,8 +258,10 @@ def _facts(summary: EpisodeSummary, episode: Episode) -> Iterator[tuple[str, str
     yield "episode", summary.id
     yield "instruction", summary.instruction
     p = "" if verdict.p_success is None else f" {verdict.p_success:.2f}"
-    said = f"{verdict.question} {verdict.raw}"
-    yield "verdict", f"{verdict.outcome}{p} by {verdict.judge or 'no one'}: {said}"
+    yield (
+        "verdict",
+        f"{verdict.outcome}{p} by {verdict.judge or 'no one'}: {verdict.question} {verdict.raw}",
+    )
     if origin.truth is not None:
         yield "truth", "success" if origin.truth else "failure"
     yield "length", f"{len(episode)} steps, {episode.times_s[-1] - episode.times_s[0]:.1f} s"

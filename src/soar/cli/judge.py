@@ -23,18 +23,17 @@ def judge(
 ) -> None:
     """Judge episodes whose verdict is unknown, as after an outage of the VLM.
 
-    Episodes that the VLM can't judge stay unknown.
+    Episodes that the success detector can't judge stay unknown.
 
     Example: `soar judge --store s --vlm compact`.
 
     Args:
         store: the episode store's folder.
-        use: the models, of which only vlm and threshold count here.
-        models: YAML file with defaults of vlm and threshold.
+        use: the models, of which only vlm, detector and threshold count here.
+        models: YAML file with defaults of vlm, detector and threshold.
     """
     from soar.collection.judging import judge_unknown, unknown
     from soar.data.store.lance import open_store
-    from soar.registry import load_vlm
     from soar.utils.progress import progress_bar
 
     episodes = open_store(store)
@@ -43,8 +42,7 @@ def judge(
         row = bar.add_task("judging", total=total, note="")
         outcomes = judge_unknown(
             episodes,
-            load_vlm(use.vlm),
-            use.threshold,
+            use.load_detector(),
             on_judged=lambda id, verdict: bar.update(
                 row, advance=1, note=f"{id} {verdict.outcome}"
             ),

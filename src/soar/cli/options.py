@@ -12,6 +12,7 @@ import inspect
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, make_dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import (
@@ -226,7 +227,7 @@ def _parse(
     errors = io.StringIO()
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(
+            values: object = tyro.cli(
                 _described(command, configurable, defaults),
                 prog=prog,
                 description=(inspect.getdoc(command) or "").split("\n\nArgs:")[0],
@@ -234,6 +235,7 @@ def _parse(
                 config=(tyro.conf.AvoidSubcommands,),
                 registry=_registry(),
             )
+            return dict(vars(values))
     except SystemExit as stop:
         if stop.code:
             raise ConfigError(_one_line(errors.getvalue(), prog)) from None
@@ -260,34 +262,25 @@ def _registry() -> ConstructorRegistry:
     return registry
 
 
-def _described(
-    command: Command, configurable: bool, defaults: Mapping[str, Any]
-) -> Callable[..., dict[str, Any]]:
-    """A function with the command's parameters that returns its arguments."""
-
-    def collect(**values: Any) -> dict[str, Any]:
-        return values
-
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    parameters = [
-        inspect.Parameter(n, keyword, default=defaults.get(n, o.default), annotation=o.kind)
-        for n, o in _options(command).items()
-    ]
+def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]) -> type:
+    """A dataclass with the command's options."""
     doc = inspect.getdoc(command) or ""
+    described: list[tuple[str, Any, Any]] = []
+    for name, option in _options(command).items():
+        default = defaults.get(name, option.default)
+        has_default = default is not inspect.Parameter.empty
+        described.append((name, option.kind, field(default=default) if has_default else field()))
     if configurable:
         doc += "" if "\nArgs:\n" in doc else "\n\nArgs:"
         doc += (
             f"\n    {CONFIG}: YAML or JSON file with these options; those on the command line take precedence."
             f"\n    {PRINT_CONFIG}: print all options as YAML for `--config`, and run nothing.\n"
         )
-        parameters += [
-            inspect.Parameter(CONFIG, keyword, default=None, annotation=_FILE),
-            inspect.Parameter(PRINT_CONFIG, keyword, default=False, annotation=_SWITCH),
+        described += [
+            (CONFIG, _FILE, field(default=None)),
+            (PRINT_CONFIG, _SWITCH, field(default=False)),
         ]
-    collect.__doc__ = doc
-    collect.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    collect.__annotations__ = {p.name: p.annotation for p in parameters}
-    return collect
+    return make_dataclass("Options", described, kw_only=True, namespace={"__doc__": doc})
 
 
 _FILE = Annotated[Path | None, tyro.conf.arg(metavar="FILE", name="config")]

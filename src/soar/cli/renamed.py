@@ -8,10 +8,46 @@ from soar.errors import ConfigError
 
 COMMANDS = {"subgoals practise": "subgoals finetune"}
 """Renamed commands."""
-OPTIONS: dict[str, dict[str, str]] = {
+_IMPROVE = {
+    "--fit.labels": "--method",
+    "--painted": "--generated-goals",
+    "--teach.": "--finetune.",
+}
+_FIT = {"--steps": "--fit.steps"}
+OPTIONS = {
+    "collect": {"--exploration.": "--"},
+    "demo": {"--stations": "--collect.stations"},
+    "improve": _IMPROVE
+    | {
+        "--autonomous-share": "--fit.autonomous-share",
+        "--from-scratch": "--fit.from-scratch",
+        "--no-from-scratch": "--fit.no-from-scratch",
+        "--imagined-goals": "--hindsight.recorded-goals",
+        "--low": "--hindsight.goals.low",
+        "--high": "--hindsight.goals.high",
+        "--outcomes": "--hindsight.outcomes",
+        "--pace-m": "--hindsight.min-motion-m",
+        "--sum-steps": "--hindsight.sum-steps",
+    },
+    "reproduce figure5": _IMPROVE,
+    "pretrain gcbc": _FIT | {"--imagined": "--generated-goals"},
+    "pretrain lcbc": _FIT,
+    "pretrain vlm": _FIT,
+    "pretrain subgoals": _FIT
+    | {
+        "--moments": "--keypoint-scenes",
+        "--trouble": "--dagger-clips",
+        "--bridge": "--bridge-demonstrations",
+    },
+    "subgoals train": _FIT
+    | {
+        "--batch-size": "--fit.batch-size",
+        "--learning-rate": "--fit.learning-rate",
+        "--seed": "--fit.seed",
+    },
     "tasks questions": {"--book": "--questions", "--model": "--language-model"},
 }
-"""Renamed options of each command: the new one, or a sentence."""
+"""Renamed options of each command; one that ends with a dot stands for all options that begin with it."""
 
 
 def check_renamed(command: str, args: Sequence[str]) -> None:

@@ -143,15 +143,20 @@ def evaluate(
     from soar.evaluation.subgoals.sequences import generate_sequences
     from soar.registry import load_subgoals, load_vlm
     from soar.sim.scenes.catalog import load_scene
-    from soar.tasks.grammar import task_from_instruction
+    from soar.tasks.question_file import tasks_from_instructions
     from soar.utils.files import write_json
 
     model = None if vlm == "none" else load_vlm(vlm)
     generator = load_subgoals(subgoals)
-    classifier = train_classifier([load_scene(s) for s in scenes], judge)
+    loaded = [load_scene(s) for s in scenes]
+    tasks = {
+        task.instruction: task
+        for scene in loaded
+        for task in tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
+    }
+    classifier = train_classifier(loaded, judge)
     experts = _expert_sequences(scenes, 0, trials, seed, ahead, links)
     sequences = generate_sequences(generator, experts, seed)
-    tasks = {e.instruction: task_from_instruction(e.instruction) for e in experts}
     scores = score(sequences, predict(sequences, classifier, model, tasks))
     _show(scores, classifier.accuracy)
     write_json(out, {"subgoals": generator.name, "scores": [_json(asdict(s)) for s in scores]})

@@ -253,21 +253,21 @@ def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
     """Table of rates with their intervals, and a total."""
     table = _table("", "asked", "accuracy", "precision", "recall", "unknown")
     table.title, table.title_justify = f"\n{title}", "left"
-    for name, found in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:
-        table.add_row(name, str(found.judged), *_rates(found))
+    for name, confusion in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:
+        table.add_row(name, str(confusion.judged), *_rates(confusion))
     return table
 
 
-def _rates(found: Confusion) -> list[str]:
-    intervals = (found.accuracy, found.precision, found.recall)
-    return [*(f"{i.value:.3f} ({i.low:.2f}-{i.high:.2f})" for i in intervals), str(found.unknown)]
+def _rates(confusion: Confusion) -> list[str]:
+    intervals = (confusion.accuracy, confusion.precision, confusion.recall)
+    return [*(f"{i.value:.3f} ({i.low:.2f}-{i.high:.2f})" for i in intervals), str(confusion.unknown)]
 
 
 def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) -> None:
     rows = {
         title: {
-            name: {**asdict(found), **{k: getattr(found, k)._asdict() for k in ("accuracy", "precision", "recall")}}
-            for name, found in {**groups, "all": sum(groups.values(), Confusion())}.items()
+            name: {**asdict(confusion), **{k: getattr(confusion, k)._asdict() for k in ("accuracy", "precision", "recall")}}
+            for name, confusion in {**groups, "all": sum(groups.values(), Confusion())}.items()
         }
         for title, groups in tables.items()
     }  # fmt: skip
