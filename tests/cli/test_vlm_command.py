@@ -2,6 +2,8 @@
 
 import csv
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +16,15 @@ from soar.utils.media import write_png
 from soar.vlm.compact.model import to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
+sys.path.append(str(Path(__file__).parents[1] / "vlm/clients"))
+import misbehaving as bad
+
 TASK = "put the lemon on the blue plate"
 
 
 @pytest.fixture(scope="module")
-def eyes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("eyes")
+def vlm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("vlm")
     net = CompactVLMNet(CompactVLMConfig(resolution=32, width=16, dim=32))
     checkpoints.save(folder, to_checkpoint(net, 1.0, {}))
     return folder
@@ -67,18 +72,65 @@ def test_tasks_questions_without_a_scene_or_task_is_a_user_s_mistake(capsys):
     assert "--scene" in capsys.readouterr().err
 
 
-def test_ask_prints_a_probability_for_each_question(eyes, tmp_path, capsys):
+def test_a_language_model_writes_questions_that_a_person_may_edit_and_a_scene_file_names(
+    tmp_path, capsys
+):
+    entry = {"question": "Are the cups stacked?", "done_when": "yes", "objects": ["cups"]}
+
+    def write_question(handler, body, n):
+        message = {"role": "assistant", "content": f"Here it is: {json.dumps(entry)}"}
+        handler.reply({"choices": [{"message": message}]})
+
+    task, file = "stack the cups", tmp_path / "questions.yaml"
+    with bad.serving(write_question) as server:
+        words = ("tasks", "questions", "--tasks", task, "--questions", file)
+        run(*words, "--language-model", f"model@{server.url}")
+        run(*words)
+    assert len(server.seen) == 1
+    assert task in server.seen[0]["messages"][0]["content"]
+    shown = capsys.readouterr()
+    assert shown.out.count("Are the cups stacked?\n  done: yes   feasible: no") == 2
+    assert f"'{task}': question from the language model" in " ".join(shown.err.split())
+    scene = tmp_path / "scene.yaml"
+    scene.write_text(
+        "name: cups\ntable: oak\nquestions: questions.yaml\n"
+        "objects:\n  - {name: cup, kind: cup, color: red}\n  - {name: plate, kind: plate, color: white}\n"
+        f"tasks:\n  - {{instruction: {task}, inside: [cup, plate]}}\n"
+    )
+    run("tasks", "questions", "--scene", scene)
+    assert "Are the cups stacked?" in capsys.readouterr().out
+
+
+def test_a_task_without_a_question_is_refused_in_one_line_that_names_the_question_file(capsys):
+    with pytest.raises(SystemExit):
+        run("tasks", "questions", "--tasks", "put the cup left of the fork")
+    shown = capsys.readouterr().err
+    assert "question file" in shown
+    assert "open|close the X" in shown
+    assert len(shown.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("--book", "--questions"), ("--model", "--language-model")]
+)
+def test_an_old_option_names_the_new_one(old, new, capsys):
+    with pytest.raises(SystemExit):
+        run("tasks", "questions", "--tasks", "open the drawer", old, "x")
+    assert f"is now {new}" in capsys.readouterr().err
+
+
+def test_ask_prints_a_probability_for_each_question(vlm, tmp_path, capsys):
     write_png(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
-    run("vlm", "ask", tmp_path / "a.png", "Is the drawer open?", "Is it raining?", "--vlm", eyes)
+    run("vlm", "ask", tmp_path / "a.png", "Is the drawer open?", "Is it raining?", "--vlm", vlm)
     shown = capsys.readouterr().out
     assert "Is the drawer open?" in shown
     assert "0." in shown
 
 
-def test_ask_about_a_file_that_is_no_image_is_one_line(eyes, tmp_path, capsys):
+def test_ask_about_a_file_that_is_no_image_is_one_line(vlm, tmp_path, capsys):
     (tmp_path / "a.png").write_text("no image")
     with pytest.raises(SystemExit):
-        run("vlm", "ask", tmp_path / "a.png", "Is it?", "--vlm", eyes)
+        run("vlm", "ask", tmp_path / "a.png", "Is it?", "--vlm", vlm)
     assert "no image that can be read" in capsys.readouterr().err
 
 
@@ -91,7 +143,7 @@ def test_calibrate_compares_stored_verdicts_with_the_truth(store, tmp_path, caps
     assert (tmp_path / "plot.png").stat().st_size > 5000
 
 
-def test_calibrate_takes_a_person_s_word_over_the_simulator_s(store, tmp_path, capsys):
+def test_calibrate_prefers_a_person_s_labels_to_the_simulator_s_truth(store, tmp_path, capsys):
     ids = [e.id for e in open_store(store, read_only=True).query()]
     labels = tmp_path / "labels.csv"
     labels.write_text("id,success\n" + f"{ids[0]},no\n{ids[1]},yes\n")
@@ -99,12 +151,12 @@ def test_calibrate_takes_a_person_s_word_over_the_simulator_s(store, tmp_path, c
     assert "2 episodes" in capsys.readouterr().out
 
 
-def test_calibrate_can_ask_a_model_again(store, eyes, tmp_path, capsys):
-    run("vlm", "calibrate", "--store", store, "--vlm", eyes, "--out", tmp_path / "p.png")
+def test_calibrate_can_judge_again_with_a_model(store, vlm, tmp_path, capsys):
+    run("vlm", "calibrate", "--store", store, "--vlm", vlm, "--out", tmp_path / "p.png")
     assert "6 episodes" in capsys.readouterr().out
 
 
-def test_labels_are_typed_kept_at_once_and_resumed(store, tmp_path, monkeypatch, capsys):
+def test_labels_are_typed_saved_at_once_and_resumed(store, tmp_path, monkeypatch, capsys):
     labels = tmp_path / "labels.csv"
 
     def type_in(*words: str) -> None:
@@ -134,9 +186,9 @@ def test_a_wrong_label_is_named_with_its_line(store, tmp_path, capsys):
     assert "line 2" in capsys.readouterr().err
 
 
-def test_evaluate_measures_success_and_questions_on_scenes(eyes, tmp_path, capsys):
+def test_evaluate_measures_success_and_questions_on_scenes(vlm, tmp_path, capsys):
     out = tmp_path / "numbers.json"
-    run("vlm", "evaluate", "--vlm", eyes, "--scenes", 2, "--images", 4, "--out", out)
+    run("vlm", "evaluate", "--vlm", vlm, "--scenes", 2, "--images", 4, "--out", out)
     assert "success detection by kind" in capsys.readouterr().out
     numbers = json.loads(out.read_text())
     asked = numbers["success detection by kind"]["all"]

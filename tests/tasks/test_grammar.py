@@ -51,19 +51,19 @@ def test_usual_instructions_become_their_questions(instruction, expected):
 
 
 @pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES)
-def test_every_task_of_every_scene_has_a_question_about_things_of_the_scene(scene):
-    things = {t.name for t in scene.objects}
+def test_every_task_of_every_scene_has_a_question_about_its_objects(scene):
+    names = {t.name for t in scene.objects}
     for scene_task in scene.tasks:
-        assert set(task_from_instruction(scene_task.instruction).objects) <= things
+        assert set(task_from_instruction(scene_task.instruction).objects) <= names
 
 
 @pytest.mark.parametrize("regime", ["broad", "bridge"])
 def test_every_wording_of_the_random_scenes_has_a_question(regime):
     for seed in range(40):
         scene = sample_scene(regime, seed)
-        things = {t.name for t in scene.objects}
+        names = {t.name for t in scene.objects}
         for scene_task in scene.tasks:
-            assert set(task_from_instruction(scene_task.instruction).objects) <= things
+            assert set(task_from_instruction(scene_task.instruction).objects) <= names
 
 
 def test_two_tasks_that_undo_each_other_are_never_both_done():
@@ -73,7 +73,7 @@ def test_two_tasks_that_undo_each_other_are_never_both_done():
     assert put.success_answer != remove.success_answer
 
 
-def test_a_look_asks_each_question_once_and_for_each_object_whether_it_is_there():
+def test_an_assessment_has_each_question_once_and_one_for_each_object():
     tasks = [
         task_from_instruction(text)
         for text in (
@@ -309,7 +309,7 @@ INSERTED = (
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_a_relation_clause_or_manner_anywhere_after_the_object_is_refused(data):
+def test_a_relation_clause_or_adverb_anywhere_after_the_object_is_refused(data):
     instruction = data.draw(st.sampled_from([*PAPER, *USUAL, *UNDERSTOOD])).rstrip(".")
     words = instruction.split()
     starts = [i for i, word in enumerate(words) if word == "the"]

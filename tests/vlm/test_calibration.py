@@ -9,7 +9,7 @@ P = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, np.nan])
 TRUTH = np.array([True, True, False, True, False, True, False, True])
 
 
-def test_confusion_counts_by_hand():
+def test_confusion_counts_a_hand_worked_example():
     # said success at 0.5: .95 T, .9 T, .8 F, .6 T; said failure: .4 F, .2 T, .1 F; NaN unknown
     assert confusion(P, TRUTH) == Confusion(3, 1, 1, 2, 1)
     found = confusion(P, TRUTH)
@@ -22,7 +22,7 @@ def test_confusions_add_up():
     assert Confusion(1, 2, 3, 4, 5) + Confusion(1, 1, 1, 1, 1) == Confusion(2, 3, 4, 5, 6)
 
 
-def test_curve_goes_through_the_hand_worked_points():
+def test_the_roc_curve_goes_through_the_hand_worked_points():
     found = roc_curve(P, TRUTH)
     assert found.thresholds.tolist() == [0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1]
     assert found.recall.tolist() == [0.25, 0.5, 0.5, 0.75, 0.75, 1.0, 1.0]
@@ -31,14 +31,14 @@ def test_curve_goes_through_the_hand_worked_points():
     assert found.area == pytest.approx(9 / 12)
 
 
-def test_area_is_the_chance_of_ranking_a_pair_right_with_ties_half():
+def test_the_area_is_the_probability_of_ranking_a_pair_right_with_ties_half():
     rng = np.random.default_rng(0)
     p, truth = rng.integers(0, 5, 60) / 5, rng.random(60) < 0.4
     pairs = [(a > b) + 0.5 * (a == b) for a in p[truth] for b in p[~truth]]
     assert roc_curve(p, truth).area == pytest.approx(np.mean(pairs))
 
 
-def test_threshold_reaches_what_is_wanted_at_the_least_cost():
+def test_a_threshold_meets_its_requirement_at_the_least_cost():
     found = roc_curve(P, TRUTH)
     strict = choose_threshold(found, precision=0.9)
     assert 0.8 < strict <= 0.9
@@ -48,7 +48,7 @@ def test_threshold_reaches_what_is_wanted_at_the_least_cost():
     assert 0 < choose_threshold(found) < 1
 
 
-def test_what_cannot_be_reached_is_said():
+def test_an_unreachable_requirement_is_refused_with_the_best_value():
     worst = roc_curve(np.array([0.9, 0.1]), np.array([False, True]))
     with pytest.raises(ConfigError, match=r"the best is 0\.500"):
         choose_threshold(worst, precision=0.9)
@@ -58,7 +58,7 @@ def test_what_cannot_be_reached_is_said():
         choose_threshold(worst, precision=0.9, recall=0.9)
 
 
-def test_an_honest_detector_has_a_small_calibration_error():
+def test_a_calibrated_detector_has_a_small_calibration_error():
     rng = np.random.default_rng(0)
     p = rng.random(20_000)
     honest = reliability(p, rng.random(20_000) < p)

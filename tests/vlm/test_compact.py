@@ -1,4 +1,4 @@
-"""The compact eyes: what they are told, that they learn, that serving is what was trained."""
+"""The compact VLM: its inputs, its training, and that serving gives what was trained."""
 
 import json
 from dataclasses import replace
@@ -29,7 +29,7 @@ QUESTIONS = tuple(map(parse_question, SIDES))
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Red squares on grey, left or right of the middle."""
+    """Red squares on gray, left or right of the middle."""
     folder = tmp_path_factory.mktemp("corpus")
     rng = np.random.default_rng(0)
     n = 200
@@ -60,7 +60,7 @@ def trained(corpus, tmp_path_factory):
     return out, train_compact_vlm(corpus, out, VLMTrainConfig(net=TINY, fit=FIT, held_out=0.2))
 
 
-def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trained):
+def test_it_learns_left_and_right_and_serving_agrees_with_training(corpus, trained):
     out, measured = trained
     assert measured["accuracy"] > 0.9
     data = VLMCorpus.load(corpus)
@@ -73,7 +73,7 @@ def test_it_learns_left_from_right_and_serving_agrees_with_training(corpus, trai
     assert np.mean(right) == pytest.approx(measured["accuracy"])
 
 
-def test_training_goes_on_where_it_stopped_and_ends_the_same(corpus, trained, tmp_path):
+def test_a_finished_training_is_not_repeated_and_is_deterministic(corpus, trained, tmp_path):
     out, _ = trained
     config = VLMTrainConfig(net=TINY, fit=FIT, held_out=0.2)
     state = tmp_path / "fit" / "state"
@@ -84,7 +84,7 @@ def test_training_goes_on_where_it_stopped_and_ends_the_same(corpus, trained, tm
     assert checkpoints.load(tmp_path).id == checkpoints.load(out).id
 
 
-def test_it_can_go_on_from_a_checkpoint(corpus, trained, tmp_path):
+def test_training_can_start_from_a_checkpoint(corpus, trained, tmp_path):
     config = VLMTrainConfig(net=TINY, fit=replace(FIT, steps=2), held_out=0.2)
     assert train_compact_vlm(corpus, tmp_path / "fresh", config)["accuracy"] < 0.8
     start = checkpoints.load(trained[0])
@@ -113,7 +113,7 @@ def test_answers_in_a_batch_are_those_of_each_alone(trained):
     assert model.answer(images[:1], [[]]) == [[]]
 
 
-def test_a_question_is_told_as_frame_thing_and_container_or_whole():
+def test_a_question_is_embedded_as_frame_object_and_container_or_whole():
     lemon, drawer = make_question("in", "lemon", "bowl"), make_question("open", "drawer")
     assert texts_of(lemon) == ("is it in that?", "lemon", "bowl")
     assert texts_of(drawer) == ("is it open?", "drawer", "")
@@ -125,7 +125,7 @@ def test_a_question_is_told_as_frame_thing_and_container_or_whole():
     assert vectors[2].abs().sum() == 0
 
 
-def test_the_image_is_looked_at_once_for_all_questions():
+def test_the_image_is_encoded_once_for_all_questions():
     net = CompactVLMNet(TINY).eval()
     calls = []
     net.trunk.register_forward_hook(lambda *_: calls.append(1))
@@ -136,14 +136,14 @@ def test_the_image_is_looked_at_once_for_all_questions():
     assert torch.allclose(judged.attention.exp().sum(-1), torch.ones(2, 7, 2), atol=1e-4)
 
 
-def test_temperature_makes_overconfident_answers_honest():
+def test_the_best_temperature_calibrates_overconfident_answers():
     rng = torch.Generator().manual_seed(0)
     honest = torch.randn(4000, 1, generator=rng) * 2
     answers = torch.rand(4000, 1, generator=rng) < torch.sigmoid(honest)
     assert best_temperature(honest * 3, answers) == pytest.approx(3, rel=0.15)
 
 
-def test_half_precision_weights_are_served_in_full(trained, tmp_path):
+def test_half_precision_weights_are_served_in_full_precision(trained, tmp_path):
     made = checkpoints.load(trained[0])
     checkpoints.save(tmp_path, checkpoints.to_half_precision(made))
     full, half = CompactVLM.load(trained[0]), CompactVLM.load(tmp_path)

@@ -1,4 +1,4 @@
-"""The example of eyes of one's own, used as a judge."""
+"""The example of two VLMs that check each other."""
 
 import sys
 from pathlib import Path

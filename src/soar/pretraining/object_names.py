@@ -45,20 +45,20 @@ _ALIKE_COLORS = (
 )
 
 
-def sample_name(thing: SceneObject, scene: Scene, rng: np.random.Generator) -> str:
+def sample_name(target: SceneObject, scene: Scene, rng: np.random.Generator) -> str:
     """Sample the scene's own name of an object with probability 1/2, else another one that fits no other object."""
     if rng.random() < 0.5:
-        return thing.name
-    others = [t for t in scene.objects if t.name != thing.name]
-    names = [thing.name]
-    if not any(t.kind == thing.kind for t in others):
-        names.append(thing.kind)
-    if not any(t.kind == thing.kind and _alike_color(t, thing.color) for t in others):
-        names.append(f"{thing.color} {thing.kind}")
+        return target.name
+    others = [t for t in scene.objects if t.name != target.name]
+    names = [target.name]
+    if not any(t.kind == target.kind for t in others):
+        names.append(target.kind)
+    if not any(t.kind == target.kind and _alike_color(t, target.color) for t in others):
+        names.append(f"{target.color} {target.kind}")
     for word, kinds in _OTHER_WORDS.items():
-        rivals = [t for t in others if t.kind in kinds and _alike_color(t, thing.color)]
-        if thing.kind in kinds and not rivals:
-            names.append(f"{thing.color} {word}")
+        rivals = [t for t in others if t.kind in kinds and _alike_color(t, target.color)]
+        if target.kind in kinds and not rivals:
+            names.append(f"{target.color} {word}")
     return names[int(rng.integers(len(names)))]
 
 
@@ -87,14 +87,14 @@ def names_by_role(scene: Scene, role: str) -> list[str]:
     return [t.name for t in scene.objects if kind_of(t).role == role]
 
 
-def _alike_color(thing: SceneObject, color: str) -> bool:
+def _alike_color(target: SceneObject, color: str) -> bool:
     """Whether a person could call the object's color this."""
-    return thing.color == color or any({thing.color, color} <= group for group in _ALIKE_COLORS)
+    return target.color == color or any({target.color, color} <= group for group in _ALIKE_COLORS)
 
 
-def _alike_kind(thing: SceneObject, kind: str) -> bool:
+def _alike_kind(target: SceneObject, kind: str) -> bool:
     """Whether the object could be mistaken for one of this kind."""
-    return thing.kind == kind or any({thing.kind, kind} <= group for group in _ALIKE_KINDS)
+    return target.kind == kind or any({target.kind, kind} <= group for group in _ALIKE_KINDS)
 
 
 def _pick(words: Sequence[str], rng: np.random.Generator) -> str:

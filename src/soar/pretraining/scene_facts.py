@@ -78,9 +78,9 @@ def sample_facts(facts: Sequence[Fact], count: int, rng: np.random.Generator) ->
 
 def sample_question(fact: Fact, scene: Scene, rng: np.random.Generator) -> str:
     """Sample a wording of the fact as a question, with unambiguous names of its objects."""
-    things = {t.name: t for t in scene.objects}
+    by_name = {t.name: t for t in scene.objects}
     object = (
-        sample_name(things[fact.object], scene, rng) if fact.object else absent_name(scene, rng)
+        sample_name(by_name[fact.object], scene, rng) if fact.object else absent_name(scene, rng)
     )
-    container = sample_name(things[fact.container], scene, rng) if fact.container else ""
+    container = sample_name(by_name[fact.container], scene, rng) if fact.container else ""
     return sample_wording(fact.kind, object, container, rng)

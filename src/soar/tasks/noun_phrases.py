@@ -1,7 +1,7 @@
 """Noun phrases of instructions and questions: which are understood, their articles and prepositions.
 
 A noun phrase is understood only as a whole: an article, adjectives and a noun ("the dark green pepper"). Whatever
-could be a relation, a clause, a number, a manner or a state is refused, so that "the bowl next to the cup" never
+could be a relation, a clause, a number, an adverb or a state is refused, so that "the bowl next to the cup" never
 becomes the name of an object. "of" may join a vessel or an amount to its content ("the cup of tea", "the slice of
 bread") and nothing else: "the left of the fork" and "the lid of the pot" are refused.
 """
@@ -69,7 +69,7 @@ _GERUNDS = _words(
 )
 """First words of compounds such as "frying pan"."""
 _NOT_LAST = _GERUNDS | _words(
-    # states and manners
+    # states and adverbs
     "closed curly empty fast flat full hard horizontal inverted little open quick shut slow straight tilted ugly"
     " upright vertical"
     # places and measures
@@ -110,7 +110,7 @@ def preposition(container: str) -> Preposition:
 
 
 def is_plural(noun: str) -> bool:
-    """Whether the noun is a plural, by its ending."""
+    """Whether the noun ends like a plural."""
     return head(noun).endswith("s") and not head(noun).endswith("ss")
 
 
@@ -129,7 +129,7 @@ def _without_of(noun: str) -> list[list[str]]:
 
 
 def _is_simple(words: list[str]) -> bool:
-    """Whether these words are adjectives and a noun, as far as their endings and the lists above tell."""
+    """Whether these words are adjectives and a noun, as far as their suffixes and the lists above tell."""
     if not 0 < len(words) <= _LONGEST or not all(map(_is_plain, words)):
         return False
     is_participle = words[-1].endswith("ed") and words[-1] not in _INFLECTED

@@ -76,7 +76,7 @@ def tasks_from_instructions(
 
     Args:
         instructions: tasks in words.
-        file: question file; it may be missing, and is written if `complete` had to be asked.
+        file: question file; None or "" for none. It may be missing, and is written if `complete` had to be asked.
         complete: language model for what neither the file nor the grammar knows.
 
     Raises:

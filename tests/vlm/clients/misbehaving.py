@@ -1,4 +1,4 @@
-"""A small HTTP server on loopback that answers as it is told to, well or badly."""
+"""A small HTTP server on loopback that answers well or badly, as configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every sort of endpoint against a server that behaves in every way."""
+"""Every kind of endpoint against a server that fails in every way."""
 
 import logging
 import sys
@@ -70,7 +70,7 @@ PASSING = [bad.drop, bad.cut, bad.html, bad.garbage, bad.status(429), bad.status
 
 @pytest.mark.parametrize("behave", PASSING, ids=lambda f: getattr(f, "__name__", "status"))
 @pytest.mark.parametrize("sort", SORTS)
-def test_a_failure_that_passes_is_retried(sort, behave):
+def test_a_transient_failure_is_retried(sort, behave):
     def first_badly(handler, body, n):
         (behave if n == 0 else bad.good)(handler, body, n)
 
@@ -82,19 +82,19 @@ def test_a_failure_that_passes_is_retried(sort, behave):
 
 @pytest.mark.parametrize("behave", [bad.wrong_shape, bad.refuse])
 @pytest.mark.parametrize("sort", SORTS)
-def test_what_says_nothing_readable_is_unknown(sort, behave):
+def test_an_unreadable_reply_is_unknown(sort, behave):
     with bad.serving(behave) as server:
         answers = endpoint(sort, server.url).answer([IMAGE], [QUESTIONS])
     assert p(answers) == [None] * 3
 
 
-def test_a_wrong_count_of_answers_never_becomes_a_label_of_another_question():
+def test_a_wrong_number_of_answers_never_labels_another_question():
     with bad.serving(bad.too_few) as server:
         assert p(endpoint(DecisionsVLM, server.url).answer([IMAGE], [QUESTIONS])) == [None] * 3
         assert p(endpoint(SystemOneVLM, server.url).answer([IMAGE], [QUESTIONS])) == [.75, .75, None]  # fmt: skip
 
 
-def test_a_chat_model_that_garbles_many_answers_is_asked_one_by_one():
+def test_a_chat_model_that_garbles_a_joint_reply_is_asked_one_by_one():
     def only_simple(handler, body, n):
         body.pop("response_format", None)
         text = "No" if "drawer" in str(body["messages"]) else "Yes"
@@ -121,7 +121,7 @@ def test_a_chat_server_that_refuses_schemas_is_asked_without_from_then_on():
     assert [("logprobs" in body) for body in server.seen] == [True, False, False]
 
 
-def test_answers_are_remembered_by_image_and_question():
+def test_answers_are_cached_by_image_and_question():
     with bad.serving(bad.good) as server:
         model = endpoint(SystemOneVLM, server.url)
         model.answer([IMAGE, IMAGE], [QUESTIONS, QUESTIONS[:1]])
@@ -134,7 +134,7 @@ def test_answers_are_remembered_by_image_and_question():
         assert len(server.seen) == first + 2
 
 
-def test_an_unknown_answer_is_asked_again():
+def test_an_unknown_answer_is_not_cached():
     with bad.serving(lambda h, b, n: (bad.refuse if n == 0 else bad.good)(h, b, n)) as server:
         model = endpoint(SystemOneVLM, server.url)
         assert p(model.answer([IMAGE], [QUESTIONS])) == [None] * 3
@@ -152,7 +152,7 @@ def test_no_more_requests_run_at_once_than_allowed():
     assert server.most_at_once == 2
 
 
-def test_more_questions_than_a_request_takes_are_split():
+def test_questions_beyond_the_limit_of_a_request_are_split():
     many = [Question(f"Is number {i} there?") for i in range(150)]
     with bad.serving(bad.good) as server:
         answers = endpoint(SystemOneVLM, server.url).answer([IMAGE], [many])
@@ -185,7 +185,7 @@ def test_retry_after_beyond_the_time_limit_is_not_waited_for():
         assert time.monotonic() - start < LIMIT_S + SLACK_S
 
 
-def test_nobody_there_is_one_clear_error():
+def test_a_server_that_is_down_is_one_clear_error():
     with pytest.raises(ModelUnavailable, match="connection failed"):
         endpoint(SystemOneVLM, "http://127.0.0.1:9/v1").answer([IMAGE], [QUESTIONS])
 

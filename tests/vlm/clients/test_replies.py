@@ -72,7 +72,7 @@ def test_only_a_number_from_0_to_1_is_a_probability(value):
     assert probability(value) is None
 
 
-@pytest.mark.parametrize(("text", "said"), [
+@pytest.mark.parametrize(("text", "answer"), [
     ("Yes", True),
     ("no.", False),
     ("**Yes**, it is.", True),
@@ -85,8 +85,8 @@ def test_only_a_number_from_0_to_1_is_a_probability(value):
     ("Nothing is in the bowl", None),
     ("", None),
 ])  # fmt: skip
-def test_a_sentence_is_read_by_its_first_word_or_its_only_one(text, said):
-    assert yes_or_no(text) is said
+def test_a_sentence_is_read_by_its_first_word_or_its_only_answer(text, answer):
+    assert yes_or_no(text) is answer
 
 
 def test_words_without_probabilities_are_certain():
@@ -127,6 +127,6 @@ def test_numbered_lines_answer_many_questions():
     assert p(read_chat(chat("Yes"), Q)) == [None, None]
 
 
-def test_a_refusal_is_unknown_whatever_it_says():
+def test_a_refusal_is_unknown_whatever_its_text():
     assert p(read_chat(chat("Yes", refusal="I can't look at this."), Q[:1])) == [None]
     assert p(read_chat(chat(None, refusal="No."), Q[:1])) == [None]

@@ -1,4 +1,4 @@
-"""A real server, with a tiny random model, asked through both of its doors."""
+"""A real server with a tiny random model, through two of its endpoints."""
 
 import os
 import socket
@@ -65,7 +65,7 @@ def config(url: str, folder: Path) -> EndpointConfig:
 
 
 @pytest.mark.slow
-def test_systemone_says_what_the_model_says(url, folder):
+def test_systemone_gives_the_model_s_probabilities(url, folder):
     """The server's prompt differs a little from ours, so only the range is known; but it must be read."""
     answers = SystemOneVLM(config(url, folder)).answer([IMAGE], [QUESTIONS])[0]
     assert [a.question for a in answers] == QUESTIONS
@@ -87,6 +87,6 @@ def test_chat_with_a_model_that_babbles_is_answered_or_unknown(url, folder):
             assert any(word in answer.raw.lower() for word in ("yes", "no"))
 
 
-def test_the_folder_served_is_one_that_local_reads_too(folder):
+def test_the_served_folder_is_one_that_local_reads_too(folder):
     [[answer]] = TransformersVLM(str(folder), "cpu", least=0.0).answer([IMAGE], [QUESTIONS[:1]])
     assert answer.p_yes is not None

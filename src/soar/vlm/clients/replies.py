@@ -76,10 +76,10 @@ def probability(value: Json) -> float | None:
 def yes_or_no(text: str) -> bool | None:
     """Return the answer of a sentence: its first word, else the only one of yes and no in it."""
     words = re.findall(r"[a-z']+", text.lower())
-    said = [w in _YES for w in words if w in _YES | _NO]
+    answers = [w in _YES for w in words if w in _YES | _NO]
     if words[:1] and words[0] in _YES | _NO:
-        return said[0]
-    return said[0] if said and len(set(said)) == 1 and len(words) <= 40 else None
+        return answers[0]
+    return answers[0] if len(set(answers)) == 1 and len(words) <= 40 else None
 
 
 def _answer_spans(text: str, count: int) -> list[tuple[int, int] | None]:
@@ -108,19 +108,19 @@ def _json_values(text: str) -> dict[int, tuple[int, int]] | None:
 
 def _p_yes(text: str, span: tuple[int, int] | None, tokens: Sequence[Json]) -> float | None:
     """P(yes) of the answer at `span`: from its token's alternatives if they are known, else 0 or 1."""
-    said = None if span is None else yes_or_no(text[span[0] : span[1]])
-    if span is None or said is None:
+    answer = None if span is None else yes_or_no(text[span[0] : span[1]])
+    if span is None or answer is None:
         return None
     start = 0
     for token in tokens:
         piece = _get(token, "token", str, "")
         if start + len(piece) > span[0] and _word(piece) in _YES | _NO:
             known = _share_of_yes(_get(token, "top_logprobs", list, []))
-            return float(said) if known is None else known
+            return float(answer) if known is None else known
         start += len(piece)
         if start >= span[1]:
             break
-    return float(said)
+    return float(answer)
 
 
 def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
