@@ -23,8 +23,7 @@ from soar.sim.projection import project_point
 from soar.sim.scenes import randomization
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
-from soar.tasks.questions import QuestionKind
-from soar.types import Action, Image
+from soar.types import Action, Image, QuestionKind
 from soar.utils.media import resize
 
 

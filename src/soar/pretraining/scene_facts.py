@@ -15,7 +15,7 @@ from soar.pretraining.object_names import absent_name, names_by_role, sample_nam
 from soar.pretraining.question_templates import sample_wording
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
 from soar.sim.world import World
-from soar.tasks.questions import QuestionKind
+from soar.types import QuestionKind
 
 
 @dataclass(frozen=True)

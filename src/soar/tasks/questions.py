@@ -98,21 +98,19 @@ _SCENE = r"(the )?(table|tabletop|image|picture|scene|workspace|photo)"
 _WHERE = rf"( somewhere)?( here| there| present| visible| in view| (on|in|at) {_SCENE})*"
 _SIDE = rf"(on|at|to|in) (the )?(?P<state>left|right)( hand)?( side| half| part)?( of {_SCENE})?"
 
-_PATTERNS: tuple[tuple[QuestionKind, re.Pattern[str]], ...] = tuple(
-    (kind, re.compile(pattern))
-    for kind, pattern in (
-        ("in", rf"{_IS}there (?P<object>.+?) (in|inside|on top of|on) (?P<container>(?!{_SCENE}).+)"),
-        ("present", rf"{_IS}there (?P<object>.+?){_WHERE}"),
-        ("present", rf"(can you see|do you see|does the (image|picture) show) (?P<object>.+?){_WHERE}"),
-        ("present", rf"{_IS}(?P<object>.+?) (present|visible|in view)( (on|in|at) .+)?"),
-        ("left", rf"{_IS}(?P<object>.+?){_NOW} {_SIDE}"),
-        ("left", rf"does (?P<object>.+?) (lie|sit) {_SIDE}"),
-        ("open", rf"{_IS}(?P<object>.+?){_NOW}( fully| completely| pulled| lying| spread out)* (?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
-        ("open", r"has (?P<object>.+?) been (?P<state>opened|closed|shut|folded|unfolded)( up| over| in half)*"),
-        ("table", rf"{_IS}(?P<object>.+?){_NOW}( directly)? on (the )?(bare )?table(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
-        ("in", rf"{_IS}(?P<object>.+?){_NOW} (in|inside of|inside|within|on top of|on|onto|into) (?P<container>.+)"),
-        ("in", r"(does|do) (?P<object>.+?) (lie|sit|rest) (in|inside|on top of|on) (?P<container>.+)"),
-        ("in", r"does (?P<container>.+?) (contain|hold|have) (?P<object>.+?)( (in|on|inside) it)?"),
-        ("in", r"has (?P<object>.+?) been (put|placed) (in|into|inside|onto|on top of|on) (?P<container>.+)"),
-    )
+_WORDINGS: tuple[tuple[QuestionKind, str], ...] = (
+    ("in", rf"{_IS}there (?P<object>.+?) (in|inside|on top of|on) (?P<container>(?!{_SCENE}).+)"),
+    ("present", rf"{_IS}there (?P<object>.+?){_WHERE}"),
+    ("present", rf"(can you see|do you see|does the (image|picture) show) (?P<object>.+?){_WHERE}"),
+    ("present", rf"{_IS}(?P<object>.+?) (present|visible|in view)( (on|in|at) .+)?"),
+    ("left", rf"{_IS}(?P<object>.+?){_NOW} {_SIDE}"),
+    ("left", rf"does (?P<object>.+?) (lie|sit) {_SIDE}"),
+    ("open", rf"{_IS}(?P<object>.+?){_NOW}( fully| completely| pulled| lying| spread out)* (?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
+    ("open", r"has (?P<object>.+?) been (?P<state>opened|closed|shut|folded|unfolded)( up| over| in half)*"),
+    ("table", rf"{_IS}(?P<object>.+?){_NOW}( directly)? on (the )?(bare )?table(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
+    ("in", rf"{_IS}(?P<object>.+?){_NOW} (in|inside of|inside|within|on top of|on|onto|into) (?P<container>.+)"),
+    ("in", r"(does|do) (?P<object>.+?) (lie|sit|rest) (in|inside|on top of|on) (?P<container>.+)"),
+    ("in", r"does (?P<container>.+?) (contain|hold|have) (?P<object>.+?)( (in|on|inside) it)?"),
+    ("in", r"has (?P<object>.+?) been (put|placed) (in|into|inside|onto|on top of|on) (?P<container>.+)"),
 )  # fmt: skip
+_PATTERNS = tuple((kind, re.compile(pattern)) for kind, pattern in _WORDINGS)
