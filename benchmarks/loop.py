@@ -31,6 +31,7 @@ from soar.rollout.station import EpisodeConfig, Station
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer
+from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Actions, Answer, Image, Images, Noise, Observation, Question, Task
 from soar.utils.clock import Clock
 
@@ -134,8 +135,12 @@ def measure(
     speed: float,
 ) -> Result:
     clock = Clock(speed)
+    vlm = SlowVLM(clock, vlm_s)
     models = Models(
-        SlowVLM(clock, vlm_s), Wanderer(clock, policy_s), SlowSubgoals(clock, subgoal_s)
+        vlm,
+        Wanderer(clock, policy_s),
+        SlowSubgoals(clock, subgoal_s),
+        VLMSuccessDetector(vlm),
     )
     scene = SCENES["1"]
     robot = MeteredRobot(SafeRobot(SimRobot(scene, 0, realtime=True, clock=clock)), clock)
@@ -143,19 +148,22 @@ def measure(
     station = Station("one", robot, tasks, UncertaintyProposer(tasks), scene.name, "soar")
     config = CollectionConfig(episode=episode_config, overlap=overlap)
     with tempfile.TemporaryDirectory() as folder:
-        store, board = open_store(Path(folder) / "store", create=True), StatusFolder(folder, "one")
+        store, status_folder = (
+            open_store(Path(folder) / "store", create=True),
+            StatusFolder(folder, "one"),
+        )
         meter = SteadyState(robot, clock)
         collect(
             [station],
             models,
             store,
-            [board],
+            [status_folder],
             config,
             episodes=1 + episodes,
             clock=clock,
             callbacks=[meter],
         )
-        late_ms = board.status().late_ms or 0.0
+        late_ms = status_folder.status().late_ms or 0.0
     robot.close()
     return Result(name, meter.duty_cycle, meter.seconds / episodes, late_ms)
 

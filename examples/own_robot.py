@@ -14,19 +14,18 @@ import time
 import numpy as np
 
 from soar.robots.safety import SafeRobot
-from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.loop import run_episodes
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.models import ModelsConfig
+from soar.rollout.station import EpisodeConfig, Station
 from soar.rollout.station_config import StationConfig, station_tasks
 from soar.tasks.proposer import UncertaintyProposer
 from soar.types import Action, Image, Observation
 
 TASKS = ("move the green block to the left side", "move the green block to the right side")
 TABLE, BLOCK = (205, 190, 165), (40, 170, 60)
-NEAR, FAR = np.array((0.156, -0.205)), np.array((0.423, 0.283))
-"""Corners of what the camera sees [m], x forward and y left."""
+NEAR, FAR = np.array((0.156, -0.205)), np.array((0.423, 0.283))  # corners of the image [m], x, y
 HOME = np.array((0.29, 0.0, 0.10))
 
 
@@ -81,19 +80,18 @@ def make(seed: int = 0) -> Magnet:
 
 
 def main(episodes: int = 3) -> list[EpisodeResult]:
-    """Run a few episodes: propose, imagine, act, judge, and go on from where the block lies."""
+    """Run a few episodes, each from where the last one left the block."""
     tasks = station_tasks(StationConfig("magnet", "own_robot:make", tasks=TASKS))
     robot = SafeRobot(make(seed=1))  # never outside of its box, whatever a policy asks for
     station = Station("magnet", robot, tasks, UncertaintyProposer(tasks), scene="magnet")
-    models = Models(
-        ToyVLM(), ToyPolicy(), ToySubgoals()
-    )  # in earnest: soar.registry.load_vlm(), ...
-    [look] = assess(models.vlm, [(robot.observe(), tasks)])
+    toys = "python:soar.robots.toy_models:Toy"
+    models = ModelsConfig(f"{toys}VLM", f"{toys}Subgoals", f"{toys}Policy").load()
+    [assessment] = assess(models.vlm, [(robot.observe(), tasks)])
     rng, results = np.random.default_rng(0), []
     for _ in range(episodes):
-        [result] = run_episodes([station], [look], models, EpisodeConfig(), [{}], rng)
+        [result] = run_episodes([station], [assessment], models, EpisodeConfig(), [{}], rng)
         print(f"{result.proposal.task.instruction}: {result.verdict.outcome}")
-        look = result.after  # judges this episode, and proposes the next
+        assessment = result.after  # judged this episode, and proposes the next task
         results.append(result)
     return results
 

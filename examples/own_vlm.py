@@ -21,7 +21,7 @@ from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Answer, Image, Question
+from soar.types import Answer, EpisodeFrames, Image, Question
 
 COLORS = {"red": 0, "green": 1, "blue": 2}
 
@@ -75,9 +75,10 @@ def main(scenes: int = 40) -> float:
     for seed in range(scenes):
         robot = ToyRobot(seed)
         task = task_from_instruction(INSTRUCTIONS[seed % 2])
-        verdict = detector.judge(robot.observe(), task)
+        frames = EpisodeFrames(task, robot.observe().image[None], undone_before=True)
+        [verdict] = detector.judge([frames])
         right += (verdict.outcome == "success") == robot.truth(task.instruction)
-    print(f"{detector.model.name}: {right} of {scenes} verdicts are right")
+    print(f"{detector.name}: {right} of {scenes} verdicts are right")
     return right / scenes
 
 

@@ -1,7 +1,7 @@
-"""The nouns of the system: plain frozen values that every other module passes around.
+"""Data types: frozen values that the modules exchange.
 
-Frames: the robot's base frame, x forward, y left, z up. Lengths in metres, angles in radians,
-times in seconds. Images are uint8 RGB, row-major, as the camera gave them.
+Poses are in the robot's base frame: x forward, y left, z up. Lengths are in meters, angles in radians, times in seconds.
+Images are uint8 RGB, row-major.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ Direction: TypeAlias = Literal["left", "right"]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """What a robot sees and feels at one instant."""
+    """Camera image and proprioception of a robot at one instant."""
 
     image: Image
     state: State
     time_s: float
-    """When the image was taken, on the robot's own clock, which only ever goes forward."""
+    """Time of the image on the robot's own, monotonic clock."""
 
 
 def image_only(images: Images) -> list[Observation]:
-    """Observations of which nothing but the image is known: their states are NaN."""
+    """Make observations of images without proprioception: their states are NaN."""
     return [Observation(image, np.full(STATE_DIM, np.nan, np.float32), 0.0) for image in images]
 
 
@@ -78,7 +78,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Task:
-    """An instruction, what it asks for, and the yes/no question that tells whether it is done (paper, Table 3).
+    """An instruction, its parts, and the yes/no question that decides whether it is done (paper, Table 3).
 
     `soar.tasks` makes tasks. A task of an instruction alone can be executed, but not judged.
     """
@@ -88,7 +88,7 @@ class Task:
     success_answer: bool = True
     """Answer that means *done*; the opposite answer means *feasible*."""
     objects: tuple[str, ...] = ()
-    """Names of the objects that must be on the table for the task to make sense."""
+    """Names of the objects that must be on the table for the task to be possible."""
     skill: Skill | None = None
     """None for a task that is none of these skills."""
     object: str = ""
@@ -106,61 +106,84 @@ class Answer(NamedTuple):
     p_yes: float | None
     """Probability of "yes" in [0, 1]; None if the reply can't be read as yes or no."""
     raw: str = ""
-    """The model's own words, for a person to read."""
+    """The model's reply as text."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A task chosen for the scene as it is now, and why (paper, section 3, Eq. 1)."""
+    """A task chosen for the current scene, and why (paper, section 3, Eq. 1)."""
 
     task: Task
     reason: Literal["uncertain", "nothing feasible", "no answers", "asked"]
     feasible: tuple[str, ...] = ()
     """Instructions of the feasible tasks."""
     scores: Mapping[str, float] = field(default_factory=dict)
-    """Eq. 1's value per feasible instruction."""
+    """Value of Eq. 1 of each feasible instruction."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A judge's word on one finished episode. Unknown never becomes a label."""
+    """Judgment of a finished episode. An unknown outcome never becomes a training label."""
 
     outcome: Outcome
     p_success: float | None = None
+    """Probability of success in [0, 1]; None if the outcome is unknown."""
     question: str = ""
+    """Question that was asked about the frames."""
     raw: str = ""
+    """The model's reply as text."""
     judge: str = ""
+    """Name of the success detector, or "person"."""
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeFrames:
+    """Input of a success detector: an episode's task and frames, with a VLM's answers where it was already asked."""
+
+    task: Task
+    images: Images
+    """The first and the last frame; all frames in order for a detector that judges whole episodes."""
+    answers_before: Mapping[Question, Answer] | None = None
+    """Answers about the first frame, by question; None if no VLM was asked."""
+    answers_after: Mapping[Question, Answer] | None = None
+    """Answers about the last frame, by question; None if no VLM was asked."""
+    undone_before: bool = False
+    """Whether the task is known to be undone in the first frame, so that only the last one counts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subgoal:
-    """An imagined image for the policy to reach, and the control step at which it was set."""
+    """A generated image for the policy to reach."""
 
     image: Image
     step: int
+    """Control step from which it is the policy's goal."""
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One control step as it happens: what was seen, what the policy wanted, what was executed."""
+    """One control step: observation, commanded action and executed action."""
 
     index: int
     observation: Observation
     commanded: Action
+    """The policy's action."""
     executed: Action
+    """The action after safety limits."""
     subgoal: Subgoal | None
+    """The policy's goal; None for a policy that follows instructions."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where an episode comes from: enough to trace any number in a report back to it."""
+    """Origin of an episode: station, seed, models and code version."""
 
     station: str
     regime: Regime
     scene: str
     seed: int
     started_s: float
-    """Unix time at the first observation."""
+    """Unix time of the first observation."""
     checkpoint: str = ""
     """Id of the policy's checkpoint; "expert" for scripted demonstrations."""
     config_hash: str = ""
@@ -172,18 +195,18 @@ class Provenance:
     answers_after: tuple[Answer, ...] = ()
     faults: tuple[str, ...] = ()
     truth: bool | None = None
-    """The simulator's own word: undone before, done at the end. For measuring only: no component of the loop reads it."""
+    """Whether the simulator found the task undone before and done at the end; no component of the loop reads it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """T control steps between T + 1 observations, with everything that is known about them."""
+    """T control steps between T + 1 observations, with verdict and provenance."""
 
     instruction: str
     actions: Float32[np.ndarray, "t 7"]
-    """The actions really executed."""
+    """The executed actions."""
     commanded: Float32[np.ndarray, "t 7"]
-    """The actions the policy asked for, before safety limits."""
+    """The policy's actions, before safety limits."""
     images: UInt8[np.ndarray, "t+1 h w 3"]
     states: Float32[np.ndarray, "t+1 7"]
     times_s: Float64[np.ndarray, "t+1"]
@@ -198,7 +221,7 @@ class Episode:
 
 @dataclass(frozen=True)
 class EpisodeSummary:
-    """An episode's row without its frames: cheap to list, filter and count."""
+    """An episode without its frames."""
 
     id: str
     instruction: str
@@ -208,39 +231,39 @@ class EpisodeSummary:
 
 
 class TaskCount(NamedTuple):
-    """How often a task was tried and how often its verdict was success."""
+    """Numbers of a task's attempts and of its successes."""
 
     attempts: int = 0
     successes: int = 0
 
 
 History: TypeAlias = Mapping[str, TaskCount]
-"""Counts by instruction, always computed from the episode store, never kept aside."""
+"""Counts by instruction, computed from the episode store."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """Every field that is set must match; an empty query is every episode."""
+    """A filter of episodes: every field that is set must match."""
 
     instructions: tuple[str, ...] = ()
-    """Any of these, word for word."""
+    """Instructions, word for word."""
     stations: tuple[str, ...] = ()
-    """Any of these stations."""
+    """Names of stations."""
     scenes: tuple[str, ...] = ()
-    """Any of these scenes."""
+    """Names of scenes."""
     regimes: tuple[Regime, ...] = ()
-    """Any of these regimes."""
+    """Regimes."""
     outcomes: tuple[Outcome, ...] = ()
-    """Any of these verdicts."""
+    """Outcomes of the verdict."""
     checkpoints: tuple[str, ...] = ()
-    """Acted by any of these checkpoints."""
+    """Ids of the policy's checkpoint."""
     rounds: tuple[int, ...] = ()
-    """Collected in any of these rounds."""
+    """Rounds in which the episode was collected."""
     since_s: float | None = None
     """Unix time, inclusive."""
     until_s: float | None = None
     """Unix time, exclusive."""
     version: int | None = None
-    """The store as it was at this version; None is the newest."""
+    """Version of the store; None is the newest."""
     limit: int | None = None
-    """At most so many, the oldest first."""
+    """Maximum number of episodes, the oldest first."""

@@ -28,18 +28,21 @@ from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.callbacks import Callback
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer, feasible_tasks
+from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Proposal, Query, Verdict
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
-MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals())
-QUICK = Backoff(first_s=0.002, longest_s=0.004, patience_s=0.01)
+DETECTOR = VLMSuccessDetector(ToyVLM())
+MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals(), DETECTOR)
+QUICK = Backoff(initial_s=0.002, max_s=0.004, max_outage_s=0.01)
 CONFIG = CollectionConfig(
     episode=EpisodeConfig(2, 12),
     backoff=QUICK,
-    endurance=FaultLimits(recovery_pause_s=0.001),
+    fault_limits=FaultLimits(recovery_pause_s=0.001),
     overlap=False,
 )
 
@@ -99,11 +102,11 @@ class FlakySubgoals(ToySubgoals):
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng = rng
 
-    def generate(self, observations, instructions, rng):
+    def generate(self, observations, tasks, rng):
         luck = self.rng.random()
         if luck < 0.01:
             raise ModelUnavailable("the subgoal server is down (injected)")
-        made = super().generate(observations, instructions, rng)
+        made = super().generate(observations, tasks, rng)
         return made if luck > 0.015 else made.astype(np.float32)
 
 
@@ -125,11 +128,11 @@ def storm(folder: Path, episodes: int) -> None:
     """Three stations, every fault at random, until so many whole episodes are in the store."""
     logging.disable(logging.CRITICAL)
     rng = np.random.default_rng(0)
-    models = Models(FlakyVLM(rng), FlakyPolicy(rng), FlakySubgoals(rng))
+    models = Models(FlakyVLM(rng), FlakyPolicy(rng), FlakySubgoals(rng), DETECTOR)
     rates = FaultRates(motor=0.002, frozen=0.002, gone=0.001, recovery=0.7)
     stations = [make_station(f"arm{i}", i, rates) for i in range(3)]
     config = replace(
-        CONFIG, endurance=FaultLimits(recoveries=12, recovery_pause_s=0, most_drops=50)
+        CONFIG, fault_limits=FaultLimits(max_recoveries=12, recovery_pause_s=0, max_drops=50)
     )
     store, summary = work(folder, stations, models, config, episodes=episodes)
     safe: list[Any] = [s.robot for s in stations]
@@ -228,9 +231,9 @@ def test_a_restart_goes_on_where_the_store_says(tmp_path):
 
 def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
     station = make_station(rates=FaultRates(motor=0.02, recovery=0.6))
-    endurance = FaultLimits(recoveries=10, recovery_pause_s=0)
+    fault_limits = FaultLimits(max_recoveries=10, recovery_pause_s=0)
     store, summary = work(
-        tmp_path, [station], config=replace(CONFIG, endurance=endurance), episodes=6
+        tmp_path, [station], config=replace(CONFIG, fault_limits=fault_limits), episodes=6
     )
     assert summary.dropped > 0
     assert kinds(tmp_path)["robot fault"] == summary.faults
@@ -261,8 +264,8 @@ def test_a_policy_that_only_gives_garbage_breaks_the_station(tmp_path):
         def act(self, observations, goals, rng, *, noise=0.0):
             return np.full((len(observations), 7), np.nan, np.float32)
 
-    endurance = FaultLimits(most_drops=3, recovery_pause_s=0)
-    config = replace(CONFIG, endurance=endurance)
+    fault_limits = FaultLimits(max_drops=3, recovery_pause_s=0)
+    config = replace(CONFIG, fault_limits=fault_limits)
     _, summary = work(tmp_path, [make_station()], replace(MODELS, policy=Garbage()), config)
     assert (summary.episodes, summary.dropped, summary.broken) == (0, 3, ("one",))
     assert kinds(tmp_path) == {"bad output": 3, "broken": 1}
@@ -282,7 +285,7 @@ class DownVLM(ToyVLM):
 
 
 def test_a_vlm_that_is_down_for_a_moment_is_waited_for(tmp_path):
-    config = replace(CONFIG, backoff=replace(QUICK, patience_s=5.0))
+    config = replace(CONFIG, backoff=replace(QUICK, max_outage_s=5.0))
     store, _ = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(3)), config)
     assert all(s.verdict.outcome != "unknown" for s in store.query())
 
@@ -292,7 +295,7 @@ def test_without_a_vlm_episodes_are_judged_later(tmp_path):
     assert summary.episodes == 3
     assert {s.verdict.outcome for s in store.query()} == {"unknown"}
     assert reasons(store) == ["no answers"] * 3
-    assert judge_unknown(store, ToyVLM()).total() == 3
+    assert judge_unknown(store, DETECTOR).total() == 3
     for summary in store.query():
         assert (summary.verdict.outcome == "success") == summary.provenance.truth
         assert summary.verdict.judge == "toy-vlm"
@@ -302,11 +305,11 @@ def test_a_subgoal_server_that_is_down_drops_the_episode_and_breaks_nothing(tmp_
     class Down(ToySubgoals):
         calls = 0
 
-        def generate(self, observations, instructions, rng):
+        def generate(self, observations, tasks, rng):
             self.calls += 1
             if self.calls < 40:
                 raise ModelUnavailable("connection refused")
-            return super().generate(observations, instructions, rng)
+            return super().generate(observations, tasks, rng)
 
     _, summary = work(tmp_path, [make_station()], replace(MODELS, subgoals=Down()))
     assert summary.episodes == 3
@@ -334,7 +337,7 @@ def full_store(folder: Path) -> FullStore:
 
 def test_a_full_store_is_waited_for_and_nothing_is_lost(tmp_path):
     store = full_store(tmp_path)
-    config = replace(CONFIG, backoff=replace(QUICK, patience_s=5.0))
+    config = replace(CONFIG, backoff=replace(QUICK, max_outage_s=5.0))
     summary = collect(
         [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], config, episodes=2
     )
@@ -391,8 +394,8 @@ def webhook():
 
 def test_a_lost_object_leaves_its_tasks_out_and_calls_a_person(tmp_path, webhook):
     url, received = webhook
-    endurance = FaultLimits(person_after=0)
-    config = replace(CONFIG, endurance=endurance)
+    fault_limits = FaultLimits(reset_after=0)
+    config = replace(CONFIG, fault_limits=fault_limits)
     store, _ = work(
         tmp_path, [make_station()], replace(MODELS, vlm=Blind()), config, url, episodes=4
     )
@@ -406,7 +409,7 @@ def test_a_lost_object_leaves_its_tasks_out_and_calls_a_person(tmp_path, webhook
 
 
 def test_in_simulation_a_person_puts_lost_objects_back(tmp_path):
-    config = replace(CONFIG, endurance=FaultLimits(absent_looks=1, person_after=2))
+    config = replace(CONFIG, fault_limits=FaultLimits(missing_after=1, reset_after=2))
     work(tmp_path, [make_station()], replace(MODELS, vlm=Blind()), config, episodes=5)
     assert kinds(tmp_path)["back"] >= 1
 
@@ -427,16 +430,16 @@ class When(Callback):
 
 
 def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
-    board = StatusFolder(tmp_path, "one")
-    stop = When(2, lambda: board.request("stop"))
+    status_folder = StatusFolder(tmp_path, "one")
+    stop = When(2, lambda: status_folder.request("stop"))
     _, summary = work(tmp_path, [make_station()], episodes=50, callbacks=[stop])
     assert summary.episodes == 2
-    assert board.status().activity == "stopped"
+    assert status_folder.status().activity == "stopped"
 
 
 def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
-    board = StatusFolder(tmp_path, "one")
-    stop = When(2, lambda: board.request("stop"))
+    status_folder = StatusFolder(tmp_path, "one")
+    stop = When(2, lambda: status_folder.request("stop"))
     stations = [make_station(), make_station("two", 1)]
     store, summary = work(tmp_path, stations, episodes=6, callbacks=[stop])
     by_station = Counter(s.provenance.station for s in store.query())
@@ -446,10 +449,10 @@ def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
 
 
 def test_a_paused_station_waits_and_resumes(tmp_path):
-    board = StatusFolder(tmp_path, "one")
+    status_folder = StatusFolder(tmp_path, "one")
     open_store(tmp_path, create=True)
-    board.request("pause")
-    threading.Timer(0.7, lambda: board.request("run")).start()
+    status_folder.request("pause")
+    threading.Timer(0.7, lambda: status_folder.request("run")).start()
     start = time.monotonic()
     _, summary = work(tmp_path, [make_station()], episodes=1)
     assert summary.episodes == 1
@@ -462,8 +465,8 @@ def test_the_status_says_what_a_station_does(tmp_path):
     work(tmp_path, [make_station()], episodes=2, callbacks=[look])
     assert (seen[0].activity, seen[0].scene, seen[0].pid) == ("collecting", "toy", os.getpid())
     assert seen[0].doing in INSTRUCTIONS
-    [board] = status_folders(tmp_path)
-    assert board.status().episodes == 2
+    [status_folder] = status_folders(tmp_path)
+    assert status_folder.status().episodes == 2
 
 
 def test_stations_need_names_that_differ(tmp_path):
@@ -530,7 +533,7 @@ def test_judging_later_leaves_what_is_known_alone(tmp_path):
     store, _ = work(tmp_path, [make_station()], episodes=2)
     first, second = store.query()
     store.set_verdict(first.id, Verdict("unknown"))
-    assert sum(judge_unknown(store, ToyVLM()).values()) == 1
+    assert sum(judge_unknown(store, DETECTOR).values()) == 1
     again = list(store.query())
     assert again[0].verdict.outcome == first.verdict.outcome
     assert again[1].verdict == second.verdict

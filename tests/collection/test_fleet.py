@@ -64,7 +64,7 @@ def test_what_a_run_promoted_is_picked_up(tmp_path, monkeypatch):
             loaded.append(name)
             return toy
 
-        monkeypatch.setattr(f"soar.collection.fleet.load_{role}", load)
+        monkeypatch.setattr(f"soar.rollout.models.load_{role}", load)
     pick_up, models = PromotionWatcher(names), toys
     assert pick_up(models) is models
     for made in (run.train_folder(1), run.subgoals_folder(1)):
@@ -86,7 +86,7 @@ def test_models_come_from_a_file(tmp_path):
     )
     path.write_text("brain: big\n")
     with pytest.raises(
-        ConfigError, match="unknown key .brain.; valid keys are vlm, subgoals, policy, threshold"
+        ConfigError, match=r"unknown key .brain.; valid keys are vlm, subgoals, policy, detector, threshold"
     ):
         load(ModelsConfig, path)
 

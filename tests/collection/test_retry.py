@@ -20,19 +20,19 @@ class Outage:
         return "here"
 
 
-def patience(patience_s: float = 5.0, stop: threading.Event | None = None) -> Retrier:
-    backoff = Backoff(first_s=0.001, longest_s=0.01, patience_s=patience_s)
+def retrier(max_outage_s: float = 5.0, stop: threading.Event | None = None) -> Retrier:
+    backoff = Backoff(initial_s=0.001, max_s=0.01, max_outage_s=max_outage_s)
     return Retrier("model", backoff, stop or threading.Event())
 
 
 def test_a_short_outage_is_waited_for():
     outage = Outage(3)
-    assert patience().call(outage) == "here"
+    assert retrier().call(outage) == "here"
     assert outage.calls == 4
 
 
 def test_a_long_outage_is_reported_and_then_asked_about_once_a_call():
-    outage, patient = Outage(10**6), patience(patience_s=0.05)
+    outage, patient = Outage(10**6), retrier(max_outage_s=0.05)
     with pytest.raises(ModelUnavailable):
         patient.call(outage)
     time.sleep(0.06)
@@ -48,7 +48,7 @@ def test_a_long_outage_is_reported_and_then_asked_about_once_a_call():
 
 def test_a_wish_to_stop_ends_the_waiting():
     stop = threading.Event()
-    backoff = Backoff(first_s=60.0, patience_s=3600.0)
+    backoff = Backoff(initial_s=60.0, max_outage_s=3600.0)
     threading.Timer(0.1, stop.set).start()
     start = time.monotonic()
     with pytest.raises(ModelUnavailable):

@@ -12,9 +12,9 @@ STATUS = StationStatus("arm1", "3", "collecting", 10.0, 20.0, os.getpid(), "fold
 def test_a_status_comes_back_as_it_was_shown(tmp_path):
     shown = replace(STATUS, missing=("lemon",), duty_cycle=0.97)
     StatusFolder(tmp_path, "arm1").show(shown)
-    [board] = status_folders(tmp_path)
-    assert board.status() == shown
-    assert board.status().alive()
+    [status_folder] = status_folders(tmp_path)
+    assert status_folder.status() == shown
+    assert status_folder.status().alive()
 
 
 def test_a_process_that_is_gone_is_not_alive():
@@ -22,22 +22,22 @@ def test_a_process_that_is_gone_is_not_alive():
 
 
 def test_a_wish_stands_until_it_is_taken_back(tmp_path):
-    board = StatusFolder(tmp_path, "arm1")
-    assert board.command() == "run"
+    status_folder = StatusFolder(tmp_path, "arm1")
+    assert status_folder.command() == "run"
     for wish in ("pause", "stop"):
-        board.request(wish)
+        status_folder.request(wish)
         assert StatusFolder(tmp_path, "arm1").command() == wish
-    board.request("run")
-    assert board.command() == "run"
-    (board.folder / "wish").write_text("dance")
-    assert board.command() == "run"
+    status_folder.request("run")
+    assert status_folder.command() == "run"
+    (status_folder.folder / "wish").write_text("dance")
+    assert status_folder.command() == "run"
 
 
 def test_events_are_kept_in_order(tmp_path):
-    board = StatusFolder(tmp_path, "arm1")
-    board.note("robot fault", "motor 3")
-    board.note("missing", "the lemon", person=True)
-    assert [(e["kind"], e["message"]) for e in board.events()] == [
+    status_folder = StatusFolder(tmp_path, "arm1")
+    status_folder.note("robot fault", "motor 3")
+    status_folder.note("missing", "the lemon", person=True)
+    assert [(e["kind"], e["message"]) for e in status_folder.events()] == [
         ("robot fault", "motor 3"),
         ("missing", "the lemon"),
     ]
@@ -59,8 +59,8 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path):
 
 
 def test_a_damaged_status_is_named(tmp_path):
-    board = StatusFolder(tmp_path, "arm1")
-    board.folder.mkdir(parents=True)
-    (board.folder / "status.json").write_text('{"missing": []}')
+    status_folder = StatusFolder(tmp_path, "arm1")
+    status_folder.folder.mkdir(parents=True)
+    (status_folder.folder / "status.json").write_text('{"missing": []}')
     with pytest.raises(ConfigError, match="station is missing"):
-        board.status()
+        status_folder.status()

@@ -7,7 +7,7 @@ from threading import Thread
 import pytest
 
 from soar.collection.collector import CollectionConfig
-from soar.collection.fleet import CollectionJob, ModelsConfig, run_fleet
+from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.store.lance import open_store
 from soar.doctor.machine import (
     EpisodeSize,
@@ -17,6 +17,7 @@ from soar.doctor.machine import (
     check_webhook,
     episode_size,
 )
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 

@@ -8,17 +8,17 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
-from soar.collection.fleet import ModelsConfig
 from soar.data.transforms import NormalizeActions, Resize, ToFloat
 from soar.doctor.findings import CheckResult, Timed
 from soar.doctor.models import check_eyes, check_imagination, check_rate, examine_models
 from soar.doctor.station import Exam, examine
 from soar.policies.loading import build_policy
 from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.training.policy import debug
-from soar.types import Answer, Images, Observation, Question
+from soar.types import Answer, Images, Observation, Question, Task
 
 TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyVLM",
@@ -102,7 +102,7 @@ class Wrong(ToySubgoals):
     def generate(
         self,
         observations: Sequence[Observation],
-        instructions: Sequence[str],
+        tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
         return np.stack([o.image[::2, ::2, :1] for o in observations])

@@ -18,17 +18,19 @@ from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
 from soar.rollout.live_page import LivePage
 from soar.rollout.loop import run_episodes
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer
-from soar.types import Step, Subgoal, TaskCount
+from soar.tasks.success_detector import VLMSuccessDetector, to_verdict
+from soar.types import EpisodeFrames, Images, Step, Subgoal, Task, TaskCount, Verdict
 from soar.utils.clock import Clock, Metronome
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
-MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals())
+MODELS = Models(ToyVLM(), ToyPolicy(), ToySubgoals(), VLMSuccessDetector(ToyVLM()))
 
 
-class Diary(Callback):
+class Log(Callback):
     def __init__(self) -> None:
         self.lines: list[tuple[str, str]] = []
         self.steps: list[Step] = []
@@ -63,25 +65,25 @@ def run(
     seed: int = 0,
     **options: Any,
 ) -> list[EpisodeResult]:
-    looks = assess(models.vlm, [(s.robot.observe(), s.tasks) for s in stations])
+    assessments = assess(models.vlm, [(s.robot.observe(), s.tasks) for s in stations])
     rng = np.random.default_rng(seed)
     return run_episodes(
-        stations, looks, models, episode_config, [{} for _ in stations], rng, **options
+        stations, assessments, models, episode_config, [{} for _ in stations], rng, **options
     )
 
 
 def test_an_episode_is_five_subgoals_of_twenty_steps():
-    diary = Diary()
-    [result] = run([station()], callback=diary)
-    assert [s.index for s in diary.steps] == list(range(100))
-    assert [s.step for s in diary.subgoals] == [0, 20, 40, 60, 80]
-    assert all(s.subgoal is diary.subgoals[s.index // 20] for s in diary.steps)
-    assert diary.lines[0] == ("start", "one")
-    assert diary.lines[-1] == ("episode", "one")
-    assert diary.results == [result]
+    log = Log()
+    [result] = run([station()], callback=log)
+    assert [s.index for s in log.steps] == list(range(100))
+    assert [s.step for s in log.subgoals] == [0, 20, 40, 60, 80]
+    assert all(s.subgoal is log.subgoals[s.index // 20] for s in log.steps)
+    assert log.lines[0] == ("start", "one")
+    assert log.lines[-1] == ("episode", "one")
+    assert log.results == [result]
 
 
-def test_the_robot_does_the_feasible_task_and_is_judged():
+def test_the_robot_does_the_feasible_task_and_the_episode_is_judged():
     toy = ToyRobot(0)
     robot = station(SafeRobot(toy))
     [result] = run([robot])
@@ -92,7 +94,7 @@ def test_the_robot_does_the_feasible_task_and_is_judged():
     assert toy.homed == 1
 
 
-def test_the_last_look_proposes_the_next_task():
+def test_the_assessment_of_the_last_frame_proposes_the_next_task():
     robot = station()
     [first] = run([robot])
     history = {first.proposal.task.instruction: TaskCount(1, 1)}
@@ -112,59 +114,60 @@ class CountingVLM(ToyVLM):
         return super().answer(images, questions)
 
 
-def test_nobody_asks_twice():
+def test_the_vlm_is_asked_once_before_and_once_after_an_episode():
     vlm = CountingVLM()
-    run([station(), station(name="two", seed=3)], replace(MODELS, vlm=vlm))
-    assert len(vlm.calls) == 2, "one batched look before, one after"
+    models = replace(MODELS, vlm=vlm, detector=VLMSuccessDetector(vlm))
+    run([station(), station(name="two", seed=3)], models)
+    assert len(vlm.calls) == 2, "one batch before, one after"
     for asked in vlm.calls[1]:
         assert len(asked) == len(set(asked)) == 3
 
 
-def test_words_drive_a_policy_without_subgoals():
-    diary = Diary()
-    [result] = run([station()], replace(MODELS, subgoals=None), callback=diary)
+def test_a_policy_without_subgoals_follows_the_instruction():
+    log = Log()
+    [result] = run([station()], replace(MODELS, subgoals=None), callback=log)
     assert result.verdict.outcome == "success"
-    assert diary.subgoals == []
-    assert diary.steps[0].subgoal is None
+    assert log.subgoals == []
+    assert log.steps[0].subgoal is None
 
 
-def test_the_same_seed_is_the_same_episode_alone_or_overlapped():
-    def story(**options: Any) -> np.ndarray:
-        diary = Diary()
-        run([station()], callback=diary, noise=1.0, **options)
-        return np.stack([s.executed for s in diary.steps])
+def test_a_seed_determines_the_episode_with_and_without_overlap():
+    def executed(**options: Any) -> np.ndarray:
+        log = Log()
+        run([station()], callback=log, noise=1.0, **options)
+        return np.stack([s.executed for s in log.steps])
 
     for episode_config in (EpisodeConfig(), EpisodeConfig(prefetch_steps=3)):
-        plain = story(episode_config=episode_config)
-        assert np.array_equal(plain, story(episode_config=episode_config))
+        plain = executed(episode_config=episode_config)
+        assert np.array_equal(plain, executed(episode_config=episode_config))
         with ThreadPoolExecutor(2) as worker:
-            assert np.array_equal(plain, story(episode_config=episode_config, worker=worker))
-        assert not np.array_equal(plain, story(episode_config=episode_config, seed=1))
+            assert np.array_equal(plain, executed(episode_config=episode_config, worker=worker))
+        assert not np.array_equal(plain, executed(episode_config=episode_config, seed=1))
 
 
-def test_ahead_of_time_the_subgoal_comes_from_an_earlier_picture():
+def test_a_prefetched_subgoal_is_generated_from_an_earlier_image():
     seen = []
 
     class Watching(ToySubgoals):
-        def generate(self, observations, instructions, rng):
+        def generate(self, observations, tasks, rng):
             seen.append(observations[0].image)
-            return super().generate(observations, instructions, rng)
+            return super().generate(observations, tasks, rng)
 
-    diary = Diary()
+    log = Log()
     with ThreadPoolExecutor(2) as worker:
         run(
             [station()],
             replace(MODELS, subgoals=Watching()),
             EpisodeConfig(prefetch_steps=3),
-            callback=diary,
+            callback=log,
             worker=worker,
         )
-    assert [s.step for s in diary.subgoals] == [0, 20, 40, 60, 80]
-    for k, picture in enumerate(seen):
-        assert np.array_equal(picture, diary.steps[max(0, 20 * k - 3)].observation.image)
+    assert [s.step for s in log.subgoals] == [0, 20, 40, 60, 80]
+    for k, image in enumerate(seen):
+        assert np.array_equal(image, log.steps[max(0, 20 * k - 3)].observation.image)
 
 
-def test_lockstep_shares_batches_and_a_fault_stops_only_its_own_robot():
+def test_stations_in_lockstep_share_batches_and_a_fault_stops_only_its_own_robot():
     batches = []
 
     class Watching(ToyPolicy):
@@ -182,7 +185,7 @@ def test_lockstep_shares_batches_and_a_fault_stops_only_its_own_robot():
     assert results[1].verdict.outcome == "unknown"
 
 
-def test_robots_in_processes_do_the_same_as_here():
+def test_robots_in_other_processes_do_the_same():
     def make(seed: int) -> ProcessRobot:
         return ProcessRobot(partial(safe_toy, seed))
 
@@ -200,7 +203,7 @@ def safe_toy(seed: int) -> SafeRobot[ToyRobot]:
     return SafeRobot(ToyRobot(seed))
 
 
-class Garbage(ToyPolicy):
+class Constant(ToyPolicy):
     def __init__(self, value: np.ndarray) -> None:
         self.value = value
 
@@ -208,21 +211,21 @@ class Garbage(ToyPolicy):
         return self.value
 
 
-def test_a_policy_that_gives_no_numbers_breaks_the_episode_off():
+def test_actions_that_are_not_finite_break_the_episode_off():
     nan = np.full((1, 7), np.nan, np.float32)
     toy = ToyRobot(0)
-    [result] = run([station(SafeRobot(toy))], replace(MODELS, policy=Garbage(nan)))
+    [result] = run([station(SafeRobot(toy))], replace(MODELS, policy=Constant(nan)))
     assert isinstance(result.fault, UnsafeAction)
     assert result.verdict.outcome == "unknown"
     assert toy.visited == []
     with pytest.raises(BadOutput, match=r"shape \(1, 6\) for 1 robots"):
-        run([station()], replace(MODELS, policy=Garbage(np.zeros((1, 6), np.float32))))
+        run([station()], replace(MODELS, policy=Constant(np.zeros((1, 6), np.float32))))
 
 
 @pytest.mark.parametrize(
     "images", [np.zeros((2, 8, 8, 3), np.uint8), np.zeros((1, 8, 8, 3), np.float32), None]
 )
-def test_subgoals_that_are_no_pictures_are_refused(images):
+def test_subgoals_that_are_not_images_are_refused(images):
     class Broken(ToySubgoals):
         def generate(self, *_):
             return images
@@ -243,7 +246,7 @@ def test_without_a_vlm_the_task_is_random_and_the_verdict_unknown():
     assert result.after.answers == {}
 
 
-class Mumbling(ToyVLM):
+class Invalid(ToyVLM):
     def __init__(self, p: float | None) -> None:
         self.p = p
 
@@ -253,24 +256,84 @@ class Mumbling(ToyVLM):
 
 
 @pytest.mark.parametrize("p", [float("nan"), 7.0, -1.0, None])
-def test_an_answer_that_is_none_never_becomes_a_label(p):
-    [result] = run([station()], replace(MODELS, vlm=Mumbling(p)))
+def test_an_answer_without_a_valid_probability_never_becomes_a_label(p):
+    [result] = run([station()], replace(MODELS, vlm=Invalid(p)))
     assert result.verdict.outcome == "unknown"
     assert result.proposal.reason == "no answers"
 
 
-def test_the_period_is_kept_and_lateness_noted(caplog):
+class RecordingDetector:
+    """Remembers the episodes that it judges."""
+
+    name, threshold = "recording", 0.5
+
+    def __init__(self) -> None:
+        self.episodes: list[EpisodeFrames] = []
+
+    def judge(self, episodes):
+        self.episodes += episodes
+        return [to_verdict(e.task, 0.9, self.name, self.threshold) for e in episodes]
+
+
+def test_a_success_detector_gets_first_and_last_frame_and_the_answers_of_the_vlm():
+    detector, log = RecordingDetector(), Log()
+    [result] = run([station()], replace(MODELS, detector=detector), callback=log)
+    [episode] = detector.episodes
+    assert (result.verdict.outcome, result.verdict.judge) == ("success", "recording")
+    assert np.array_equal(episode.images[0], log.steps[0].observation.image)
+    assert np.array_equal(episode.images[-1], result.after.observation.image)
+    assert len(episode.images) == 2
+    assert episode.answers_before == result.before.answers
+    assert episode.answers_after == result.after.answers
+
+
+class Whole:
+    """Judges all frames."""
+
+    name, threshold = "whole", 0.5
+
+    def __init__(self) -> None:
+        self.frames: list[Images] = []
+
+    def judge_episode(self, frames: Images, task: Task) -> Verdict:
+        self.frames.append(frames)
+        return to_verdict(task, 0.2, self.name, self.threshold)
+
+
+def test_a_success_detector_may_see_the_whole_episode():
+    detector, log = Whole(), Log()
+    [result] = run(
+        [station()], replace(MODELS, detector=detector), EpisodeConfig(2, 7), callback=log
+    )
+    [frames] = detector.frames
+    observed = [s.observation.image for s in log.steps] + [result.after.observation.image]
+    assert np.array_equal(frames, np.stack(observed))
+    assert result.verdict.outcome == "failure"
+
+
+def test_an_unavailable_success_detector_leaves_the_verdict_unknown(caplog):
+    class Down(RecordingDetector):
+        def judge(self, episodes):
+            raise ModelUnavailable("no reward model there")
+
+    [result] = run([station()], replace(MODELS, detector=Down()))
+    assert (result.verdict.outcome, result.verdict.judge) == ("unknown", "recording")
+    assert result.after.answers
+    assert "no reward model there" in caplog.text
+
+
+def test_the_period_is_kept_and_lateness_measured(caplog):
     clock = Clock(speed=20)
     metronome = Metronome(clock, 0.2)
     robot = MeteredRobot(SafeRobot(ToyRobot(0)), clock)
-    diary = Diary()
-    run([station(robot)], episode_config=EpisodeConfig(2, 10), metronome=metronome, callback=diary)
+    log = Log()
+    run([station(robot)], episode_config=EpisodeConfig(2, 10), metronome=metronome, callback=log)
     assert metronome.jitter.ticks == 21
     assert clock.now() >= 20 * 0.2
     assert 0 < robot.duty_cycle() <= 1
 
 
-def test_a_slow_policy_is_said_to_be_slow(caplog):
+def test_a_slow_policy_is_reported(caplog):
     class Slow(ToyPolicy):
         def act(self, observations, goals, rng, *, noise=0.0):
             clock.sleep(0.5)
@@ -283,18 +346,18 @@ def test_a_slow_policy_is_said_to_be_slow(caplog):
     assert "a model is too slow" in caplog.text
 
 
-def test_many_subscribers_are_told_the_same():
-    diaries = [Diary(), Diary()]
-    run([station()], episode_config=EpisodeConfig(1, 3), callback=CallbackList(diaries))
-    assert diaries[0].lines == diaries[1].lines
+def test_all_callbacks_of_a_list_are_called():
+    logs = [Log(), Log()]
+    run([station()], episode_config=EpisodeConfig(1, 3), callback=CallbackList(logs))
+    assert logs[0].lines == logs[1].lines
 
 
-def test_a_plan_that_makes_no_sense_is_refused():
-    with pytest.raises(ConfigError, match="prefetch_steps below steps"):
+def test_prefetching_a_whole_subgoal_early_is_refused():
+    with pytest.raises(ConfigError, match="prefetch_steps from 0 to below steps_per_subgoal"):
         EpisodeConfig(prefetch_steps=20)
 
 
-def test_the_live_page_shows_every_station_and_how_it_was_judged(tmp_path):
+def test_the_live_page_shows_every_station_with_its_verdict(tmp_path):
     page = LivePage(tmp_path / "run")
     run([station(name="one"), station(name="two", seed=1)], callback=page)
     [result, _] = run([station(name="one"), station(name="two", seed=1)], callback=page)

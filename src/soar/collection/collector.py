@@ -1,8 +1,8 @@
-"""Autonomous collection, for days: propose, try, judge, store, and go on whatever happens.
+"""Autonomous collection for days: propose a task, try it, judge it, store the episode, and recover from faults.
 
-What a restart needs is in the store alone: counts for the proposals, and how many episodes each station
-has, from which the next seed follows. Everything that can fail is met here: a robot's fault drops its
-episode and is cleared in software, a model that is down is waited for, a full disk stops the arms.
+A restart needs the store alone: the counts for the proposals, and each station's number of episodes, from which the
+next seed follows. A fault of a robot drops its episode and is cleared in software, an unavailable model is waited for,
+and a full disk stops the arms.
 """
 
 from __future__ import annotations
@@ -14,68 +14,75 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 
 import soar
-from soar.collection.retry import Backoff, RetryingSubgoals, RetryingVLM
+from soar.collection.retry import Backoff, Retrier, RetryingSubgoals, RetryingVLM
 from soar.collection.status import StatusFolder
-from soar.collection.supervisor import FaultLimits, StationSupervisor, broken
-from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, StoreError
+from soar.collection.supervisor import FaultLimits, StationSupervisor
+from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, SoarError, StoreError
 from soar.interfaces import EpisodeStore
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
 from soar.rollout.loop import INLINE, run_episodes
+from soar.rollout.models import Models
 from soar.rollout.recorder import Recorder
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.station import EpisodeConfig, Station
 from soar.types import History, Proposal, Provenance, Query, TaskCount
 from soar.utils.clock import Clock, Metronome
+from soar.utils.config import check_ranges
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-"""How often a paused station looks for a new wish."""
+"""Time in seconds between two looks at a paused station's commands."""
 
 
 @dataclass(frozen=True)
 class CollectionConfig:
-    """How stations collect."""
+    """Configuration of a collection."""
 
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
-    exploring: float = 0.5
+    exploring: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
-    noise: float = 1.0
+    noise: Annotated[float, Ge(0)] = 1.0
     """Scale of the standard deviation in those."""
     overlap: bool = True
-    """Look, judge, and imagine (`episode.prefetch_steps` ahead) while the arm moves."""
-    endurance: FaultLimits = field(default_factory=FaultLimits)
+    """Whether the VLM, the detector and subgoals generated ahead run while the arm moves."""
+    fault_limits: FaultLimits = field(default_factory=FaultLimits)
     backoff: Backoff = field(default_factory=Backoff)
-    """With models that are down, and a store that is full."""
+    """Retries of unavailable models and of a full store."""
     round: int = 0
+    """Round of improvement, for the record."""
     config_hash: str = ""
+    """Hash of the configuration that made the run, for the record."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.exploring <= 1 or self.noise < 0:
-            raise ConfigError("exploring is a share in 0..1, and noise is at least 0")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
 class CollectionSummary:
-    """What a call of `collect` did."""
+    """Result of a collection."""
 
     episodes: int
-    """Stored."""
+    """Number of stored episodes."""
     dropped: int
+    """Number of episodes that were broken off."""
     faults: int
+    """Number of faults."""
     broken: tuple[str, ...] = ()
-    """Stations that need a person."""
+    """Names of the stations that need a person."""
 
 
 def collect(
     stations: Sequence[Station],
     models: Models,
     store: EpisodeStore,
-    boards: Sequence[StatusFolder],
+    status_folders: Sequence[StatusFolder],
     config: CollectionConfig,
     *,
     episodes: int | None = None,
@@ -85,18 +92,23 @@ def collect(
     refresh: Callable[[Models], Models] = lambda models: models,
     callbacks: Sequence[Callback] = (),
 ) -> CollectionSummary:
-    """Collect with one station, or with several in lockstep, until enough, told to stop, or all broken.
+    """Collect with one station, or with several in lockstep, until a limit, `stop`, or until all are broken.
 
     Args:
-        boards: one for each station.
-        episodes: stop after so many stored ones, of all stations together.
-        hours: start no episode after so long.
-        stop: set it to end after the running episode.
-        clock: keeps the control period of real arms; None doesn't wait (simulation).
-        refresh: the models of the next episode, given the present ones: picks up a promoted checkpoint.
-        callbacks: see what happens.
+        stations: the stations.
+        models: the models.
+        store: where episodes are stored.
+        status_folders: one for each station.
+        config: configuration.
+        episodes: number of stored episodes, of all stations together, after which to stop.
+        hours: duration after which no new episode begins.
+        stop: ends the collection after the running episode.
+        clock: keeps the control period of real arms; None runs without pauses (simulation).
+        refresh: returns the models of the next episode, given the current ones.
+        callbacks: called back at each event.
 
     Raises:
+        ConfigError: there is no station, or two have the same name.
         StoreError: the store stayed unusable.
     """
     stop = stop or threading.Event()
@@ -104,35 +116,41 @@ def collect(
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"stations need names that differ, at least one; got {names}")
     supervisors = [
-        StationSupervisor(s, store, b, config.endurance, stop)
-        for s, b in zip(stations, boards, strict=True)
+        StationSupervisor(s, store, f, config.fault_limits, stop)
+        for s, f in zip(stations, status_folders, strict=True)
     ]
-    shift = Collector(
-        supervisors, with_retries(models, config.backoff, stop), store, config, stop, callbacks
+    metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
+    collector = Collector(
+        supervisors,
+        with_retries(models, config.backoff, stop),
+        store,
+        config,
+        stop,
+        callbacks,
+        metronome,
     )
-    shift.metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
     ends = time.monotonic() + 3600 * hours if hours is not None else None
     try:
         while not stop.is_set():
-            left = None if episodes is None else episodes - sum(d.stored for d in supervisors)
+            left = None if episodes is None else episodes - sum(s.stored for s in supervisors)
             late = ends is not None and time.monotonic() >= ends
-            if late or left == 0 or all(d.activity in ("broken", "stopped") for d in supervisors):
+            if late or left == 0 or all(s.activity in ("broken", "stopped") for s in supervisors):
                 break
-            shift.models = refresh(shift.models)
-            shift.run(shift.ready()[:left])
-        shift.settle()
+            collector.models = refresh(collector.models)
+            collector.run(collector.ready()[:left])
+        collector.settle()
     finally:
-        shift.close()
+        collector.close()
     return CollectionSummary(
-        sum(d.stored for d in supervisors),
-        sum(d.dropped for d in supervisors),
-        sum(d.faults for d in supervisors),
-        broken(supervisors),
+        sum(s.stored for s in supervisors),
+        sum(s.dropped for s in supervisors),
+        sum(s.faults for s in supervisors),
+        tuple(s.station.name for s in supervisors if s.broken),
     )
 
 
 def with_retries(models: Models, backoff: Backoff, stop: threading.Event) -> Models:
-    """The same models, waited for while they are down."""
+    """Return the models with retries while VLM or subgoal generator are unavailable."""
     generator = models.subgoals
     return replace(
         models,
@@ -142,7 +160,7 @@ def with_retries(models: Models, backoff: Backoff, stop: threading.Event) -> Mod
 
 
 class Collector(Callback):
-    """Some stations at work in lockstep."""
+    """Collection with some stations in lockstep."""
 
     def __init__(
         self,
@@ -152,109 +170,113 @@ class Collector(Callback):
         config: CollectionConfig,
         stop: threading.Event,
         callbacks: Sequence[Callback],
+        metronome: Metronome | None,
     ) -> None:
+        """See `collect`."""
         self.supervisors, self.models = supervisors, models
-        self._store, self._config, self._stop = store, config, stop
+        self._store, self._config, self._stop, self._metronome = store, config, stop, metronome
         self._recorder = Recorder(store, config.episode.length, self._provenance)
         self._callback = CallbackList((self._recorder, self, *callbacks))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
-        self.metronome: Metronome | None = None
-        self._asked: dict[Query, Future[History]] = {}
-        self._fresh: list[tuple[Query, EpisodeResult]] = []
-        """Episodes that the answers in `_asked` don't know yet."""
+        self._retrier = Retrier("store", config.backoff, stop, StoreError, self._wait_for_store)
+        self._requested: dict[Query, Future[History]] = {}
+        """Counts that the recorder's thread reads for the next proposals."""
+        self._uncounted: list[tuple[Query, EpisodeResult]] = []
+        """Episodes that aren't in those counts."""
 
     def ready(self) -> list[StationSupervisor]:
-        """The stations that can begin an episode now; when there is none, after a short wait."""
-        supervisors = [d for d in self.supervisors if d.willing()]
+        """Return the stations that can begin an episode now; without any, wait a moment."""
+        supervisors = [s for s in self.supervisors if s.willing()]
         for supervisor in supervisors:
-            supervisor.call_simulated_person()
-        self._look_at([d for d in supervisors if d.look is None])
-        supervisors = [d for d in supervisors if d.look is not None]
+            supervisor.reset_simulation()
+        self._assess([s for s in supervisors if s.assessment is None])
+        supervisors = [s for s in supervisors if s.assessment is not None]
         if not supervisors:
             self._stop.wait(_POLL_S)
         return supervisors
 
     def run(self, supervisors: Sequence[StationSupervisor]) -> None:
-        """One episode on each, and what follows from it."""
+        """Run one episode on each station, and handle its result."""
         if not supervisors or not self.settle(keep=len(self.supervisors)):
             return
-        rng = np.random.default_rng([d.seed for d in supervisors])
+        rng = np.random.default_rng([s.seed for s in supervisors])
         for supervisor in supervisors:
             supervisor.noise = self._config.noise if rng.random() < self._config.exploring else 0.0
         histories = self._histories(supervisors)
         try:
             results = run_episodes(
-                [d.station for d in supervisors],
-                [d.look for d in supervisors if d.look],
+                [s.station for s in supervisors],
+                [s.assessment for s in supervisors if s.assessment],
                 self.models,
                 self._config.episode,
                 histories,
                 rng,
-                noise=np.array([d.noise for d in supervisors]),
+                noise=np.array([s.noise for s in supervisors]),
                 callback=self._callback,
                 worker=self._worker,
-                metronome=self.metronome,
+                metronome=self._metronome,
             )
         except (ModelUnavailable, BadOutput) as error:
-            self._broken_off(supervisors, error)
+            self._break_off(supervisors, error)
             return
         for supervisor, result in zip(supervisors, results, strict=True):
             supervisor.finish(result)
             if result.fault is None:
-                self._fresh.append((_same_scene(supervisor.station), result))
+                self._uncounted.append((_same_scene(supervisor.station), result))
 
     def settle(self, keep: int = 0) -> bool:
-        """Wait until all but `keep` episodes are stored; False when someone wants to stop before."""
-        pause, began = self._config.backoff.first_s, time.monotonic()
-        while True:
-            try:
-                self._recorder.settle(keep)
-            except StoreError as error:
-                waited = time.monotonic() - began
-                if self._stop.is_set() or waited > self._config.backoff.patience_s:
-                    raise
-                for supervisor in self.supervisors:
-                    supervisor.board.note("store", str(error), person=waited < pause)
-                    supervisor.show("waiting", str(error))
-                self._stop.wait(pause)
-                pause = min(pause * self._config.backoff.factor, self._config.backoff.longest_s)
-            else:
-                return not self._stop.is_set()
+        """Wait until at most `keep` episodes aren't stored yet.
+
+        Returns:
+            Whether the collection goes on.
+
+        Raises:
+            StoreError: the store stayed unusable.
+        """
+        self._retrier.call(partial(self._recorder.settle, keep))
+        return not self._stop.is_set()
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
-        """Say on the board what is tried."""
+        """Show the task in the station's status."""
         self._supervisor(station).show("collecting", proposal.task.instruction, self._late_ms())
 
     def close(self) -> None:
-        """Store what is left, and say that nobody works here any more."""
+        """Store what is left, and show the stations as stopped."""
         try:
             self._recorder.close()
         finally:
             self._worker.shutdown(cancel_futures=True)
-            if self.metronome:
-                log.info("%s", self.metronome.jitter)
+            if self._metronome:
+                log.info("%s", self._metronome.jitter)
             for supervisor in self.supervisors:
                 if not supervisor.broken:
                     supervisor.show("stopped", late_ms=self._late_ms())
 
-    def _look_at(self, supervisors: Sequence[StationSupervisor]) -> None:
-        """A look for stations that have none: at the start, and after something happened."""
-        seen = []
+    def _assess(self, supervisors: Sequence[StationSupervisor]) -> None:
+        """Assess the scenes of stations without an assessment: at the start, and after faults."""
+        observed = []
         for supervisor in supervisors:
             try:
                 if supervisor.activity == "starting":
                     supervisor.station.robot.home()
-                seen.append((supervisor, supervisor.station.robot.observe()))
+                observed.append((supervisor, supervisor.station.robot.observe()))
             except RobotFault as error:
                 supervisor.fault(error)
-        looks = assess(self.models.vlm, [(o, d.station.tasks) for d, o in seen])
-        for (supervisor, _), look in zip(seen, looks, strict=True):
-            supervisor.see(look)
+        assessments = assess(self.models.vlm, [(o, s.station.tasks) for s, o in observed])
+        for (supervisor, _), assessment in zip(observed, assessments, strict=True):
+            supervisor.update(assessment)
 
-    def _broken_off(
+    def _wait_for_store(self, error: SoarError) -> None:
+        """Show that the store can't be written; a person is called once."""
+        for supervisor in self.supervisors:
+            first = supervisor.activity != "waiting"
+            supervisor.status_folder.note("store", str(error), person=first)
+            supervisor.show("waiting", str(error))
+
+    def _break_off(
         self, supervisors: Sequence[StationSupervisor], error: ModelUnavailable | BadOutput
     ) -> None:
-        """A model failed in the middle of the episode: nothing of it is kept, the arms go home."""
+        """Drop the episode of all stations, after a model failed in the middle of it, and home the arms."""
         for supervisor in supervisors:
             supervisor.count += 1
             if isinstance(error, BadOutput):
@@ -262,28 +284,30 @@ class Collector(Callback):
             else:
                 supervisor.wait_for_model(error)
         if isinstance(error, ModelUnavailable):
-            self._stop.wait(self._config.backoff.longest_s)
+            self._stop.wait(self._config.backoff.max_s)
 
     def _histories(self, supervisors: Sequence[StationSupervisor]) -> list[History]:
-        """Counts for the proposals: what the store said during the last episode, plus that episode.
+        """Counts for the proposals: those of the store during the last episode, plus that episode.
 
-        The store is asked behind the arms' backs, after it has taken everything before; so nobody
-        waits for it, and no count is kept aside.
+        The recorder's thread reads the store while the arms move, after the episodes before were stored, so that no
+        station waits for it.
         """
-        scenes = [_same_scene(d.station) for d in supervisors]
-        known = {
-            q: self._asked[q].result() if q in self._asked else self._store.history(q)
+        scenes = [_same_scene(s.station) for s in supervisors]
+        counts = {
+            q: self._requested[q].result() if q in self._requested else self._store.history(q)
             for q in set(scenes)
         }
-        for query, result in self._fresh:
-            if query in self._asked and query in known:
-                known[query] = counted(known[query], result)
-        self._fresh.clear()
-        self._asked = {q: self._recorder.later(partial(self._store.history, q)) for q in known}
-        return [known[q] for q in scenes]
+        for query, result in self._uncounted:
+            if query in self._requested and query in counts:
+                counts[query] = counted(counts[query], result)
+        self._uncounted.clear()
+        self._requested = {
+            q: self._recorder.submit(partial(self._store.history, q)) for q in counts
+        }
+        return [counts[q] for q in scenes]
 
     def _provenance(self, station: Station) -> Provenance:
-        """Where the station's next episode comes from."""
+        """Provenance of the station's next episode."""
         supervisor = self._supervisor(station)
         return Provenance(
             station=station.name,
@@ -300,14 +324,14 @@ class Collector(Callback):
         )
 
     def _supervisor(self, station: Station) -> StationSupervisor:
-        return next(d for d in self.supervisors if d.station is station)
+        return next(s for s in self.supervisors if s.station is station)
 
     def _late_ms(self) -> float | None:
-        return 1000 * self.metronome.jitter.mean_s if self.metronome else None
+        return 1000 * self._metronome.jitter.mean_s if self._metronome else None
 
 
 def counted(history: History, result: EpisodeResult) -> History:
-    """The counts with one more episode."""
+    """Return the counts with one more episode."""
     task = result.proposal.task.instruction
     attempts, successes = history.get(task, TaskCount())
     success = result.verdict.outcome == "success"
@@ -315,5 +339,5 @@ def counted(history: History, result: EpisodeResult) -> History:
 
 
 def _same_scene(station: Station) -> Query:
-    """Whose attempts count in a station's proposals: those of every station in its scene."""
+    """Episodes that count in a station's proposals: those of all stations in its scene."""
     return Query(scenes=(station.scene,), regimes=(station.regime,))

@@ -1,73 +1,79 @@
-"""Judging later: verdicts for stored episodes whose verdict is unknown, as after a VLM's outage."""
+"""Verdicts of a success detector on stored episodes, as after an outage of the VLM."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
-from typing import Protocol
 
+from soar.data.store.lance import LanceStore
 from soar.errors import StoreError
-from soar.interfaces import EpisodeStore, VisionLanguageModel
+from soar.interfaces import AnySuccessDetector
 from soar.tasks.question_file import task_of_episode
-from soar.tasks.success_detector import verdict
-from soar.types import EpisodeSummary, Image, Outcome, Query, Verdict
+from soar.tasks.success_detector import judge_episodes, needs_all_frames
+from soar.types import EpisodeFrames, EpisodeSummary, Outcome, Query, Verdict
 
 _BATCH = 16
+"""Number of episodes whose frames go into one request."""
 
 
-class JudgedStore(EpisodeStore, Protocol):
-    """A store whose verdicts can be replaced."""
-
-    def set_verdict(self, id: str, verdict: Verdict) -> None:
-        """Replace one episode's verdict."""
-
-
-def unknown(store: EpisodeStore, query: Query | None = None) -> list[EpisodeSummary]:
-    """The episodes without a verdict, oldest first."""
+def unknown(store: LanceStore, query: Query | None = None) -> list[EpisodeSummary]:
+    """Return the episodes whose verdict is unknown, oldest first."""
     return list(store.query(replace(query or Query(), outcomes=("unknown",))))
 
 
 def judge_unknown(
-    store: JudgedStore,
-    vlm: VisionLanguageModel,
-    threshold: float = 0.5,
+    store: LanceStore,
+    detector: AnySuccessDetector,
     query: Query | None = None,
     on_judged: Callable[[str, Verdict], None] = lambda id, verdict: None,
 ) -> Counter[Outcome]:
-    """Ask a VLM about the first and last frames of all episodes without a verdict, and store what it says.
+    """Judge all episodes whose verdict is unknown, and store the verdicts that aren't.
 
-    What it can't tell either stays unknown. Raises ModelUnavailable; what was judged until then stays.
+    Args:
+        store: the store.
+        detector: success detector.
+        query: restricts the episodes.
+        on_judged: called with the id and verdict of each episode.
+
+    Returns:
+        Number of episodes by outcome.
+
+    Raises:
+        ModelUnavailable: no reply within the time limit; the verdicts so far are stored.
     """
     outcomes: Counter[Outcome] = Counter()
-    for batch in _batches(unknown(store, query)):
-        loaded = [(s, ends) for s in batch if (ends := _ends(store, s.id)) is not None]
-        tasks = [task_of_episode(s) for s, _ in loaded]
-        questions = [[t.question] for t in tasks for _ in range(2)]
-        replies = vlm.answer([image for _, ends in loaded for image in ends], questions)
-        looks = [{a.question: a for a in reply} for reply in replies]
-        for (summary, _), task, before, after in zip(
-            loaded, tasks, looks[::2], looks[1::2], strict=True
-        ):
-            word = verdict(task, after, vlm.name, threshold, before)
-            outcomes[word.outcome] += 1
-            if word.outcome != "unknown":
-                store.set_verdict(summary.id, word)
-            on_judged(summary.id, word)
+    for summary, verdict in judge_stored(store, unknown(store, query), detector):
+        outcomes[verdict.outcome] += 1
+        if verdict.outcome != "unknown":
+            store.set_verdict(summary.id, verdict)
+        on_judged(summary.id, verdict)
     return outcomes
 
 
-def _ends(store: EpisodeStore, id: str) -> tuple[Image, Image] | None:
-    """First and last frame; None for an episode that can't be read: `soar data verify` names it."""
+def judge_stored(
+    store: LanceStore, summaries: Sequence[EpisodeSummary], detector: AnySuccessDetector
+) -> Iterator[tuple[EpisodeSummary, Verdict]]:
+    """Yield a detector's verdicts on stored episodes, without those that can't be read (`soar data verify`).
+
+    Raises:
+        ModelUnavailable: no reply within the time limit.
+    """
+    size = 1 if needs_all_frames(detector) else _BATCH
+    for start in range(0, len(summaries), size):
+        batch = summaries[start : start + size]
+        loaded = [(s, f) for s in batch if (f := _frames(store, s, detector)) is not None]
+        verdicts = judge_episodes(detector, [frames for _, frames in loaded])
+        yield from zip([s for s, _ in loaded], verdicts, strict=True)
+
+
+def _frames(
+    store: LanceStore, summary: EpisodeSummary, detector: AnySuccessDetector
+) -> EpisodeFrames | None:
+    """An episode's frames as the detector needs them; None if it can't be read."""
+    last = summary.length
+    indices = list(range(last + 1)) if needs_all_frames(detector) else [0, last]
     try:
-        images = store.load(id).images
+        return EpisodeFrames(task_of_episode(summary), store.images(summary.id, indices))
     except StoreError:
         return None
-    return images[0], images[-1]
-
-
-def _batches(summaries: Sequence[EpisodeSummary]) -> Iterator[list[EpisodeSummary]]:
-    rest = iter(summaries)
-    while batch := list(islice(rest, _BATCH)):
-        yield batch

@@ -1,11 +1,10 @@
-"""The board beside a store: what each station is doing, what happened to it, and what it should do.
+"""Status, events and commands of each station, as files beside the store.
 
-    <store>/stations/<name>/status.json    what it does now; rewritten after every episode
-    <store>/stations/<name>/events.jsonl   faults, dropped episodes, missing objects: appended
-    <store>/stations/<name>/wish           "pause" or "stop"; absent means run
+    <store>/stations/<name>/status.json    current status, rewritten after every episode
+    <store>/stations/<name>/events.jsonl   faults, dropped episodes and missing objects, appended
+    <store>/stations/<name>/wish           command "pause" or "stop"; absent for "run"
 
-Any terminal that sees the store's folder reads and writes it. Nothing here is needed to go on after a
-crash: that follows from the episodes alone.
+Any process that sees the store's folder can read and write them. A restart doesn't need them.
 """
 
 from __future__ import annotations
@@ -33,12 +32,13 @@ Command: TypeAlias = Literal["run", "pause", "stop"]
 EventKind: TypeAlias = Literal[
     "robot fault", "camera fault", "model down", "bad output", "store", "missing", "back", "broken"
 ]
+_COMMAND_FILE = "wish"
 _WEBHOOK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
 class StationStatus:
-    """A station as it was at `updated_s`."""
+    """Status of a station at `updated_s`."""
 
     station: str
     scene: str
@@ -46,22 +46,26 @@ class StationStatus:
     started_s: float
     """Unix time at which its process began to collect."""
     updated_s: float
+    """Unix time of this status."""
     pid: int
+    """Id of its process."""
     doing: str = ""
-    """The task it is at, or what it is waiting for."""
+    """The running task, or what the station is waiting for."""
     episodes: int = 0
-    """Stored since `started_s`."""
+    """Number of episodes stored since `started_s`."""
     dropped: int = 0
+    """Number of episodes broken off since then."""
     faults: int = 0
+    """Number of faults since then."""
     missing: tuple[str, ...] = ()
-    """Objects that a person should put back."""
+    """Names of objects that a person should put back."""
     duty_cycle: float | None = None
-    """Share of time the arm moved; only a real-time station knows it."""
+    """Share of time in which the arm moved; None where time waits for the robot."""
     late_ms: float | None = None
-    """Mean lateness of a control step."""
+    """Mean lateness of a control step in milliseconds."""
 
     def alive(self) -> bool:
-        """Whether the process that wrote this still runs; only right on the machine it ran on."""
+        """Whether the process still runs, if it is on this machine."""
         try:
             os.kill(self.pid, 0)
         except ProcessLookupError:
@@ -72,10 +76,19 @@ class StationStatus:
 
 
 class StatusFolder:
-    """One station's folder on the board."""
+    """One station's folder."""
 
     def __init__(self, store: str | Path, station: str, webhook: str = "") -> None:
-        """`webhook`: a URL that gets every event for a person as a JSON POST."""
+        """Choose the folder.
+
+        Args:
+            store: folder of the store.
+            station: name of the station.
+            webhook: URL that gets every event that needs a person as a JSON POST.
+
+        Raises:
+            ConfigError: the name can't be that of a folder.
+        """
         if not re.fullmatch(r"[\w.-]+", station):
             raise ConfigError(
                 f"a station's name has letters, digits, '.', '_' and '-' only, not '{station}'"
@@ -85,35 +98,35 @@ class StatusFolder:
         self.webhook = webhook
 
     def command(self) -> Command:
-        """What a person wants this station to do."""
+        """Return the command for this station."""
         try:
-            word = (self.folder / "wish").read_text().strip()
+            word = (self.folder / _COMMAND_FILE).read_text().strip()
         except FileNotFoundError:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
-    def request(self, wish: Command) -> None:
-        """Ask the station to run, pause, or stop after its running episode."""
+    def request(self, command: Command) -> None:
+        """Request that the station runs, pauses, or stops after its running episode."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        if wish == "run":
-            (self.folder / "wish").unlink(missing_ok=True)
+        if command == "run":
+            (self.folder / _COMMAND_FILE).unlink(missing_ok=True)
         else:
-            (self.folder / "wish").write_text(wish)
+            (self.folder / _COMMAND_FILE).write_text(command)
 
     def show(self, status: StationStatus) -> None:
-        """Replace the status. A full disk is no reason to stop."""
+        """Write the status. A full disk is only logged."""
         try:
             write_json(self.folder / "status.json", asdict(status))
         except OSError as error:
             log.warning("status of %s not written: %s", self.station, error)
 
     def status(self) -> StationStatus:
-        """What was shown last. Raises ConfigError: nothing yet, or damaged."""
+        """Return the last status. Raises ConfigError: there is none, or it is damaged."""
         path = self.folder / "status.json"
         return from_plain(StationStatus, read_json(path), path)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
-        """Append an event; with `person`, someone has to do something: tell them too."""
+        """Append an event. `person`: whether it needs a person, to whom it is sent."""
         event = {"time_s": time.time(), "station": self.station, "kind": kind, "message": message}
         log.log(
             logging.ERROR if person else logging.WARNING, "%s: %s: %s", self.station, kind, message
@@ -126,12 +139,12 @@ class StatusFolder:
             threading.Thread(target=_post, args=(self.webhook, event), daemon=True).start()
 
     def events(self) -> list[dict[str, Json]]:
-        """Everything that happened, oldest first."""
+        """Return all events, oldest first."""
         return read_lines(self.folder / "events.jsonl")
 
 
 def status_folders(store: str | Path) -> list[StatusFolder]:
-    """Every station that ever showed itself at this store, by name."""
+    """Return the folders of all stations with a status at this store, by name."""
     return [
         StatusFolder(store, p.parent.name)
         for p in sorted(Path(store).glob("stations/*/status.json"))
@@ -139,10 +152,10 @@ def status_folders(store: str | Path) -> list[StatusFolder]:
 
 
 def _post(url: str, event: Mapping[str, object]) -> None:
-    """A webhook that fails is no reason to stop collecting."""
-    body, head = json.dumps(event).encode(), {"Content-Type": "application/json"}
+    """Send an event. A failure is only logged."""
+    body, headers = json.dumps(event).encode(), {"Content-Type": "application/json"}
     try:
-        request = urllib.request.Request(url, body, head)
+        request = urllib.request.Request(url, body, headers)
         urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S).close()
     except (OSError, ValueError) as error:
         log.warning("webhook %s: %s", url, error)

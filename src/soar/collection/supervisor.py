@@ -1,17 +1,18 @@
-"""One station's side of collection: its faults and recoveries, its missing objects, its place on the board."""
+"""Supervision of a station: recovery from faults, missing objects, a person's commands, and its status."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from soar.collection.status import Activity, EventKind, StationStatus, StatusFolder
-from soar.errors import CameraFault, ConfigError, RobotFault, SoarError
+from soar.errors import CameraFault, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
 from soar.robots.duty_cycle import MeteredRobot
 from soar.rollout.assessment import SceneAssessment
@@ -19,87 +20,98 @@ from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.station import Station
 from soar.tasks.proposer import missing_objects
 from soar.types import Query
+from soar.utils.config import check_ranges
 
 
 @dataclass(frozen=True)
 class FaultLimits:
-    """What a station puts up with before it calls a person."""
+    """Limits of what a station handles without a person."""
 
-    recoveries: int = 3
-    """Attempts to clear a fault in software."""
+    max_recoveries: Annotated[int, Ge(1)] = 3
+    """Number of attempts to clear a fault in software."""
     recovery_pause_s: float = 1.0
-    """Before the second attempt; doubled before each further one."""
-    most_drops: int = 10
-    """So many episodes dropped in a row, and the station is broken."""
-    absent_looks: int = 2
-    """An object is missing after so many looks in a row that say so."""
-    person_after: int = 3
-    """A simulated person puts everything back after so many episodes with something missing; 0: never."""
+    """Pause in seconds before the second attempt, doubled before each further one."""
+    max_drops: Annotated[int, Ge(1)] = 10
+    """Number of episodes dropped in a row after which the station is broken."""
+    missing_after: Annotated[int, Ge(1)] = 2
+    """Number of assessments in a row without an object after which it counts as missing."""
+    reset_after: int = 3
+    """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
 
     def __post_init__(self) -> None:
-        if min(self.recoveries, self.most_drops, self.absent_looks) < 1:
-            raise ConfigError("recoveries, most_drops and absent_looks must be at least 1")
+        check_ranges(self)
 
 
 class StationSupervisor:
-    """A station at work. Whatever it remembers is dispensable: a restart needs the store alone."""
+    """A collecting station. All of its state can be lost: a restart needs the store alone."""
 
     def __init__(
         self,
         station: Station,
         store: EpisodeStore,
-        board: StatusFolder,
-        endurance: FaultLimits,
+        status_folder: StatusFolder,
+        limits: FaultLimits,
         stop: threading.Event,
     ) -> None:
-        """`stop` ends every pause at once."""
-        self.station, self.board = station, board
-        self._endurance, self._stop = endurance, stop
+        """Begin with a station, and place the objects on a simulated table.
+
+        Args:
+            station: the station.
+            store: where its episodes are.
+            status_folder: shows its status and takes a person's commands.
+            limits: limits of what is handled without a person.
+            stop: ends every pause at once.
+        """
+        self.station, self.status_folder = station, status_folder
+        self._limits, self._stop = limits, stop
         past = store.history(Query(stations=(station.name,)))
         self.count = sum(c.attempts for c in past.values())
-        """Episodes of this station in the store, plus those tried since: the next seed follows from it."""
-        self.look: SceneAssessment | None = None
-        """What was seen last, with answers; None when something happened that nobody saw."""
+        """Number of the station's episodes in the store plus those tried since, from which the next seed follows."""
+        self.assessment: SceneAssessment | None = None
+        """Assessment of the current scene; None if something may have changed since."""
         self.activity: Activity = "starting"
         self.noise = 0.0
+        """Scale of the policy's standard deviation in the running episode."""
         self.stored = self.dropped = self.faults = 0
         self.recent_faults: list[str] = []
-        """Since the last whole episode: they go into the next one's provenance."""
+        """Faults since the last complete episode, for the next one's provenance."""
         self.missing: tuple[str, ...] = ()
-        self._absent: dict[str, int] = {}
-        self._drops_in_a_row = self._since_missing = 0
+        """Names of the missing objects."""
+        self._absences: dict[str, int] = {}
+        """Number of assessments in a row without each object."""
+        self._drops_in_a_row = self._episodes_with_missing = 0
         self._started_s = time.time()
-        if board.command() == "stop":
-            board.request("run")  # that was meant for the process before this one
+        if status_folder.command() == "stop":
+            status_folder.request("run")  # the command was for the process before this one
         if station.simulation is not None:
             station.simulation.reset(self.seed)
 
     @property
     def seed(self) -> int:
-        """Of the next episode."""
+        """Seed of the next episode."""
         return int(np.random.SeedSequence([self.station.seed, self.count]).generate_state(1)[0])
 
     @property
     def broken(self) -> bool:
-        """Whether a person is needed before anything can go on here."""
+        """Whether the station needs a person."""
         return self.activity == "broken"
 
     def willing(self) -> bool:
-        """Whether the station can work, and a person wants it to."""
+        """Whether the station works and no command pauses or stops it."""
         if self.activity in ("broken", "stopped"):
             return False
-        wish = self.board.command()
-        if wish == "stop":
+        command = self.status_folder.command()
+        if command == "stop":
             self.show("stopped")
-        if wish == "pause" and self.activity != "paused":
+        if command == "pause" and self.activity != "paused":
             self.show("paused")
-        return wish == "run"
+        return command == "run"
 
     def show(self, activity: Activity, doing: str = "", late_ms: float | None = None) -> None:
-        """Put the station's state on the board."""
+        """Write the station's status."""
         self.activity = activity
         robot = self.station.robot
-        self.board.show(
+        self.status_folder.show(
             StationStatus(
                 self.station.name,
                 self.station.scene,
@@ -118,7 +130,7 @@ class StationSupervisor:
         )
 
     def finish(self, result: EpisodeResult) -> None:
-        """Take note of how the episode ended; a fault is cleared before this returns."""
+        """Handle the end of an episode; returns after the recovery from a fault."""
         self.count += 1
         if result.fault is not None:
             self.drop(result.fault)
@@ -126,70 +138,70 @@ class StationSupervisor:
         self.stored += 1
         self._drops_in_a_row = 0
         self.recent_faults.clear()
-        self.see(result.after)
+        self.update(result.after)
         if result.homing_fault is not None:
             self._clear(result.homing_fault)
 
     def drop(self, error: SoarError) -> None:
-        """An episode was broken off by `error`; nothing of it is kept."""
+        """Handle an episode that was broken off by an error."""
         self.dropped += 1
+        self.fault(error)
+
+    def fault(self, error: SoarError) -> None:
+        """Handle an error: recover, and give up after too many in a row."""
         self._drops_in_a_row += 1
         self._clear(error)
-        self._limit(error)
+        if self._drops_in_a_row >= self._limits.max_drops and not self.broken:
+            self._give_up(f"{self._drops_in_a_row} failures in a row, the last one: {error}")
 
-    def see(self, look: SceneAssessment) -> None:
-        """A new look: who is missing, and who is back."""
-        self.look = look
-        tasks = self.station.tasks
-        absent = missing_objects(tasks, look.answers)
-        self._absent = {o: self._absent.get(o, 0) + 1 for o in absent}
+    def update(self, assessment: SceneAssessment) -> None:
+        """Take over a new assessment, and note objects that are missing or back."""
+        self.assessment = assessment
+        absent = missing_objects(self.station.tasks, assessment.answers)
+        self._absences = {o: self._absences.get(o, 0) + 1 for o in absent}
         missing = tuple(
-            sorted(o for o, n in self._absent.items() if n >= self._endurance.absent_looks)
+            sorted(o for o, n in self._absences.items() if n >= self._limits.missing_after)
         )
-        for thing in sorted(set(missing) - set(self.missing)):
-            self.board.note(
-                "missing", f"the {thing} isn't there any more; please put it back", person=True
+        for object in sorted(set(missing) - set(self.missing)):
+            self.status_folder.note(
+                "missing", f"the {object} isn't there any more; please put it back", person=True
             )
-        for thing in sorted(set(self.missing) - set(missing)):
-            self.board.note("back", f"the {thing} is there again")
-        self._since_missing = self._since_missing + 1 if missing else 0
+        for object in sorted(set(self.missing) - set(missing)):
+            self.status_folder.note("back", f"the {object} is there again")
+        self._episodes_with_missing = self._episodes_with_missing + 1 if missing else 0
         self.missing = missing
 
-    def call_simulated_person(self) -> None:
-        """In simulation, after a while with something missing, somebody puts everything back."""
-        after, simulation = self._endurance.person_after, self.station.simulation
-        if simulation is not None and after and self._since_missing >= after:
+    def reset_simulation(self) -> None:
+        """Reset a simulated table on which an object has been missing for a while."""
+        after, simulation = self._limits.reset_after, self.station.simulation
+        if simulation is not None and after and self._episodes_with_missing >= after:
             try:
                 simulation.reset(self.seed)
             except RobotFault as error:
                 self.fault(error)
                 return
-            self.board.note("back", f"a simulated person put back: {', '.join(self.missing)}")
-            self._absent, self.missing, self._since_missing = {}, (), 0
-            self.look = None
-
-    def fault(self, error: SoarError) -> None:
-        """Something broke between episodes."""
-        self._drops_in_a_row += 1
-        self._clear(error)
-        self._limit(error)
+            self.status_folder.note(
+                "back", f"reset the simulated table for: {', '.join(self.missing)}"
+            )
+            self._absences, self.missing, self._episodes_with_missing = {}, (), 0
+            self.assessment = None
 
     def wait_for_model(self, error: SoarError) -> None:
-        """An episode was broken off because a model is down; that is nothing to break a station for."""
+        """Handle an episode that was broken off by an unavailable model, which never breaks the station."""
         self.dropped += 1
-        self.look = None
-        self.board.note("model down", str(error))
+        self.assessment = None
+        self.status_folder.note("model down", str(error))
         self.show("waiting", str(error))
         self.recover(error)
 
     def recover(self, error: SoarError) -> None:
-        """Make the robot usable again, at home; a bounded number of attempts, else the station is broken.
+        """Recover the robot and home it, or give up after several attempts.
 
-        What is not the robot's fault only sends it home, unless that fails.
+        After an error that isn't the robot's it is only homed, unless that fails.
         """
         robot = self.station.robot
-        for attempt in range(self._endurance.recoveries):
-            if attempt and self._stop.wait(self._endurance.recovery_pause_s * 2 ** (attempt - 1)):
+        for attempt in range(self._limits.max_recoveries):
+            if attempt and self._stop.wait(self._limits.recovery_pause_s * 2 ** (attempt - 1)):
                 break
             try:
                 if isinstance(error, RobotFault):
@@ -201,23 +213,20 @@ class StationSupervisor:
             else:
                 return
         if not self._stop.is_set():
-            self.give_up(f"{error} ({self._endurance.recoveries} recoveries didn't help)")
+            self._give_up(f"{error} ({self._limits.max_recoveries} recoveries didn't help)")
 
-    def give_up(self, why: str) -> None:
-        """A person is needed."""
-        self.board.note("broken", why, person=True)
-        self.show("broken", why)
-
-    def _limit(self, error: SoarError) -> None:
-        if self._drops_in_a_row >= self._endurance.most_drops and not self.broken:
-            self.give_up(f"{self._drops_in_a_row} failures in a row, the last one: {error}")
+    def _give_up(self, reason: str) -> None:
+        """Call a person."""
+        self.status_folder.note("broken", reason, person=True)
+        self.show("broken", reason)
 
     def _clear(self, error: SoarError) -> None:
-        """Note what went wrong, make the robot usable again, and forget what was seen before."""
+        """Note an error and recover; the scene has to be assessed anew."""
         self.faults += 1
-        self.look = None
-        self.recent_faults.append(f"{_kind(error)}: {error}")
-        self.board.note(_kind(error), str(error))
+        self.assessment = None
+        kind = _kind(error)
+        self.recent_faults.append(f"{kind}: {error}")
+        self.status_folder.note(kind, str(error))
         self.recover(error)
 
 
@@ -225,8 +234,3 @@ def _kind(error: SoarError) -> EventKind:
     if isinstance(error, CameraFault):
         return "camera fault"
     return "robot fault" if isinstance(error, RobotFault) else "bad output"
-
-
-def broken(supervisors: Sequence[StationSupervisor]) -> tuple[str, ...]:
-    """Names of the stations that need a person."""
-    return tuple(d.station.name for d in supervisors if d.broken)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from soar.collection.collector import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
-from soar.rollout.models import ModelsConfig
 from soar.data.store.lance import open_store
 from soar.errors import SoarError
 from soar.improvement.run import Run
 from soar.rollout.callbacks import Callback
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
 from soar.types import Query
 

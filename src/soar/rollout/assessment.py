@@ -1,4 +1,4 @@
-"""One look: an observation with a VLM's answers about it, asked once for everything it is needed for."""
+"""Assessment of a scene: one request to the VLM whose answers judge an episode and find the next feasible tasks."""
 
 from __future__ import annotations
 
@@ -18,41 +18,44 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class SceneAssessment:
-    """What was seen, and what the VLM said about it, by question. No answers: nobody could be asked."""
+    """An observation with the VLM's answers about its image, by question; no answers if the VLM was unavailable."""
 
     observation: Observation
     answers: Mapping[Question, Answer]
 
 
 def assess(
-    vlm: VisionLanguageModel, seen: Sequence[tuple[Observation, Sequence[Task]]]
+    vlm: VisionLanguageModel, scenes: Sequence[tuple[Observation, Sequence[Task]]]
 ) -> list[SceneAssessment]:
-    """One batched question round about some observations, each with its station's tasks.
+    """Ask the VLM about several observations in one batch.
 
-    The questions are those of all tasks, whose answers judge and find what is feasible, and whether
-    each object is there. A VLM that is down gives looks without answers; what it says that is no
-    answer counts as unreadable.
+    The questions are those of all tasks, and whether each of their objects is present. An unavailable VLM gives
+    assessments without answers, and a probability outside of [0, 1] counts as unreadable.
+
+    Args:
+        vlm: the vision-language model.
+        scenes: observations, each with the tasks of its station.
     """
-    questions = [questions_of(tasks) for _, tasks in seen]
+    questions = [questions_of(tasks) for _, tasks in scenes]
     try:
-        replies = vlm.answer([o.image for o, _ in seen], questions) if seen else []
+        replies = vlm.answer([o.image for o, _ in scenes], questions) if scenes else []
     except ModelUnavailable as error:
         log.warning("no answers: %s", error)
         replies = []
-    if len(replies) != len(seen):
-        replies = [[] for _ in seen]
+    if len(replies) != len(scenes):
+        replies = [[] for _ in scenes]
     return [
-        SceneAssessment(observation, _readable(asked, reply))
-        for (observation, _), asked, reply in zip(seen, questions, replies, strict=True)
+        SceneAssessment(observation, _by_question(asked, reply))
+        for (observation, _), asked, reply in zip(scenes, questions, replies, strict=True)
     ]
 
 
-def _readable(asked: Sequence[Question], reply: Sequence[Answer]) -> dict[Question, Answer]:
-    """Answers by question. A probability that is none becomes unknown; other questions are ignored."""
+def _by_question(asked: Sequence[Question], reply: Sequence[Answer]) -> dict[Question, Answer]:
+    """Answers to the asked questions; one with an invalid probability has none."""
     answers = {}
     for answer in reply:
         if answer.question in asked:
             p = answer.p_yes
-            fine = p is not None and np.isfinite(p) and 0 <= p <= 1
-            answers[answer.question] = answer if fine else answer._replace(p_yes=None)
+            valid = p is not None and np.isfinite(p) and 0 <= p <= 1
+            answers[answer.question] = answer if valid else answer._replace(p_yes=None)
     return answers

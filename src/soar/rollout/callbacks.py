@@ -1,4 +1,4 @@
-"""What the control loop tells whoever wants to know, and how an episode ended."""
+"""Callbacks of the control loop, and the result of an episode."""
 
 from __future__ import annotations
 
@@ -13,59 +13,60 @@ from soar.types import Proposal, Step, Subgoal, Verdict
 
 @dataclass(frozen=True, eq=False)
 class EpisodeResult:
-    """How an episode ended, and all that led to it but the steps, which went to the callbacks."""
+    """Outcome of an episode, without its steps, which the callbacks get one by one."""
 
     proposal: Proposal
     before: SceneAssessment
     after: SceneAssessment
-    """The last frame, with the answers about it: they judge this episode and propose the next."""
+    """Assessment of the last frame, which also proposes the next task."""
     verdict: Verdict
     noise: float
+    """Scale of the policy's standard deviation."""
     fault: SoarError | None = None
-    """What stopped the episode before its end; it is no episode then."""
+    """Fault that broke the episode off; it isn't stored then."""
     homing_fault: SoarError | None = None
-    """What went wrong on the way home, when the episode was already whole."""
+    """Fault on the way home, after a complete episode."""
 
 
 class Callback:
-    """Sees what happens, and never changes it. Override what you care about."""
+    """Observer of episodes, which doesn't change them. Subclasses override some of the methods."""
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
-        """A task was chosen; the arm is about to move."""
+        """Handle the choice of a task, before the arm moves."""
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
-        """A new picture to reach."""
+        """Handle a new goal of the policy."""
 
     def on_step(self, station: Station, step: Step) -> None:
-        """One action was executed."""
+        """Handle an executed action."""
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """The episode is over, judged or broken off."""
+        """Handle the end of an episode, judged or broken off."""
 
 
 class CallbackList(Callback):
-    """Many callbacks as one."""
+    """Several callbacks, called in order."""
 
     def __init__(self, callbacks: Sequence[Callback] = ()) -> None:
         self._callbacks = tuple(callbacks)
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
-        """Tell everyone."""
+        """See `Callback.on_start`."""
         for callback in self._callbacks:
             callback.on_start(station, proposal)
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
-        """Tell everyone."""
+        """See `Callback.on_subgoal`."""
         for callback in self._callbacks:
             callback.on_subgoal(station, subgoal)
 
     def on_step(self, station: Station, step: Step) -> None:
-        """Tell everyone."""
+        """See `Callback.on_step`."""
         for callback in self._callbacks:
             callback.on_step(station, step)
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """Tell everyone."""
+        """See `Callback.on_episode`."""
         for callback in self._callbacks:
             callback.on_episode(station, result)
 

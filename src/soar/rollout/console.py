@@ -1,4 +1,4 @@
-"""Telling a person what robots try and how it is judged, as it happens."""
+"""Progress of a collection on the console."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
 
 
 class ConsoleCallback(Callback):
-    """A progress bar, and a line for every episode. A context: the bar shows while it is open."""
+    """A progress bar and a line for every episode; a context manager that shows the bar."""
 
     def __init__(self, episodes: int | None) -> None:
-        """`episodes`: how many are to be stored; None when it goes by time."""
+        """`episodes`: number of episodes to store; None without a limit."""
         self._bar = progress_bar()
         self._row = self._bar.add_task("collecting", total=episodes, note="")
 
@@ -28,11 +28,11 @@ class ConsoleCallback(Callback):
         self._bar.stop()
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
-        """Beside the bar: what is tried."""
+        """Show the task beside the bar."""
         self._bar.update(self._row, note=f"{station.name}: {proposal.task.instruction}")
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """One line: what was tried, and how it was judged."""
+        """Print the task and its verdict."""
         task = result.proposal.task.instruction
         if result.fault is not None:
             self._bar.console.print(

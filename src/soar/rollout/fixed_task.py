@@ -1,4 +1,4 @@
-"""Stand-ins for proposer and VLM in episodes whose task is given from outside."""
+"""Episodes of tasks that are given, without proposals and without a VLM."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from soar.interfaces import Policy, Robot, SubgoalGenerator
 from soar.rollout.assessment import SceneAssessment
 from soar.rollout.callbacks import NO_CALLBACK, Callback
 from soar.rollout.loop import run_episodes
-from soar.rollout.station import EpisodeConfig, Models, Station
+from soar.rollout.models import Models
+from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.grammar import parse_instruction
+from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Answer, History, Image, Observation, Proposal, Question, Task
 from soar.utils.clock import Metronome
 
 
 class FixedTaskProposer:
-    """A proposer that proposes what it was told to."""
+    """A proposer that always proposes the same task."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -29,19 +31,19 @@ class FixedTaskProposer:
         history: History,
         rng: np.random.Generator,
     ) -> Proposal:
-        """The task."""
+        """Return the task."""
         return Proposal(self.task, "asked")
 
 
 class NoVLM:
-    """Takes the vision-language model's place where a task is given and somebody else judges."""
+    """A placeholder for the vision-language model, which gives no readable answer."""
 
     name = "nobody"
 
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """No answer to anything."""
+        """Return unreadable answers."""
         return [[Answer(q, None) for q in asked] for asked in questions]
 
 
@@ -55,11 +57,12 @@ def run_fixed_tasks(
     callback: Callback = NO_CALLBACK,
     metronome: Metronome | None = None,
 ) -> None:
-    """One episode on each station, whose task its `fixed_station` fixed; no VLM is asked."""
+    """Run one episode on each station made by `fixed_station`; nothing is judged. See `run_episodes`."""
+    vlm = NoVLM()
     run_episodes(
         stations,
         [SceneAssessment(s.robot.observe(), {}) for s in stations],
-        Models(NoVLM(), policy, subgoals),
+        Models(vlm, policy, subgoals, VLMSuccessDetector(vlm)),
         config,
         [{} for _ in stations],
         rng,
@@ -69,6 +72,6 @@ def run_fixed_tasks(
 
 
 def fixed_station(name: str, robot: Robot, instruction: str, scene: str, seed: int) -> Station:
-    """A station whose proposer always proposes `instruction`."""
+    """Return a station whose proposer always proposes `instruction`."""
     task = parse_instruction(instruction)
     return Station(name, robot, (), FixedTaskProposer(task), scene, seed=seed)

@@ -276,7 +276,9 @@ def _assess_and_judge(
     episodes = [
         EpisodeFrames(
             s.proposal.task,
-            np.stack(s.frames if needs_all_frames(detector) else [s.frames[0], a.observation.image]),
+            np.stack(
+                s.frames if needs_all_frames(detector) else [s.frames[0], a.observation.image]
+            ),
             s.before.answers,
             a.answers,
         )

@@ -1,4 +1,4 @@
-"""Who takes part in an episode: stations with their robots, models that think for all, and the plan."""
+"""Stations and the configuration of their episodes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from soar.errors import ConfigError
-from soar.interfaces import Policy, Robot, SubgoalGenerator, TaskProposer, VisionLanguageModel
+from soar.interfaces import Robot, TaskProposer
 from soar.registry import PAPER_STEPS_PER_SUBGOAL
 from soar.types import Regime, Task
 
 
 @dataclass(frozen=True)
 class EpisodeConfig:
-    """How long an episode is (paper: five subgoals, twenty steps for each, 5 Hz)."""
+    """Length and timing of an episode (paper: five subgoals, twenty steps for each, 5 Hz)."""
 
     num_subgoals: int = 5
+    """Number of subgoals."""
     steps_per_subgoal: int = PAPER_STEPS_PER_SUBGOAL
-    """Control steps for each subgoal."""
+    """Control steps per subgoal."""
     prefetch_steps: int = 0
-    """A next subgoal is imagined from the picture so many steps before it is due, while the arm goes on
-    towards the last one. 0: from the picture when it is due, while the arm waits."""
+    """Control steps by which a subgoal is generated early, from an earlier image while the arm moves on. With 0 it is
+    generated from the current image while the arm waits."""
     home_at_end: bool = True
-    """Go home at the end, so that the next episode can begin."""
+    """Whether the arm goes home at the end, so that the next episode can begin."""
 
     def __post_init__(self) -> None:
         if (
@@ -31,12 +32,13 @@ class EpisodeConfig:
             or not 0 <= self.prefetch_steps < self.steps_per_subgoal
         ):
             raise ConfigError(
-                f"a plan needs subgoals and steps >= 1 and prefetch_steps below steps; got {self}"
+                "an episode needs num_subgoals and steps_per_subgoal >= 1, and prefetch_steps from 0 to below "
+                f"steps_per_subgoal; got {self}"
             )
 
     @classmethod
     def with_steps_per_subgoal(cls, steps: int) -> EpisodeConfig:
-        """As many steps as the paper's episodes, with so many for each subgoal. Raises ConfigError."""
+        """Return a configuration with the default length, for `steps` a subgoal. Raises ConfigError."""
         length = cls().length
         if not 1 <= steps <= length or length % steps:
             raise ConfigError(f"{steps} steps per subgoal; valid: a divisor of {length}")
@@ -51,44 +53,29 @@ class EpisodeConfig:
 PAPER_EPISODE = EpisodeConfig()
 
 
-@dataclass(frozen=True)
-class Models:
-    """Everything that thinks, shared by all stations."""
-
-    vlm: VisionLanguageModel
-    policy: Policy
-    subgoals: SubgoalGenerator | None
-    """None for a policy that is driven by the words themselves (LCBC)."""
-    threshold: float = 0.5
-    """P(success) from which the VLM's answer is called success."""
-
-    @property
-    def checkpoint(self) -> str:
-        """Id of the policy's checkpoint; its name when it comes from none."""
-        return getattr(self.policy, "checkpoint_id", "") or self.policy.name
-
-
 @runtime_checkable
 class Simulator(Protocol):
-    """What a simulated table can do beside its robot: for measuring, and as a person's hand."""
+    """The simulated table under a robot."""
 
     def truth(self, instruction: str) -> bool:
-        """Whether the task is done now. No component of the loop asks."""
+        """Whether the task is done now; for measurements, no component of the loop asks."""
 
     def reset(self, seed: int) -> None:
-        """Put everything somewhere on the table."""
+        """Place all objects on the table at random."""
 
 
 @dataclass(frozen=True, eq=False)
 class Station:
-    """A robot at its table, with the tasks that make sense there."""
+    """A robot at its table, with the tasks that are possible there."""
 
     name: str
     robot: Robot
     tasks: tuple[Task, ...]
     proposer: TaskProposer
     scene: str
+    """Name of the scene that its episodes are filed under."""
     regime: Regime = "real"
     seed: int = 0
+    """Seed from which those of its episodes follow."""
     simulation: Simulator | None = None
     """The simulated table under the robot; None for a real one."""

@@ -1,35 +1,84 @@
-"""Whether a task was done: a verdict from the answer to its question about the last frame (paper, B.1.2).
+"""Success detection: verdicts on episodes from their frames (paper, B.1.2).
 
-What was so before the first action is no achievement. The paper judges the last frame alone; with its
-random choice when nothing is feasible, and with eyes that err, that praises episodes in which nothing
-happened. Here P(success) = P(done now) P(not done before). The look that judges is the look that finds the next feasible tasks, so a loop that already has its
-answers calls `verdict`; `VLMSuccessDetector` asks for itself.
+The paper judges the last frame alone. With a VLM that errs, and with random tasks where none is feasible, that counts
+episodes as successes in which nothing happened. Here P(success) = P(done at the end) P(not done at the start).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from soar.errors import ConfigError
-from soar.interfaces import VisionLanguageModel
+from soar.errors import BadOutput, ConfigError
+from soar.interfaces import AnySuccessDetector, EpisodeSuccessDetector, VisionLanguageModel
 from soar.tasks.grammar import success_probability
-from soar.types import Answer, Observation, Question, Task, Verdict
+from soar.types import Answer, EpisodeFrames, Image, Question, Task, Verdict
 
 
 class VLMSuccessDetector:
-    """Judges with any vision-language model that answers yes/no questions."""
+    """Judges by a vision-language model's answers to the task's question about the first and the last frame."""
 
-    def __init__(self, model: VisionLanguageModel, threshold: float = 0.5) -> None:
-        """`threshold`: P(success) from which it is called success; `soar vlm calibrate` chooses one."""
+    def __init__(self, vlm: VisionLanguageModel, threshold: float = 0.5) -> None:
+        """Initialize the detector.
+
+        Args:
+            vlm: the model, asked only about frames without answers.
+            threshold: P(success) from which an episode counts as a success; `soar vlm calibrate` chooses one.
+
+        Raises:
+            ConfigError: the threshold isn't between 0 and 1.
+        """
         if not 0 < threshold < 1:
             raise ConfigError(f"threshold must lie between 0 and 1, not {threshold}")
-        self.model = model
+        self.name = vlm.name
         self.threshold = threshold
+        self._vlm = vlm
 
-    def judge(self, observation: Observation, task: Task) -> Verdict:
-        """A verdict on one image. Raises ModelUnavailable."""
-        [[answer]] = self.model.answer([observation.image], [[task.question]])
-        return verdict(task, {task.question: answer}, self.model.name, self.threshold)
+    def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
+        """See `SuccessDetector.judge`. All frames without answers go into one request."""
+        missing: list[tuple[Image, Question]] = []
+        for episode in episodes:
+            if episode.answers_before is None and not episode.undone_before:
+                missing.append((episode.images[0], episode.task.question))
+            if episode.answers_after is None:
+                missing.append((episode.images[-1], episode.task.question))
+        images = [image for image, _ in missing]
+        replies = self._vlm.answer(images, [[q] for _, q in missing]) if missing else []
+        if len(replies) != len(missing):
+            raise BadOutput(f"{self.name} gave {len(replies)} replies for {len(missing)} images")
+        rest = iter(replies)
+        return [self._judge(episode, rest) for episode in episodes]
+
+    def _judge(self, episode: EpisodeFrames, replies: Iterator[Sequence[Answer]]) -> Verdict:
+        before = None
+        if not episode.undone_before:
+            before = _by_question(episode.answers_before, replies)
+        after = _by_question(episode.answers_after, replies)
+        return verdict(episode.task, after, self.name, self.threshold, before)
+
+
+def judge_episodes(
+    detector: AnySuccessDetector, episodes: Sequence[EpisodeFrames]
+) -> list[Verdict]:
+    """Return a detector's verdicts on episodes with the frames that it needs (`needs_all_frames`).
+
+    Raises:
+        ModelUnavailable: no reply within the time limit.
+        BadOutput: the detector didn't return one verdict for each episode.
+    """
+    if isinstance(detector, EpisodeSuccessDetector):
+        verdicts = [detector.judge_episode(e.images, e.task) for e in episodes]
+    else:
+        verdicts = list(detector.judge(episodes))
+    if len(verdicts) != len(episodes) or not all(isinstance(v, Verdict) for v in verdicts):
+        raise BadOutput(
+            f"{detector.name} didn't give one verdict for each of {len(episodes)} episodes"
+        )
+    return verdicts
+
+
+def needs_all_frames(detector: AnySuccessDetector) -> bool:
+    """Whether a detector judges all frames of an episode, not only the first and the last."""
+    return isinstance(detector, EpisodeSuccessDetector)
 
 
 def verdict(
@@ -39,23 +88,50 @@ def verdict(
     threshold: float = 0.5,
     before: Mapping[Question, Answer] | None = None,
 ) -> Verdict:
-    """The verdict that the last look's answers, by question, give. No readable answer: unknown.
+    """Return the verdict that a VLM's answers give.
 
-    `before`: those of the look before the first action; None: the task is known to have been undone.
+    Args:
+        task: the task.
+        answers: answers about the last frame, by question; unknown without a readable one to the task's question.
+        judge: name of the VLM.
+        threshold: P(success) from which the episode counts as a success.
+        before: answers about the first frame; None if the task is known to have been undone in it.
     """
     answer = answers.get(task.question)
-    p = _done(task, answer)
+    p = _p_done(task, answer)
     if p is not None and before is not None:
-        was = _done(task, before.get(task.question))
-        p = None if was is None else p * (1 - was)
-    raw = answer.raw if answer else ""
-    if p is None:
+        p_before = _p_done(task, before.get(task.question))
+        p = None if p_before is None else p * (1 - p_before)
+    return to_verdict(task, p, judge, threshold, answer.raw if answer else "")
+
+
+def to_verdict(
+    task: Task, p_success: float | None, judge: str, threshold: float, raw: str = ""
+) -> Verdict:
+    """Return the verdict of a probability of success; None gives an unknown outcome.
+
+    Args:
+        task: the judged task.
+        p_success: probability of success in [0, 1].
+        judge: name of the detector.
+        threshold: probability from which the episode counts as a success.
+        raw: the model's reply as text.
+    """
+    if p_success is None:
         return Verdict("unknown", None, task.question.text, raw, judge)
-    return Verdict("success" if p >= threshold else "failure", p, task.question.text, raw, judge)
+    outcome = "success" if p_success >= threshold else "failure"
+    return Verdict(outcome, p_success, task.question.text, raw, judge)
 
 
-def _done(task: Task, answer: Answer | None) -> float | None:
-    """P(done), or None where nothing could be read."""
+def _by_question(
+    answers: Mapping[Question, Answer] | None, replies: Iterator[Sequence[Answer]]
+) -> Mapping[Question, Answer]:
+    """Answers about a frame; the next reply where it wasn't asked about before."""
+    return answers if answers is not None else {a.question: a for a in next(replies)}
+
+
+def _p_done(task: Task, answer: Answer | None) -> float | None:
+    """P(done), or None without a readable answer."""
     if answer is None or answer.p_yes is None:
         return None
     return success_probability(task, answer.p_yes)
