@@ -10,8 +10,8 @@ def test_png_is_lossless():
     assert np.array_equal(decode(encode(image, "png")), image)
 
 
-def test_jpeg_keeps_colours_at_full_resolution():
-    """One-pixel stripes of red and blue blur to purple when colour is subsampled."""
+def test_jpeg_keeps_colors_at_full_resolution():
+    """One-pixel stripes of red and blue blur to purple when chroma is subsampled."""
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2, 0] = 200
     stripes[:, 1::2, 2] = 200

@@ -161,13 +161,13 @@ class Mixture:
             mine = source == i
             frames, last = (a[which[mine]] for a in self._steps[i])
             change = np.minimum(self._gripper_changes[i][frames], goal[mine])
-            moments = (frames, goal[mine], change)
+            keyframes = (frames, goal[mine], change)
             batch["image"][mine] = s.frames.images[frames]
             batch["goal"][mine] = s.frames.images[goal[mine]]
             batch["state"][mine] = s.frames.states[frames]
-            batch["pose"][mine] = np.hstack([s.frames.states[f][:, _POSE] for f in moments])
+            batch["pose"][mine] = np.hstack([s.frames.states[f][:, _POSE] for f in keyframes])
             if s.frames.fingertips is not None:
-                batch["points"][mine] = np.stack([s.frames.fingertips[f] for f in moments], 1)
+                batch["points"][mine] = np.stack([s.frames.fingertips[f] for f in keyframes], 1)
             if s.generated_goals is not None:
                 index = s.generated_goals.image_indices[frames]
                 use = (index >= 0) & (chance[mine] < s.generated_goals.share)
