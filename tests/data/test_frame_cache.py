@@ -29,7 +29,7 @@ def decoded(monkeypatch) -> list[str]:
     return seen
 
 
-def test_frames_are_the_episodes_at_the_asked_resolution(store, make_episode, tmp_path):
+def test_frames_are_the_episodes_at_the_requested_resolution(store, make_episode, tmp_path):
     episodes = [make_episode(seed, steps=seed + 1) for seed in range(3)]
     ids = [store.append(e) for e in episodes]
     frames = build_frames(store, Query(), 8, tmp_path / "cache", workers=2)
@@ -65,7 +65,7 @@ def test_frames_in_memory_and_from_the_store_are_the_same(store, make_episode, t
         assert np.array_equal(getattr(built, name), getattr(direct, name))
 
 
-def test_what_is_saved_is_what_is_loaded(make_episode, tmp_path):
+def test_saved_frames_load_unchanged(make_episode, tmp_path):
     frames = Frames.from_episodes([make_episode(seed) for seed in range(2)], 8)
     frames.save(tmp_path / "a")
     again = Frames.load(tmp_path / "a")
@@ -74,7 +74,7 @@ def test_what_is_saved_is_what_is_loaded(make_episode, tmp_path):
     assert isinstance(again.images.base, np.memmap)
 
 
-def test_the_same_question_is_answered_from_disk(store, make_episode, tmp_path, decoded):
+def test_the_same_query_is_read_from_disk(store, make_episode, tmp_path, decoded):
     store.append(make_episode(0))
     build_frames(store, Query(), 8, tmp_path)
     build_frames(store, Query(), 8, tmp_path)
@@ -83,7 +83,7 @@ def test_the_same_question_is_answered_from_disk(store, make_episode, tmp_path, 
     assert len(decoded) == 2
 
 
-def test_episodes_that_do_not_match_cost_no_new_build(store, make_episode, tmp_path, decoded):
+def test_episodes_that_do_not_match_cause_no_build(store, make_episode, tmp_path, decoded):
     query = Query(regimes=("bridge",))
     store.append(make_episode(0, regime="bridge"))
     build_frames(store, query, 8, tmp_path)
@@ -93,7 +93,7 @@ def test_episodes_that_do_not_match_cost_no_new_build(store, make_episode, tmp_p
     assert frames.version == frames.query.version == store.version
 
 
-def test_an_episode_judged_later_is_seen(store, make_episode, tmp_path):
+def test_an_episode_judged_later_is_included(store, make_episode, tmp_path):
     id = store.append(make_episode(outcome="unknown"))
     before = build_frames(store, Query(), 8, tmp_path)
     store.set_verdict(id, Verdict("success"))
@@ -101,7 +101,7 @@ def test_an_episode_judged_later_is_seen(store, make_episode, tmp_path):
     assert [f.episodes[0].verdict.outcome for f in (before, after)] == ["unknown", "success"]
 
 
-def test_a_build_that_was_cut_short_goes_on(store, make_episode, tmp_path, monkeypatch, decoded):
+def test_an_interrupted_build_is_completed(store, make_episode, tmp_path, monkeypatch, decoded):
     ids = [store.append(make_episode(seed)) for seed in range(6)]
     path = store.steps_path(ids[3])
     path.rename(path.with_suffix(".away"))
@@ -120,7 +120,7 @@ def test_a_build_that_was_cut_short_goes_on(store, make_episode, tmp_path, monke
     assert np.array_equal(frames.images, whole.images)
 
 
-def test_two_who_ask_at_once_build_once(store, make_episode, tmp_path, decoded):
+def test_concurrent_callers_build_once(store, make_episode, tmp_path, decoded):
     for seed in range(3):
         store.append(make_episode(seed))
     both = [
@@ -133,12 +133,12 @@ def test_two_who_ask_at_once_build_once(store, make_episode, tmp_path, decoded):
     assert len(decoded) == 3
 
 
-def test_a_question_without_an_answer_says_what_was_asked(store, tmp_path):
+def test_a_query_without_matches_is_named(store, tmp_path):
     with pytest.raises(StoreError, match=r"matches scenes=\('7',\)"):
         build_frames(store, Query(scenes=("7",)), 8, tmp_path)
 
 
-def test_a_cache_that_was_cut_short_is_one_clear_error(make_episode, tmp_path):
+def test_a_truncated_cache_is_one_clear_error(make_episode, tmp_path):
     Frames.from_episodes([make_episode()], 8).save(tmp_path)
     os.truncate(tmp_path / "images.npy", 200)
     with pytest.raises(StoreError, match="no finished frames"):

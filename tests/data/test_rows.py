@@ -9,13 +9,13 @@ from soar.types import EpisodeSummary, Provenance, Query, Verdict
 from soar.utils.config import from_plain
 
 
-def test_a_summary_comes_back_whole(make_episode):
+def test_a_summary_converts_to_a_row_and_back(make_episode):
     episode = make_episode(instruction="put the jalapeño in the “bowl”")
     summary = EpisodeSummary("x", episode.instruction, 4, episode.verdict, episode.provenance)
     assert from_row(json.loads(json.dumps(to_row(summary)))) == summary
 
 
-def test_the_least_a_summary_can_be_comes_back_whole():
+def test_a_minimal_summary_converts_to_a_row_and_back():
     origin = Provenance("one", "bridge", "", 2**80, 0.0)
     summary = EpisodeSummary("x", "", 0, Verdict("unknown"), origin)
     assert from_row(to_row(summary)) == summary
@@ -27,6 +27,6 @@ def test_numpy_numbers_are_stored_as_numbers():
         to_json({"a": object()})
 
 
-def test_a_query_comes_back_from_json():
+def test_a_query_converts_to_json_and_back():
     query = Query(("a",), regimes=("soar",), rounds=(1, 2), since_s=1.5, version=3)
     assert from_plain(Query, json.loads(json.dumps(asdict(query))), "here") == query
