@@ -1,4 +1,4 @@
-"""`soar collect` and its company, with the toy robot and toy models."""
+"""`soar collect`, `judge`, `status`, `pause`, `resume` and `stop` with the toy robot and toy models."""
 
 from __future__ import annotations
 
@@ -42,13 +42,25 @@ def stored(lab: Path) -> int:
     return sum(c.attempts for c in open_store(lab / "store").history(Query()).values())
 
 
-def test_episodes_are_told_counted_and_shown(lab, capsys):
+def test_collected_episodes_are_counted_and_shown(lab, capsys):
     main(words(lab, "--episodes", "2"))
     assert "2 episodes stored" in capsys.readouterr().out
     main(["status", "--store", str(lab / "store")])
     shown = capsys.readouterr().out
     assert "arm1" in shown
     assert "move the green block to the left side" in shown
+
+
+def test_each_episode_names_the_configuration_that_repeats_it(lab):
+    main(words(lab, "--episodes", "1", "--noise", "0.25"))
+    [summary] = open_store(lab / "store").query()
+    config = lab / "store" / "configs" / f"{summary.provenance.config_hash}.yaml"
+    (lab / "models.yaml").unlink()
+    (lab / "arm1.yaml").unlink()
+    main(["collect", "--store", str(lab / "again"), "--config", str(config)])
+    [again] = open_store(lab / "again").query()
+    assert again.provenance.config_hash == summary.provenance.config_hash
+    assert again.instruction == summary.instruction
 
 
 def test_unknown_verdicts_are_judged(lab, capsys):
@@ -61,20 +73,20 @@ def test_unknown_verdicts_are_judged(lab, capsys):
     assert {s.verdict.outcome for s in store.query()} == {"success"}
 
 
-def test_wishes_go_to_the_stations_named_or_to_all(lab, capsys):
+def test_commands_go_to_the_named_stations_or_to_all(lab, capsys):
     main(words(lab, "--episodes", "1"))
     store = str(lab / "store")
-    board = StatusFolder(store, "arm1")
+    status_folder = StatusFolder(store, "arm1")
     main(["pause", "--store", store])
-    assert board.wish() == "pause"
+    assert status_folder.command() == "pause"
     main(["resume", "--store", store, "--station", "arm1"])
-    assert board.wish() == "run"
+    assert status_folder.command() == "run"
     with pytest.raises(SystemExit):
         main(["stop", "--store", store, "--station", "arm9"])
     assert "no station 'arm9'" in capsys.readouterr().err
 
 
-def test_how_much_must_be_said(lab, capsys):
+def test_a_collection_without_an_end_is_refused(lab, capsys):
     with pytest.raises(SystemExit) as exit:
         main(words(lab))
     assert exit.value.code == 2
@@ -82,7 +94,7 @@ def test_how_much_must_be_said(lab, capsys):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_ends_after_the_episode_and_twice_at_once(lab, times):
+def test_ctrl_c_stops_after_the_episode_and_twice_at_once(lab, times):
     command = [sys.executable, "-m", "soar", *words(lab, "--hours", "1")]
     process = subprocess.Popen(command, env={**os.environ, "COLUMNS": "200"})
     deadline = time.monotonic() + 120

@@ -63,4 +63,4 @@ def test_a_folder_without_a_checkpoint_is_one_line(
 
 def test_a_report_of_no_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused("report", str(tmp_path)) == 2
-    assert "is no run" in capsys.readouterr().err
+    assert "is neither a run" in capsys.readouterr().err

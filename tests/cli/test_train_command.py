@@ -22,7 +22,7 @@ def fill(folder: Path, episodes: int = 4, steps: int = 6) -> Path:
             Episode(
                 instruction="put the spoon in the pot",
                 actions=rng.normal(size=(steps, 7)).astype(np.float32),
-                wanted=np.zeros((steps, 7), np.float32),
+                commanded=np.zeros((steps, 7), np.float32),
                 images=rng.integers(0, 256, (steps + 1, 64, 64, 3), dtype=np.uint8),
                 states=np.zeros((steps + 1, 7), np.float32),
                 times_s=np.arange(steps + 1) * 0.2,
@@ -92,7 +92,7 @@ def test_corrections_of_episodes_in_which_nothing_is_known_are_refused_in_one_li
     store, own = fill(tmp_path / "store"), fill(tmp_path / "own", episodes=2)
     command = ("train", "gcbc", "--preset", "debug", "--store", store, "--out", tmp_path / "out")
     for more, why in (
-        ((), "14 looks at the arm; valid: at least 200"),
+        ((), "14 images of the arm; valid: at least 200"),
         (("--own.query.rounds", 7), "holds no such episodes"),
     ):
         with pytest.raises(SystemExit):

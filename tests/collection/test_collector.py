@@ -181,7 +181,7 @@ def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_labe
 
 def test_an_episode_carries_all_that_led_to_it(tmp_path):
     store, summary = work(
-        tmp_path, [make_station()], config=replace(CONFIG, round=2, config_hash="c")
+        tmp_path, [make_station()], config=replace(CONFIG, round=2), config_hash="c"
     )
     assert (summary.episodes, summary.dropped) == (3, 0)
     first, second, _ = store.query()

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of
+from soar.cli.options import FLAT, OUT, PRESET, default_of, run_config
 from soar.collection.collector import CollectionConfig
 from soar.errors import ConfigError, SoarError
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config, sim_stations
-from soar.utils.config import check_ranges, load
+from soar.utils.config import check_ranges, content_hash, dump, load
+from soar.utils.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def collect(
 ) -> None:
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
 
-    Everything goes into the store, and a restart continues from there. Ctrl-C stops after the running episode, twice
-    at once. `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop`
-    control the stations.
+    Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
+    configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, twice at once.
+    `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
+    the stations.
 
     Examples:
         soar collect --store s --scene 1 --stations 2 --episodes 100
@@ -89,13 +91,17 @@ def collect(
     import threading
 
     from soar.collection.fleet import CollectionJob, run_fleet, stop_on_signals
+    from soar.data.store.lance import open_store
     from soar.rollout.console import ConsoleCallback
 
     if episodes is None and hours is None:
         raise ConfigError("give an end: --episodes N or --hours H")
     stop = threading.Event()
     stop_on_signals(stop)
-    job = CollectionJob(store, use, collection, episodes, hours)
+    config = run_config(collect)
+    job = CollectionJob(store, use, collection, episodes, hours, content_hash(config))
+    open_store(store, create=True)
+    write_bytes(store / "configs" / f"{job.config_hash}.yaml", dump(config).encode())
     with ConsoleCallback(episodes) as console:
         summary = run_fleet(stations.configs, job, stop=stop, callbacks=[console])
     print(

@@ -133,6 +133,12 @@ def parse(
     return values
 
 
+def run_config(command: Command) -> dict[str, Any]:
+    """The running command's configuration as plain data, without the folder that it writes to."""
+    out = [name for name, option in _options(command).items() if option.has(OUT)]
+    return {k: v for k, v in _resolved.items() if k not in out}
+
+
 @contextlib.contextmanager
 def saved_config(command: Command, folder: Path) -> Iterator[None]:
     """Save the running command's configuration as `folder/config.yaml`, for `--config`.
@@ -142,8 +148,7 @@ def saved_config(command: Command, folder: Path) -> Iterator[None]:
     from soar.utils.files import write_bytes
 
     path = folder / "config.yaml"
-    names = [name for name, option in _options(command).items() if option.has(OUT)]
-    text = dump({k: v for k, v in _resolved.items() if k not in names}).encode()
+    text = dump(run_config(command)).encode()
     if not path.exists():
         write_bytes(path, text)
     yield

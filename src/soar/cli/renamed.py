@@ -14,6 +14,7 @@ _IMPROVE = {
     "--teach.": "--finetune.",
 }
 _FIT = {"--steps": "--fit.steps"}
+_SEQUENCES = {"--links": "--length", "--ahead": "--steps-ahead"}
 OPTIONS = {
     "collect": {"--exploration.": "--"},
     "demo": {"--stations": "--collect.stations"},
@@ -39,6 +40,8 @@ OPTIONS = {
         "--trouble": "--dagger-clips",
         "--bridge": "--bridge-demonstrations",
     },
+    "subgoals evaluate": _SEQUENCES | {"--judge": "--classifier"},
+    "subgoals sheet": _SEQUENCES,
     "subgoals train": _FIT
     | {
         "--batch-size": "--fit.batch-size",

@@ -77,8 +77,8 @@ def sheet(
     out: Path = Path("subgoals.png"),
     scenes: tuple[str, ...] = TEN,
     tasks: int = 2,
-    links: int = 5,
-    ahead: int = COMPACT_STEPS_AHEAD,
+    length: int = 5,
+    steps_ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Draw sequences of generated images above the frames of a scripted expert from the same start.
@@ -93,28 +93,28 @@ def sheet(
         out: PNG to write.
         scenes: names or YAML files.
         tasks: number of tasks of each scene.
-        links: images in a sequence.
-        ahead: control steps between two frames of the expert.
+        length: images in a sequence.
+        steps_ahead: control steps between two frames of the expert.
         seed: seed of placements and of the generator.
     """
     from soar.evaluation.subgoals.sequences import generate_sequences, sequence_sheet
     from soar.registry import load_subgoals
     from soar.utils.media import write_png
 
-    experts = _expert_sequences(scenes, tasks, 1, seed, ahead, links)
+    experts = _expert_sequences(scenes, tasks, 1, seed, steps_ahead, length)
     write_png(out, sequence_sheet(generate_sequences(load_subgoals(subgoals), experts, seed)))
     print(out)
 
 
 def evaluate(
     subgoals: str = COMPACT,
-    judge: Path = Path("subgoal-judge"),
+    classifier: Path = Path("subgoal-judge"),
     vlm: str = COMPACT,
     out: Path = Path("subgoals.json"),
     scenes: tuple[str, ...] = TEN,
     trials: Annotated[int, Ge(1)] = 5,
-    links: Annotated[int, Ge(1)] = 5,
-    ahead: int = COMPACT_STEPS_AHEAD,
+    length: Annotated[int, Ge(1)] = 5,
+    steps_ahead: int = COMPACT_STEPS_AHEAD,
     seed: int = 0,
 ) -> None:
     """Measure sequences of generated images: is the instruction completed at the end?
@@ -127,13 +127,13 @@ def evaluate(
 
     Args:
         subgoals: "compact", a checkpoint's folder, or "susie:FOLDER_OR_HUB_ID".
-        judge: folder of the classifier; it is trained first if there is none.
+        classifier: folder of the classifier; it is trained first if there is none.
         vlm: as for `soar vlm`; "none" asks only the classifier.
         out: JSON file of the scores.
         scenes: names or YAML files.
         trials: starts of each task.
-        links: images in a sequence.
-        ahead: control steps between two frames of the expert.
+        length: images in a sequence.
+        steps_ahead: control steps between two frames of the expert.
         seed: seed of the first start and of the generator.
     """
     from dataclasses import asdict
@@ -154,11 +154,11 @@ def evaluate(
         for scene in loaded
         for task in tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
     }
-    classifier = train_classifier(loaded, judge)
-    experts = _expert_sequences(scenes, 0, trials, seed, ahead, links)
+    trained = train_classifier(loaded, classifier)
+    experts = _expert_sequences(scenes, 0, trials, seed, steps_ahead, length)
     sequences = generate_sequences(generator, experts, seed)
-    scores = score(sequences, predict(sequences, classifier, model, tasks))
-    _show(scores, classifier.accuracy)
+    scores = score(sequences, predict(sequences, trained, model, tasks))
+    _show(scores, trained.accuracy)
     write_json(out, {"subgoals": generator.name, "scores": [_json(asdict(s)) for s in scores]})
 
 

@@ -100,6 +100,7 @@ def calibrate(
     which: Which,
     labels: Path | None = None,
     vlm: Model = "",
+    detector: str = "",
     precision: float | None = None,
     recall: float | None = None,
     out: Path = Path("calibration.png"),
@@ -116,7 +117,8 @@ def calibrate(
         store: the store's folder.
         which: filter of the episodes.
         labels: a person's CSV file.
-        vlm: model to judge the first and last frames again; without it, the stored probabilities count.
+        vlm: model that judges the first and last frames again; without it or a detector, the stored probabilities count.
+        detector: success detector that judges again, "vlm" or "python:package.module:function".
         precision: least precision of the threshold.
         recall: least recall of the threshold; with neither, it has the highest F1.
         out: file of the plot.
@@ -135,7 +137,7 @@ def calibrate(
         raise ConfigError(
             f"no episode of {store} has a known outcome; label some with soar vlm label"
         )
-    p = _probabilities(opened, episodes, vlm)
+    p = _probabilities(opened, episodes, vlm, detector)
     curve, bins = roc_curve(p, truth), reliability(p, truth)
     threshold = choose_threshold(curve, precision=precision, recall=recall)
     table = _table("threshold", "accuracy", "precision", "recall", "unknown")
@@ -228,25 +230,19 @@ def _label_by_hand(
 
 
 def _probabilities(
-    store: LanceStore, episodes: Sequence[EpisodeSummary], vlm: str
+    store: LanceStore, episodes: Sequence[EpisodeSummary], vlm: str, detector: str
 ) -> Float64[np.ndarray, "n"]:
-    """P(success) of each episode, NaN for unknown: as stored, or as a model judges now."""
-    if not vlm:
-        stored = [e.verdict.p_success for e in episodes]
-        return np.array([np.nan if p is None else p for p in stored], float)
-    from soar.registry import load_vlm
-    from soar.tasks.question_file import task_of_episode
-    from soar.tasks.success_detector import verdict
+    """P(success) of each episode, NaN for unknown: as stored, or as a success detector judges now."""
+    if vlm or detector:
+        from soar.collection.judging import judge_stored
+        from soar.registry import load_detector
 
-    model, values = load_vlm(vlm), []
-    for episode in episodes:
-        task = task_of_episode(episode)
-        ends = list(store.images(episode.id, [0, episode.length]))
-        replies = model.answer(ends, [[task.question]] * 2)
-        before, after = ({a.question: a for a in reply} for reply in replies)
-        p = verdict(task, after, model.name, before=before).p_success
-        values.append(np.nan if p is None else p)
-    return np.array(values, float)
+        judge = load_detector(detector or "vlm", vlm=vlm or "compact")
+        judged = {s.id: verdict for s, verdict in judge_stored(store, episodes, judge)}
+    else:
+        judged = {e.id: e.verdict for e in episodes}
+    values = [judged[e.id].p_success if e.id in judged else None for e in episodes]
+    return np.array([np.nan if p is None else p for p in values], float)
 
 
 def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:

@@ -57,8 +57,6 @@ class CollectionConfig:
     """Retries of unavailable models and of a full store."""
     round: int = 0
     """Round of improvement, for the record."""
-    config_hash: str = ""
-    """Hash of the configuration that made the run, for the record."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -91,6 +89,7 @@ def collect(
     clock: Clock | None = None,
     refresh: Callable[[Models], Models] = lambda models: models,
     callbacks: Sequence[Callback] = (),
+    config_hash: str = "",
 ) -> CollectionSummary:
     """Collect with one station, or with several in lockstep, until a limit, `stop`, or until all are broken.
 
@@ -106,6 +105,7 @@ def collect(
         clock: keeps the control period of real arms; None runs without pauses (simulation).
         refresh: returns the models of the next episode, given the current ones.
         callbacks: called back at each event.
+        config_hash: hash of the run's whole configuration, noted in every episode.
 
     Raises:
         ConfigError: there is no station, or two have the same name.
@@ -128,6 +128,7 @@ def collect(
         stop,
         callbacks,
         metronome,
+        config_hash,
     )
     ends = time.monotonic() + 3600 * hours if hours is not None else None
     try:
@@ -171,8 +172,10 @@ class Collector(Callback):
         stop: threading.Event,
         callbacks: Sequence[Callback],
         metronome: Metronome | None,
+        config_hash: str,
     ) -> None:
         """See `collect`."""
+        self._config_hash = config_hash
         self.supervisors, self.models = supervisors, models
         self._store, self._config, self._stop, self._metronome = store, config, stop, metronome
         self._recorder = Recorder(store, config.episode.length, self._provenance)
@@ -316,7 +319,7 @@ class Collector(Callback):
             seed=supervisor.seed,
             started_s=time.time(),
             checkpoint=self.models.checkpoint,
-            config_hash=self._config.config_hash,
+            config_hash=self._config_hash,
             code_version=soar.__version__,
             round=self._config.round,
             exploration={"noise": supervisor.noise},

@@ -45,6 +45,8 @@ class CollectionJob:
     """Number of stored episodes, of all stations together, after which to stop; None for no limit."""
     hours: float | None = None
     """Duration after which no new episode begins; None for no limit."""
+    config_hash: str = ""
+    """Hash of the run's whole configuration, noted in every episode."""
 
 
 def run_fleet(
@@ -98,6 +100,7 @@ def run_lockstep(
             clock=clock,
             refresh=PromotionWatcher(job.models),
             callbacks=callbacks,
+            config_hash=job.config_hash,
         )
 
 

@@ -45,7 +45,10 @@ def collect_round(
     done = sum(c.attempts for c in store.history(query).values())
     if done >= episodes:
         return
-    job = CollectionJob(run.store, models, replace(config, round=round), episodes - done)
+    made_by = run.record().config_hash if (run.folder / "run.json").exists() else ""
+    job = CollectionJob(
+        run.store, models, replace(config, round=round), episodes - done, config_hash=made_by
+    )
     summary = run_fleet(stations, job, callbacks=callbacks)
     if summary.episodes < episodes - done:
         why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""

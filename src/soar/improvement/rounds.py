@@ -24,7 +24,7 @@ from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.registry import policy_spec, promoted_models, subgoals_spec
 from soar.rollout.station import EpisodeConfig
 from soar.types import Outcome, Query
-from soar.utils.config import check_ranges, dump, to_plain
+from soar.utils.config import check_ranges, content_hash, dump, to_plain
 from soar.utils.files import Json, write_bytes
 
 
@@ -174,6 +174,7 @@ def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> Run
         started_s=time.time(),
         command=command,
         code_version=__version__,
+        config_hash=content_hash(plain),
         config=plain,
         models={
             "policy": promoted_models(config.policy)[0],

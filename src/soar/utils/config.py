@@ -13,6 +13,7 @@ For a dataclass with a class method `read`, which takes a path, a file's name ma
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import re
@@ -158,6 +159,11 @@ def dump(plain: Json) -> str:
     return yaml.dump(
         plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None
     )
+
+
+def content_hash(plain: Json) -> str:
+    """Return the hash of a configuration: twelve hexadecimal digits, the same for the same content."""
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def read_plain(path: str | Path) -> Json:
