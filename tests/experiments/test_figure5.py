@@ -1,14 +1,15 @@
-"""Figure 5 from runs that are finished, and the demonstration's size."""
+"""Figure 5 from finished runs, and the size of the demonstration."""
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from soar.errors import ConfigError
 from soar.experiments.demo import demo_config
-from soar.experiments.figure5 import Figure5Config, draw
+from soar.experiments.figure5 import TEN_SCENES, draw, reproduce_figure5
 from soar.improvement.run import Run
 
 
@@ -19,8 +20,8 @@ def test_finished_scenes_are_drawn_and_the_others_left_out(run: Run, tmp_path: P
     record["rounds"][0]["stage"] = "fit"
     (tmp_path / "scene-2" / "run.json").write_text(json.dumps(record))
 
-    picture = draw(tmp_path, ("1", "2", "3"))
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    figure = draw(tmp_path, ("1", "2", "3"))
+    assert figure.read_bytes().startswith(b"\x89PNG")
     numbers = json.loads((tmp_path / "figure5.json").read_text())
     (row,) = numbers["scenes"]
     assert row["scene"] == "1"
@@ -44,21 +45,23 @@ def test_all_starts_of_all_scenes_give_one_difference(run: Run, tmp_path: Path):
     assert "| mean; all starts | 20% | 60% | +40 [" in (tmp_path / "figure5.md").read_text()
 
 
-def test_nothing_finished_is_said(tmp_path: Path):
+def test_unfinished_and_unknown_scenes_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="no scene is finished"):
         draw(tmp_path, ("1",))
-    with pytest.raises(ConfigError, match="at least one scene"):
-        Figure5Config(scenes=())
+    with pytest.raises(ConfigError, match="at least one job"):
+        reproduce_figure5(tmp_path, TEN_SCENES, 0, print)
     with pytest.raises(ConfigError, match="no scene 'nope'"):
-        Figure5Config(scenes=("1", "nope"))
+        reproduce_figure5(tmp_path, replace(TEN_SCENES, scenes=("1", "nope")), 1, print)
+    assert not list(tmp_path.iterdir())
 
 
 def test_more_minutes_make_a_larger_demonstration_of_the_same_kind():
     small, large = demo_config(minutes=6), demo_config("3", minutes=60)
-    assert small.improve.episodes < large.improve.episodes
-    assert large.improve.scenes == ("3",)
+    assert small.episodes < large.episodes
+    assert large.scenes == ("3",)
     assert small.fit.steps < large.fit.steps == 800
-    assert small.demonstrations < large.demonstrations == 960
-    assert 0 < small.teach.steps < large.teach.steps
+    assert isinstance(small.demonstrations, int)
+    assert small.demonstrations < 960 == large.demonstrations
+    assert 0 < small.finetune.steps < large.finetune.steps
     with pytest.raises(ConfigError, match="minutes"):
         demo_config(minutes=0)

@@ -3,11 +3,11 @@ from pathlib import Path
 import pytest
 
 from soar.collection.collector import CollectionConfig
-from soar.rollout.models import ModelsConfig
 from soar.data.store.lance import open_store
 from soar.errors import SoarError
 from soar.improvement.collecting import collect_round
 from soar.improvement.run import Run
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.types import Query

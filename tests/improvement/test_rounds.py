@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from soar.data.generated_goals import GeneratedGoals
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
+from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.labels import correction_sources
@@ -202,16 +204,6 @@ def test_a_policy_without_corrections_stays(
 
 
 @pytest.mark.slow
-def test_a_policy_learns_from_own_episodes_alone_without_demonstrations(
-    config: ImproveConfig, tmp_path: Path
-):
-    train = cotraining(hindsight(), None)
-    (done,) = improve(Run(tmp_path / "run"), config, stages(config, train=train)).rounds
-    assert done.mixture == {"autonomous": 1.0}
-    assert done.promoted is not None
-
-
-@pytest.mark.slow
 def test_a_subgoal_generator_learns_from_failures_and_is_evaluated_with_the_old_policy(
     policy: Path, config: ImproveConfig, tmp_path: Path
 ):
@@ -246,30 +238,44 @@ def test_a_round_in_which_the_subgoal_generator_cannot_learn_ends(
     assert any("nothing was ever held" in m for m in messages)
 
 
-@pytest.mark.slow
+class Copied:
+    """Training that copies the policy to train."""
+
+    outcomes: tuple[Outcome, ...] = ("success",)
+
+    def __call__(self, own: OwnEpisodes, incumbent: Path, out: Path) -> Mapping[str, float]:
+        checkpoints.save(out, checkpoints.load(incumbent))
+        return {"autonomous": 1.0}
+
+
 def test_interleaved_rounds_evaluate_the_models_in_force_anew_with_each_candidate(
-    policy: Path, config: ImproveConfig, demonstrations: Source, tmp_path: Path
+    policy: Path, config: ImproveConfig, tmp_path: Path
 ):
     calls: list[list[Candidate]] = []
 
     def evaluate(candidates: Sequence[Candidate]) -> None:
+        """The candidate fails in the first round and succeeds in the second."""
         calls.append(list(candidates))
-        evaluate_in_simulation(config, candidates)
+        for candidate, outcome in zip(
+            candidates, ("failure", "failure" if len(calls) == 1 else "success"), strict=True
+        ):
+            tasks = (("kitchen", "go"),)
+            setting = EvalSetting("id", "gcbc", candidate.subgoals, tasks, 1, 1, 5, 20)
+            open_evaluation(candidate.folder, setting)
+            add_trials(candidate.folder, [Trial("kitchen", "go", 1, cast(Outcome, outcome))])
 
-    run, config = Run(tmp_path / "run"), replace(config, rounds=2)
-    train = cotraining(hindsight(), demonstrations)
-    given = stages(config, evaluate=evaluate, interleaved=True, train=train)
+    run, config = Run(tmp_path / "run"), replace(config, rounds=3)
+    given = stages(config, evaluate=evaluate, interleaved=True, train=Copied())
     record = improve(run, config, given)
-    assert [r.stage for r in record.rounds] == ["done", "done"]
+    assert [r.promoted for r in record.rounds] == [False, True, True]
     assert "evaluate" not in record.seconds
-    first, second = calls
-    assert [c.folder for c in first] == [run.before_folder(1), run.evaluation_folder(1)]
-    assert [c.folder for c in second] == [run.before_folder(2), run.evaluation_folder(2)]
-    assert first[0].policy == str(policy)
-    assert second[1].policy == str(run.train_folder(2))
+    folders = [[c.folder for c in call] for call in calls]
+    assert folders == [[run.before_folder(r), run.evaluation_folder(r)] for r in (1, 2, 3)]
+    assert [call[0].policy for call in calls] == [str(policy)] * 2 + [str(run.train_folder(2))]
+    assert [call[1].policy for call in calls] == [str(run.train_folder(r)) for r in (1, 2, 3)]
     before, _ = run.compared_evaluations(record, 2)
     assert before.folder == run.before_folder(2)
-    assert set(run.evaluations()) == {0, 1, 2}
+    assert set(run.evaluations()) == {0, 1, 2, 3}
 
 
 def test_subgoals_that_do_not_fill_an_episode_and_empty_runs_are_refused():
@@ -286,7 +292,7 @@ def test_subgoals_that_do_not_fill_an_episode_and_empty_runs_are_refused():
 
 
 def test_shares_outside_their_ranges_are_refused():
-    with pytest.raises(ConfigError, match="autonomous_share is 1.0"):
+    with pytest.raises(ConfigError, match="autonomous_share is 1"):
         CoTrainConfig(autonomous_share=1.0)
     with pytest.raises(ConfigError, match="min_motion_m is -1"):
         HindsightConfig(min_motion_m=-1)
