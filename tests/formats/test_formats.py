@@ -518,9 +518,7 @@ def test_a_models_file_is_read_as_it_was_and_a_run_stands_for_what_it_promoted()
         "chat:qwen2.5-vl@http://gpu:8000/v1", "compact", "runs/first"
     )
     assert load(ModelsConfig, "files/toy_models.yaml") == ModelsConfig(
-        "python:soar.robots.toy_models:ToyVLM",
-        "python:soar.robots.toy_models:ToySubgoals",
-        "python:soar.robots.toy_models:ToyPolicy",
+        "python:soar.toy:ToyVLM", "python:soar.toy:ToySubgoals", "python:soar.toy:ToyPolicy"
     )
     names = load(ModelsConfig, "files/all_models.yaml")
     assert (names.vlm, names.threshold) == (

@@ -19,13 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
-import yaml
-
 from soar.errors import ConfigError
 from soar.tasks.grammar import parse_instruction, task_from_instruction
 from soar.tasks.noun_phrases import is_understood
 from soar.tasks.questions import parse_question
 from soar.types import EpisodeSummary, QuestionKind, Skill, Task
+from soar.utils.config import dump, read_plain
 from soar.utils.files import Json, write_bytes
 from soar.utils.progress import announce
 
@@ -143,14 +142,11 @@ def read_questions(path: str | Path) -> dict[str, Task]:
     path = Path(path)
     if not path.exists():
         return {}
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    content = read_plain(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must map each task to its question, done_when and objects")
     try:
-        return {str(task): _read_entry(str(task), entry) for task, entry in content.items()}
+        return {task: _read_entry(task, entry) for task, entry in content.items()}
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -165,8 +161,7 @@ def write_questions(path: str | Path, tasks: Mapping[str, Task]) -> None:
         }
         for instruction, task in tasks.items()
     }
-    text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
-    write_bytes(Path(path), text.encode())
+    write_bytes(Path(path), dump(content).encode())
 
 
 def _free_task(
