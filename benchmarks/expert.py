@@ -1,6 +1,6 @@
-"""How often the scripted expert fulfils each task: `python benchmarks/expert.py --seeds 100`.
+"""Success rate of the scripted expert at each task: `python benchmarks/expert.py --seeds 100`.
 
-Every task of every scene from placed starts, waver and pace varied as in the demonstrations.
+Every task of every scene from random layouts, with noise and speed varied as in the demonstrations.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from soar.sim.world import World
 
 
 class Attempt(NamedTuple):
-    """One try of the expert at one task."""
+    """One attempt of the expert at one task."""
 
     kind: str
+    """Class of the goal."""
     seed: int
     success: bool
     steps: int
 
 
 def attempt(world: World, task: int, seed: int) -> tuple[bool, int]:
-    """Whether the expert fulfilled a task, and its number of control steps."""
+    """Return whether the expert fulfilled a task, and the number of control steps."""
     config, rng = DemonstrationConfig(), np.random.default_rng(seed)
     goal = world.scene.tasks[task].goal
     world.reset(seed, goal)
@@ -73,15 +74,15 @@ def main() -> None:
             for label, rows in job.result().items():
                 show(label, rows)
                 kinds[rows[0].kind] += [row.success for row in rows]
-    for kind, wins in kinds.items():
-        print(f"{np.mean(wins):7.1%} of {len(wins):4} {kind}")
+    for kind, successes in kinds.items():
+        print(f"{np.mean(successes):7.1%} of {len(successes):4} {kind}")
 
 
 def show(label: str, rows: list[Attempt]) -> None:
     failed = [row.seed for row in rows if not row.success]
     steps = [row.steps for row in rows if row.success]
-    rate, middle = 1 - len(failed) / len(rows), np.median(steps or [0])
-    print(f"{rate:7.1%} {middle:5.0f} steps  {label:85} failed: {failed[:8]}", flush=True)
+    rate, median = 1 - len(failed) / len(rows), np.median(steps or [0])
+    print(f"{rate:7.1%} {median:5.0f} steps  {label:85} failed: {failed[:8]}", flush=True)
 
 
 if __name__ == "__main__":

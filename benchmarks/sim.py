@@ -1,7 +1,7 @@
-"""How fast the simulated world is, beside OGBench's: `python benchmarks/sim.py`.
+"""Speed of the simulator in comparison with OGBench's: `python benchmarks/sim.py`.
 
-Control steps per second with one image each, physics included, on one core; memory of one process.
-Each line is measured in a process of its own that is pinned to one core, so that ratios are fair.
+Control steps per second with one image each, physics included, and memory of one process. Each line is measured in a
+separate process that is pinned to one core, so that the ratios are fair.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ WARM_UP = 5
 
 
 class Rate(NamedTuple):
-    """What one measurement found."""
+    """Result of one measurement."""
 
     per_second: float
-    """By the wall clock."""
+    """Control steps per second of wall-clock time."""
     cpu_ms: float
-    """Processor time of one step: what it costs also where the core is shared."""
+    """CPU time per control step [ms], which doesn't depend on other load of the core."""
     peak_mib: float
+    """Largest resident memory of the process [MiB]."""
 
 
 def measure(step: Callable[[], object], steps: int) -> Rate:
@@ -44,7 +45,7 @@ def measure(step: Callable[[], object], steps: int) -> Rate:
 
 
 def soar_scene(scene: str, size: int, steps: int) -> Rate:
-    """The expert's own actions over and over, so that contacts are those of real work."""
+    """Measure a replay of the expert's actions, whose contacts are typical."""
     import numpy as np
 
     from soar.sim.expert.expert import Expert
@@ -95,11 +96,11 @@ def main() -> None:
         print(f"{name:28}{rate.per_second:9.1f}{rate.cpu_ms:9.1f}{rate.peak_mib:7.0f}", flush=True)
         return rate
 
-    foreign = show("OGBench visual-cube-single", ogbench_cube, max(10, args.steps // 10))
+    reference = show("OGBench visual-cube-single", ogbench_cube, max(10, args.steps // 10))
     for scene in args.scenes:
-        ours = show(f"soar scene {scene}, 256 px", soar_scene, scene, 256, args.steps)
+        own = show(f"soar scene {scene}, 256 px", soar_scene, scene, 256, args.steps)
         print(
-            f"{'':4}{ours.per_second / foreign.per_second:.1f}x by the clock, {foreign.cpu_ms / ours.cpu_ms:.1f}x by processor time"
+            f"{'':4}{own.per_second / reference.per_second:.1f}x by wall clock, {reference.cpu_ms / own.cpu_ms:.1f}x by CPU time"
         )
     show(f"soar scene {args.scenes[0]}, 64 px", soar_scene, args.scenes[0], 64, args.steps)
 

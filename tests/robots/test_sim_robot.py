@@ -20,12 +20,12 @@ def robot():
     robot.close()
 
 
-def test_it_is_a_robot(robot):
+def test_simulated_robot_satisfies_the_protocol(robot):
     assert isinstance(robot, Robot)
     assert isinstance(SafeRobot(robot), Robot)
 
 
-def test_time_only_goes_forward(robot):
+def test_time_increases(robot):
     times = [robot.observe().time_s]
     robot.execute(STILL)
     times.append(robot.observe().time_s)
@@ -35,7 +35,7 @@ def test_time_only_goes_forward(robot):
 
 
 def test_random_actions_never_leave_the_box(robot):
-    """Its target never leaves; an arm that contact pushes away stays on the target's leash of 3 cm."""
+    """The commanded pose never leaves; an arm that contact pushes away stays within 3 cm of it."""
     robot.home()
     safe, rng, limits = (
         SafeRobot(robot, Limits(stuck_steps=10_000)),
@@ -54,14 +54,14 @@ def test_random_actions_never_leave_the_box(robot):
         assert (state < high + 0.03).all()
 
 
-def test_the_truth_is_the_scenes_predicate(robot):
+def test_truth_is_the_scenes_predicate(robot):
     task = SCENES["1"].tasks[0]
     assert robot.truth(task.instruction) == robot.world.fulfilled(task.goal)
     with pytest.raises(ConfigError, match="no task 'fly'"):
         robot.truth("fly")
 
 
-def test_in_real_time_homing_takes_as_long_as_on_the_arm():
+def test_homing_in_real_time_takes_as_long_as_on_the_arm():
     clock = Clock(speed=10)
     robot = SimRobot(SCENES["1"], seed=1, realtime=True, image_size=32, clock=clock)
     start = time.monotonic()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,7 @@ Arrays: TypeAlias = Mapping[str, np.ndarray]
 
 def generate_scene_arrays(
     folder: Path, generate: Callable[[int], Arrays], seed: int, workers: int
-) -> Iterator[Arrays]:
+) -> Generator[Arrays, None, None]:
     """Yield the arrays of the scenes `seed`, `seed + 1`, ... in order, without end.
 
     A scene whose file exists isn't generated again, so that an interrupted generation resumes. The result doesn't

@@ -1,26 +1,26 @@
-"""The simulated station: a `soar.sim` world behind the Robot protocol."""
+"""The simulated arm behind the Robot protocol; the only driver that knows the simulator."""
 
 from __future__ import annotations
 
 from soar.errors import ConfigError
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene
-from soar.sim.world import World
+from soar.sim.world import CAMERA_PIXELS, PERIOD_S, World
 from soar.types import Action, Observation
 from soar.utils.clock import Clock
 
 HOMING_S = 1.5
-"""How long the paper's arm takes to its neutral pose; a real-time simulated one takes as long."""
+"""Duration of the paper's arm's motion to its neutral pose, and of a real-time simulated arm's [s]."""
 
 
 class SimRobot:
-    """The simulated arm with its camera. Things stay where they are from episode to episode.
+    """A simulated arm with its camera. Objects stay where they are from episode to episode.
 
-    With `realtime` its observations carry the clock's time and homing takes as long as on the real arm,
-    so that a control loop can be timed as on one; the loop keeps the period.
+    With `realtime`, observations carry the clock's time and homing takes as long as on the real arm, so that a control
+    loop can be timed as on one; the loop keeps the period.
     """
 
-    period_s = 0.2
+    period_s = PERIOD_S
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class SimRobot:
         seed: int,
         realtime: bool = False,
         *,
-        image_size: int = 256,
+        image_size: int = CAMERA_PIXELS,
         clock: Clock | None = None,
     ) -> None:
         self.scene = scene
@@ -38,36 +38,40 @@ class SimRobot:
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
-        """The hand of a person: everything is put somewhere on the table, the arm goes home."""
+        """Place the objects at random and put the arm into its neutral pose, as a person would."""
         self.world.reset(seed)
 
     def observe(self) -> Observation:
-        """The camera's picture and the arm's pose now."""
+        """Return the camera's image and the arm's state."""
         now = self._time_s if self._clock is None else self._clock.now()
         return Observation(self.world.render(), self.world.state(), now)
 
     def execute(self, action: Action) -> Action:
-        """One control step; returns at once, also in real time, like an arm that is told where to go."""
+        """Take one control step and return the executed action; returns at once, also in real time."""
         self._time_s += self.period_s
         return self.world.step(action)
 
     def home(self) -> None:
-        """Arm to neutral, gripper open."""
+        """Move the arm to its neutral pose with an open gripper."""
         self._time_s += HOMING_S
         self.world.home()
         if self._clock is not None:
             self._clock.sleep(HOMING_S)
 
     def recover(self) -> None:
-        """Nothing breaks in here; home is a safe place to go on from."""
+        """Move the arm home; a simulated arm has no faults to clear."""
         self.world.home()
 
     def close(self) -> None:
-        """Release the renderer."""
+        """Free the renderer."""
         self.world.close()
 
     def truth(self, instruction: str) -> bool:
-        """Whether the scene's task is fulfilled now: for measuring, never for a component of the loop."""
+        """Return whether a task of the scene is fulfilled. Privileged: for measurements only.
+
+        Raises:
+            ConfigError: the scene has no such task.
+        """
         for task in self.scene.tasks:
             if task.instruction == instruction:
                 return self.world.fulfilled(task.goal)
@@ -75,12 +79,12 @@ class SimRobot:
         raise ConfigError(f"scene {self.scene.name} has no task '{instruction}'; there is: {names}")
 
     def lost(self) -> tuple[str, ...]:
-        """Things that have left the table: for measuring, and for a simulated person to put back."""
+        """Return the names of objects out of reach. Privileged: for measurements, and for a simulated person to put back."""
         return self.world.objects_lost()
 
 
 def scene_of(scene: str | int = "1", **_: object) -> Scene:
-    """Return the scene of a station file with `robot: sim`; further options of the robot don't matter.
+    """Return the scene of a station file with `robot: sim`; further options of the robot are ignored.
 
     Raises:
         ConfigError: there is no such scene.
@@ -94,7 +98,7 @@ def make_sim_robot(
     realtime: bool,
     clock: Clock | None,
     scene: str | int = "1",
-    image_size: int = 256,
+    image_size: int = CAMERA_PIXELS,
 ) -> SimRobot:
-    """Build the robot of a station file with `robot: sim`; the last two arguments are its options."""
+    """Build the robot of a station file with `robot: sim`; its options are `scene` and `image_size`."""
     return SimRobot(scene_of(scene), seed, realtime, image_size=image_size, clock=clock)

@@ -17,7 +17,7 @@ from gymnasium import spaces
 from soar.errors import ConfigError
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene, SceneTask
-from soar.sim.world import World
+from soar.sim.world import CAMERA_PIXELS, World
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image
 
 MAX_STEPS = 100
@@ -41,7 +41,7 @@ class TabletopEnv(gymnasium.Env[Observation, Action]):
         self,
         scene: str = "1",
         task: str | None = None,
-        image_size: int = 256,
+        image_size: int = CAMERA_PIXELS,
         render_mode: str | None = None,
     ) -> None:
         """Configure the environment.

@@ -16,7 +16,7 @@ KNOB = (-0.030, 0.0, 0.036)
 """Position of the knob's center in the cabinet's frame, drawer closed [m]."""
 
 _W, _D, _H, _T = 0.085, 0.115, 0.064, 0.004
-"""Half width, depth and height of the cabinet, and half thickness of its boards [m]."""
+"""Half width, depth and height of the cabinet, and half thickness of its panels [m]."""
 _CABINET = (
     Part("box", (_D / 2, _W, _T), (_D / 2, 0, _H), solid=True),
     Part("box", (_D / 2, _T, _H / 2), (_D / 2, _W, _H / 2), solid=True, shade=0.85),

@@ -45,10 +45,10 @@ from soar.utils.config import from_plain, read_plain, to_plain
 
 _GOALS: dict[str, tuple[tuple[str, ...], Callable[..., Goal]]] = {
     # key: (roles that its objects must have, the goal)
-    "inside": (("item", "container"), lambda t, c: Inside(t, c)),
-    "outside": (("item", "container"), lambda t, c: Inside(t, c, value=False)),
-    "left": (("item",), lambda t: OnSide(t, "left")),
-    "right": (("item",), lambda t: OnSide(t, "right")),
+    "inside": (("item", "container"), lambda o, c: Inside(o, c)),
+    "outside": (("item", "container"), lambda o, c: Inside(o, c, value=False)),
+    "left": (("item",), lambda o: OnSide(o, "left")),
+    "right": (("item",), lambda o: OnSide(o, "right")),
     "open": (("drawer",), lambda d: DrawerOpen(d)),
     "closed": (("drawer",), lambda d: DrawerOpen(d, value=False)),
     "folded": (("cloth",), lambda c: ClothFolded(c)),
@@ -92,7 +92,7 @@ class SceneFile:
         for key in ("objects", "tasks"):
             if not getattr(self, key):
                 raise ConfigError(f"{key} must be a list with at least one entry")
-        names = [t.name for t in self.objects]
+        names = [o.name for o in self.objects]
         if len(set(names)) < len(names):
             raise ConfigError(f"two objects have the same name; names: {', '.join(names)}")
 
@@ -112,7 +112,7 @@ def read_scene(path: Path) -> Scene:
 def _scene(file: SceneFile, folder: Path) -> Scene:
     table = Table(file.table)
     style_of(table)
-    roles = {t.name: kind_of(t).role for t in file.objects}
+    roles = {o.name: kind_of(o).role for o in file.objects}
     return Scene(
         name=file.name,
         regime="dev",
