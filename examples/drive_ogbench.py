@@ -11,13 +11,13 @@ import gymnasium
 import numpy as np
 import ogbench  # noqa: F401  registers its environments
 
-from soar.robots.gym import ActionEntry, GymRobot, Mapping, StateEntry
+from soar.robots.gym import ActionEntry, GymMapping, GymRobot, StateEntry
 from soar.robots.safety import Limits, SafeRobot
 from soar.utils.media import write_video
 
 # OGBench's action is five numbers in -1..1: up to 5 cm along x, y, z, up to .3 rad of yaw, and a change
 # of the gripper where + closes. Ours is in metres and radians, and 1 opens the gripper.
-CUBE = Mapping(
+CUBE = GymMapping(
     instruction="move the cube",
     action=(
         ActionEntry(0, 1 / 0.05),

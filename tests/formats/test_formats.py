@@ -495,7 +495,7 @@ def test_every_key_of_a_stations_file_is_read_as_it_was() -> None:
         questions=str(Path("files/questions.yaml")),
         box=Limits(
             (0.2, -0.1, 0.05), (0.4, 0.1, 0.15), max_step_m=0.04, max_turn_rad=0.3, sticky_steps=3,
-            frozen_m=0.03, stuck_steps=20, asked_m=0.006, still_m=0.003,
+            frozen_motion_m=0.03, stuck_steps=20, stuck_command_m=0.006, stuck_motion_m=0.003,
         ),
         seed=4,
         realtime=True,

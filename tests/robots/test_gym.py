@@ -6,7 +6,7 @@ import pytest
 from gymnasium import spaces
 
 from soar.errors import CameraFault, ConfigError
-from soar.robots.gym import ActionEntry, GymRobot, Mapping, StateEntry
+from soar.robots.gym import ActionEntry, GymMapping, GymRobot, StateEntry
 from soar.robots.safety import Limits, SafeRobot
 from soar.types import Action
 
@@ -25,20 +25,20 @@ class PointEnv(gymnasium.Env[Any, Any]):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        self.at, self.steps = np.zeros(2, np.float32), 0
-        return self._see(), {}
+        self.position, self.steps = np.zeros(2, np.float32), 0
+        return self._observation(), {}
 
     def step(self, action):
         assert self.action_space.contains(action)
-        self.at, self.steps = self.at + 0.1 * action, self.steps + 1
-        return self._see(), 0.0, False, self.steps >= 20, {}
+        self.position, self.steps = self.position + 0.1 * action, self.steps + 1
+        return self._observation(), 0.0, False, self.steps >= 20, {}
 
-    def _see(self) -> dict[str, Any]:
+    def _observation(self) -> dict[str, Any]:
         image = np.full((8, 8, 3), self.steps, np.uint8)
-        return {"camera": image, "point": self.at.copy()}
+        return {"camera": image, "point": self.position.copy()}
 
 
-MAPPING = Mapping(
+MAPPING = GymMapping(
     instruction="move the point",
     image_key="camera",
     action=(ActionEntry(0, 10), ActionEntry(1, 10)),
@@ -54,17 +54,17 @@ def test_actions_and_states_go_through_the_mapping():
     robot = GymRobot(PointEnv(), MAPPING)
     executed = robot.execute(push(0.04, -0.02))
     assert executed == pytest.approx([0.04, -0.02, 0, 0, 0, 0, 0], abs=1e-6)
-    seen = robot.observe()
-    assert seen.state == pytest.approx([0.04, -0.02, 0, 0, 0, 0, 0], abs=1e-6)
-    assert seen.time_s == pytest.approx(0.2)
+    observation = robot.observe()
+    assert observation.state == pytest.approx([0.04, -0.02, 0, 0, 0, 0, 0], abs=1e-6)
+    assert observation.time_s == pytest.approx(0.2)
 
 
-def test_what_is_executed_is_what_the_action_box_allows():
+def test_the_executed_action_is_clipped_to_the_action_box():
     robot = GymRobot(PointEnv(), MAPPING)
     assert robot.execute(push(5.0))[0] == pytest.approx(0.1)
 
 
-def test_home_drives_back_to_the_start():
+def test_home_moves_back_to_the_start():
     robot = GymRobot(PointEnv(), MAPPING)
     for _ in range(10):
         robot.execute(push(0.05, 0.05))
@@ -81,13 +81,13 @@ def test_an_environment_that_is_over_holds_still_until_home():
     assert robot.execute(push(0.05))[0] == pytest.approx(0.05)
 
 
-def test_a_wrong_mapping_is_named():
+def test_errors_name_what_the_mapping_lacks():
     with pytest.raises(ConfigError, match="needs a Box of 7 numbers"):
         GymRobot(PointEnv())
     with pytest.raises(ConfigError, match="no 'pose'; there is: camera, point"):
-        GymRobot(PointEnv(), Mapping(action=MAPPING.action, state=(StateEntry("pose", 0, 0),)))
+        GymRobot(PointEnv(), GymMapping(action=MAPPING.action, state=(StateEntry("pose", 0, 0),)))
     with pytest.raises(CameraFault, match="image key"):
-        GymRobot(PointEnv(), Mapping(action=MAPPING.action, state=())).observe()
+        GymRobot(PointEnv(), GymMapping(action=MAPPING.action, state=())).observe()
 
 
 @pytest.mark.slow
@@ -99,9 +99,9 @@ def test_ogbench_cube_is_driven_inside_a_box():
     env = gymnasium.make("visual-cube-single-v0")
     box: Limits = example["BOX"]
     robot = SafeRobot(GymRobot(env, example["CUBE"], seed=0), box)
-    seen = robot.observe()
-    assert seen.image.shape == (64, 64, 3)
-    start = seen.state[:3]
+    observation = robot.observe()
+    assert observation.image.shape == (64, 64, 3)
+    start = observation.state[:3]
     toward = np.sign(np.array([0.42, 0.0, 0.15]) - start)
     for _ in range(3):
         robot.execute(np.array([*(0.03 * toward), 0, 0, 0, 1], np.float32))

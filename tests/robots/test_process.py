@@ -28,7 +28,7 @@ def toy():
     robot.close()
 
 
-def test_a_robot_in_a_process_is_the_same_robot(toy):
+def test_a_robot_in_a_process_behaves_the_same(toy):
     here = ToyRobot(3)
     assert np.array_equal(toy.execute(STILL), here.execute(STILL))
     assert np.array_equal(toy.observe().image, here.observe().image)
@@ -42,7 +42,7 @@ def test_close_is_safe_to_call_twice(toy):
         toy.observe()
 
 
-def test_a_robot_that_hangs_is_a_fault_in_time_and_comes_back():
+def test_a_hanging_robot_is_a_fault_in_time_and_recovers():
     robot = ProcessRobot(hanging, timeout_s=0.5)
     with pytest.raises(RobotFault, match=r"within 0\.5 s"):
         robot.execute(STILL)
@@ -51,7 +51,7 @@ def test_a_robot_that_hangs_is_a_fault_in_time_and_comes_back():
     robot.close()
 
 
-def test_a_robot_that_crashes_is_a_fault_and_comes_back():
+def test_a_crashing_robot_is_a_fault_and_recovers():
     robot = ProcessRobot(partial(Crashing, 3))
     with pytest.raises(RobotFault, match="died"):
         robot.execute(STILL)

@@ -12,7 +12,7 @@ from soar.robots.safety import Limits, SafeRobot, clip_action
 from soar.robots.toy import ToyRobot
 from soar.types import Action, Observation
 
-PICTURE = np.zeros((8, 8, 3), np.uint8)
+IMAGE = np.zeros((8, 8, 3), np.uint8)
 OPEN = np.array([0, 0, 0, 0, 0, 0, 1], np.float32)
 finite = st.floats(-1e6, 1e6, width=32)
 
@@ -22,22 +22,22 @@ def action(x: float = 0.0, y: float = 0.0, z: float = 0.0, gripper: float = 1.0)
 
 
 class Point:
-    """A hand without a camera, so that a hundred thousand steps take seconds."""
+    """An end effector without a camera, so that a hundred thousand steps take seconds."""
 
     period_s = 0.2
 
     def __init__(self) -> None:
-        self.hand = np.array([0.3, 0, 0.1])
+        self.position = np.array([0.3, 0, 0.1])
         self.visited: list[np.ndarray] = []
         self.executed: list[np.ndarray] = []
 
     def observe(self) -> Observation:
-        state = np.array([*self.hand, 0, 0, 0, 1], np.float32)
-        return Observation(PICTURE, state, 0.0)
+        state = np.array([*self.position, 0, 0, 0, 1], np.float32)
+        return Observation(IMAGE, state, 0.0)
 
     def execute(self, action: Action) -> Action:
-        self.hand = self.hand + action[:3]
-        self.visited.append(self.hand)
+        self.position = self.position + action[:3]
+        self.visited.append(self.position)
         self.executed.append(action)
         return action
 
@@ -52,8 +52,8 @@ def wander(steps):
     point, rng = Point(), np.random.default_rng(0)
     robot = SafeRobot(point)
     scale = 10.0 ** rng.integers(-4, 4, size=(steps, 1))
-    for wanted in (rng.normal(size=(steps, 7)) * scale).astype(np.float32):
-        robot.execute(wanted)
+    for commanded in (rng.normal(size=(steps, 7)) * scale).astype(np.float32):
+        robot.execute(commanded)
     visited, executed, limits = np.array(point.visited), np.array(point.executed), robot.limits
     assert len(visited) == steps
     assert (visited >= limits.low).all()
@@ -61,7 +61,7 @@ def wander(steps):
     assert np.abs(executed[:, :3]).max() <= np.float32(limits.max_step_m)
     assert np.abs(executed[:, 3:6]).max() <= np.float32(limits.max_turn_rad)
     assert set(executed[:, 6]) == {0, 1}
-    assert np.ptp(visited, axis=0).min() > 0.1, "the hand went all over the box"
+    assert np.ptp(visited, axis=0).min() > 0.1, "the motion covers the box"
 
 
 @pytest.mark.slow
@@ -74,10 +74,10 @@ def test_a_hundred_thousand_random_actions_never_leave_the_box():
 
 @given(st.tuples(*[finite] * 7), st.tuples(*[st.floats(-1, 1, width=32)] * 3))
 @settings(max_examples=200, deadline=None)
-def test_from_anywhere_no_motion_leads_further_out(wanted, position):
+def test_no_motion_leads_further_out_of_the_box(commanded, position):
     limits = Limits()
     state = np.array([*position, 0, 0, 0, 1], np.float32)
-    safe = clip_action(np.array(wanted, np.float32), state, limits)
+    safe = clip_action(np.array(commanded, np.float32), state, limits)
     now, then = np.array(position), np.array(position) + safe[:3]
     low, high = np.array(limits.low), np.array(limits.high)
     assert (then >= np.minimum(low, now)).all()
@@ -89,27 +89,27 @@ def test_from_anywhere_no_motion_leads_further_out(wanted, position):
 @settings(max_examples=100, deadline=None)
 def test_an_allowed_motion_is_left_alone(step):
     limits = Limits(low=(-1, -1, -1), high=(1, 1, 1))
-    wanted = np.array([*step, 1], np.float32)
-    assert np.array_equal(clip_action(wanted, np.zeros(7, np.float32), limits), wanted)
+    commanded = np.array([*step, 1], np.float32)
+    assert np.array_equal(clip_action(commanded, np.zeros(7, np.float32), limits), commanded)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dim", range(7))
-def test_what_is_not_finite_is_refused_and_the_hand_stays(bad, dim):
+def test_an_action_that_is_not_finite_is_refused_without_motion(bad, dim):
     toy = ToyRobot()
     robot = SafeRobot(toy)
-    wanted = OPEN.copy()
-    wanted[dim] = bad
+    commanded = OPEN.copy()
+    commanded[dim] = bad
     with pytest.raises(UnsafeAction, match="seven finite numbers"):
-        robot.execute(wanted)
+        robot.execute(commanded)
     assert toy.visited == []
 
 
-def test_the_gripper_changes_only_after_two_wishes_in_a_row():
+def test_the_gripper_changes_only_after_two_commands_in_a_row():
     robot = SafeRobot(ToyRobot())
-    wishes = [0.1, 0.9, 0.2, 0.3, 0.9, 0.4, 0.8, 0.7]
-    got = [float(robot.execute(action(x=0.001, gripper=w))[6]) for w in wishes]
-    assert got == [1, 1, 1, 0, 0, 0, 0, 1]
+    commands = [0.1, 0.9, 0.2, 0.3, 0.9, 0.4, 0.8, 0.7]
+    executed = [float(robot.execute(action(x=0.001, gripper=c))[6]) for c in commands]
+    assert executed == [1, 1, 1, 0, 0, 0, 0, 1]
 
 
 def test_homing_opens_the_gripper():
@@ -119,7 +119,7 @@ def test_homing_opens_the_gripper():
     assert robot._gripper.command(1.0) == 1.0
 
 
-def test_a_frozen_camera_is_found_while_the_hand_moves():
+def test_a_frozen_camera_is_detected_while_the_arm_moves():
     robot = SafeRobot(FaultyRobot(ToyRobot(), FaultRates(frozen=1.0), seed=0))
     robot.robot._last = robot.robot.robot.observe()
 
@@ -128,7 +128,7 @@ def test_a_frozen_camera_is_found_while_the_hand_moves():
             robot.observe()
             robot.execute(action(y=0.01))
 
-    with pytest.raises(CameraFault, match="one and the same picture"):
+    with pytest.raises(CameraFault, match="image stays the same"):
         drive()
 
 
@@ -144,7 +144,7 @@ class Jammed(ToyRobot):
         return np.zeros(7, np.float32)
 
 
-def test_a_stuck_arm_is_found_and_recovery_starts_afresh():
+def test_a_stuck_arm_is_detected_and_recovery_restarts_the_count():
     robot = SafeRobot(Jammed(), Limits(stuck_steps=5))
     for _ in range(2):
         for _ in range(4):
@@ -154,34 +154,34 @@ def test_a_stuck_arm_is_found_and_recovery_starts_afresh():
         robot.recover()
 
 
-def test_resting_is_not_being_stuck():
+def test_a_resting_arm_is_not_stuck():
     robot = SafeRobot(Jammed(), Limits(stuck_steps=5))
     for step in range(50):
         robot.execute(action(x=0.02 if step % 5 else 0.0))
 
 
-def test_limits_that_make_no_sense_are_refused():
+def test_invalid_limits_are_refused():
     with pytest.raises(ConfigError, match="each low must be below its high"):
         Limits(low=(0, 0, 0), high=(1, 1, 0))
     with pytest.raises(ConfigError, match="at least 1"):
         Limits(sticky_steps=0)
 
 
-def test_injected_faults_follow_the_seed():
-    def story(seed: int) -> list[str]:
+def test_a_seed_determines_the_injected_faults():
+    def injected(seed: int) -> list[str]:
         robot = FaultyRobot(ToyRobot(), FaultRates(motor=0.1, gone=0.05, recovery=0.5), seed)
         for _ in range(200):
             try:
                 robot.observe()
                 robot.execute(OPEN)
             except RobotFault:
-                while robot._broken:
+                while robot._fault:
                     try:
                         robot.recover()
                     except RobotFault:
                         continue
         return robot.injected
 
-    assert story(1) == story(1)
-    assert story(1) != story(2)
-    assert {"motor", "gone"} <= set(story(1))
+    assert injected(1) == injected(1)
+    assert injected(1) != injected(2)
+    assert {"motor", "gone"} <= set(injected(1))

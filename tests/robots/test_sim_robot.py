@@ -61,7 +61,7 @@ def test_truth_is_the_scenes_predicate(robot):
         robot.truth("fly")
 
 
-def test_homing_in_real_time_takes_as_long_as_on_the_arm():
+def test_homing_in_real_time_takes_as_long_as_on_the_real_arm():
     clock = Clock(speed=10)
     robot = SimRobot(SCENES["1"], seed=1, realtime=True, image_size=32, clock=clock)
     start = time.monotonic()

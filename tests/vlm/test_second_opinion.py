@@ -9,13 +9,13 @@ import pytest
 from soar.interfaces import VisionLanguageModel
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Answer, Observation
+from soar.types import Answer, EpisodeFrames
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples"))
 from second_opinion import SecondOpinion
 
 TASK = task_from_instruction("open the drawer")
-LOOK = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7, np.float32), 0.0)
+EPISODE = EpisodeFrames(TASK, np.zeros((1, 4, 4, 3), np.uint8), undone_before=True)
 
 
 class Says:
@@ -32,4 +32,5 @@ class Says:
 def test_two_models_judge_only_where_they_agree(first, second, outcome):
     both = SecondOpinion(Says(first), Says(second))
     assert isinstance(both, VisionLanguageModel)
-    assert VLMSuccessDetector(both).judge(LOOK, TASK).outcome == outcome
+    [verdict] = VLMSuccessDetector(both).judge([EPISODE])
+    assert verdict.outcome == outcome

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soar.collection.fleet import ModelsConfig
+from soar.rollout.models import ModelsConfig
 from soar.doctor.findings import CheckResult
 from soar.doctor.machine import check_disk, check_rendering, check_store, episode_size
 from soar.doctor.models import examine_models

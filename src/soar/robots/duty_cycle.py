@@ -1,4 +1,4 @@
-"""How much of its time a robot moves."""
+"""Measurement of a robot's duty cycle."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from soar.utils.clock import Clock
 
 
 class MeteredRobot:
-    """A real-time robot, and its duty cycle: the share of time in which its arm moves.
+    """A real-time robot that measures its duty cycle: the share of time in which its arm moves.
 
-    An action moves the arm for one period, or until the next one comes; homing moves it throughout.
+    An action moves the arm for one period, or until the next one; homing moves it all the time.
     """
 
     def __init__(self, robot: Robot, clock: Clock) -> None:
@@ -20,23 +20,23 @@ class MeteredRobot:
         self.start()
 
     def start(self) -> None:
-        """Measure from now on."""
+        """Restart the measurement."""
         self._since_s = self._clock.now()
         self._moved_s = 0.0
         self._moving_until_s = self._since_s
 
     def duty_cycle(self) -> float:
-        """Time moving / time, since `start`."""
+        """Return the share of time in which the arm moved since `start`."""
         now = self._clock.now()
         moved = self._moved_s - max(0.0, self._moving_until_s - now)
         return moved / max(now - self._since_s, 1e-9)
 
     def observe(self) -> Observation:
-        """Look; looking is not moving."""
+        """See `Robot.observe`."""
         return self.robot.observe()
 
     def execute(self, action: Action) -> Action:
-        """Move for one period from now."""
+        """See `Robot.execute`; counts as motion for one period from now."""
         now = self._clock.now()
         executed = self.robot.execute(action)
         until = now + self.period_s
@@ -45,16 +45,16 @@ class MeteredRobot:
         return executed
 
     def home(self) -> None:
-        """Home; all of it is motion."""
+        """See `Robot.home`; counts as motion."""
         start = max(self._clock.now(), self._moving_until_s)
         self.robot.home()
         self._moving_until_s = max(self._clock.now(), start)
         self._moved_s += self._moving_until_s - start
 
     def recover(self) -> None:
-        """Recover; that is no useful motion."""
+        """See `Robot.recover`; doesn't count as motion."""
         self.robot.recover()
 
     def close(self) -> None:
-        """Release the robot."""
+        """See `Robot.close`."""
         self.robot.close()

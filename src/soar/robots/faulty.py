@@ -1,4 +1,4 @@
-"""Faults on purpose: a robot that breaks at random, from a seed, for tests and for drills."""
+"""Fault injection: a robot that fails at random, for tests."""
 
 from __future__ import annotations
 
@@ -14,54 +14,55 @@ from soar.types import Action, Observation
 
 @dataclass(frozen=True)
 class FaultRates:
-    """Probabilities per call, and how stubborn a fault is."""
+    """Probability of each fault in a call, and of its recovery."""
 
     motor: float = 0.0
-    """A motor fails in `execute`."""
+    """Probability that a motor fails in `execute`."""
     frozen: float = 0.0
-    """The camera shows one picture from then on."""
+    """Probability that the camera's image is frozen from an `observe` on."""
     gone: float = 0.0
-    """The camera is gone from then on."""
+    """Probability that the camera is gone from an `observe` on."""
     hang: float = 0.0
-    """`execute` hangs for `hang_s`."""
+    """Probability that `execute` hangs."""
     hang_s: float = 1.0
+    """Duration of a hang in seconds."""
     latency_s: float = 0.0
-    """Every `observe` takes up to twice so long, uniformly."""
+    """Mean duration of `observe` in seconds, uniform between 0 and twice as long."""
     recovery: float = 0.7
-    """Probability that one `recover()` clears the fault."""
+    """Probability that a `recover()` clears the fault."""
 
 
 class FaultyRobot:
-    """A robot inside which things break. What breaks stays broken until `recover()` succeeds."""
+    """A robot with injected faults, each of which lasts until `recover()` succeeds."""
 
     def __init__(self, robot: Robot, rates: FaultRates, seed: int) -> None:
         self.robot = robot
         self.rates = rates
         self.period_s = robot.period_s
         self.injected: list[str] = []
-        """What broke so far, by name of its rate."""
+        """Faults so far, by name of their rate."""
         self._rng = np.random.default_rng(seed)
-        self._broken = ""
+        self._fault = ""
         self._last: Observation | None = None
 
     def observe(self) -> Observation:
-        """The picture, unless the camera broke."""
+        """Return an observation, with a stale image if it is frozen. Raises CameraFault if the camera is gone."""
         if self.rates.latency_s:
             time.sleep(2 * self.rates.latency_s * self._rng.random())
-        self._maybe("gone")
-        self._maybe("frozen")
-        if self._broken == "gone":
+        self._inject("gone")
+        self._inject("frozen")
+        if self._fault == "gone":
             raise CameraFault("the camera is gone (injected)")
-        seen = self.robot.observe()
-        if self._broken == "frozen" and self._last is not None:
-            return replace(seen, image=self._last.image)
-        self._last = seen
-        return seen
+        observation = self.robot.observe()
+        if self._fault == "frozen" and self._last is not None:
+            return replace(observation, image=self._last.image)
+        self._last = observation
+        return observation
 
     def execute(self, action: Action) -> Action:
-        """The motion, unless a motor fails."""
-        self._maybe("motor")
-        if self._broken == "motor":
+        """Execute an action. Raises RobotFault if a motor failed."""
+        self._inject("motor")
+        if self._fault == "motor":
             raise RobotFault("motor 3 reports an overload (injected)")
         if self._rng.random() < self.rates.hang:
             self.injected.append("hang")
@@ -69,23 +70,24 @@ class FaultyRobot:
         return self.robot.execute(action)
 
     def home(self) -> None:
-        """Home, unless a motor has failed."""
-        if self._broken == "motor":
+        """Home the arm. Raises RobotFault if a motor failed."""
+        if self._fault == "motor":
             raise RobotFault("motor 3 reports an overload (injected)")
         self.robot.home()
 
     def recover(self) -> None:
-        """Clears the fault with probability `rates.recovery`."""
-        if self._broken and self._rng.random() >= self.rates.recovery:
-            raise RobotFault(f"still broken: {self._broken} (injected)")
-        self._broken = ""
+        """Clear the fault with probability `rates.recovery`, else raise RobotFault."""
+        if self._fault and self._rng.random() >= self.rates.recovery:
+            raise RobotFault(f"still broken: {self._fault} (injected)")
+        self._fault = ""
         self.robot.recover()
 
     def close(self) -> None:
-        """Release the robot inside."""
+        """See `Robot.close`."""
         self.robot.close()
 
-    def _maybe(self, what: str) -> None:
-        if not self._broken and self._rng.random() < getattr(self.rates, what):
-            self._broken = what
-            self.injected.append(what)
+    def _inject(self, fault: str) -> None:
+        """Draw a fault, unless there is one already."""
+        if not self._fault and self._rng.random() < getattr(self.rates, fault):
+            self._fault = fault
+            self.injected.append(fault)

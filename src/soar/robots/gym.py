@@ -1,6 +1,6 @@
-"""Any Gymnasium environment with a camera as a robot: a small mapping says which number is which.
+"""Robots from Gymnasium environments with images, by a mapping of their actions and observations.
 
->>> mapping = Mapping(                                       # OGBench's cube, for example
+>>> mapping = GymMapping(                                    # OGBench's cube, for example
 ...     instruction="put the red cube on the target",
 ...     action=(ActionEntry(0, 20), ActionEntry(1, 20), ActionEntry(2, 20),
 ...             ActionEntry(5, 1 / 0.3), ActionEntry(6, -2, 1)),
@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingABC
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,87 +21,91 @@ from soar.errors import CameraFault, ConfigError
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image, Observation, State
 
 _HOME_STEPS = 50
+"""Maximum number of steps to the home pose."""
 _HOMED_M = 0.01
+"""Distance in meters along each axis from which the arm counts as at home."""
 
 
 class ActionEntry(NamedTuple):
-    """One number of the environment's action: ours[dim] * scale + offset, then clipped to its Box."""
+    """One number of the environment's action: action[dim] * scale + offset, then clipped to its Box."""
 
     dim: int
-    """Index into our action: 0-2 position [m], 3-5 roll, pitch, yaw [rad], 6 gripper (1 is open)."""
+    """Index into the robot's action: 0-2 position [m], 3-5 roll, pitch, yaw [rad], 6 gripper (1 is open)."""
     scale: float = 1.0
     offset: float = 0.0
 
 
 class StateEntry(NamedTuple):
-    """One number of our state: theirs[key][at] * scale + offset."""
+    """One number of the robot's state: value[at] * scale + offset of the environment's value under a key."""
 
     key: str
-    """Where to look: in the observation when that is a dict, else in the step's info."""
+    """Key in the observation, if that is a dict, else in the step's info."""
     at: int
+    """Index into the flattened value."""
     dim: int
-    """Index into our state, same meaning as in an action but absolute."""
+    """Index into the robot's state, with the same meaning as in an action, but absolute."""
     scale: float = 1.0
     offset: float = 0.0
 
 
 @dataclass(frozen=True)
-class Mapping:
-    """How an environment's observations and actions become ours."""
+class GymMapping:
+    """Mapping between an environment's observations and actions and the robot's."""
 
     instruction: str = ""
-    """What the environment's own task is in words; what a station may be asked to do there."""
+    """The environment's task in words."""
     image_key: str | None = None
-    """The observation's key that holds the picture; None where the observation is the picture."""
+    """Key of the image in the observation; None if the observation is the image."""
     action: tuple[ActionEntry, ...] = tuple(ActionEntry(i) for i in range(ACTION_DIM))
-    """One entry for each number of the environment's action."""
+    """Entries for all numbers of the environment's action, in order."""
     state: tuple[StateEntry, ...] = tuple(StateEntry("state", i, i) for i in range(STATE_DIM))
-    """Numbers that no entry names stay zero."""
+    """Entries of the robot's state; numbers without one stay zero."""
     period_s: float = 0.2
+    """Duration of a step in seconds."""
 
 
 class GymRobot:
-    """An environment driven as a robot. It never sees a reward.
+    """An environment behind the `Robot` protocol, without its rewards.
 
-    When the environment says that it is over, the robot holds still until `home()`, which then resets
-    it; else `home()` drives the hand back to where it was after the last reset, gripper open.
+    When the environment terminates, the robot holds still until `home()`, which then resets it. Otherwise `home()`
+    moves the gripper back to where it was after the last reset, and opens it.
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], mapping: Mapping | None = None, seed: int = 0
+        self, env: gymnasium.Env[Any, Any], mapping: GymMapping | None = None, seed: int = 0
     ) -> None:
         self.env = env
-        self.mapping = mapping or Mapping()
+        self.mapping = mapping or GymMapping()
         self.period_s = self.mapping.period_s
         self._box = _action_box(env, self.mapping)
         self._time_s = 0.0
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin the environment anew."""
-        self._seen, self._info = self.env.reset(seed=seed)
+        """Reset the environment."""
+        self._obs, self._info = self.env.reset(seed=seed)
         self._over = False
         self._home = self._state()
 
     def observe(self) -> Observation:
-        """The newest picture and pose."""
+        """Return the latest image and pose."""
         return Observation(self._image(), self._state(), self._time_s)
 
     def execute(self, action: Action) -> Action:
-        """Step the environment; the action as its Box allows it, in our units."""
+        """Step the environment, and return the action after clipping to its Box."""
         self._time_s += self.period_s
         if self._over:
             held = np.zeros(ACTION_DIM, np.float32)
             held[6] = action[6]
             return held
-        theirs = np.array([action[e.dim] * e.scale + e.offset for e in self.mapping.action])
-        theirs = np.clip(theirs, self._box.low, self._box.high).astype(np.float32)
-        self._seen, _, ended, cut, self._info = self.env.step(theirs)
-        self._over = bool(ended or cut)
-        return self._ours(theirs)
+        mapped = np.array([action[e.dim] * e.scale + e.offset for e in self.mapping.action])
+        mapped = np.clip(mapped, self._box.low, self._box.high).astype(np.float32)
+        self._obs, _, terminated, truncated, self._info = self.env.step(mapped)
+        self._over = bool(terminated or truncated)
+        return self._from_env(mapped)
 
     def home(self) -> None:
-        """Back to where the hand was after the last reset; a new reset when the environment is over."""
+        """Move back to the pose after the last reset; reset if the environment is over."""
         for _ in range(_HOME_STEPS):
             if self._over:
                 self.reset()
@@ -111,7 +115,7 @@ class GymRobot:
             self.execute(np.concatenate([away, [1.0]]).astype(np.float32))
 
     def recover(self) -> None:
-        """Begin anew: a simulated environment has nothing else to recover."""
+        """Reset the environment."""
         self.reset()
 
     def close(self) -> None:
@@ -120,9 +124,9 @@ class GymRobot:
 
     def _image(self) -> Image:
         key = self.mapping.image_key
-        image = self._seen if key is None else self._seen[key]
+        image = self._obs if key is None else self._obs[key]
         if not isinstance(image, np.ndarray) or image.ndim != 3 or image.dtype != np.uint8:
-            raise CameraFault(f"{self._name} gave no uint8 picture (image key {key!r})")
+            raise CameraFault(f"{self._name} gave no uint8 image (image key {key!r})")
         return np.ascontiguousarray(image)
 
     def _state(self) -> State:
@@ -133,18 +137,16 @@ class GymRobot:
         return state
 
     def _look_up(self, key: str) -> Float32[np.ndarray, "..."]:
-        places = [p for p in (self._seen, self._info) if isinstance(p, MappingABC)]
-        for place in places:
-            if key in place:
-                return np.asarray(place[key], np.float32)
-        valid = ", ".join(sorted(k for place in places for k in place))
-        raise ConfigError(
-            f"{self._name} has no '{key}'; there is: {valid or 'nothing but a picture'}"
-        )
+        sources = [s for s in (self._obs, self._info) if isinstance(s, Mapping)]
+        for source in sources:
+            if key in source:
+                return np.asarray(source[key], np.float32)
+        valid = ", ".join(sorted(k for source in sources for k in source))
+        raise ConfigError(f"{self._name} has no '{key}'; there is: {valid or 'only an image'}")
 
-    def _ours(self, theirs: Float32[np.ndarray, "_n"]) -> Action:
+    def _from_env(self, mapped: Float32[np.ndarray, "_n"]) -> Action:
         executed = np.zeros(ACTION_DIM, np.float32)
-        for value, entry in zip(theirs, self.mapping.action, strict=True):
+        for value, entry in zip(mapped, self.mapping.action, strict=True):
             executed[entry.dim] = (value - entry.offset) / entry.scale
         return executed
 
@@ -153,7 +155,7 @@ class GymRobot:
         return self.env.spec.id if self.env.spec else type(self.env).__name__
 
 
-def _action_box(env: gymnasium.Env[Any, Any], mapping: Mapping) -> gymnasium.spaces.Box:
+def _action_box(env: gymnasium.Env[Any, Any], mapping: GymMapping) -> gymnasium.spaces.Box:
     box = env.action_space
     if not isinstance(box, gymnasium.spaces.Box) or box.shape != (len(mapping.action),):
         raise ConfigError(

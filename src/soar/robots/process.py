@@ -1,4 +1,4 @@
-"""A robot in a process of its own: it may hang or crash without taking the station along."""
+"""Robots in separate processes, which may hang or crash without stopping the station."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from soar.interfaces import Robot
 from soar.types import Action, Observation
 
 Reply = tuple[str, Any]
-"""Name of the error class with its message, or "" with the value."""
+"""Class and message of an error, or "" and the result."""
 
 
 class ProcessRobot:
-    """The robot that `make` builds, driven over a pipe from another process.
+    """A robot in another process, driven over a pipe.
 
-    A call that doesn't return in time, or a process that dies, is a RobotFault; `recover()` then ends the
-    process and builds the robot anew. Several of them move and render at the same time, on as many cores.
+    A call that doesn't return in time, or a process that dies, is a RobotFault; `recover()` then starts a new process.
+    Several such robots move and render at the same time, on as many cores.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class ProcessRobot:
         """Start the process and wait until the robot is built.
 
         Args:
-            make: picklable: a module's function, or a `functools.partial` of one.
-            timeout_s: the limit of `observe` and `execute`.
-            slow_timeout_s: the limit of everything else: building, homing, recovering.
+            make: builds the robot; picklable, such as a module's function or a `functools.partial` of one.
+            timeout_s: time limit of `observe` and `execute` in seconds.
+            slow_timeout_s: time limit of all other calls in seconds.
         """
         self._make = make
         self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
@@ -45,21 +45,21 @@ class ProcessRobot:
         self._start()
 
     def observe(self) -> Observation:
-        """What the robot sees now."""
-        seen: Observation = self.call("observe")
-        return seen
+        """See `Robot.observe`."""
+        observation: Observation = self.call("observe")
+        return observation
 
     def execute(self, action: Action) -> Action:
-        """Move for one control step; the action really executed."""
+        """See `Robot.execute`."""
         executed: Action = self.call("execute", action)
         return executed
 
     def home(self) -> None:
-        """Go to the neutral pose."""
+        """See `Robot.home`."""
         self.call("home")
 
     def recover(self) -> None:
-        """Recover the robot; where its process is dead or hangs, build it anew."""
+        """Recover the robot, or start a new process if the last one died or hung."""
         if self._process is None:
             self._start()
         else:
@@ -76,15 +76,21 @@ class ProcessRobot:
                 self._end()
 
     def call(self, method: str, *args: Any) -> Any:
-        """Call any method of the robot over there, "robot.truth" for that of one it wraps.
+        """Call a method of the robot in its process.
 
-        Raises what it raises, and RobotFault in time.
+        Args:
+            method: name, such as "observe", or "robot.truth" for a method of the wrapped robot.
+            args: picklable arguments.
+
+        Raises:
+            SoarError: the robot raised it.
+            RobotFault: the robot raised another exception, didn't return in time, or its process died.
         """
         self.send(method, *args)
         return self.receive(method)
 
     def send(self, method: str, *args: Any) -> None:
-        """Begin a call; `receive` ends it. So a fleet moves all its robots at the same time."""
+        """Begin a call that `receive` ends, so that several robots can work at the same time. See `call`."""
         if self._process is None:
             raise RobotFault("the robot's process has ended; recover() starts it anew")
         try:
@@ -94,7 +100,7 @@ class ProcessRobot:
             raise RobotFault(f"the robot's process died before {method}()") from error
 
     def receive(self, method: str) -> Any:
-        """The result of the call begun last."""
+        """Return the result of the call that was begun last. See `call`."""
         quick = method in ("observe", "execute")
         limit = self._timeout_s if quick else self._slow_timeout_s
         try:
@@ -111,10 +117,10 @@ class ProcessRobot:
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, self._make), daemon=True)
+        self._pipe, child_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(child_end, self._make), daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
         self.period_s: float = self.receive("start")
 
     def _end(self) -> None:
@@ -126,28 +132,33 @@ class ProcessRobot:
 
 
 class ProcessSimulator:
-    """The simulated table under the `SafeRobot` of a ProcessRobot."""
+    """The simulated table of a ProcessRobot that holds a `SafeRobot`."""
 
     def __init__(self, robot: ProcessRobot) -> None:
         self._robot = robot
 
     def truth(self, instruction: str) -> bool:
-        """Whether the task is done now."""
+        """See `Simulator.truth`."""
         done: bool = self._robot.call("robot.truth", instruction)
         return done
 
     def reset(self, seed: int) -> None:
-        """Put everything somewhere on the table."""
+        """See `Simulator.reset`."""
         self._robot.call("robot.reset", seed)
 
 
 def call_all(
     robots: Sequence[Robot], method: str, arguments: Sequence[tuple[Any, ...]] | None = None
 ) -> list[Any]:
-    """Call one method on every robot, at the same time on those in processes of their own.
+    """Call a method of several robots, at the same time on those in separate processes.
 
-    What a robot returns stands at its place; what it raises stands there as the exception, unraised,
-    so that one robot's fault doesn't hide what the others did.
+    Args:
+        robots: the robots.
+        method: name of the method.
+        arguments: arguments for each robot; none by default.
+
+    Returns:
+        For each robot its result, or the SoarError that it raised.
     """
     arguments = arguments or [()] * len(robots)
     begun = [_begin(r, method, args) for r, args in zip(robots, arguments, strict=True)]
@@ -171,7 +182,7 @@ def _caught(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
-    """Answer calls until the pipe closes. Ctrl-C is the station's business, not the robot's."""
+    """Answer calls until the pipe closes. Ctrl-C is left to the station's process."""
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -197,6 +208,6 @@ def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
         return "", function(*args)
     except SoarError as error:
         return type(error).__name__, str(error)
-    except Exception as error:  # noqa: BLE001  whatever a driver raises must reach the station
+    except Exception as error:  # noqa: BLE001  a driver may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         return "RobotFault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"

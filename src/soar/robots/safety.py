@@ -1,146 +1,156 @@
-"""Safety between a policy and an arm: whatever is asked for, the hand stays in its box.
+"""Safety limits between a policy and an arm: workspace box, step size, frozen camera, stuck arm.
 
-`SafeRobot` wraps any robot and is one itself. It knows no model and no task; it looks only at actions,
-states and images. A robot that may hang belongs in a `soar.robots.process.ProcessRobot` inside of it.
+`SafeRobot` wraps any robot and is one itself. It depends only on actions, states and images. A robot that may hang
+belongs in a process (`soar.robots.process.ProcessRobot`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Annotated, ClassVar, Generic, TypeVar
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Float64
 
 from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
 from soar.interfaces import Robot
 from soar.types import Action, Image, Observation, State
+from soar.utils.config import check_ranges
 
 _MARGIN_M = 1e-6
-"""The box shrinks by so much, so that float32 rounding can't carry the hand out of it."""
+"""Margin inside the box in meters, so that float32 rounding can't move the gripper out of it."""
 
 R = TypeVar("R", bound=Robot)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a station allows. The box is that of the paper's released configuration."""
+    """Safety limits of a station. The default box is that of the paper's released configuration."""
+
+    RENAMED: ClassVar = {
+        "frozen_m": "frozen_motion_m",
+        "asked_m": "stuck_command_m",
+        "still_m": "stuck_motion_m",
+    }
 
     low: tuple[float, float, float] = (0.156, -0.205, 0.030)
+    """Lower corner of the end effector's workspace box in meters."""
     high: tuple[float, float, float] = (0.423, 0.283, 0.165)
-    """Workspace box of the end effector [m]."""
+    """Upper corner of the box in meters."""
     max_step_m: float = 0.05
-    """Largest change of position in one control step, along each axis."""
+    """Largest change of position along each axis in one control step, in meters."""
     max_turn_rad: float = 0.35
-    """Largest change of each angle in one control step."""
-    sticky_steps: int = 2
-    """The gripper changes only after so many steps in a row that ask for it."""
-    frozen_m: float = 0.02
-    """The same picture, to the last bit, after the hand has moved so far, is a frozen camera."""
-    stuck_steps: int = 25
-    """So many steps in a row that ask for `asked_m` each, within which the hand stays in a cube of
-    `still_m`, are a stuck arm."""
-    asked_m: float = 0.005
-    still_m: float = 0.002
+    """Largest change of each angle in one control step, in radians."""
+    sticky_steps: Annotated[int, Ge(1)] = 2
+    """Number of steps in a row that must command a change of the gripper before it changes."""
+    frozen_motion_m: float = 0.02
+    """Motion of the end effector in meters, during which an unchanged image means a frozen camera."""
+    stuck_steps: Annotated[int, Ge(1)] = 25
+    """Number of steps in a row, each commanded to move by `stuck_command_m` or more, within which an end effector that
+    stays in a cube of side `stuck_motion_m` means a stuck arm."""
+    stuck_command_m: float = 0.005
+    """Commanded motion in meters; see `stuck_steps`."""
+    stuck_motion_m: float = 0.002
+    """Real motion in meters; see `stuck_steps`."""
 
     def __post_init__(self) -> None:
         if not all(low < high for low, high in zip(self.low, self.high, strict=True)):
             raise ConfigError(f"box {self.low} .. {self.high}: each low must be below its high")
-        if min(self.sticky_steps, self.stuck_steps) < 1:
-            raise ConfigError("sticky_steps and stuck_steps must be at least 1")
+        check_ranges(self)
 
 
 def clip_action(action: Action, state: State, limits: Limits) -> Action:
-    """The nearest motion that keeps the hand in its box and every step within its limits.
+    """Return the nearest action that keeps the end effector in its box and the step within its limits.
 
-    From outside of the box every motion that doesn't lead further out is allowed. The gripper's
-    command is clipped to 0..1.
+    Outside of the box every motion that doesn't lead further out is allowed. The gripper's command is clipped to
+    [0, 1].
 
     Raises:
         UnsafeAction: the action isn't seven finite numbers.
     """
     if np.shape(action) != (7,) or not np.isfinite(action).all():
         raise UnsafeAction(f"an action is seven finite numbers, not {np.asarray(action).tolist()}")
-    wanted = np.asarray(action, np.float64)
+    commanded = np.asarray(action, np.float64)
     position = state[:3].astype(np.float64)
     down = np.minimum(np.asarray(limits.low) + _MARGIN_M - position, 0)
     up = np.maximum(np.asarray(limits.high) - _MARGIN_M - position, 0)
-    step = np.clip(np.clip(wanted[:3], -limits.max_step_m, limits.max_step_m), down, up)
-    turn = np.clip(wanted[3:6], -limits.max_turn_rad, limits.max_turn_rad)
-    return np.concatenate([step, turn, np.clip(wanted[6:], 0, 1)]).astype(np.float32)
+    step = np.clip(np.clip(commanded[:3], -limits.max_step_m, limits.max_step_m), down, up)
+    turn = np.clip(commanded[3:6], -limits.max_turn_rad, limits.max_turn_rad)
+    return np.concatenate([step, turn, np.clip(commanded[6:], 0, 1)]).astype(np.float32)
 
 
 class StickyGripper:
-    """Open or closed, nothing between, and only a repeated wish changes it."""
+    """A binary gripper that only changes after several commands in a row."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
         self.release()
 
     def release(self) -> None:
-        """Open, with nothing pending: the gripper after homing."""
-        self._open, self._wishes = True, 0
+        """Return to the state after homing: open."""
+        self._open, self._opposed = True, 0
 
-    def command(self, wanted: float) -> float:
-        """1.0 (open) or 0.0 (closed) for a wish in 0..1."""
-        self._wishes = self._wishes + 1 if (wanted >= 0.5) != self._open else 0
-        if self._wishes >= self._steps:
-            self._open, self._wishes = not self._open, 0
+    def command(self, opening: float) -> float:
+        """Return 1.0 (open) or 0.0 (closed) for a commanded opening in [0, 1]."""
+        self._opposed = self._opposed + 1 if (opening >= 0.5) != self._open else 0
+        if self._opposed >= self._steps:
+            self._open, self._opposed = not self._open, 0
         return float(self._open)
 
 
 class FrozenCamera:
-    """Notices that the picture stays the same, to the last bit, while the hand moves."""
+    """Detects that the image stays the same, bit by bit, while the end effector moves."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._image: Image | None = None
         self._since = np.zeros(3)
 
-    def see(self, observation: Observation) -> None:
-        """Raises CameraFault once the picture is frozen."""
+    def check(self, observation: Observation) -> None:
+        """Check an observation. Raises CameraFault: the image is frozen."""
         position = observation.state[:3].astype(np.float64)
         if self._image is None or not np.array_equal(self._image, observation.image):
             self._image, self._since = observation.image, position
             return
         moved = float(np.abs(position - self._since).max())
-        if moved > self._limits.frozen_m:
-            raise CameraFault("the camera shows one and the same picture while the hand moves")
+        if moved > self._limits.frozen_motion_m:
+            raise CameraFault("the camera's image stays the same while the arm moves")
 
 
 class StuckArm:
-    """Notices that the hand doesn't go anywhere although it is asked to."""
+    """Detects that the end effector doesn't move although it is commanded to."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.release()
 
     def release(self) -> None:
-        """Forget what was asked so far."""
+        """Forget the commands so far."""
         self._low: Float64[np.ndarray, "3"] = np.full(3, np.inf)
         self._high: Float64[np.ndarray, "3"] = np.full(3, -np.inf)
         self._count = 0
 
-    def ask(self, action: Action, state: State) -> None:
-        """Raises RobotFault once the arm is stuck."""
+    def check(self, action: Action, state: State) -> None:
+        """Check an action before it is executed. Raises RobotFault: the arm is stuck."""
         position = state[:3].astype(np.float64)
         self._low, self._high = np.minimum(self._low, position), np.maximum(self._high, position)
-        asked = float(np.abs(action[:3]).max()) >= self._limits.asked_m
-        moved = float((self._high - self._low).max()) > self._limits.still_m
-        if not asked or moved:
+        commanded = float(np.abs(action[:3]).max()) >= self._limits.stuck_command_m
+        moved = float((self._high - self._low).max()) > self._limits.stuck_motion_m
+        if not commanded or moved:
             self.release()
             return
         self._count += 1
         if self._count >= self._limits.stuck_steps:
-            raise RobotFault(f"the arm didn't move in {self._count} steps that asked it to")
+            raise RobotFault(f"the arm didn't move in {self._count} steps of commanded motion")
 
 
 class SafeRobot(Generic[R]):
-    """A robot whose every motion is limited, whose camera is alive and whose arm moves."""
+    """A robot with limited motion that detects a frozen camera and a stuck arm."""
 
     def __init__(self, robot: R, limits: Limits | None = None) -> None:
         self.robot = robot
-        """The robot inside, for what only it can do (a simulator's truth)."""
+        """The wrapped robot."""
         self.limits = limits or Limits()
         self.period_s = robot.period_s
         self._gripper = StickyGripper(self.limits.sticky_steps)
@@ -149,38 +159,39 @@ class SafeRobot(Generic[R]):
         self._state: State | None = None
 
     def observe(self) -> Observation:
-        """What the robot inside sees. Raises CameraFault when the picture is frozen or not a picture."""
-        seen = self.robot.observe()
-        if seen.image.ndim != 3 or seen.image.shape[2] != 3 or not np.isfinite(seen.state).all():
-            raise CameraFault(f"an observation without picture or pose: image {seen.image.shape}")
-        self._camera.see(seen)
-        self._state = seen.state
-        return seen
+        """Return the robot's observation. Raises CameraFault: the image is frozen or invalid, or the state is."""
+        observation = self.robot.observe()
+        image, state = observation.image, observation.state
+        if image.ndim != 3 or image.shape[2] != 3 or not np.isfinite(state).all():
+            raise CameraFault(f"an observation without image or pose: image {image.shape}")
+        self._camera.check(observation)
+        self._state = state
+        return observation
 
     def execute(self, action: Action) -> Action:
-        """The nearest allowed motion, from the pose last observed.
+        """Execute the nearest allowed action, from the pose last observed.
 
         Raises:
-            UnsafeAction: the action is not a motion at all.
-            RobotFault: the arm is stuck, or the robot inside gave up.
+            UnsafeAction: the action isn't seven finite numbers.
+            RobotFault: the arm is stuck, or the robot raised it.
         """
         if self._state is None:
             self._state = self.robot.observe().state
         safe = clip_action(action, self._state, self.limits)
         safe[6] = self._gripper.command(float(safe[6]))
-        self._arm.ask(safe, self._state)
+        self._arm.check(safe, self._state)
         self._state = None
         return self.robot.execute(safe)
 
     def home(self) -> None:
-        """Home the robot inside; the gripper is open again."""
+        """See `Robot.home`."""
         self._gripper.release()
         self._arm.release()
         self._state = None
         self.robot.home()
 
     def recover(self) -> None:
-        """Recover the robot inside and start watching afresh."""
+        """See `Robot.recover`."""
         self._gripper.release()
         self._arm.release()
         self._camera = FrozenCamera(self.limits)
@@ -188,5 +199,5 @@ class SafeRobot(Generic[R]):
         self.robot.recover()
 
     def close(self) -> None:
-        """Release the robot inside."""
+        """See `Robot.close`."""
         self.robot.close()

@@ -1,6 +1,6 @@
-"""Toy models for `soar.robots.toy`: a whole loop that runs a thousand episodes in seconds, for tests and drills.
+"""Models for `soar.robots.toy` that solve its tasks, for tests of a thousand episodes in seconds.
 
-Each sees only what its real counterpart sees: pictures, words and states.
+Their inputs are those of real models: images, tasks and states.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ INSTRUCTIONS = (
     "move the green block to the right side",
 )
 _SIDE_M = 0.12
+"""Distance in meters of the goal on either side from the middle."""
 _STEP_M = 0.04
+"""Largest step along each axis in meters; a block within it is at its goal."""
 
 
 def find_block(image: Image) -> Float64[np.ndarray, "2"] | None:
-    """Where the block is on the table [m], from the picture alone; None where there is none."""
+    """Return the block's position on the table in meters, or None if it isn't in the image."""
     rows, columns = np.nonzero(_green(image))
     if not len(rows):
         return None
@@ -46,14 +48,14 @@ def _green(image: Image) -> Bool[np.ndarray, "h w"]:
 
 
 class ToyVLM:
-    """Answers whether the block is there, and on which side."""
+    """Answers whether the block is present, and on which side it is."""
 
     name = "toy-vlm"
 
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """Certain and right."""
+        """Return correct answers with a probability of 0.95."""
         return [
             [self._one(find_block(image), q) for q in asked]
             for image, asked in zip(images, questions, strict=True)
@@ -68,7 +70,7 @@ class ToyVLM:
 
 
 class ToySubgoals:
-    """Imagines the block on the side that the instruction names."""
+    """Generates images with the block on the task's side."""
 
     name = "toy-subgoals"
 
@@ -78,20 +80,20 @@ class ToySubgoals:
         tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """The same pictures with the block where it should be, a little different each time."""
-        imagined = np.stack([o.image for o in observations])
-        for image, task in zip(imagined, tasks, strict=True):
+        """Return the images with the block moved to its goal, with a little noise."""
+        images = np.stack([o.image for o in observations])
+        for image, task in zip(images, tasks, strict=True):
             block = find_block(image)
             x = 0.3 if block is None else block[0]
             y = (_SIDE_M if task.direction == "left" else -_SIDE_M) + rng.normal(0, 0.01)
             row, column = pixel(np.array([x, y]))
             image[_green(image)] = TABLE
             image[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = BLOCK
-        return imagined
+        return images
 
 
 class ToyPolicy:
-    """Carries the block to where the goal picture shows it."""
+    """Carries the block to its position in the goal image, or to the side that the instruction names."""
 
     name = "toy-policy"
 
@@ -103,26 +105,27 @@ class ToyPolicy:
         *,
         noise: Noise = 0.0,
     ) -> Actions:
-        """Go to the block, close, carry it to the goal, open."""
+        """Move to the block, close the gripper, carry the block to the goal, and open."""
         actions = np.stack([self._one(o, g) for o, g in zip(observations, goals, strict=True)])
         actions[:, :6] += np.reshape(noise, (-1, 1)) * rng.normal(0, 0.01, actions[:, :6].shape)
         return actions.astype(np.float32)
 
     def reset(self) -> None:
-        """Remembers nothing."""
+        """Do nothing: the policy has no state."""
 
-    def _one(self, seen: Observation, goal: Image | str) -> Float64[np.ndarray, "7"]:
+    def _one(self, observation: Observation, goal: Image | str) -> Float64[np.ndarray, "7"]:
         action = np.zeros(ACTION_DIM)
         action[6] = 1.0
-        block = find_block(seen.image)
+        block = find_block(observation.image)
         target = _target(goal, block)
         if block is None or target is None or np.abs(block - target).max() < _STEP_M:
             return action
-        hand, closed = seen.state[:2].astype(np.float64), seen.state[6] < 0.5
-        near = float(np.abs(hand - block).max()) < 0.02
+        position = observation.state[:2].astype(np.float64)
+        closed = observation.state[6] < 0.5
+        near = float(np.abs(position - block).max()) < 0.02
         action[6] = 0.0 if near else 1.0
         if closed or not near:
-            step = (target if near else block) - hand
+            step = (target if near else block) - position
             action[:2] = np.clip(step, -_STEP_M, _STEP_M)
         return action
 

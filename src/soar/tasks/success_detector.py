@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from soar.errors import BadOutput, ConfigError
 from soar.interfaces import AnySuccessDetector, EpisodeSuccessDetector, VisionLanguageModel
 from soar.tasks.grammar import success_probability
-from soar.types import Answer, EpisodeFrames, Image, Question, Task, Verdict
+from soar.types import Answer, EpisodeFrames, Image, Outcome, Question, Task, Verdict
 
 
 class VLMSuccessDetector:
@@ -119,7 +119,7 @@ def to_verdict(
     """
     if p_success is None:
         return Verdict("unknown", None, task.question.text, raw, judge)
-    outcome = "success" if p_success >= threshold else "failure"
+    outcome: Outcome = "success" if p_success >= threshold else "failure"
     return Verdict(outcome, p_success, task.question.text, raw, judge)
 
 
