@@ -1,0 +1,1 @@
+"""Critics: value functions learned from successes and failures, and policies that they steer."""

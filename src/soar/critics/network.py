@@ -1,0 +1,218 @@
+"""A critic's network: image encoder, Q functions and V.
+
+The encoder runs once for each state. A layer's linear map of [hidden, features, action] is stored as one matrix for
+each part, so that K actions of a state share the features' product and only touch the small layers.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from soar.critics.config import CriticConfig
+from soar.data.image_ops import to_planes
+from soar.data.proprioception import PROPRIOCEPTION, proprioception
+from soar.data.transforms import Batch
+from soar.nn.layers import FiLM
+from soar.types import ACTION_DIM
+
+_GROUPS = 4
+_FILM_STAGES = 2
+"""Last convolutions that an instruction modulates."""
+
+
+class SpatialEmbeddings(nn.Module):
+    """Learned weightings of a feature map's cells, several for each channel, in place of pooling (PTR)."""
+
+    def __init__(self, channels: int, side: int, count: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(channels, side * side, count) / side)
+
+    def forward(self, maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n ck"]:
+        """Return e_{c,k} = sum_hw W_{hw,c,k} F_{hw,c}."""
+        embedded: Tensor = torch.einsum("ncs,csk->nck", maps.flatten(2), self.weight)
+        return embedded.flatten(1)
+
+
+class StateEncoder(nn.Module):
+    """Features of image, goal or task, and the end effector's state."""
+
+    def __init__(self, config: CriticConfig) -> None:
+        super().__init__()
+        self.condition = config.condition
+        channels = [6 if config.condition == "goal" else 3, *config.widths]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(i, o, 3, 2, 1) for i, o in itertools.pairwise(channels)
+        )
+        self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, o) for o in config.widths)
+        text = config.condition == "text"
+        self.words = nn.Linear(config.word_dim, config.context_dim) if text else None
+        last = config.widths[-_FILM_STAGES:] if text else ()
+        self.films = nn.ModuleList(FiLM(config.context_dim, width) for width in last)
+        side = config.resolution // 2 ** len(config.widths)
+        self.embeddings = SpatialEmbeddings(config.widths[-1], side, config.embeddings)
+        self.image = _bottleneck(config.widths[-1] * config.embeddings, config.feature_dim)
+        self.state = (
+            _bottleneck(len(PROPRIOCEPTION), config.state_dim) if config.state_dim else None
+        )
+        self.tasks = len(config.tasks) if config.condition == "task" else 0
+        self.dim = config.feature_dim + config.state_dim + self.tasks
+
+    def forward(self, batch: Batch) -> Float[Tensor, "n d"]:
+        """Return features of a transformed batch.
+
+        Args:
+            batch: "image" (n, r, r, 3) in [0, 1], "state" (n, 7), and, by the condition, "goal" (n, r, r, 3), "words"
+                (n, w) or "task" (n,) int64. Unknown states count as typical ones.
+        """
+        names = ("image", "goal") if self.condition == "goal" else ("image",)
+        x = 2 * torch.cat([to_planes(batch[k]) for k in names], 1) - 1
+        context = None if self.words is None else torch.relu(self.words(batch["words"]))
+        first_film = len(self.convs) - len(self.films)
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = torch.relu(norm(conv(x)))
+            if context is not None and i >= first_film:
+                x = self.films[i - first_film](x, context)
+        parts = [self.image(self.embeddings(x))]
+        if self.state is not None:
+            parts.append(self.state(proprioception(batch["state"]).nan_to_num(0.0)))
+        if self.tasks:
+            parts.append(nn.functional.one_hot(batch["task"], self.tasks).to(x.dtype))
+        return torch.cat(parts, 1)
+
+
+class EnsembleLayer(nn.Module):
+    """Linear maps of hidden units, features and actions for each of e networks, with LayerNorm and activation."""
+
+    def __init__(
+        self, ensemble: int, inputs: Sequence[int], width: int, *, layer_norm: bool, activation: str
+    ) -> None:
+        """Make the layer. `inputs`: dimensions of hidden units, features and actions; 0 where one isn't an input."""
+        super().__init__()
+        bound = 1 / math.sqrt(sum(inputs))
+        self.weights = nn.ParameterList(
+            torch.empty(ensemble, dim, width).uniform_(-bound, bound) for dim in inputs
+        )
+        self.bias = nn.Parameter(torch.empty(ensemble, 1, width).uniform_(-bound, bound))
+        self.scale = nn.Parameter(torch.ones(ensemble, 1, width)) if layer_norm else None
+        self.shift = nn.Parameter(torch.zeros(ensemble, 1, width)) if layer_norm else None
+        self.activation = {"relu": torch.relu, "silu": nn.functional.silu}.get(activation)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "e nk w"] | None,
+        features: Float[Tensor, "n d"],
+        actions: Float[Tensor, "nk a"],
+    ) -> Float[Tensor, "e nk w2"]:
+        """Return the activations for k actions of each of n states."""
+        of_hidden, of_features, of_actions = self.weights
+        x: Tensor = self.bias
+        if of_features.shape[1]:
+            x = x + (features @ of_features).repeat_interleave(len(actions) // len(features), 1)
+        if of_actions.shape[1]:
+            x = x + actions @ of_actions
+        if hidden is not None:
+            x = x + hidden @ of_hidden
+        if self.scale is not None and self.shift is not None:
+            x = nn.functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
+        return x if self.activation is None else self.activation(x)
+
+
+class EnsembleMLP(nn.Module):
+    """Several networks of the same shape from features, and actions if there are any, to scalars."""
+
+    def __init__(
+        self,
+        feature_dim: int,
+        action_dim: int,
+        hidden: Sequence[int],
+        *,
+        ensemble: int = 1,
+        inject: Literal["first", "action", "both"] = "first",
+        layer_norm: bool = False,
+        activation: Literal["relu", "silu"] = "relu",
+        final_scale: float = 1e-2,
+    ) -> None:
+        """Make the networks; the arguments are as in `CriticConfig`."""
+        super().__init__()
+        again = [feature_dim if inject == "both" else 0, action_dim if inject != "first" else 0]
+        inputs = [[0, feature_dim, action_dim], *([w, *again] for w in hidden[:-1])]
+        layers = [
+            EnsembleLayer(ensemble, i, w, layer_norm=layer_norm, activation=activation)
+            for i, w in zip(inputs, hidden, strict=True)
+        ]
+        last = EnsembleLayer(ensemble, [hidden[-1], 0, 0], 1, layer_norm=False, activation="none")
+        with torch.no_grad():
+            last.weights[0].uniform_(-final_scale, final_scale)
+            last.bias.zero_()
+        self.layers = nn.ModuleList([*layers, last])
+
+    def forward(
+        self, features: Float[Tensor, "n d"], actions: Float[Tensor, "n k a"]
+    ) -> Float[Tensor, "e n k"]:
+        """Return the scalars of k actions of each state."""
+        flat = actions.flatten(0, 1)
+        hidden: Tensor | None = None
+        for layer in self.layers:
+            hidden = layer(hidden, features, flat)
+        assert hidden is not None
+        n, k = actions.shape[:2]
+        return hidden.reshape(-1, n, k)
+
+
+class CriticNetwork(nn.Module):
+    """Encoder, Q functions, and V where the backup needs it."""
+
+    def __init__(self, config: CriticConfig) -> None:
+        super().__init__()
+        self.encoder = StateEncoder(config)
+        self.q_head = EnsembleMLP(
+            self.encoder.dim,
+            ACTION_DIM,
+            config.hidden,
+            ensemble=config.ensemble,
+            inject=config.inject,
+            layer_norm=config.layer_norm,
+            activation=config.activation,
+            final_scale=config.final_scale,
+        )
+        self.v_head = (
+            EnsembleMLP(
+                self.encoder.dim,
+                0,
+                config.hidden,
+                layer_norm=config.layer_norm,
+                activation=config.activation,
+                final_scale=config.final_scale,
+            )
+            if config.backup == "expectile"
+            else None
+        )
+
+    def encode(self, batch: Batch) -> Float[Tensor, "n d"]:
+        """Return the features of a transformed batch's states."""
+        features: Tensor = self.encoder(batch)
+        return features
+
+    def q(
+        self, features: Float[Tensor, "n d"], actions: Float[Tensor, "n k 7"]
+    ) -> Float[Tensor, "e n k"]:
+        """Return the values of k actions in [-1, 1] of each state, by each Q function."""
+        values: Tensor = self.q_head(features, actions)
+        return values
+
+    def v(self, features: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+        """Return the states' values. The backup must be "expectile"."""
+        assert self.v_head is not None
+        values: Tensor = self.v_head(features, features.new_zeros(len(features), 1, 0))
+        return values[0, :, 0]
+
+
+def _bottleneck(dim_in: int, dim_out: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim_in, dim_out), nn.LayerNorm(dim_out), nn.Tanh())
