@@ -11,6 +11,8 @@ from soar.cli import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PRESENT = [p for p in PAGES if p.name != "log.md"]
+"""Pages about the present version; an entry of the log names commands of its own day."""
 
 
 def commands(page: Path) -> list[str]:
@@ -21,7 +23,7 @@ def commands(page: Path) -> list[str]:
     return [line.split(" #")[0] for line in lines]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PRESENT, ids=lambda p: p.name)
 def test_commands_in_the_docs_exist_with_their_flags(
     page: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,7 +42,7 @@ def test_commands_in_the_docs_exist_with_their_flags(
             assert flags <= set(shown), f"{page.name}: {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("page", PRESENT, ids=lambda p: p.name)
 def test_files_that_the_docs_name_are_there(page: Path) -> None:
     named = re.findall(
         r"\b((?:docs|examples|benchmarks|src|tests|scripts)/[\w/.-]+\.\w+)", page.read_text()
