@@ -27,7 +27,11 @@ PARTS = ("losses", "practice", "evaluation", "collection", "verdicts")
 LIBRARIES = ("torch", "numpy", "mujoco", "transformers", "diffusers", "simplejpeg", "mink", "daqp")
 """Whose versions decide about the last bit, too."""
 
-RENAMED = {"attention": "gaze", "image": "imagined"}
+RENAMED = {
+    f"{part}{now}": f"{part}{then}"
+    for part in ("", "validation_")
+    for now, then in (("attention", "gaze"), ("image", "imagined"))
+}
 """Metrics of a training log, and their names at commit 975160d."""
 UNTIMED = ("samples_per_s", "wait_share")
 """Of a training log, what depends on the clock."""
