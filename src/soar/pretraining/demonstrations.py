@@ -98,8 +98,6 @@ def demonstrate(
     simulator's.
 
     Args:
-        world: scene and state.
-        task: the task.
         rng: source of the expert's noise and choices.
         max_steps: control steps after which the attempt ends.
         seed: seed for the provenance.
