@@ -1,10 +1,10 @@
-"""The arm's duty cycle: plain order beside overlapped, on a real-time simulated robot with slow models.
+"""Duty cycle of the arm with sequential and with overlapped inference, on a real-time simulated robot.
 
     python benchmarks/loop.py --episodes 5
 
-The whole of `soar collect` runs: simulated arm behind safety, real store. Latencies are slept for. The
-arm moves while it executes actions and while it homes (1.5 s, as the paper's arm); it doesn't while it
-waits for a subgoal, for an answer, or for the disk.
+The whole of `soar collect` runs, with a simulated arm behind its safety limits and a real store; the models sleep for
+their latencies. The arm moves while it executes actions and while it homes (1.5 s, as the paper's arm), and not while
+it waits for a subgoal, an answer, or the disk.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from soar.utils.clock import Clock
 
 @dataclass
 class SlowVLM:
-    """Takes its time, and says yes."""
+    """A VLM with a given latency that answers yes."""
 
     clock: Clock
     latency_s: float
@@ -47,14 +47,14 @@ class SlowVLM:
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
-        """Yes to everything."""
+        """Answer yes to every question."""
         self.clock.sleep(self.latency_s)
         return [[Answer(q, 0.9) for q in asked] for asked in questions]
 
 
 @dataclass
 class SlowSubgoals:
-    """Takes its time, and imagines what it sees."""
+    """A subgoal generator with a given latency that returns its observations."""
 
     clock: Clock
     latency_s: float
@@ -66,18 +66,18 @@ class SlowSubgoals:
         tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """The same pictures."""
+        """Return the observations' images."""
         self.clock.sleep(self.latency_s)
         return np.stack([o.image for o in observations])
 
 
 @dataclass
-class Wanderer:
-    """A policy with a latency of its own that wanders about."""
+class SlowPolicy:
+    """A policy with a given latency that moves at random."""
 
     clock: Clock
     latency_s: float
-    name: str = "wanderer"
+    name: str = "slow-policy"
 
     def act(
         self,
@@ -87,18 +87,18 @@ class Wanderer:
         *,
         noise: Noise = 0.0,
     ) -> Actions:
-        """Small random motions."""
+        """Return small random motions."""
         self.clock.sleep(self.latency_s)
         actions = rng.normal(0, 0.01, (len(observations), 7)).astype(np.float32)
         actions[:, 6] = 1.0
         return actions
 
     def reset(self) -> None:
-        """Nothing to forget."""
+        """Do nothing: the policy has no state."""
 
 
 class SteadyState(Callback):
-    """Measures from the end of the first episode to the end of the last: days have no beginning."""
+    """Measures from the end of the first episode to the end of the last, as in days of collection."""
 
     def __init__(self, robot: MeteredRobot, clock: Clock) -> None:
         self.duty_cycle = self.seconds = 0.0
@@ -106,7 +106,7 @@ class SteadyState(Callback):
         self._start_s: float | None = None
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """Begin to measure, or measure until now."""
+        """Start to measure, or measure until now."""
         if self._start_s is None:
             self._start_s = self._clock.now()
             self._robot.start()
@@ -116,7 +116,7 @@ class SteadyState(Callback):
 
 @dataclass(frozen=True)
 class Result:
-    """One way of ordering things."""
+    """Measurement of one order of inference."""
 
     name: str
     duty_cycle: float
@@ -138,7 +138,7 @@ def measure(
     vlm = SlowVLM(clock, vlm_s)
     models = Models(
         vlm,
-        Wanderer(clock, policy_s),
+        SlowPolicy(clock, policy_s),
         SlowSubgoals(clock, subgoal_s),
         VLMSuccessDetector(vlm),
     )
@@ -175,9 +175,9 @@ def main(
     policy_s: float = 0.03,
     speed: float = 1.0,
 ) -> None:
-    """Measure both orders. `speed` below 1 slows the robot's clock, for a machine that is busy."""
-    ways = [
-        ("plain", False, EpisodeConfig()),
+    """Measure the orders. `speed` below 1 slows the robot's clock, for a busy machine."""
+    orders = [
+        ("sequential", False, EpisodeConfig()),
         ("overlapped, subgoals when due", True, EpisodeConfig()),
         ("overlapped, subgoals 2 steps ahead", True, EpisodeConfig(prefetch_steps=2)),
     ]
@@ -186,7 +186,7 @@ def main(
     )
     for column in ("order", "duty cycle", "s / episode", "mean lateness of a step"):
         table.add_column(column)
-    for name, overlap, episode_config in ways:
+    for name, overlap, episode_config in orders:
         r = measure(name, overlap, episode_config, episodes, vlm_s, subgoal_s, policy_s, speed)
         table.add_row(r.name, f"{r.duty_cycle:.1%}", f"{r.seconds:.2f}", f"{r.late_ms:.1f} ms")
     Console(width=100).print(table)

@@ -1,12 +1,11 @@
-"""Latency and throughput of subgoals: scheduler x steps x batch, beside the reference as its authors run it.
+"""Latency and throughput of subgoal generation by scheduler, steps and batch, beside the authors' reference.
 
     python benchmarks/subgoals.py                      the packaged compact generator
     python benchmarks/subgoals.py --random             the same network with random weights
     python benchmarks/subgoals.py --subgoals FOLDER    any other compact checkpoint
 
-The reference is 50 DDIM steps with the paper's guidance, in which the three branches are three calls one
-after another. The error is the images' distance from what the same noise becomes in 200 DDIM steps with the same
-guidance: what fewer steps cost, in levels of 255 (root mean square).
+The reference is 50 DDIM steps with the paper's guidance, with the three branches as three calls. The error is the
+root mean square distance, in levels of 255, from the images of 200 DDIM steps with the same noise and guidance.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from soar.vlm.compact.model import CompactVLM
 
 NAMES: tuple[SchedulerName, ...] = get_args(SchedulerName)
 EXACT = 200
-"""Steps after which more hardly change the image."""
+"""Number of steps above which the image hardly changes."""
 
 
 class Sequential(CompactSubgoalGenerator):
-    """The three branches in three calls, as the reference has them."""
+    """A generator that runs the three branches in three calls, as the reference does."""
 
     def denoise(self, noisy: Tensor, timestep: Tensor, condition: Condition) -> Tensor:
-        """One call for each third of the batch."""
+        """Run one call for each third of the batch."""
         one: Denoiser = super().denoise
         thirds = [tuple(part) for part in zip(*(c.chunk(3) for c in condition), strict=True)]
         return torch.cat([one(x, timestep, c) for x, c in zip(noisy.chunk(3), thirds, strict=True)])
@@ -63,30 +62,30 @@ def main(
         checkpoint = to_checkpoint(CompactSubgoalNet(CompactSubgoalConfig()), {})
     else:
         checkpoint = checkpoints.load(subgoals or packaged("subgoals"))
-    eyes = CompactVLM.load(packaged("vlm"))
-    compact = CompactSubgoalGenerator(checkpoint, locator=eyes)
-    sequential = Sequential(checkpoint, REFERENCE, locator=eyes)
+    locator = CompactVLM.load(packaged("vlm"))
+    compact = CompactSubgoalGenerator(checkpoint, locator=locator)
+    sequential = Sequential(checkpoint, REFERENCE, locator=locator)
     table = Table(
         "scheduler", "steps", "guidance", "batch", "latency [s]", "images/s", "ratio", "error"
     )
     for batch in batches:
-        looks = starts(batch)
-        _, reference = run(sequential, looks, repeats)
+        inputs = starts(batch)
+        _, reference = run(sequential, inputs, repeats)
         row(table, "reference", REFERENCE, batch, reference, 1.0, float("nan"))
         for guidance in (REFERENCE, FAST):
             compact.sampler = replace(guidance, scheduler="ddim", steps=EXACT)
-            exact, _ = run(compact, looks, 0)
+            exact, _ = run(compact, inputs, 0)
             for name in NAMES:
                 for count in steps:
                     compact.sampler = replace(guidance, scheduler=name, steps=count)
-                    made, taken = run(compact, looks, repeats)
+                    made, taken = run(compact, inputs, repeats)
                     error = float(np.sqrt(np.square(made.astype(float) - exact).mean()))
                     row(table, name, compact.sampler, batch, taken, reference / taken, error)
     rich.print(table)
 
 
 def starts(count: int) -> tuple[list[Observation], list[Task]]:
-    """One start of each of the first scenes, with its first task."""
+    """Make one start of each of the first scenes, with its first task."""
     seen, tasks = [], []
     for i in range(count):
         scene = load_scene(str(1 + i % 10))
@@ -99,14 +98,14 @@ def starts(count: int) -> tuple[list[Observation], list[Task]]:
 
 
 def run(
-    generator: CompactSubgoalGenerator, looks: tuple[list[Observation], list[Task]], repeats: int
+    generator: CompactSubgoalGenerator, inputs: tuple[list[Observation], list[Task]], repeats: int
 ) -> tuple[Images, float]:
-    """What is imagined, and the time of the fastest of some calls after a first one."""
-    made = generator.generate(*looks, np.random.default_rng(0))
+    """Return the images, and the time of the fastest of some calls after a first one [s]."""
+    made = generator.generate(*inputs, np.random.default_rng(0))
     best = float("inf")
     for _ in range(repeats):
         start = time.perf_counter()
-        generator.generate(*looks, np.random.default_rng(0))
+        generator.generate(*inputs, np.random.default_rng(0))
         best = min(best, time.perf_counter() - start)
     return made, best
 

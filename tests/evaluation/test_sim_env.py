@@ -1,7 +1,7 @@
 """The simulated environment, the expert's subgoals, and worker processes."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.errors import CheckpointError, ConfigError, SoarError
-from soar.evaluation.envs import RealEvalEnv, SimEvalEnv, make_sim_env
+from soar.evaluation.envs import RealEvalEnv, SimEvalEnv, TrialOutcome, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals
 from soar.evaluation.protocol import subgoal_source
 from soar.evaluation.results import EvalSetting
@@ -143,8 +143,23 @@ def test_a_model_that_cannot_be_loaded_in_a_worker_raises_its_own_error(tmp_path
         evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
 
 
+class Unused:
+    """A judge and starts of a real robot that are never used."""
+
+    needs_all_frames = False
+
+    def judge(self, instruction: str, images: Images) -> TrialOutcome:
+        raise AssertionError
+
+    def can_start(self, instruction: str, observation: Observation) -> bool:
+        raise AssertionError
+
+    def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
+        raise AssertionError
+
+
 def test_experts_exist_only_in_simulation() -> None:
-    env = RealEvalEnv(ToyRobot(), lambda o, i: pytest.fail("not reached"), lambda i, s: None)
+    env = RealEvalEnv(ToyRobot(), Unused(), Unused())
     with pytest.raises(ConfigError, match="only in the simulated world"):
         ExpertSubgoals([env], 20)
 

@@ -100,7 +100,9 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     for n in range(12):
         store.append(episode(n, rng))
     status_folder = StatusFolder(run.store, "arm-0")
-    status_folder.show(StationStatus("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96))
+    status_folder.show(
+        StationStatus("arm-0", "toy", "stopped", 1.7e9, 1.7e9, pid=1, duty_cycle=0.96)
+    )
     status_folder.note("robot fault", "motor 3 reports an overload")
     status_folder.note("missing", "the <block> is gone", person=True)
     evaluation(run, 0, "c0", "sffffffffs")

@@ -10,6 +10,7 @@ import pytest
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
+from soar.evaluation.results import add_trials
 from soar.improvement.run import Run
 from soar.report.page import write_report
 from soar.types import Proposal, Task
@@ -86,6 +87,18 @@ def test_videos_are_inside_the_page(page: str) -> None:
 def test_duty_cycles_and_faults_are_shown(page: str) -> None:
     assert "Share of time the arm was moving: arm-0 96%" in page
     assert "robot fault 1" in page
+
+
+def test_agreement_of_person_and_detector_is_shown_where_both_judged(
+    run: Run, page: str, tmp_path: Path
+) -> None:
+    assert "Person and detector" not in page
+    shutil.copytree(run.folder, tmp_path / "run")
+    [first, *_] = Run(tmp_path / "run").evaluations()[0].trials
+    judged = replace(first, person="success", detector="failure")
+    add_trials(Run(tmp_path / "run").evaluation_folder(0), [judged])
+    text = write_report(tmp_path / "run").read_text()
+    assert "Person and detector agreed on 0 of 1 trials." in text
 
 
 def test_numbers_can_be_traced(page: str) -> None:

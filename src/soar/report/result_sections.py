@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from soar.evaluation.plots import format_points, plot_rates
-from soar.evaluation.results import Comparison, Evaluation
+from soar.evaluation.results import Comparison, Evaluation, Trial
 from soar.evaluation.tables import comparison_summary, summary, task_label
 from soar.improvement.run import RoundRecord
 from soar.report.facts import Facts, RunFacts, Section
@@ -27,8 +29,16 @@ def success(facts: Facts) -> Section | None:
         "differences": comparison
         and svg(plot_differences(comparison), "Paired difference per task"),
         "rows": _rate_rows(before) if comparison is None else _difference_rows(comparison),
+        "agreement": _agreement([*before.trials, *(after.trials if after else ())]),
     }
     return Section("Success", "success.html", content)
+
+
+def _agreement(trials: Sequence[Trial]) -> str:
+    """Return how often person and detector agreed, where both judged."""
+    both = [(t.person, t.detector) for t in trials if t.person and t.detector]
+    same = sum(person == detector for person, detector in both)
+    return f"Person and detector agreed on {same} of {len(both)} trials." if both else ""
 
 
 def _rates(evaluation: Evaluation) -> dict[str, Interval]:
@@ -48,7 +58,8 @@ def _rate_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
 
 
 def _difference_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    found, rows = comparison_summary(comparison), []
+    found = comparison_summary(comparison)
+    rows: list[tuple[str, ...]] = []
     for row in [*found["tasks"], {"instruction": "all tasks", **found["overall"]}]:
         value, low, high = (format_points(x) for x in row["difference"].values())
         rows.append(
