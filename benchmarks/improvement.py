@@ -1,19 +1,18 @@
-"""What makes improvement real: one collected run, fitted again and again with one factor changed at a time.
+"""Ablation of learning from own episodes: one collected run, fitted again and again with one factor changed at a time.
 
     soar improve --out runs/dev1 --scenes dev1 --episodes 200 --trials 20
     python benchmarks/improvement.py runs/dev1 --variants paper sum1 control
 
-Each variant fits a candidate on the run's own episodes, evaluates it on the run's own starts, and is compared,
-start by start, with the policy that collected. Development scenes only: the ten are for measuring. Results stay
-in RUN/variants/NAME, so that a call that was cut short goes on. Prints one table.
+Each variant trains a candidate on the run's own episodes by hindsight, evaluates it from the run's own starts, and is
+compared, start by start, with the policy that collected. Use development scenes only: the ten are for measuring.
+Results stay in RUN/variants/NAME, so that an interrupted call resumes. Prints one table.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import rich
@@ -21,20 +20,22 @@ import tyro
 from rich.table import Table
 
 from soar import checkpoint as checkpoints
-from soar.data.frame_cache import Frames, build_frames
-from soar.data.generated_goals import recorded_subgoals
-from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
 from soar.data.store.lance import open_store
+from soar.errors import ConfigError
 from soar.evaluation.plots import format_points
 from soar.evaluation.protocol import sim_protocol
 from soar.evaluation.results import Comparison, compare
 from soar.evaluation.runner import evaluate
-from soar.experiments.simulated_run import FitOptions, pretraining
+from soar.experiments.simulated_run import bridge_demonstrations
+from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
+from soar.improvement.methods.method import OwnEpisodes
 from soar.improvement.run import Run
 from soar.pretraining.weights import DemonstrationSet
 from soar.registry import policy_spec
+from soar.rollout.station import EpisodeConfig
 from soar.sim.scenes.catalog import load_scene
 from soar.training.policy import train_policy
 from soar.types import Query
@@ -44,38 +45,32 @@ from soar.types import Query
 class Variant:
     """One way to learn from the same episodes."""
 
-    learn_from: Literal["judged", "truth", "all", "nothing"] = "judged"
-    """Episodes the VLM called a success; true successes; all of them; none, which is the control."""
-    share: float = 0.3
-    """Of autonomous data among the samples."""
-    longest_goal: int = 12
-    """Hindsight goals of autonomous data lie up to so many steps ahead."""
-    sum_steps: int = 2
-    learning_rate: float = 2e-4
-    steps: int = 700
-    from_scratch: bool = False
-    imagined: float = 0.0
-    """Share of autonomous samples whose goal is the imagined one."""
-    pace_m: float = 0.0
-    """Autonomous frames lie so far apart, pauses left out; 0: all frames."""
-    painted: float = 0.5
-    """Share of demonstrations' goals that the imagination paints."""
+    fit: CoTrainConfig = field(default_factory=lambda: CoTrainConfig(steps=700))
+    hindsight: HindsightConfig | None = field(
+        default_factory=lambda: HindsightConfig(sum_steps=2, min_motion_m=0.0)
+    )
+    """Imitation of own episodes; None trains on demonstrations alone, the control."""
+    truth: bool = False
+    """Imitate true successes instead of judged ones."""
+    generated_goals: float = 0.5
+    """Share of demonstrations whose goal is rendered by the subgoal generator."""
 
 
-PAPER = Variant()
+SUM1 = HindsightConfig(min_motion_m=0.0)
+SCRATCH = CoTrainConfig(steps=5500, learning_rate=1e-3, from_scratch=True)
 VARIANTS = {
-    "paper": PAPER,
-    "control": replace(PAPER, learn_from="nothing"),
-    "sum1": replace(PAPER, sum_steps=1),
-    "goals24": replace(PAPER, sum_steps=1, longest_goal=24),
-    "truth": replace(PAPER, sum_steps=1, learn_from="truth"),
-    "all": replace(PAPER, sum_steps=1, learn_from="all"),
-    "share50": replace(PAPER, sum_steps=1, share=0.5),
-    "lr5e-4": replace(PAPER, sum_steps=1, learning_rate=5e-4),
-    "imagined50": replace(PAPER, sum_steps=1, imagined=0.5),
-    "paced": replace(PAPER, sum_steps=1, pace_m=0.015),
-    "photographs": replace(PAPER, sum_steps=1, painted=0.0),
-    "scratch": replace(PAPER, sum_steps=1, from_scratch=True, steps=5500, learning_rate=1e-3),
+    "paper": Variant(),
+    "control": Variant(hindsight=None),
+    "sum1": Variant(hindsight=SUM1),
+    "goals24": Variant(hindsight=replace(SUM1, goals=Uniform(0, 24))),
+    "truth": Variant(hindsight=replace(SUM1, outcomes=()), truth=True),
+    "all": Variant(hindsight=replace(SUM1, outcomes=())),
+    "share50": Variant(CoTrainConfig(steps=700, autonomous_share=0.5), SUM1),
+    "lr5e-4": Variant(CoTrainConfig(steps=700, learning_rate=5e-4), SUM1),
+    "recorded50": Variant(hindsight=replace(SUM1, recorded_goals=0.5)),
+    "moving": Variant(hindsight=HindsightConfig()),
+    "camera-goals": Variant(hindsight=SUM1, generated_goals=0.0),
+    "scratch": Variant(SCRATCH, SUM1),
 }
 
 
@@ -85,77 +80,63 @@ def main(
     count: Annotated[int, tyro.conf.arg(name="demonstrations")] = 2000,
     workers: int = 2,
 ) -> None:
-    """Fit and evaluate the variants that are missing, and print all.
+    """Train and evaluate the variants that are missing, and print all.
 
     Args:
-        run: a folder of `soar improve` whose collection is finished.
+        run: folder of `soar improve` whose collection is finished.
         variants: names from this file's table.
-        count: demonstrations of the *bridge* regime.
+        count: number of demonstrations of the *bridge* regime.
         workers: processes of each evaluation.
     """
-    place = Run(run)
-    config = place.record().config
-    incumbent = checkpoints.load(policy_spec(str(config["policy"])).folder)
-    resolution = int(incumbent.config["resolution"])
-    wanted = DemonstrationSet(count, resolution=resolution)
-    before = place.evaluations()[0]
-    table = Table("variant", "autonomous episodes", "before", "after", "difference", "p")
+    record, before = Run(run).record(), Run(run).evaluations()[0]
+    incumbent = checkpoints.load(policy_spec(record.models["policy"]).folder)
+    episode = EpisodeConfig(before.setting.subgoals_per_trial, before.setting.steps_per_subgoal)
+    table = Table("variant", "own episodes", "before", "after", "difference", "p")
     for name in variants:
         variant, folder = VARIANTS[name], run / "variants" / name
-        frames = _chosen(place, variant, resolution)
-        fit = FitOptions(
-            variant.steps, learning_rate=variant.learning_rate, save_every=variant.steps
-        )
+        fit = replace(variant.fit, save_every=variant.fit.steps)
         recipe = fit.recipe(incumbent)
-        given = pretraining(wanted, recipe, variant.painted)
-        sources = _sources(place, given, frames, variant)
-        train_policy(recipe, sources, folder, start=None if variant.from_scratch else incumbent)
-        scenes = [load_scene(s) for s in before.setting.scenes]
+        requested = DemonstrationSet(count, resolution=recipe.policy.resolution)
+        demonstrations = bridge_demonstrations(requested, recipe, variant.generated_goals)
+        own = _own_source(Run(run), variant, recipe.policy.resolution)
+        share = own.weight if own else 0.0
+        sources = [replace(demonstrations, weight=1 - share), *([own] if own else [])]
+        train_policy(recipe, sources, folder, start=None if fit.from_scratch else incumbent)
         spec, setting = sim_protocol(
             str(folder),
-            scenes,
+            [load_scene(s) for s in before.setting.scenes],
             trials=before.setting.trials,
             subgoals=before.setting.subgoals,
             first_seed=before.setting.first_seed,
+            episode=episode,
         )
         after = evaluate(spec, setting, folder / "evaluation", workers=workers, video_size=0)
-        table.add_row(name, *_row(compare(before, after), frames))
+        table.add_row(name, *_row(compare(before, after), own))
     rich.print(table)
 
 
-def _chosen(run: Run, variant: Variant, resolution: int) -> Frames | None:
-    """The run's episodes that a variant learns from; None for the control."""
-    store = open_store(run.store, read_only=True)
-    if variant.learn_from == "nothing":
+def _own_source(run: Run, variant: Variant, resolution: int) -> Source | None:
+    """Return the run's own episodes as a variant imitates them; None for the control."""
+    config = variant.hindsight
+    if config is None:
         return None
-    query = Query(outcomes=("success",)) if variant.learn_from == "judged" else Query()
-    return build_frames(store, query, resolution, run.folder / "frames")
+    version = open_store(run.store, read_only=True).version
+    query = Query(outcomes=config.outcomes, version=version)
+    own = OwnEpisodes(run, 1, query, run.record().models["subgoals"])
+    [source] = Hindsight(config, resolution).sources(own, variant.fit.autonomous_share)
+    if not variant.truth:
+        return source
+    true = [i for i, e in enumerate(source.frames.episodes) if e.provenance.truth]
+    if not true:
+        raise ConfigError(f"no episode in {run.store} truly succeeded")
+    return replace(source, episodes=np.array(true))
 
 
-def _sources(run: Run, given: Source, frames: Frames | None, variant: Variant) -> Sequence[Source]:
-    if frames is None:
-        return [given]
-    truly = [i for i, e in enumerate(frames.episodes) if e.provenance.truth]
-    pursued = recorded_subgoals(open_store(run.store, read_only=True), frames, variant.imagined)
-    own = Source(
-        "autonomous",
-        frames,
-        variant.share,
-        Uniform(0, variant.longest_goal),
-        variant.sum_steps,
-        np.array(truly) if variant.learn_from == "truth" else None,
-        pursued,
-    )
-    if variant.pace_m:
-        own = drop_idle_frames(own, variant.pace_m)
-    return [replace(given, weight=1 - variant.share), own]
-
-
-def _row(comparison: Comparison, frames: Frames | None) -> tuple[str, ...]:
+def _row(comparison: Comparison, own: Source | None) -> tuple[str, ...]:
     before, after = comparison.before.overall(), comparison.after.overall()
     change = comparison.difference
     return (
-        str(len(frames.episodes)) if frames else "0",
+        str(len({own.frames.episodes[i].id for i in own.chosen})) if own else "0",
         f"{before.value:.0%}",
         f"{after.value:.0%} [{after.low:.0%}, {after.high:.0%}]",
         f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]",

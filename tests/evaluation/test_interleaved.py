@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.station_config import StationConfig
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Action, Actions, Image, Observation, Outcome
+from soar.types import Action, Actions, Image, Images, Noise, Observation, Outcome
 from soar.utils.clock import Clock
 
 STATIONS = [StationConfig(f"arm{i}", robot="toy", seed=i) for i in (1, 2)]
@@ -29,8 +29,13 @@ class Still(ToyPolicy):
     name = "still"
 
     def act(
-        self, observations: list[Observation], goals: object, rng: object, *, noise: object = 0.0
-    ) -> Actions:  # type: ignore[override]
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Actions:
         return np.tile(np.array([0, 0, 0, 0, 0, 0, 1], np.float32), (len(observations), 1))
 
 

@@ -1,7 +1,7 @@
 """Evaluation on real robots: starts, judges, and the person at the terminal."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from soar.robots.toy_models import INSTRUCTIONS, ToyVLM
 from soar.rollout.station_config import StationConfig
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Image, Images, Observation, Outcome, Task, Verdict
+from soar.types import Answer, Image, Images, Observation, Outcome, Question, Task, Verdict
 from soar.utils.clock import Clock
 
 LEFT, RIGHT = INSTRUCTIONS
@@ -114,7 +114,9 @@ def test_the_first_start_is_recorded_and_later_ones_reproduce_it(tmp_path: Path)
 
 def test_a_kept_scene_needs_the_person_only_where_the_task_is_done_or_unclear() -> None:
     class DownVLM(ToyVLM):
-        def answer(self, images: object, questions: object) -> list[object]:  # type: ignore[override]
+        def answer(
+            self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
+        ) -> list[list[Answer]]:
             raise ModelUnavailable("down")
 
     operator, robot = ScriptedOperator(), ToyRobot()

@@ -42,7 +42,7 @@ def test_an_unknown_scene_is_refused_before_anything_is_made(
 
 
 def test_a_share_of_generated_goals_beyond_all_is_refused() -> None:
-    with pytest.raises(ConfigError, match="generated_goals is 1.5"):
+    with pytest.raises(ConfigError, match="generated_goals is 1"):
         RunConfig(generated_goals=1.5)
 
 

@@ -22,7 +22,7 @@ from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
-from soar.improvement.methods.method import LearningMethod, OwnEpisodes
+from soar.improvement.methods.method import LearningMethod, MethodName, OwnEpisodes
 from soar.improvement.rounds import Candidate, ImproveConfig, Stages, changed_settings, improve
 from soar.improvement.run import RoundRecord, Run
 from soar.pretraining.demonstrations import demonstrate
@@ -102,8 +102,8 @@ class Robots:
 class Corrected:
     """Any frames as the corrections of two scenes, or a reason why there are none."""
 
-    name = "corrections"
-    outcomes = ()
+    name: MethodName = "corrections"
+    outcomes: tuple[Outcome, ...] = ()
 
     def __init__(self, frames: Frames | None) -> None:
         self.frames, self.calls = frames, list[tuple[int, str]]()

@@ -123,8 +123,9 @@ def goal_of(scene: Scene, instruction: str) -> Goal:
 class Judge(Protocol):
     """A judge of a real robot's trials."""
 
-    needs_all_frames: bool
-    """Whether it judges all frames, not only the first and the last."""
+    @property
+    def needs_all_frames(self) -> bool:
+        """Whether it judges all frames, not only the first and the last."""
 
     def judge(self, instruction: str, images: Images) -> TrialOutcome:
         """Judge a trial by its frames."""

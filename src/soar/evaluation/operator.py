@@ -77,4 +77,5 @@ class ConsoleOperator:
 def blend(live: Image, recorded: Image) -> Image:
     """Return the mean of two square images, of the recorded one's size."""
     pixels = resize(live, recorded.shape[0]).astype(np.uint16) + recorded
-    return (pixels // 2).astype(np.uint8)
+    mean: Image = (pixels // 2).astype(np.uint8)
+    return mean
