@@ -1,4 +1,4 @@
-"""The doctor knows whether there is a place to store things, and whether it is large enough."""
+"""Checks of the machine."""
 
 import shutil
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -28,19 +28,19 @@ TOYS = ModelsConfig(
 )
 
 
-def test_a_machine_that_runs_these_tests_renders():
+def test_rendering_works_on_this_machine():
     assert check_rendering().health == "ok"
 
 
-def test_rendering_that_fails_comes_with_what_to_install(monkeypatch):
+def test_failed_rendering_comes_with_the_package_to_install(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "nonsense")
-    finding = check_rendering()
-    assert finding.health == "failed"
-    assert "libegl1" in finding.advice
+    result = check_rendering()
+    assert result.health == "failed"
+    assert "libegl1" in result.advice
 
 
-def test_a_store_is_looked_into_and_nothing_is_left_behind(tmp_path):
-    assert check_store(tmp_path / "new" / "store").what.endswith("will be made")
+def test_checking_a_store_leaves_it_unchanged(tmp_path):
+    assert check_store(tmp_path / "new" / "store").what.endswith("will be created")
     assert not (tmp_path / "new").exists()
     open_store(tmp_path / "store", create=True)
     before = sorted(p.name for p in (tmp_path / "store").iterdir())
@@ -48,7 +48,7 @@ def test_a_store_is_looked_into_and_nothing_is_left_behind(tmp_path):
     assert sorted(p.name for p in (tmp_path / "store").iterdir()) == before
 
 
-def test_another_schema_and_another_folder_are_no_stores(tmp_path):
+def test_a_store_of_another_schema_and_another_folder_fail(tmp_path):
     (tmp_path / "thesis.tex").write_text("x")
     assert check_store(tmp_path).health == "failed"
     open_store(tmp_path / "store", create=True)
@@ -56,12 +56,12 @@ def test_another_schema_and_another_folder_are_no_stores(tmp_path):
     about.write_text(
         about.read_text().replace('"schema":1', '"schema":9').replace('"schema": 1', '"schema": 9')
     )
-    finding = check_store(tmp_path / "store")
-    assert finding.health == "failed"
-    assert "schema 9" in finding.what
+    result = check_store(tmp_path / "store")
+    assert result.health == "failed"
+    assert "schema 9" in result.what
 
 
-def test_a_folder_that_takes_no_files_is_found(tmp_path, monkeypatch):
+def test_a_read_only_folder_fails(tmp_path, monkeypatch):
     def refuse(**_: object) -> None:
         raise PermissionError("read-only file system")
 
@@ -72,32 +72,32 @@ def test_a_folder_that_takes_no_files_is_found(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("episodes", "health"), [(None, "ok"), (10, "ok"), (90, "warning"), (101, "failed")]
 )
-def test_the_disk_is_compared_with_what_is_needed(tmp_path, monkeypatch, episodes, health):
+def test_free_space_is_compared_with_the_need(tmp_path, monkeypatch, episodes, health):
     usage = shutil.disk_usage(tmp_path)._replace(free=100_000_000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage)
     assert check_disk(tmp_path, EpisodeSize(1e6, "measured"), episodes).health == health
     assert check_disk(tmp_path / "not" / "there", None, episodes).health == "warning"
 
 
-def test_an_episodes_size_is_measured_and_its_estimate_is_close(tmp_path):
+def test_the_estimated_size_of_an_episode_is_close_to_the_measured_one(tmp_path):
     job = CollectionJob(tmp_path / "store", TOYS, CollectionConfig(), episodes=1)
     run_fleet([StationConfig("arm", "toy")], job)
     episode = next(iter(open_store(job.store).query()))
     images = list(open_store(job.store).images(episode.id, list(range(0, 101, 10))))
     measured = episode_size(job.store, images, EpisodeConfig())
-    guessed = episode_size(tmp_path / "none", images, EpisodeConfig())
+    estimated = episode_size(tmp_path / "none", images, EpisodeConfig())
     assert measured is not None
-    assert guessed is not None
-    assert 0.7 < guessed.bytes / measured.bytes < 1.1
+    assert estimated is not None
+    assert 0.7 < estimated.bytes / measured.bytes < 1.1
     assert episode_size(tmp_path / "none", [], EpisodeConfig()) is None
 
 
 def test_a_webhook_gets_a_test_message():
-    taken: list[bytes] = []
+    received: list[bytes] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            taken.append(self.rfile.read(int(self.headers["Content-Length"])))
+            received.append(self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.end_headers()
 
@@ -108,7 +108,7 @@ def test_a_webhook_gets_a_test_message():
     Thread(target=server.handle_request, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
     assert check_webhook("arm", url).health == "ok"
-    assert b'"kind": "test"' in taken[0]
+    assert b'"kind": "test"' in received[0]
     server.server_close()
     assert check_webhook("arm", url).health == "warning"
     assert check_webhook("arm", "nonsense").health == "warning"

@@ -1,18 +1,17 @@
-"""The doctor finds what is wrong with a robot or its camera, and says so."""
+"""Trials and checks of a station."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from soar.doctor.findings import CheckResult
-from soar.doctor.station import (
-    Exercise,
+from soar.doctor.station import gentle_moves, try_robot, try_station
+from soar.doctor.station_checks import (
+    RobotTrial,
     check_box,
     check_camera,
+    check_image,
     check_motion,
-    check_picture,
-    examine,
-    exercise,
-    gentle_moves,
 )
 from soar.errors import RobotFault
 from soar.robots.safety import Limits, SafeRobot
@@ -24,7 +23,7 @@ BOX = Limits()
 
 
 class Mirrored(ToyRobot):
-    """A driver with y the wrong way round."""
+    """A driver with the wrong sign of y."""
 
     def execute(self, action: Action) -> Action:
         mirrored = action.copy()
@@ -33,8 +32,8 @@ class Mirrored(ToyRobot):
         return action
 
 
-class Millimetres(ToyRobot):
-    """A driver that takes metres for millimetres."""
+class Millimeters(ToyRobot):
+    """A driver that takes meters for millimeters."""
 
     def execute(self, action: Action) -> Action:
         super().execute(action * np.float32(0.001))
@@ -42,21 +41,22 @@ class Millimetres(ToyRobot):
 
 
 class Frozen(ToyRobot):
-    """A camera that always gives its first picture."""
+    """A camera that always gives its first image."""
 
     def observe(self) -> Observation:
-        seen = super().observe()
-        self.first = getattr(self, "first", seen.image)
-        return Observation(self.first, seen.state, seen.time_s)
+        observation = super().observe()
+        self.first = getattr(self, "first", observation.image)
+        return Observation(self.first, observation.state, observation.time_s)
 
 
 class Elsewhere(ToyRobot):
-    """A camera that looks at another table, with a little noise."""
+    """A camera that shows another table, with a little noise."""
 
     def observe(self) -> Observation:
-        seen = super().observe()
-        noise = np.random.default_rng(int(10 * seen.time_s)).integers(0, 5, seen.image.shape)
-        return Observation((np.full_like(seen.image, 90) + noise).astype(np.uint8), seen.state, 0)
+        observation = super().observe()
+        image, rng = observation.image, np.random.default_rng(int(10 * observation.time_s))
+        noisy = np.full_like(image, 90) + rng.integers(0, 5, image.shape)
+        return Observation(noisy.astype(np.uint8), observation.state, 0)
 
 
 class Dead(ToyRobot):
@@ -66,68 +66,68 @@ class Dead(ToyRobot):
         raise RobotFault("motor 2 doesn't answer")
 
 
-def try_out(robot: ToyRobot, move: bool = True) -> Exercise:
-    return exercise(robot, BOX, move, paced=False)
+def trial_of(robot: ToyRobot, move: bool = True) -> RobotTrial:
+    return try_robot(robot, BOX, move, keeps_period=False)
 
 
-def test_a_healthy_robot_moves_inside_its_box_and_ends_at_home():
+def test_a_working_robot_moves_inside_its_box_and_ends_at_home():
     robot = ToyRobot()
-    done = exercise(SafeRobot(robot, BOX), BOX, move=True, paced=False)
+    trial = try_robot(SafeRobot(robot, BOX), BOX, move=True, keeps_period=False)
     visited = np.array(robot.visited)
     assert (visited >= BOX.low).all()
     assert (visited <= BOX.high).all()
     assert np.abs(visited - visited[0]).max() < 0.05
     assert robot.homed == 2
-    assert done.rest.state[:3] == pytest.approx((0.29, 0.0, 0.15))
-    for finding in (
-        check_picture("a", done.rest),
-        check_camera("a", done),
-        check_motion("a", done),
+    assert trial.rest.state[:3] == pytest.approx((0.29, 0.0, 0.15))
+    for result in (
+        check_image("a", trial.rest),
+        check_camera("a", trial),
+        check_motion("a", trial),
     ):
-        assert finding.health == "ok"
+        assert result.health == "ok"
 
 
-def test_an_arm_that_shall_hold_still_holds_still():
+def test_an_arm_that_may_not_move_holds_still():
     robot = ToyRobot()
-    done = try_out(robot, move=False)
+    trial = trial_of(robot, move=False)
     assert not robot.visited
     assert not robot.homed
-    finding = check_camera("a", done)
-    assert finding.health == "warning"
-    assert "--move" in finding.advice
+    result = check_camera("a", trial)
+    assert result.health == "warning"
+    assert "--move" in result.advice
 
 
 @pytest.mark.parametrize(
-    ("robot", "words"), [(Mirrored(), "y, left"), (Millimetres(), "z, up")], ids=["sign", "units"]
+    ("robot", "axis"), [(Mirrored(), "y, left"), (Millimeters(), "z, up")], ids=["sign", "unit"]
 )
-def test_motion_that_differs_from_what_was_told_is_found(robot, words):
-    finding = check_motion("a", try_out(robot))
-    assert finding.health == "failed"
-    assert words in finding.advice
+def test_motion_that_differs_from_the_commanded_one_fails(robot, axis):
+    result = check_motion("a", trial_of(robot))
+    assert result.health == "failed"
+    assert axis in result.advice
 
 
-def test_an_arm_that_may_not_move_is_no_failure():
+def test_a_box_without_room_to_move_is_a_warning():
     tight = Limits((0.289, -0.001, 0.149), (0.291, 0.001, 0.151))
-    done = exercise(SafeRobot(ToyRobot(), tight), tight, move=True, paced=False)
-    assert check_motion("a", done).health == "warning"
-    assert check_box("a", tight, done.rest.state).health == "warning"
+    trial = try_robot(SafeRobot(ToyRobot(), tight), tight, move=True, keeps_period=False)
+    assert check_motion("a", trial).health == "warning"
+    assert check_box("a", tight, trial.rest.state).health == "warning"
 
 
-def test_a_frozen_camera_is_found():
-    finding = check_camera("a", try_out(Frozen()))
-    assert finding.health == "failed"
-    assert "frozen" in finding.advice
+def test_a_frozen_camera_fails():
+    result = check_camera("a", trial_of(Frozen()))
+    assert result.health == "failed"
+    assert "frozen" in result.advice
 
 
-def test_a_camera_that_does_not_see_the_arm_is_suspicious():
-    finding = check_camera("a", try_out(Elsewhere()))
-    assert finding.health == "warning"
-    assert "hardly seen" in finding.advice
+def test_a_camera_that_does_not_show_the_arm_is_a_warning():
+    result = check_camera("a", trial_of(Elsewhere()))
+    assert result.health == "warning"
+    assert "hardly seen" in result.advice
 
 
-def test_time_that_runs_backward_is_found():
-    done = try_out(ToyRobot())
-    backward = Exercise(done.seen[::-1], done.executed, done.steps_s, done.rest)
+def test_time_that_runs_backward_fails():
+    trial = trial_of(ToyRobot())
+    backward = replace(trial, observations=trial.observations[::-1])
     assert "backward" in check_camera("a", backward).what
 
 
@@ -140,22 +140,22 @@ def test_time_that_runs_backward_is_found():
         (np.random.default_rng(0).integers(0, 20, (8, 8, 3), np.uint8), "warning"),
         (np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8), "ok"),
     ],
-    ids=["black", "grey", "float", "dark", "good"],
+    ids=["black", "gray", "float", "dark", "good"],
 )
-def test_pictures_without_content_are_found(image, health):
-    seen = ToyRobot().observe()
-    object.__setattr__(seen, "image", image)
-    assert check_picture("a", seen).health == health
+def test_images_without_content_are_reported(image, health):
+    observation = ToyRobot().observe()
+    object.__setattr__(observation, "image", image)
+    assert check_image("a", observation).health == health
 
 
-def test_a_home_outside_of_the_box_is_named():
+def test_a_home_pose_outside_of_the_box_is_a_warning():
     high = Limits((0.2, -0.2, 0.3), (0.4, 0.2, 0.5))
-    finding = check_box("a", high, ToyRobot().observe().state)
-    assert finding.health == "warning"
-    assert "15.0 cm outside" in finding.what
+    result = check_box("a", high, ToyRobot().observe().state)
+    assert result.health == "warning"
+    assert "15.0 cm outside" in result.what
 
 
-def test_moves_lead_towards_the_middle_of_the_box():
+def test_test_moves_lead_toward_the_middle_of_the_box():
     state = ToyRobot().observe().state
     moves = np.stack(gentle_moves(state, BOX))
     middle = (np.array(BOX.low) + np.array(BOX.high)) / 2
@@ -163,30 +163,26 @@ def test_moves_lead_towards_the_middle_of_the_box():
     assert (moves[:, 6] == 1).all()
 
 
-def health_of(findings: tuple[CheckResult, ...], name: str) -> str:
-    return next(f.health for f in findings if f.name == name)
-
-
-def test_what_a_driver_raises_is_a_finding(tmp_path, monkeypatch):
+def test_an_exception_of_a_driver_is_reported(tmp_path, monkeypatch):
     (tmp_path / "lab.py").write_text("def make():\n    raise OSError('no /dev/ttyUSB0')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    exam = examine(
+    tried = try_station(
         StationConfig("arm", "lab:make", tasks=("open the drawer",), process=False), True
     )
-    [finding] = exam.findings
-    assert (finding.health, exam.exercise) == ("failed", None)
-    assert "OSError: no /dev/ttyUSB0" in finding.what
+    [result] = tried.results
+    assert (result.health, tried.trial) == ("failed", None)
+    assert "OSError: no /dev/ttyUSB0" in result.what
 
 
-def test_a_robots_own_fault_comes_with_what_to_look_at(monkeypatch):
+def test_a_fault_of_a_robot_comes_with_advice(monkeypatch):
     monkeypatch.setattr("soar.robots.toy.ToyRobot", Dead)
-    [finding] = examine(StationConfig("arm", "toy"), True).findings
-    assert finding.what == "motor 2 doesn't answer"
-    assert "power" in finding.advice
-    assert examine(StationConfig("arm", "toy"), move=False).exercise
+    [result] = try_station(StationConfig("arm", "toy"), True).results
+    assert result.what == "motor 2 doesn't answer"
+    assert "power" in result.advice
+    assert try_station(StationConfig("arm", "toy"), move=False).trial
 
 
-def test_a_simulated_arm_goes_where_it_is_told():
-    exam = examine(StationConfig("arm", options={"scene": "1", "image_size": 64}), True)
-    assert [f.health for f in exam.findings] == ["ok"] * 5, exam.findings
-    assert exam.rest.image.shape == (64, 64, 3)
+def test_a_simulated_arm_passes_all_checks():
+    tried = try_station(StationConfig("arm", options={"scene": "1", "image_size": 64}), True)
+    assert [r.health for r in tried.results] == ["ok"] * 5, tried.results
+    assert tried.rest.image.shape == (64, 64, 3)

@@ -15,7 +15,7 @@ from soar.rollout.station_config import episode_config
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from soar.doctor.findings import CheckResult
+    from soar.doctor.results import CheckResult
 
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 

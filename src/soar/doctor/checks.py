@@ -1,4 +1,4 @@
-"""A check of everything before a run: each part is tried once, and what is wrong comes with what to do."""
+"""All checks before a run: each part is tried once, and each problem comes with advice."""
 
 from __future__ import annotations
 
@@ -6,41 +6,40 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soar.rollout.models import ModelsConfig
-from soar.doctor.findings import CheckResult
 from soar.doctor.machine import check_disk, check_rendering, check_store, episode_size
-from soar.doctor.models import examine_models
-from soar.doctor.station import Exam, examine
+from soar.doctor.models import try_models
+from soar.doctor.results import CheckResult
+from soar.doctor.station import TriedStation, try_station
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 
 
 @dataclass(frozen=True)
 class CheckConfig:
-    """What is about to run."""
+    """Configuration of the run that is about to begin."""
 
     store: Path
+    """Folder of the episode store."""
     stations: Sequence[StationConfig]
     models: ModelsConfig = field(default_factory=ModelsConfig)
     episode: EpisodeConfig = field(default_factory=EpisodeConfig)
     episodes: int | None = None
-    """How many are to be stored, of all stations together."""
+    """Number of episodes to store, of all stations together."""
     move: bool = True
-    """Home the arms and move them a few centimetres inside their boxes; else they hold still."""
+    """Whether to home the arms and move them a few centimeters inside their boxes."""
 
 
-def run_checks(checkup: CheckConfig) -> Iterator[CheckResult]:
-    """Findings about machine, stations, models, store and disk, as they come."""
-    if any(s.robot == "sim" for s in checkup.stations):
+def run_checks(config: CheckConfig) -> Iterator[CheckResult]:
+    """Check machine, stations, models, store and disk, and yield the results one by one."""
+    if any(s.robot == "sim" for s in config.stations):
         yield check_rendering()
-    exams: list[Exam] = []
-    for config in checkup.stations:
-        exams.append(examine(config, checkup.move))
-        yield from exams[-1].findings
-    working = [e for e in exams if e.exercise]
-    yield from examine_models(checkup.models, working, checkup.episode)
-    yield check_store(checkup.store)
-    images = [e.rest.image for e in working]
-    yield check_disk(
-        checkup.store, episode_size(checkup.store, images, checkup.episode), checkup.episodes
-    )
+    stations: list[TriedStation] = []
+    for station in config.stations:
+        stations.append(try_station(station, config.move))
+        yield from stations[-1].results
+    working = [s for s in stations if s.trial]
+    yield from try_models(config.models, working, config.episode)
+    yield check_store(config.store)
+    size = episode_size(config.store, [s.rest.image for s in working], config.episode)
+    yield check_disk(config.store, size, config.episodes)

@@ -1,4 +1,4 @@
-"""Checks of the machine: rendering, the store, the disk, and the way to reach a person."""
+"""Checks of the machine: rendering, store, disk and webhook."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ import numpy as np
 
 from soar.data.store.images import encode
 from soar.data.store.lance import SCHEMA, open_store
-from soar.doctor.findings import CheckResult, Problem, attempt
+from soar.doctor.results import CheckResult, Failure, attempt
 from soar.errors import StoreError
 from soar.rollout.station import EpisodeConfig
 from soar.types import Image
 
-_RENDERING_S = 120.0
-_WEBHOOK_S = 5.0
+_RENDERING_TIMEOUT_S = 120.0
+_WEBHOOK_TIMEOUT_S = 5.0
 _TIGHT = 0.8
-"""Share of the free space from which a disk is called tight."""
+"""Share of the free space whose use gives a warning."""
 
 
 class EpisodeSize(NamedTuple):
-    """How much space an episode takes."""
+    """Space that an episode takes on disk."""
 
     bytes: float
     source: str
-    """What it was measured on."""
+    """Origin of the number."""
 
 
 def check_rendering() -> CheckResult:
-    """Whether MuJoCo can render without a screen, tried in a process of its own."""
+    """Check that MuJoCo can render without a screen, in a separate process."""
     command = [sys.executable, "-m", "soar.sim.headless"]
     tried = attempt(
-        lambda: subprocess.run(command, capture_output=True, text=True, timeout=_RENDERING_S)
+        lambda: subprocess.run(
+            command, capture_output=True, text=True, timeout=_RENDERING_TIMEOUT_S
+        )
     )
-    if not isinstance(tried, Problem) and tried.returncode == 0:
+    if not isinstance(tried, Failure) and tried.returncode == 0:
         return CheckResult("rendering", "ok", "MuJoCo renders without a screen")
-    lines = [str(tried)] if isinstance(tried, Problem) else tried.stderr.strip().splitlines()
+    lines = [str(tried)] if isinstance(tried, Failure) else tried.stderr.strip().splitlines()
     return CheckResult(
         "rendering",
         "failed",
@@ -53,16 +55,16 @@ def check_rendering() -> CheckResult:
 
 
 def check_store(path: Path) -> CheckResult:
-    """Whether episodes can be written, into a store that this version reads."""
+    """Check that a store can be created, or that this version can read and write the existing one."""
     if not (path / "store.json").exists() and not (path.is_dir() and any(path.iterdir())):
-        written = attempt(lambda: _write_something(_nearest(path)))
-        if isinstance(written, Problem):
+        written = attempt(lambda: _write(_nearest(path)))
+        if isinstance(written, Failure):
             return CheckResult(
                 "store", "failed", str(written), f"choose another folder than {path}"
             )
-        return CheckResult("store", "ok", f"{path} will be made")
-    tried = attempt(lambda: _look_into(path))
-    if isinstance(tried, Problem):
+        return CheckResult("store", "ok", f"{path} will be created")
+    tried = attempt(lambda: _count_episodes(path))
+    if isinstance(tried, Failure):
         advice = (
             f"see `soar data verify --store {path}`, or choose another folder"
             if isinstance(tried.error, StoreError)
@@ -73,21 +75,21 @@ def check_store(path: Path) -> CheckResult:
 
 
 def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> CheckResult:
-    """Whether the disk holds so many more episodes."""
+    """Check that the disk has room for `episodes` more episodes."""
     free = shutil.disk_usage(_nearest(path)).free
     if size is None:
-        what = f"{free / 1e9:.1f} GB free; nobody knows how large an episode is"
-        return CheckResult("disk", "warning", what, "get a station to work, and look again")
-    room = int(free / size.bytes)
+        what = f"{free / 1e9:.1f} GB free; the size of an episode is unknown"
+        return CheckResult("disk", "warning", what, "check again when a station works")
+    capacity = int(free / size.bytes)
     each = f"{size.bytes / 1e6:.2f} MB an episode ({size.source})"
     if episodes is None:
         return CheckResult(
-            "disk", "ok", f"room for {room} episodes: {free / 1e9:.1f} GB free, {each}"
+            "disk", "ok", f"room for {capacity} episodes: {free / 1e9:.1f} GB free, {each}"
         )
     need = episodes * size.bytes
     what = f"{episodes} episodes need {need / 1e9:.2f} GB of {free / 1e9:.1f} GB: {each}"
     if need > free:
-        advice = f"free some space, choose another disk, or collect at most {room} episodes"
+        advice = f"free some space, choose another disk, or collect at most {capacity} episodes"
         return CheckResult("disk", "failed", what, advice)
     if need > _TIGHT * free:
         return CheckResult("disk", "warning", what, "free some space: training needs room as well")
@@ -95,40 +97,39 @@ def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> Ch
 
 
 def check_webhook(name: str, url: str) -> CheckResult:
-    """Whether a message for a person is taken; a real one is sent, marked as a test."""
+    """Send a test message to a station's webhook."""
     tried = attempt(lambda: _post_test(name, url))
-    if isinstance(tried, Problem):
-        advice = "correct `webhook` in the station's file; without it only `soar status` tells"
+    if isinstance(tried, Failure):
+        advice = (
+            "correct `webhook` in the station's file; without it only `soar status` shows problems"
+        )
         return CheckResult(f"{name}: webhook", "warning", str(tried), advice)
-    return CheckResult(f"{name}: webhook", "ok", "took a test message")
+    return CheckResult(f"{name}: webhook", "ok", "received a test message")
 
 
-def episode_size(
-    path: Path, images: Sequence[Image], episode_config: EpisodeConfig
-) -> EpisodeSize | None:
-    """Mean size of the store's own episodes; else of one made of such pictures; None without any."""
+def episode_size(path: Path, images: Sequence[Image], episode: EpisodeConfig) -> EpisodeSize | None:
+    """Return the mean size of stored episodes, else an estimate from camera images; None without either."""
     stored = attempt(lambda: _stored_sizes(path))
-    if not isinstance(stored, Problem) and stored:
-        return EpisodeSize(float(np.mean(stored)), "mean of those in the store")
+    if not isinstance(stored, Failure) and stored:
+        return EpisodeSize(float(np.mean(stored)), "mean of the store")
     if not images:
         return None
     frame = float(np.mean([len(encode(image)) for image in images]))
-    return EpisodeSize(
-        frame * (episode_config.length + 1 + episode_config.num_subgoals), "by the camera's picture"
-    )
+    frames = episode.length + 1 + episode.num_subgoals
+    return EpisodeSize(frame * frames, "estimated from a camera image")
 
 
 def _post_test(name: str, url: str) -> None:
-    message = {"station": name, "kind": "test", "message": "soar doctor tries the webhook"}
+    message = {"station": name, "kind": "test", "message": "test of the webhook by soar doctor"}
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(message).encode(), headers)
-    urllib.request.urlopen(request, timeout=_WEBHOOK_S).close()
+    urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S).close()
 
 
-def _look_into(path: Path) -> int:
-    """Write next to the episodes, and count them."""
+def _count_episodes(path: Path) -> int:
+    """Number of a store's episodes; also writes beside them."""
     store = open_store(path)
-    _write_something(path)
+    _write(path)
     return sum(count.attempts for count in store.history().values())
 
 
@@ -137,12 +138,12 @@ def _stored_sizes(path: Path) -> list[int]:
     return sizes
 
 
-def _write_something(folder: Path) -> None:
+def _write(folder: Path) -> None:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"soar")
 
 
 def _nearest(path: Path) -> Path:
-    """The folder itself, or the nearest one above that exists."""
+    """The folder, or its nearest parent that exists."""
     path = path.absolute()
     return next(p for p in (path, *path.parents) if p.is_dir())

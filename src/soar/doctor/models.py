@@ -1,4 +1,4 @@
-"""Checks of the models, each tried on what the robots see now."""
+"""Trials of the models on what the robots observe. `model_checks` judges the results."""
 
 from __future__ import annotations
 
@@ -7,226 +7,164 @@ from statistics import median
 
 import numpy as np
 
-from soar.doctor.findings import CheckResult, Health, Problem, Timed, attempt, ms, timed
-from soar.doctor.station import Exam
-from soar.errors import ModelUnavailable
-from soar.interfaces import Policy, VisionLanguageModel
-from soar.policies.behavior_cloning import BehaviorCloning
+from soar.doctor.model_checks import (
+    check_detector,
+    check_policy,
+    check_rate,
+    check_subgoals,
+    check_vlm,
+    describe,
+    model_failed,
+)
+from soar.doctor.results import CheckResult, Failure, attempt, timed
+from soar.doctor.station import TriedStation
+from soar.interfaces import VisionLanguageModel
 from soar.registry import load_policy, load_subgoals, load_vlm
-from soar.robots.safety import Limits
 from soar.rollout.loop import generate_subgoals
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.tasks.grammar import questions_of
-from soar.tasks.proposer import feasible_tasks, missing_objects
-from soar.types import ACTION_DIM, Actions, Answer, Image, Task
+from soar.tasks.success_detector import judge_episodes
+from soar.types import Actions, Answer, EpisodeFrames, Image
 
 _ACTS = 10
-_FULL = 0.7
-"""Share of the control period from which a loop has little to spare."""
+"""Number of timed actions."""
 _SLOW_S = 10.0
-"""A generator slower than this isn't asked a second time, to see it warm."""
+"""Duration in seconds from which a subgoal generator isn't called a second time to time it after warmup."""
 
 
-def examine_models(
-    names: ModelsConfig, exams: Sequence[Exam], episode_config: EpisodeConfig
+def try_models(
+    config: ModelsConfig, stations: Sequence[TriedStation], episode: EpisodeConfig
 ) -> Iterator[CheckResult]:
-    """Findings about eyes, imagination and policy, and about the rate of the loop."""
-    yield from examine_eyes(names.vlm, exams)
-    group = working_together(exams)
-    goals: Sequence[Image] | Sequence[str] = [e.rest.image for e in group]
-    chosen = attempt(lambda: names.with_promoted())
-    if isinstance(chosen, Problem):
-        yield _unusable("policy", chosen)
+    """Try VLM, success detector, subgoal generator and policy, and yield the results one by one.
+
+    Args:
+        config: names of the models.
+        stations: stations that work.
+        episode: length and timing of the planned episodes.
+    """
+    vlm = attempt(lambda: load_vlm(config.vlm))
+    yield from try_vlm(vlm, stations)
+    batch = batch_of(stations)
+    yield from try_detector(config, vlm, batch)
+    current = attempt(config.with_promoted)
+    if isinstance(current, Failure):
+        yield model_failed("policy", current)
         return
-    names = chosen
-    if names.subgoals == "none":
-        goals = [e.tasks[0].instruction for e in group]
+    goals: Sequence[Image] | Sequence[str] = [s.rest.image for s in batch]
+    if current.subgoals == "none":
+        goals = [s.tasks[0].instruction for s in batch]
     else:
-        finding, imagined = examine_imagination(names.subgoals, group, episode_config)
-        yield finding
-        goals = imagined or goals
-    finding, act_s = examine_policy(names.policy, group, goals)
-    yield finding
-    for exam in exams:
-        yield check_rate(exam, act_s)
+        result, subgoals = try_subgoals(current.subgoals, batch, episode)
+        yield result
+        goals = subgoals or goals
+    result, act_s = try_policy(current.policy, batch, goals)
+    yield result
+    for station in stations:
+        yield check_rate(station, act_s)
 
 
-def working_together(exams: Sequence[Exam]) -> Sequence[Exam]:
-    """Stations whose pictures make one batch: all simulated ones in lockstep, or one real arm."""
-    if any(e.config.keeps_period for e in exams):
-        return exams[:1]
-    return [e for e in exams if e.rest.image.shape == exams[0].rest.image.shape]
+def batch_of(stations: Sequence[TriedStation]) -> Sequence[TriedStation]:
+    """Return the stations that share the models' batches: those in lockstep, or one real arm."""
+    if any(s.config.keeps_period for s in stations):
+        return stations[:1]
+    return [s for s in stations if s.rest.image.shape == stations[0].rest.image.shape]
 
 
-def examine_eyes(name: str, exams: Sequence[Exam]) -> Iterator[CheckResult]:
-    """Load the vision-language model, and ask it about each station."""
-    vlm = attempt(lambda: load_vlm(name))
-    if isinstance(vlm, Problem):
-        yield _unusable("eyes", vlm)
+def try_vlm(
+    vlm: VisionLanguageModel | Failure, stations: Sequence[TriedStation]
+) -> Iterator[CheckResult]:
+    """Ask the vision-language model about each station's scene."""
+    if isinstance(vlm, Failure):
+        yield model_failed("VLM", vlm)
         return
-    yield CheckResult("eyes", "ok", vlm.name)
-    for exam in exams:
-        title = f"{exam.config.name}: eyes"
-        replies = attempt(lambda exam=exam: timed(lambda: _ask(vlm, exam)))  # type: ignore[misc]
-        if isinstance(replies, Problem):
-            yield _unusable(title, replies)
+    yield CheckResult("VLM", "ok", vlm.name)
+
+    def answers(station: TriedStation) -> list[Answer]:
+        [answers] = vlm.answer([station.rest.image], [questions_of(station.tasks)])
+        return answers
+
+    for station in stations:
+        title = f"{station.config.name}: VLM"
+        answered = attempt(lambda station=station: timed(lambda: answers(station)))  # type: ignore[misc]
+        if isinstance(answered, Failure):
+            yield model_failed(title, answered)
         else:
-            yield check_eyes(title, exam.tasks, replies)
+            yield check_vlm(title, station.tasks, answered)
 
 
-def examine_imagination(
-    name: str, group: Sequence[Exam], episode_config: EpisodeConfig
+def try_detector(
+    config: ModelsConfig, vlm: VisionLanguageModel | Failure, batch: Sequence[TriedStation]
+) -> Iterator[CheckResult]:
+    """Load the success detector, and let it judge an episode without motion unless it judges by the VLM's answers."""
+    by_vlm = config.detector == "vlm"
+    if by_vlm and isinstance(vlm, Failure):
+        return
+    detector = attempt(lambda: config.load_detector(None if isinstance(vlm, Failure) else vlm))
+    if isinstance(detector, Failure):
+        yield model_failed("detector", detector)
+        return
+    what = f"{detector.name}, success from P = {detector.threshold:g}"
+    if by_vlm or not batch:
+        yield CheckResult("detector", "ok", what)
+        return
+    images = [np.stack([s.rest.image] * 2) for s in batch]
+    episodes = [EpisodeFrames(s.tasks[0], i) for s, i in zip(batch, images, strict=True)]
+    judged = attempt(lambda: timed(lambda: judge_episodes(detector, episodes)))
+    if isinstance(judged, Failure):
+        yield model_failed("detector", judged)
+    else:
+        yield check_detector(what, judged)
+
+
+def try_subgoals(
+    name: str, batch: Sequence[TriedStation], episode: EpisodeConfig
 ) -> tuple[CheckResult, list[Image]]:
-    """Load the subgoal generator, and let it imagine the first task; the images, if it could."""
+    """Load the subgoal generator and generate a subgoal of each station's first task.
+
+    Returns:
+        The result, and the images; none if it failed.
+    """
     generator = attempt(lambda: load_subgoals(name))
-    if isinstance(generator, Problem):
-        return _unusable("imagination", generator), []
-    if not group:
-        return CheckResult("imagination", "ok", generator.name), []
-    seen = [e.rest for e in group]
-    tasks = [e.tasks[0] for e in group]
+    if isinstance(generator, Failure):
+        return model_failed("subgoals", generator), []
+    if not batch:
+        return CheckResult("subgoals", "ok", generator.name), []
+    observations, tasks = [s.rest for s in batch], [s.tasks[0] for s in batch]
 
-    def once() -> list[Image]:
-        return generate_subgoals(generator, seen, tasks, np.random.default_rng(0))
+    def generate() -> list[Image]:
+        return generate_subgoals(generator, observations, tasks, np.random.default_rng(0))
 
-    made = attempt(lambda: timed(once))
-    if not isinstance(made, Problem) and made.seconds[0] < _SLOW_S:
-        made = attempt(lambda: timed(once))
-    if isinstance(made, Problem):
-        return _unusable("imagination", made), []
-    return check_imagination(generator.name, made, episode_config, group[0]), made.value
+    generated = attempt(lambda: timed(generate))
+    if not isinstance(generated, Failure) and generated.seconds[0] < _SLOW_S:
+        generated = attempt(lambda: timed(generate))
+    if isinstance(generated, Failure):
+        return model_failed("subgoals", generated), []
+    return check_subgoals(generator.name, generated, episode, batch[0]), generated.value
 
 
-def examine_policy(
-    name: str, group: Sequence[Exam], goals: Sequence[Image] | Sequence[str]
+def try_policy(
+    name: str, batch: Sequence[TriedStation], goals: Sequence[Image] | Sequence[str]
 ) -> tuple[CheckResult, float]:
-    """Load the policy and let it act; and how long that takes [s]."""
-    policy = attempt(lambda: load_policy(name))
-    if isinstance(policy, Problem):
-        return _unusable("policy", policy), 0.0
-    if not group:
-        return CheckResult("policy", "ok", describe(policy)), 0.0
-    seen, rng = [e.rest for e in group], np.random.default_rng(0)
-    words = [g for g in goals if isinstance(g, str)]
-    wanted = words or np.stack([g for g in goals if not isinstance(g, str)])
+    """Load the policy and let it act.
 
-    def once() -> Actions:
-        return policy.act(seen, wanted, rng)
+    Returns:
+        The result, and the duration of an action in seconds; 0 if it failed.
+    """
+    policy = attempt(lambda: load_policy(name))
+    if isinstance(policy, Failure):
+        return model_failed("policy", policy), 0.0
+    if not batch:
+        return CheckResult("policy", "ok", describe(policy)), 0.0
+    observations, rng = [s.rest for s in batch], np.random.default_rng(0)
+    instructions = [g for g in goals if isinstance(g, str)]
+    inputs = instructions or np.stack([g for g in goals if not isinstance(g, str)])
+
+    def act() -> Actions:
+        return policy.act(observations, inputs, rng)
 
     policy.reset()
-    acted = attempt(lambda: (once(), timed(once, _ACTS))[1])
-    if isinstance(acted, Problem):
-        return _unusable("policy", acted), 0.0
-    camera = min(group[0].rest.image.shape[:2])
-    return check_policy(policy, acted, len(group), camera, group[0].config.box), median(
-        acted.seconds
-    )
-
-
-def check_eyes(title: str, tasks: Sequence[Task], replies: Timed[list[Answer]]) -> CheckResult:
-    """Whether every question got a readable answer, and what follows for the scene as it is."""
-    questions, answers = questions_of(tasks), {a.question: a for a in replies.value}
-    read = {q: a for q, a in answers.items() if a.p_yes is not None and 0 <= a.p_yes <= 1}
-    unread = [q for q in questions if q not in read]
-    what = f"{len(questions) - len(unread)} of {len(questions)} questions answered in {ms(replies.seconds[0])}"
-    if unread:
-        raw = answers[unread[0]].raw if unread[0] in answers else "nothing"
-        health: Health = "failed" if len(unread) == len(questions) else "warning"
-        advice = f"'{unread[0]}' got {raw!r:.60}: is this a model that sees, and says yes or no?"
-        return CheckResult(title, health, what, advice)
-    feasible = [t.instruction for t in feasible_tasks(tasks, read)]
-    if gone := sorted(missing_objects(tasks, read)):
-        advice = (
-            "put it on the table, name it as it looks, or try another model (`soar vlm evaluate`)"
-        )
-        return CheckResult(title, "warning", f"{what}; not seen: {', '.join(gone)}", advice)
-    if not feasible:
-        advice = "every task seems done already: look at `soar tasks questions`"
-        return CheckResult(title, "warning", f"{what}; nothing feasible", advice)
-    return CheckResult(title, "ok", f"{what}; feasible now: {', '.join(feasible)}")
-
-
-def check_imagination(
-    name: str, made: Timed[list[Image]], episode_config: EpisodeConfig, exam: Exam
-) -> CheckResult:
-    """Whether there are pictures on what was imagined, and whether the arm waits for them."""
-    height, width = made.value[0].shape[:2]
-    seconds, period = made.seconds[-1], exam.period_s
-    many = f" for {len(made.value)} stations" if len(made.value) > 1 else ""
-    what = f"{name}: {width} x {height} in {ms(seconds)}{many}"
-    if min(image.std() for image in made.value) < 2:
-        advice = "what it imagines has one colour: are these trained weights?"
-        return CheckResult("imagination", "warning", what, advice)
-    waits = seconds - episode_config.prefetch_steps * period
-    if exam.config.keeps_period and waits > period / 2:
-        what += f"; the arm waits {ms(waits)} at each of {episode_config.num_subgoals} subgoals"
-        advice = "a faster one: fewer sampling steps, a smaller model, or a GPU"
-        return CheckResult("imagination", "warning", what, advice)
-    return CheckResult("imagination", "ok", what)
-
-
-def check_policy(
-    policy: Policy, acted: Timed[Actions], robots: int, camera_px: int, box: Limits
-) -> CheckResult:
-    """Whether actions are such, of a reasonable length, from pictures of the resolution it was trained on."""
-    actions = np.asarray(acted.value)
-    what = f"{describe(policy)}: acts in {ms(median(acted.seconds))}"
-    if actions.shape != (robots, ACTION_DIM) or not np.isfinite(actions).all():
-        what = f"{describe(policy)} gave {actions.dtype} {actions.shape} for {robots} robots"
-        return CheckResult("policy", "failed", what, "act() returns finite float32, (robots, 7)")
-    longest = float(np.abs(actions[:, :3]).max())
-    if longest > box.max_step_m:
-        what += f"; wants a step of {100 * longest:.0f} cm, of which {100 * box.max_step_m:.0f} are allowed"
-        advice = "does it come from a robot with the same action units?"
-        return CheckResult("policy", "warning", what, advice)
-    takes = resolution_of(policy)
-    if takes and takes > camera_px:
-        what += f"; takes {takes} px, the camera gives {camera_px}"
-        advice = "a camera with more pixels, or a policy for fewer"
-        return CheckResult("policy", "warning", what, advice)
-    return CheckResult("policy", "ok", what + (f" on {takes} of {camera_px} px" if takes else ""))
-
-
-def check_rate(exam: Exam, act_s: float) -> CheckResult:
-    """Whether a control step's work fits into the robot's period."""
-    steps = exam.exercise.steps_s if exam.exercise else ()
-    robot_s, period = median(steps), exam.period_s
-    title, share = f"{exam.config.name}: rate", (robot_s + act_s) / period
-    what = f"robot {ms(robot_s)} + policy {ms(act_s)}"
-    if not exam.config.keeps_period:
-        return CheckResult(title, "ok", f"{what} a step; in simulation nothing waits")
-    what += f" of the {ms(period)} period, at worst {ms(max(steps) + act_s)}"
-    if share > 1:
-        advice = "execute() must return at once; a faster policy, a GPU, or a longer period_s"
-        return CheckResult(title, "failed", what, advice)
-    if share > _FULL or max(steps) + act_s > period:
-        return CheckResult(
-            title, "warning", what, "little to spare: what else runs on this machine?"
-        )
-    return CheckResult(title, "ok", what)
-
-
-def describe(policy: Policy) -> str:
-    """Its name, and its checkpoint's."""
-    return f"{policy.name} {getattr(policy, 'checkpoint_id', '')}".strip()
-
-
-def resolution_of(policy: Policy) -> int | None:
-    """Pixels that one of our policies takes; unknown of others."""
-    return int(policy.config.resolution) if isinstance(policy, BehaviorCloning) else None
-
-
-def _ask(vlm: VisionLanguageModel, exam: Exam) -> list[Answer]:
-    [answers] = vlm.answer([exam.rest.image], [questions_of(exam.tasks)])
-    return answers
-
-
-def _unusable(title: str, problem: Problem) -> CheckResult:
-    if isinstance(problem.error, ModelUnavailable):
-        advice = "is the server up, and its URL right? Try `soar vlm ask IMAGE QUESTION --vlm ...`"
-    elif title == "policy":
-        advice = "another --policy; and --subgoals none if it follows words, not pictures"
-    else:
-        advice = "another one, on the command line or in the models file; docs/add-a-vlm.md"
-    return CheckResult(title, "failed", str(problem), advice)
+    acted = attempt(lambda: (act(), timed(act, _ACTS))[1])
+    if isinstance(acted, Failure):
+        return model_failed("policy", acted), 0.0
+    return check_policy(policy, acted, batch), median(acted.seconds)

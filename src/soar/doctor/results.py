@@ -1,4 +1,4 @@
-"""What a check says, and how a part is tried that may raise anything at all."""
+"""Results of checks, and how a part is tried that may raise any exception."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ T = TypeVar("T")
 
 
 class CheckResult(NamedTuple):
-    """One thing that was checked."""
+    """Result of one check."""
 
     name: str
+    """The checked part, such as "arm1: camera"."""
     health: Health
     what: str
-    """What was found, with its numbers."""
+    """The finding, with its numbers."""
     advice: str = ""
-    """What to do; empty where all is well."""
+    """What to do; empty if nothing is wrong."""
 
 
-class Problem(NamedTuple):
-    """What a part raised instead of working."""
+class Failure(NamedTuple):
+    """Exception that a part raised."""
 
     error: Exception
 
     def __str__(self) -> str:
-        """One line, which begins with the kind of error where it isn't one of ours."""
+        """One line, which begins with the exception's class unless it is one of this package."""
         text = " ".join(str(self.error).split())
         kind = type(self.error)
         return text if kind.__module__.startswith("soar.") else f"{kind.__name__}: {text}"
@@ -36,22 +37,22 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True)
 class Timed(Generic[T]):
-    """A result, and how long it took each time."""
+    """A call's last result, and the duration of each repetition."""
 
     value: T
     seconds: tuple[float, ...]
 
 
-def attempt(part: Callable[[], T]) -> T | Problem:
-    """What `part` returns, or what it raised: the one place that expects anything of a driver or model."""
+def attempt(part: Callable[[], T]) -> T | Failure:
+    """Return the result of `part`, or the exception that it raised."""
     try:
         return part()
-    except Exception as error:  # noqa: BLE001  a doctor doesn't faint
-        return Problem(error)
+    except Exception as error:  # noqa: BLE001  drivers and models of other people may raise anything
+        return Failure(error)
 
 
 def timed(part: Callable[[], T], times: int = 1) -> Timed[T]:
-    """The last result of calling `part` so often."""
+    """Call `part` several times and return its last result with all durations."""
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
@@ -61,5 +62,5 @@ def timed(part: Callable[[], T], times: int = 1) -> Timed[T]:
 
 
 def ms(seconds: float) -> str:
-    """As people read it: "34 ms", "2.3 s"."""
+    """Format a duration: "34 ms", "2.3 s"."""
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
