@@ -65,7 +65,7 @@ def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("demonstrations") / "store"
     models = ModelsConfig(f"{TOYS}VLM", f"{TOYS}Subgoals", f"{TOYS}Policy")
     job = CollectionJob(store, models, CollectionConfig(EpisodeConfig(2, 12)), episodes=3)
-    run_fleet([StationConfig("teacher", robot="toy")], job)
+    run_fleet([StationConfig("demonstrator", robot="toy")], job)
     return store
 
 

@@ -27,7 +27,7 @@ from soar.rollout.station import EpisodeConfig
 log = logging.getLogger(__name__)
 
 PASSES = 3
-"""How often a trial is tried that a fault ends or that nobody can judge."""
+"""Attempts at a trial that a fault ends or that nobody can judge."""
 
 
 class PlannedTrial(NamedTuple):
@@ -112,8 +112,11 @@ def _next(left: Sequence[PlannedTrial], envs: Mapping[str, RealEvalEnv]) -> Plan
     can_start: dict[tuple[str, str], bool] = {}
     for trial in left:
         task = (trial.key.scene, trial.key.instruction)
-        if task not in can_start:
-            can_start[task] = envs[trial.key.scene].can_start(trial.key.instruction)
+        try:
+            if task not in can_start:
+                can_start[task] = envs[trial.key.scene].can_start(trial.key.instruction)
+        except RobotFault:
+            return trial  # which recovers the robot
         if can_start[task]:
             return trial
     return left[0]

@@ -48,7 +48,7 @@ class ConsoleOperator:
     def set_start(
         self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
     ) -> None:
-        """See `Operator.set_start`; the overlay is renewed at each look."""
+        """See `Operator.set_start`; the overlay is renewed each time the person asks for it."""
         console.print(f"\n[bold]{instruction}[/bold]")
         if recorded is None:
             Prompt.ask(

@@ -53,7 +53,7 @@ class StationTrials:
     """Evaluation on real stations, where trials before and after learning are interleaved in random order."""
 
     judge: Judge = "person"
-    """Who judges a trial: the person, who isn't told which policy acted, or the success detector. With a person, the
+    """Judge of a trial: the person, who isn't told which policy acted, or the success detector. With a person, the
     detector's verdict is recorded as well."""
     starts: Starts = "set"
     """"set": a person sets every start, guided by the recorded start image; "kept": the scene stays as the last

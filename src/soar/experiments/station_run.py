@@ -24,11 +24,8 @@ from soar.improvement.run import Run, RunRecord
 from soar.pretraining.keypoint_samples import other_scene_samples
 from soar.registry import load_policy, load_subgoals, load_vlm, promoted_models, subgoals_spec
 from soar.rollout.console import ConsoleCallback
-from soar.rollout.station_config import station_tasks
+from soar.rollout.station_config import episode_config, station_tasks
 from soar.subgoals.compact.generator import load_compact
-
-PREFETCH_STEPS = 2
-"""Control steps before the end of a subgoal at which the next one is generated, while the arm moves (0.4 s at 5 Hz)."""
 
 
 def improve_on_stations(
@@ -86,8 +83,7 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
 def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
     """Collect on all stations at a time."""
     total = config.episodes * len(config.stations)
-    prefetch = PREFETCH_STEPS if any(s.keeps_period for s in config.stations) else 0
-    episode = replace(config.episode_config, prefetch_steps=prefetch)
+    episode = episode_config(config.stations, config.subgoals, config.steps_per_subgoal)
     models = replace(config.models, policy=policy, subgoals=subgoals)
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:

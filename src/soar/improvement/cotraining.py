@@ -90,7 +90,7 @@ class CoTraining:
             The share of each source.
 
         Raises:
-            NothingToLearnError: the episodes teach nothing.
+            NothingToLearnError: nothing can be learned from the episodes.
         """
         share = self.config.autonomous_share if self.demonstrations else 1.0
         try:

@@ -21,8 +21,9 @@ from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
-from soar.registry import policy_spec, promoted_models, subgoals_spec
+from soar.registry import policy_spec, promoted_models
 from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
 from soar.utils.config import check_ranges, content_hash, dump, to_plain
 from soar.utils.files import Json, write_bytes
@@ -60,8 +61,7 @@ class ImproveConfig:
     @property
     def episode_config(self) -> EpisodeConfig:
         """Length of an episode. Raises ConfigError: the subgoals don't fill it."""
-        steps = self.steps_per_subgoal or subgoals_spec(self.subgoals).steps_per_subgoal
-        return EpisodeConfig.with_steps_per_subgoal(steps)
+        return episode_config((), self.subgoals, self.steps_per_subgoal)
 
 
 class Candidate(NamedTuple):
@@ -276,7 +276,7 @@ def _fit(
 ) -> RoundRecord:
     """Train the policy on own episodes of this round and those before.
 
-    Where these teach nothing, the policy stays, and unless the subgoal generator has learned, the round ends.
+    Where nothing can be learned from them, the policy stays, and unless the subgoal generator has learned, the round ends.
     """
     if stages.train is None:
         return _without_training(

@@ -21,7 +21,7 @@ AUTONOMOUS_SHARE = 0.3
 
 
 class NothingToLearnError(ConfigError):
-    """Own episodes that teach nothing; the message says why."""
+    """Nothing can be learned from own episodes; the message gives the reason."""
 
 
 class OwnEpisodes(NamedTuple):
@@ -55,7 +55,7 @@ class LearningMethod(Protocol):
         """Return the training sources of own episodes, whose weights add up to `share`.
 
         Raises:
-            ConfigError: the episodes teach nothing.
+            ConfigError: nothing can be learned from the episodes.
         """
 
 

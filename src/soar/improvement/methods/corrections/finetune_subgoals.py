@@ -29,7 +29,7 @@ from soar.training.subgoal_losses import CompactSubgoalLearner
 from soar.types import Query
 
 OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
-"""From numbers of scenes and of processes to keypoint samples of that many other scenes."""
+"""Makes the keypoint samples of other scenes, given numbers of scenes and of processes."""
 
 
 @dataclass(frozen=True)

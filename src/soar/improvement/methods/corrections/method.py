@@ -65,7 +65,7 @@ class SubgoalFinetuning:
     """Processes that make them."""
 
     def __call__(self, own: OwnEpisodes, out: Path) -> None:
-        """Write the new generator to `out`. Raises ConfigError: the episodes teach nothing."""
+        """Write the new generator to `out`. Raises ConfigError: nothing can be learned."""
         store = own.open_store()
         queries = queries_by_scene(store, own.query)
         finetune_subgoals(
