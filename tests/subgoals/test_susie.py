@@ -149,7 +149,9 @@ def test_the_instruction_acts_only_through_text_guidance(folder: Path) -> None:
 
 def test_camera_images_are_resized_to_the_models_resolution(folder: Path) -> None:
     model = Susie(folder, SamplerConfig("ddim", 1), resolution=64, device="cpu")
-    out = model.generate(image_only(_images(1, 256)), [Task("open the drawer")], np.random.default_rng(0))
+    out = model.generate(
+        image_only(_images(1, 256)), [Task("open the drawer")], np.random.default_rng(0)
+    )
     assert out.shape == (1, 64, 64, 3)
 
 

@@ -251,7 +251,8 @@ def test_a_trained_generator_follows_the_instruction(moving, tmp_path):
     train_compact_subgoals(tmp_path / "corpus", tmp_path / "out", config)
     model = CompactSubgoalGenerator.load(tmp_path / "out", device="cpu")
     start = image_only(moving.frames.images[[0, 0]])
-    left, right = model.generate(start, [Task(LEFT), Task(RIGHT)], np.random.default_rng(0)).astype(float)
+    tasks = [Task(LEFT), Task(RIGHT)]
+    left, right = model.generate(start, tasks, np.random.default_rng(0)).astype(float)
     brightness = [[half.mean() for half in np.split(i, 2, axis=1)] for i in (left, right)]
     assert brightness[0][0] > brightness[0][1] + 15
     assert brightness[1][1] > brightness[1][0] + 15
