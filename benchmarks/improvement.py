@@ -25,7 +25,7 @@ from soar.data.relabel import Uniform
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.evaluation.plots import format_points
-from soar.evaluation.protocol import sim_protocol
+from soar.evaluation.protocol import EvalConfig, sim_protocol
 from soar.evaluation.results import Comparison, compare
 from soar.evaluation.runner import evaluate
 from soar.experiments.simulated_run import bridge_demonstrations
@@ -35,7 +35,6 @@ from soar.improvement.methods.method import OwnEpisodes
 from soar.improvement.run import Run
 from soar.pretraining.weights import DemonstrationSet
 from soar.registry import policy_spec
-from soar.rollout.station import EpisodeConfig
 from soar.sim.scenes.catalog import load_scene
 from soar.training.policy import train_policy
 from soar.types import Query
@@ -90,7 +89,10 @@ def main(
     """
     record, before = Run(run).record(), Run(run).evaluations()[0]
     incumbent = checkpoints.load(policy_spec(record.models["policy"]).folder)
-    episode = EpisodeConfig(before.setting.subgoals_per_trial, before.setting.steps_per_subgoal)
+    b = before.setting
+    evaluation = EvalConfig(
+        subgoals=b.subgoals, trials=b.trials, first_seed=b.first_seed, steps_per_subgoal=b.steps_per_subgoal
+    )  # fmt: skip
     table = Table("variant", "own episodes", "before", "after", "difference", "p")
     for name in variants:
         variant, folder = VARIANTS[name], run / "variants" / name
@@ -103,12 +105,8 @@ def main(
         sources = [replace(demonstrations, weight=1 - share), *([own] if own else [])]
         train_policy(recipe, sources, folder, start=None if fit.from_scratch else incumbent)
         spec, setting = sim_protocol(
-            str(folder),
+            replace(evaluation, checkpoint=str(folder)),
             [load_scene(s) for s in before.setting.scenes],
-            trials=before.setting.trials,
-            subgoals=before.setting.subgoals,
-            first_seed=before.setting.first_seed,
-            episode=episode,
         )
         after = evaluate(spec, setting, folder / "evaluation", workers=workers, video_size=0)
         table.add_row(name, *_row(compare(before, after), own))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from soar.cli.options import OUT, saved_config
-from soar.evaluation.results import FIRST_SEED
-from soar.registry import COMPACT
-from soar.rollout.station import EpisodeConfig
-from soar.rollout.station_config import StationConfig, episode_config
+from soar.cli.options import FLAT, OUT, saved_config
+from soar.evaluation.protocol import EvalConfig
+from soar.rollout.station_config import StationConfig
 
 if TYPE_CHECKING:
     from soar.evaluation.results import EvalSetting, Evaluation
@@ -20,18 +19,13 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    checkpoint: str = "gcbc",
+    config: Annotated[EvalConfig, FLAT],
     scenes: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--scene"])] = ("1",),
-    trials: int = 20,
-    subgoals: str = COMPACT,
-    tasks: tuple[str, ...] = (),
     station: StationConfig | None = None,
     judge: str = "person",
     out: Annotated[Path | None, OUT] = None,
     workers: int = 0,
     video_size: int = 128,
-    first_seed: int = FIRST_SEED,
-    steps_per_subgoal: int | None = None,
 ) -> None:
     """Measure how often a policy succeeds, from starts that are the same for every policy.
 
@@ -46,31 +40,23 @@ def evaluate(
         soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
 
     Args:
-        checkpoint: packaged policy ("gcbc", "lcbc") or a checkpoint's folder.
+        config: the policy and its trials.
         scenes: 1 to 10, dev1 to dev4, YAML files; "bridge" or "broad": --trials random unseen scenes.
-        trials: trials of each task.
-        subgoals: "compact", "expert", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", "none".
-        tasks: instructions to try; by default all.
         station: station file of a real robot, at which you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.
         out: folder of the result; by default runs/evaluate/NAME, where NAME describes the evaluation.
         workers: number of processes; 0 is one for each core.
         video_size: width of each trial's video in pixels; 0 for none.
-        first_seed: seed of the first start.
-        steps_per_subgoal: control steps for each subgoal; by default 10 with compact generators and expert, else 20.
     """
     import os
 
     from soar.evaluation.runner import evaluate as run
 
-    episode = episode_config((), subgoals, steps_per_subgoal)
     if station is None:
-        spec, setting = _simulated(checkpoint, scenes, trials, subgoals, tasks, first_seed, episode)
+        spec, setting = _simulated(config, scenes)
         folder = out or _folder(setting, scenes)
     else:
-        spec, setting, folder = _on_station(
-            checkpoint, station, trials, subgoals, tasks, judge, episode, out
-        )
+        spec, setting, folder = _on_station(config, station, judge, out)
     with saved_config(evaluate, folder):
         evaluation = run(
             spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
@@ -116,15 +102,7 @@ def _show(evaluation: Evaluation, folder: Path) -> None:
     rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
 
 
-def _simulated(
-    checkpoint: str,
-    names: Sequence[str],
-    trials: int,
-    subgoals: str,
-    tasks: Sequence[str],
-    first_seed: int,
-    episode: EpisodeConfig,
-) -> tuple[EvalSpec, EvalSetting]:
+def _simulated(config: EvalConfig, names: Sequence[str]) -> tuple[EvalSpec, EvalSetting]:
     """Protocol in simulated scenes; a regime stands for `trials` random scenes with one trial of each task."""
     from soar.evaluation.protocol import sim_protocol
     from soar.sim.scenes.catalog import load_scene
@@ -132,28 +110,15 @@ def _simulated(
 
     expanded: list[str] = []
     for name in names:
-        random = [f"{name}-{first_seed + i}" for i in range(trials)]
+        random = [f"{name}-{config.first_seed + i}" for i in range(config.trials)]
         expanded += random if name in RANDOM_REGIMES else [name]
-    return sim_protocol(
-        checkpoint,
-        [load_scene(name) for name in expanded],
-        trials=trials if expanded == list(names) else 1,
-        subgoals=subgoals,
-        tasks=tasks,
-        first_seed=first_seed,
-        episode=episode,
-    )
+    if expanded != list(names):
+        config = replace(config, trials=1)
+    return sim_protocol(config, [load_scene(name) for name in expanded])
 
 
 def _on_station(
-    checkpoint: str,
-    station: StationConfig,
-    trials: int,
-    subgoals: str,
-    tasks: Sequence[str],
-    judge: str,
-    episode: EpisodeConfig,
-    out: Path | None,
+    config: EvalConfig, station: StationConfig, judge: str, out: Path | None
 ) -> tuple[EvalSpec, EvalSetting, Path]:
     """Protocol on a real station, and the folder of its evaluation."""
     from soar.evaluation.operator import ConsoleOperator
@@ -162,14 +127,12 @@ def _on_station(
     from soar.registry import load_vlm
     from soar.tasks.success_detector import VLMSuccessDetector
 
-    setting = station_setting(
-        checkpoint, [station], trials=trials, judge=judge, subgoals=subgoals, tasks=tasks, episode=episode
-    )  # fmt: skip
+    setting = station_setting(config, [station], judge)
     folder = out or _folder(setting, (station.name,))
     detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
     operator = ConsoleOperator(folder / "overlay.png")
     envs = StationEnvs([station], operator, detector, judge == "person", folder / "starts")
-    return station_spec(checkpoint, subgoals, envs), setting, folder
+    return station_spec(config, envs), setting, folder
 
 
 def _folder(setting: EvalSetting, scenes: Sequence[str]) -> Path:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
+
+from annotated_types import Ge
 
 from soar import __version__
 from soar import checkpoint as checkpoints
@@ -12,76 +16,72 @@ from soar.evaluation.envs import MakeEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import FIRST_SEED, EvalSetting
 from soar.evaluation.runner import EvalSpec, SubgoalSource
-from soar.registry import load_policy, load_subgoals, policy_spec, subgoals_spec
-from soar.rollout.station import PAPER_EPISODE, EpisodeConfig
-from soar.rollout.station_config import StationConfig, station_tasks
+from soar.registry import COMPACT, load_policy, load_subgoals, policy_spec, subgoals_spec
+from soar.rollout.station_config import StationConfig, episode_config, station_tasks
 from soar.sim.scenes.spec import Scene
+from soar.utils.config import check_ranges
 
 
-def sim_protocol(
-    policy: str,
-    scenes: Sequence[Scene],
-    *,
-    trials: int,
-    subgoals: str = "compact",
-    tasks: Sequence[str] = (),
-    first_seed: int = FIRST_SEED,
-    episode: EpisodeConfig = PAPER_EPISODE,
-) -> tuple[EvalSpec, EvalSetting]:
+@dataclass(frozen=True)
+class EvalConfig:
+    """Evaluation of a policy: trials of each task, from starts that are the same for every policy."""
+
+    checkpoint: str = "gcbc"
+    """Packaged policy ("gcbc", "lcbc") or a checkpoint's folder."""
+    subgoals: str = COMPACT
+    """"compact", "expert", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", or "none"."""
+    trials: Annotated[int, Ge(1)] = 20
+    """Trials of each task."""
+    tasks: tuple[str, ...] = ()
+    """Instructions to try; empty for all."""
+    first_seed: int = FIRST_SEED
+    """Seed of the first start."""
+    steps_per_subgoal: int | None = None
+    """Control steps for each subgoal; None for 10 with compact generators and the expert, else 20 (paper)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+def sim_protocol(config: EvalConfig, scenes: Sequence[Scene]) -> tuple[EvalSpec, EvalSetting]:
     """Return how a policy is evaluated in simulated scenes, for `evaluate`.
-
-    Args:
-        policy: "gcbc" or "lcbc" as packaged, or a checkpoint's folder.
-        scenes: the scenes.
-        trials: trials of each task.
-        subgoals: subgoal generator as `soar.registry` names it, "expert", "expert@STEPS", or "none".
-        tasks: instructions; all of the scenes' when empty.
-        first_seed: seed of the first start.
-        episode: number of subgoals, and control steps for each (paper: 5 and 20).
 
     Raises:
         ConfigError: a task that none of the scenes has.
         CheckpointError: there is no such policy.
     """
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
-    chosen = _chosen(known, tasks)
-    setting = _setting(policy, chosen, trials, subgoals, first_seed, "predicates", episode)
+    setting = _setting(config, known, config.first_seed, "predicates")
     make_env = partial(make_sim_env, tuple(scenes))
-    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), make_env), setting
+    return _spec(config, make_env, attended=False), setting
 
 
 def station_setting(
-    policy: str,
-    stations: Sequence[StationConfig],
-    *,
-    trials: int,
-    judge: str,
-    subgoals: str = "compact",
-    tasks: Sequence[str] = (),
-    episode: EpisodeConfig = PAPER_EPISODE,
+    config: EvalConfig, stations: Sequence[StationConfig], judge: str
 ) -> EvalSetting:
-    """Return the setting of an evaluation on real stations.
+    """Return the setting of an evaluation on real stations, whose names stand for their scenes.
 
     Args:
-        policy: see `sim_protocol`.
-        stations: the stations, whose names stand for their scenes.
-        trials: trials of each task.
+        config: configuration.
+        stations: the stations.
         judge: who judges, for the record.
-        subgoals: see `sim_protocol`.
-        tasks: instructions; all of the stations' when empty.
-        episode: see `sim_protocol`.
 
     Raises:
         ConfigError: a task that none of the stations has.
         CheckpointError: there is no such policy.
     """
     known = [(s.name, task.instruction) for s in stations for task in station_tasks(s)]
-    return _setting(policy, _chosen(known, tasks), trials, subgoals, 1, judge, episode)
+    return _setting(config, known, 1, judge)
 
 
-def station_spec(policy: str, subgoals: str, make_env: MakeEvalEnv) -> EvalSpec:
+def station_spec(config: EvalConfig, make_env: MakeEvalEnv) -> EvalSpec:
     """Return how `evaluate` runs on real stations. `make_env`: see `soar.evaluation.stations.StationEnvs`."""
-    return EvalSpec(partial(load_policy, policy), subgoal_source(subgoals), make_env, attended=True)
+    return _spec(config, make_env, attended=True)
+
+
+def _spec(config: EvalConfig, make_env: MakeEvalEnv, attended: bool) -> EvalSpec:
+    policy, subgoals = partial(load_policy, config.checkpoint), subgoal_source(config.subgoals)
+    return EvalSpec(policy, subgoals, make_env, attended)
 
 
 def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -93,22 +93,17 @@ def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tup
 
 
 def _setting(
-    policy: str,
-    tasks: tuple[tuple[str, str], ...],
-    trials: int,
-    subgoals: str,
-    first_seed: int,
-    judge: str,
-    episode: EpisodeConfig,
+    config: EvalConfig, known: Sequence[tuple[str, str]], first_seed: int, judge: str
 ) -> EvalSetting:
-    folder = policy_spec(policy).folder
-    checkpoint = checkpoints.load(folder)
+    folder = policy_spec(config.checkpoint).folder
+    tasks, checkpoint = _chosen(known, config.tasks), checkpoints.load(folder)
+    episode = episode_config((), config.subgoals, config.steps_per_subgoal)
     return EvalSetting(
         checkpoint=checkpoint.id,
         policy=checkpoint.kind,
-        subgoals=subgoals,
+        subgoals=config.subgoals,
         tasks=tasks,
-        trials=trials,
+        trials=config.trials,
         first_seed=first_seed,
         subgoals_per_trial=episode.num_subgoals,
         steps_per_subgoal=episode.steps_per_subgoal,

@@ -8,12 +8,13 @@ from typing import Annotated, Literal, TypeAlias
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.collection.collector import CollectionConfig
+from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
-from soar.improvement.rounds import ImproveConfig
+from soar.improvement.rounds import Candidate, ImproveConfig
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
@@ -21,6 +22,17 @@ from soar.utils.config import check_ranges
 
 Judge: TypeAlias = Literal["person", "detector"]
 Starts: TypeAlias = Literal["set", "kept"]
+
+
+def evaluation_of(config: ImproveConfig, candidate: Candidate) -> EvalConfig:
+    """Return how a candidate of a run is evaluated: in all rounds alike."""
+    return EvalConfig(
+        candidate.policy,
+        candidate.subgoals,
+        config.trials,
+        first_seed=config.first_seed,
+        steps_per_subgoal=config.episode_config.steps_per_subgoal,
+    )
 
 
 @dataclass(frozen=True)

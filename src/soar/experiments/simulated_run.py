@@ -13,7 +13,7 @@ from soar.data.mixture import Source
 from soar.evaluation.protocol import sim_protocol
 from soar.evaluation.runner import evaluate
 from soar.experiments.learning import Learning, plan_learning, stored_demonstrations
-from soar.experiments.run_config import RunConfig
+from soar.experiments.run_config import RunConfig, evaluation_of
 from soar.improvement.collecting import collect_round
 from soar.improvement.rounds import Candidate, ImproveConfig, OnMessage, Stages, improve
 from soar.improvement.run import Run, RunRecord
@@ -124,11 +124,6 @@ def evaluate_in_simulation(config: ImproveConfig, candidates: Sequence[Candidate
     """Evaluate candidates one after another, from starts that are the same for all."""
     for candidate in candidates:
         spec, setting = sim_protocol(
-            candidate.policy,
-            [load_scene(s) for s in config.scenes],
-            trials=config.trials,
-            subgoals=candidate.subgoals,
-            first_seed=config.first_seed,
-            episode=config.episode_config,
+            evaluation_of(config, candidate), [load_scene(s) for s in config.scenes]
         )
         evaluate(spec, setting, candidate.folder, workers=config.workers)

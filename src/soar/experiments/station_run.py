@@ -16,7 +16,7 @@ from soar.evaluation.protocol import station_setting
 from soar.evaluation.results import TrialKey
 from soar.evaluation.stations import StationEnvs
 from soar.experiments.learning import plan_learning, stored_demonstrations
-from soar.experiments.run_config import RunConfig
+from soar.experiments.run_config import RunConfig, evaluation_of
 from soar.improvement.collecting import collect_round
 from soar.improvement.methods.hindsight import RegenerateGoals
 from soar.improvement.rounds import Candidate, OnMessage, Stages, improve
@@ -121,14 +121,7 @@ def _evaluate(
         Entry(
             load_policy(candidate.policy),
             generators[candidate.subgoals],
-            station_setting(
-                candidate.policy,
-                config.stations,
-                trials=config.trials,
-                judge=options.judge,
-                subgoals=candidate.subgoals,
-                episode=config.episode_config,
-            ),
+            station_setting(evaluation_of(config, candidate), config.stations, options.judge),
             candidate.folder,
         )
         for candidate in candidates
