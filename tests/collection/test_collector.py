@@ -33,7 +33,7 @@ from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer, feasible_tasks
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Proposal, Query, Verdict
+from soar.types import Proposal, Query, Question, Verdict
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
 DETECTOR = VLMSuccessDetector(ToyVLM())
@@ -77,7 +77,7 @@ def reasons(store: LanceStore) -> list[str]:
     return [s.provenance.proposal.reason for s in store.query() if s.provenance.proposal]
 
 
-# A thousand episodes of everything going wrong -----------------------------------------------------
+# A thousand episodes with every fault --------------------------------------------------------------
 
 
 class FlakyVLM(ToyVLM):
@@ -94,7 +94,7 @@ class FlakyVLM(ToyVLM):
         if luck < 0.07:
             return [[a._replace(p_yes=float("nan")) for a in r] for r in replies]
         if luck < 0.09:
-            return [[a._replace(question="what?") for a in r] for r in replies]
+            return [[a._replace(question=Question("what?")) for a in r] for r in replies]
         return replies
 
 
@@ -125,7 +125,7 @@ class FlakyPolicy(ToyPolicy):
 
 
 def storm(folder: Path, episodes: int) -> None:
-    """Three stations, every fault at random, until so many whole episodes are in the store."""
+    """Collect with three stations and random faults until the store holds `episodes` complete episodes."""
     logging.disable(logging.CRITICAL)
     rng = np.random.default_rng(0)
     models = Models(FlakyVLM(rng), FlakyPolicy(rng), FlakySubgoals(rng), DETECTOR)
@@ -154,14 +154,14 @@ def check_storm(
     assert summary.broken == ()
     assert summary.dropped > episodes // 20
     assert min(injected[k] for k in ("motor", "frozen", "gone")) > 0
-    for summary in summaries:
-        outcome, truth = summary.verdict.outcome, summary.provenance.truth
-        assert outcome == "unknown" or (outcome == "success") == truth, summary
-        assert summary.verdict.question or outcome == "unknown"
+    for row in summaries:
+        outcome, truth = row.verdict.outcome, row.provenance.truth
+        assert outcome == "unknown" or (outcome == "success") == truth, row
+        assert row.verdict.question or outcome == "unknown"
     outcomes = Counter(s.verdict.outcome for s in summaries)
     assert set(outcomes) == {"success", "failure", "unknown"}, outcomes
-    for summary in summaries[:: max(1, episodes // 100)]:
-        episode = store.load(summary.id)
+    for row in summaries[:: max(1, episodes // 100)]:
+        episode = store.load(row.id)
         assert len(episode) == 24
         assert (np.diff(episode.times_s) >= 0).all()
         assert np.isfinite(episode.actions).all()
@@ -170,7 +170,7 @@ def check_storm(
 
 @pytest.mark.slow
 def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_label(tmp_path):
-    """In a process without the tests' type checks, which would take most of the time."""
+    """Runs in a process without the tests' type checks, which would take most of the time."""
     code = f"import runpy; runpy.run_path({__file__!r})['storm']({str(tmp_path / 's')!r}, 1000)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -179,7 +179,7 @@ def test_a_thousand_episodes_of_faults_leave_no_broken_episode_and_no_wrong_labe
 # One fault at a time -------------------------------------------------------------------------------
 
 
-def test_an_episode_carries_all_that_led_to_it(tmp_path):
+def test_an_episode_carries_its_provenance(tmp_path):
     store, summary = work(
         tmp_path, [make_station()], config=replace(CONFIG, round=2), config_hash="c"
     )
@@ -198,7 +198,7 @@ def test_an_episode_carries_all_that_led_to_it(tmp_path):
     assert len({s.provenance.seed for s in store.query()}) == 3
 
 
-def test_a_share_of_episodes_explores_and_says_so(tmp_path):
+def test_a_share_of_episodes_explores_and_records_it(tmp_path):
     config = replace(CONFIG, episode=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
     store, _ = work(tmp_path, [make_station()], config=config, episodes=30)
     noises = Counter(s.provenance.exploration["noise"] for s in store.query())
@@ -206,7 +206,7 @@ def test_a_share_of_episodes_explores_and_says_so(tmp_path):
     assert 5 <= noises[0.7] <= 25
 
 
-def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
+def test_stations_in_lockstep_explore_independently(tmp_path):
     config = replace(CONFIG, episode=EpisodeConfig(1, 1), exploring=0.5, noise=0.7)
     pair = [make_station("one"), make_station("two", seed=1)]
     store, _ = work(tmp_path, pair, config=config, episodes=20)
@@ -216,12 +216,12 @@ def test_stations_in_lockstep_explore_each_for_itself(tmp_path):
     assert noises["one"] != noises["two"]
 
 
-def test_tasks_take_turns_by_the_counts_in_the_store(tmp_path):
+def test_tasks_alternate_by_the_counts_in_the_store(tmp_path):
     store, _ = work(tmp_path, [make_station()], episodes=6)
     assert [c.attempts for c in store.history().values()] == [3, 3]
 
 
-def test_a_restart_goes_on_where_the_store_says(tmp_path):
+def test_a_restart_continues_the_seeds_of_the_store(tmp_path):
     whole, _ = work(tmp_path / "whole", [make_station()], episodes=4)
     work(tmp_path / "parts", [make_station()], episodes=2)
     parts, _ = work(tmp_path / "parts", [make_station()], episodes=2)
@@ -229,7 +229,7 @@ def test_a_restart_goes_on_where_the_store_says(tmp_path):
     assert seeds[0] == seeds[1]
 
 
-def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
+def test_a_motor_fault_drops_its_episode_and_is_recorded_in_the_next(tmp_path):
     station = make_station(rates=FaultRates(motor=0.02, recovery=0.6))
     fault_limits = FaultLimits(max_recoveries=10, recovery_pause_s=0)
     store, summary = work(
@@ -237,9 +237,9 @@ def test_a_motor_fault_drops_its_episode_and_is_noted_in_the_next(tmp_path):
     )
     assert summary.dropped > 0
     assert kinds(tmp_path)["robot fault"] == summary.faults
-    noted = [f for s in store.query() for f in s.provenance.faults]
-    assert noted
-    assert set(noted) == {"robot fault: motor 3 reports an overload (injected)"}
+    faults = [f for s in store.query() for f in s.provenance.faults]
+    assert faults
+    assert set(faults) == {"robot fault: motor 3 reports an overload (injected)"}
     assert all(s.length == 24 for s in store.query())
 
 
@@ -259,20 +259,20 @@ def test_a_broken_station_does_not_stop_the_others(tmp_path):
     assert summary.episodes == 4
 
 
-def test_a_policy_that_only_gives_garbage_breaks_the_station(tmp_path):
-    class Garbage(ToyPolicy):
+def test_a_policy_with_invalid_actions_breaks_the_station(tmp_path):
+    class Invalid(ToyPolicy):
         def act(self, observations, goals, rng, *, noise=0.0):
             return np.full((len(observations), 7), np.nan, np.float32)
 
     fault_limits = FaultLimits(max_drops=3, recovery_pause_s=0)
     config = replace(CONFIG, fault_limits=fault_limits)
-    _, summary = work(tmp_path, [make_station()], replace(MODELS, policy=Garbage()), config)
+    _, summary = work(tmp_path, [make_station()], replace(MODELS, policy=Invalid()), config)
     assert (summary.episodes, summary.dropped, summary.broken) == (0, 3, ("one",))
     assert kinds(tmp_path) == {"bad output": 3, "broken": 1}
 
 
 class DownVLM(ToyVLM):
-    """Down for the first calls."""
+    """A VLM that is unavailable for the first calls."""
 
     def __init__(self, calls: int) -> None:
         self.left = calls
@@ -284,7 +284,7 @@ class DownVLM(ToyVLM):
         return super().answer(images, questions)
 
 
-def test_a_vlm_that_is_down_for_a_moment_is_waited_for(tmp_path):
+def test_a_short_outage_of_the_vlm_is_waited_for(tmp_path):
     config = replace(CONFIG, backoff=replace(QUICK, max_outage_s=5.0))
     store, _ = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(3)), config)
     assert all(s.verdict.outcome != "unknown" for s in store.query())
@@ -296,12 +296,12 @@ def test_without_a_vlm_episodes_are_judged_later(tmp_path):
     assert {s.verdict.outcome for s in store.query()} == {"unknown"}
     assert reasons(store) == ["no answers"] * 3
     assert judge_unknown(store, DETECTOR).total() == 3
-    for summary in store.query():
-        assert (summary.verdict.outcome == "success") == summary.provenance.truth
-        assert summary.verdict.judge == "toy-vlm"
+    for row in store.query():
+        assert (row.verdict.outcome == "success") == row.provenance.truth
+        assert row.verdict.judge == "toy-vlm"
 
 
-def test_a_subgoal_server_that_is_down_drops_the_episode_and_breaks_nothing(tmp_path):
+def test_an_outage_of_the_subgoal_server_drops_the_episode_without_breaking_the_station(tmp_path):
     class Down(ToySubgoals):
         calls = 0
 
@@ -356,14 +356,14 @@ def test_a_store_that_stays_full_ends_collection(tmp_path):
 
 
 class Blind(ToyVLM):
-    """Doesn't see the block from the second look on."""
+    """Doesn't see the block from the second request on."""
 
-    looks = 0
+    requests = 0
 
     def answer(self, images, questions):
-        self.looks += 1
+        self.requests += 1
         replies = super().answer(images, questions)
-        if self.looks == 1:
+        if self.requests == 1:
             return replies
         return [
             [a._replace(p_yes=0.0) if "present" in a.question.text else a for a in r]
@@ -408,17 +408,17 @@ def test_a_lost_object_leaves_its_tasks_out_and_calls_a_person(tmp_path, webhook
     assert kinds(tmp_path) == {"missing": 1}
 
 
-def test_in_simulation_a_person_puts_lost_objects_back(tmp_path):
+def test_a_simulated_table_is_reset_when_an_object_is_missing(tmp_path):
     config = replace(CONFIG, fault_limits=FaultLimits(missing_after=1, reset_after=2))
     work(tmp_path, [make_station()], replace(MODELS, vlm=Blind()), config, episodes=5)
     assert kinds(tmp_path)["back"] >= 1
 
 
-# People --------------------------------------------------------------------------------------------
+# Commands and status -------------------------------------------------------------------------------
 
 
 class When(Callback):
-    """Does something at the nth episode."""
+    """Calls a function at the end of the nth episode."""
 
     def __init__(self, n: int, action: Callable[[], object]) -> None:
         self.left, self.action = n, action
@@ -429,7 +429,7 @@ class When(Callback):
             self.action()
 
 
-def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
+def test_a_stop_command_ends_after_the_running_episode(tmp_path):
     status_folder = StatusFolder(tmp_path, "one")
     stop = When(2, lambda: status_folder.request("stop"))
     _, summary = work(tmp_path, [make_station()], episodes=50, callbacks=[stop])
@@ -437,7 +437,7 @@ def test_a_wish_to_stop_ends_after_the_running_episode(tmp_path):
     assert status_folder.status().activity == "stopped"
 
 
-def test_one_station_of_a_fleet_can_be_stopped_and_begins_again(tmp_path):
+def test_one_station_can_be_stopped_and_started_again(tmp_path):
     status_folder = StatusFolder(tmp_path, "one")
     stop = When(2, lambda: status_folder.request("stop"))
     stations = [make_station(), make_station("two", 1)]
@@ -459,12 +459,16 @@ def test_a_paused_station_waits_and_resumes(tmp_path):
     assert time.monotonic() - start > 0.6
 
 
-def test_the_status_says_what_a_station_does(tmp_path):
-    seen = []
-    look = When(1, lambda: seen.append(StatusFolder(tmp_path, "one").status()))
-    work(tmp_path, [make_station()], episodes=2, callbacks=[look])
-    assert (seen[0].activity, seen[0].scene, seen[0].pid) == ("collecting", "toy", os.getpid())
-    assert seen[0].doing in INSTRUCTIONS
+def test_the_status_shows_the_running_task(tmp_path):
+    statuses = []
+    read = When(1, lambda: statuses.append(StatusFolder(tmp_path, "one").status()))
+    work(tmp_path, [make_station()], episodes=2, callbacks=[read])
+    assert (statuses[0].activity, statuses[0].scene, statuses[0].pid) == (
+        "collecting",
+        "toy",
+        os.getpid(),
+    )
+    assert statuses[0].doing in INSTRUCTIONS
     [status_folder] = status_folders(tmp_path)
     assert status_folder.status().episodes == 2
 
@@ -483,7 +487,7 @@ def test_a_promoted_checkpoint_drives_the_next_episode(tmp_path):
     assert [s.provenance.checkpoint for s in store.query()] == ["toy-policy", "better", "better"]
 
 
-def test_killed_at_any_moment_it_goes_on_and_no_episode_is_broken(tmp_path):
+def test_killed_at_any_moment_collection_resumes_with_complete_episodes(tmp_path):
     code = f"import runpy; runpy.run_path({__file__!r})['forever']({str(tmp_path)!r})"
     rng = np.random.default_rng(0)
     for _ in range(3):
@@ -499,9 +503,9 @@ def test_killed_at_any_moment_it_goes_on_and_no_episode_is_broken(tmp_path):
     store = open_store(tmp_path)
     summaries = list(store.query())
     assert len({s.provenance.seed for s in summaries}) == len(summaries)
-    for summary in summaries:
-        assert len(store.load(summary.id)) == 24
-        assert (summary.verdict.outcome == "success") == summary.provenance.truth
+    for row in summaries:
+        assert len(store.load(row.id)) == 24
+        assert (row.verdict.outcome == "success") == row.provenance.truth
 
 
 def forever(folder: Path) -> None:
@@ -514,9 +518,9 @@ def count(folder: Path) -> int:
     return sum(c.attempts for c in open_store(folder).history(Query()).values())
 
 
-def test_a_task_that_was_already_done_is_neither_judged_nor_counted_as_a_success(tmp_path):
+def test_a_task_that_was_already_done_is_no_success(tmp_path):
     class AnyTask(UncertaintyProposer):
-        """Proposes what isn't feasible, as the random choice may."""
+        """Proposes a task that isn't feasible, as the random choice may."""
 
         def propose(self, observation, answers, history, rng):
             feasible = feasible_tasks(self.tasks, answers)
@@ -525,11 +529,11 @@ def test_a_task_that_was_already_done_is_neither_judged_nor_counted_as_a_success
 
     station = make_station()
     store, _ = work(tmp_path, [replace(station, proposer=AnyTask(station.tasks))])
-    for summary in store.query():
-        assert (summary.verdict.outcome, summary.provenance.truth) == ("failure", False)
+    for row in store.query():
+        assert (row.verdict.outcome, row.provenance.truth) == ("failure", False)
 
 
-def test_judging_later_leaves_what_is_known_alone(tmp_path):
+def test_judging_later_keeps_known_verdicts(tmp_path):
     store, _ = work(tmp_path, [make_station()], episodes=2)
     first, second = store.query()
     store.set_verdict(first.id, Verdict("unknown"))
@@ -539,16 +543,28 @@ def test_judging_later_leaves_what_is_known_alone(tmp_path):
     assert again[1].verdict == second.verdict
 
 
+def test_stored_episodes_can_be_judged_by_all_of_their_frames(tmp_path):
+    class Length:
+        name, threshold = "length", 0.5
+
+        def judge_episode(self, frames, task):
+            return Verdict("success" if len(frames) == 25 else "failure", 1.0, judge=self.name)
+
+    store, _ = work(tmp_path, [make_station()], replace(MODELS, vlm=DownVLM(10**6)), episodes=2)
+    assert judge_unknown(store, Length()) == {"success": 2}
+    assert {row.verdict.judge for row in store.query()} == {"length"}
+
+
 def test_proposals_count_every_episode_before_them(tmp_path):
-    """Also the one that is still being stored."""
-    seen: list[int] = []
+    """Also the episode that is still being stored."""
+    counts: list[int] = []
 
     class Spy(UncertaintyProposer):
         def propose(self, observation, answers, history, rng):
-            seen.append(sum(c.attempts for c in history.values()))
+            counts.append(sum(c.attempts for c in history.values()))
             return super().propose(observation, answers, history, rng)
 
     station = replace(make_station(), proposer=Spy(TASKS))
     work(tmp_path, [station], episodes=5)
     work(tmp_path, [station], episodes=2)
-    assert seen == [0, 1, 2, 3, 4, 5, 6]
+    assert counts == [0, 1, 2, 3, 4, 5, 6]

@@ -9,24 +9,24 @@ from soar.errors import ConfigError
 STATUS = StationStatus("arm1", "3", "collecting", 10.0, 20.0, os.getpid(), "fold the cloth", 5)
 
 
-def test_a_status_comes_back_as_it_was_shown(tmp_path):
-    shown = replace(STATUS, missing=("lemon",), duty_cycle=0.97)
-    StatusFolder(tmp_path, "arm1").show(shown)
+def test_a_shown_status_can_be_read(tmp_path):
+    status = replace(STATUS, missing=("lemon",), duty_cycle=0.97)
+    StatusFolder(tmp_path, "arm1").show(status)
     [status_folder] = status_folders(tmp_path)
-    assert status_folder.status() == shown
+    assert status_folder.status() == status
     assert status_folder.status().alive()
 
 
-def test_a_process_that_is_gone_is_not_alive():
+def test_a_killed_process_is_not_alive():
     assert not replace(STATUS, pid=2**22 + 1).alive()
 
 
-def test_a_wish_stands_until_it_is_taken_back(tmp_path):
+def test_a_command_lasts_until_the_next_one(tmp_path):
     status_folder = StatusFolder(tmp_path, "arm1")
     assert status_folder.command() == "run"
-    for wish in ("pause", "stop"):
-        status_folder.request(wish)
-        assert StatusFolder(tmp_path, "arm1").command() == wish
+    for command in ("pause", "stop"):
+        status_folder.request(command)
+        assert StatusFolder(tmp_path, "arm1").command() == command
     status_folder.request("run")
     assert status_folder.command() == "run"
     (status_folder.folder / "wish").write_text("dance")
@@ -43,17 +43,17 @@ def test_events_are_kept_in_order(tmp_path):
     ]
 
 
-def test_a_webhook_that_is_down_stops_nothing(tmp_path):
+def test_an_unavailable_webhook_raises_nothing(tmp_path):
     StatusFolder(tmp_path, "arm1", "http://127.0.0.1:9/").note("missing", "the lemon", person=True)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_board_that_cannot_be_written_stops_nothing(tmp_path):
+def test_a_status_folder_that_cannot_be_written_raises_nothing(tmp_path):
     tmp_path.chmod(0o500)
     StatusFolder(tmp_path, "arm1").show(STATUS)
 
 
-def test_a_name_that_is_no_folder_is_refused(tmp_path):
+def test_a_name_that_cannot_be_a_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="letters, digits"):
         StatusFolder(tmp_path, "../arm1")
 

@@ -24,23 +24,23 @@ PUT, REMOVE, OPEN = (
         "open the drawer",
     )
 )
-LOOK = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7, np.float32), 0.0)
+OBSERVATION = Observation(np.zeros((4, 4, 3), np.uint8), np.zeros(7, np.float32), 0.0)
 
 
-def say(**p_yes: float | None) -> dict[Question, Answer]:
+def answer(**p_yes: float | None) -> dict[Question, Answer]:
     """Answers by short names of the questions."""
     questions = {"inside": PUT.question, "open": OPEN.question}
-    questions |= {f"see_{w}": present_question(w) for w in ("drawer",)}
+    questions |= {f"present_{w}": present_question(w) for w in ("drawer",)}
     return {questions[k]: Answer(questions[k], p) for k, p in p_yes.items()}
 
 
 def test_a_task_is_feasible_when_the_answer_is_the_opposite_of_done():
-    assert feasible_tasks([PUT, REMOVE], say(inside=0.1)) == (PUT,)
-    assert feasible_tasks([PUT, REMOVE], say(inside=0.9)) == (REMOVE,)
+    assert feasible_tasks([PUT, REMOVE], answer(inside=0.1)) == (PUT,)
+    assert feasible_tasks([PUT, REMOVE], answer(inside=0.9)) == (REMOVE,)
 
 
 def test_an_unknown_answer_makes_nothing_feasible():
-    assert feasible_tasks([PUT, REMOVE, OPEN], say(inside=None)) == ()
+    assert feasible_tasks([PUT, REMOVE, OPEN], answer(inside=None)) == ()
 
 
 def test_scores_are_equation_1():
@@ -56,7 +56,7 @@ def test_attempts_of_infeasible_tasks_do_not_count():
     assert uncertainties([PUT], history) == {PUT.instruction: math.sqrt(math.log(2) / 2)}
 
 
-def test_a_fresh_station_scores_zero_everywhere_and_chooses_at_random():
+def test_a_new_station_scores_zero_everywhere_and_chooses_at_random():
     assert set(uncertainties([PUT, OPEN], {}).values()) == {0.0}
     rng = np.random.default_rng(0)
     chosen = [select_task([PUT, OPEN], {}, rng) for _ in range(400)]
@@ -68,7 +68,7 @@ def test_select_task_refuses_an_empty_set():
         select_task([], {}, np.random.default_rng(0))
 
 
-def test_hundred_thousand_rounds_even_out():
+def test_attempts_even_out_over_a_hundred_thousand_rounds():
     tasks = [Task(f"task {i}", Question(f"Is {i} done?")) for i in range(7)]
     rng, attempts = np.random.default_rng(0), np.zeros(7, int)
     for _ in range(100_000):
@@ -88,34 +88,36 @@ def test_a_task_that_becomes_feasible_late_catches_up():
 
 
 def test_tasks_of_missing_objects_are_left_out():
-    answers = say(inside=0.1, open=0.1, see_drawer=0.05)
+    answers = answer(inside=0.1, open=0.1, present_drawer=0.05)
     assert missing_objects([PUT, OPEN], answers) == {"drawer"}
     assert with_objects_present([PUT, OPEN], answers) == (PUT,)
-    proposal = UncertaintyProposer([PUT, OPEN]).propose(LOOK, answers, {}, np.random.default_rng(0))
+    proposal = UncertaintyProposer([PUT, OPEN]).propose(
+        OBSERVATION, answers, {}, np.random.default_rng(0)
+    )
     assert proposal.task == PUT
     assert proposal.feasible == (PUT.instruction,)
 
 
-def test_with_nothing_feasible_any_task_of_what_is_there_stirs_the_scene():
+def test_without_a_feasible_task_a_random_one_with_present_objects_is_chosen():
     proposer, rng = UncertaintyProposer([PUT, OPEN]), np.random.default_rng(0)
-    answers = say(inside=0.9, open=0.9)
-    chosen = {proposer.propose(LOOK, answers, {}, rng).task for _ in range(50)}
+    answers = answer(inside=0.9, open=0.9)
+    chosen = {proposer.propose(OBSERVATION, answers, {}, rng).task for _ in range(50)}
     assert chosen == {PUT, OPEN}
-    answers |= say(see_drawer=0.1)
-    chosen = {proposer.propose(LOOK, answers, {}, rng).task for _ in range(50)}
+    answers |= answer(present_drawer=0.1)
+    chosen = {proposer.propose(OBSERVATION, answers, {}, rng).task for _ in range(50)}
     assert chosen == {PUT}
-    assert proposer.propose(LOOK, answers, {}, rng).reason == "nothing feasible"
+    assert proposer.propose(OBSERVATION, answers, {}, rng).reason == "nothing feasible"
 
 
-def test_without_answers_the_proposal_says_so():
-    proposal = UncertaintyProposer([PUT]).propose(LOOK, {}, {}, np.random.default_rng(0))
+def test_without_answers_the_reason_is_no_answers():
+    proposal = UncertaintyProposer([PUT]).propose(OBSERVATION, {}, {}, np.random.default_rng(0))
     assert (proposal.task, proposal.reason, proposal.scores) == (PUT, "no answers", {})
 
 
-def test_the_same_generator_gives_the_same_proposal():
-    proposer, answers = UncertaintyProposer([PUT, OPEN]), say(inside=0.1, open=0.1)
+def test_a_seed_determines_the_proposals():
+    proposer, answers = UncertaintyProposer([PUT, OPEN]), answer(inside=0.1, open=0.1)
     first, second = (
-        [proposer.propose(LOOK, answers, {}, rng).task for _ in range(20)]
+        [proposer.propose(OBSERVATION, answers, {}, rng).task for _ in range(20)]
         for rng in (np.random.default_rng(7), np.random.default_rng(7))
     )
     assert first == second

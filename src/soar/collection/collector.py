@@ -38,7 +38,7 @@ from soar.utils.config import check_ranges
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
-"""Time in seconds between two looks at a paused station's commands."""
+"""Interval in seconds at which a paused station reads its command."""
 
 
 @dataclass(frozen=True)
@@ -130,24 +130,11 @@ def collect(
         metronome,
         config_hash,
     )
-    ends = time.monotonic() + 3600 * hours if hours is not None else None
     try:
-        while not stop.is_set():
-            left = None if episodes is None else episodes - sum(s.stored for s in supervisors)
-            late = ends is not None and time.monotonic() >= ends
-            if late or left == 0 or all(s.activity in ("broken", "stopped") for s in supervisors):
-                break
-            collector.models = refresh(collector.models)
-            collector.run(collector.ready()[:left])
-        collector.settle()
+        collector.run(episodes, hours, refresh)
     finally:
         collector.close()
-    return CollectionSummary(
-        sum(s.stored for s in supervisors),
-        sum(s.dropped for s in supervisors),
-        sum(s.faults for s in supervisors),
-        tuple(s.station.name for s in supervisors if s.broken),
-    )
+    return collector.summary
 
 
 def with_retries(models: Models, backoff: Backoff, stop: threading.Event) -> Models:
@@ -187,6 +174,31 @@ class Collector(Callback):
         self._uncounted: list[tuple[Query, EpisodeResult]] = []
         """Episodes that aren't in those counts."""
 
+    @property
+    def summary(self) -> CollectionSummary:
+        """Result so far."""
+        return CollectionSummary(
+            sum(s.stored for s in self.supervisors),
+            sum(s.dropped for s in self.supervisors),
+            sum(s.faults for s in self.supervisors),
+            tuple(s.station.name for s in self.supervisors if s.broken),
+        )
+
+    def run(
+        self, episodes: int | None, hours: float | None, refresh: Callable[[Models], Models]
+    ) -> None:
+        """Run episodes until a limit, `stop`, or until all stations are broken or stopped. See `collect`."""
+        ends = time.monotonic() + 3600 * hours if hours is not None else None
+        while not self._stop.is_set():
+            left = None if episodes is None else episodes - sum(s.stored for s in self.supervisors)
+            late = ends is not None and time.monotonic() >= ends
+            over = all(s.activity in ("broken", "stopped") for s in self.supervisors)
+            if late or left == 0 or over:
+                break
+            self.models = refresh(self.models)
+            self.run_episode(self.ready()[:left])
+        self.settle()
+
     def ready(self) -> list[StationSupervisor]:
         """Return the stations that can begin an episode now; without any, wait a moment."""
         supervisors = [s for s in self.supervisors if s.willing()]
@@ -198,7 +210,7 @@ class Collector(Callback):
             self._stop.wait(_POLL_S)
         return supervisors
 
-    def run(self, supervisors: Sequence[StationSupervisor]) -> None:
+    def run_episode(self, supervisors: Sequence[StationSupervisor]) -> None:
         """Run one episode on each station, and handle its result."""
         if not supervisors or not self.settle(keep=len(self.supervisors)):
             return

@@ -20,7 +20,7 @@ class CheckResult(NamedTuple):
     what: str
     """The finding, with its numbers."""
     advice: str = ""
-    """What to do; empty if nothing is wrong."""
+    """Advice for a person; empty if nothing is wrong."""
 
 
 class Failure(NamedTuple):

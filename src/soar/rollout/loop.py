@@ -134,17 +134,17 @@ def run_episodes(
         ModelUnavailable, BadOutput: a model failed in the middle of the episode; the arms stay where they are.
     """
     propose_rng, subgoal_rng, act_rng = rng.spawn(3)
-    keep_frames = needs_all_frames(models.detector)
+    scales = np.broadcast_to(noise, len(stations))
     states = [
         EpisodeState(
-            s,
-            s.proposer.propose(b.observation, b.answers, h, propose_rng),
-            b,
+            station,
+            station.proposer.propose(before.observation, before.answers, history, propose_rng),
+            before,
             float(scale),
-            keep_frames,
+            needs_all_frames(models.detector),
         )
-        for s, b, h, scale in zip(
-            stations, assessments, histories, np.broadcast_to(noise, len(stations)), strict=True
+        for station, before, history, scale in zip(
+            stations, assessments, histories, scales, strict=True
         )
     ]
     models.policy.reset()
@@ -152,6 +152,24 @@ def run_episodes(
         metronome.reset()
     for state in states:
         callback.on_start(state.station, state.proposal)
+    _run_steps(states, models, config, (subgoal_rng, act_rng), callback, worker, metronome)
+    results = judge_and_home(states, models, config, worker)
+    for state, result in zip(states, results, strict=True):
+        callback.on_episode(state.station, result)
+    return results
+
+
+def _run_steps(
+    states: Sequence[EpisodeState],
+    models: Models,
+    config: EpisodeConfig,
+    rngs: tuple[np.random.Generator, np.random.Generator],
+    callback: Callback,
+    worker: Executor,
+    metronome: Metronome | None,
+) -> None:
+    """Run all control steps, and observe once more. `rngs`: of the subgoals and of the actions."""
+    subgoal_rng, act_rng = rngs
     prefetched: Future[list[Image]] | None = None
     steps, ahead = config.steps_per_subgoal, config.prefetch_steps
     for index in range(config.length):
@@ -172,10 +190,6 @@ def run_episodes(
                 generate_subgoals, models.subgoals, *_subgoal_inputs(states), subgoal_rng
             )
     observe(states, metronome)
-    results = judge_and_home(states, models, config, worker)
-    for state, result in zip(states, results, strict=True):
-        callback.on_episode(state.station, result)
-    return results
 
 
 def observe(states: Sequence[EpisodeState], metronome: Metronome | None) -> None:

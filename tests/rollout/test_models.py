@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+
+from soar.errors import ConfigError
+from soar.improvement.run import RoundRecord, Run, RunRecord
+from soar.interfaces import EpisodeSuccessDetector
+from soar.rollout.models import ModelsConfig, PromotionWatcher
+from soar.tasks.success_detector import VLMSuccessDetector
+from soar.utils.config import load
+
+TOYS = ModelsConfig(
+    "python:soar.robots.toy_models:ToyVLM",
+    "python:soar.robots.toy_models:ToySubgoals",
+    "python:soar.robots.toy_models:ToyPolicy",
+)
+
+
+def test_promoted_models_are_picked_up(tmp_path, monkeypatch):
+    run, config = Run(tmp_path), replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
+    record = RunRecord("t", ("1",), 2, 0.0, models={"policy": "gcbc", "subgoals": "compact@12"})
+    run.write(record)
+    assert config.with_promoted() == replace(TOYS, policy="gcbc", subgoals="compact@12")
+    toys, loaded = TOYS.load(), list[str]()
+    for role in ("policy", "subgoals"):
+
+        def load(name: str, toy: object = getattr(toys, role)) -> object:
+            loaded.append(name)
+            return toy
+
+        monkeypatch.setattr(f"soar.rollout.models.load_{role}", load)
+    refresh, models = PromotionWatcher(config), toys
+    assert refresh(models) is models
+    for made in (run.train_folder(1), run.subgoals_folder(1)):
+        made.mkdir(parents=True)
+        (made / "checkpoint.json").touch()
+    assert refresh(models) is models, "a candidate isn't in force"
+    run.write(record.with_round(RoundRecord(1, "done", promoted=True)))
+    assert refresh(models) is not models
+    assert loaded == [str(run.train_folder(1)), f"{run.subgoals_folder(1)}@12"]
+    assert refresh(models) is not None
+    assert len(loaded) == 2
+
+
+def test_a_models_file_names_the_models(tmp_path):
+    path = tmp_path / "models.yaml"
+    path.write_text("vlm: chat:qwen@http://localhost:8000/v1\nthreshold: 0.6\n")
+    assert load(ModelsConfig, path) == ModelsConfig(
+        "chat:qwen@http://localhost:8000/v1", threshold=0.6
+    )
+    path.write_text("brain: big\n")
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown key .brain.; valid keys are vlm, subgoals, policy, detector, threshold",
+    ):
+        load(ModelsConfig, path)
+
+
+def test_the_threshold_reaches_the_success_detector():
+    detector = replace(TOYS, threshold=0.7).load().detector
+    assert isinstance(detector, VLMSuccessDetector)
+    assert (detector.name, detector.threshold) == ("toy-vlm", 0.7)
+    with pytest.raises(ConfigError, match="threshold is 1.0; valid: a number above 0 below 1"):
+        ModelsConfig(threshold=1.0)
+
+
+def test_a_success_detector_of_your_own_gets_the_threshold(tmp_path, monkeypatch):
+    (tmp_path / "reward.py").write_text(
+        "class Reward:\n"
+        "    name = 'reward'\n"
+        "    def __init__(self, threshold):\n"
+        "        self.threshold = threshold\n"
+        "    def judge_episode(self, frames, task):\n"
+        "        raise NotImplementedError\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    detector = replace(TOYS, detector="python:reward:Reward", threshold=0.7).load_detector()
+    assert isinstance(detector, EpisodeSuccessDetector)
+    assert (detector.name, detector.threshold) == ("reward", 0.7)
+    with pytest.raises(ConfigError, match="no success detector 'reward'; valid: vlm, python:"):
+        replace(TOYS, detector="reward").load_detector()
