@@ -146,11 +146,11 @@ def test_a_seed_determines_the_episode_with_and_without_overlap():
 
 
 def test_a_prefetched_subgoal_is_generated_from_an_earlier_image():
-    seen = []
+    images = []
 
     class Watching(ToySubgoals):
         def generate(self, observations, tasks, rng):
-            seen.append(observations[0].image)
+            images.append(observations[0].image)
             return super().generate(observations, tasks, rng)
 
     log = Log()
@@ -163,7 +163,7 @@ def test_a_prefetched_subgoal_is_generated_from_an_earlier_image():
             worker=worker,
         )
     assert [s.step for s in log.subgoals] == [0, 20, 40, 60, 80]
-    for k, image in enumerate(seen):
+    for k, image in enumerate(images):
         assert np.array_equal(image, log.steps[max(0, 20 * k - 3)].observation.image)
 
 
@@ -236,7 +236,7 @@ def test_subgoals_that_are_not_images_are_refused(images):
 
 class Silent(ToyVLM):
     def answer(self, images, questions):
-        raise ModelUnavailable("nobody there")
+        raise ModelUnavailable("connection refused")
 
 
 def test_without_a_vlm_the_task_is_random_and_the_verdict_unknown():

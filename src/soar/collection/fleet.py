@@ -1,7 +1,7 @@
 """Collection with several stations, one store and one set of models.
 
 Simulated stations run in lockstep: one process holds the models and batches their calls, and each robot moves and
-renders in a process of its own. All episodes have the same length, so that only faults make the others wait. Real arms
+renders in a separate process. All episodes have the same length, so that only faults make the others wait. Real arms
 can't wait for each other, so each station has a process with its own loop; models that these should share are endpoints.
 """
 
@@ -56,7 +56,7 @@ def run_fleet(
     stop: threading.Event | None = None,
     callbacks: Sequence[Callback] = (),
 ) -> CollectionSummary:
-    """Collect with all stations: in lockstep if all are simulated, else each in a process of its own.
+    """Collect with all stations: in lockstep if all are simulated, else each in a separate process.
 
     Args:
         stations: the stations.

@@ -221,7 +221,7 @@ class StationSupervisor:
         self.show("broken", reason)
 
     def _clear(self, error: SoarError) -> None:
-        """Note an error and recover; the scene has to be assessed anew."""
+        """Note an error and recover; the scene has to be assessed again."""
         self.faults += 1
         self.assessment = None
         kind = _kind(error)

@@ -92,7 +92,7 @@ class ProcessRobot:
     def send(self, method: str, *args: Any) -> None:
         """Begin a call that `receive` ends, so that several robots can work at the same time. See `call`."""
         if self._process is None:
-            raise RobotFault("the robot's process has ended; recover() starts it anew")
+            raise RobotFault("the robot's process has ended; recover() starts a new one")
         try:
             self._pipe.send((method, args))
         except (BrokenPipeError, OSError) as error:

@@ -38,7 +38,7 @@ class FixedTaskProposer:
 class NoVLM:
     """A placeholder for the vision-language model, which gives no readable answer."""
 
-    name = "nobody"
+    name = "none"
 
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]

@@ -10,7 +10,15 @@ from annotated_types import Gt, Lt
 
 from soar.errors import SoarError
 from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
-from soar.registry import load_detector, load_policy, load_subgoals, load_vlm, promoted_models
+from soar.registry import (
+    COMPACT,
+    load_detector,
+    load_policy,
+    load_subgoals,
+    load_vlm,
+    promoted_models,
+)
+from soar.types import SUCCESS_THRESHOLD
 from soar.utils.config import check_ranges
 
 log = logging.getLogger(__name__)
@@ -36,15 +44,15 @@ class Models:
 class ModelsConfig:
     """Names of the models (`soar.registry`), and the success detector's threshold. A models file has these keys."""
 
-    vlm: str = "compact"
+    vlm: str = COMPACT
     """Vision-language model."""
-    subgoals: str = "compact"
+    subgoals: str = COMPACT
     """Subgoal generator; "none" with a policy that follows instructions; a run's folder for the one it promoted last."""
     policy: str = "gcbc"
     """Policy; a run's folder for the one it promoted last, which is picked up between episodes."""
     detector: str = "vlm"
     """Success detector: "vlm" judges by the VLM's answers, "python:package.module:function" is one of your own."""
-    threshold: Annotated[float, Gt(0), Lt(1)] = 0.5
+    threshold: Annotated[float, Gt(0), Lt(1)] = SUCCESS_THRESHOLD
     """P(success) from which an episode counts as a success; `soar vlm calibrate` chooses one."""
 
     def __post_init__(self) -> None:
@@ -68,7 +76,7 @@ class ModelsConfig:
 
 
 class PromotionWatcher:
-    """Loads policy and subgoal generator anew when a run has promoted others."""
+    """Reloads policy and subgoal generator when a run has promoted new ones."""
 
     def __init__(self, config: ModelsConfig) -> None:
         self._config = config
