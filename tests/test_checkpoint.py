@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,7 +15,7 @@ from torch import nn
 
 from soar import checkpoint
 from soar.checkpoint import Checkpoint
-from soar.errors import CheckpointError
+from soar.errors import CheckpointError, FileError
 
 
 def make(value: float = 1.0) -> Checkpoint:
@@ -126,3 +129,87 @@ def test_float16_weights_load_into_a_float32_model(tmp_path: Path) -> None:
     checkpoint.load_weights(layer, checkpoint.load(tmp_path))
     assert layer.weight.dtype == torch.float32
     assert torch.equal(layer.weight, make().weights["weight"])
+
+
+def _manifest(folder: Path, **changes: object) -> Path:
+    """Save a checkpoint, change its `checkpoint.json`, and return its weights file."""
+    checkpoint.save(folder, make())
+    path = folder / checkpoint.MANIFEST
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, **changes}))
+    return folder / found["weights"]
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "../weights", "..", "", "a\0b", "/etc/passwd", 3])
+def test_weights_outside_of_the_folder_are_refused(tmp_path: Path, name: object) -> None:
+    _manifest(tmp_path, weights=name)
+    with pytest.raises(CheckpointError, match="is damaged: 'weights'"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("make_file", [os.mkfifo, os.mkdir, lambda p: os.symlink("/dev/zero", p)])
+def test_weights_that_are_no_regular_file_are_refused_at_once(
+    tmp_path: Path, make_file: Callable[[Path], None]
+) -> None:
+    weights = _manifest(tmp_path)
+    weights.unlink()
+    make_file(weights)
+    with pytest.raises(CheckpointError, match="is no regular file"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 7, 100, 10**13])
+def test_weights_of_another_size_than_their_header_states_are_refused_unread(
+    tmp_path: Path, size: int
+) -> None:
+    weights = _manifest(tmp_path)
+    with weights.open("r+b") as file:
+        file.truncate(size)
+    with pytest.raises(CheckpointError, match="size isn't the one that its header states"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"config": 3}, {"transforms": "no"}, {"transforms": [1]}, {"kind": None}, {"provenance": []}],
+)
+def test_parts_of_a_wrong_type_are_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    _manifest(tmp_path, **changes)
+    with pytest.raises(CheckpointError, match=r"is damaged: .* isn't of type"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_that_safetensors_refuses_are_named_as_damage(tmp_path: Path) -> None:
+    header = b'{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}'
+    data = len(header).to_bytes(8, "little") + header + bytes(4)
+    manifest = checkpoint._manifest(make())
+    id = checkpoint._content_hash(manifest, data)
+    (tmp_path / "w.safetensors").write_bytes(data)
+    about = {"id": id, "weights": "w.safetensors", **manifest}
+    (tmp_path / checkpoint.MANIFEST).write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match="its weights can't be read"):
+        checkpoint.load(tmp_path)
+
+
+def test_settings_that_no_model_can_be_built_of_are_one_line(tmp_path: Path) -> None:
+    def absurd() -> None:
+        with checkpoint.building(make()):
+            nn.Linear(2**50, 2**50)
+
+    with pytest.raises(CheckpointError, match=r"can't build the model of checkpoint .*Error"):
+        absurd()
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_no_temporary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = checkpoint.save(tmp_path, make(1))
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=r"weights-.* can't be written: the disk is full"):
+        checkpoint.save(tmp_path, make(2))
+    assert checkpoint.load(tmp_path).id == id
+    assert len(list(tmp_path.iterdir())) == 2

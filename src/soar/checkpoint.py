@@ -7,22 +7,32 @@ mixture. Loading executes no code: the formats are safetensors and JSON.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor, nn
 
-from soar.errors import CheckpointError, ConfigError
+from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.utils.config import from_plain
-from soar.utils.files import Json, write_bytes, write_json
+from soar.utils.files import Json, read_bytes, read_text, write_bytes, write_json
 
 T = TypeVar("T")
 
 FORMAT = 1
+MAX_MANIFEST_BYTES = 2**24
+"""Size of the largest `checkpoint.json`."""
+MAX_HEADER_BYTES = 10**8
+"""Size of the largest header of a weights file, as in safetensors."""
+_PARTS: Mapping[str, type] = {
+    "format": int, "id": str, "weights": str, "kind": str, "config": dict, "transforms": list, "provenance": dict,
+}  # fmt: skip
+"""Keys of `checkpoint.json` and their types."""
 MANIFEST = "checkpoint.json"
 RENAMED: Mapping[str, str] = {
     "gazes": "attention_points",
@@ -74,7 +84,7 @@ class Checkpoint:
 
 
 def save(folder: str | Path, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint atomically, in place of an existing one, and return its id."""
+    """Write a checkpoint atomically, in place of an existing one, and return its id. Raises FileError."""
     from safetensors.torch import save as serialize
 
     folder = Path(folder)
@@ -96,6 +106,7 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
     Raises:
         CheckpointError: there is none, it is damaged, or it is of another `kind`.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load as deserialize
 
     folder = Path(folder)
@@ -107,9 +118,13 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
         raise CheckpointError(f"{folder} holds a '{manifest['kind']}' checkpoint, not '{kind}'")
     if _content_hash(manifest, data) != id:
         raise CheckpointError(f"{folder} is damaged: its content doesn't match its id {id}")
+    try:
+        tensors = deserialize(data)
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} is damaged: its weights can't be read: {error}") from error
     return Checkpoint(
         kind=manifest["kind"],
-        weights=deserialize(data),
+        weights=tensors,
         config=_present_names(manifest["config"]),
         transforms=tuple(_present_names(manifest["transforms"])),
         provenance=_present_names(manifest["provenance"]),
@@ -120,6 +135,28 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
 def exists(folder: str | Path) -> bool:
     """Whether the folder holds a checkpoint."""
     return (Path(folder) / MANIFEST).is_file()
+
+
+@contextlib.contextmanager
+def building(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn every error of building a model from a checkpoint's settings into a CheckpointError."""
+    try:
+        yield
+    except SoarError:
+        raise
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise CheckpointError(
+            f"this version can't build the model of checkpoint {checkpoint.id}: {problem}"
+        ) from error
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -199,25 +236,62 @@ def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
     if not exists(folder):
         raise CheckpointError(f"no checkpoint in {folder}: it has no {MANIFEST}")
     for _ in range(attempts):
-        text = (folder / MANIFEST).read_text()
-        weights = _parse(folder, text)["weights"]
         try:
-            return text, (folder / weights).read_bytes()
-        except FileNotFoundError:
-            continue
-    raise CheckpointError(f"{folder} is damaged: its weights file {weights} is missing")
+            text = read_text(folder / MANIFEST, MAX_MANIFEST_BYTES)
+        except ConfigError as error:
+            raise CheckpointError(str(error)) from error
+        weights = folder / _parse(folder, text)["weights"]
+        if weights.exists():
+            with contextlib.suppress(FileNotFoundError):
+                return text, _read_weights(weights)
+    raise CheckpointError(f"{folder} is damaged: its weights file {weights.name} is missing")
+
+
+def _read_weights(path: Path) -> bytes:
+    """Read a weights file of the size that its header states. Raises CheckpointError, FileNotFoundError."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if path.is_file() and path.stat().st_size != _stated_size(path):
+        raise CheckpointError(f"{path} is damaged: its size isn't the one that its header states")
+    try:
+        return read_bytes(path, memory // 2)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _stated_size(path: Path) -> int | None:
+    """Return the size that a safetensors file's header states; None if it can't be read."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER_BYTES:
+            return None
+        try:
+            header = json.loads(file.read(length))
+            ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
+            return 8 + length + int(max(ends, default=0))
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            return None
 
 
 def _parse(folder: Path, text: str) -> dict[str, Json]:
     try:
         manifest = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}") from error
-    keys = {"format", "id", "weights", "kind", "config", "transforms", "provenance"}
-    if not isinstance(manifest, dict) or manifest.keys() != keys:
-        raise CheckpointError(f"{folder / MANIFEST} is no checkpoint: it needs {sorted(keys)}")
+    if not isinstance(manifest, dict) or manifest.keys() != _PARTS.keys():
+        raise CheckpointError(f"{folder / MANIFEST} is no checkpoint: it needs {sorted(_PARTS)}")
+    for name, kind in _PARTS.items():
+        if not isinstance(manifest[name], kind):
+            raise CheckpointError(
+                f"{folder / MANIFEST} is damaged: '{name}' isn't of type {kind.__name__}"
+            )
     if manifest["format"] != FORMAT:
         raise CheckpointError(
             f"{folder} has checkpoint format {manifest['format']}; this version reads {FORMAT}"
+        )
+    if not all(isinstance(t, dict) for t in manifest["transforms"]):
+        raise CheckpointError(f"{folder / MANIFEST} is damaged: a transform isn't of type dict")
+    if manifest["weights"] in ("", "..") or "\0" in (name := manifest["weights"]) or "/" in name:
+        raise CheckpointError(
+            f"{folder / MANIFEST} is damaged: 'weights' names no file of its folder"
         )
     return dict(manifest)

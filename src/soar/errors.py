@@ -9,6 +9,10 @@ class ConfigError(SoarError):
     """A setting isn't valid; the message names the valid choices."""
 
 
+class FileError(SoarError, OSError):
+    """A file can't be written."""
+
+
 class NoFeasibleTask(SoarError):
     """No task can be chosen for the current scene."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from soar import checkpoint
 from soar.checkpoint import Checkpoint
 from soar.data.prefetch import Batches, step_rng
 from soar.errors import CheckpointError, ConfigError, SoarError
-from soar.training.fit import FitConfig, fit
+from soar.training.fit import FitConfig, FitResult, fit
+from soar.training.tracking import JsonLines
 from soar.utils.files import read_lines
 
 CONFIG = FitConfig(
@@ -198,3 +200,75 @@ def test_a_tracker_that_is_not_installed_is_named(
     config = FitConfig(steps=1, batch_size=8, log_every=1, save_every=1, trackers=("wandb",))
     with pytest.raises(ConfigError, match="pip install wandb"):
         fit(Line(), batches, config, tmp_path)
+
+
+def _export(line: Line) -> Checkpoint:
+    return Checkpoint("line", line.state_dict(), {"width": 3})
+
+
+def fit_with_export(folder: Path, config: FitConfig = CONFIG) -> FitResult:
+    line = Line()
+    return fit(line, batches, config, folder, export=lambda: _export(line))
+
+
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, save_every=12)])
+def test_a_run_stopped_between_its_last_state_and_its_last_export_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: FitConfig
+) -> None:
+    expected = fit_with_export(tmp_path / "whole", config)
+    save = checkpoint.save
+
+    def dying(folder: Path, made: Checkpoint) -> str:
+        if made.provenance["step"] == config.steps and folder.name != "state":
+            raise KilledError
+        return save(folder, made)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save", dying)
+        with pytest.raises(KilledError):
+            fit_with_export(tmp_path / "broken", config)
+    resumed = fit_with_export(tmp_path / "broken", config)
+    ids = [checkpoint.load(tmp_path / name).id for name in ("whole", "broken")]
+    assert ids[0] == ids[1]
+    assert resumed.loss == expected.loss
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("kept", [0, 100])
+def test_a_damaged_or_missing_export_is_written_again(tmp_path: Path, kept: int) -> None:
+    fit_with_export(tmp_path)
+    before = checkpoint.load(tmp_path).id
+    weights = next(tmp_path.glob("weights-*"))
+    weights.write_bytes(weights.read_bytes()[:kept])
+    fit_with_export(tmp_path)
+    assert checkpoint.load(tmp_path).id == before
+
+
+@pytest.mark.parametrize("moment", ["state", "log"])
+def test_no_row_of_the_log_is_missing_after_a_kill_at_any_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    fit_with_export(tmp_path / "whole")
+    save, log = checkpoint.save, JsonLines.log
+
+    def save_and_die(folder: Path, made: Checkpoint) -> str:
+        id = save(folder, made)
+        if moment == "state" and folder.name == "state":
+            raise KilledError
+        return id
+
+    def log_and_die(self: JsonLines, step: int, metrics: Mapping[str, float]) -> None:
+        log(self, step, metrics)
+        if moment == "log" and step == 8:
+            raise KilledError
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "save", save_and_die)
+            patch.setattr(JsonLines, "log", log_and_die)
+            with pytest.raises(KilledError):
+                fit_with_export(tmp_path / "broken")
+    fit_with_export(tmp_path / "broken")
+    steps = [r["step"] for r in read_lines(tmp_path / "broken" / "log.jsonl")]
+    assert steps == list(range(1, CONFIG.steps + 1))
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")

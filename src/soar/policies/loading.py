@@ -67,7 +67,8 @@ def load_policy(
 
 def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     """Build the policy that a checkpoint describes, with its weights, on the CPU."""
-    policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
+    with checkpoints.building(checkpoint):
+        policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
     checkpoints.load_weights(policy, checkpoint)
     policy.checkpoint_id = checkpoint.id
     return policy

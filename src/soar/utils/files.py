@@ -1,68 +1,170 @@
-"""Crash-safe small files: JSON replaced atomically, and JSONL with atomic lines."""
+"""Crash-safe small files: files replaced atomically, and JSONL with atomic lines."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, FileError
 
 Json: TypeAlias = Any
 """JSON value: dict with string keys, list, str, int, float, bool or None."""
 
+_TEMPORARY = ".soar-tmp"
+"""End of the names of temporary files. Each is locked by its writer while it is written."""
+
+
+@contextlib.contextmanager
+def replace_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write that takes the place of `path` at the end, atomically and durably; creates folders.
+
+    After an error there is no trace of it. What killed writers left in the folder is removed.
+
+    Raises:
+        FileError: the file can't be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise FileError(f"{path} can't be written: it is no regular file")
+        remove_temporaries(path.parent)
+        temporary, file = _locked_temporary(path.parent)
+        with file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+
+@contextlib.contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn an OSError into a FileError that says in one line that `path` can't be written, and why."""
+    try:
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(f"{path} can't be written: {os_problem(error)}") from error
+
+
+def os_problem(error: OSError) -> str:
+    """Return the cause of an OSError in one line."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        return "the disk is full; free some space"
+    return " ".join(str(error.strerror or error or type(error).__name__).split())[:200]
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed."""
+    for path in folder.glob(f".*{_TEMPORARY}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _locked_temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    """Create a temporary file and lock it before anyone can take it for a leftover."""
+    while True:
+        path = folder / f".{secrets.token_hex(8)}{_TEMPORARY}"
+        file = path.open("xb")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if path.exists():
+            return path, file
+        file.close()
+
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably; creates folders."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    """Replace a file atomically and durably; creates folders. Raises FileError."""
+    with replace_file(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def write_json(path: Path, value: Json) -> None:
-    """Replace a JSON file atomically and durably; creates folders."""
+    """Replace a JSON file atomically and durably; creates folders. Raises FileError."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_bytes(path: Path, most: int = 2**29) -> bytes:
+    """Read a regular file of at most `most` bytes.
+
+    Raises:
+        ConfigError: it is missing, too large, a folder, device or pipe, or can't be read.
+    """
+    try:
+        if not path.is_file():
+            found = "is no regular file" if path.exists() else "is missing"
+            raise ConfigError(f"{path} {found}")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the name
+        problem = os_problem(error) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"{path} can't be read: {problem}") from error
+    if len(data) > most:
+        raise ConfigError(f"{path} is too large; valid: up to {most} bytes")
+    return data
+
+
+def read_text(path: Path, most: int = 2**29) -> str:
+    """Read a text file in UTF-8, without its byte-order mark. Raises ConfigError."""
+    try:
+        return read_bytes(path, most).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8") from None
 
 
 def read_json(path: Path) -> Json:
     """Read a JSON file. Raises ConfigError if it is missing or isn't JSON."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing") from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
+    return _parse(path, read_text(path))
 
 
 def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
-    """Append rows to a JSONL file in one write, after removing an incomplete last line that a crash left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        file.seek(0)
-        complete = file.read().rfind(b"\n") + 1
-        file.truncate(complete)
-        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+    """Append rows to a JSONL file in one write, after removing an incomplete last line that a crash left.
+
+    Raises:
+        FileError: the file can't be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a+b") as file:
+            file.seek(0)
+            complete = file.read().rfind(b"\n") + 1
+            file.truncate(complete)
+            file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
 
 
 def read_lines(path: Path) -> list[dict[str, Json]]:
     """Read the rows of a JSONL file; none if there is no file. An incomplete last line is left out.
 
     Raises:
-        ConfigError: a complete line isn't JSON.
+        ConfigError: a complete line isn't a JSON object.
     """
     if not path.exists():
         return []
+    text = read_text(path)
+    rows = [_parse(path, line) for line in text[: text.rfind("\n") + 1].split("\n") if line]
+    if wrong := [row for row in rows if not isinstance(row, dict)]:
+        raise ConfigError(f"{path} is damaged: {wrong[0]!r:.60} is no JSON object")
+    return rows
+
+
+def _parse(path: Path, text: str) -> Json:
     try:
-        text = path.read_text()
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines() if line]
+        return json.loads(text)
     except ValueError as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
+    except RecursionError:
+        raise ConfigError(f"{path} is damaged: it is nested too deeply") from None
 
 
 def cache_folder() -> Path:

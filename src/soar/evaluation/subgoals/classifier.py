@@ -172,11 +172,11 @@ class SuccessClassifier:
     """A trained classifier for images of any size."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        self.accuracy = float(checkpoint.provenance["accuracy"])
-        """Share of held-out images that it classified correctly."""
-        self.net = ClassifierNet(
-            checkpoint.model_config(CompactSubgoalConfig, checkpoint.config["net"])
-        ).eval()
+        with checkpoints.building(checkpoint):
+            self.accuracy = float(checkpoint.provenance["accuracy"])
+            """Share of held-out images that it classified correctly."""
+            net = checkpoint.config["net"]
+            self.net = ClassifierNet(checkpoint.model_config(CompactSubgoalConfig, net)).eval()
         checkpoints.load_weights(self.net, checkpoint)
         self._encoder = SentenceEncoder()
 

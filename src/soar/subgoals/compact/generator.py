@@ -88,9 +88,9 @@ class CompactSubgoalGenerator:
         self.steps_ahead = steps_ahead
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.net = CompactSubgoalNet(
-            checkpoint.model_config(CompactSubgoalConfig, checkpoint.config["net"])
-        )
+        with checkpoints.building(checkpoint):
+            net = checkpoint.config["net"]
+            self.net = CompactSubgoalNet(checkpoint.model_config(CompactSubgoalConfig, net))
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
         self.locator = locator

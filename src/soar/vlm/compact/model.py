@@ -36,9 +36,10 @@ class CompactVLM:
     def __init__(self, checkpoint: Checkpoint, device: str = "cpu") -> None:
         """Raises CheckpointError when the weights don't fit their config."""
         config = dict(checkpoint.config)
-        self.temperature = float(config.pop("temperature"))
-        self.encoder = SentenceEncoder(config.pop("words"))
-        self.net = CompactVLMNet(CompactVLMConfig(**config)).to(device)
+        with checkpoints.building(checkpoint):
+            self.temperature = float(config.pop("temperature"))
+            self.encoder = SentenceEncoder(config.pop("words"))
+            self.net = CompactVLMNet(checkpoint.model_config(CompactVLMConfig, config)).to(device)
         checkpoints.load_weights(self.net, checkpoint)
         self.net.eval()
         self.name = f"compact {checkpoint.id}".strip()
