@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from soar.checkpoint import MANIFEST
 from soar.errors import ConfigError
 from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
+from soar.types import SUCCESS_THRESHOLD
 from soar.utils.files import Json, read_json
 
 Kind: TypeAlias = Literal[
@@ -189,7 +190,9 @@ def load_policy(name: str = "gcbc") -> Policy:
 
 
 def load_detector(
-    name: str = "vlm", threshold: float = 0.5, vlm: str | VisionLanguageModel = COMPACT
+    name: str = "vlm",
+    threshold: float = SUCCESS_THRESHOLD,
+    vlm: str | VisionLanguageModel = COMPACT,
 ) -> AnySuccessDetector:
     """Load a success detector. Raises ConfigError, CheckpointError.
 

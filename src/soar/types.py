@@ -27,6 +27,11 @@ Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 State: TypeAlias = Float32[np.ndarray, "7"]
 """End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
 
+WORKSPACE_LOW, WORKSPACE_HIGH = (0.156, -0.205, 0.030), (0.423, 0.283, 0.165)
+"""Corners of the end effector's default workspace box [m], from the paper's released configuration."""
+SUCCESS_THRESHOLD = 0.5
+"""P(success) from which an episode counts as a success, where nobody chose a threshold."""
+
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]
 QuestionKind: TypeAlias = Literal[

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -218,6 +220,19 @@ def test_new_names_of_old_options_exist(command, capsys):
         main([*command.split(), "--help"])
     shown = capsys.readouterr().out
     assert all(new in shown for new in OLD_OPTIONS[command].values())
+
+
+def test_every_option_of_975160d_exists_or_names_its_successor(capsys):
+    file = Path(__file__).parent / "options_of_975160d.json"
+    for command, options in json.loads(file.read_text()).items():
+        now, renamed = OLD_COMMANDS.get(command, command), OLD_OPTIONS.get(command, {})
+        with pytest.raises(SystemExit):
+            main([*now.split(), "--help"])
+        exist = set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))
+        prefixes = tuple(old for old in renamed if old.endswith("."))
+        for option in options:
+            gone = option in renamed or (prefixes and option.startswith(prefixes))
+            assert gone or option in exist, (command, option)
 
 
 def test_old_options_of_subcommands_end_with_their_last_part(capsys):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from soar.cli.options import FLAT, OUT, PRESET, default_of, run_config
 from soar.collection.collector import CollectionConfig
@@ -63,8 +63,8 @@ def collect(
     collection: Annotated[CollectionConfig, FLAT],
     models: Annotated[Path | None, PRESET] = None,
     steps_per_subgoal: Annotated[int | None, PRESET] = None,
-    episodes: int | None = None,
-    hours: float | None = None,
+    episodes: Annotated[int, Ge(1)] | None = None,
+    hours: Annotated[float, Gt(0)] | None = None,
 ) -> None:
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Ge
 
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.evaluation.protocol import EvalConfig
@@ -24,8 +25,8 @@ def evaluate(
     station: StationConfig | None = None,
     judge: str = "person",
     out: Annotated[Path | None, OUT] = None,
-    workers: int = 0,
-    video_size: int = 128,
+    workers: Annotated[int, Ge(0)] = 0,
+    video_size: Annotated[int, Ge(0)] = 128,
 ) -> None:
     """Measure how often a policy succeeds, from starts that are the same for every policy.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from annotated_types import Ge
+
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
@@ -18,7 +20,7 @@ def finetune(
     corrections: CorrectionsConfig,
     scenes: tuple[str, ...] = (),
     subgoals: str = COMPACT,
-    workers: int = 2,
+    workers: Annotated[int, Ge(1)] = 2,
 ) -> None:
     """Fine-tune a compact subgoal generator on the robots' own episodes, failures included.
 

@@ -126,7 +126,7 @@ def parse(
     printed = values.pop(PRINT_CONFIG)
     _resolved.clear()
     _resolved.update(_to_file(options, values))
-    _from_file(options, _resolved, prog, {})  # the ranges of what the command line gave
+    _from_file(options, _resolved, prog.removeprefix("soar "), {})  # the ranges of what the command line gave
     if printed:
         print(dump(_resolved), end="")
         return None

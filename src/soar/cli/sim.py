@@ -12,6 +12,7 @@ from annotated_types import Ge
 from soar.cli.options import FLAT
 from soar.errors import ConfigError
 from soar.pretraining.demonstrations import DemonstrationConfig
+from soar.sim.world import CAMERA_PIXELS
 from soar.types import Image
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def sheet(
     out: Path = Path("sheet.png"),
     scenes: tuple[str, ...] = (),
     samples: int = 6,
-    size: int = 256,
+    size: int = CAMERA_PIXELS,
     seed: int = 0,
 ) -> None:
     """Draw scenes as one contact sheet: the ten, those for development, and some random ones.
@@ -56,7 +57,7 @@ def video(
     task: str = "",
     out: Path = Path("expert.mp4"),
     seed: int = 0,
-    size: int = 256,
+    size: int = CAMERA_PIXELS,
     max_steps: int = 100,
 ) -> None:
     """Film the scripted expert at a task, and print whether it succeeded.

@@ -214,8 +214,10 @@ def _mean(scores: Sequence[Score]) -> Score:
     names = (
         "generated", "expert", "vlm_generated", "vlm_expert", "first_gripper_error", "last_object_error",
     )  # fmt: skip
-    means = {n: float(np.average([getattr(s, n) for s in scores], weights=weights)) for n in names}
-    return Score("all", "", sum(weights), **means)
+    averages = {
+        n: float(np.average([getattr(s, n) for s in scores], weights=weights)) for n in names
+    }
+    return Score("all", "", sum(weights), **averages)
 
 
 def _json(row: dict[str, object]) -> dict[str, object]:

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import rich
 import tyro
+from annotated_types import Ge, Le
 from jaxtyping import Float64
 from rich.table import Table
 
 from soar.errors import ConfigError
-from soar.types import EpisodeSummary, Image, Outcome, Query
+from soar.evaluation.results import FIRST_SEED
+from soar.registry import COMPACT
+from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Image, Outcome, Query
 from soar.utils.files import write_json
 from soar.utils.statistics import Confusion
 
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
+Share = Annotated[float, Ge(0), Le(1)]
 Which = Annotated[Query, tyro.conf.arg(name="")]
 Model = Annotated[
     str,
@@ -36,7 +40,7 @@ PAPER = "the paper's detector: accuracy .79, precision .63, recall 1.0"
 def ask(
     image: Annotated[Path, tyro.conf.Positional],
     questions: Annotated[tuple[str, ...], tyro.conf.Positional],
-    vlm: Model = "compact",
+    vlm: Model = COMPACT,
 ) -> None:
     """Ask yes/no questions about an image.
 
@@ -101,8 +105,8 @@ def calibrate(
     labels: Path | None = None,
     vlm: Model = "",
     detector: str = "",
-    precision: float | None = None,
-    recall: float | None = None,
+    precision: Share | None = None,
+    recall: Share | None = None,
     out: Path = Path("calibration.png"),
 ) -> None:
     """Compare verdicts with the truth, and choose the threshold of a required precision or recall.
@@ -141,7 +145,7 @@ def calibrate(
     curve, bins = roc_curve(p, truth), reliability(p, truth)
     threshold = choose_threshold(curve, precision=precision, recall=recall)
     table = _table("threshold", "accuracy", "precision", "recall", "unknown")
-    for value in (0.5, threshold):
+    for value in (SUCCESS_THRESHOLD, threshold):
         table.add_row(f"{value:.3f}", *_rates(confusion(p, truth, value)))
     rich.print(table)
     rich.print(
@@ -153,11 +157,11 @@ def calibrate(
 
 
 def evaluate(
-    vlm: Model = "compact",
+    vlm: Model = COMPACT,
     scenes: tuple[str, ...] = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10"),
-    images: int = 60,
-    seed: int = 1_000_000,
-    threshold: float = 0.5,
+    images: Annotated[int, Ge(1)] = 60,
+    seed: int = FIRST_SEED,
+    threshold: Share = SUCCESS_THRESHOLD,
     out: Path | None = None,
 ) -> None:
     """Evaluate a VLM on simulated scenes: success detection by task, and questions of every kind.
@@ -256,7 +260,10 @@ def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
 
 def _rates(confusion: Confusion) -> list[str]:
     intervals = (confusion.accuracy, confusion.precision, confusion.recall)
-    return [*(f"{i.value:.3f} ({i.low:.2f}-{i.high:.2f})" for i in intervals), str(confusion.unknown)]
+    return [
+        *(f"{i.value:.3f} ({i.low:.2f}-{i.high:.2f})" for i in intervals),
+        str(confusion.unknown),
+    ]
 
 
 def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) -> None:

@@ -10,11 +10,9 @@ from soar.interfaces import Robot
 from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.sim.scenes.spec import Goal, Scene
+from soar.sim.world import CAMERA_PIXELS
 from soar.types import Images, Observation, Outcome
 from soar.utils.clock import Clock, Metronome
-
-IMAGE_SIZE = 256
-"""Height and width of simulated camera images in pixels, as in collection."""
 
 
 class TrialOutcome(NamedTuple):
@@ -72,7 +70,7 @@ class SimEvalEnv:
     metronome = None
     needs_all_frames = False
 
-    def __init__(self, scene: Scene, image_size: int = IMAGE_SIZE) -> None:
+    def __init__(self, scene: Scene, image_size: int = CAMERA_PIXELS) -> None:
         self.scene = scene
         self._sim = SimRobot(scene, seed=0, image_size=image_size)
         self.world = self._sim.world

@@ -21,7 +21,7 @@ from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
-from soar.registry import policy_spec, promoted_models
+from soar.registry import COMPACT, policy_spec, promoted_models
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
@@ -43,7 +43,7 @@ class ImproveConfig:
     """Trials of each task in an evaluation."""
     policy: str = "gcbc"
     """Policy to begin with: a packaged policy's name or a checkpoint's folder."""
-    subgoals: str = "compact"
+    subgoals: str = COMPACT
     """Subgoal generator to begin with, as `soar.registry` names it."""
     steps_per_subgoal: int | None = None
     """Control steps for each subgoal; None for what suits the generator (paper: 20)."""

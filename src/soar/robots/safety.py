@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
 from soar.interfaces import Robot
-from soar.types import Action, Image, Observation, State
+from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action, Image, Observation, State
 from soar.utils.config import check_ranges
 
 _MARGIN_M = 1e-6
@@ -26,7 +26,7 @@ R = TypeVar("R", bound=Robot)
 
 @dataclass(frozen=True)
 class Limits:
-    """Safety limits of a station. The default box is that of the paper's released configuration."""
+    """Safety limits of a station."""
 
     RENAMED: ClassVar = {
         "frozen_m": "frozen_motion_m",
@@ -34,9 +34,9 @@ class Limits:
         "still_m": "stuck_motion_m",
     }
 
-    low: tuple[float, float, float] = (0.156, -0.205, 0.030)
+    low: tuple[float, float, float] = WORKSPACE_LOW
     """Lower corner of the end effector's workspace box in meters."""
-    high: tuple[float, float, float] = (0.423, 0.283, 0.165)
+    high: tuple[float, float, float] = WORKSPACE_HIGH
     """Upper corner of the box in meters."""
     max_step_m: float = 0.05
     """Largest change of position along each axis in one control step, in meters."""

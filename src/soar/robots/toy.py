@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from soar.types import Action, Image, Observation
+from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action, Image, Observation
 from soar.utils.clock import Clock
 
 SIZE = 32
 """Height and width of the image in pixels."""
-X, Y = (0.156, 0.423), (-0.205, 0.283)
+X, Y = (WORKSPACE_LOW[0], WORKSPACE_HIGH[0]), (WORKSPACE_LOW[1], WORKSPACE_HIGH[1])
 """Extent of the image in meters: x from bottom to top, y from right to left."""
 HOME = (0.29, 0.0, 0.15)
 """Home position of the gripper in meters."""

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from soar.errors import ConfigError
 from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, JOINTS, add_arm
-from soar.types import Action
+from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action
 
 Vector3 = Float64[np.ndarray, "3"]
 Joints = Float64[np.ndarray, "6"]
@@ -31,10 +31,10 @@ _CLOSE_ENOUGH = 3e-5
 
 @dataclass(frozen=True)
 class ControlConfig:
-    """Limits of the end effector's motion. The box is that of the paper's released configuration."""
+    """Limits of the end effector's motion."""
 
-    low: tuple[float, float, float] = (0.156, -0.205, 0.030)
-    high: tuple[float, float, float] = (0.423, 0.283, 0.165)
+    low: tuple[float, float, float] = WORKSPACE_LOW
+    high: tuple[float, float, float] = WORKSPACE_HIGH
     """Workspace box of the end effector [m]."""
     max_step_m: float = 0.05
     """Largest change of the commanded position per control step, along each axis [m]."""

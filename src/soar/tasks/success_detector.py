@@ -11,13 +11,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from soar.errors import BadOutput, ConfigError
 from soar.interfaces import AnySuccessDetector, EpisodeSuccessDetector, VisionLanguageModel
 from soar.tasks.grammar import success_probability
-from soar.types import Answer, EpisodeFrames, Image, Outcome, Question, Task, Verdict
+from soar.types import (
+    SUCCESS_THRESHOLD,
+    Answer,
+    EpisodeFrames,
+    Image,
+    Outcome,
+    Question,
+    Task,
+    Verdict,
+)
 
 
 class VLMSuccessDetector:
     """Judges by a vision-language model's answers to the task's question about the first and the last frame."""
 
-    def __init__(self, vlm: VisionLanguageModel, threshold: float = 0.5) -> None:
+    def __init__(self, vlm: VisionLanguageModel, threshold: float = SUCCESS_THRESHOLD) -> None:
         """Initialize the detector.
 
         Args:
@@ -85,7 +94,7 @@ def verdict(
     task: Task,
     answers: Mapping[Question, Answer],
     judge: str,
-    threshold: float = 0.5,
+    threshold: float = SUCCESS_THRESHOLD,
     before: Mapping[Question, Answer] | None = None,
 ) -> Verdict:
     """Return the verdict that a VLM's answers give.

@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soar.errors import ConfigError
+from soar.types import SUCCESS_THRESHOLD
 from soar.utils.statistics import Confusion
 
 
 def confusion(
-    p: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], threshold: float = 0.5
+    p: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"], threshold: float = SUCCESS_THRESHOLD
 ) -> Confusion:
     """Return the confusion matrix of the verdicts at a threshold."""
     known = ~np.isnan(p)
