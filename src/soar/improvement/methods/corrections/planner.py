@@ -31,6 +31,7 @@ from soar.improvement.methods.corrections.motion_plan import (
     REACHING,
     MotionPlan,
     PickPlaceTarget,
+    Planner,
     ScriptedPlanner,
 )
 from soar.types import Query
@@ -104,7 +105,7 @@ class CorrectionPlanner:
         """
         self.frames, self.config = frames, config
         self.rng = np.random.default_rng(seed)
-        self.motion = ScriptedPlanner(config)
+        self.motion: Planner = ScriptedPlanner(config)
         self.projection = fit_arm_projection(frames, reader, self.rng, config)
         self.attempts = read_attempts(frames, reader, config)
         self._reader = reader
