@@ -64,7 +64,9 @@ class CriticLearner(nn.Module):
         self.network = CriticNetwork(config)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.actor = Actor(config) if config.actor != "none" else None
-        self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=config.alpha > 0)
+        self.samples = config.alpha > 0 or config.backup == "policy_max"
+        """Whether the losses need actions of the actor."""
+        self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=self.samples)
         self.log_multiplier = nn.Parameter(torch.ones(()), requires_grad=config.cql_gap is not None)
 
     @property
@@ -88,7 +90,7 @@ class CriticLearner(nn.Module):
         actions = config.bounds.to_box(batch["action"])
         features = self.network.encode(now)
         data_q = self.network.q(features, actions[:, None])[..., 0].float()
-        draws = self._sample(features, now, later, generator) if config.alpha else None
+        draws = self._sample(features, now, later, generator) if self.samples else None
         with torch.no_grad():
             next_values = self._next_values(batch, later, draws, generator)
             target = td_target(batch["reward"], batch["discount"], next_values)
@@ -103,12 +105,13 @@ class CriticLearner(nn.Module):
             value_loss, v, target_q = self._value_loss(features, now, actions)
             metrics |= {"value_loss": value_loss, "v": v.mean()}
             total = total + value_loss
-            if self.actor is not None:
+            if self.actor is not None and not self.samples:
                 total = total + self._cloning_loss(features, now, actions, target_q - v, metrics)
         if draws is not None:
-            total = total + self._conservative_loss(
-                features, data_q, draws, batch["mc_return"], generator, metrics
-            )
+            if config.alpha:
+                total = total + self._conservative_loss(
+                    features, data_q, draws, batch["mc_return"], generator, metrics
+                )
             total = total + self._actor_loss(features, now, actions, generator, metrics)
         return total, {k: v.detach() for k, v in metrics.items()}
 

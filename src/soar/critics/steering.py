@@ -1,0 +1,202 @@
+"""Steering: a policy that proposes several actions, of which a critic chooses one (V-GPS).
+
+No weight changes. It needs a policy whose answers vary, such as one with a flow or diffusion head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from annotated_types import Ge
+from jaxtyping import Float, Float32, Int64
+
+from soar.critics.critic import ActionCritic
+from soar.errors import ConfigError
+from soar.interfaces import Policy
+from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
+from soar.utils.config import check_ranges
+
+
+@runtime_checkable
+class SamplingPolicy(Protocol):
+    """A policy that can sample several actions at once."""
+
+    name: str
+
+    def sample(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        count: int,
+    ) -> Float32[np.ndarray, "n count 7"]:
+        """Return `count` actions for each observation, from one batched call of the model.
+
+        The first of them is the policy's own answer, which is executed where the critic can't tell the others apart.
+        """
+
+    def reset(self) -> None:
+        """Clear the state of an episode. Called before each episode."""
+
+
+@dataclass(eq=False)
+class NoisySampling:
+    """Samples of a policy that has one answer and a noise scale: its answer, and noisy ones.
+
+    A call has one row for each robot and sample, so that a policy with a state for each robot, such as the gripper's
+    hysteresis, keeps one for each sample.
+    """
+
+    policy: Policy
+    noise: float = 1.0
+    """Scale of the policy's standard deviation."""
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = self.policy.name
+
+    def sample(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        count: int,
+    ) -> Float32[np.ndarray, "n count 7"]:
+        """Return the policy's answer and `count` - 1 noisy ones for each observation."""
+        n = len(observations)
+        repeated = [o for o in observations for _ in range(count)]
+        many = (
+            np.repeat(goals, count, 0)
+            if isinstance(goals, np.ndarray)
+            else [g for g in goals for _ in range(count)]
+        )
+        noise = np.tile(np.r_[0.0, np.full(count - 1, self.noise)], n)
+        actions = self.policy.act(repeated, many, rng, noise=noise)
+        return actions.reshape(n, count, ACTION_DIM)
+
+    def reset(self) -> None:
+        """Clear the policy's state of an episode."""
+        self.policy.reset()
+
+
+@dataclass(frozen=True)
+class SteeringConfig:
+    """How a critic chooses among sampled actions."""
+
+    count: Annotated[int, Ge(1)] = 10
+    """Sampled actions for each robot. V-GPS gains most by 10, and loses with 100."""
+    temperature: Annotated[float, Ge(0)] = 0.0
+    """Temperature of the softmax over values; 0 takes the best."""
+    risk: Literal["min", "mean"] = "min"
+    """Value of an action: the smallest of the ensemble, or its mean less `risk_weight` standard deviations."""
+    risk_weight: float = 1.0
+    """Weight of the standard deviation."""
+    guard: Annotated[float, Ge(0)] = 1.0
+    """The policy's own answer is executed unless the best value exceeds the median by this multiple of the ensemble's
+    disagreement; 0 is no guard."""
+    select: Literal["best", "random", "worst"] = "best"
+    """Choice; "random" and "worst" are controls: a useful critic orders worst < random < best."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+class SteeredPolicy:
+    """A policy that executes the sampled action that a critic chooses. It is a policy itself."""
+
+    def __init__(
+        self,
+        base: SamplingPolicy,
+        critic: ActionCritic,
+        config: SteeringConfig = SteeringConfig(),
+    ) -> None:
+        self.base, self.critic, self.config = base, critic, config
+        self.name = f"{base.name} steered by {critic.name}"
+        self.checkpoint_id = getattr(base, "checkpoint_id", "")
+        """Id of the base policy's checkpoint, for episodes' provenance."""
+        self._varies = config.count == 1
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Actions:
+        """Return the chosen action of each robot.
+
+        Args:
+            observations: one for each robot.
+            goals: images or instructions, one for each robot, for policy and critic.
+            rng: source of the samples and of random choices.
+            noise: ignored; the samples' spread explores.
+
+        Raises:
+            ConfigError: the policy's samples are all the same.
+        """
+        samples = self.base.sample(observations, goals, rng, self.config.count)
+        self._check(samples)
+        if self.config.count == 1:
+            return samples[:, 0]
+        values = self.critic.values(observations, goals, samples)
+        chosen = choose(values, self.config, rng)
+        return np.take_along_axis(samples, chosen[:, None, None], 1)[:, 0]
+
+    def reset(self) -> None:
+        """Clear the base policy's state of an episode."""
+        self.base.reset()
+
+    def _check(self, samples: Float32[np.ndarray, "n k 7"]) -> None:
+        if self._varies or not len(samples):
+            return
+        if np.ptp(samples, axis=1).max() == 0:
+            raise ConfigError(
+                f"policy '{self.base.name}' gave {samples.shape[1]} identical actions: a critic can only steer a policy "
+                "whose answers vary"
+            )
+        self._varies = True
+
+
+def choose(
+    values: Float[np.ndarray, "e n k"], config: SteeringConfig, rng: np.random.Generator
+) -> Int64[np.ndarray, " n"]:
+    """Return the index of the chosen action of each robot.
+
+    Args:
+        values: of k actions of n robots, by e Q functions; action 0 is the policy's own answer.
+        config: the rule of choice.
+        rng: source of random choices.
+    """
+    n, k = values.shape[1:]
+    if config.select == "random":
+        return rng.integers(k, size=(n,))
+    risky = risk_adjusted(values, config)
+    chosen: Int64[np.ndarray, " n"]
+    if config.select == "worst":
+        chosen = risky.argmin(1)
+        return chosen
+    if config.temperature:
+        # The largest of values / temperature plus Gumbel noise is a sample of the softmax.
+        chosen = (risky / config.temperature + rng.gumbel(size=(n, k))).argmax(1)
+    else:
+        chosen = risky.argmax(1)
+    if config.guard:
+        margin = risky.max(1) - np.median(risky, 1)
+        disagreement = values.std(0).mean(1)
+        chosen = np.where(margin < config.guard * disagreement, 0, chosen)
+    return chosen
+
+
+def risk_adjusted(
+    values: Float[np.ndarray, "e n k"], config: SteeringConfig
+) -> Float[np.ndarray, "n k"]:
+    """Return one value of each action: the ensemble's smallest, or its mean less its spread."""
+    if config.risk == "min":
+        smallest: Float[np.ndarray, "n k"] = values.min(0)
+        return smallest
+    adjusted: Float[np.ndarray, "n k"] = values.mean(0) - config.risk_weight * values.std(0)
+    return adjusted
