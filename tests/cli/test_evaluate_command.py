@@ -47,6 +47,17 @@ def test_an_evaluation_is_printed_written_and_compared(
     assert "+0.00" in capsys.readouterr().out
 
 
+def test_an_evaluations_folder_holds_the_configuration_that_repeats_it(
+    policy: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    main(("evaluate", "--checkpoint", str(policy), "--tasks", PUT, "--trials", "1", "--out", str(first),
+          "--subgoals", "expert", "--workers", "1", "--video-size", "0", "--first-seed", "7"))  # fmt: skip
+    main(("evaluate", "--config", str(first / "config.yaml"), "--out", str(second)))
+    for name in ("evaluation.json", "trials.jsonl", "config.yaml"):
+        assert (second / name).read_text() == (first / name).read_text()
+
+
 def test_an_unknown_task_is_one_line_with_the_valid_ones(
     policy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

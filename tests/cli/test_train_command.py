@@ -52,6 +52,19 @@ def test_debug_trains_from_a_store_to_a_checkpoint_and_resumes(
     assert len((out / "log.jsonl").read_text().splitlines()) == 6
 
 
+def test_a_runs_folder_holds_the_configuration_that_repeats_it(tmp_path: Path) -> None:
+    store, out, again = fill(tmp_path / "store"), tmp_path / "run", tmp_path / "again"
+    run("train", "gcbc", "--preset", "debug", "--store", store, "--out", out, "--fit.seed", 3)
+    run("train", "--config", out / "config.yaml", "--out", again)
+    assert (again / "config.yaml").read_text() == (out / "config.yaml").read_text()
+    first, second = (
+        [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
+        for folder in (out, again)
+    )
+    assert first == second
+    assert checkpoint.load(again).config == checkpoint.load(out).config
+
+
 def test_the_robots_own_episodes_are_mixed_in_as_the_paper_does(tmp_path: Path) -> None:
     store, own = fill(tmp_path / "store"), fill(tmp_path / "own", episodes=2)
     run("train", "gcbc", "--preset", "debug", "--store", store, "--out", tmp_path / "first")

@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of, run_config
+from soar.cli.options import FLAT, OUT, PRESET, default_of, save_in_store
 from soar.collection.collector import CollectionConfig
 from soar.errors import ConfigError, SoarError
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config, sim_stations
-from soar.utils.config import check_ranges, content_hash, dump, load
-from soar.utils.files import write_bytes
+from soar.utils.config import check_ranges, load
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,9 @@ def collect(
         raise ConfigError("give an end: --episodes N or --hours H")
     stop = threading.Event()
     stop_on_signals(stop)
-    config = run_config(collect)
-    job = CollectionJob(store, use, collection, episodes, hours, content_hash(config))
     open_store(store, create=True)
-    write_bytes(store / "configs" / f"{job.config_hash}.yaml", dump(config).encode())
+    made_by = save_in_store(collect, store)
+    job = CollectionJob(store, use, collection, episodes, hours, made_by)
     with ConsoleCallback(episodes) as console:
         summary = run_fleet(stations.configs, job, stop=stop, callbacks=[console])
     print(

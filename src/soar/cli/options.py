@@ -33,12 +33,14 @@ from soar.errors import ConfigError
 from soar.utils.config import (
     bare_type,
     closest,
+    content_hash,
     dump,
     field_names,
     from_plain,
     read_plain,
     to_plain,
 )
+from soar.utils.files import write_bytes
 
 Command = Callable[..., None]
 Defaults = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -126,7 +128,9 @@ def parse(
     printed = values.pop(PRINT_CONFIG)
     _resolved.clear()
     _resolved.update(_to_file(options, values))
-    _from_file(options, _resolved, prog.removeprefix("soar "), {})  # the ranges of what the command line gave
+    _from_file(
+        options, _resolved, prog.removeprefix("soar "), {}
+    )  # the ranges of what the command line gave
     if printed:
         print(dump(_resolved), end="")
         return None
@@ -139,14 +143,20 @@ def run_config(command: Command) -> dict[str, Any]:
     return {k: v for k, v in _resolved.items() if k not in out}
 
 
+def save_in_store(command: Command, store: Path) -> str:
+    """Save the running command's configuration as `store/configs/HASH.yaml`, and return the hash."""
+    config = run_config(command)
+    name = content_hash(config)
+    write_bytes(store / "configs" / f"{name}.yaml", dump(config).encode())
+    return name
+
+
 @contextlib.contextmanager
 def saved_config(command: Command, folder: Path) -> Iterator[None]:
     """Save the running command's configuration as `folder/config.yaml`, for `--config`.
 
     A file that is there, as of a run that goes on, is only replaced when the command has succeeded.
     """
-    from soar.utils.files import write_bytes
-
     path = folder / "config.yaml"
     text = dump(run_config(command)).encode()
     if not path.exists():

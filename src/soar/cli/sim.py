@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge
 
-from soar.cli.options import FLAT
+from soar.cli.options import FLAT, OUT, save_in_store
 from soar.errors import ConfigError
 from soar.pretraining.demonstrations import DemonstrationConfig
 from soar.sim.world import CAMERA_PIXELS
@@ -92,7 +92,7 @@ def video(
 
 
 def demos(
-    store: Path,
+    store: Annotated[Path, OUT],
     config: Annotated[DemonstrationConfig, FLAT],
     regime: Literal["bridge", "broad", "dev", "soar"] = "bridge",
     episodes: Annotated[int, Ge(1)] = 1000,
@@ -102,7 +102,8 @@ def demos(
 ) -> None:
     """Fill an episode store with the scripted expert's successful demonstrations.
 
-    The same command resumes after an interruption; a larger `--episodes` adds demonstrations.
+    The same command resumes after an interruption; a larger `--episodes` adds demonstrations. The store's folder
+    `configs` keeps the configuration.
 
     Example: `soar sim demos --regime bridge --episodes 2000 --workers 2 --store data/bridge`.
 
@@ -129,6 +130,7 @@ def demos(
         scenes=scenes,
         config=config,
     )
+    save_in_store(demos, store)
     print(
         f"{counts.kept} demonstrations kept, {counts.failed} failed ({counts.rate:.1%} succeeded)"
     )
