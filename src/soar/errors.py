@@ -21,6 +21,10 @@ class StoreError(SoarError):
     """An episode store can't be opened, read or written."""
 
 
+class ContentError(StoreError):
+    """An episode has content that a store can't hold; another attempt doesn't help, and the episode is dropped."""
+
+
 class CheckpointError(SoarError):
     """A checkpoint is missing, damaged, or doesn't fit the model that it is loaded into."""
 

@@ -109,8 +109,8 @@ def test_an_unknown_episode_is_an_error(store):
 def test_inconsistent_episodes_are_refused(store, make_episode):
     episode = make_episode()
     for name, value, message in [
-        ("images", episode.images[:-1], r"images \(4\)"),
-        ("commanded", episode.commanded[:-1], r"commanded \(4\)"),
+        ("images", episode.images[:-1], r"images \(4,\)"),
+        ("commanded", episode.commanded[:-1], r"commanded \(3, 7\)"),
         ("subgoals", (Subgoal(episode.images[0], 9),), "within 0..4"),
         ("subgoals", (Subgoal(episode.images[0], 1),) * 2, "one a step"),
         ("images", episode.images.astype(np.float32), "uint8"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -9,11 +10,13 @@ from typing import TypeVar
 
 import numpy as np
 
-from soar.errors import RobotFault, StoreError
+from soar.errors import ContentError, RobotFault, StoreError
 from soar.interfaces import EpisodeStore
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Simulator, Station
 from soar.types import Episode, Proposal, Provenance, Step, Subgoal
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -86,7 +89,7 @@ class Recorder(Callback):
         return self._thread.submit(function)
 
     def settle(self, keep: int = 0) -> None:
-        """Wait until at most `keep` episodes aren't stored yet.
+        """Wait until at most `keep` episodes aren't stored yet. One that the store can't hold is dropped and logged.
 
         Raises:
             StoreError: an episode can't be stored; the next call tries again.
@@ -95,6 +98,8 @@ class Recorder(Callback):
             episode, future = self._pending[0]
             try:
                 future.result()
+            except ContentError as error:
+                log.error("an episode of %s is dropped: %s", episode.provenance.station, error)
             except StoreError:
                 self._pending[0] = (episode, self._thread.submit(self._store.append, episode))
                 raise

@@ -17,6 +17,8 @@ from soar.errors import ConfigError, FileError
 Json: TypeAlias = Any
 """JSON value: dict with string keys, list, str, int, float, bool or None."""
 
+DISK_FULL = "the disk is full; free some space"
+"""Message of a full disk."""
 _TEMPORARY = ".soar-tmp"
 """End of the names of temporary files. Each is locked by its writer while it is written."""
 
@@ -61,7 +63,7 @@ def writing(path: str | Path) -> Iterator[None]:
 def os_problem(error: OSError) -> str:
     """Return the cause of an OSError in one line."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        return "the disk is full; free some space"
+        return DISK_FULL
     return " ".join(str(error.strerror or error or type(error).__name__).split())[:200]
 
 

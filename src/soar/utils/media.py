@@ -11,16 +11,22 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings
 
 import numpy as np
 from jaxtyping import Float32, Float64, Integer, UInt8
 
 from soar.errors import ConfigError
 from soar.types import Image
+from soar.utils.files import read_bytes, write_bytes
 
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
+MAX_PIXELS = 2**25
+"""Pixels of the largest image that is decoded: 8192 x 4096."""
+MAX_IMAGE_BYTES = 2**27
+_SIZES = f"valid: up to {MAX_PIXELS} pixels"
 MARGIN = 4
 """Margin between images, and around text [px]."""
 BACKGROUND = (250, 250, 248)
@@ -92,10 +98,71 @@ def _weights(old: int, new: int) -> Float32[np.ndarray, "new old"]:
     return np.asarray(raw / raw.sum(1, keepdims=True), np.float32)
 
 
+def read_image(path: str | Path) -> Image:
+    """Read an image file of any common format. Raises ConfigError: see `decode_image`."""
+    path = Path(path)
+    try:
+        return decode_image(read_bytes(path, MAX_IMAGE_BYTES))
+    except ConfigError as error:
+        text = str(error)
+        raise ConfigError(text if str(path) in text else f"{path}: {text}") from error
+
+
+def decode_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image:
+    """Decode an image file: upright, gray levels of 16 bits scaled to 8, transparent parts on white.
+
+    Args:
+        data: the file's bytes.
+        formats: formats that are accepted, as Pillow names them; None for all.
+
+    Raises:
+        ConfigError: it is no image, is larger than `MAX_PIXELS`, damaged, or of a kind without a defined brightness.
+    """
+    from PIL import Image as Pil
+    from PIL import ImageOps
+
+    warnings, problems = Pil.DecompressionBombWarning, Pil.DecompressionBombError
+    try:
+        with catch_warnings(action="ignore", category=warnings):
+            file = Pil.open(io.BytesIO(data), formats=formats)
+        check_size(*file.size)
+        image = ImageOps.exif_transpose(file)
+        if image.mode in ("I;16", "I;16B", "I;16L"):
+            levels = np.asarray(image).astype(np.uint32)
+            return np.repeat(((levels * 255 + 32767) // 65535).astype(np.uint8)[..., None], 3, -1)
+        if image.mode in ("I", "F"):
+            raise ConfigError(
+                f"an image of mode {image.mode} has no defined brightness; valid: 8 bits per color, or 16 bits gray"
+            )
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Pil.alpha_composite(Pil.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
+    except problems as error:
+        raise ConfigError(f"an image is too large; {_SIZES}") from error
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        ArithmeticError,
+        LookupError,
+        TypeError,
+        MemoryError,
+    ) as error:
+        raise ConfigError(
+            f"no image that can be read: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def check_size(width: int, height: int) -> None:
+    """Raise ConfigError for an image whose pixels would be too many, before they are decoded."""
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ConfigError(f"an image of {width} x {height} pixels is too large; {_SIZES}")
+
+
 def write_png(path: str | Path, image: Image) -> None:
-    """Write a PNG file; creates folders."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encode_png(image))
+    """Write a PNG file; creates folders. Raises FileError."""
+    write_bytes(Path(path), encode_png(image))
 
 
 def encode_png(image: Image) -> bytes:
@@ -108,9 +175,13 @@ def encode_png(image: Image) -> bytes:
 
 
 def write_video(path: str | Path, frames: Iterable[Image], fps: float = 5) -> None:
-    """Write an mp4 file that any browser plays; creates folders. Raises ConfigError: there are no frames."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_bytes(encode_video(frames, fps))
+    """Write an mp4 file that any browser plays; creates folders.
+
+    Raises:
+        ConfigError: there are no frames.
+        FileError: the file can't be written.
+    """
+    write_bytes(Path(path), encode_video(frames, fps))
 
 
 def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> bytes:

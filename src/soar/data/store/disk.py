@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from soar.utils.files import DISK_FULL
+
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 """Errors of pylance when a file is missing, damaged or can't be written."""
 
@@ -26,7 +28,7 @@ def no_panic() -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """Return a library's error message in one line of at most 200 characters."""
     if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-        return "the disk is full; free some space"
+        return DISK_FULL
     text = str(error) or type(error).__name__
     return text.splitlines()[0].split(", /")[0][:200]
 

@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from soar.errors import StoreError
+from soar.errors import ConfigError, StoreError
 from soar.types import Image, Images
+from soar.utils.media import check_size, decode_image
 
 Codec: TypeAlias = Literal["jpeg", "png"]
 JPEG_QUALITY = 95
@@ -42,7 +43,7 @@ def decode(data: bytes, out: Image | None = None) -> Image:
     """
     try:
         image = _decode_png(data) if data[:4] == _PNG_MAGIC else _decode_jpeg(data, out)
-    except (ValueError, OSError, SyntaxError) as error:
+    except (ConfigError, ValueError, OSError, SyntaxError, MemoryError) as error:
         raise StoreError(f"a frame of {len(data)} bytes can't be decoded ({error})") from error
     if out is None:
         return image
@@ -66,11 +67,11 @@ def decode_all(frames: Sequence[bytes]) -> Images:
 def _decode_jpeg(data: bytes, out: Image | None) -> Image:
     import simplejpeg
 
+    height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    check_size(width, height)
     image: Image = simplejpeg.decode_jpeg(data, "RGB", buffer=out)
     return image
 
 
 def _decode_png(data: bytes) -> Image:
-    from PIL import Image as Pillow
-
-    return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
+    return decode_image(data, ("PNG",))

@@ -80,10 +80,14 @@ class Index:
     def manifests(self) -> Iterator[tuple[int, bool]]:
         """Yield the versions on disk, newest first, and whether each one's manifest is intact."""
         for path in sorted(self._versions.glob("[0-9]*.manifest")):
-            with path.open("rb") as file:
-                size = file.seek(0, 2)
-                file.seek(max(0, size - 4))
-                yield _LAST_NAME - int(path.stem), size > 16 and file.read() == _MANIFEST_END
+            try:
+                with path.open("rb") as file:
+                    size = file.seek(0, 2)
+                    file.seek(max(0, size - 4))
+                    intact = size > 16 and file.read() == _MANIFEST_END
+            except FileNotFoundError:
+                continue  # a sweep deleted it meanwhile
+            yield _LAST_NAME - int(path.stem), intact
 
     def append(self, row: Row) -> None:
         """Commit one row, which makes its episode visible."""
@@ -136,7 +140,7 @@ class Index:
                 with no_panic():
                     rows = fragment.to_table().to_pylist()
                 list(map(from_row, rows))
-            except (*LANCE_ERRORS, KeyError, TypeError) as error:
+            except (*LANCE_ERRORS, StoreError) as error:
                 found.append((fragment.fragment_id, first_line(error)))
         return found
 

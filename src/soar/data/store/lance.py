@@ -9,7 +9,7 @@ An episode is visible once its row is committed, complete or not at all. See doc
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import re
 import secrets
@@ -19,18 +19,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from soar.data.store.content import check_episode, check_id
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush
 from soar.data.store.images import Codec
 from soar.data.store.index import Index, quoted, where
 from soar.data.store.rows import Row, from_row, to_json, to_row, verdict_columns
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, write_steps
-from soar.errors import StoreError
+from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
+from soar.utils.files import read_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 FORMAT = "soar-episodes"
 SCHEMA = 1
@@ -58,7 +60,7 @@ def open_store(
     about = _read_about(folder)
     if not read_only and not os.access(folder, os.W_OK):
         raise StoreError(f"'{folder}' is not writable; open it with read_only=True to read it")
-    return LanceStore(folder, about["id"], read_only, codec)
+    return LanceStore(folder, about.get("id", ""), read_only, codec)
 
 
 class LanceStore:
@@ -78,9 +80,14 @@ class LanceStore:
         return int(self.index.open().version)
 
     def append(self, episode: Episode) -> str:
-        """Store an episode and return its id. Raises StoreError, after which nothing of it is visible."""
+        """Store an episode and return its id.
+
+        Raises:
+            ContentError: the store can't hold the episode.
+            StoreError: it isn't stored, and nothing of it is visible; another attempt may help.
+        """
         self.require_write()
-        _check(episode)
+        check_episode(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
         row = to_row(
@@ -132,9 +139,13 @@ class LanceStore:
         return read_images(self.steps_path(id), indices)
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
-        """Yield summaries of the episodes that match, oldest first."""
+        """Yield summaries of the episodes that match, oldest first; a damaged row is left out with a warning."""
         for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
-            yield from map(from_row, batch.to_pylist())
+            for row in batch.to_pylist():
+                try:
+                    yield from_row(row)
+                except StoreError as error:
+                    _log.warning("an episode of '%s' is left out: %s", self.path, error)
 
     def history(self, query: Query | None = None) -> History:
         """Count attempts and successes per instruction among the episodes that match."""
@@ -154,8 +165,8 @@ class LanceStore:
             raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
 
     def steps_path(self, id: str) -> Path:
-        """Return the path of an episode's frames and actions."""
-        return self.path / "steps" / id[:8] / f"{id}.lance"
+        """Return the path of an episode's frames and actions. Raises StoreError: that is no id."""
+        return self.path / "steps" / check_id(id)[:8] / f"{id}.lance"
 
     def tag(self, name: str, version: int | None = None) -> int:
         """Tag a version (None is the newest), so that it is kept, and return its number.
@@ -219,9 +230,11 @@ def _create(folder: Path) -> None:
 
 def _read_about(folder: Path) -> dict[str, Any]:
     try:
-        about: dict[str, Any] = json.loads((folder / "store.json").read_text())
-        found, schema = about["format"], about["schema"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about: dict[str, Any] = read_json(folder / "store.json")
+        found, schema, id = about["format"], about["schema"], about.get("id", "")
+        if not isinstance(id, str):
+            raise TypeError("id")
+    except (ConfigError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
     if found != FORMAT or schema != SCHEMA:
         raise StoreError(
@@ -234,23 +247,3 @@ def _new_id(started_s: float) -> str:
     """Make a unique id that sorts by time, such as "20260131-142501-8f3a90c2d1"."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(started_s))
     return f"{stamp}-{secrets.token_hex(5)}"
-
-
-def _check(episode: Episode) -> None:
-    """Raise StoreError for an episode that couldn't be read back as it is."""
-    n = len(episode) + 1
-    found = {
-        "images": len(episode.images),
-        "states": len(episode.states),
-        "times_s": len(episode.times_s),
-        "commanded": len(episode.commanded) + 1,
-    }
-    if wrong := [f"{name} ({count})" for name, count in found.items() if count != n]:
-        raise StoreError(
-            f"an episode of {n - 1} steps has {n} observations; wrong: {', '.join(wrong)}"
-        )
-    if episode.images.dtype != np.uint8:
-        raise StoreError(f"images must be uint8, not {episode.images.dtype}")
-    steps = [s.step for s in episode.subgoals]
-    if steps != sorted(set(steps)) or any(not 0 <= s < n for s in steps):
-        raise StoreError(f"subgoals must be in order, one a step, within 0..{n - 1}; got {steps}")

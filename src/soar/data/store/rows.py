@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from soar.types import Answer, EpisodeSummary, Proposal, Provenance, Question, Task, Verdict
+from soar.data.store.content import check_id
+from soar.errors import StoreError
+from soar.types import (
+    Answer,
+    EpisodeSummary,
+    Outcome,
+    Proposal,
+    Provenance,
+    Question,
+    Task,
+    Verdict,
+)
 
 Row = dict[str, Any]
 
@@ -42,14 +53,21 @@ def verdict_columns(verdict: Verdict) -> Row:
 
 
 def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
-    """Invert `to_row`."""
-    return EpisodeSummary(
-        id=row["id"],
-        instruction=row["instruction"],
-        length=row["length"],
-        verdict=Verdict(**json.loads(row["verdict"])),
-        provenance=_provenance(json.loads(row["provenance"])),
-    )
+    """Invert `to_row`. Raises StoreError: the row is damaged."""
+    id = check_id(row["id"])
+    try:
+        verdict = Verdict(**json.loads(row["verdict"]))
+        provenance = _provenance(json.loads(row["provenance"]))
+        instruction, length = row["instruction"], row["length"]
+        p = verdict.p_success
+        if verdict.outcome not in get_args(Outcome) or not (p is None or 0 <= p <= 1):
+            raise ValueError(f"verdict {verdict.outcome!r:.20}, {p!r:.20}")
+        if not isinstance(instruction, str) or not isinstance(length, int) or length < 0:
+            raise TypeError("instruction and length")
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        problem = " ".join(f"{type(error).__name__}: {error}".split())[:100]
+        raise StoreError(f"the row of episode '{id}' is damaged ({problem})") from error
+    return EpisodeSummary(id, instruction, length, verdict, provenance)
 
 
 def to_json(value: Any) -> str:

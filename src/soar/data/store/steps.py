@@ -60,18 +60,36 @@ def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
 def read_steps(path: Path) -> Steps:
     """Read and decode a whole file. Raises StoreError: it is missing or damaged."""
     table = read_table(path)
-    length = len(table) - 1
+    actions, commanded, states, times_s = table_numbers(table)
     return Steps(
-        actions=_matrix(table["executed"], length),
-        commanded=_matrix(table["wanted"], length),
+        actions=actions,
+        commanded=commanded,
         images=decode_all(table["image"].to_pylist()),
-        states=_matrix(table["state"], length + 1),
-        times_s=table["time_s"].to_numpy(),
+        states=states,
+        times_s=times_s,
         subgoals=tuple(
             Subgoal(decode(data), step)
             for step, data in enumerate(table["subgoal"].to_pylist())
             if data is not None
         ),
+    )
+
+
+def table_numbers(
+    table: pa.Table,
+) -> tuple[
+    Float32[np.ndarray, "t 7"],
+    Float32[np.ndarray, "t 7"],
+    Float32[np.ndarray, "t+1 7"],
+    Float64[np.ndarray, " t+1"],
+]:
+    """Return executed actions, commanded actions, states and times of a steps file's content."""
+    length = len(table) - 1
+    return (
+        _matrix(table["executed"], length),
+        _matrix(table["wanted"], length),
+        _matrix(table["state"], length + 1),
+        table["time_s"].to_numpy(),
     )
 
 

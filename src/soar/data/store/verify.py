@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from soar.data.store.content import numbers
 from soar.data.store.images import decode
 from soar.data.store.lance import LanceStore
 from soar.data.store.rows import Row
-from soar.data.store.steps import checksum, read_row, read_table
+from soar.data.store.steps import checksum, read_row, read_table, table_numbers
 from soar.errors import StoreError
+from soar.utils.files import os_problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,13 +112,15 @@ def sweep(
 
 def _episode_problem(store: LanceStore, row: Row) -> str:
     """Return the problem with an episode's steps in one line; "" for intact ones."""
-    path = store.steps_path(row["id"])
     try:
+        path = store.steps_path(row["id"])
         problems = [] if checksum(path) == row["crc32"] else ["bytes differ from those written"]
         table = read_table(path)
         copy = read_row(path)
     except FileNotFoundError:
         return f"steps file '{path}' is missing"
+    except OSError as error:
+        return f"steps file '{path}' can't be read: {os_problem(error)}"
     except StoreError as error:
         return str(error)
     if table.num_rows != row["length"] + 1:
@@ -124,6 +128,8 @@ def _episode_problem(store: LanceStore, row: Row) -> str:
     if (copy["id"], copy["instruction"]) != (row["id"], row["instruction"]):
         problems.append(f"the file is of episode {copy['id']}, '{copy['instruction']}'")
     problems += _undecodable("image", table) + _undecodable("subgoal", table)
+    if problem := numbers(*table_numbers(table)):
+        problems.append(problem)
     return "; ".join(problems)
 
 
