@@ -7,8 +7,12 @@ then.
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -225,13 +229,25 @@ def promoted_models(source: str) -> tuple[str, str]:
     """Return the names of the policy and subgoal generator that a run last promoted.
 
     A `source` that isn't a run's folder is returned as both.
+
+    Raises:
+        ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
     """
     folder = Path(source)
     if not (folder / "run.json").exists():
         return source, source
     record = read_json(folder / "run.json")
-    rounds = [r["index"] for r in record["rounds"] if r["promoted"]]
-    return latest_models(folder, rounds, record["models"])
+    try:
+        rounds = [int(r["index"]) for r in record["rounds"] if r["promoted"]]
+        models = latest_models(folder, rounds, record["models"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
+    if code := [m for m in models if m.startswith("python:")]:
+        raise ConfigError(
+            f"{folder / 'run.json'} names code, '{code[0]:.60}', which isn't run from a record; "
+            "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
+        )
+    return models
 
 
 def latest_models(
@@ -261,9 +277,22 @@ def subgoals_folder(run: Path) -> Path:
 
 
 def component(target: str) -> Any:
-    """Import the object "package.module:name". Raises ConfigError: there is no such object."""
+    """Import the callable "package.module:name".
+
+    A module that isn't installed may lie in the current folder, which is then the last one of the import path.
+
+    Raises:
+        ConfigError: there is no such callable, or its module raises an error.
+    """
     module, _, name = target.partition(":")
+    package, here = module.partition(".")[0], os.getcwd()
     try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"'{target}': {error}; valid: package.module:function") from error
+        if not importlib.util.find_spec(package) and PathFinder.find_spec(package, [here]):
+            sys.path.append(here)
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise ConfigError(f"'{target}': {kind}{error}; valid: package.module:function") from error
+    if not callable(found):
+        raise ConfigError(f"'{target}' is no function or class; valid: package.module:function")
+    return found

@@ -74,6 +74,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit with 2 and one line after a user's mistake, with 130 after Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
+    os.environ["PYTHONSAFEPATH"] = "1"  # child processes don't import from the current folder
     try:
         _run(args)
     except SoarError as error:
@@ -101,8 +102,6 @@ def _run(args: list[str]) -> None:
         return
     from soar.cli.options import parse
 
-    if (here := os.getcwd()) not in sys.path:
-        sys.path.append(here)  # for robots and models of the user's own, as with `python -m soar`
     entry, rest = COMMANDS[command], args[len(command.split()) :]
     check_renamed(command, rest)
     module, name = entry.target.split(":")
