@@ -47,6 +47,8 @@ class Lab:
     tasks: tuple[tuple[str, str], ...] = ()
     folder: Path = Path("runs")
     realtime: bool = False
+    demonstrations: int | str = 10
+    speeds: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -121,6 +123,10 @@ def test_json_and_a_byte_order_mark_are_understood(tmp_path):
         ("name: x\nrealtime: 'no'", "realtime: 'no' is not valid; valid: true or false"),
         ("name: no", "name: False is not valid; valid: text"),
         ("name: x\nrobot: r2d2", "robot: 'r2d2' is not valid; valid: 'sim' or 'toy'"),
+        ("name: x\nfolder: 3", "folder: 3 is not valid; valid: text"),
+        ("name: x\ndemonstrations: [1]", r"demonstrations: \[1\] is not valid; valid: a whole number or text"),
+        ("name: x\nspeeds: {slow: fast}", "speeds.slow: 'fast' is not valid; valid: a number"),
+        ("name: x\nspeeds: 3", "speeds: 3 is not valid; valid: keys with values"),
         ("name: x\ntasks: open", "tasks: 'open' is not valid; valid: a list"),
         ("name: x\nthresh: 1", "unknown key 'thresh', did you mean 'threshold'.; valid keys are name,"),
         ("name: x\nfit: {step: 1}", "fit: unknown key 'step', did you mean 'steps'"),

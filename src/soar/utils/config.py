@@ -66,6 +66,7 @@ _VALID = {
     "finite_number": "a finite number",
     "float_type": "a number",
     "int_type": "a whole number",
+    "str_type": "text",
     "string_type": "text",
     "tuple_type": "a list",
 }
@@ -299,7 +300,7 @@ def bare_type(kind: Any) -> Any:
     """A type without `Annotated` and without `| None`."""
     if get_origin(kind) is Annotated:
         return bare_type(get_args(kind)[0])
-    if get_origin(kind) in (Union, types.UnionType):
+    if _is_union(kind):
         some = [k for k in get_args(kind) if k is not type(None)]
         return bare_type(some[0]) if len(some) == 1 else kind
     return kind
@@ -310,7 +311,7 @@ def _metadata(kind: Any) -> Iterator[object]:
     if get_origin(kind) is Annotated:
         yield from get_args(kind)[1:]
         yield from _metadata(get_args(kind)[0])
-    elif get_origin(kind) in (Union, types.UnionType):
+    elif _is_union(kind):
         for part in get_args(kind):
             yield from _metadata(part)
 
@@ -330,7 +331,7 @@ def _part(kind: Any, key: str | int) -> Any:
     if get_origin(bare) is tuple and isinstance(key, int):
         several = parts[-1:] == (...,)
         return parts[0] if several else parts[key] if key < len(parts) else Any
-    return parts[-1] if parts and get_origin(bare) not in (Union, types.UnionType) else Any
+    return parts[-1] if parts and not _is_union(bare) else Any
 
 
 @cache
@@ -345,22 +346,27 @@ def _fields(kind: Any) -> Mapping[str, Any]:
 
 def _message(kind: Any, error: ErrorDetails) -> str:
     """What is wrong, where, and what is valid, in one line."""
-    path, types_at = [str(p) for p in error["loc"][1:]], [kind]
+    path, declared = list[str](), [kind]
     for part in error["loc"][1:]:
-        types_at.append(_part(types_at[-1], part))
-    place = ": ".join([".".join(path), ""]) if path else ""
+        if _is_union(bare_type(declared[-1])) and not _one_of(declared[-1]):
+            break  # the rest names members of the union
+        path.append(str(part))
+        declared.append(_part(declared[-1], part))
     if error["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return _unknown(types_at[-2], path)
+        return _unknown(declared[-2], path)
     if error["type"] == "missing":
         return f"{'.'.join(path)} is missing"
-    valid = (
-        _range(types_at[-1])
-        or _VALID.get(error["type"])
-        or error["msg"].removeprefix("Input should be ")
-    )
-    if keys := _fields(types_at[-1]):
+    place = f"{'.'.join(path)}: " if path else ""
+    valid = _range(declared[-1]) or _VALID.get(error["type"], error["msg"])
+    if _is_union(bare := bare_type(declared[-1])):
+        valid = " or ".join(_VALID.get(f"{p.__name__}_type", "null") for p in get_args(bare))
+    if keys := _fields(declared[-1]):
         valid += f" ({', '.join(keys)})"
-    return f"{place}{error['input']!r:.80} is not valid; valid: {valid}"
+    return f"{place}{error['input']!r:.80} is not valid; valid: {valid.removeprefix('Input should be ')}"
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType)
 
 
 def _unknown(parent: Any, path: Sequence[str]) -> str:
