@@ -9,7 +9,8 @@ import pytest
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
-from soar.utils.config import OneOf, check_ranges, dump, from_plain, load, to_plain
+from soar.utils.config import OneOf, check_ranges, from_plain, load, to_plain
+from soar.utils.yaml_files import dump
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,12 @@ from soar.utils.config import (
     bare_type,
     closest,
     content_hash,
-    dump,
     field_names,
     from_plain,
-    read_plain,
     to_plain,
 )
 from soar.utils.files import write_bytes
+from soar.utils.yaml_files import dump, read_plain
 
 Command = Callable[..., None]
 Defaults = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -122,10 +121,8 @@ def parse(
                 break  # the parse below raises it again
             defaults = _from_file(options, data, where, _DEFAULTS[command](given))
     values = _parse(command, prog, args, configurable, defaults)
-    if not configurable:
-        return values
-    values.pop(CONFIG)
-    printed = values.pop(PRINT_CONFIG)
+    values.pop(CONFIG, None)
+    printed = values.pop(PRINT_CONFIG, False)
     _resolved.clear()
     _resolved.update(_to_file(options, values))
     _from_file(

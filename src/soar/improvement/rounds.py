@@ -25,8 +25,9 @@ from soar.registry import COMPACT, policy_spec, promoted_models
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
-from soar.utils.config import check_ranges, content_hash, dump, to_plain
+from soar.utils.config import check_ranges, content_hash, to_plain
 from soar.utils.files import Json, write_bytes
+from soar.utils.yaml_files import dump
 
 
 @dataclass(frozen=True)

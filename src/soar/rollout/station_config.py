@@ -34,6 +34,7 @@ from soar.tasks.question_file import tasks_from_instructions
 from soar.types import Regime, Task
 from soar.utils import config as configs
 from soar.utils.clock import Clock
+from soar.utils.yaml_files import read_plain
 
 SIMULATED = {
     "sim": "soar.robots.simulated:make_sim_robot",
@@ -97,7 +98,7 @@ class StationConfig:
     def read(cls, path: str | Path) -> StationConfig:
         """Read a station file, whose name is the default of the station's. Raises ConfigError."""
         path = Path(path)
-        data = configs.read_plain(path)
+        data = read_plain(path)
         if isinstance(data, dict):
             data = {"name": path.stem, **data}
         config = configs.from_plain(cls, data, f"station file {path}")

@@ -24,9 +24,9 @@ from soar.tasks.grammar import parse_instruction, task_from_instruction
 from soar.tasks.noun_phrases import is_understood
 from soar.tasks.questions import parse_question
 from soar.types import EpisodeSummary, QuestionKind, Skill, Task
-from soar.utils.config import dump, read_plain
 from soar.utils.files import Json, write_bytes
 from soar.utils.progress import announce
+from soar.utils.yaml_files import dump, read_plain
 
 Complete: TypeAlias = Callable[[str], str]
 """A language model: takes a prompt and returns its reply."""

@@ -15,8 +15,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
-import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -39,6 +37,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
 from soar.utils.files import Json
+from soar.utils.yaml_files import check_plain, read_plain
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, TypeAdapter
@@ -46,19 +45,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-MAX_BYTES = 1_000_000
-"""Size of the largest configuration file that is read."""
-MAX_VALUES = 100_000
-"""Values in the largest configuration, after YAML's aliases are replaced by what they stand for."""
-MAX_DEPTH = 40
-"""Levels of the deepest configuration."""
-
-_EXPONENT = (
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-"""Numbers such as 1e-3, which PyYAML takes for text."""
 _VALID = {
     "bool_type": "true or false",
     "dataclass_type": "keys with values",
@@ -123,7 +109,7 @@ def from_plain(kind: Any, data: Json, where: str | Path, base: Any = None) -> An
     """
     from pydantic import ValidationError
 
-    _check_plain(data, where)
+    check_plain(data, where)
     data = _translated(kind, data, str(where))
     if base is not None:
         data = _merged(kind, _translated(kind, to_plain(base, kind), str(where)), data)
@@ -149,50 +135,9 @@ def load(kind: type[T], path: str | Path, base: T | None = None) -> T:
     return from_plain(kind, read_plain(path), path, base)
 
 
-def dump(plain: Json) -> str:
-    """Format plain data as YAML."""
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        pass
-
-    Dumper.add_implicit_resolver(*_EXPONENT)
-    return yaml.dump(
-        plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None
-    )
-
-
 def content_hash(plain: Json) -> str:
     """Return the hash of a configuration: twelve hexadecimal digits, the same for the same content."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_plain(path: str | Path) -> Json:
-    """Read a YAML or JSON file in UTF-8; an empty one holds no keys.
-
-    Raises:
-        ConfigError: it is missing, no text, no YAML or JSON, or holds what a configuration can't.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text in UTF-8") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path} is too large; valid: up to {MAX_BYTES} bytes")
-    try:
-        data = json.loads(text) if path.suffix == ".json" else _parse_yaml(text)
-    except RecursionError:
-        raise ConfigError(f"{path} is nested too deeply; valid: {MAX_DEPTH} levels") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
-    data = {} if data is None else data
-    _check_plain(data, path, MAX_VALUES)
-    return data
 
 
 def field_names(kind: Any) -> list[str]:
@@ -225,46 +170,6 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
 
     settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     return TypeAdapter(tuple[kind], config=settings)
-
-
-def _parse_yaml(text: str) -> Json:
-    """Parse YAML; 1e-3 is a number, and a key given twice an error. Raises ValueError."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [key.value for key, _ in node.value]
-            if twice := [k for k in keys if keys.count(k) > 1 and k != "<<"]:
-                raise ValueError(f"the key '{twice[0]}' stands here twice")
-            return super().construct_mapping(node, deep)
-
-    Loader.add_implicit_resolver(*_EXPONENT)
-    try:
-        return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
-def _check_plain(data: Json, where: str | Path, most: float = math.inf) -> None:
-    """Refuse what JSON can't hold, and more than `most` values. Raises ConfigError."""
-    count, todo = 0, [(data, 0)]
-    while todo:
-        value, depth = todo.pop()
-        count += 1
-        if count > most or depth > MAX_DEPTH:
-            raise ConfigError(
-                f"{where} holds too much; valid: {MAX_VALUES} values in {MAX_DEPTH} levels"
-            )
-        if isinstance(value, Mapping):
-            if wrong := [k for k in value if not isinstance(k, str)]:
-                raise ConfigError(f"{where}: the key {wrong[0]!r} is no text; write it in quotes")
-            todo += [(v, depth + 1) for v in value.values()]
-        elif isinstance(value, list | tuple):
-            todo += [(v, depth + 1) for v in value]
-        elif isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{where}: {value} is not valid; valid: a finite number")
-        elif not isinstance(value, str | int | float | None):
-            raise ConfigError(f"{where}: {value!r:.60} is no text; write it in quotes")
 
 
 def _merged(kind: Any, base: Json, data: Json) -> Json:

@@ -41,7 +41,8 @@ from soar.sim.scenes.spec import (
     Table,
 )
 from soar.sim.scenes.tables import style_of
-from soar.utils.config import from_plain, read_plain, to_plain
+from soar.utils.config import from_plain, to_plain
+from soar.utils.yaml_files import read_plain
 
 _GOALS: dict[str, tuple[tuple[str, ...], Callable[..., Goal]]] = {
     # key: (roles that its objects must have, the goal)
