@@ -188,12 +188,10 @@ def subgoals(
         size = config.net.input_resolution
         demonstrated = DemonstrationSet(bridge, 0, size, workers) if bridge else None
         _clips(cache, episodes, dagger_clips, demonstrated, workers).save(corpus)
-    at = cache / f"moments-{keypoint_scenes}"
-    samples = (
-        make_keypoint_samples(at, keypoint_scenes, workers, _KEYPOINT_SEED)
-        if keypoint_scenes
-        else None
-    )
+    samples = None
+    if keypoint_scenes:
+        at = cache / f"moments-{keypoint_scenes}"
+        samples = make_keypoint_samples(at, keypoint_scenes, workers, _KEYPOINT_SEED)
     train_compact_subgoals(corpus, work, config, before, samples)
     folder = out or WEIGHTS / "subgoals"
     with saved_config(subgoals, folder):
