@@ -1,21 +1,30 @@
 """Safety limits between a policy and an arm: workspace box, step size, frozen camera, stuck arm.
 
-`SafeRobot` wraps any robot and is one itself. It depends only on actions, states and images. A robot that may hang
-belongs in a process (`soar.robots.process.ProcessRobot`).
+`SafeRobot` wraps any robot and is one itself. It depends only on actions, states and images, and is the one place that
+checks what a driver returns or raises. A robot that may hang belongs in a process (`soar.robots.process.ProcessRobot`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float64
 
-from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
+from soar.errors import CameraFault, ConfigError, RobotFault, SoarError, UnsafeAction
 from soar.interfaces import Robot
-from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action, Image, Observation, State
+from soar.robots.returned import DriverReader, described, to_array
+from soar.types import (
+    ACTION_DIM,
+    WORKSPACE_HIGH,
+    WORKSPACE_LOW,
+    Action,
+    Image,
+    Observation,
+    State,
+)
 from soar.utils.config import check_ranges
 
 _MARGIN_M = 1e-6
@@ -60,7 +69,7 @@ class Limits:
         check_ranges(self)
 
 
-def clip_action(action: Action, state: State, limits: Limits) -> Action:
+def clip_action(action: Any, state: State, limits: Limits) -> Action:
     """Return the nearest action that keeps the end effector in its box and the step within its limits.
 
     Outside of the box every motion that doesn't lead further out is allowed. The gripper's command is clipped to
@@ -69,9 +78,12 @@ def clip_action(action: Action, state: State, limits: Limits) -> Action:
     Raises:
         UnsafeAction: the action isn't seven finite numbers.
     """
-    if np.shape(action) != (7,) or not np.isfinite(action).all():
-        raise UnsafeAction(f"an action is seven finite numbers, not {np.asarray(action).tolist()}")
-    commanded = np.asarray(action, np.float64)
+    array = to_array(action)
+    if array is None or array.dtype.kind not in "fiu" or array.shape != (ACTION_DIM,):
+        raise UnsafeAction(f"an action is seven finite numbers, not {described(action)}")
+    commanded = array.astype(np.float64)
+    if not np.isfinite(commanded).all():
+        raise UnsafeAction(f"an action is seven finite numbers, not {commanded.tolist()}")
     position = state[:3].astype(np.float64)
     down = np.minimum(np.asarray(limits.low) + _MARGIN_M - position, 0)
     up = np.maximum(np.asarray(limits.high) - _MARGIN_M - position, 0)
@@ -152,52 +164,83 @@ class SafeRobot(Generic[R]):
         self.robot = robot
         """The wrapped robot."""
         self.limits = limits or Limits()
-        self.period_s = robot.period_s
+        self.period_s = _period(robot)
+        self._returned = DriverReader()
         self._gripper = StickyGripper(self.limits.sticky_steps)
         self._camera = FrozenCamera(self.limits)
         self._arm = StuckArm(self.limits)
         self._state: State | None = None
 
     def observe(self) -> Observation:
-        """Return the robot's observation. Raises CameraFault: the image is frozen or invalid, or the state is."""
-        observation = self.robot.observe()
-        image, state = observation.image, observation.state
-        if image.ndim != 3 or image.shape[2] != 3 or not np.isfinite(state).all():
-            raise CameraFault(f"an observation without image or pose: image {image.shape}")
+        """Return a copy of the robot's observation.
+
+        Raises:
+            CameraFault: the image is frozen, of another size than before in this episode, or no image.
+            RobotFault: the state or the time is invalid, or the robot raised any exception.
+        """
+        observation = self._observe()
         self._camera.check(observation)
-        self._state = state
         return observation
 
-    def execute(self, action: Action) -> Action:
-        """Execute the nearest allowed action, from the pose last observed.
+    def execute(self, action: Any) -> Action:
+        """Execute the nearest allowed action, from the pose last observed, and return a copy of the executed one.
 
         Raises:
             UnsafeAction: the action isn't seven finite numbers.
-            RobotFault: the arm is stuck, or the robot raised it.
+            RobotFault: the arm is stuck, the robot returned no action, or it raised any exception.
         """
-        if self._state is None:
-            self._state = self.robot.observe().state
-        safe = clip_action(action, self._state, self.limits)
+        state = self._observe().state if self._state is None else self._state
+        safe = clip_action(action, state, self.limits)
         safe[6] = self._gripper.command(float(safe[6]))
-        self._arm.check(safe, self._state)
+        self._arm.check(safe, state)
         self._state = None
-        return self.robot.execute(safe)
+        return self._returned.action(self._call("execute", safe))
 
     def home(self) -> None:
         """See `Robot.home`."""
-        self._gripper.release()
-        self._arm.release()
-        self._state = None
-        self.robot.home()
+        self._release()
+        self._returned.new_episode()
+        self._call("home")
 
     def recover(self) -> None:
         """See `Robot.recover`."""
-        self._gripper.release()
-        self._arm.release()
+        self._release()
+        self._returned.restart()
         self._camera = FrozenCamera(self.limits)
-        self._state = None
-        self.robot.recover()
+        self._call("recover")
 
     def close(self) -> None:
         """See `Robot.close`."""
         self.robot.close()
+
+    def _observe(self) -> Observation:
+        observation = self._returned.observation(self._call("observe"))
+        self._state = observation.state
+        return observation
+
+    def _release(self) -> None:
+        self._gripper.release()
+        self._arm.release()
+        self._state = None
+
+    def _call(self, method: str, *args: Any) -> Any:
+        """Call the driver. Raises SoarError: its own; RobotFault in place of any other exception."""
+        try:
+            return getattr(self.robot, method)(*args)
+        except SoarError:
+            raise
+        except Exception as error:  # a driver may raise anything
+            text = " ".join(str(error).split())
+            raise RobotFault(f"{method}() raised {type(error).__name__}: {text}") from error
+
+
+def _period(robot: Robot) -> float:
+    period = to_array(robot.period_s)
+    if (
+        period is None
+        or period.dtype.kind not in "fiu"
+        or period.shape != ()
+        or not 0 < period < np.inf
+    ):
+        raise ConfigError(f"period_s of the robot is {robot.period_s!r}; valid: seconds above 0")
+    return float(period)

@@ -1,0 +1,127 @@
+"""Check and conversion of the values that a driver returns. Whatever passes is a copy of the expected type and shape."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, Shaped
+
+from soar.errors import CameraFault, RobotFault
+from soar.types import ACTION_DIM, STATE_DIM, Action, Image, Observation
+
+
+@dataclass(frozen=True)
+class RobotSpec:
+    """Widths of the values that a driver returns."""
+
+    state_dim: int = STATE_DIM
+    action_dim: int = ACTION_DIM
+
+
+class DriverReader:
+    """Reader of a driver's values, which knows the size of the episode's images and the time of the last one."""
+
+    def __init__(self, spec: RobotSpec | None = None) -> None:
+        self.spec = spec or RobotSpec()
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything: after a recovery the driver may have another clock and another camera."""
+        self._time_s = -np.inf
+        self.new_episode()
+
+    def new_episode(self) -> None:
+        """Forget the size of the images."""
+        self._size: tuple[int, int] | None = None
+
+    def observation(self, value: Any) -> Observation:
+        """Return a copy of an observation.
+
+        Raises:
+            CameraFault: the image isn't one, or its size changed within the episode.
+            RobotFault: the state isn't finite numbers, or the time isn't a number that never decreases.
+        """
+        try:
+            image, state, time_s = value.image, value.state, value.time_s
+        except AttributeError as error:
+            raise RobotFault(
+                f"observe() returned {described(value)}; valid: Observation(image, state, time_s)"
+            ) from error
+        copy = self._image(image)
+        numbers = to_numbers(state, self.spec.state_dim, "state of observe()")
+        return Observation(copy, numbers, self._time(time_s))
+
+    def action(self, value: Any) -> Action:
+        """Return a copy of an executed action. Raises RobotFault: it isn't finite numbers."""
+        return to_numbers(value, self.spec.action_dim, "value returned by execute()")
+
+    def _image(self, value: Any) -> Image:
+        array = to_array(value)
+        if array is None or array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+            raise CameraFault(
+                f"the image of observe() is {described(value)}; valid: uint8 RGB of shape (h, w, 3)"
+            )
+        height, width = array.shape[:2]
+        if not array.size:
+            raise CameraFault(f"the image of observe() is empty: {width} x {height} pixels")
+        if self._size not in (None, (height, width)):
+            old = f"{self._size[1]} x {self._size[0]}" if self._size else ""
+            raise CameraFault(
+                f"the image of observe() has {width} x {height} pixels, in an episode that began with {old}"
+            )
+        self._size = height, width
+        return np.array(array, order="C")
+
+    def _time(self, value: Any) -> float:
+        array = to_array(value)
+        if array is None or array.shape != () or array.dtype.kind not in "fiu":
+            found = described(value)
+        elif not np.isfinite(array):
+            found = str(array)
+        elif array < self._time_s:
+            found = f"{float(array):g} s after {self._time_s:g} s"
+        else:
+            self._time_s = float(array)
+            return self._time_s
+        raise RobotFault(
+            f"time_s of observe() is {found}; valid: seconds that never decrease, as of time.monotonic()"
+        )
+
+
+def to_array(value: Any) -> Shaped[np.ndarray, "..."] | None:
+    """Convert to an array, without a copy where possible; None if that's impossible."""
+    if value is None:
+        return None
+    try:
+        return np.asarray(value)
+    except Exception:  # noqa: BLE001  objects of other libraries may raise anything
+        return None
+
+
+def to_numbers(value: Any, size: int, what: str) -> Float32[np.ndarray, "_n"]:
+    """Return a copy of a vector. Raises RobotFault: it isn't `size` finite numbers."""
+    array = to_array(value)
+    if array is None or array.dtype.kind not in "fiu" or array.shape != (size,):
+        found = described(value)
+    else:
+        with np.errstate(over="ignore"):
+            numbers = np.array(array, np.float32)
+        if np.isfinite(numbers).all():
+            return numbers
+        found = str(array.tolist())
+    raise RobotFault(f"the {what} is {found}; valid: {size} finite numbers of shape ({size},)")
+
+
+def described(value: Any) -> str:
+    """Describe a value in a few words: "float64 of shape (7, 1)", "None", "a dict"."""
+    if value is None:
+        return "None"
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None:
+        array = to_array(value) if isinstance(value, list | tuple) else None
+        if array is None or array.dtype.kind not in "fiub":
+            return f"a {type(value).__name__}"
+        shape, dtype = array.shape, array.dtype
+    return f"{dtype} of shape {tuple(shape)}"
