@@ -9,7 +9,7 @@ from pathlib import Path
 
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Image
-from soar.utils.files import write_bytes
+from soar.utils.files import read_text, write_bytes
 
 _COLUMNS = ("id", "instruction", "success")
 _WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,
@@ -22,15 +22,19 @@ def read_labels(path: str | Path) -> dict[str, bool]:
     if not path.exists():
         return {}
     labels: dict[str, bool] = {}
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    try:
         if not {"id", "success"} <= set(rows.fieldnames or ()):
             raise ConfigError(f"{path} needs the columns id and success (yes or no)")
         for number, row in enumerate(rows, 2):
             word = (row["success"] or "").strip().lower()
             if word not in _WORDS:
-                raise ConfigError(f"{path}, line {number}: success must be yes or no, not '{word}'")
+                raise ConfigError(
+                    f"{path}, line {number}: success must be yes or no, not '{word:.40}'"
+                )
             labels[row["id"]] = _WORDS[word]
+    except csv.Error as error:
+        raise ConfigError(f"{path} is no CSV file: {error}") from error
     return labels
 
 

@@ -15,7 +15,7 @@ from soar.errors import ModelUnavailable
 from soar.registry import load_vlm
 from soar.types import Answer, Question
 from soar.utils.files import Json
-from soar.vlm.clients.endpoint import Endpoint, EndpointConfig
+from soar.vlm.clients.endpoint import Endpoint, EndpointConfig, in_background
 from soar.vlm.clients.replies import read_chat, read_text
 from soar.vlm.clients.transport import RequestError
 
@@ -115,9 +115,15 @@ def language_model(name: str) -> Callable[[str], str]:
 
     def complete(prompt: str) -> str:
         messages = [{"role": "user", "content": prompt}]
-        body = {"model": chat.config.model, "messages": messages, "temperature": 0, "max_tokens": 300}
+        body = {
+            "model": chat.config.model,
+            "messages": messages,
+            "temperature": 0,
+            "max_tokens": 300,
+        }
         try:
-            return read_text(chat.post(body, time.monotonic() + chat.config.limit_s))
+            deadline = time.monotonic() + chat.config.limit_s
+            return read_text(in_background(chat.post, body, deadline).result())
         except RequestError as error:
             raise ModelUnavailable(f"{chat.name}: {error}") from None
 

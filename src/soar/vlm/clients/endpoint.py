@@ -10,14 +10,18 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
 from urllib.parse import urlsplit
+
+import httpx
 
 from soar.errors import ConfigError, ModelUnavailable
 from soar.types import Answer, Image, Question
@@ -34,7 +38,7 @@ class EndpointConfig:
     """Base URL of its paths: "http://localhost:8000/v1"."""
     model: str
     """Name of the model on the server."""
-    key_variable: str = ""
+    key_variable: str = field(default="", repr=False)
     """Environment variable that holds the key; "" if none is needed."""
     timeout_s: float = 30.0
     """Time limit of one request."""
@@ -54,26 +58,58 @@ class EndpointConfig:
     """Most answers in the cache."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ConfigError(f"url must be like http://localhost:8000/v1, not '{self.url}'")
-        if parts.username or parts.password or parts.query:
+        """Refuse an address without http(s) or with a secret; no message shows what may be a secret."""
+        valid = "url must be like http://localhost:8000/v1"
+        try:
+            parts = urlsplit(self.url)
+            known = parts.port is None or parts.port > 0
+            httpx.URL(self.url)
+        except (ValueError, httpx.InvalidURL):
+            raise ConfigError(valid) from None
+        if parts.username or parts.password or parts.query or parts.fragment:
             raise ConfigError(
-                f"url of {parts.hostname} carries a user, password or query; a key is given by the name"
-                " of its environment variable (key_variable)"
+                f"url of {parts.hostname} carries a user, password, query or fragment; a key is given by the"
+                " name of its environment variable (key_variable)"
             )
+        if parts.scheme not in ("http", "https") or not parts.hostname or not known:
+            raise ConfigError(valid if "@" in self.url else f"{valid}, not '{self.url}'")
         for name in ("timeout_s", "limit_s", "concurrency"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
 
     def key(self) -> str:
-        """Return the key. Raises ConfigError if its variable is named but not set."""
+        """Return the key. Raises ConfigError if its variable is named but not set, or holds no key."""
         if not self.key_variable:
             return ""
-        key = os.environ.get(self.key_variable, "")
+        plain = re.fullmatch(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", self.key_variable)
+        name = self.key_variable if plain else "named by key_variable (or after #)"
+        try:
+            key = os.environ.get(self.key_variable, "").strip()
+        except ValueError:  # a name that isn't text for the operating system
+            key = ""
         if not key:
-            raise ConfigError(f"the environment variable {self.key_variable} isn't set")
+            raise ConfigError(f"the environment variable {name} isn't set")
+        if not key.isascii() or not key.isprintable() or " " in key:
+            raise ConfigError(f"the environment variable {name} holds no key: spaces, or not ASCII")
         return key
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def in_background(call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+    """Start a call in a thread that never keeps the process alive."""
+    future: Future[_T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 (raised again by the future's result)
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="vlm", daemon=True).start()
+    return future
 
 
 class Endpoint(ABC):
@@ -90,7 +126,7 @@ class Endpoint(ABC):
         self.budget = Budget(config.max_requests, config.max_tokens)
         self._cache: OrderedDict[str, Answer] = OrderedDict()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(config.concurrency, thread_name_prefix="vlm")
+        self._slots = threading.BoundedSemaphore(config.concurrency)
         self._transport = Transport(config.url, config.key, config.retries, config.backoff_s)
 
     @abstractmethod
@@ -120,7 +156,7 @@ class Endpoint(ABC):
         for image, asked, row in zip(images, questions, keys, strict=True):
             new = {k: q for k, q in zip(row, asked, strict=True) if k not in found}
             jobs += [
-                self._pool.submit(self._ask, image, dict(part), deadline)
+                in_background(self._ask, image, dict(part), deadline)
                 for part in _parts(list(new.items()), self.most_questions)
             ]
         for answers in _results(jobs, deadline, self.name):
@@ -131,10 +167,14 @@ class Endpoint(ABC):
         """Answers to questions about one image, both by cache key."""
         questions = list(asked.values())
         png = base64.b64encode(encode_png(image)).decode()
+        if not self._slots.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise ModelUnavailable(f"{self.name} didn't answer within its time limit")
         try:
             answers = dict(zip(asked, self.ask(png, questions, deadline), strict=True))
         except RequestError as error:
             raise ModelUnavailable(f"{self.name}: {error}") from None
+        finally:
+            self._slots.release()
         with self._lock:
             self._cache |= {k: a for k, a in answers.items() if a.p_yes is not None}
             while len(self._cache) > self.config.cached:
@@ -208,10 +248,8 @@ def _results(
     jobs: Sequence[Future[dict[str, Answer]]], deadline: float, name: str
 ) -> list[dict[str, Answer]]:
     """All results. Raises the first error, or ModelUnavailable when the time is up."""
-    _, late = wait(jobs, max(0.0, deadline - time.monotonic()))
-    for job in late:
-        job.cancel()
-    done = [job.result() for job in jobs if job.done() and not job.cancelled()]
+    finished, late = wait(jobs, max(0.0, deadline - time.monotonic()))
+    done = [job.result() for job in jobs if job in finished]
     if late:
         raise ModelUnavailable(f"{name} didn't answer within its time limit")
     return done

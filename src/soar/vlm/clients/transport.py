@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 import random
+import re
+import ssl
 import time
+import zlib
 from collections.abc import Callable
+from typing import NamedTuple
 
 import httpx
 
@@ -16,6 +22,9 @@ _TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
 _LARGEST_REPLY = 8_000_000
 _SHOWN = 200
 """Most characters of a server's reply in an error message."""
+_DEEPEST = 50
+"""Deepest nesting of a reply's JSON."""
+_NOT_JSON = object()
 
 
 class RequestError(Exception):
@@ -35,14 +44,16 @@ class _TransientError(RequestError):
 
 
 class Transport:
-    """HTTP client that posts JSON with retries and backoff, and keeps the key out of replies and errors."""
+    """HTTP client that posts JSON with retries and backoff, and keeps the key out of replies and errors.
+
+    Certificates are always verified, redirects are not followed, and each attempt has one deadline for the whole
+    exchange, however slowly the server sends.
+    """
 
     def __init__(self, url: str, key: Callable[[], str], retries: int, backoff_s: float) -> None:
         """`key` is called before each request, so that the key isn't stored."""
         self._url, self._key = url.rstrip("/"), key
         self._retries, self._backoff_s = retries, backoff_s
-        # Loading certificates is slow, and plain HTTP has none to verify.
-        self._client = httpx.Client(verify=self._url.startswith("https:"))
 
     def post(
         self,
@@ -79,57 +90,129 @@ class Transport:
 
     def _once(self, path: str, data: bytes, deadline: float) -> Json:
         key = self._key()
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         if key:
             headers["Authorization"] = f"Bearer {key}"
         left = max(0.01, deadline - time.monotonic())
+        exchange = asyncio.wait_for(_exchange(self._url + path, data, headers), left)
         try:
-            with self._client.stream(
-                "POST", self._url + path, content=data, headers=headers, timeout=left
-            ) as reply:
-                text = _without(key, _body(reply, deadline))
-        except httpx.TimeoutException:
+            reply = asyncio.run(exchange)
+        except RequestError:
+            raise
+        except TimeoutError:
             raise _TransientError("no reply in time") from None
-        except httpx.HTTPError as error:
-            raise _TransientError(
-                _without(key, f"connection failed ({type(error).__name__})")
-            ) from None
-        return _decoded(reply, text)
+        except Exception as error:  # noqa: BLE001 (libraries raise many types at hostile bytes)
+            kind = type(error).__name__
+            raise _TransientError(f"connection failed ({kind})") from None
+        return _decoded(reply, key)
 
 
-def _body(reply: httpx.Response, deadline: float) -> str:
-    """The reply's text. Raises at the deadline, however slowly the server sends."""
-    parts: list[bytes] = []
-    size = 0
-    for part in reply.iter_bytes():
-        parts.append(part)
-        size += len(part)
-        if time.monotonic() > deadline:
-            raise _TransientError("the reply came too slowly")
-        if size > _LARGEST_REPLY:
-            raise RequestError(f"the reply is larger than {_LARGEST_REPLY} bytes")
-    return b"".join(parts).decode("utf-8", "replace")
+class _Reply(NamedTuple):
+    status: int
+    retry_after: str
+    body: bytes
 
 
-def _decoded(reply: httpx.Response, text: str) -> Json:
-    """JSON of a reply with status 200. Raises RequestError."""
-    shown = " ".join(text.split())[:_SHOWN]
-    status = reply.status_code
+@functools.cache
+def _certificates() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+async def _exchange(url: str, data: bytes, headers: dict[str, str]) -> _Reply:
+    """Post once, and read the reply up to a limit of its size."""
+    async with (
+        httpx.AsyncClient(verify=_certificates(), timeout=None) as client,
+        client.stream("POST", url, content=data, headers=headers) as reply,
+    ):
+        body = bytearray()
+        async for part in reply.aiter_raw():
+            body += part
+            if len(body) > _LARGEST_REPLY:
+                raise RequestError(f"the reply is larger than {_LARGEST_REPLY} bytes")
+        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
+        return _Reply(
+            reply.status_code, reply.headers.get("Retry-After", ""), _plain(bytes(body), encoding)
+        )
+
+
+def _plain(body: bytes, encoding: str) -> bytes:
+    """A body without compression, which some proxies add unasked; limited in size."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "deflate"):
+        raise RequestError("the reply is compressed, which wasn't requested")
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    plain = decoder.decompress(body, _LARGEST_REPLY)
+    if decoder.unconsumed_tail:
+        raise RequestError(f"the reply is larger than {_LARGEST_REPLY} bytes")
+    return plain
+
+
+def _decoded(reply: _Reply, key: str) -> Json:
+    """JSON of a reply with status 200, checked and without the key. Raises RequestError."""
+    text = reply.body.decode("utf-8", "replace")
+    try:
+        value = _clean(json.loads(text, parse_int=_number), key)
+        shown = _one_line(
+            value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        )
+    except (ValueError, RecursionError):
+        value, shown = _NOT_JSON, _one_line(_clean(text, key))
+    status = reply.status
     if status in _TRANSIENT:
-        raise _TransientError(f"status {status}: {shown}", status, _retry_after_s(reply))
+        wait_s = _retry_after_s(reply.retry_after)
+        raise _TransientError(f"status {status}: {shown}", status, wait_s)
     if status != 200:
         raise RequestError(f"status {status}: {shown}", status)
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        raise _TransientError(f"the reply is no JSON: {shown}", status) from None
+    if value is _NOT_JSON:
+        raise _TransientError(f"the reply is no JSON: {shown}", status)
+    _refuse_error(value, shown)
+    return value
 
 
-def _retry_after_s(reply: httpx.Response) -> float:
+def _refuse_error(value: Json, shown: str) -> None:
+    """Raise for a reply with status 200 that reports an error, or has no choices."""
+    if not isinstance(value, dict):
+        return
+    error = value.get("error")
+    if value.get("choices") or value.get("answers") or not (error or "choices" in value):
+        return
+    code = error.get("code") if isinstance(error, dict) else None
+    code = (
+        int(code) if isinstance(code, int | str) and re.fullmatch(r"[45]\d\d", str(code)) else 200
+    )
+    kind = RequestError if code not in {200, *_TRANSIENT} else _TransientError
+    raise kind(f"an error with status 200: {shown}", code)
+
+
+def _clean(value: Json, key: str, depth: int = 0) -> Json:
+    """Decoded JSON without the key and without lone surrogates. Raises ValueError if nested too deep."""
+    if depth > _DEEPEST:
+        raise ValueError("nested too deep")
+    if isinstance(value, str):
+        text = value.encode("utf-8", "replace").decode("utf-8")
+        return text.replace(key, "***") if key else text
+    if isinstance(value, list):
+        return [_clean(v, key, depth + 1) for v in value]
+    if isinstance(value, dict):
+        return {str(_clean(k, key)): _clean(v, key, depth + 1) for k, v in value.items()}
+    return value
+
+
+def _number(digits: str) -> int | float:
+    """An integer of JSON; as float if it is larger than any that is meant."""
+    return int(digits) if len(digits) <= 18 else float(digits)
+
+
+def _one_line(text: str) -> str:
+    """The beginning of a reply, for an error message."""
+    return " ".join(text[: 4 * _SHOWN].split())[:_SHOWN]
+
+
+def _retry_after_s(value: str) -> float:
     """Seconds that the server asks to wait; 0 if it doesn't, or gives a date."""
-    value = reply.headers.get("Retry-After", "")
-    return min(60.0, float(value)) if value.isdigit() else 0.0
-
-
-def _without(key: str, text: str) -> str:
-    return text.replace(key, "***") if key else text
+    return min(60.0, float(value)) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
