@@ -141,7 +141,7 @@ def policy_losses(models: Packaged, work: Path) -> Json:
 def vlm_losses(work: Path) -> Json:
     """The compact eyes, calibrated on held-out images."""
     looks = make_looks(work / "looks", images=40, workers=1)
-    config = VLMTraining()
+    config = VLMTraining(attention_weight=0.1, spot_cells=1.5)  # the recipe of 975160d
     config = replace(config, fit=short(config.fit), held_out=0.25)
     measured = train_vlm(work / "looks", work / "made", config)
     return {

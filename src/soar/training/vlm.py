@@ -23,9 +23,6 @@ from soar.training.vlm_corpus import VLMCorpus
 from soar.vlm.compact.model import texts_of, to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
-SPOT_CELLS = 1.5
-"""Standard deviation of the target spot of attention around an object, in cells of the feature map."""
-
 
 @dataclass(frozen=True)
 class VLMTrainConfig:
@@ -42,8 +39,10 @@ class VLMTrainConfig:
     """Share of the corpus's scenes that is held out for calibration."""
     whole: float = 0.15
     """Share of questions that are embedded whole instead of by their parts, so that the network can answer any."""
-    attention_weight: float = 0.1
-    """Weight of the loss of the attention maps."""
+    attention_weight: float = 1.0
+    """Weight of the loss of the attention maps; with 0.1 the maps stay blurred (docs/log.md, 2026-11-26)."""
+    spot_cells: float = 0.7
+    """Standard deviation of the target spot of attention around an object, in cells of the feature map."""
     tint: float = 0.08
     """Largest relative change of brightness, contrast and color balance."""
 
@@ -188,7 +187,7 @@ class CompactVLMLearner(nn.Module):
         predicted = self.net(batch["images"], self.texts[batch["texts"]])
         answers = batch["answers"]
         answer = nn.functional.binary_cross_entropy_with_logits(predicted.logits, answers)
-        attention = attention_loss(predicted.attention, batch["points"], SPOT_CELLS)
+        attention = attention_loss(predicted.attention, batch["points"], self.config.spot_cells)
         accuracy = ((predicted.logits > 0) == (answers > 0.5)).float().mean()
         metrics = {"answer": answer, "attention": attention, "accuracy": accuracy}
         return answer + self.config.attention_weight * attention, metrics
