@@ -1,11 +1,20 @@
-"""Robots in separate processes, which may hang or crash without stopping the station."""
+"""Robots in separate processes, which may hang or crash without stopping the station.
+
+Signals are left to the station's process: a robot's process ends after `close`, or when the station's process is gone,
+and releases the hardware in both cases.
+"""
 
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
+import signal
+import time
 import traceback
 from collections.abc import Callable, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.util import Finalize
 from operator import attrgetter
 from typing import Any
 
@@ -16,6 +25,11 @@ from soar.types import Action, Observation
 
 Reply = tuple[str, Any]
 """Class and message of an error, or "" and the result."""
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_RELEASE_S = 10.0
+"""Time that an abandoned process gets to release the hardware, in seconds."""
+_WATCH_S = 1.0
+"""Interval in which a robot's process looks whether the station's process is still there, in seconds."""
 
 
 class ProcessRobot:
@@ -42,6 +56,7 @@ class ProcessRobot:
         self._make = make
         self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
         self._process: mp.process.BaseProcess | None = None
+        self._call = 0
         self._start()
 
     def observe(self) -> Observation:
@@ -66,14 +81,14 @@ class ProcessRobot:
             self.call("recover")
 
     def close(self) -> None:
-        """Release the robot and end its process."""
+        """Release the robot, after the call in progress, and end its process."""
         if self._process is not None:
             try:
                 self.call("close")
             except SoarError:
                 pass
-            finally:
-                self._end()
+            finally:  # also if a signal cut this call off
+                self._end(_RELEASE_S)
 
     def call(self, method: str, *args: Any) -> Any:
         """Call a method of the robot in its process.
@@ -93,42 +108,71 @@ class ProcessRobot:
         """Begin a call that `receive` ends, so that several robots can work at the same time. See `call`."""
         if self._process is None:
             raise RobotFault("the robot's process has ended; recover() starts a new one")
+        self._call += 1
         try:
-            self._pipe.send((method, args))
+            self._pipe.send((self._call, method, args))
         except (BrokenPipeError, OSError) as error:
             self._end()
             raise RobotFault(f"the robot's process died before {method}()") from error
 
     def receive(self, method: str) -> Any:
-        """Return the result of the call that was begun last. See `call`."""
+        """Return the result of the call that was begun last; replies of calls cut off by a signal are dropped. See `call`."""
         quick = method in ("observe", "execute")
         limit = self._timeout_s if quick else self._slow_timeout_s
+        end = time.monotonic() + limit
+        number = -1
         try:
-            if not self._pipe.poll(limit):
-                self._end()
-                raise RobotFault(f"the robot didn't return from {method}() within {limit:g} s")
-            kind, value = self._pipe.recv()
+            while number != self._call:
+                if not self._pipe.poll(max(0.0, end - time.monotonic())):
+                    self._end()
+                    raise RobotFault(f"the robot didn't return from {method}() within {limit:g} s")
+                number, kind, value = self._pipe.recv()
         except (EOFError, OSError) as error:
             self._end()
             raise RobotFault(f"the robot's process died in {method}()") from error
         if not kind:
             return value
-        raise getattr(errors, kind, SoarError)(value)
+        raise getattr(errors, kind)(value)
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
+        resource_tracker.ensure_running()  # it would unblock the signals below
         self._pipe, child_end = context.Pipe()
-        self._process = context.Process(target=_serve, args=(child_end, self._make), daemon=True)
-        self._process.start()
+        self._process = context.Process(
+            target=_serve, args=(child_end, self._make, self._call), daemon=True
+        )
+        mask = signal.pthread_sigmask(
+            signal.SIG_BLOCK, _STOP_SIGNALS
+        )  # until the child ignores them
+        try:
+            self._process.start()
+            self._finalize = Finalize(self, _end, (self._process, self._pipe), exitpriority=10)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         child_end.close()
-        self.period_s: float = self.receive("start")
+        try:
+            self.period_s: float = self.receive("start")
+        except BaseException:
+            self._end(_RELEASE_S)
+            raise
 
-    def _end(self) -> None:
+    def _end(self, wait_s: float = 0.0) -> None:
+        """End the process. `wait_s`: time to release the hardware, in seconds; 0 kills one that hangs or died."""
         process, self._process = self._process, None
-        self._pipe.close()
         if process is not None:
-            process.kill()
-            process.join()
+            try:
+                _end(process, self._pipe, wait_s)
+            finally:
+                self._finalize.cancel()
+
+
+def _end(process: mp.process.BaseProcess, pipe: Connection, wait_s: float = _RELEASE_S) -> None:
+    pipe.close()
+    try:
+        process.join(wait_s)
+    finally:
+        process.kill()
+        process.join()
 
 
 class ProcessSimulator:
@@ -181,33 +225,65 @@ def _caught(function: Callable[..., Any], *args: Any) -> Any:
         return error
 
 
-def _serve(pipe: Connection, make: Callable[[], Robot]) -> None:
-    """Answer calls until the pipe closes. Ctrl-C is left to the station's process."""
-    import signal
+def _serve(pipe: Connection, make: Callable[[], Robot], number: int) -> None:
+    """Answer calls until `close`, or until the station's process is gone, after which the robot is closed.
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    robot: Robot | None = None
+    Args:
+        pipe: receives a call's number, method and arguments, and sends the number and the reply.
+        make: builds the robot.
+        number: number of the reply to building it.
+    """
+    for each in (
+        _STOP_SIGNALS
+    ):  # a handler, unlike SIG_IGN, isn't inherited by programs that a driver starts
+        signal.signal(each, lambda *_: None)
+        signal.siginterrupt(each, False)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    parent, robot = os.getppid(), None
 
     def start() -> float:
         nonlocal robot
         robot = make()
         return robot.period_s
 
-    pipe.send(_attempt(start))
-    while robot is not None:
-        try:
-            method, args = pipe.recv()
-        except (EOFError, OSError):
+    method, reply = "start", _attempt(start)
+    try:
+        while robot is not None:
+            _send(pipe, number, reply)
+            if method == "close":
+                return
+            while not pipe.poll(_WATCH_S):
+                if os.getppid() != parent:
+                    raise EOFError
+            number, method, args = pipe.recv()
+            reply = _attempt(lambda: attrgetter(method)(robot)(*args))  # noqa: B023  called at once
+        _send(pipe, number, reply)
+    except (EOFError, OSError):
+        if robot is not None and method != "close":
             robot.close()
-            return
-        pipe.send(_attempt(lambda: attrgetter(method)(robot)(*args)))  # noqa: B023  called at once
+
+
+def _send(pipe: Connection, number: int, reply: Reply) -> None:
+    """Send a reply, or a fault in place of one that can't be sent. Raises OSError: the station's process is gone."""
+    try:
+        pipe.send((number, *reply))
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  pickling a driver's values may raise anything
+        pipe.send((number, "RobotFault", f"a value that can't be sent: {error}"))
 
 
 def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
     try:
         return "", function(*args)
     except SoarError as error:
-        return type(error).__name__, str(error)
+        return _known(type(error)), str(error)
     except Exception as error:  # noqa: BLE001  a driver may raise anything
         last = traceback.extract_tb(error.__traceback__)[-1]
         return "RobotFault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"
+
+
+def _known(kind: type[SoarError]) -> str:
+    """Name the nearest class of `soar.errors`: a driver may derive its own."""
+    known = (k.__name__ for k in kind.__mro__ if getattr(errors, k.__name__, None) is k)
+    return str(next(known))
