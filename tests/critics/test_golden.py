@@ -60,8 +60,9 @@ def networks(layers, features, activation="relu"):
                 if hidden
                 else [None, kernel[:, :features], kernel[:, features:]]
             )
-            for weight, part in zip(layer.weights, parts, strict=True):
-                if part is not None:
+            weights = (layer.of_hidden, layer.of_features, layer.of_actions)
+            for weight, part in zip(weights, parts, strict=True):
+                if weight is not None:
                     weight.copy_(part)
             layer.bias.copy_(bias[:, None])
     return net
@@ -71,7 +72,8 @@ def gradients(net):
     """Gradients in the layout of the weights that `networks` takes."""
     found = []
     for layer in net.layers:
-        kernel = torch.cat([w.grad for w in layer.weights if w.numel() and w.grad is not None], 1)
+        weights = (layer.of_hidden, layer.of_features, layer.of_actions)
+        kernel = torch.cat([w.grad for w in weights if w is not None], 1)
         found.append((kernel, layer.bias.grad[:, 0]))
     return found
 

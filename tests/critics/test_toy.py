@@ -121,14 +121,14 @@ TINY = CriticConfig(
     feature_dim=4,
     hidden=(64, 64),
     discount=0.95,
-    target_rate=0.01,
+    target_rate=0.02,
 )
 
 
 def train(critic: CriticConfig, steps: int):
     fit = FitConfig(
-        steps=steps, batch_size=128, learning_rate=3e-3, warmup_steps=50, weight_decay=0.0, clip_norm=10.0,
-        log_every=50, save_every=50,
+        steps=steps, batch_size=64, learning_rate=5e-3, warmup_steps=20, weight_decay=0.0, clip_norm=10.0,
+        log_every=20, save_every=20,
     )  # fmt: skip
     config = CriticTrainConfig(critic, image_transforms=(), fit=fit)
     frames = collect(EPISODES, seed=0)
@@ -140,7 +140,7 @@ def train(critic: CriticConfig, steps: int):
 
 @pytest.fixture(scope="module")
 def iql():
-    return train(TINY, 400)
+    return train(TINY, 300)
 
 
 def test_the_best_of_ten_succeeds_far_more_often_and_the_worst_less(iql):
@@ -157,6 +157,6 @@ def test_a_calibrated_critic_steers_too():
     cql = replace(
         TINY, backup="policy_max", alpha=1.0, calibrated=True, actor="gaussian", actor_encoder="shared", n_step=1
     )  # fmt: skip
-    critic = train(cql, 300)
+    critic = train(cql, 120)
     base = success_rate(Wanderer(), EPISODES, seed=1)
     assert success_rate(steered(critic, "best"), EPISODES, seed=1) > base + 0.1

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -91,14 +91,26 @@ class EnsembleLayer(nn.Module):
     """Linear maps of hidden units, features and actions for each of e networks, with LayerNorm and activation."""
 
     def __init__(
-        self, ensemble: int, inputs: Sequence[int], width: int, *, layer_norm: bool, activation: str
+        self,
+        ensemble: int,
+        width: int,
+        *,
+        hidden: int = 0,
+        features: int = 0,
+        actions: int = 0,
+        layer_norm: bool = False,
+        activation: str = "none",
     ) -> None:
-        """Make the layer. `inputs`: dimensions of hidden units, features and actions; 0 where one isn't an input."""
+        """Make the layer. `hidden`, `features`, `actions`: dimensions of the inputs; 0 where one isn't an input."""
         super().__init__()
-        bound = 1 / math.sqrt(sum(inputs))
-        self.weights = nn.ParameterList(
-            torch.empty(ensemble, dim, width).uniform_(-bound, bound) for dim in inputs
-        )
+        bound = 1 / math.sqrt(hidden + features + actions)
+
+        def weight(dim: int) -> nn.Parameter | None:
+            made = torch.empty(ensemble, dim, width).uniform_(-bound, bound)
+            return nn.Parameter(made) if dim else None
+
+        self.of_hidden, self.of_features = weight(hidden), weight(features)
+        self.of_actions = weight(actions)
         self.bias = nn.Parameter(torch.empty(ensemble, 1, width).uniform_(-bound, bound))
         self.scale = nn.Parameter(torch.ones(ensemble, 1, width)) if layer_norm else None
         self.shift = nn.Parameter(torch.zeros(ensemble, 1, width)) if layer_norm else None
@@ -111,14 +123,14 @@ class EnsembleLayer(nn.Module):
         actions: Float[Tensor, "nk a"],
     ) -> Float[Tensor, "e nk w2"]:
         """Return the activations for k actions of each of n states."""
-        of_hidden, of_features, of_actions = self.weights
         x: Tensor = self.bias
-        if of_features.shape[1]:
-            x = x + (features @ of_features).repeat_interleave(len(actions) // len(features), 1)
-        if of_actions.shape[1]:
-            x = x + actions @ of_actions
-        if hidden is not None:
-            x = x + hidden @ of_hidden
+        if self.of_features is not None:
+            shared = features @ self.of_features
+            x = x + shared.repeat_interleave(len(actions) // len(features), 1)
+        if self.of_actions is not None:
+            x = x + actions @ self.of_actions
+        if self.of_hidden is not None and hidden is not None:
+            x = x + hidden @ self.of_hidden
         if self.scale is not None and self.shift is not None:
             x = nn.functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
         return x if self.activation is None else self.activation(x)
@@ -141,15 +153,19 @@ class EnsembleMLP(nn.Module):
     ) -> None:
         """Make the networks; the arguments are as in `CriticConfig`."""
         super().__init__()
-        again = [feature_dim if inject == "both" else 0, action_dim if inject != "first" else 0]
-        inputs = [[0, feature_dim, action_dim], *([w, *again] for w in hidden[:-1])]
-        layers = [
-            EnsembleLayer(ensemble, i, w, layer_norm=layer_norm, activation=activation)
-            for i, w in zip(inputs, hidden, strict=True)
-        ]
-        last = EnsembleLayer(ensemble, [hidden[-1], 0, 0], 1, layer_norm=False, activation="none")
+        settings: dict[str, Any] = {"layer_norm": layer_norm, "activation": activation}
+        first: dict[str, Any] = {"features": feature_dim, "actions": action_dim}
+        again: dict[str, Any] = {
+            "features": feature_dim if inject == "both" else 0,
+            "actions": action_dim if inject != "first" else 0,
+        }
+        layers = [EnsembleLayer(ensemble, hidden[0], **first, **settings)]
+        for i, o in itertools.pairwise(hidden):
+            layers.append(EnsembleLayer(ensemble, o, hidden=i, **again, **settings))
+        last = EnsembleLayer(ensemble, 1, hidden=hidden[-1])
+        assert last.of_hidden is not None
         with torch.no_grad():
-            last.weights[0].uniform_(-final_scale, final_scale)
+            last.of_hidden.uniform_(-final_scale, final_scale)
             last.bias.zero_()
         self.layers = nn.ModuleList([*layers, last])
 

@@ -133,7 +133,10 @@ def train_critic(
         "seed": config.fit.seed,
         "started_from": start.id if start else None,
     }
-    export = lambda: learner.checkpoint(provenance)  # noqa: E731
+
+    def export() -> Checkpoint:
+        return learner.checkpoint(provenance)
+
     result = fit(learner, batches, config.fit, folder, export=export, validation=held_out)
     return critic_from(export()).eval(), result
 
