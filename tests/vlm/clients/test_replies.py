@@ -9,8 +9,8 @@ from soar.vlm.clients.replies import (
     read_chat,
     read_decisions,
     read_systemone,
-    yes_or_no,
 )
+from soar.vlm.clients.words import yes_or_no
 
 Q = [Question("Is the lemon on the plate?"), Question("Is the drawer open?")]
 
@@ -99,9 +99,23 @@ def test_log_probabilities_give_the_share_of_yes():
     assert p(read_chat(reply, Q[:1])) == [pytest.approx(0.75)]
 
 
-def test_probabilities_about_something_else_are_not_used():
+def test_yes_and_no_with_little_of_the_probability_are_unknown():
     reply = chat("Yes", [token("Yes", **{"Yes": 0.05, "Definitely": 0.9})])
-    assert p(read_chat(reply, Q[:1])) == [1.0]
+    assert p(read_chat(reply, Q[:1])) == [None]
+
+
+@pytest.mark.parametrize("value", [
+    math.nan, math.inf, -math.inf, True, 99, 1e-3, "0", None, [0], 10**400,
+])  # fmt: skip
+def test_an_impossible_log_probability_is_unknown(value):
+    top = [{"token": "Yes", "logprob": -0.1}, {"token": "No", "logprob": value}]
+    reply = chat("Yes", [{"token": "Yes", "logprob": -0.1, "top_logprobs": top}])
+    assert p(read_chat(reply, Q[:1])) == [None]
+
+
+def test_log_probabilities_that_add_up_to_more_than_one_are_unknown():
+    reply = chat("Yes", [token("Yes", Yes=1.0, No=1.0)])
+    assert p(read_chat(reply, Q[:1])) == [None]
 
 
 def test_a_json_object_answers_many_questions():

@@ -21,7 +21,7 @@ from soar.vlm.clients.endpoint import EndpointConfig
 from soar.vlm.clients.transport import RequestError, Transport
 
 sys.path.insert(0, str(Path(__file__).parent))
-import hostile
+import misbehaving as bad
 
 KEY = 'sk-very"secret-123'
 
@@ -36,7 +36,7 @@ def decoded(body: bytes, status: int = 200, retry_after: str = "") -> object:
 
 
 def replied(raw: bytes) -> object:
-    with hostile.raw_server(lambda connection, _: connection.sendall(raw)) as url:
+    with bad.raw_server(lambda connection, _: connection.sendall(raw)) as url:
         return post(url)
 
 
@@ -55,13 +55,15 @@ def test_certificates_are_verified_however_the_scheme_is_written(scheme, tmp_pat
         try:
             with context.wrap_socket(connection, server_side=True) as secure:
                 received.append(secure.recv(1000))
-                secure.sendall(hostile.response(b"{}"))
+                secure.sendall(bad.response(b"{}"))
         except ssl.SSLError:
             pass
 
-    with hostile.raw_server(send, greet=False) as url:
-        with pytest.raises(RequestError, match="connection failed"):
-            post(url.replace("http", scheme).replace("127.0.0.1", "localhost"), key="secret")
+    with (
+        bad.raw_server(send, greet=False) as url,
+        pytest.raises(RequestError, match="connection failed"),
+    ):
+        post(url.replace("http", scheme).replace("127.0.0.1", "localhost"), key="secret")
     assert not received
 
 
@@ -92,7 +94,7 @@ def test_huge_numbers_become_floats_and_lone_surrogates_are_replaced():
 
 @pytest.mark.parametrize("value", ["²", "９", "-1", "1e9", "nan", "9" * 5000, "", "Wed, 21 Oct"])
 def test_any_retry_after_is_a_transient_error(value):
-    with pytest.raises(RequestError) as error:
+    with pytest.raises(transport._TransientError) as error:
         decoded(b"{}", 429, value)
     assert 0 <= error.value.after_s <= 60
 
@@ -117,14 +119,14 @@ RAW = {
     "bad length": b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n{}",
     "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "bad chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "bad redirect": hostile.response(b"{}", "302 Found", b"Location: http://[::1/\xff"),
-    "redirect to a host with a port of letters": hostile.response(b"{}", "307 X", b"Location: http://a:b/"),
-    "bad gzip": hostile.response(b"no gzip", "200 OK", b"Content-Encoding: gzip"),
-    "unknown encoding": hostile.response(b"{}", "200 OK", b"Content-Encoding: br, gzip"),
-    "gzip bomb": hostile.response(gzip.compress(bytes(30_000_000)), "200 OK", b"Content-Encoding: gzip"),
+    "bad redirect": bad.response(b"{}", "302 Found", b"Location: http://[::1/\xff"),
+    "redirect to a host with a port of letters": bad.response(b"{}", "307 X", b"Location: http://a:b/"),
+    "bad gzip": bad.response(b"no gzip", "200 OK", b"Content-Encoding: gzip"),
+    "unknown encoding": bad.response(b"{}", "200 OK", b"Content-Encoding: br, gzip"),
+    "gzip bomb": bad.response(gzip.compress(bytes(30_000_000)), "200 OK", b"Content-Encoding: gzip"),
     "long headers": b"HTTP/1.1 200 OK\r\nA: " + b"a" * 200_000,
-    "status 999": hostile.response(b"{}", "999 What"),
-    "superscript": hostile.response(b"{}", "429 X", b"Retry-After: \xb2"),
+    "status 999": bad.response(b"{}", "999 What"),
+    "superscript": bad.response(b"{}", "429 X", b"Retry-After: \xb2"),
 }  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def test_any_bytes_of_a_server_are_a_request_error(raw):
 
 def test_compression_that_nobody_requested_is_read():
     for name, pack in (("gzip", gzip.compress), ("deflate", zlib.compress)):
-        raw = hostile.response(pack(b'{"a": 1}'), "200 OK", f"Content-Encoding: {name}".encode())
+        raw = bad.response(pack(b'{"a": 1}'), "200 OK", f"Content-Encoding: {name}".encode())
         assert replied(raw) == {"a": 1}
 
 
@@ -151,7 +153,7 @@ ENDLESS = {
 
 @pytest.mark.parametrize(("start", "piece"), ENDLESS.values(), ids=ENDLESS)
 def test_one_deadline_ends_an_exchange_however_slowly_a_server_sends(start, piece):
-    with hostile.raw_server(hostile.forever(start, piece)) as url:
+    with bad.raw_server(bad.forever(start, piece)) as url:
         began = time.monotonic()
         with pytest.raises(RequestError, match="in time"):
             post(url, limit_s=0.3)
@@ -169,7 +171,7 @@ vlm = SystemOneVLM(EndpointConfig(sys.argv[1], "m", timeout_s=3000, limit_s=3000
 in_background(vlm.answer, [np.zeros((8, 8, 3), np.uint8)], [[Question("Is it?")]])
 while "vlm" not in {t.name for t in threading.enumerate()}: pass
 """
-    with hostile.raw_server(hostile.forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n")) as url:
+    with bad.raw_server(bad.forever(b"", b"HTTP/1.1 100 Continue\r\n\r\n")) as url:
         ended = subprocess.run([sys.executable, "-c", program, url], timeout=60, check=False)
     assert ended.returncode == 0
 

@@ -1,7 +1,7 @@
 """Readers of replies as P(yes): from typed answers, log-probabilities, JSON, or plain words.
 
 Pure functions over decoded JSON. An unreadable answer is None, never a guess: a refusal, a missing answer, a number
-out of range, or a sentence with both yes and no.
+out of range, words that are no sure answer (`words`), or a yes and no that hold little of the probability.
 """
 
 from __future__ import annotations
@@ -14,11 +14,26 @@ from typing import Any
 
 from soar.types import Answer, Question
 from soar.utils.files import Json
+from soar.vlm.clients.words import (
+    NO,
+    YES,
+    Found,
+    doubtful,
+    final_part,
+    find_answer,
+    mentions_answer,
+    too_long,
+)
 
-_YES = frozenset({"yes", "true", "y"})
-_NO = frozenset({"no", "false", "n"})
+_WORDS = {"yes": True, "true": True, "no": False, "false": False}
+_NUMBER = re.compile(r"[0-9]{1,4}")
+_OBJECT = re.compile(r'\{[^{}"]*"[^{}]*\}')
+_UNCLOSED = re.compile(r'\{\s{0,20}"')
+_LINE = re.compile(r"[ \t*_#>-]{0,12}([0-9]{1,4})[ \t*_]{0,4}[.):][ \t]{0,8}")
 _LEAST_MASS = 0.5
 """Least joint probability of yes and no for their ratio to count."""
+_MOST_MASS = 1.01
+"""Most joint probability of all alternatives, with rounding."""
 _RAW_CHARACTERS = 300
 
 
@@ -50,13 +65,14 @@ def read_chat(reply: Json, questions: Sequence[Question]) -> list[Answer]:
     choice = next(iter(_get(reply, "choices", list, [])), None)
     message = _get(choice, "message", dict, {})
     text = _get(message, "content", str, None)
-    if text is None or _get(message, "refusal", str, ""):
+    ending = _get(choice, "finish_reason", str, "stop")
+    if text is None or _get(message, "refusal", str, "") or ending == "content_filter":
         return [Answer(q, None, _shorten(message or reply)) for q in questions]
     tokens = _get(_get(choice, "logprobs", dict, {}), "content", list, [])
-    spans = _answer_spans(text, len(questions))
+    found = _answers(text, len(questions), ending not in ("length", "max_tokens"))
     return [
-        Answer(q, _p_yes(text, span, tokens), _shorten(text))
-        for q, span in zip(questions, spans, strict=True)
+        Answer(q, _p_yes(text, found.get(i), tokens), _shorten(text))
+        for i, q in enumerate(questions, 1)
     ]
 
 
@@ -70,69 +86,129 @@ def probability(value: Json) -> float | None:
     """Return a number from 0 to 1; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) and 0 <= value <= 1 else None
+    return float(value) if 0 <= value <= 1 else None
 
 
-def yes_or_no(text: str) -> bool | None:
-    """Return the answer of a sentence: its first word, else the only one of yes and no in it."""
-    words = re.findall(r"[a-z']+", text.lower())
-    answers = [w in _YES for w in words if w in _YES | _NO]
-    if words[:1] and words[0] in _YES | _NO:
-        return answers[0]
-    return answers[0] if len(set(answers)) == 1 and len(words) <= 40 else None
+def _answers(text: str, count: int, whole: bool) -> dict[int, Found]:
+    """Answers by the questions' numbers: from JSON, from numbered lines, or from the words for one question."""
+    if too_long(text):
+        return {}
+    start, stop = final_part(text)
+    said = text[start:stop]
+    found = _from_json(said, count, whole)
+    if found is None and count > 1:
+        found = _from_lines(said, whole)
+    if found is None:
+        answer = find_answer(said, whole)
+        found = {1: answer} if answer else {}
+    return {n: Found(a.yes, start + a.start, start + a.stop) for n, a in found.items()}
 
 
-def _answer_spans(text: str, count: int) -> list[tuple[int, int] | None]:
-    """Span of each question's answer in the text: in JSON, in numbered lines, or all of it for one question."""
-    values = _json_values(text)
-    if values is None:
-        lines = {int(m[1]): m.span(2) for m in re.finditer(r"(?m)^\W*(\d+)[.):\s]+(.*)$", text)}
-        values = lines if count > 1 else {1: (0, len(text))}
-    return [values.get(i + 1) for i in range(count)]
+def _from_json(text: str, count: int, whole: bool) -> dict[int, Found] | None:
+    """Answers of the last flat JSON object; None if the text has no such object."""
+    objects = [m for m in _OBJECT.finditer(text) if _pairs(m[0])]
+    if not objects:
+        return {} if _UNCLOSED.search(text) else None
+    last = objects[-1]
+    before, after = text[: last.start()], text[last.end() :]
+    pieces = _pieces(text, objects)
+    if (
+        "{" in after
+        or mentions_answer(after)
+        or doubtful(" ".join(pieces))
+        or any(piece.strip(" \n`,").lower() == "or" for piece in pieces)
+        or not (whole or not re.search(r"\w", before.replace("json", "")))
+    ):
+        return {}
+    found: dict[int, Found] = {}
+    conflicting = set()
+    for name, value in _pairs(last[0]) or []:
+        number = int(name) if _NUMBER.fullmatch(name) else int(name.strip().lower() == "answer")
+        if not 1 <= number <= count:
+            continue
+        word = str(value).strip().lower() if isinstance(value, str | bool) else ""
+        answer = _WORDS.get(word)
+        if (
+            number in found and (answer is None or found[number].yes is not answer)
+        ) or answer is None:
+            conflicting.add(number)
+        else:
+            place = re.search(
+                rf'"{re.escape(name)}"\s{{0,9}}:\s{{0,9}}"?({word})\b', last[0], re.IGNORECASE
+            )
+            span = place.span(1) if place else (0, 0)
+            found[number] = Found(answer, last.start() + span[0], last.start() + span[1])
+    return {n: a for n, a in found.items() if n not in conflicting}
 
 
-def _json_values(text: str) -> dict[int, tuple[int, int]] | None:
-    """Spans of the values of the first flat JSON object with numbers for keys; None if there is no such object."""
-    match = re.search(r"\{[^{}]*\}", text)
-    if match is None:
-        return None
+def _pieces(text: str, objects: Sequence[re.Match[str]]) -> list[str]:
+    """The text between objects."""
+    edges = [0, *(e for m in objects for e in m.span()), len(text)]
+    return [text[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _pairs(text: str) -> list[tuple[str, Json]] | None:
+    """Names and values of a flat JSON object; None if it is none."""
     try:
-        found = json.loads(match[0])
-    except json.JSONDecodeError:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError):
         return None
-    pairs = re.finditer(r'"(\d+)"\s*:\s*"?(\w+)"?', match[0])
-    start = match.start()
-    spans = {int(p[1]): (start + p.start(2), start + p.end(2)) for p in pairs}
-    return {n: s for n, s in spans.items() if str(n) in found}
+    return pairs if isinstance(pairs, list) else None
 
 
-def _p_yes(text: str, span: tuple[int, int] | None, tokens: Sequence[Json]) -> float | None:
-    """P(yes) of the answer at `span`: from its token's alternatives if they are known, else 0 or 1."""
-    answer = None if span is None else yes_or_no(text[span[0] : span[1]])
-    if span is None or answer is None:
+def _from_lines(text: str, whole: bool) -> dict[int, Found] | None:
+    """Answers of numbered lines; a number with two answers has none."""
+    found: dict[int, Found] = {}
+    conflicting = set()
+    start = 0
+    lines = text.splitlines(keepends=True)
+    for i, line in enumerate(lines):
+        match = _LINE.match(line)
+        if match:
+            number, offset = int(match[1]), match.end()
+            answer = find_answer(line[offset:].rstrip(), whole or i + 1 < len(lines))
+            if answer is None or (number in found and found[number].yes is not answer.yes):
+                conflicting.add(number)
+            else:
+                at = start + offset
+                found[number] = Found(answer.yes, at + answer.start, at + answer.stop)
+        start += len(line)
+    return {n: a for n, a in found.items() if n not in conflicting}
+
+
+def _p_yes(text: str, answer: Found | None, tokens: Sequence[Json]) -> float | None:
+    """P(yes) of an answer: from its token's alternatives if they are known, else 0 or 1."""
+    if answer is None:
         return None
     start = 0
     for token in tokens:
-        piece = _get(token, "token", str, "")
-        if start + len(piece) > span[0] and _word(piece) in _YES | _NO:
-            known = _share_of_yes(_get(token, "top_logprobs", list, []))
-            return float(answer) if known is None else known
-        start += len(piece)
-        if start >= span[1]:
+        if start >= answer.stop:
             break
-    return float(answer)
+        piece = _get(token, "token", str, "")
+        if start + len(piece) > answer.start and _word(piece) in YES | NO:
+            alternatives = _get(token, "top_logprobs", list, [])
+            return _share_of_yes(alternatives) if alternatives else float(answer.yes)
+        start += len(piece)
+    return float(answer.yes)
 
 
 def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
-    """Probability of yes among yes and no, from a token's alternatives; None if these are other words."""
+    """Probability of yes among yes and no, from a token's alternatives.
+
+    None if most of the probability is on other words, or if one of the log-probabilities is impossible.
+    """
     mass = {True: 0.0, False: 0.0}
+    total = 0.0
     for alternative in alternatives:
         word = _word(_get(alternative, "token", str, ""))
-        logprob = _get(alternative, "logprob", int | float, -math.inf)
-        if word in _YES | _NO:
-            mass[word in _YES] += math.exp(min(0.0, logprob))
-    total = mass[True] + mass[False]
-    return mass[True] / total if total >= _LEAST_MASS and math.isfinite(total) else None
+        logprob = _get(alternative, "logprob", int | float, None)
+        if logprob is None or isinstance(logprob, bool) or not -math.inf < logprob <= 0:
+            return None
+        total += math.exp(max(logprob, -800.0))
+        if word in YES | NO:
+            mass[word in YES] += math.exp(max(logprob, -800.0))
+    known = mass[True] + mass[False]
+    return mass[True] / known if known >= _LEAST_MASS and total <= _MOST_MASS else None
 
 
 def _word(token: str) -> str:

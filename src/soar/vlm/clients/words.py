@@ -37,17 +37,19 @@ _MARKUP = re.compile(
 )
 
 _WORD = r"(yes|no|true|false)"
-_WHOLE = re.compile(r"\s*(yes|no|true|false|y|n)\s*[.!,;]?\s*")
+_WHOLE = re.compile(r"\s*(?:[-•]\s)?(yes|no|true|false|y|n)\s{0,6}[.!,;]?")
 _LABEL = (
     r"(?:(?:so|therefore|thus|hence|overall|in conclusion|in short|in summary)\s?,?\s?)?"
     r"(?:(?:the|my|final|short|correct) ){0,3}(?:answer|response|result|output|conclusion|assistant|a)"
     r"\s?(?:is\s?:?|[:=])\s{0,4}"
 )
 _BEGINS = re.compile(
-    rf"\s*(?:1[.):]\s{{0,4}})?(?:{_LABEL})?{_WORD}"
-    r"(?P<rest>\s*$|\s?[.!](?!\.)(?!\s*\d)|\s?[,;:—–(]|\s*\n|\s-\s|\s(?=(?:the|it|there|this)\b))"
+    rf"\s*(?:[-•]\s)?(?:1[.):]\s{{0,4}})?(?:{_LABEL})?{_WORD}"
+    r"(?P<rest>\s*$|\s{0,6}[.!](?!\.)(?!\s{0,6}\d)|\s{0,6}[,;:—–(]|\s*\n|\s-\s|\s(?=(?:the|it|there|this)\b))"
 )
-_EXPLICIT = re.compile(rf"(?:^|[.!?,;:\n—–]\s{{0,4}}){_LABEL}{_WORD}(?=\s*[.!]?\s*(?:\n|$))")
+_EXPLICIT = re.compile(
+    rf"(?:^|[.!?,;:\n—–]\s{{0,4}}){_LABEL}{_WORD}(?=[ \t]{{0,6}}[.!]?[ \t]{{0,6}}(?:\n|$))"
+)
 _LAST_LINE = re.compile(rf"(?:^|[.!?\n]\s{{0,4}}){_WORD}\s?[.!]?$")
 _LAST_CLAUSE = re.compile(
     rf"[,;.:\n—–]\s{{0,4}}(?:and )?(?:so|therefore|thus|hence)\s?,?\s?{_WORD}\s?[.!]?$"
@@ -67,8 +69,12 @@ _DOUBT = re.compile(
     r"|(?:do|does|did|is|are|was) ?n[o']t (?:able|enough|clear|sure|certain|possible|show|shown|see|seem|appear|visible|given|available|answer)"
     r"|(?:image|picture|photo|frame|view|camera|scene) (?:is|was|seems|appears|isn't|wasn't|has|does|doesn't|did|didn't|failed|shows (?:nothing|only|no))"
     r"|not (?:enough|clear\w*|visible|shown|sure|certain|possible|in view|given|discernible|applicable|answerable)|n/a"
-    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|half|almost|both|not really|debatable|relevant|define|what do)\b"
-    r"|\b(?:yes|true)\s?(?:or|/|\||and)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|\||and)\s?(?:yes|true)\b|\.\.|…"
+    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|half|almost|both|not really|debatable|relevant|define|what do"
+    r"|concluded?|convey\w*|discern\w*|poor|interpret\w*|refus\w*|violat\w*|policy|apparent|evident|angle|conversation"
+    r"|(?:no|this|any|what the) (?:images?|pictures?|photos?|photographs?|frames?)|(?:black|blank|empty) (?:image|picture|photo|frame)"
+    r"|chance|percent|resolution|too? dark|access|limited|beyond|visibility|inaccessible|corrupt\w*|unsupported|undefined"
+    r"|error|failed|invalid|unavailable|not found)\b"
+    r"|\b(?:yes|true)\s?(?:or|/|\||and)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|\||and)\s?(?:yes|true)\b|\.\.|…|%"
 )
 _NEGATION = re.compile(r"\b(?:not|none|nothing|never|without)\b|n't\b")
 _ABOUT_SCENE = re.compile(r"\b(?:the|it|its|it's|there|there's|this|that|is|are|a|an)\b")
@@ -108,7 +114,7 @@ def find_answer(text: str, whole: bool = True) -> Found | None:
         return None
     begin = _BEGINS.match(plain)
     if match := _WHOLE.fullmatch(plain):
-        return _found(match) if whole or len(match[1]) > 1 else None
+        return _found(match) if whole or match[0][-1] in ".!" else None
     if begin:
         return _found(begin) if _agrees(plain, begin, whole) else None
     return _at_the_end(plain) if whole else None
