@@ -85,6 +85,57 @@ def test_no_motion_leads_further_out_of_the_box(commanded, position):
     assert 0 <= safe[6] <= 1
 
 
+class Lagging(Point):
+    """An arm that goes a part of the way to its target in each step, and says so or not."""
+
+    def __init__(self, gain: float, adds_to_target: bool, returns_motion: bool) -> None:
+        super().__init__()
+        self.gain, self.adds_to_target, self.returns_motion = gain, adds_to_target, returns_motion
+        self.target = self.position
+
+    def execute(self, action: Action) -> Action:
+        start = self.target if self.adds_to_target else self.position
+        self.target = start + action[:3]
+        motion = self.gain * (self.target - self.position)
+        self.position = self.position + motion
+        self.visited.append(self.position)
+        executed = action.copy()
+        if self.returns_motion:
+            executed[:3] = motion
+        return executed
+
+    def home(self) -> None:
+        self.position = self.target = np.array([0.3, 0, 0.1])
+
+
+@given(st.floats(0.05, 1.0), st.booleans(), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_an_arm_that_lags_behind_never_leaves_the_box(gain, adds, returns, observes, seed):
+    arm, rng = Lagging(gain, adds, returns), np.random.default_rng(seed)
+    robot = SafeRobot(arm, Limits(stuck_steps=10_000, frozen_motion_m=1.0))
+    heading = np.zeros(7)
+    for step in range(120):
+        if step % 15 == 0:
+            heading = rng.normal(0, 10.0 ** rng.integers(-3, 1), 7)
+        if step % 50 == 49:
+            robot.home()
+        if observes:
+            robot.observe()
+        robot.execute((heading + rng.normal(0, 0.01, 7)).astype(np.float32))
+    visited, limits = np.array(arm.visited), robot.limits
+    assert (visited >= np.array(limits.low) - 1e-5).all()
+    assert (visited <= np.array(limits.high) + 1e-5).all()
+    assert np.ptp(visited, axis=0).max() > 0.01
+
+
+def test_a_command_out_of_the_box_still_counts_for_a_stuck_arm():
+    robot = SafeRobot(Jammed())
+    for _ in range(24):
+        robot.execute(action(x=0.05))
+    with pytest.raises(RobotFault, match="didn't move in 25 steps"):
+        robot.execute(action(x=0.05))
+
+
 @given(st.tuples(*[st.floats(-0.03125, 0.03125, width=32)] * 6))
 @settings(max_examples=100, deadline=None)
 def test_an_allowed_motion_is_left_alone(step):

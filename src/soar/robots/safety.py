@@ -6,8 +6,9 @@ checks what a driver returns or raises. A robot that may hang belongs in a proce
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from annotated_types import Ge
@@ -29,7 +30,11 @@ from soar.utils.config import check_ranges
 
 _MARGIN_M = 1e-6
 """Margin inside the box in meters, so that float32 rounding can't move the gripper out of it."""
+_ARRIVED_M = 2e-7
+"""Distance in meters from which an arm has arrived where it was commanded: the rounding of float32."""
 
+DriverBox: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
+"""Lower and upper corner [m]; see `CommandedPosition`."""
 R = TypeVar("R", bound=Robot)
 
 
@@ -84,12 +89,59 @@ def clip_action(action: Any, state: State, limits: Limits) -> Action:
     commanded = array.astype(np.float64)
     if not np.isfinite(commanded).all():
         raise UnsafeAction(f"an action is seven finite numbers, not {commanded.tolist()}")
-    position = state[:3].astype(np.float64)
-    down = np.minimum(np.asarray(limits.low) + _MARGIN_M - position, 0)
-    up = np.maximum(np.asarray(limits.high) - _MARGIN_M - position, 0)
-    step = np.clip(np.clip(commanded[:3], -limits.max_step_m, limits.max_step_m), down, up)
+    step = np.clip(commanded[:3], -limits.max_step_m, limits.max_step_m)
+    step = _held_back(step, state[None, :3].astype(np.float64), limits.low, limits.high)
     turn = np.clip(commanded[3:6], -limits.max_turn_rad, limits.max_turn_rad)
     return np.concatenate([step, turn, np.clip(commanded[6:], 0, 1)]).astype(np.float32)
+
+
+def _held_back(
+    step: Float64[np.ndarray, "3"],
+    positions: Float64[np.ndarray, "_n 3"],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> Float64[np.ndarray, "3"]:
+    """Return the nearest step that leads out of the box, or further out, from none of some positions."""
+    down = np.minimum(np.asarray(low) + _MARGIN_M - positions, 0).max(0)
+    up = np.maximum(np.asarray(high) - _MARGIN_M - positions, 0).min(0)
+    return np.minimum(np.maximum(step, down), up)
+
+
+class CommandedPosition:
+    """Position that the actions so far command, which an arm that lags behind has yet to reach.
+
+    A driver may add an action to the position commanded last. So the actions are added up twice since the arm arrived
+    last: as sent, and as the driver says that it executed them. Neither sum leaves the box.
+    """
+
+    def __init__(self, limits: Limits, driver_box: DriverBox | None = None) -> None:
+        """Begin unknown. `driver_box`: box in which the driver itself keeps the commanded position."""
+        self._low, self._high = np.array(limits.low), np.array(limits.high)
+        if driver_box is not None:
+            self._low[np.asarray(driver_box[0]) >= self._low] = -np.inf
+            self._high[np.asarray(driver_box[1]) <= self._high] = np.inf
+        self.release()
+
+    def release(self) -> None:
+        """Forget the actions so far: the arm is at home, or recovered."""
+        self._sums: Float64[np.ndarray, "2 3"] | None = None
+
+    def send(self, action: Action, state: State) -> Action:
+        """Return the nearest action after which the commanded position is inside the box, and add it up."""
+        position = state[:3].astype(np.float64)
+        sums = np.tile(position, (2, 1)) if self._sums is None else self._sums.copy()
+        arrived = np.abs(sums - position).max(1) <= _ARRIVED_M
+        sums[arrived] = position
+        sent = action.copy()
+        step = action[:3].astype(np.float64)
+        sent[:3] = _held_back(step, sums, tuple(self._low), tuple(self._high)).astype(np.float32)
+        self._sums = sums + sent[:3]
+        return sent
+
+    def correct(self, sent: Action, executed: Action) -> None:
+        """Correct the last action to the one that the driver executed."""
+        if self._sums is not None:
+            self._sums[1] += executed[:3] - sent[:3]
 
 
 class StickyGripper:
@@ -169,6 +221,8 @@ class SafeRobot(Generic[R]):
         self._gripper = StickyGripper(self.limits.sticky_steps)
         self._camera = FrozenCamera(self.limits)
         self._arm = StuckArm(self.limits)
+        driver_box = getattr(robot, "command_box", None)
+        self._commanded = CommandedPosition(self.limits, driver_box)
         self._state: State | None = None
 
     def observe(self) -> Observation:
@@ -194,7 +248,10 @@ class SafeRobot(Generic[R]):
         safe[6] = self._gripper.command(float(safe[6]))
         self._arm.check(safe, state)
         self._state = None
-        return self._returned.action(self._call("execute", safe))
+        sent = self._commanded.send(safe, state)
+        executed = self._returned.action(self._call("execute", sent.copy()))
+        self._commanded.correct(sent, executed)
+        return executed
 
     def home(self) -> None:
         """See `Robot.home`."""
@@ -221,6 +278,7 @@ class SafeRobot(Generic[R]):
     def _release(self) -> None:
         self._gripper.release()
         self._arm.release()
+        self._commanded.release()
         self._state = None
 
     def _call(self, method: str, *args: Any) -> Any:

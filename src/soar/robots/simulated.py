@@ -35,6 +35,9 @@ class SimRobot:
         self.world = World(scene, image_size)
         self._clock = (clock or Clock()) if realtime else None
         self._time_s = 0.0
+        control = self.world.controller.config
+        self.command_box = control.low, control.high
+        """Box in which the simulator keeps the commanded position."""
         self.reset(seed)
 
     def reset(self, seed: int) -> None:
