@@ -315,7 +315,122 @@ def test_an_outage_of_the_subgoal_server_drops_the_episode_without_breaking_the_
     assert summary.episodes == 3
     assert summary.dropped > 0
     assert summary.broken == ()
-    assert kinds(tmp_path)["model down"] == summary.dropped
+    assert kinds(tmp_path) == {"model down": 1, "back": 1}
+
+
+class BrokenSubgoals(ToySubgoals):
+    """Raises an exception from the third call to the tenth."""
+
+    def __init__(self, error: Exception, first: int = 3) -> None:
+        self.calls, self.first, self.error = 0, first, error
+
+    def generate(self, observations, tasks, rng):
+        self.calls += 1
+        if self.first <= self.calls <= 10:
+            raise self.error
+        return super().generate(observations, tasks, rng)
+
+
+class BrokenPolicy(ToyPolicy):
+    def __init__(self, error: Exception, first: int = 3) -> None:
+        self.calls, self.first, self.error = 0, first, error
+
+    def act(self, observations, goals, rng, *, noise=0.0):
+        self.calls += 1
+        if self.first <= self.calls <= 10:
+            raise self.error
+        return super().act(observations, goals, rng, noise=noise)
+
+
+class BrokenVLM(ToyVLM):
+    def __init__(self, error: Exception, first: int = 3) -> None:
+        self.calls, self.first, self.error = 0, first, error
+
+    def answer(self, images, questions):
+        self.calls += 1
+        if self.first <= self.calls <= 10:
+            raise self.error
+        return super().answer(images, questions)
+
+
+class BrokenDetector:
+    name, threshold = "own", 0.5
+
+    def __init__(self, error: Exception, first: int = 3) -> None:
+        self.calls, self.first, self.error = 0, first, error
+
+    def judge(self, episodes):
+        self.calls += 1
+        if self.first <= self.calls <= 4:
+            raise self.error
+        return DETECTOR.judge(episodes)
+
+
+BROKEN = {
+    "vlm": BrokenVLM,
+    "subgoals": BrokenSubgoals,
+    "policy": BrokenPolicy,
+    "detector": BrokenDetector,
+}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionResetError("reset"),
+        RuntimeError("CUDA out of memory"),
+        KeyError("choices"),
+        TypeError("bug"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
+@pytest.mark.parametrize("component", BROKEN)
+def test_any_exception_of_a_model_is_an_outage_that_calls_a_person_once(tmp_path, component, error):
+    models = replace(MODELS, **{component: BROKEN[component](error)})
+    _, summary = work(tmp_path, [make_station("one"), make_station("two", 1)], models, episodes=16)
+    assert (summary.episodes, summary.faults, summary.broken) == (16, 0, ())
+    for name in ("one", "two"):
+        assert kinds(tmp_path, name) == {"model down": 1, "back": 1}
+        event = next(e for e in StatusFolder(tmp_path, name).events() if e["kind"] == "model down")
+        assert f"raised {type(error).__name__} at {__file__}" in event["message"]
+
+
+@pytest.mark.parametrize(
+    ("component", "call"), list(zip(BROKEN, ("answer", "generate", "act", "judge"), strict=True))
+)
+def test_a_mistake_at_the_first_call_of_a_model_ends_with_its_name(tmp_path, component, call):
+    models = replace(MODELS, **{component: BROKEN[component](TypeError("got 'noise'"), first=1)})
+    with pytest.raises(
+        ConfigError, match=rf"{call}\(\) raised TypeError at .*: got 'noise'"
+    ) as info:
+        work(tmp_path, [make_station()], models)
+    assert "\n" not in str(info.value)
+
+
+def test_an_outage_is_shown_in_the_status_until_it_ends(tmp_path):
+    seen: list[tuple[str, str]] = []
+
+    class Look(Callback):
+        def on_start(self, station, proposal):
+            status = StatusFolder(tmp_path, "one").status()
+            seen.append((status.activity, status.doing))
+
+    detector = BrokenDetector(RuntimeError("CUDA out of memory"), first=2)
+    work(
+        tmp_path,
+        [make_station()],
+        replace(MODELS, detector=detector),
+        episodes=6,
+        callbacks=[Look()],
+    )
+    down = ["CUDA out of memory" in doing for _, doing in seen]
+    assert down == [False, False, True, True, True, False]
+
+
+def test_a_promoted_generator_is_retried_like_the_first_one(tmp_path):
+    broken = BrokenSubgoals(ConnectionResetError("reset"))
+    _, summary = work(tmp_path, [make_station()], refresh=lambda m: replace(m, subgoals=broken))
+    assert (summary.episodes, summary.broken) == (3, ())
 
 
 class FullStore(LanceStore):

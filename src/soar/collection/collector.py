@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated
 
@@ -20,7 +20,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 import soar
-from soar.collection.retry import Backoff, Retrier, RetryingSubgoals, RetryingVLM
+from soar.collection.retry import Backoff, Retrier, with_retries
 from soar.collection.status import StatusFolder
 from soar.collection.supervisor import FaultLimits, StationSupervisor
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, SoarError, StoreError
@@ -122,7 +122,7 @@ def collect(
     metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
     collector = Collector(
         supervisors,
-        with_retries(models, config.backoff, stop),
+        models,
         store,
         config,
         stop,
@@ -135,16 +135,6 @@ def collect(
     finally:
         collector.close()
     return collector.summary
-
-
-def with_retries(models: Models, backoff: Backoff, stop: threading.Event) -> Models:
-    """Return the models with retries while VLM or subgoal generator are unavailable."""
-    generator = models.subgoals
-    return replace(
-        models,
-        vlm=RetryingVLM(models.vlm, backoff, stop),
-        subgoals=RetryingSubgoals(generator, backoff, stop) if generator else None,
-    )
 
 
 class Collector(Callback):
@@ -163,7 +153,12 @@ class Collector(Callback):
     ) -> None:
         """See `collect`."""
         self._config_hash = config_hash
-        self.supervisors, self.models = supervisors, models
+        self.supervisors = supervisors
+        self._outages: dict[str, str] = {}
+        """Message of each model's current outage, by the model's role."""
+        self._broken_off = 0
+        """Number of episodes in a row that unavailable models broke off."""
+        self.models = with_retries(models, config.backoff, stop, self._on_outage)
         self._store, self._config, self._stop, self._metronome = store, config, stop, metronome
         self._recorder = Recorder(store, config.episode.length, self._provenance)
         self._callback = CallbackList((self._recorder, self, *callbacks))
@@ -192,10 +187,11 @@ class Collector(Callback):
         while not self._stop.is_set():
             left = None if episodes is None else episodes - sum(s.stored for s in self.supervisors)
             late = ends is not None and time.monotonic() >= ends
-            over = all(s.activity in ("broken", "stopped") for s in self.supervisors)
+            over = not self._working()
             if late or left == 0 or over:
                 break
-            self.models = refresh(self.models)
+            backoff = self._config.backoff
+            self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
             self.run_episode(self.ready()[:left])
         self.settle()
 
@@ -234,6 +230,7 @@ class Collector(Callback):
         except (ModelUnavailable, BadOutput) as error:
             self._break_off(supervisors, error)
             return
+        self._broken_off = 0
         for supervisor, result in zip(supervisors, results, strict=True):
             supervisor.finish(result)
             if result.fault is None:
@@ -253,7 +250,8 @@ class Collector(Callback):
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Show the task in the station's status."""
-        self._supervisor(station).show("collecting", proposal.task.instruction, self._late_ms())
+        doing = "; ".join([proposal.task.instruction, *self._outages.values()])
+        self._supervisor(station).show("collecting", doing, self._late_ms())
 
     def close(self) -> None:
         """Store what is left, and show the stations as stopped."""
@@ -283,7 +281,7 @@ class Collector(Callback):
 
     def _wait_for_store(self, error: SoarError) -> None:
         """Show that the store can't be written; a person is called once."""
-        for supervisor in self.supervisors:
+        for supervisor in self._working():
             first = supervisor.activity != "waiting"
             supervisor.status_folder.note("store", str(error), person=first)
             supervisor.show("waiting", str(error))
@@ -299,7 +297,25 @@ class Collector(Callback):
             else:
                 supervisor.wait_for_model(error)
         if isinstance(error, ModelUnavailable):
-            self._stop.wait(self._config.backoff.max_s)
+            self._stop.wait(self._config.backoff.pause_s(self._broken_off))
+            self._broken_off += 1
+
+    def _on_outage(self, role: str, message: str) -> None:
+        """Show that a model is unavailable, or works again if the message is empty; a person is called once."""
+        if message:
+            self._outages[role] = message
+        else:
+            self._outages.pop(role, None)
+        for supervisor in self._working():
+            if message:
+                supervisor.status_folder.note("model down", message, person=True)
+                supervisor.show("waiting", message)
+            else:
+                supervisor.status_folder.note("back", f"the {role} works again")
+
+    def _working(self) -> list[StationSupervisor]:
+        """Return the stations that aren't broken or stopped."""
+        return [s for s in self.supervisors if s.activity not in ("broken", "stopped")]
 
     def _histories(self, supervisors: Sequence[StationSupervisor]) -> list[History]:
         """Counts for the proposals: those of the store during the last episode, plus that episode.

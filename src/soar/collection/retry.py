@@ -6,13 +6,23 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from soar.errors import ModelUnavailable, SoarError
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
+from soar.rollout.checked_models import (
+    CheckedDetector,
+    CheckedEpisodeDetector,
+    CheckedPolicy,
+    CheckedSubgoals,
+    CheckedVLM,
+    OnChange,
+    checked_detector,
+)
+from soar.rollout.models import Models
 from soar.types import Answer, Image, Images, Observation, Question, Task
 
 log = logging.getLogger(__name__)
@@ -32,6 +42,10 @@ class Backoff:
     max_outage_s: float = 120.0
     """Duration of an outage in seconds after which the error is raised. From then on each call is attempted once,
     without a pause, until one succeeds."""
+
+    def pause_s(self, failures: int) -> float:
+        """Return the pause in seconds after some failures before the last one."""
+        return float(min(self.initial_s * self.factor ** min(failures, 64), self.max_s))
 
 
 class Retrier:
@@ -115,3 +129,26 @@ class RetryingSubgoals:
     ) -> Images:
         """Return the generator's images. Raises ModelUnavailable after a long outage."""
         return self._retrier.call(lambda: self._generator.generate(observations, tasks, rng))
+
+
+def with_retries(
+    models: Models, backoff: Backoff, stop: threading.Event, on_change: OnChange
+) -> Models:
+    """Return the models with checked calls, and with retries while VLM or subgoal generator are unavailable.
+
+    Args:
+        models: the models; those that have this already stay as they are.
+        backoff: pauses between attempts.
+        stop: ends every pause at once.
+        on_change: called when the outage of a model begins or ends.
+    """
+    vlm, subgoals, policy, detector = models.vlm, models.subgoals, models.policy, models.detector
+    if not isinstance(vlm, RetryingVLM):
+        vlm = RetryingVLM(CheckedVLM(vlm, on_change), backoff, stop)
+    if subgoals is not None and not isinstance(subgoals, RetryingSubgoals):
+        subgoals = RetryingSubgoals(CheckedSubgoals(subgoals, on_change), backoff, stop)
+    if not isinstance(policy, CheckedPolicy):
+        policy = CheckedPolicy(policy, on_change)
+    if not isinstance(detector, CheckedDetector | CheckedEpisodeDetector):
+        detector = checked_detector(detector, on_change)
+    return replace(models, vlm=vlm, subgoals=subgoals, policy=policy, detector=detector)

@@ -190,7 +190,6 @@ class StationSupervisor:
         """Handle an episode that was broken off by an unavailable model, which never breaks the station."""
         self.dropped += 1
         self.assessment = None
-        self.status_folder.note("model down", str(error))
         self.show("waiting", str(error))
         self.recover(error)
 

@@ -1,0 +1,203 @@
+"""Models behind one boundary: inputs of one size, converted outputs, and any exception turned into an outage."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError
+from soar.interfaces import (
+    AnySuccessDetector,
+    EpisodeSuccessDetector,
+    Policy,
+    SubgoalGenerator,
+    SuccessDetector,
+    VisionLanguageModel,
+)
+from soar.types import (
+    Actions,
+    Answer,
+    EpisodeFrames,
+    Image,
+    Images,
+    Noise,
+    Observation,
+    Question,
+    Task,
+    Verdict,
+)
+from soar.utils.media import resize
+
+T = TypeVar("T")
+OnChange = Callable[[str, str], None]
+"""Called with a model's role and the message of an outage that begins, or "" when the model works again."""
+
+_MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
+"""Exceptions that another attempt doesn't cure if the very first call raises them."""
+
+
+class CheckedCalls:
+    """Calls of one model. An exception is an outage, after which its `recover()`, if it has one, is called."""
+
+    def __init__(self, role: str, model: object, on_change: OnChange) -> None:
+        self._role, self._model, self._on_change = role, model, on_change
+        self._worked: set[str] = set()
+        """Methods that returned once."""
+        self._down: set[str] = set()
+        """Methods whose last call failed."""
+
+    def call(self, method: str, function: Callable[[], T]) -> T:
+        """Return the result of `function`, which calls a method of the model and converts what it returns.
+
+        Raises:
+            ModelUnavailable: it raised an exception.
+            BadOutput: it raised that.
+            ConfigError: it failed at the first call in a way that another attempt doesn't cure.
+        """
+        try:
+            if self._down:
+                getattr(self._model, "recover", lambda: None)()
+            result = function()
+        except BadOutput:
+            raise
+        except (Exception, SystemExit) as error:
+            known = isinstance(error, ModelUnavailable)
+            message = str(error) if known else self._describe(method, error)
+            lasting = isinstance(error, _MISTAKES) or (isinstance(error, SoarError) and not known)
+            if method not in self._worked and lasting:
+                raise ConfigError(message) from error
+            if not self._down:
+                self._on_change(self._role, message)
+            self._down.add(method)
+            raise ModelUnavailable(message) from error
+        self._worked.add(method)
+        if method in self._down:
+            self._down.remove(method)
+            if not self._down:
+                self._on_change(self._role, "")
+        return result
+
+    def _describe(self, method: str, error: BaseException) -> str:
+        name = getattr(self._model, "name", type(self._model).__name__)
+        text = " ".join(str(error).split())[:300]
+        if isinstance(error, SoarError):
+            return f"{self._role} {name}: {method}(): {text}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{last.filename}:{last.lineno}"
+        return f"{self._role} {name}: {method}() raised {type(error).__name__} at {place}: {text}"
+
+
+class CheckedVLM:
+    """A vision-language model whose exceptions are outages."""
+
+    def __init__(self, vlm: VisionLanguageModel, on_change: OnChange) -> None:
+        self.name = vlm.name
+        self._vlm, self._calls = vlm, CheckedCalls("VLM", vlm, on_change)
+
+    def answer(
+        self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
+    ) -> list[list[Answer]]:
+        """Return the model's answers. Raises ModelUnavailable, ConfigError."""
+        return self._calls.call(
+            "answer",
+            lambda: [[_answer(a) for a in r] for r in self._vlm.answer(images, questions)],
+        )
+
+
+class CheckedSubgoals:
+    """A subgoal generator whose exceptions are outages."""
+
+    def __init__(self, generator: SubgoalGenerator, on_change: OnChange) -> None:
+        self.name = generator.name
+        self._generator = generator
+        self._calls = CheckedCalls("subgoal generator", generator, on_change)
+
+    def generate(
+        self,
+        observations: Sequence[Observation],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+    ) -> Images:
+        """Return the generator's images. Raises ModelUnavailable, ConfigError."""
+        seen = of_one_size(observations)
+        return self._calls.call(
+            "generate", lambda: np.asarray(self._generator.generate(seen, tasks, rng))
+        )
+
+
+class CheckedPolicy:
+    """A policy whose exceptions are outages."""
+
+    def __init__(self, policy: Policy, on_change: OnChange) -> None:
+        self.name = policy.name
+        self.checkpoint_id = str(getattr(policy, "checkpoint_id", ""))
+        self._policy, self._calls = policy, CheckedCalls("policy", policy, on_change)
+
+    def act(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Actions:
+        """Return the policy's actions. Raises ModelUnavailable, ConfigError."""
+        seen = of_one_size(observations)
+        return self._calls.call(
+            "act", lambda: np.asarray(self._policy.act(seen, goals, rng, noise=noise))
+        )
+
+    def reset(self) -> None:
+        """Clear the policy's state. Raises ModelUnavailable, ConfigError."""
+        self._calls.call("reset", self._policy.reset)
+
+
+class CheckedDetector:
+    """A success detector whose exceptions are outages."""
+
+    def __init__(self, detector: SuccessDetector, on_change: OnChange) -> None:
+        self.name, self.threshold = detector.name, detector.threshold
+        self._detector = detector
+        self._calls = CheckedCalls("success detector", detector, on_change)
+
+    def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
+        """Return the detector's verdicts. Raises ModelUnavailable, ConfigError."""
+        return self._calls.call("judge", lambda: list(self._detector.judge(episodes)))
+
+
+class CheckedEpisodeDetector:
+    """A success detector that judges all frames of an episode, whose exceptions are outages."""
+
+    def __init__(self, detector: EpisodeSuccessDetector, on_change: OnChange) -> None:
+        self.name, self.threshold = detector.name, detector.threshold
+        self._detector = detector
+        self._calls = CheckedCalls("success detector", detector, on_change)
+
+    def judge_episode(self, frames: Images, task: Task) -> Verdict:
+        """Return the detector's verdict. Raises ModelUnavailable, ConfigError."""
+        return self._calls.call("judge_episode", lambda: self._detector.judge_episode(frames, task))
+
+
+def checked_detector(detector: AnySuccessDetector, on_change: OnChange) -> AnySuccessDetector:
+    """Return a success detector of the same kind with checked calls."""
+    if isinstance(detector, EpisodeSuccessDetector):
+        return CheckedEpisodeDetector(detector, on_change)
+    return CheckedDetector(detector, on_change)
+
+
+def of_one_size(observations: Sequence[Observation]) -> Sequence[Observation]:
+    """Return the observations; where image sizes differ, each image is resized to the longest side of all."""
+    shapes = {o.image.shape for o in observations}
+    if len(shapes) < 2:
+        return observations
+    side = max(max(shape[:2]) for shape in shapes)
+    return [replace(o, image=resize(o.image, side)) for o in observations]
+
+
+def _answer(answer: Answer) -> Answer:
+    """Return an answer whose probability is a number or None. Raises AttributeError, TypeError, ValueError."""
+    return answer._replace(p_yes=None if answer.p_yes is None else float(answer.p_yes))
