@@ -19,6 +19,7 @@ import rich.table
 from soar import __version__
 from soar.cli.renamed import check_renamed
 from soar.errors import ConfigError, SoarError
+from soar.utils.files import os_problem
 
 
 class Entry(NamedTuple):
@@ -42,6 +43,7 @@ COMMANDS = {
     "stop": Entry("status:stop", "Stop stations after their running episode"),
     "improve": Entry("improve:improve", "Rounds of collect, learn, evaluate, promote", runs=True),
     "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True),
+    "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True),
     "evaluate": Entry("evaluate:evaluate", "Measure success rates of a policy", runs=True),
     "compare": Entry("evaluate:compare", "Compare two evaluations start by start"),
     "report": Entry("report:report", "Write a run's report as one HTML page"),
@@ -84,6 +86,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder for a file, a file for a folder, a name that is too long
+        place = f"{error.filename}: " if error.filename is not None else ""
+        _fail(place + os_problem(error))
+    except EOFError:
+        _fail("the input has ended before an answer; run it in a terminal")
 
 
 def command_line() -> str:

@@ -6,6 +6,7 @@ is in the next batch and no file is written again.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, TypeAlias
@@ -109,13 +110,13 @@ class CriticBatches:
         return {**batch, "draws": draws[0, rows], "next_draws": draws[1, rows]}
 
     def provenance(self) -> dict[str, Any]:
-        """Return each source's weight, size, store version and query as plain data."""
+        """Return each source's weight, episodes and query as plain data, which no changed verdict changes."""
         return {
             s.name: {
                 "weight": s.weight,
                 "episodes": len(s.frames.episodes),
-                "store_version": s.frames.version,
-                "query": asdict(s.frames.query),
+                "episodes_hash": _ids_hash(s),
+                "query": asdict(replace(s.frames.query, version=None)),
                 "recorded_subgoals": s.subgoals is not None,
             }
             for s in self.sources
@@ -263,6 +264,12 @@ def _targets(
         targets[i] = w.rewards[t], w.discounts[t], w.returns[t]
         ahead[i] = w.ahead[t]
     return targets, ahead
+
+
+def _ids_hash(source: CriticSource) -> str:
+    """Return a hash of the episodes' ids, in order."""
+    ids = ",".join(e.id for e in source.frames.episodes)
+    return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
 
 def _context(source: CriticSource, config: CriticConfig, embed: Embed | None) -> _Array:
