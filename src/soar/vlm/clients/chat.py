@@ -15,11 +15,13 @@ from soar.errors import ModelUnavailable
 from soar.registry import load_vlm
 from soar.types import Answer, Question
 from soar.utils.files import Json
+from soar.vlm.clients.dialect import NO_EXTRAS, Changes, adapted, announce, remedy
 from soar.vlm.clients.endpoint import Endpoint, EndpointConfig, in_background
 from soar.vlm.clients.replies import read_chat, read_text
 from soar.vlm.clients.transport import RequestError
 
-_EXTRAS = ("logprobs", "top_logprobs", "response_format")
+_MOST_CHANGES = 6
+"""Most changes of a request before a refusal counts."""
 _ALTERNATIVES = 10
 """Requested number of most likely tokens at each position."""
 
@@ -33,7 +35,8 @@ class ChatVLM(Endpoint):
     def __init__(self, config: EndpointConfig, extras: bool = True) -> None:
         """`extras`: request log-probabilities and a schema until the server refuses them."""
         super().__init__(config)
-        self._extras = extras
+        self._changes: Changes = {} if extras else NO_EXTRAS
+        self._suspected: Changes = {}
 
     def ask(self, image: str, questions: Sequence[Question], deadline: float) -> list[Answer]:
         """Ask all questions in one request, and those left open one by one."""
@@ -46,16 +49,33 @@ class ChatVLM(Endpoint):
         ]
 
     def post(self, body: Json, deadline: float) -> Json:
-        """Post one request; a server that refuses the extras gets no more of them."""
-        plain = {k: v for k, v in body.items() if k not in _EXTRAS}
-        if self._extras:
+        """Post one request, changed as far as the server refuses its parameters. Raises RequestError."""
+        known = changes = self._changes
+        repeated = failed = False
+        for _ in range(_MOST_CHANGES):
+            request = adapted(body, changes)
             try:
-                return super().post(body, deadline)
+                reply = super().post(request, deadline)
             except RequestError as error:
-                if error.status not in (400, 422):
+                more = remedy(error, request, repeated)
+                if more is None:
                     raise
-            self._extras = False
-        return super().post(plain, deadline)
+                repeated = not more
+                failed |= (error.status or 0) >= 500
+                changes = {**changes, **more}
+            else:
+                self._remember(known, changes, failed)
+                return reply
+        return super().post(adapted(body, changes), deadline)
+
+    def _remember(self, known: Changes, changes: Changes, failed: bool) -> None:
+        """Keep changes that worked; after a server's failure, which may have passed, only at the second time."""
+        new = {k: v for k, v in changes.items() if k not in known or known[k] != v}
+        sure = not failed or self._suspected == new
+        self._suspected = new
+        if new and sure and self._changes is known:
+            self._changes = changes
+            announce(self.name, new)
 
     def request(self, image: str, questions: Sequence[Question]) -> Json:
         """Build one user message of the image, the questions, and how to answer."""
