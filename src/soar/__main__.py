@@ -7,6 +7,6 @@ if not sys.flags.safe_path and not __file__.startswith(f"{sys.path[0]}/soar/"):
         0
     ]  # `-m` puts the current folder first, whose modules would replace installed ones
 
-from soar.cli import main  # noqa: E402
+from soar.cli import main
 
 main()

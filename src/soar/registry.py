@@ -100,13 +100,20 @@ def vlm_spec(name: str = COMPACT) -> ModelSpec:
         return ModelSpec("python", rest)
     if kind in ENDPOINTS and rest:
         model, at, url = rest.rpartition("@")
-        if not at or not urlsplit(url).scheme:
+        if not at or not _is_url(url):
             raise ConfigError(f"'{name}' names no endpoint; valid: {kind}:MODEL@http://HOST/v1")
         url, _, variable = url.partition("#")
         return ModelSpec(cast(Kind, kind), f"{model}@{url}", key_variable=variable)
     if kind == "local" and rest:
         return ModelSpec("transformers", rest)
     return ModelSpec("packaged", "vlm") if name == COMPACT else ModelSpec("folder", name)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return bool(urlsplit(text).scheme)
+    except ValueError:  # such as "http://[::1/"
+        return False
 
 
 def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Annotated, Literal, NamedTuple, TypeAlias
 
 import numpy as np
+from annotated_types import Ge, Lt
 from jaxtyping import Float32, Float64, UInt8
 
 ACTION_DIM = 7
@@ -262,13 +263,13 @@ class Query:
     """Outcomes of the verdict."""
     checkpoints: tuple[str, ...] = ()
     """Ids of the policy's checkpoint."""
-    rounds: tuple[int, ...] = ()
+    rounds: tuple[Annotated[int, Ge(0), Lt(2**31)], ...] = ()
     """Rounds in which the episode was collected."""
-    since_s: float | None = None
+    since_s: Annotated[float, Ge(0), Lt(1e11)] | None = None
     """Unix time, inclusive."""
-    until_s: float | None = None
+    until_s: Annotated[float, Ge(0), Lt(1e11)] | None = None
     """Unix time, exclusive."""
-    version: int | None = None
+    version: Annotated[int, Ge(1)] | None = None
     """Version of the store; None is the newest."""
-    limit: int | None = None
+    limit: Annotated[int, Ge(0)] | None = None
     """Maximum number of episodes, the oldest first."""

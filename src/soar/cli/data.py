@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import rich
 import tyro
+from annotated_types import Ge, Le
 from rich.markup import escape
 from rich.table import Table
 
@@ -30,7 +31,7 @@ Name = Annotated[
 _COLORS: dict[Outcome, str] = {"success": "green", "failure": "red", "unknown": "yellow"}
 
 
-def ls(store: Where, which: Which, last: int = 20) -> None:
+def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
     """List episodes, the newest last.
 
     Every given filter must match.
@@ -151,7 +152,10 @@ def verify(store: Where) -> None:
 
 
 def sweep(
-    store: Where, older_than_s: float = 3600.0, damaged: bool = False, versions_days: float = 14.0
+    store: Where,
+    older_than_s: Annotated[float, Ge(0)] = 3600.0,
+    damaged: bool = False,
+    versions_days: Annotated[float, Ge(0), Le(36500)] = 14.0,
 ) -> None:
     """Remove leftovers of killed writers, repair damaged rows, delete old versions.
 

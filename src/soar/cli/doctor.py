@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge
+
 from soar.cli.collect import StationOptions, models_default
 from soar.cli.options import FLAT, PRESET, default_of
 from soar.rollout.models import ModelsConfig
@@ -30,7 +32,7 @@ def doctor(
     stations: Annotated[StationOptions, FLAT],
     use: Annotated[ModelsConfig, FLAT],
     models: Annotated[Path | None, PRESET] = None,
-    episodes: int | None = None,
+    episodes: Annotated[int, Ge(1)] | None = None,
     move: bool = True,
 ) -> None:
     """Check everything before a run, with advice for what isn't right.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
 
@@ -46,7 +47,9 @@ def stop(store: Store, station: Names = ()) -> None:
     _request(store, station, "stop")
 
 
-def status(store: Store, watch: bool = False, every_s: float = 2.0) -> None:
+def status(
+    store: Store, watch: bool = False, every_s: Annotated[float, Ge(0.1), Le(86400)] = 2.0
+) -> None:
     """Show what every station does, the success of each task, and the latest faults.
 
     Example: `soar status --store s --watch` for a live table.

@@ -17,7 +17,7 @@ from rich.table import Table
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED
 from soar.registry import COMPACT
-from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Image, Outcome, Query
+from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Outcome, Query
 from soar.utils.files import write_json
 from soar.utils.statistics import Confusion
 
@@ -53,16 +53,23 @@ def ask(
     """
     from soar.registry import load_vlm
     from soar.tasks.questions import parse_question
+    from soar.utils.media import read_image
 
     asked = [parse_question(text) for text in questions]
-    [answers] = load_vlm(vlm).answer([_read_image(image)], [asked])
+    [answers] = load_vlm(vlm).answer([read_image(image)], [asked])
     table = _table("question", "P(yes)", "raw reply")
     for a in answers:
         table.add_row(a.question.text, "unknown" if a.p_yes is None else f"{a.p_yes:.3f}", a.raw)
     rich.print(table)
 
 
-def label(store: Path, labels: Path, which: Which, apply: bool = False, size: int = 48) -> None:
+def label(
+    store: Path,
+    labels: Path,
+    which: Which,
+    apply: bool = False,
+    size: Annotated[int, Ge(2), Le(1000)] = 48,
+) -> None:
     """Label episodes as success or failure: in the terminal, or from a CSV file.
 
     Shows the first and last frame of each episode that the file doesn't contain yet. y: success, n:
@@ -275,17 +282,6 @@ def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) ->
         for title, groups in tables.items()
     }  # fmt: skip
     write_json(path, rows)
-
-
-def _read_image(path: Path) -> Image:
-    from PIL import Image as Pil
-    from PIL import UnidentifiedImageError
-
-    try:
-        with Pil.open(path) as file:
-            return np.asarray(file.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise ConfigError(f"{path} is no image that can be read: {error}") from None
 
 
 def _table(*columns: str) -> Table:

@@ -13,6 +13,7 @@ A function of your own takes the options as keyword arguments and returns a `soa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -55,6 +56,10 @@ class SceneInfo(NamedTuple):
     """Question file for those that the grammar doesn't know; empty for none."""
 
 
+_NAME = re.compile(r"\w[\w .-]{0,99}")
+"""Valid names of stations, which are names of folders too."""
+
+
 @dataclass(frozen=True)
 class StationConfig:
     """One station."""
@@ -85,6 +90,11 @@ class StationConfig:
     """URL that gets a JSON POST when a person is needed."""
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"{self.name!r:.80} is no station's name; valid: up to 100 letters, digits, '-', '_', '.' "
+                "and blanks that begin with a letter, a digit or '_'"
+            )
         if self.robot not in SIMULATED and ":" not in self.robot:
             valid = ", ".join(SIMULATED)
             raise ConfigError(

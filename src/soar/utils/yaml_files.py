@@ -84,6 +84,8 @@ def check_plain(data: Json, where: str | Path, most: float = math.inf) -> None:
             todo += [(v, depth + 1) for v in value.values()]
         elif isinstance(value, list | tuple):
             todo += [(v, depth + 1) for v in value]
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise ConfigError(f"{where}: {value:.3g} is not valid; valid: a number of 64 bits")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}: {value} is not valid; valid: a finite number")
         elif not isinstance(value, str | int | float | None):
