@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from soar.errors import CameraFault, ConfigError
+from soar.errors import CameraFault, ConfigError, RobotFault
 from soar.robots.gym import ActionEntry, GymMapping, GymRobot, StateEntry
 from soar.robots.safety import Limits, SafeRobot
 from soar.types import Action
@@ -66,19 +66,76 @@ def test_the_executed_action_is_clipped_to_the_action_box():
 
 def test_home_moves_back_to_the_start():
     robot = GymRobot(PointEnv(), MAPPING)
-    for _ in range(10):
+    for _ in range(6):
         robot.execute(push(0.05, 0.05))
     robot.home()
     assert np.abs(robot.observe().state[:3]).max() < 0.01
 
 
-def test_an_environment_that_is_over_holds_still_until_home():
+def test_an_environment_that_ends_is_a_fault_until_home():
     robot = GymRobot(PointEnv(), MAPPING)
-    for _ in range(30):
-        last = robot.execute(push(0.05))
-    assert last[0] == 0
+    for _ in range(20):
+        robot.execute(push(0.05))
+    with pytest.raises(RobotFault, match=r"PointEnv has ended \(truncated: .*home\(\) resets it"):
+        robot.execute(push(0.05))
     robot.home()
     assert robot.execute(push(0.05))[0] == pytest.approx(0.05)
+
+
+class EndlessEnv(PointEnv):
+    """A point that never ends by itself, with an angle that wraps."""
+
+    max_path_length = 20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-99, 99, (3,), np.float32)
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, *, seed=None, options=None):
+        self.yaw = 3.0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.actions.append(action)
+        self.position, self.steps = self.position + action[:2], self.steps + 1
+        self.yaw = (self.yaw + action[2] + np.pi) % (2 * np.pi) - np.pi
+        return self._observation(), 0.0, False, self.steps >= self.max_path_length, {}
+
+    def _observation(self) -> dict[str, Any]:
+        return super()._observation() | {"yaw": np.float32([self.yaw])}
+
+
+TURNING = GymMapping(
+    image_key="camera",
+    action=(ActionEntry(0), ActionEntry(1), ActionEntry(5)),
+    state=(*MAPPING.state, StateEntry("yaw", 0, 5)),
+)
+
+
+def test_time_limits_of_gymnasium_and_meta_world_are_lifted():
+    limited = gymnasium.wrappers.OrderEnforcing(
+        gymnasium.wrappers.TimeLimit(EndlessEnv(), max_episode_steps=5)
+    )
+    robot = GymRobot(limited, TURNING)
+    for _ in range(100):
+        robot.execute(push(0.001))
+    assert robot.observe().state[0] == pytest.approx(0.1, abs=1e-4)
+
+
+def test_homing_takes_steps_within_limits_and_turns_the_short_way():
+    env = EndlessEnv()
+    robot = GymRobot(env, TURNING)
+    robot.execute(np.array([0.8, -0.4, 0, 0, 0, 0.7, 1], np.float32))  # yaw 3.7 is -2.58
+    env.actions.clear()
+    robot.home()
+    actions = np.array(env.actions)
+    assert np.abs(actions[:, :2]).max() <= np.float32(0.05)
+    assert np.abs(actions[:, 2]).max() <= np.float32(0.35)
+    assert actions[:, 2].sum() == pytest.approx(-0.7, abs=0.06)
+    state = robot.observe().state
+    assert np.abs(state[:2]).max() < 0.01
+    assert state[5] == pytest.approx(3.0, abs=0.06)
 
 
 def test_errors_name_what_the_mapping_lacks():

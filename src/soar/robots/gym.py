@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,13 +18,15 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float32
 
-from soar.errors import CameraFault, ConfigError
+from soar.errors import CameraFault, ConfigError, RobotFault
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image, Observation, State
 
-_HOME_STEPS = 50
+_HOME_STEPS = 100
 """Maximum number of steps to the home pose."""
-_HOMED_M = 0.01
-"""Distance in meters along each axis from which the arm counts as at home."""
+_HOMED_M, _HOMED_RAD = 0.01, 0.05
+"""Distance in meters along each axis, and of each angle, from which the arm counts as at home."""
+_HOME_STEP_M, _HOME_STEP_RAD = 0.05, 0.35
+"""Largest step toward home along each axis in meters, and of each angle."""
 
 
 class ActionEntry(NamedTuple):
@@ -67,24 +70,25 @@ class GymMapping:
 class GymRobot:
     """An environment behind the `Robot` protocol, without its rewards.
 
-    When the environment terminates, the robot holds still until `home()`, which then resets it. Otherwise `home()`
-    moves the gripper back to where it was after the last reset, and opens it.
+    Time limits of Gymnasium are lifted: a robot's episode is as long as the control loop's. An environment that ends by
+    itself is a fault until `home()` or `recover()`, which reset it. Otherwise `home()` moves the gripper back to where
+    it was after the last reset, in steps, and opens it.
     """
 
     def __init__(
         self, env: gymnasium.Env[Any, Any], mapping: GymMapping | None = None, seed: int = 0
     ) -> None:
-        self.env = env
+        self.env = without_time_limit(env)
         self.mapping = mapping or GymMapping()
         self.period_s = self.mapping.period_s
-        self._box = _action_box(env, self.mapping)
+        self._box = _action_box(self.env, self.mapping)
         self._time_s = 0.0
         self.reset(seed)
 
     def reset(self, seed: int | None = None) -> None:
         """Reset the environment."""
         self._obs, self._info = self.env.reset(seed=seed)
-        self._over = False
+        self._over = ""
         self._home = self._state()
 
     def observe(self) -> Observation:
@@ -92,27 +96,47 @@ class GymRobot:
         return Observation(self._image(), self._state(), self._time_s)
 
     def execute(self, action: Action) -> Action:
-        """Step the environment, and return the action after clipping to its Box."""
-        self._time_s += self.period_s
+        """Step the environment, and return the action after clipping to its Box.
+
+        Raises:
+            RobotFault: the environment has ended.
+        """
         if self._over:
-            held = np.zeros(ACTION_DIM, np.float32)
-            held[6] = action[6]
-            return held
+            raise RobotFault(f"{self._name} has ended ({self._over}); home() resets it")
+        self._time_s += self.period_s
         mapped = np.array([action[e.dim] * e.scale + e.offset for e in self.mapping.action])
         mapped = np.clip(mapped, self._box.low, self._box.high).astype(np.float32)
         self._obs, _, terminated, truncated, self._info = self.env.step(mapped)
-        self._over = bool(terminated or truncated)
+        if terminated:
+            self._over = "terminated"
+        elif truncated:
+            self._over = (
+                "truncated: a time limit inside the environment, which must be turned off there"
+            )
         return self._from_env(mapped)
 
     def home(self) -> None:
-        """Move back to the pose after the last reset; reset if the environment is over."""
+        """Move back to the pose after the last reset and open the gripper; reset an environment that ended.
+
+        Raises:
+            RobotFault: the environment ended on the way.
+        """
+        if self._over:
+            self.reset()
+        still = np.zeros(ACTION_DIM, np.float32)
+        still[6] = 1.0
+        driven = {e.dim for e in self.mapping.action} & {e.dim for e in self.mapping.state}
+        turning = [dim for dim in driven if 3 <= dim < 6]
         for _ in range(_HOME_STEPS):
-            if self._over:
-                self.reset()
-            away = self._home[:6] - self._state()[:6]
-            if np.abs(away[:3]).max() < _HOMED_M:
-                return
-            self.execute(np.concatenate([away, [1.0]]).astype(np.float32))
+            away = (self._home - self._state())[:6].astype(np.float64)
+            away[3:] = (away[3:] + np.pi) % (2 * np.pi) - np.pi
+            if np.abs(away[:3]).max() < _HOMED_M and (np.abs(away[turning]) < _HOMED_RAD).all():
+                break
+            step = still.copy()
+            step[:3] = np.clip(away[:3], -_HOME_STEP_M, _HOME_STEP_M)
+            step[3:6] = np.clip(away[3:], -_HOME_STEP_RAD, _HOME_STEP_RAD)
+            self.execute(step)
+        self.execute(still)
 
     def recover(self) -> None:
         """Reset the environment."""
@@ -153,6 +177,17 @@ class GymRobot:
     @property
     def _name(self) -> str:
         return self.env.spec.id if self.env.spec else type(self.env).__name__
+
+
+def without_time_limit(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return an environment whose wrappers have no `TimeLimit`, and which has no `max_path_length` (Meta-World)."""
+    if isinstance(env, gymnasium.wrappers.TimeLimit):
+        return without_time_limit(env.env)
+    if isinstance(env, gymnasium.Wrapper):
+        env.env = without_time_limit(env.env)
+    elif hasattr(env, "max_path_length"):
+        env.max_path_length = sys.maxsize
+    return env
 
 
 def _action_box(env: gymnasium.Env[Any, Any], mapping: GymMapping) -> gymnasium.spaces.Box:

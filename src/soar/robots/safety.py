@@ -104,7 +104,8 @@ def _held_back(
     """Return the nearest step that leads out of the box, or further out, from none of some positions."""
     down = np.minimum(np.asarray(low) + _MARGIN_M - positions, 0).max(0)
     up = np.maximum(np.asarray(high) - _MARGIN_M - positions, 0).min(0)
-    return np.minimum(np.maximum(step, down), up)
+    held: Float64[np.ndarray, "3"] = np.clip(step, down, up)
+    return held
 
 
 class CommandedPosition:
