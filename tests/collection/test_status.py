@@ -64,3 +64,38 @@ def test_a_damaged_status_is_named(tmp_path):
     (status_folder.folder / "status.json").write_text('{"missing": []}')
     with pytest.raises(ConfigError, match="station is missing"):
         status_folder.status()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "3", '"x"', "null", "[" * 10**5, "{", '{"station": 3}',
+        '{"station": "a", "scene": "", "activity": "paused", "started_s": 1e300, "updated_s": 0, "pid": 1}',
+        '{"station": "a", "scene": "", "activity": "paused", "started_s": 0, "updated_s": 0, "pid": 1e99}',
+        '{"station": "a", "scene": "", "activity": "paused", "started_s": 0, "updated_s": 0, "pid": -1}',
+    ],
+)  # fmt: skip
+def test_a_malformed_status_is_one_line(tmp_path, text):
+    status_folder = StatusFolder(tmp_path, "arm1")
+    status_folder.folder.mkdir(parents=True)
+    (status_folder.folder / "status.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"status\.json"):
+        status_folder.status()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[]", "3", "{}", '{"time_s": "now", "station": "a", "kind": "back", "message": ""}',
+        '{"time_s": NaN, "station": "a", "kind": "back", "message": ""}', "{" * 10**5,
+        '{"time_s": 1e300, "station": "a", "kind": "back", "message": ""}',
+        '{"time_s": 1, "station": "a", "kind": "back", "message": {}}',
+    ],
+)  # fmt: skip
+def test_a_malformed_event_is_one_line(tmp_path, line):
+    status_folder = StatusFolder(tmp_path, "arm1")
+    status_folder.note("back", "fine")
+    with (status_folder.folder / "events.jsonl").open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ConfigError, match=r"events\.jsonl is damaged"):
+        status_folder.events()

@@ -1,5 +1,7 @@
 """The page of a run at any stage and of a collection: complete, self-contained, escaped."""
 
+import errno
+import os
 import re
 import shutil
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError
+from soar.errors import ConfigError, FileError
 from soar.evaluation.results import add_trials
 from soar.improvement.run import Run
 from soar.report.page import write_report
@@ -164,6 +166,21 @@ def test_a_folder_without_run_or_store_is_refused(tmp_path: Path) -> None:
         write_report(tmp_path)
 
 
-def test_a_page_that_cannot_be_written_raises_config_error(run: Run, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="choose another --out"):
-        write_report(run.store, tmp_path / "missing" / "report.html")
+def test_a_page_that_cannot_be_written_is_one_line_and_the_old_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    open_store(store, create=True)
+    with pytest.raises(FileError, match="no regular file"):
+        write_report(store, tmp_path)
+    page = write_report(store, tmp_path / "pages" / "report.html")
+    before = page.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(FileError, match=r"report\.html can't be written: the disk is full"):
+        write_report(store, page)
+    assert page.read_bytes() == before
+    assert list(page.parent.iterdir()) == [page]

@@ -60,7 +60,7 @@ def test_the_threshold_reaches_the_success_detector():
     detector = replace(TOYS, threshold=0.7).load().detector
     assert isinstance(detector, VLMSuccessDetector)
     assert (detector.name, detector.threshold) == ("toy-vlm", 0.7)
-    with pytest.raises(ConfigError, match="threshold is 1.0; valid: a number above 0 below 1"):
+    with pytest.raises(ConfigError, match=r"threshold is 1.0; valid: a number above 0 below 1"):
         ModelsConfig(threshold=1.0)
 
 
@@ -79,3 +79,21 @@ def test_a_success_detector_of_your_own_gets_the_threshold(tmp_path, monkeypatch
     assert (detector.name, detector.threshold) == ("reward", 0.7)
     with pytest.raises(ConfigError, match="no success detector 'reward'; valid: vlm, python:"):
         replace(TOYS, detector="reward").load_detector()
+
+
+@pytest.mark.parametrize("role", ["policy", "subgoals"])
+def test_code_that_a_run_of_others_names_is_never_run(tmp_path, role):
+    models = {"policy": "gcbc", "subgoals": "compact", role: "python:theirs:load"}
+    Run(tmp_path).write(RunRecord("t", ("1",), 1, 0.0, models=models))
+    (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
+    config = replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
+    for use in (config.with_promoted, config.load):
+        with pytest.raises(ConfigError, match=r"names code, 'python:theirs:load', which isn't run"):
+            use()
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"rounds": 3, "models": {}}', '{"rounds": [{}]}'])
+def test_a_malformed_record_of_a_run_is_one_line(tmp_path, text):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.json is damaged"):
+        replace(TOYS, policy=str(tmp_path)).with_promoted()

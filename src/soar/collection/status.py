@@ -19,7 +19,9 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from annotated_types import Ge, Gt, Lt
 
 from soar.errors import ConfigError
 from soar.utils.config import from_plain
@@ -30,8 +32,17 @@ log = logging.getLogger(__name__)
 Activity: TypeAlias = Literal["starting", "collecting", "waiting", "paused", "stopped", "broken"]
 Command: TypeAlias = Literal["run", "pause", "stop"]
 EventKind: TypeAlias = Literal[
-    "robot fault", "camera fault", "model down", "bad output", "store", "missing", "back", "broken"
+    "robot fault",
+    "camera fault",
+    "model down",
+    "bad output",
+    "store",
+    "missing",
+    "back",
+    "crash",
+    "broken",
 ]
+UnixTime: TypeAlias = Annotated[float, Ge(0), Lt(1e11)]
 _COMMAND_FILE = "wish"
 _WEBHOOK_TIMEOUT_S = 5.0
 
@@ -43,11 +54,11 @@ class StationStatus:
     station: str
     scene: str
     activity: Activity
-    started_s: float
+    started_s: UnixTime
     """Unix time at which its process began to collect."""
-    updated_s: float
+    updated_s: UnixTime
     """Unix time of this status."""
-    pid: int
+    pid: Annotated[int, Gt(0), Lt(2**31)]
     """Id of its process."""
     doing: str = ""
     """The running task, or what the station is waiting for."""
@@ -139,8 +150,23 @@ class StatusFolder:
             threading.Thread(target=_post, args=(self.webhook, event), daemon=True).start()
 
     def events(self) -> list[dict[str, Json]]:
-        """Return all events, oldest first."""
-        return read_lines(self.folder / "events.jsonl")
+        """Return all events, oldest first. Raises ConfigError: the file is damaged."""
+        path = self.folder / "events.jsonl"
+        events = read_lines(path)
+        if wrong := [e for e in events if not _is_event(e)]:
+            raise ConfigError(f"{path} is damaged: {wrong[0]!r:.80} is no event")
+        return events
+
+
+def _is_event(row: Mapping[str, Json]) -> bool:
+    """Whether a row has the keys of an event, with values of their types."""
+    texts = (row.get(key) for key in ("station", "kind", "message"))
+    time_s = row.get("time_s")
+    return (
+        all(isinstance(t, str) for t in texts)
+        and isinstance(time_s, int | float)
+        and 0 <= time_s < 1e11
+    )
 
 
 def status_folders(store: str | Path) -> list[StatusFolder]:

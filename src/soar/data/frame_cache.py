@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -22,9 +21,10 @@ from jaxtyping import Float32, Int64, UInt8
 
 from soar.data.store.disk import first_line, flush
 from soar.data.store.rows import from_row, to_json, to_row
-from soar.errors import StoreError
+from soar.errors import ConfigError, StoreError
 from soar.types import ACTION_DIM, STATE_DIM, Episode, EpisodeSummary, Query
 from soar.utils.config import from_plain
+from soar.utils.files import read_json, replace_file, write_bytes
 
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
@@ -70,9 +70,9 @@ class Frames:
         """Map a finished folder into memory. Raises StoreError: it is missing, unfinished, or damaged."""
         folder = Path(folder)
         try:
-            about = json.loads((folder / _ABOUT).read_text())
+            about = read_json(folder / _ABOUT)
             maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, ConfigError) as error:
             raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
         episodes = tuple(map(from_row, about["episodes"]))
         query = from_plain(Query, about["query"], folder / _ABOUT)
@@ -82,9 +82,9 @@ class Frames:
     def save(self, folder: str | Path) -> None:
         """Write the arrays into a folder, and the JSON last."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         for name in _ARRAYS:
-            np.save(folder / f"{name}.npy", getattr(self, name))
+            with replace_file(folder / f"{name}.npy") as file:
+                np.save(file, getattr(self, name))
         _write_about(folder, self)
 
     @classmethod
@@ -241,9 +241,7 @@ def _write_about(folder: Path, frames: Frames) -> None:
         "query": asdict(frames.query),
         "episodes": [to_row(e) for e in frames.episodes],
     }
-    draft = folder / f"{_ABOUT}.draft"
-    draft.write_text(to_json(about))
-    draft.rename(folder / _ABOUT)
+    write_bytes(folder / _ABOUT, to_json(about).encode())
 
 
 def _key(

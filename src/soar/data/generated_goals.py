@@ -19,6 +19,7 @@ from soar.data.frame_cache import Frames
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError, StoreError
 from soar.types import Images, Observation
+from soar.utils.files import replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
@@ -118,11 +119,8 @@ def _generate(frames: Frames, generator: GoalGenerator, seed: int, path: Path) -
             )
             images.append(resize(batch, frames.resolution))
             bar.advance(task, len(at))
-    draft = path.with_suffix(".draft")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with draft.open("wb") as file:
+    with replace_file(path) as file:
         np.savez(file, images=np.concatenate(images), pursued=indices)
-    draft.rename(path)
 
 
 def _observations(frames: Frames, indices: Sequence[int]) -> list[Observation]:

@@ -28,7 +28,7 @@ from soar.training.keypoint_samples import (
     KeypointSamples,
     mentions_side,
 )
-from soar.utils.files import cache_folder
+from soar.utils.files import cache_folder, replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
@@ -69,7 +69,8 @@ def make_keypoint_samples(
                 parts.append(arrays)
             bar.update(line, completed=len(parts))
     samples = _join(parts)
-    np.savez(folder / "moments.npz", **vars(samples))
+    with replace_file(folder / "moments.npz") as file:
+        np.savez(file, **vars(samples))
     return samples
 
 

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from soar.utils.files import replace_file
 from soar.utils.processes import worker_pool
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
@@ -46,8 +47,6 @@ def _write(folder: Path, generate: Callable[[int], Arrays], seed: int) -> Path:
     path = folder / f"{seed:07d}.npz"
     if not path.exists():
         arrays = generate(seed)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
+        with replace_file(path) as file:
             np.savez(file, allow_pickle=False, **arrays)
-        draft.rename(path)
     return path

@@ -19,7 +19,7 @@ from soar.sim.scenes.spec import Scene
 from soar.tasks.questions import QUESTION_KINDS
 from soar.training.vlm_corpus import ARRAYS, VLMCorpus
 from soar.types import Regime
-from soar.utils.files import Json
+from soar.utils.files import Json, replace_file
 from soar.utils.processes import worker_pool
 from soar.utils.progress import progress_bar
 
@@ -116,10 +116,8 @@ def _make_shard(
         images += found
         numbers += [number] * len(found)
     path = _shard_file(folder, scenes)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
+    with replace_file(path) as file:
         np.savez(file, **_columns(images, numbers), allow_pickle=False)
-    partial.replace(path)
 
 
 def _scene(regime: Regime, seed: int) -> Scene:

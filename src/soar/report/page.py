@@ -8,7 +8,6 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from soar.errors import ConfigError
 from soar.evaluation.plots import format_points
 from soar.report.facts import Facts, Section, day, join_names, read_facts, summarize
 from soar.report.process_sections import (
@@ -20,6 +19,7 @@ from soar.report.process_sections import (
     verdicts,
 )
 from soar.report.result_sections import duration, pairs, quality, rounds, success
+from soar.utils.files import write_bytes
 
 PARTS: tuple[Callable[[Facts], Section | None], ...] = (
     success, pairs, rounds, collection, verdicts, finetuning, training, faults, provenance,
@@ -38,7 +38,8 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
         The file.
 
     Raises:
-        ConfigError: the folder is neither a run nor a store, a file of it is damaged, or the page can't be written.
+        ConfigError: the folder is neither a run nor a store, or a file of it is damaged.
+        FileError: the page can't be written.
         StoreError: the store can't be read.
     """
     facts, target = read_facts(folder), path or folder / "report.html"
@@ -50,10 +51,7 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
         sections=[s for part in PARTS if (s := part(facts)) is not None],
         folder=folder.resolve().name,
     )  # fmt: skip
-    try:
-        target.write_text(page)
-    except OSError as error:
-        raise ConfigError(f"{target} can't be written ({error}); choose another --out") from error
+    write_bytes(target, page.encode())
     return target
 
 

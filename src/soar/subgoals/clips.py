@@ -10,6 +10,7 @@ from jaxtyping import Float16, Float32, Int64
 
 from soar.data.frame_cache import Frames
 from soar.nn.text import SentenceEncoder
+from soar.utils.files import replace_file
 
 MAX_TOKENS = 24
 """Tokens of an instruction that are read; the rest is cut off."""
@@ -77,9 +78,9 @@ class ClipCorpus:
     def save(self, folder: str | Path) -> None:
         """Write plain arrays, from which a machine with only numpy and torch can train."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / "points.npy", self.points)
-        np.save(folder / "words.npy", self.words)
+        for name in ("points", "words"):
+            with replace_file(folder / f"{name}.npy") as file:
+                np.save(file, getattr(self, name))
         self.frames.save(folder)
 
 

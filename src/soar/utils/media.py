@@ -102,7 +102,8 @@ def read_image(path: str | Path) -> Image:
     """Read an image file of any common format. Raises ConfigError: see `decode_image`."""
     path = Path(path)
     try:
-        return decode_image(read_bytes(path, MAX_IMAGE_BYTES))
+        with catch_warnings(action="ignore"):
+            return decode_image(read_bytes(path, MAX_IMAGE_BYTES))
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if str(path) in text else f"{path}: {text}") from error
@@ -121,10 +122,8 @@ def decode_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image:
     from PIL import Image as Pil
     from PIL import ImageOps
 
-    warnings, problems = Pil.DecompressionBombWarning, Pil.DecompressionBombError
     try:
-        with catch_warnings(action="ignore", category=warnings):
-            file = Pil.open(io.BytesIO(data), formats=formats)
+        file = Pil.open(io.BytesIO(data), formats=formats)
         check_size(*file.size)
         image = ImageOps.exif_transpose(file)
         if image.mode in ("I;16", "I;16B", "I;16L"):
@@ -138,7 +137,7 @@ def decode_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image:
             image = image.convert("RGBA")
             image = Pil.alpha_composite(Pil.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
-    except problems as error:
+    except Pil.DecompressionBombError as error:
         raise ConfigError(f"an image is too large; {_SIZES}") from error
     except (
         OSError,

@@ -38,6 +38,7 @@ from soar.subgoals.pixels import to_tensor
 from soar.training.fit import FitConfig, fit
 from soar.training.subgoal_losses import pixels
 from soar.types import Image, Images
+from soar.utils.files import replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
@@ -68,11 +69,8 @@ class LabeledImages:
 
     def save(self, path: Path) -> None:
         """Write one file, atomically."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        with draft.open("wb") as file:
+        with replace_file(path) as file:
             np.savez(file, allow_pickle=False, **dataclasses.asdict(self))
-        draft.rename(path)
 
     @classmethod
     def load(cls, path: Path) -> LabeledImages:
