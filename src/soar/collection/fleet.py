@@ -7,30 +7,42 @@ can't wait for each other, so each station has a process with its own loop; mode
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing as mp
+import multiprocessing.connection
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnContext
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from soar.collection.collector import CollectionConfig, CollectionSummary, collect
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
+from soar.errors import ConfigError, SoarError
 from soar.rollout.callbacks import Callback
 from soar.rollout.models import ModelsConfig, PromotionWatcher
 from soar.rollout.station_config import StationConfig, open_station
+from soar.types import Query
 from soar.utils.clock import Clock
 from soar.utils.processes import end_with_parent
 
 log = logging.getLogger(__name__)
 
 _RESTARTS = 3
-"""Number of times that a crashed station's process is restarted."""
+"""Number of crashes in a row, without an episode between them, after which a station isn't started again."""
+_POLL_S = 0.2
+"""Interval in seconds at which stations' processes are looked after."""
+_END_S = 10.0
+"""Time in seconds in which a process ends by itself, before it is killed."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -67,10 +79,14 @@ def run_fleet(
     Raises:
         ConfigError, CheckpointError, StoreError: it can't begin, or the store stayed unusable.
     """
+    names = [s.name for s in stations]
+    if twice := [n for n in names if names.count(n) > 1]:
+        raise ConfigError(f"two stations are named '{twice[0]}'; give each a `name` of its own")
+    stop = stop or threading.Event()
     open_store(job.store, create=True)
     if len(stations) == 1 or not any(s.keeps_period for s in stations):
-        return run_lockstep(stations, job, stop or threading.Event(), callbacks)
-    return _run_separately(stations, job)
+        return run_lockstep(stations, job, stop, callbacks)
+    return _run_separately(stations, job, stop)
 
 
 def run_lockstep(
@@ -118,7 +134,7 @@ def reserved_cores(robots: int) -> Iterator[None]:
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """Handle Ctrl-C and SIGTERM: the first sets `stop`, a second one raises KeyboardInterrupt."""
+    """Handle Ctrl-C, SIGTERM and SIGHUP: the first sets `stop`, a second one raises KeyboardInterrupt."""
 
     def handle(number: int, _: object) -> None:
         if stop.is_set():
@@ -126,59 +142,168 @@ def stop_on_signals(stop: threading.Event) -> None:
         stop.set()
         log.warning("stopping after the running episode; once more to drop it and stop at once")
 
-    signal.signal(signal.SIGINT, handle)
-    signal.signal(signal.SIGTERM, handle)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # of nohup
+            signal.signal(number, handle)
 
 
-def _run_separately(stations: Sequence[StationConfig], job: CollectionJob) -> CollectionSummary:
-    """Run each station in its own process, restarted after a crash. Ctrl-C reaches all of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    share = None if job.episodes is None else -(-job.episodes // len(stations))
-    job = replace(job, episodes=share)
-    context = mp.get_context("spawn")
-    processes = [_StationProcess(context, s, job) for s in stations]
-    threads = [threading.Thread(target=p.run) for p in processes]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    summaries = [p.summary for p in processes if p.summary]
-    crashed = tuple(p.name for p in processes if p.summary is None)
+def shares(episodes: int | None, stations: int) -> list[int | None]:
+    """Return each station's number of episodes, as even as possible; None for no limit."""
+    if episodes is None:
+        return [None] * stations
+    each, rest = divmod(episodes, stations)
+    return [each + (index < rest) for index in range(stations)]
+
+
+def _run_separately(
+    stations: Sequence[StationConfig], job: CollectionJob, stop: threading.Event
+) -> CollectionSummary:
+    """Run each station in its own process until all have ended. `stop` ends them after their episode."""
+    resource_tracker.ensure_running()
+    parts = zip(stations, shares(job.episodes, len(stations)), strict=True)
+    processes = [StationProcess(s, replace(job, episodes=n), stop) for s, n in parts if n != 0]
+    try:
+        while any(not p.over for p in processes):
+            for process in processes:
+                process.supervise()
+            running = [p.process.sentinel for p in processes if p.process is not None]
+            mp.connection.wait(running, timeout=_POLL_S) if running else time.sleep(_POLL_S)
+    finally:
+        for process in processes:
+            process.end()
+    errors = [p.error for p in processes if p.error]
+    if len(errors) == len(processes) and errors:
+        raise errors[0]
     return CollectionSummary(
-        sum(s.episodes for s in summaries),
-        sum(s.dropped for s in summaries),
-        sum(s.faults for s in summaries),
-        tuple(name for s in summaries for name in s.broken) + crashed,
+        sum(p.stored for p in processes),
+        sum(p.dropped for p in processes),
+        sum(p.faults for p in processes),
+        tuple(p.station.name for p in processes if p.broken),
     )
 
 
-class _StationProcess:
-    """A station's process, with restarts."""
+class StationProcess:
+    """A station's process, restarted after a crash with what is left of its share."""
 
-    def __init__(self, context: SpawnContext, station: StationConfig, job: CollectionJob) -> None:
-        self.name = station.name
-        self.summary: CollectionSummary | None = None
-        """Summary of the process that ended by itself; None if all of them crashed."""
-        self._context, self._station, self._job = context, station, job
+    def __init__(self, station: StationConfig, job: CollectionJob, stop: threading.Event) -> None:
+        """Prepare to run a station; `supervise` starts its process."""
+        self.station = station
+        self.process: SpawnProcess | None = None
+        self.over = self.broken = False
+        """Whether it ended for good, and whether it needs a person."""
+        self.error: SoarError | None = None
+        """Error that another attempt doesn't cure."""
+        self.dropped = self.faults = 0
+        self._job, self._stop = job, stop
+        self._query = Query(stations=(station.name,))
+        self._before = self._before_start = self._count()
+        """Number of the station's episodes in the store before all processes, and before the current one."""
+        self._status_folder = StatusFolder(job.store, station.name, station.webhook)
+        self._crashes = 0
+        """Number of crashes in a row without a stored episode."""
+        self._starts_at = time.monotonic()
+        self._ends_at = None if job.hours is None else self._starts_at + 3600 * job.hours
+        self._told = False
 
-    def run(self) -> None:
-        """Run until the process ends by itself, or has crashed too often."""
-        for _ in range(1 + _RESTARTS):
-            receiver, sender = self._context.Pipe(duplex=False)
-            process = self._context.Process(
-                target=_run_station, args=(sender, self._station, self._job)
-            )
-            process.start()
-            sender.close()
-            process.join()
-            if receiver.poll():
-                self.summary = receiver.recv()
-                return
-            log.error("station %s ended with exit code %s", self.name, process.exitcode)
+    @property
+    def stored(self) -> int:
+        """Number of episodes that all of its processes stored."""
+        return self._count() - self._before
+
+    def supervise(self) -> None:
+        """Start the process when it is due, tell it to stop, and handle its end."""
+        if self.process is None:
+            if self._stop.is_set():
+                self.over = True
+            elif not self.over and time.monotonic() >= self._starts_at:
+                self._start()
+            return
+        if self._stop.is_set() and not self._told and self.process.is_alive():
+            self._told = True
+            self.process.terminate()
+        if not self.process.is_alive():
+            self._handle_end(self.process)
+
+    def end(self) -> None:
+        """End a process that still runs: at once, and by force if it doesn't follow."""
+        if self.process is None or not self.process.is_alive():
+            return
+        for _ in range(1 if self._told else 2):
+            self.process.terminate()
+            self.process.join(_END_S / 2)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+
+    def _start(self) -> None:
+        job = self._job
+        if job.episodes is not None:
+            job = replace(job, episodes=job.episodes - self.stored)
+        if self._ends_at is not None:
+            job = replace(job, hours=(self._ends_at - time.monotonic()) / 3600)
+        finished = job.episodes is not None and job.episodes <= 0
+        if finished or (job.hours is not None and job.hours <= 0):
+            self.over = True
+            return
+        self._before_start = self._count()
+        context = mp.get_context("spawn")
+        self._receiver, sender = context.Pipe(duplex=False)
+        self.process = context.Process(target=_run_station, args=(sender, self.station, job))
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the child inherits this
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        sender.close()
+
+    def _handle_end(self, process: SpawnProcess) -> None:
+        """Take over the result, or plan a restart after a crash."""
+        process.join()
+        self.process = None
+        result = None
+        with contextlib.suppress(EOFError, OSError):
+            result = self._receiver.recv() if self._receiver.poll() else None
+        self._receiver.close()
+        if isinstance(result, CollectionSummary):
+            self.over, self.broken = True, bool(result.broken)
+            self.dropped += result.dropped
+            self.faults += result.faults
+            return
+        with contextlib.suppress(ConfigError):
+            status = self._status_folder.status()
+            if status.pid == process.pid:
+                self.dropped += status.dropped
+                self.faults += status.faults
+        if self._stop.is_set():
+            self.over = True
+            return
+        why = str(result) if result else f"its process ended with exit code {process.exitcode}"
+        self._crashes = 1 if self._count() > self._before_start else self._crashes + 1
+        if isinstance(result, ConfigError) or self._crashes > _RESTARTS:
+            self.error = result if isinstance(result, ConfigError) else None
+            self.over = self.broken = True
+            self._status_folder.note("broken", why, person=True)
+            return
+        pause = self._job.config.backoff.pause_s(self._crashes - 1)
+        self._starts_at = time.monotonic() + pause
+        self._status_folder.note("crash", f"{why}; next start in {pause:g} s")
+
+    def _count(self) -> int:
+        history = open_store(self._job.store).history(self._query)
+        return sum(count.attempts for count in history.values())
 
 
 def _run_station(sender: Connection, station: StationConfig, job: CollectionJob) -> None:
+    """Run a station in its process. Only its parent and SIGTERM stop it: Ctrl-C and SIGHUP reach all processes."""
     stop = threading.Event()
     stop_on_signals(stop)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     end_with_parent(stop.set)
-    sender.send(run_lockstep([station], job, stop))
+    try:
+        sender.send(run_lockstep([station], job, stop))
+    except SoarError as error:
+        sender.send(error)
+    except KeyboardInterrupt:
+        sys.exit(130)
