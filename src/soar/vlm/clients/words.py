@@ -73,6 +73,8 @@ _DOUBT = re.compile(
     r"|concluded?|convey\w*|discern\w*|poor|interpret\w*|refus\w*|violat\w*|policy|apparent|evident|angle|conversation"
     r"|(?:no|this|any|what the) (?:images?|pictures?|photos?|photographs?|frames?)|(?:black|blank|empty) (?:image|picture|photo|frame)"
     r"|chance|percent|resolution|too? dark|access|limited|beyond|visibility|inaccessible|corrupt\w*|unsupported|undefined"
+    r"|scope|restrict\w*|rules?|guidelines?|instructions?|underst\w*|ready|loaded|file|task|content|permitted|allowed|prohibited"
+    r"|something i|say|this is an? (?:photo|photograph|image|picture|screenshot)|muted|simulation|model|assistant is|nobody|no one"
     r"|error|failed|invalid|unavailable|not found)\b"
     r"|\b(?:yes|true)\s?(?:or|/|\||and)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|\||and)\s?(?:yes|true)\b|\.\.|…|%"
 )
@@ -175,6 +177,7 @@ def _at_the_end(plain: str) -> Found | None:
     before = plain[: len(plain) - len(tail) + match.start(1)]
     yes, offset = match[1] in YES, len(plain) - len(tail)
     contrary = {m[1] in YES for m in _ANY.finditer(before)} - {yes}
-    if contrary or (yes and _NEGATION.search(before)):
+    quoted = before.rstrip().endswith(":")
+    if contrary or quoted or (yes and _NEGATION.search(before)):
         return None
     return Found(yes, offset + match.start(1), offset + match.end(1))
