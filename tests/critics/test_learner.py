@@ -161,7 +161,7 @@ def test_a_critic_serves_images_of_any_size_and_names_wrong_goals(tiny):
     goals, actions = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, 4, 7), np.float32)
     assert critic.values(observations, goals, actions).shape == (2, 1, 4)
     assert np.isfinite(critic.v(observations, goals)).all()
-    with pytest.raises(ConfigError, match="takes goal images"):
+    with pytest.raises(ConfigError, match="valid: goal images"):
         critic.values(observations, ["open the drawer"], actions)
     with pytest.raises(ConfigError, match="2 goals for 1 observations"):
         critic.values(observations, np.repeat(goals, 2, 0), actions)

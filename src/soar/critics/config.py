@@ -118,7 +118,7 @@ class CriticConfig:
     goals: Goals = field(default_factory=lambda: Uniform(1, 24))
     """Later frames of the episode as goal images, for hindsight labels and where no subgoal was recorded."""
     reached_share: Share = 0.1
-    """With hindsight labels, share of steps whose goal is the next frame."""
+    """Share of steps whose goal is the next frame, for hindsight labels."""
     failure_share: Share | None = 0.5
     """Share of failures in a batch; None is that of the data. Without a success or without a failure in the data, the
     others fill the batch."""

@@ -118,8 +118,8 @@ class Critic(nn.Module):
     def _goals(self, goals: Images | Sequence[str]) -> dict[str, Tensor]:
         condition = self.config.condition
         if isinstance(goals, np.ndarray) != (condition == "goal"):
-            takes = "goal images" if condition == "goal" else "instructions"
-            raise ConfigError(f"{self.name} takes {takes}")
+            valid = "goal images" if condition == "goal" else "instructions"
+            raise ConfigError(f"wrong goals for {self.name}; valid: {valid}")
         if isinstance(goals, np.ndarray):
             return {"goal": torch.from_numpy(goals)}
         if condition == "text":

@@ -65,7 +65,7 @@ class CriticLearner(nn.Module):
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.actor = Actor(config) if config.actor != "none" else None
         self.samples = config.alpha > 0 or config.backup == "policy_max"
-        """Whether the losses need actions of the actor."""
+        """True if the losses need actions of the actor."""
         self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=self.samples)
         self.log_multiplier = nn.Parameter(torch.ones(()), requires_grad=config.cql_gap is not None)
 

@@ -84,7 +84,7 @@ class NoisySampling:
 
 @dataclass(frozen=True)
 class SteeringConfig:
-    """How a critic chooses among sampled actions."""
+    """Rule by which a critic chooses among sampled actions."""
 
     count: Annotated[int, Ge(1)] = 10
     """Sampled actions for each robot. V-GPS gains most by 10, and loses with 100."""
