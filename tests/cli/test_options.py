@@ -25,6 +25,7 @@ REQUIRED = {
     "judge": ["--store", "s"],
     "improve": ["--out", "o"],
     "train": ["gcbc", "--store", "s", "--out", "o"],
+    "train critic": ["--store", "s", "--out", "o"],
     "vlm label": ["--store", "s", "--labels", "l.csv"],
     "vlm calibrate": ["--store", "s"],
     "subgoals finetune": ["--store", "s", "--out", "o"],
@@ -148,7 +149,7 @@ def test_a_saved_configuration_is_replaced_only_by_a_command_that_succeeds(tmp_p
         (("a", "--out", "o", "--fit.step", "3"), "Perhaps you meant: --fit.steps"),
         (("a", "--out", "o", "--fit.steps", "many"), "--fit.steps"),
         (("a", "--out", "o", "--trials", "0"), "valid: a whole number of at least 1"),
-        (("a", "--out", "o", "--fit.rate", "nan"), "nan is not valid"),
+        (("a", "--out", "o", "--fit.rate", "nan"), "rate is not valid; valid: a finite number"),
     ],
 )
 def test_a_wrong_option_is_one_line(args, message):

@@ -32,6 +32,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from soar.errors import ConfigError
 from soar.utils.config import (
     bare_type,
+    check_value,
     closest,
     content_hash,
     field_names,
@@ -121,13 +122,14 @@ def parse(
                 break  # the parse below raises it again
             defaults = _from_file(options, data, where, _DEFAULTS[command](given))
     values = _parse(command, prog, args, configurable, defaults)
-    values.pop(CONFIG, None)
-    printed = values.pop(PRINT_CONFIG, False)
+    for name, option in options.items():
+        check_value(f"--{name.replace('_', '-')}", option.kind, values[name])
+    if not configurable:
+        return values
+    values.pop(CONFIG)
+    printed = values.pop(PRINT_CONFIG)
     _resolved.clear()
     _resolved.update(_to_file(options, values))
-    _from_file(
-        options, _resolved, prog.removeprefix("soar "), {}
-    )  # the ranges of what the command line gave
     if printed:
         print(dump(_resolved), end="")
         return None

@@ -19,6 +19,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -157,10 +158,22 @@ def closest(word: str, valid: Sequence[str]) -> str:
 
 def check_ranges(config: object) -> None:
     """Check a dataclass's numbers against the ranges beside its fields. Raises ConfigError."""
-    for name, hint in _ranges(cast(Any, type(config))):
-        value = getattr(config, name)
-        if value is not None and not all(_holds(c, value) for c in _constraints(hint)):
-            raise ConfigError(f"{name} is {value}; valid: {_range(hint)}")
+    for name, kind in _fields(cast(Any, type(config))).items():
+        check_value(name, kind, getattr(config, name))
+
+
+def check_value(name: str, kind: Any, value: object) -> None:
+    """Check the numbers of a value against its declared type: finite, of 64 bits, in range. Raises ConfigError."""
+    if is_dataclass(value):
+        check_ranges(value)
+    elif isinstance(value, tuple):
+        for i, item in enumerate(value):
+            check_value(name, _part(kind, i), item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if (not -(2**63) <= value < 2**63 and isinstance(value, int)) or not isfinite(value):
+            raise ConfigError(f"{name} is not valid; valid: a finite number of 64 bits")
+        if not all(_holds(c, value) for c in _constraints(kind)):
+            raise ConfigError(f"{name} is {value}; valid: {_range(kind)}")
 
 
 @cache
@@ -278,11 +291,6 @@ def _unknown(parent: Any, path: Sequence[str]) -> str:
     choices = _one_of(parent)
     place = f"{'.'.join(path[:-1])}: " if path[:-1] else ""
     return f"{place}unknown key {closest(path[-1], list(choices.choices if choices else _fields(parent)))}"
-
-
-@cache
-def _ranges(cls: Any) -> list[tuple[str, Any]]:
-    return [(name, hint) for name, hint in _fields(cls).items() if any(_constraints(hint))]
 
 
 def _constraints(kind: Any) -> Iterator[Ge | Gt | Le | Lt]:
