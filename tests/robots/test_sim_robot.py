@@ -7,6 +7,7 @@ from soar.errors import ConfigError
 from soar.interfaces import Robot
 from soar.robots.safety import Limits, SafeRobot
 from soar.robots.simulated import SimRobot
+from soar.sim.arm import END_EFFECTOR_SITE
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.utils.clock import Clock
 
@@ -52,6 +53,24 @@ def test_random_actions_never_leave_the_box(robot):
         assert (target <= high + 1e-9).all()
         assert (state > low - 0.03).all()
         assert (state < high + 0.03).all()
+
+
+def test_wild_actions_never_command_joints_that_lead_out_of_the_box(robot):
+    """Nor does the arm leave by more than 2 cm on its way, in which contacts may hold it."""
+    robot.reset(3)
+    limits, rng = Limits(stuck_steps=10_000, frozen_motion_m=1.0), np.random.default_rng(0)
+    safe, control = SafeRobot(robot, limits), robot.world.controller
+    low, high = np.array(limits.low), np.array(limits.high)
+    for _ in range(100):
+        safe.execute(rng.normal(0, 1.0, 7).astype(np.float32))
+        target = robot.world.target
+        control.solve(target.position, target.rpy, target.joints, iterations=0)
+        reached = control._configuration.data.site(END_EFFECTOR_SITE).xpos
+        assert (reached > low - 0.0025).all()
+        assert (reached < high + 0.0025).all()
+        state = robot.world.state()[:3]
+        assert (state > low - 0.02).all()
+        assert (state < high + 0.02).all()
 
 
 def test_truth_is_the_scenes_predicate(robot):

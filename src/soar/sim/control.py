@@ -108,7 +108,8 @@ class EndEffectorController:
     def follow(self, target: Target, action: Action, measured: Vector3) -> tuple[Target, Action]:
         """Apply an action to a commanded pose.
 
-        A pose out of the arm's reach (a far corner of the box) becomes the one that the arm reaches.
+        A pose out of the arm's reach (a far corner of the box) becomes the one that the arm reaches. Where that lies
+        outside of the box, the arm doesn't turn, or holds still.
 
         Args:
             target: present commanded pose.
@@ -125,12 +126,28 @@ class EndEffectorController:
         bound = np.array([c.max_tilt_rad, c.max_tilt_rad, c.max_yaw_rad])
         rpy = np.clip(target.rpy + np.clip(a[3:6], -c.max_turn_rad, c.max_turn_rad), -bound, bound)
         gripper = float(np.clip(a[6], 0, 1))
-        joints = self.solve(position, rpy, target.joints)
-        reached = np.asarray(self._configuration.data.site(END_EFFECTOR_SITE).xpos)
+        joints, reached = self._reach(position, rpy, target.joints)
+        if self._outside(reached):
+            rpy = target.rpy
+            joints, reached = self._reach(position, rpy, target.joints)
+        if self._outside(reached):
+            position, joints, reached = target.position, target.joints, target.position
         if np.abs(reached - position).max() > _REACH_TOLERANCE_M:
             position = np.clip(reached, c.low, c.high)
         executed = np.concatenate([position - target.position, rpy - target.rpy, [gripper]])
         return Target(position, rpy, gripper, joints), executed.astype(np.float32)
+
+    def _reach(
+        self, position: Vector3, rpy: Vector3, start: Joints
+    ) -> tuple[Joints, Float64[np.ndarray, "3"]]:
+        """Return the joint angles for a pose, and the position [m] to which they really lead."""
+        joints = self.solve(position, rpy, start)
+        return joints, np.array(self._configuration.data.site(END_EFFECTOR_SITE).xpos)
+
+    def _outside(self, position: Vector3) -> bool:
+        """Return whether a position lies outside of the box by more than the tolerance."""
+        low, high = np.asarray(self.config.low), np.asarray(self.config.high)
+        return bool(np.maximum(low - position, position - high).max() > _REACH_TOLERANCE_M)
 
     def solve(self, position: Vector3, rpy: Vector3, start: Joints, iterations: int = 6) -> Joints:
         """Solve for the joint angles [rad] near `start` that reach a pose; position takes precedence over orientation."""
