@@ -24,6 +24,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from soar.collection.collector import CollectionConfig, CollectionSummary, collect
+from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
@@ -99,6 +100,13 @@ def run_lockstep(
     models = job.models.load()
     clock = Clock() if any(s.keeps_period for s in stations) else None
     with ExitStack() as stack:
+        for config in stations:
+            what = f"station '{config.name}' of {job.store}"
+            lease = station_lease(job.store, config.name)
+            stack.enter_context(held(lease, what, stop.set))
+            if not config.simulated:
+                what = f"the robot of station '{config.name}'"
+                stack.enter_context(held(robot_lease(config), what, stop.set))
         stack.enter_context(reserved_cores(len(stations)))
         opened = []
         for config in stations:

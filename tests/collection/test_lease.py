@@ -1,0 +1,92 @@
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from soar.collection.collector import CollectionConfig
+from soar.collection.fleet import CollectionJob, run_fleet
+from soar.collection.lease import held, robot_lease
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError
+from soar.rollout.models import ModelsConfig
+from soar.rollout.station_config import StationConfig
+from soar.utils.files import write_json
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def test_a_lease_has_one_holder_and_is_free_afterwards(tmp_path):
+    path = tmp_path / "lease.json"
+    match = f"station 'one' is in use by process {os.getpid()} on"
+    with held(path, "station 'one'", nothing):  # noqa: SIM117
+        with pytest.raises(ConfigError, match=match), held(path, "station 'one'", nothing):
+            pass
+    with held(path, "station 'one'", nothing):
+        pass
+    assert not path.exists()
+
+
+def test_a_killed_holder_on_this_machine_loses_its_lease_at_once(tmp_path):
+    path = tmp_path / "lease.json"
+    code = (
+        "import sys, time; from pathlib import Path; from soar.collection.lease import held\n"
+        "with held(Path(sys.argv[1]), 'x', lambda: None): print('held', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(ConfigError, match=f"process {holder.pid}"), held(path, "x", nothing):
+        pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    holder.stdout.close()
+    with held(path, "x", nothing):
+        pass
+
+
+@pytest.mark.parametrize(("expires_s", "free"), [(0.0, True), (1e11, False)])
+def test_a_lease_of_another_machine_is_free_when_it_has_expired(tmp_path, expires_s, free):
+    path = tmp_path / "lease.json"
+    lease = {"token": "a", "host": "elsewhere", "pid": 1, "process": "1", "expires_s": expires_s}
+    write_json(path, lease)
+    refused = contextlib.nullcontext() if free else pytest.raises(ConfigError, match="on elsewhere")
+    with refused, held(path, "x", nothing):
+        pass
+
+
+def test_a_holder_renews_its_lease_and_notices_a_takeover(tmp_path):
+    path, lost = tmp_path / "lease.json", threading.Event()
+    with held(path, "x", lost.set, duration_s=0.12):
+        first = json.loads(path.read_text())["expires_s"]
+        while json.loads(path.read_text())["expires_s"] == first:
+            pass
+        write_json(path, {**json.loads(path.read_text()), "token": "other"})
+        assert lost.wait(30)
+    assert path.exists()
+
+
+def test_a_robot_has_one_lease_whatever_its_station_is_called():
+    first, second, other = (
+        StationConfig(name, "lab:arm", {"port": port}, ("push it",))
+        for name, port in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert robot_lease(first) == robot_lease(second) != robot_lease(other)
+
+
+def test_a_station_that_collects_already_is_refused(tmp_path):
+    toys = "python:soar.robots.toy_models:Toy"
+    models = ModelsConfig(f"{toys}VLM", f"{toys}Subgoals", f"{toys}Policy")
+    job = CollectionJob(Path(tmp_path), models, CollectionConfig(), 1)
+    open_store(tmp_path, create=True)
+    lease = tmp_path / "stations" / "one" / "lease.json"
+    match = r"station 'one' of .* is in use by process"
+    with held(lease, "x", nothing), pytest.raises(ConfigError, match=match):
+        run_fleet([StationConfig("one", "toy")], job)
