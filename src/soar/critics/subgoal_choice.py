@@ -64,7 +64,8 @@ class ChosenSubgoals:
         grouped = images.reshape(n, count, *images.shape[1:])
         self._check(grouped)
         values = self.critic.v(repeated, images).reshape(1, n, count)
-        return grouped[np.arange(n), choose(values, self.config, rng)]
+        chosen: Images = grouped[np.arange(n), choose(values, self.config, rng)]
+        return chosen
 
     def _check(self, images: UInt8[np.ndarray, "n k h w 3"]) -> None:
         if self._varies:
