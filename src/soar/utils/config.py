@@ -263,7 +263,7 @@ def _fields(kind: Any) -> Mapping[str, Any]:
 
 
 def _message(kind: Any, error: ErrorDetails) -> str:
-    """What is wrong, where, and what is valid, in one line."""
+    """One line with the place, the value, and the valid values."""
     path, declared = list[str](), [kind]
     for part in error["loc"][1:]:
         if _is_union(bare_type(declared[-1])) and not _one_of(declared[-1]):
