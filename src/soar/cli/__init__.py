@@ -135,5 +135,7 @@ def _list_commands(args: list[str]) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"soar: {message}", file=sys.stderr)
+    from soar.utils.progress import printable
+
+    print(f"soar: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
     sys.exit(2)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 import rich
 import tyro
 from annotated_types import Ge, Le
-from rich.markup import escape
 from rich.table import Table
 
 from soar.errors import StoreError
 from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome, Query
+from soar.utils.progress import literal, printable
 
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
@@ -51,9 +51,9 @@ def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
             episode.id,
             str(episode.length),
             _verdict(episode),
-            escape(episode.instruction),
-            escape(f"{origin.station}, {origin.regime} {origin.scene}"),
-            escape(f"{origin.checkpoint or '?'}, round {origin.round}"),
+            literal(episode.instruction),
+            literal(f"{origin.station}, {origin.regime} {origin.scene}"),
+            literal(f"{origin.checkpoint or '?'}, round {origin.round}"),
         )
     rich.print(table)
     print(f"{len(found)} episodes match")
@@ -74,7 +74,7 @@ def show(name: Name, store: Where) -> None:
     table = _table("", "")
     table.show_header = False
     for key, value in _facts(summary, episode):
-        table.add_row(f"[bold]{key}", escape(value))
+        table.add_row(f"[bold]{key}", literal(value))
     rich.print(table)
 
 
@@ -107,7 +107,7 @@ def stats(store: Where, which: Which) -> None:
             *(str(outcomes[o]) for o in ("success", "failure", "unknown")),
             _share(outcomes["success"], judged),
             _share(sum(truths), len(truths)),
-            escape(instruction),
+            literal(instruction),
         )
     rich.print(table)
     print(
@@ -142,7 +142,7 @@ def verify(store: Where) -> None:
                 findings.append(finding)
     damaged = [f for f in findings if not f.is_orphan]
     for finding in damaged:
-        print(f"{finding.part}: {finding.problem}")
+        print(printable(f"{finding.part}: {finding.problem}"))
     if unmarked := len(findings) - len(damaged):
         print(f"{unmarked} files without a row; `soar data sweep` removes the old ones")
     if damaged:
@@ -184,7 +184,7 @@ def sweep(
         ("removed damaged", done.damaged),
     ]:
         for name in names:
-            print(f"{label} {name}")
+            print(printable(f"{label} {name}"))
     print(
         f"{len(done.removed)} files removed, {len(done.restored)} rows restored, "
         f"{len(done.damaged)} damaged episodes removed, {done.expired} old versions deleted"
@@ -207,7 +207,7 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
     episode = source.load(id := _find(source, name).id)
     out = out or Path(f"{id}.mp4")
     write_video(out, film(episode))
-    print(f"{out}: {len(episode.images)} frames, '{episode.instruction}'")
+    print(f"{out}: {len(episode.images)} frames, '{printable(episode.instruction)}'")
 
 
 def film(episode: Episode) -> Iterator[Image]:

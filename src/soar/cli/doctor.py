@@ -74,11 +74,12 @@ def doctor(
 
 def _table(results: list[CheckResult]) -> Table:
     """One row for each result, its advice below."""
-    from rich.markup import escape
     from rich.table import Table
+
+    from soar.utils.progress import literal
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for result in results:
-        advice = f"\n[italic]{escape(result.advice)}" if result.advice else ""
-        table.add_row(_MARKS[result.health], escape(result.name), escape(result.what) + advice)
+        advice = f"\n[italic]{literal(result.advice)}" if result.advice else ""
+        table.add_row(_MARKS[result.health], literal(result.name), literal(result.what) + advice)
     return table

@@ -13,6 +13,7 @@ from annotated_types import Ge
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.evaluation.protocol import EvalConfig
 from soar.rollout.station_config import StationConfig
+from soar.utils.progress import printable
 
 if TYPE_CHECKING:
     from soar.evaluation.results import EvalSetting, Evaluation
@@ -100,7 +101,9 @@ def _show(evaluation: Evaluation, folder: Path) -> None:
 
     write_results(evaluation)
     rich.print(rates_table(evaluation))
-    rich.print(f"\n{folder}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4")
+    print(
+        f"\n{printable(str(folder))}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4"
+    )
 
 
 def _simulated(config: EvalConfig, names: Sequence[str]) -> tuple[EvalSpec, EvalSetting]:

@@ -11,6 +11,7 @@ import tyro
 from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
+from soar.utils.progress import literal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,24 +119,22 @@ _COLUMNS = (
 
 
 def _station_row(status: StationStatus) -> dict[str, str]:
-    from rich.markup import escape
-
     hours = max(status.updated_s - status.started_s, 1.0) / 3600
     over = status.activity in ("stopped", "broken")
     activity = status.activity if over or status.alive() else "gone"
     color = {"collecting": "green", "broken": "red", "gone": "red"}.get(activity, "yellow")
-    doing = f": {escape(status.doing)}" if status.doing and activity != "stopped" else ""
+    doing = f": {literal(status.doing)}" if status.doing and activity != "stopped" else ""
     duty, late = status.duty_cycle, status.late_ms
     return {
-        "station": status.station,
-        "scene": status.scene,
+        "station": literal(status.station),
+        "scene": literal(status.scene),
         "is": f"[{color}]{activity}[/]{doing}",
         "episodes": f"{status.episodes} ({status.episodes / hours:.0f}/h)",
         "dropped": str(status.dropped or ""),
         "faults": str(status.faults or ""),
         "duty cycle": "" if duty is None else f"{duty:.0%}",
         "late": "" if late is None else f"{late:.0f} ms",
-        "missing": ", ".join(status.missing),
+        "missing": literal(", ".join(status.missing)),
     }
 
 
@@ -154,7 +153,7 @@ def _tasks(store: Path) -> RenderableType:
         unjudged = unknown[task].attempts if task in unknown else 0
         judged = count.attempts - unjudged
         rate = f"{count.successes / judged:.0%}" if judged else ""
-        table.add_row(task, str(count.attempts), rate, str(unjudged) if unjudged else "")
+        table.add_row(literal(task), str(count.attempts), rate, str(unjudged) if unjudged else "")
     return table
 
 
@@ -162,8 +161,8 @@ def _latest_events(found: Sequence[StatusFolder], most: int = 8) -> list[str]:
     events = [e for folder in found for e in folder.events()]
     events.sort(key=lambda e: e["time_s"])
     lines = [
-        f"{time.strftime('%d %b %H:%M', time.localtime(e['time_s']))}  {e['station']}: "
-        f"{e['kind']}: {e['message']}"
+        f"{time.strftime('%d %b %H:%M', time.localtime(e['time_s']))}  "
+        + literal(f"{e['station']}: {e['kind']}: {e['message']}")
         for e in events[-most:]
     ]
     return ["\nLatest events", *lines] if lines else []

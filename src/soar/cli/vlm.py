@@ -19,6 +19,7 @@ from soar.evaluation.results import FIRST_SEED
 from soar.registry import COMPACT
 from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Outcome, Query
 from soar.utils.files import write_json
+from soar.utils.progress import literal, printable
 from soar.utils.statistics import Confusion
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def ask(
     [answers] = load_vlm(vlm).answer([read_image(image)], [asked])
     table = _table("question", "P(yes)", "raw reply")
     for a in answers:
-        table.add_row(a.question.text, "unknown" if a.p_yes is None else f"{a.p_yes:.3f}", a.raw)
+        p_yes = "unknown" if a.p_yes is None else f"{a.p_yes:.3f}"
+        table.add_row(literal(a.question.text), p_yes, literal(a.raw))
     rich.print(table)
 
 
@@ -225,7 +227,7 @@ def _label_by_hand(
         episode = episodes[order[index]]
         frames = store.images(episode.id, [0, episode.length])
         both = np.concatenate([resize(f, size) for f in frames], axis=1)
-        print(f"\n{to_blocks(both)}\n{index + 1} of {len(order)}: {episode.instruction}")
+        print(f"\n{to_blocks(both)}\n{index + 1} of {len(order)}: {printable(episode.instruction)}")
         match input("success? [y]es [n]o [s]kip [b]ack [q]uit: ").strip().lower()[:1]:
             case "y" | "n" as word:
                 labels[episode.id] = word == "y"
@@ -261,7 +263,7 @@ def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:
     table = _table("", "asked", "accuracy", "precision", "recall", "unknown")
     table.title, table.title_justify = f"\n{title}", "left"
     for name, confusion in [*sorted(rows.items()), ("all", sum(rows.values(), Confusion()))]:
-        table.add_row(name, str(confusion.judged), *_rates(confusion))
+        table.add_row(literal(name), str(confusion.judged), *_rates(confusion))
     return table
 
 

@@ -11,7 +11,7 @@ from rich.prompt import Prompt
 
 from soar.types import Image, Outcome
 from soar.utils.media import resize, write_png
-from soar.utils.progress import console
+from soar.utils.progress import console, literal
 from soar.vlm.labels import to_blocks
 
 _OUTCOMES: dict[str, Outcome] = {"y": "success", "n": "failure", "u": "unknown"}
@@ -49,7 +49,7 @@ class ConsoleOperator:
         self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
     ) -> None:
         """See `Operator.set_start`; the overlay is renewed each time the person asks for it."""
-        console.print(f"\n[bold]{instruction}[/bold]")
+        console.print(f"\n[bold]{literal(instruction)}[/bold]")
         if recorded is None:
             Prompt.ask(
                 "Set the table so that this is possible and not done, then press Enter", default=""

@@ -16,6 +16,7 @@ from soar.evaluation.results import Comparison, Evaluation, Trial
 from soar.types import Image
 from soar.utils.files import Json, write_json
 from soar.utils.media import caption, read_video, tile, write_video
+from soar.utils.progress import literal
 from soar.utils.statistics import Interval
 
 _EDGE_PX = 3
@@ -84,7 +85,7 @@ def rates_table(evaluation: Evaluation) -> Table:
     many = len(found["tasks"]) > MANY_TASKS
     rows = found["verbs"] if many else found["tasks"]
     for row in rows:
-        table.add_row(row["scene"], row["instruction"], *_cells(row))
+        table.add_row(literal(row["scene"]), literal(row["instruction"]), *_cells(row))
     table.add_section()
     table.add_row("", "all", *_cells(found["overall"]), style="bold")
     return table
@@ -106,7 +107,7 @@ def comparison_table(comparison: Comparison) -> Table:
     found = comparison_summary(comparison)
     table = _table("scene", "task", "pairs", "before", "after", "difference", "95 %", "p")
     for row in found["tasks"]:
-        table.add_row(row["scene"], row["instruction"], *_difference_cells(row))
+        table.add_row(literal(row["scene"]), literal(row["instruction"]), *_difference_cells(row))
     table.add_section()
     table.add_row("", "all", *_difference_cells(found["overall"]), style="bold")
     return table

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rich.markup import escape
-
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
 from soar.types import Proposal
-from soar.utils.progress import progress_bar
+from soar.utils.progress import literal, progress_bar
 
 _COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
 
@@ -29,18 +27,16 @@ class ConsoleCallback(Callback):
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Show the task beside the bar."""
-        self._bar.update(self._row, note=f"{station.name}: {proposal.task.instruction}")
+        self._bar.update(self._row, note=literal(f"{station.name}: {proposal.task.instruction}"))
 
     def on_episode(self, station: Station, result: EpisodeResult) -> None:
         """Print the task and its verdict."""
-        task = result.proposal.task.instruction
+        task = literal(f"{station.name}: {result.proposal.task.instruction}")
         if result.fault is not None:
-            self._bar.console.print(
-                f"{station.name}: {task}: [red]dropped[/]: {escape(str(result.fault))}"
-            )
+            self._bar.console.print(f"{task}: [red]dropped[/]: {literal(result.fault)}")
             return
         verdict = result.verdict
         p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"
         word = f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]"
-        self._bar.console.print(f"{station.name}: {task}: {word}{p}")
+        self._bar.console.print(f"{task}: {word}{p}")
         self._bar.update(self._row, advance=1)

@@ -17,9 +17,21 @@ console = Console(stderr=True)
 """Console of progress and messages; a command's results go to standard output."""
 
 
+def printable(text: str) -> str:
+    """Replace control characters, which a terminal would obey, by escapes such as \\x1b. Lines stay."""
+    return "".join(
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def literal(text: object) -> str:
+    """Convert text of others (replies, tasks, names, paths) for rich: no control characters, no markup."""
+    return escape(printable(str(text)))
+
+
 def announce(text: str) -> None:
     """Print a message in bold."""
-    console.print(f"[bold]{escape(text)}[/]")
+    console.print(f"[bold]{literal(text)}[/]")
 
 
 def progress_bar() -> Progress:

@@ -1,0 +1,71 @@
+"""Text of others in the terminal: without control characters, and never read as rich's markup."""
+
+from __future__ import annotations
+
+import io
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from soar.cli import main
+from soar.cli.data import _table
+from soar.cli.status import _latest_events, _station_row
+from soar.cli.vlm import _confusions
+from soar.collection.status import StationStatus, StatusFolder
+from soar.utils.progress import literal, printable
+from soar.utils.statistics import Confusion
+
+HOSTILE = "put [/INST] on [/dev/ttyUSB0] [bold]\x1b]0;title\x07\x9b2J\x7f\r\\"
+
+
+class Folder(StatusFolder):
+    """A station's folder with one event."""
+
+    def events(self) -> list[dict[str, Any]]:
+        return [{"time_s": 0.0, "station": HOSTILE, "kind": HOSTILE, "message": HOSTILE}]
+
+
+def rendered(*parts: object) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=1000, force_terminal=False)
+    for part in parts:
+        console.print(part)
+    return out.getvalue()
+
+
+def test_control_characters_become_escapes_and_lines_stay():
+    assert printable("a\x1b[2J\x07\n\u202eé") == "a\\x1b[2J\\x07\n\\u202eé"
+
+
+def test_markup_is_shown_as_it_is():
+    text = HOSTILE.rstrip("\\")  # rich shows a backslash at the very end twice
+    assert rendered(literal(text)) == printable(text) + "\n"
+
+
+def test_a_status_shows_text_of_others_and_nothing_of_it_reaches_the_terminal(tmp_path):
+    now = time.time()
+    status = StationStatus(HOSTILE, HOSTILE, "collecting", now, now, 1, doing=HOSTILE)
+    row = _station_row(replace(status, missing=(HOSTILE,)))
+    table = _table(*row)
+    table.add_row(*row.values())
+    shown = rendered(table, *_latest_events([Folder(tmp_path, "arm1")]))
+    assert shown.count("[/INST] on [/dev/ttyUSB0] [bold]\\x1b]0;title") == 7
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_a_table_of_a_vlm_shows_text_of_others():
+    shown = rendered(_confusions("title", {HOSTILE: Confusion()}))
+    assert "[/INST]" in shown
+    assert "\x1b" not in shown
+
+
+def test_an_error_with_text_of_others_is_one_line_without_control_characters(capsys):
+    with pytest.raises(SystemExit):
+        main(["data", "ls", "--store", f"{HOSTILE}\nnext"])
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "\x1b" not in error
+    assert "\\x1b]0;title" in error
