@@ -21,6 +21,8 @@ from soar.training.critic import CriticTrainConfig, train_critic
 from soar.training.fit import FitConfig
 from soar.types import Episode, Observation, Provenance, Verdict
 
+pytestmark = pytest.mark.slow
+
 STEPS, RADIUS, STRIDE = 12, 0.2, 0.15
 """Control steps of an episode, radius of success, and motion at the largest action."""
 BOUND = 0.05
