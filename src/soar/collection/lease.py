@@ -117,9 +117,10 @@ def _write(path: Path, token: str, duration_s: float) -> None:
 
 def _holds(lease: dict[str, Json]) -> bool:
     """Whether a lease's holder still has it."""
-    if lease["expires_s"] < time.time():
+    if float(lease["expires_s"]) < time.time():
         return False
-    return lease["host"] != socket.gethostname() or lease["process"] == _process(lease["pid"])
+    elsewhere = lease["host"] != socket.gethostname()
+    return bool(elsewhere or lease["process"] == _process(lease["pid"]))
 
 
 def _process(pid: int) -> str:
