@@ -47,6 +47,9 @@ def test_debug_trains_from_a_store_to_a_checkpoint_and_resumes(
     first = capsys.readouterr().out
     assert f"checkpoint {checkpoint.load(out, 'gcbc').id} in {out}: step 6" in first
     assert list((out / "tensorboard").glob("events*"))
+    opened, made = open_store(store), checkpoint.load(out)
+    version = made.provenance["mixture"]["pretraining"]["store_version"]
+    assert opened.index.open().tags.list()[made.id]["version"] == version
     run(*command)
     assert "step 6" in capsys.readouterr().out
     assert len((out / "log.jsonl").read_text().splitlines()) == 6

@@ -111,3 +111,36 @@ def test_a_read_only_store_is_verified_but_not_swept(store, make_episode):
     assert problems(reader) == []
     with pytest.raises(StoreError, match="read-only"):
         sweep(reader)
+
+
+def test_a_sweep_removes_the_temporaries_of_killed_writers_and_no_other_file(store, make_episode):
+    id = store.append(make_episode())
+    day = store.steps_path(id).parent
+    left = [day / ".tmpxFUyqY", store.index.path / "data" / ".tmpbFahH9"]
+    left += [store.index.path / "_versions" / ".tmpA", store.path / f"store.json.{'0f' * 8}"]
+    young = day / ".tmpyoung"
+    kept = [young, store.path / "store.json.bak", day / "notes.txt"]
+    for path in (*left, *kept):
+        path.write_bytes(b"x")
+        os.utime(path, (1e9, 1e9))
+    os.utime(young)
+    assert set(sweep(store).removed) == set(left)
+    assert all(path.exists() for path in kept)
+    assert problems(store) == []
+
+
+def test_a_store_is_intact_while_a_sweep_deletes_its_old_versions(store, make_episode, monkeypatch):
+    for seed in range(5):
+        store.append(make_episode(seed))
+    listed, swept = type(store.path).glob, []
+
+    def glob(self, pattern):
+        found = sorted(listed(self, pattern))
+        if pattern == "[0-9]*.manifest" and not swept:
+            swept.append(True)
+            sweep(store, older_than_s=0, keep_versions_s=0)
+        return iter(found)
+
+    monkeypatch.setattr(type(store.path), "glob", glob)
+    assert problems(store) == []
+    assert swept

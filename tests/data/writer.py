@@ -19,6 +19,7 @@ import PIL.Image
 import pyarrow
 import simplejpeg
 
+sys.path.insert(0, os.path.dirname(__file__))  # also under PYTHONSAFEPATH
 from conftest import make_episode  # type: ignore[import-not-found]  # run as a script
 from soar.data.store import index
 from soar.data.store.lance import open_store

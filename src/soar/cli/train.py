@@ -78,6 +78,7 @@ def train(
         start: a checkpoint's folder to begin from; "lcbc" can begin from a "gcbc" one.
     """
     from soar import checkpoint as checkpoints
+    from soar.data.store.lance import tag_version
     from soar.training.policy import train_policy
     from soar.utils.hardware import is_main_process
 
@@ -86,8 +87,12 @@ def train(
     with saved_config(train, out):
         _, result = train_policy(config, sources, out, start=before)
     if is_main_process():
+        id = checkpoints.load(out).id
+        for path, source in ((store, sources[0]), (own.store, sources[-1])):
+            if path is not None:
+                tag_version(path, id, source.frames.version)
         print(
-            f"checkpoint {checkpoints.load(out).id} in {out}: step {result.step}, loss {result.loss:.4f}, "
+            f"checkpoint {id} in {out}: step {result.step}, loss {result.loss:.4f}, "
             f"{result.samples_per_s:.0f} samples/s, {result.wait_share:.1%} of the time waiting for data"
         )
 

@@ -16,7 +16,7 @@ from annotated_types import Ge
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
-from soar.data.store.lance import open_store
+from soar.data.store.lance import open_store, tag_version
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
@@ -290,10 +290,12 @@ def _fit(
         mixture = stages.train(own, incumbent, out)
     except NothingToLearnError as error:
         return _without_training(this, str(error))
+    candidate = load_checkpoint(out).id
+    tag_version(run.store, candidate, version)
     return replace(
         this,
         stage="evaluate",
-        candidate=load_checkpoint(out).id,
+        candidate=candidate,
         query=to_plain(query),
         store_version=version,
         mixture=mixture,

@@ -63,6 +63,14 @@ def open_store(
     return LanceStore(folder, about.get("id", ""), read_only, codec)
 
 
+def tag_version(path: str | Path, name: str, version: int | None = None) -> None:
+    """Tag a store's version with a checkpoint's id, where it can be written; a refusal is only logged."""
+    try:
+        open_store(path).tag(name, version)
+    except StoreError as error:
+        _log.warning("the version that %s was trained on isn't kept: %s", name, error)
+
+
 class LanceStore:
     """Episodes in Lance files. It can be used from several threads and processes at once, and pickled."""
 

@@ -54,7 +54,7 @@ def verdict_columns(verdict: Verdict) -> Row:
 
 def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
     """Invert `to_row`. Raises StoreError: the row is damaged."""
-    id = check_id(row["id"])
+    id = check_id(row.get("id"))
     try:
         verdict = Verdict(**json.loads(row["verdict"]))
         provenance = _provenance(json.loads(row["provenance"]))

@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.store.images import Codec, decode, decode_all, encode
-from soar.data.store.rows import Row, to_json
+from soar.data.store.rows import Row, from_row, to_json
 from soar.errors import StoreError
 from soar.types import Episode, Images, Subgoal
 
@@ -122,7 +122,10 @@ def read_row(path: Path) -> Row:
         with no_panic():
             metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
         row: Row = json.loads(metadata[_ROW.encode()])
-    except (*LANCE_ERRORS, KeyError) as error:
+        from_row(row)
+    except StoreError:
+        raise
+    except (*LANCE_ERRORS, KeyError, AttributeError) as error:
         raise StoreError(f"'{path}' is damaged: {first_line(error)}") from error
     return row
 

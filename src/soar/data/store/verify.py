@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from soar.data.store.content import numbers
 from soar.data.store.images import decode
 from soar.data.store.lance import LanceStore
-from soar.data.store.rows import Row
+from soar.data.store.rows import Row, from_row
 from soar.data.store.steps import checksum, read_row, read_table, table_numbers
 from soar.errors import StoreError
 from soar.utils.files import os_problem
@@ -38,7 +38,7 @@ class SweepResult(NamedTuple):
     """Changes made by a sweep."""
 
     removed: tuple[Path, ...]
-    """Steps files without a row that were deleted."""
+    """Steps files without a row, and temporary files of killed writers, that were deleted."""
     restored: tuple[str, ...]
     """Episodes whose row was restored from the copy in their steps file."""
     damaged: tuple[str, ...]
@@ -96,16 +96,20 @@ def sweep(
     removed, restored = [], []
     with_row = set(store.index.rows(("id",), "")["id"].to_pylist())
     for path in _orphans(store, with_row):
-        if time.time() - path.stat().st_mtime < older_than_s:
+        if _age_s(path) < older_than_s:
             continue
         if rows_lost and (row := _copy_of_row(path)):
             store.commit(row, path)
             restored.append(path.stem)
         else:
-            path.unlink()
+            path.unlink(missing_ok=True)
+            removed.append(path)
+    for path in _temporaries(store):
+        if _age_s(path) >= older_than_s:
+            path.unlink(missing_ok=True)
             removed.append(path)
     for path in store.index.set_aside():
-        path.unlink()
+        path.unlink(missing_ok=True)
     expired = store.index.clean(keep_versions_s)
     return SweepResult(tuple(removed), tuple(restored), bad, expired)
 
@@ -160,9 +164,24 @@ def _orphans(store: LanceStore, with_row: set[Any]) -> list[Path]:
     return sorted(path for path in files if path.stem not in with_row)
 
 
+def _temporaries(store: LanceStore) -> list[Path]:
+    """Return the files that Lance and the store's creation write before they rename them."""
+    patterns = ("steps/*/.tmp*", "episodes.lance/*/.tmp*", f"store.json.{'[0-9a-f]' * 16}")
+    return sorted(path for pattern in patterns for path in store.path.glob(pattern))
+
+
+def _age_s(path: Path) -> float:
+    """Return the time since a file's last change in seconds; 0 if it is gone."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _copy_of_row(path: Path) -> Row | None:
     try:
         read_table(path)
-        return read_row(path)
+        row = read_row(path)
+        return row if from_row(row).id == path.stem else None
     except StoreError:
         return None
