@@ -16,6 +16,7 @@ import torch
 import tyro
 from rich.table import Table
 
+from soar.tasks.questions import parse_question
 from soar.vlm.compact.model import CompactVLM, to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 
@@ -46,7 +47,9 @@ def main(setting: Setting) -> None:
         table.add_row(str(n), str(q), f"{seconds * 1e3:.1f}", f"{n / seconds:.0f}", f"{seconds / base:.2f}")  # fmt: skip
     new = iter(range(10**9))
     fresh = timed(
-        lambda: model.answer(images[:1], [[f"Is the thing number {next(new)} in the bowl?"]]),
+        lambda: model.answer(
+            images[:1], [[parse_question(f"Is the object number {next(new)} in the bowl?")]]
+        ),
         setting.repeats,
     )
     table.add_row(

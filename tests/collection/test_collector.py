@@ -386,7 +386,8 @@ BROKEN = {
 )
 @pytest.mark.parametrize("component", BROKEN)
 def test_any_exception_of_a_model_is_an_outage_that_calls_a_person_once(tmp_path, component, error):
-    models = replace(MODELS, **{component: BROKEN[component](error)})
+    parts: dict[str, Any] = {component: BROKEN[component](error)}
+    models = replace(MODELS, **parts)
     _, summary = work(tmp_path, [make_station("one"), make_station("two", 1)], models, episodes=16)
     assert (summary.episodes, summary.faults, summary.broken) == (16, 0, ())
     for name in ("one", "two"):
@@ -399,7 +400,8 @@ def test_any_exception_of_a_model_is_an_outage_that_calls_a_person_once(tmp_path
     ("component", "call"), list(zip(BROKEN, ("answer", "generate", "act", "judge"), strict=True))
 )
 def test_a_mistake_at_the_first_call_of_a_model_ends_with_its_name(tmp_path, component, call):
-    models = replace(MODELS, **{component: BROKEN[component](TypeError("got 'noise'"), first=1)})
+    parts: dict[str, Any] = {component: BROKEN[component](TypeError("got 'noise'"), first=1)}
+    models = replace(MODELS, **parts)
     with pytest.raises(
         ConfigError, match=rf"{call}\(\) raised TypeError at .*: got 'noise'"
     ) as info:

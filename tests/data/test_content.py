@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from functools import partial
 
 import numpy as np
 import pytest
@@ -75,10 +76,10 @@ def test_verify_names_such_content_in_stores_of_earlier_versions(
 
 
 def test_the_recorder_drops_such_an_episode_and_stores_the_others(store, make_episode, caplog):
-    recorder = Recorder(store, 4, lambda station: None)
+    recorder = Recorder(store, 4, lambda station: make_episode().provenance)
     broken = bad(make_episode, *UNSTORABLE[0][:2])
     for episode in (make_episode(1), broken, make_episode(2)):
-        recorder._pending.append((episode, recorder.submit(lambda e=episode: store.append(e))))
+        recorder._pending.append((episode, recorder.submit(partial(store.append, episode))))
     recorder.close()
     assert len(list(store.query())) == 2
     assert "is dropped: the store can't hold the episode: actions of step 2" in caplog.text

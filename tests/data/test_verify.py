@@ -132,7 +132,7 @@ def test_a_sweep_removes_the_temporaries_of_killed_writers_and_no_other_file(sto
 def test_a_store_is_intact_while_a_sweep_deletes_its_old_versions(store, make_episode, monkeypatch):
     for seed in range(5):
         store.append(make_episode(seed))
-    listed, swept = type(store.path).glob, []
+    listed, swept = type(store.path).glob, list[int]()
 
     def glob(self, pattern):
         found = sorted(listed(self, pattern))

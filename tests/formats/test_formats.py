@@ -418,8 +418,8 @@ def test_a_run_that_died_in_its_training_goes_on_to_its_end() -> None:
     evaluate = partial(evaluate_in_simulation, config)
     stages = Stages(run.record().scenes, refuse, evaluate, train=train)
     [done] = improve(run, config, stages).rounds
-    after = contents(*finished_stages)
-    assert {k: v for k, v in after.items() if "/_refs/tags/" not in k} == before
+    kept = contents(*finished_stages)
+    assert {k: v for k, v in kept.items() if "/_refs/tags/" not in k} == before
     assert (done.stage, done.collected_with) == ("done", known["ids"][0])
     assert done.candidate == checkpoints.load(run.train_folder(1), "gcbc").id
     assert done.mixture == pytest.approx({"pretraining": 0.7, "autonomous": 0.3})

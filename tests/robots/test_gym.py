@@ -103,7 +103,7 @@ class EndlessEnv(PointEnv):
         return self._observation(), 0.0, False, self.steps >= self.max_path_length, {}
 
     def _observation(self) -> dict[str, Any]:
-        return super()._observation() | {"yaw": np.float32([self.yaw])}
+        return super()._observation() | {"yaw": np.array([self.yaw], np.float32)}
 
 
 TURNING = GymMapping(

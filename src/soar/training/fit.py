@@ -161,9 +161,8 @@ def _loop(
             loss = metrics["loss"]
             if not math.isfinite(loss):
                 raise SoarError(f"the loss is {loss} by step {done}; lower learning_rate")
-            if done % config.save_every == 0 or last:
-                if validation is not None:
-                    metrics |= run.validate(validation, validation_batches)
+            if (done % config.save_every == 0 or last) and validation is not None:
+                metrics |= run.validate(validation, validation_batches)
             for tracker in trackers:
                 tracker.log(done, metrics)
             if done % config.save_every == 0 or last:
