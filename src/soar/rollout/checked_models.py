@@ -19,7 +19,6 @@ from soar.interfaces import (
     VisionLanguageModel,
 )
 from soar.types import (
-    Actions,
     Answer,
     EpisodeFrames,
     Image,
@@ -121,8 +120,8 @@ class CheckedSubgoals:
         observations: Sequence[Observation],
         tasks: Sequence[Task],
         rng: np.random.Generator,
-    ) -> Images:
-        """Return the generator's images. Raises ModelUnavailable, ConfigError."""
+    ) -> np.ndarray:
+        """Return the generator's images, whose shape the loop checks. Raises ModelUnavailable, ConfigError."""
         seen = of_one_size(observations)
         return self._calls.call(
             "generate", lambda: np.asarray(self._generator.generate(seen, tasks, rng))
@@ -144,8 +143,8 @@ class CheckedPolicy:
         rng: np.random.Generator,
         *,
         noise: Noise = 0.0,
-    ) -> Actions:
-        """Return the policy's actions. Raises ModelUnavailable, ConfigError."""
+    ) -> np.ndarray:
+        """Return the policy's actions, whose shape the loop checks. Raises ModelUnavailable, ConfigError."""
         seen = of_one_size(observations)
         return self._calls.call(
             "act", lambda: np.asarray(self._policy.act(seen, goals, rng, noise=noise))
