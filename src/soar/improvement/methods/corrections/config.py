@@ -57,7 +57,7 @@ class CorrectionsConfig:
 
     # Estimated targets (`planner`).
     frame_stride: int = 2
-    """Every how manieth frame of an episode is read and labeled for the subgoal generator."""
+    """Stride of the frames of an episode that are read and labeled for the subgoal generator."""
     occlusion_radius: float = 0.25
     """Image distance between fingertips and object beyond which the gripper does not hide the object."""
     same_object_radius: float = 0.12
