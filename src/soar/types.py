@@ -34,6 +34,8 @@ SUCCESS_THRESHOLD = 0.5
 """P(success) from which an episode counts as a success, where nobody chose a threshold."""
 
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
+Source: TypeAlias = Literal["probability", "word", "vote"]
+"""Origin of a probability: a model's own number, a word of its reply (0 or 1), or the share of several replies."""
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]
 QuestionKind: TypeAlias = Literal[
     "in", "table", "left", "right", "open", "closed", "folded", "unfolded", "present", "other"
@@ -113,6 +115,10 @@ class Answer(NamedTuple):
     """Probability of "yes" in [0, 1]; None if the reply can't be read as yes or no."""
     raw: str = ""
     """The model's reply as text."""
+    source: Source | None = None
+    """Origin of `p_yes`; None if nobody says, as in stores of version 1."""
+    decoded: str = ""
+    """Word that a language model made of the reply; "" if none was asked."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,10 @@ class Verdict:
     """The model's reply as text."""
     judge: str = ""
     """Name of the success detector, or "person"."""
+    source: Source | None = None
+    """Origin of `p_success`; None if nobody says, as for persons and in stores of version 1."""
+    decoded: str = ""
+    """Word that a language model made of the reply; "" if none was asked."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -105,7 +105,7 @@ def _provenance(fields: dict[str, Any]) -> Provenance:
 
 
 def _answers(rows: Sequence[Sequence[Any]]) -> tuple[Answer, ...]:
-    return tuple(Answer(Question(question), p_yes, raw) for question, p_yes, raw in rows)
+    return tuple(Answer(Question(question), *rest) for question, *rest in rows)
 
 
 def _proposal(fields: dict[str, Any]) -> Proposal:
