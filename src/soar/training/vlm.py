@@ -28,7 +28,7 @@ from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
 class VLMTrainConfig:
     """Recipe of the compact VLM."""
 
-    net: CompactVLMConfig = field(default_factory=CompactVLMConfig)
+    net: CompactVLMConfig = field(default_factory=lambda: CompactVLMConfig(pointing_dim=32))
     fit: FitConfig = field(
         default_factory=lambda: FitConfig(
             steps=4000, batch_size=32, learning_rate=1e-3, warmup_steps=200, weight_decay=0.02,
@@ -42,7 +42,7 @@ class VLMTrainConfig:
     attention_weight: float = 1.0
     """Weight of the loss of the attention maps; with 0.1 the maps stay blurred (docs/log.md, 2026-11-26)."""
     spot_cells: float = 0.7
-    """Standard deviation of the target spot of attention around an object, in cells of the feature map."""
+    """Standard deviation of the target spot around an object, in cells of the map that is taught."""
     tint: float = 0.08
     """Largest relative change of brightness, contrast and color balance."""
 
@@ -190,6 +190,10 @@ class CompactVLMLearner(nn.Module):
         attention = attention_loss(predicted.attention, batch["points"], self.config.spot_cells)
         accuracy = ((predicted.logits > 0) == (answers > 0.5)).float().mean()
         metrics = {"answer": answer, "attention": attention, "accuracy": accuracy}
+        if self.config.net.pointing_dim:
+            located = attention_loss(predicted.locations, batch["points"], self.config.spot_cells)
+            metrics["location"] = located
+            attention = attention + located
         return answer + self.config.attention_weight * attention, metrics
 
 

@@ -83,8 +83,8 @@ class CompactVLM:
         """
         questions = [task.question for task in tasks]
         words = embed(self.encoder, questions)[:, None].to(self.net.cells.device)
-        attention = self.net(self._pixels(images), words).attention[:, 0]
-        positions = local_softargmax(attention.argmax(-1), attention)
+        locations = self.net(self._pixels(images), words).locations[:, 0]
+        positions = local_softargmax(locations.argmax(-1), locations)
         named = torch.tensor([[bool(q.object), bool(q.container)] for q in questions])
         result: Float32[np.ndarray, "n 2 2"] = (
             positions.cpu().where(named[..., None], torch.nan).numpy()

@@ -3,6 +3,7 @@
 A convolutional trunk encodes the image once. Each question comes as three sentence vectors: its frame ("is it in
 that?") and its two noun phrases. Each noun phrase attends to its object in the trunk's fine feature map; the frame
 then attends a second time, given what was found; a small network gives the answer from both features and positions.
+Where an object is, to a pixel, is read from a finer map: the attention, refined with the features of the first layer.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class CompactVLMConfig:
     """Channels of the attended feature map and of the network that answers."""
     word_dim: int = 384
     """Dimension of the sentence vectors."""
+    pointing_dim: int = 0
+    """Channels of the map, at 1/2 of the resolution, that refines where an object is; 0 for none, as in old checkpoints."""
 
     def __post_init__(self) -> None:
         if self.resolution % 16 or self.width % 8:
@@ -51,6 +54,17 @@ class Prediction(NamedTuple):
     """Log-odds of yes."""
     attention: Float[Tensor, "b q 2 p"]
     """Log-probability, over the p cells of the feature map, of the position of each noun phrase's object."""
+    locations: Float[Tensor, "b q 2 f"]
+    """The same over the f cells of the finer map; without one, the attention itself."""
+
+
+class Features(NamedTuple):
+    """An encoded image."""
+
+    map: Float[Tensor, "b d s s"]
+    """Features at 1/4 of the resolution."""
+    pointing_keys: Float[Tensor, "b k s2 s2"] | None
+    """Keys of the finer map, at 1/2 of the resolution."""
 
 
 class CompactVLMNet(nn.Module):
@@ -72,6 +86,9 @@ class CompactVLMNet(nn.Module):
         self.second_look = _mlp(d + found, d, PHRASES * d)
         self.relation = _mlp(d + 2 * found, 2 * d, 2 * d)
         self.verdict = nn.Sequential(nn.SiLU(), nn.Linear(2 * d, 1))
+        if config.pointing_dim:
+            self.pointing = PointingKeys(config.width // 2, d, config.pointing_dim)
+            self.pointing_query = nn.Linear(d, config.pointing_dim)
         self.register_buffer("cells", grid_cells(config.resolution // 4), persistent=False)
         channels_last(self)
 
@@ -86,25 +103,40 @@ class CompactVLMNet(nn.Module):
         """
         return self.judge(self.encode(images), words)
 
-    def encode(self, images: UInt8[Tensor, "b h w 3"]) -> Float[Tensor, "b d s s"]:
-        """Return the feature map of each image, at 1/4 of its resolution."""
+    def encode(self, images: UInt8[Tensor, "b h w 3"]) -> Features:
+        """Return the feature maps of each image."""
         x = images.permute(0, 3, 1, 2).to(self.cells.dtype) / 127.5 - 1
-        features: Tensor = self.trunk(x.contiguous(memory_format=torch.channels_last))
-        return features
+        map, edges = self.trunk(x.contiguous(memory_format=torch.channels_last))
+        return Features(map, self.pointing(map, edges) if self.config.pointing_dim else None)
 
-    def judge(
-        self, features: Float[Tensor, "b d s s"], words: Float[Tensor, "b q 3 e"]
-    ) -> Prediction:
+    def judge(self, features: Features, words: Float[Tensor, "b q 3 e"]) -> Prediction:
         """Answer questions about encoded images."""
-        keys, values = self.keys(features).flatten(2), self.values(features).flatten(2)
+        keys, values = self.keys(features.map).flatten(2), self.values(features.map).flatten(2)
         frame, phrases = self.frame(words[:, :, 0]), words[:, :, 1:]
-        found, attention = self.attend(self.phrase(phrases), keys, values)
+        queries = self.phrase(phrases)
+        found, attention = self.attend(queries, keys, values)
         named = phrases.abs().sum(-1, keepdim=True) > 0
         found = (found * named).flatten(2)
         again = self.second_look(torch.cat([frame, found], -1)).reshape(*phrases.shape[:3], -1)
         beside, _ = self.attend(again, keys, values)
         hidden = self.relation(torch.cat([frame, found, beside.flatten(2)], -1))
-        return Prediction(self.verdict(hidden).squeeze(-1), attention)
+        locations = self.locate(features, queries, attention)
+        return Prediction(self.verdict(hidden).squeeze(-1), attention, locations)
+
+    def locate(
+        self,
+        features: Features,
+        queries: Float[Tensor, "b q n d"],
+        attention: Float[Tensor, "b q n p"],
+    ) -> Float[Tensor, "b q n f"]:
+        """Refine attention maps to log-probabilities over the finer map's cells."""
+        if features.pointing_keys is None:
+            return attention
+        keys = features.pointing_keys
+        scores = self.pointing_query(queries).flatten(1, 2) @ keys.flatten(2) / keys.shape[1] ** 0.5
+        side = features.map.shape[-1]
+        coarse = _upsample(attention.flatten(1, 2).unflatten(-1, (side, side))).flatten(2)
+        return (scores + coarse).log_softmax(-1).reshape(*queries.shape[:3], -1)
 
     def attend(
         self,
@@ -143,14 +175,32 @@ class Trunk(nn.Module):
         self.coarse_out = nn.Conv2d(2 * w, dim, 1)
         self.deep_out = nn.Conv2d(4 * w, dim, 1)
 
-    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b d s s"]:
-        """Encode images `x` in [-1, 1]."""
-        x = self.unshuffle(torch.relu(self.stem(self.unshuffle(x))))
-        fine = self.fine(self.to_fine(with_coordinates(x)))
+    def forward(
+        self, x: Float[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b d s s"], Float[Tensor, "b e s2 s2"]]:
+        """Encode images `x` in [-1, 1]; also returns the first layer's features, at 1/2 of the resolution."""
+        edges = torch.relu(self.stem(self.unshuffle(x)))
+        fine = self.fine(self.to_fine(with_coordinates(self.unshuffle(edges))))
         coarse = self.coarse(self.to_coarse(self.unshuffle(fine)))
         deep = self.deep(self.to_deep(self.unshuffle(coarse)))
         context = self.coarse_out(coarse) + _upsample(self.deep_out(deep))
-        out: Tensor = torch.relu(self.fine_out(fine) + _upsample(context))
+        return torch.relu(self.fine_out(fine) + _upsample(context)), edges
+
+
+class PointingKeys(nn.Module):
+    """Keys at 1/2 of the resolution: the feature map, spread over 2 x 2 cells, with the first layer's features."""
+
+    def __init__(self, edges: int, features: int, dim: int) -> None:
+        super().__init__()
+        self.spread = nn.Sequential(nn.Conv2d(features, 4 * dim, 1), nn.PixelShuffle(2))
+        self.detail = nn.Conv2d(edges, dim, 3, padding=1)
+        self.out = nn.Conv2d(dim, dim, 3, padding=1)
+
+    def forward(
+        self, map: Float[Tensor, "b d s s"], edges: Float[Tensor, "b e s2 s2"]
+    ) -> Float[Tensor, "b k s2 s2"]:
+        """Combine both maps."""
+        out: Tensor = self.out(torch.relu(self.spread(map) + self.detail(edges)))
         return out
 
 
