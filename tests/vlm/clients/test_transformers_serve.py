@@ -18,7 +18,7 @@ from soar.vlm.clients.systemone import SystemOneVLM
 from soar.vlm.clients.transformers_model import TransformersVLM
 
 sys.path.insert(0, str(Path(__file__).parent))
-import tiny_llava
+import tiny_models
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
@@ -30,7 +30,7 @@ START_S = 180
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    return tiny_llava.make(tmp_path_factory.mktemp("served"))
+    return tiny_models.make(tmp_path_factory.mktemp("served"))
 
 
 @pytest.fixture(scope="module")

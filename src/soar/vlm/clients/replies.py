@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[0-9]{1,4}")
 _OBJECT = re.compile(r'\{[^{}"]*"[^{}]*\}')
 _UNCLOSED = re.compile(r'\{\s{0,20}"')
 _LINE = re.compile(r"[ \t*_#>-]{0,12}([0-9]{1,4})[ \t*_]{0,4}[.):][ \t]{0,8}")
-_LEAST_MASS = 0.5
+LEAST_MASS = 0.5
 """Least joint probability of yes and no for their ratio to count."""
 _MOST_MASS = 1.01
 """Most joint probability of all alternatives, with rounding."""
@@ -208,7 +208,7 @@ def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
         if word in YES | NO:
             mass[word in YES] += math.exp(max(logprob, -800.0))
     known = mass[True] + mass[False]
-    return mass[True] / known if known >= _LEAST_MASS and total <= _MOST_MASS else None
+    return mass[True] / known if known >= LEAST_MASS and total <= _MOST_MASS else None
 
 
 def _word(token: str) -> str:
