@@ -144,6 +144,14 @@ class Policy(Protocol):
 
 
 @runtime_checkable
+class InstructedPolicy(Policy, Protocol):
+    """A policy that is told the instructions even where its goals are images."""
+
+    def instruct(self, instructions: Sequence[str]) -> None:
+        """Take over the instruction of each robot of the next batches. Called after `reset`."""
+
+
+@runtime_checkable
 class SuccessDetector(Protocol):
     """Judges episodes by their first and last frames."""
 

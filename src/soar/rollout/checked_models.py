@@ -13,6 +13,7 @@ from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError
 from soar.interfaces import (
     AnySuccessDetector,
     EpisodeSuccessDetector,
+    InstructedPolicy,
     Policy,
     SubgoalGenerator,
     SuccessDetector,
@@ -153,6 +154,11 @@ class CheckedPolicy:
     def reset(self) -> None:
         """Clear the policy's state. Raises ModelUnavailable, ConfigError."""
         self._calls.call("reset", self._policy.reset)
+
+    def instruct(self, instructions: Sequence[str]) -> None:
+        """Tell the instructions to a policy that takes them. Raises ModelUnavailable, ConfigError."""
+        if isinstance(policy := self._policy, InstructedPolicy):
+            self._calls.call("instruct", lambda: policy.instruct(instructions))
 
 
 class CheckedDetector:

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from soar.errors import BadOutput, CameraFault, ModelUnavailable, SoarError
-from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator
+from soar.interfaces import AnySuccessDetector, InstructedPolicy, Policy, SubgoalGenerator
 from soar.robots.process import call_all
 from soar.rollout.assessment import SceneAssessment, assess
 from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
@@ -148,6 +148,8 @@ def run_episodes(
         )
     ]
     models.policy.reset()
+    if isinstance(models.policy, InstructedPolicy):
+        models.policy.instruct([s.proposal.task.instruction for s in states])
     if metronome:
         metronome.reset()
     for state in states:
