@@ -21,6 +21,7 @@ from soar.collection.judging import judge_unknown
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder, status_folders
 from soar.collection.supervisor import FaultLimits
+from soar.collection.unstored import keep, restore, spare_folder
 from soar.data.store.lance import LanceStore, open_store
 from soar.errors import ConfigError, ModelUnavailable, StoreError
 from soar.robots.faulty import FaultRates, FaultyRobot
@@ -452,24 +453,51 @@ def full_store(folder: Path) -> FullStore:
     return FullStore(store.path, store.identity, False, "jpeg")
 
 
-def test_a_full_store_is_waited_for_and_nothing_is_lost(tmp_path):
+def test_a_full_store_is_waited_for_however_long_and_a_person_is_told_once(tmp_path):
     store = full_store(tmp_path)
-    config = replace(CONFIG, backoff=replace(QUICK, max_outage_s=5.0))
+    store.failures = 30  # many times the longest outage of a model
     summary = collect(
-        [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], config, episodes=2
+        [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], CONFIG, episodes=2
     )
     assert summary.episodes == 2
     assert len(list(store.query())) == 2
-    assert kinds(tmp_path)["store"] == 3
+    assert (kinds(tmp_path)["store"], kinds(tmp_path)["back"]) == (1, 1)
 
 
-def test_a_store_that_stays_full_ends_collection(tmp_path):
-    store = full_store(tmp_path)
+@pytest.mark.parametrize("spare", ["spare", "file/spare"])
+def test_stopped_while_the_store_is_full_its_episodes_are_kept_elsewhere_or_named(tmp_path, spare):
+    (tmp_path / "file").touch()
+    store = full_store(tmp_path / "store")
     store.failures = 10**6
-    with pytest.raises(StoreError, match="disk is full"):
-        collect(
-            [make_station()], MODELS, store, [StatusFolder(tmp_path, "one")], CONFIG, episodes=2
-        )
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    folders = [StatusFolder(store.path, "one")]
+    options = {"episodes": 5, "stop": stop, "spare": tmp_path / spare}
+    with pytest.raises(StoreError, match="the disk is full") as raised:
+        collect([make_station()], MODELS, store, folders, CONFIG, **options)
+    said = str(raised.value)
+    if spare == "spare":
+        kept = len(list(open_store(tmp_path / spare / "one").query()))
+        assert kept
+        assert f"{kept} kept in {tmp_path / spare}" in said
+    else:
+        assert "lost: " in said
+        assert "(success)" in said
+
+
+def test_the_next_collection_stores_what_was_kept_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    elsewhere, _ = work(tmp_path / "other", [make_station()], episodes=2)
+    episodes = [elsewhere.load(s.id) for s in elsewhere.query()]
+    store = open_store(tmp_path / "store", create=True)
+    said = keep(spare_folder(store), episodes, StoreError("the disk is full"))
+    assert "2 kept in" in said
+    store.append(episodes[0])  # a restore that was interrupted
+    restore(store, "one")
+    assert [s.provenance.started_s for s in store.query()] == [
+        e.provenance.started_s for e in episodes
+    ]
+    assert not (spare_folder(store) / "one").exists()
 
 
 class Blind(ToyVLM):

@@ -75,9 +75,10 @@ def _request(store: Path, names: Sequence[str], command: Command) -> None:
     from soar.collection.status import status_folders
 
     known = {f.station: f for f in status_folders(store)}
+    if not known:
+        raise ConfigError(f"{store}: no station has collected here yet; see `soar collect --help`")
     if unknown := [n for n in names if n not in known]:
-        valid = ", ".join(known) or "none yet"
-        raise ConfigError(f"no station '{unknown[0]}' at {store}; there is: {valid}")
+        raise ConfigError(f"no station '{unknown[0]}' at {store}; there is: {', '.join(known)}")
     for name in names or known:
         known[name].request(command)
         print(f"{name}: {command}")

@@ -2,7 +2,7 @@
 
 A restart needs the store alone: the counts for the proposals, and each station's number of episodes, from which the
 next seed follows. A fault of a robot drops its episode and is cleared in software, an unavailable model is waited for,
-and a full disk stops the arms.
+and while the disk is full the arms wait.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Le
 
 import soar
+from soar.collection import unstored
 from soar.collection.retry import Backoff, Retrier, with_retries
 from soar.collection.status import StatusFolder
 from soar.collection.supervisor import FaultLimits, StationSupervisor
@@ -36,6 +38,7 @@ from soar.utils.clock import Clock, Metronome
 from soar.utils.config import check_ranges
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 _POLL_S = 0.5
 """Interval in seconds at which a paused station reads its command."""
@@ -54,8 +57,8 @@ class CollectionConfig:
     """Whether the VLM, the detector and subgoals generated ahead run while the arm moves."""
     fault_limits: FaultLimits = field(default_factory=FaultLimits)
     backoff: Backoff = field(default_factory=Backoff)
-    """Retries of unavailable models and of a full store."""
-    round: int = 0
+    """Retries of unavailable models, and pauses while the store can't be written."""
+    round: Annotated[int, Ge(0)] = 0
     """Round of improvement, for the record."""
 
     def __post_init__(self) -> None:
@@ -90,6 +93,7 @@ def collect(
     refresh: Callable[[Models], Models] = lambda models: models,
     callbacks: Sequence[Callback] = (),
     config_hash: str = "",
+    spare: Path | None = None,
 ) -> CollectionSummary:
     """Collect with one station, or with several in lockstep, until a limit, `stop`, or until all are broken.
 
@@ -106,10 +110,12 @@ def collect(
         refresh: returns the models of the next episode, given the current ones.
         callbacks: called back at each event.
         config_hash: hash of the run's whole configuration, noted in every episode.
+        spare: folder for episodes that can't be stored when `stop` ends the wait for the store.
 
     Raises:
         ConfigError: there is no station, or two have the same name.
-        StoreError: the store stayed unusable.
+        StoreError: the collection was stopped while the store couldn't be written; the message says where the
+            episodes are.
     """
     stop = stop or threading.Event()
     names = [s.name for s in stations]
@@ -129,6 +135,7 @@ def collect(
         callbacks,
         metronome,
         config_hash,
+        spare,
     )
     try:
         collector.run(episodes, hours, refresh)
@@ -150,9 +157,10 @@ class Collector(Callback):
         callbacks: Sequence[Callback],
         metronome: Metronome | None,
         config_hash: str,
+        spare: Path | None,
     ) -> None:
         """See `collect`."""
-        self._config_hash = config_hash
+        self._config_hash, self._spare = config_hash, spare
         self.supervisors = supervisors
         self._outages: dict[str, str] = {}
         """Message of each model's current outage, by the model's role."""
@@ -163,7 +171,11 @@ class Collector(Callback):
         self._recorder = Recorder(store, config.episode.length, self._provenance)
         self._callback = CallbackList((self._recorder, self, *callbacks))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
-        self._retrier = Retrier("store", config.backoff, stop, StoreError, self._wait_for_store)
+        self._retrier = Retrier(
+            "store", config.backoff, stop, StoreError, self._wait_for_store, endless=True
+        )
+        self._store_problem = ""
+        """Message of the store's outage; empty without one."""
         self._requested: dict[Query, Future[History]] = {}
         """Counts that the recorder's thread reads for the next proposals."""
         self._uncounted: list[tuple[Query, EpisodeResult]] = []
@@ -184,6 +196,17 @@ class Collector(Callback):
     ) -> None:
         """Run episodes until a limit, `stop`, or until all stations are broken or stopped. See `collect`."""
         ends = time.monotonic() + 3600 * hours if hours is not None else None
+        try:
+            self._run_until(episodes, ends, refresh)
+            self.settle()
+        except StoreError:
+            if not self._stop.is_set():
+                raise
+            # stopped while the store couldn't be written: `close` tries once more
+
+    def _run_until(
+        self, episodes: int | None, ends: float | None, refresh: Callable[[Models], Models]
+    ) -> None:
         while not self._stop.is_set():
             left = None if episodes is None else episodes - sum(s.stored for s in self.supervisors)
             late = ends is not None and time.monotonic() >= ends
@@ -193,7 +216,6 @@ class Collector(Callback):
             backoff = self._config.backoff
             self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
             self.run_episode(self.ready()[:left])
-        self.settle()
 
     def ready(self) -> list[StationSupervisor]:
         """Return the stations that can begin an episode now; without any, wait a moment."""
@@ -243,9 +265,9 @@ class Collector(Callback):
             Whether the collection goes on.
 
         Raises:
-            StoreError: the store stayed unusable.
+            StoreError: the collection was stopped while the store couldn't be written.
         """
-        self._retrier.call(partial(self._recorder.settle, keep))
+        self._when_store_works(partial(self._recorder.settle, keep))
         return not self._stop.is_set()
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
@@ -254,9 +276,11 @@ class Collector(Callback):
         self._supervisor(station).show("collecting", doing, self._late_ms())
 
     def close(self) -> None:
-        """Store what is left, and show the stations as stopped."""
+        """Store what is left, and show the stations as stopped. Raises StoreError: see `collect`."""
         try:
             self._recorder.close()
+        except StoreError as error:
+            raise StoreError(unstored.keep(self._spare, self._recorder.unstored, error)) from error
         finally:
             self._worker.shutdown(cancel_futures=True)
             if self._metronome:
@@ -264,6 +288,7 @@ class Collector(Callback):
             for supervisor in self.supervisors:
                 if not supervisor.broken:
                     supervisor.show("stopped", late_ms=self._late_ms())
+                supervisor.status_folder.settle()
 
     def _assess(self, supervisors: Sequence[StationSupervisor]) -> None:
         """Assess the scenes of stations without an assessment: at the start, and after faults."""
@@ -279,12 +304,25 @@ class Collector(Callback):
         for (supervisor, _), assessment in zip(observed, assessments, strict=True):
             supervisor.update(assessment)
 
+    def _when_store_works(self, function: Callable[[], T]) -> T:
+        """Return the result of a function that uses the store; while the store fails, the arms wait."""
+        result = self._retrier.call(function)
+        if self._store_problem:
+            self._store_problem = ""
+            for supervisor in self._working():
+                supervisor.status_folder.note("back", "the store works again")
+                supervisor.show("collecting")
+        return result
+
     def _wait_for_store(self, error: SoarError) -> None:
-        """Show that the store can't be written; a person is called once."""
+        """Show that the store fails; a person is called once. `soar stop` for all stations ends the wait."""
+        first, self._store_problem = not self._store_problem, str(error)
         for supervisor in self._working():
-            first = supervisor.activity != "waiting"
-            supervisor.status_folder.note("store", str(error), person=first)
+            if first:
+                supervisor.status_folder.note("store", str(error), person=True)
             supervisor.show("waiting", str(error))
+        if all(s.status_folder.command() == "stop" for s in self._working()):
+            self._stop.set()
 
     def _break_off(
         self, supervisors: Sequence[StationSupervisor], error: ModelUnavailable | BadOutput
@@ -324,10 +362,7 @@ class Collector(Callback):
         station waits for it.
         """
         scenes = [_same_scene(s.station) for s in supervisors]
-        counts = {
-            q: self._requested[q].result() if q in self._requested else self._store.history(q)
-            for q in set(scenes)
-        }
+        counts = {q: self._when_store_works(partial(self._count, q)) for q in set(scenes)}
         for query, result in self._uncounted:
             if query in self._requested and query in counts:
                 counts[query] = counted(counts[query], result)
@@ -336,6 +371,14 @@ class Collector(Callback):
             q: self._recorder.submit(partial(self._store.history, q)) for q in counts
         }
         return [counts[q] for q in scenes]
+
+    def _count(self, query: Query) -> History:
+        """Return the counts that were requested, or those of the store now. Raises StoreError."""
+        requested = self._requested.get(query)
+        if requested is not None and requested.exception() is None:
+            return requested.result()
+        self._requested.pop(query, None)
+        return self._store.history(query)
 
     def _provenance(self, station: Station) -> Provenance:
         """Provenance of the station's next episode."""

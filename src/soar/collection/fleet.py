@@ -26,6 +26,7 @@ from pathlib import Path
 from soar.collection.collector import CollectionConfig, CollectionSummary, collect
 from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.status import StatusFolder
+from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
 from soar.rollout.callbacks import Callback
@@ -108,14 +109,15 @@ def run_lockstep(
                 what = f"the robot of station '{config.name}'"
                 stack.enter_context(held(robot_lease(config), what, stop.set))
         stack.enter_context(reserved_cores(len(stations)))
-        opened = []
+        opened, store = [], open_store(job.store)
         for config in stations:
+            restore(store, config.name)
             opened.append(open_station(config, clock))
             stack.callback(opened[-1].robot.close)
         return collect(
             opened,
             models,
-            open_store(job.store),
+            store,
             [StatusFolder(job.store, s.name, s.webhook) for s in stations],
             job.config,
             episodes=job.episodes,
@@ -125,6 +127,7 @@ def run_lockstep(
             refresh=PromotionWatcher(job.models),
             callbacks=callbacks,
             config_hash=job.config_hash,
+            spare=spare_folder(store),
         )
 
 
@@ -234,6 +237,7 @@ class StationProcess:
 
     def end(self) -> None:
         """End a process that still runs: at once, and by force if it doesn't follow."""
+        self._status_folder.settle()
         if self.process is None or not self.process.is_alive():
             return
         for _ in range(1 if self._told else 2):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from soar.errors import ConfigError
 from soar.rollout.station_config import StationConfig
-from soar.utils.files import Json, read_json, write_json
+from soar.utils.files import Json, read_json, refresh_json
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _read(path: Path) -> dict[str, Json]:
 def _write(path: Path, token: str, duration_s: float) -> None:
     pid = os.getpid()
     lease = {"token": token, "host": socket.gethostname(), "pid": pid, "process": _process(pid)}
-    write_json(path, lease | {"expires_s": time.time() + duration_s})
+    refresh_json(path, lease | {"expires_s": time.time() + duration_s})
 
 
 def _holds(lease: dict[str, Json]) -> bool:

@@ -7,9 +7,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
+from annotated_types import Ge, Gt
 
 from soar.errors import ModelUnavailable, SoarError
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
@@ -24,6 +25,7 @@ from soar.rollout.checked_models import (
 )
 from soar.rollout.models import Models
 from soar.types import Answer, Image, Images, Observation, Question, Task
+from soar.utils.config import check_ranges
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,15 +35,18 @@ T = TypeVar("T")
 class Backoff:
     """Pauses between attempts."""
 
-    initial_s: float = 1.0
+    initial_s: Annotated[float, Gt(0)] = 1.0
     """Pause before the second attempt in seconds."""
-    factor: float = 2.0
+    factor: Annotated[float, Ge(1)] = 2.0
     """Ratio of each pause to the one before."""
-    max_s: float = 30.0
+    max_s: Annotated[float, Gt(0)] = 30.0
     """Longest pause in seconds."""
-    max_outage_s: float = 120.0
-    """Duration of an outage in seconds after which the error is raised. From then on each call is attempted once,
+    max_outage_s: Annotated[float, Ge(0)] = 120.0
+    """Duration of a model's outage in seconds after which the error is raised. From then on each call is attempted once,
     without a pause, until one succeeds."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
     def pause_s(self, failures: int) -> float:
         """Return the pause in seconds after some failures before the last one."""
@@ -58,6 +63,8 @@ class Retrier:
         stop: threading.Event,
         error: type[SoarError] = ModelUnavailable,
         on_failure: Callable[[SoarError], None] = lambda error: None,
+        *,
+        endless: bool = False,
     ) -> None:
         """Initialize without an outage.
 
@@ -67,9 +74,10 @@ class Retrier:
             stop: ends every pause at once.
             error: exception that is retried.
             on_failure: called with the exception before every pause.
+            endless: whether only `stop` ends the attempts, however long the outage lasts.
         """
         self._name, self._backoff, self._stop = name, backoff, stop
-        self._error, self._on_failure = error, on_failure
+        self._error, self._on_failure, self._endless = error, on_failure, endless
         self.down_since: float | None = None
         """`time.monotonic()` of the first failure of the current outage; None without one."""
 
@@ -83,7 +91,7 @@ class Retrier:
                 now = time.monotonic()
                 self.down_since = now if self.down_since is None else self.down_since
                 too_long = now - self.down_since + pause > self._backoff.max_outage_s
-                if too_long or self._stop.is_set():
+                if (too_long and not self._endless) or self._stop.is_set():
                     raise
                 log.warning("%s is down, next attempt in %.3g s: %s", self._name, pause, error)
                 self._on_failure(error)

@@ -9,13 +9,9 @@ Any process that sees the store's folder can read and write them. A restart does
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
-import threading
 import time
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,9 +19,19 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Lt
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, FileError
+from soar.rollout.station_config import check_station_name
 from soar.utils.config import from_plain
-from soar.utils.files import Json, append_lines, read_json, read_lines, write_json
+from soar.utils.files import (
+    Json,
+    append_lines,
+    read_json,
+    read_lines,
+    read_text,
+    refresh_json,
+    writing,
+)
+from soar.utils.webhook import Post
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +50,8 @@ EventKind: TypeAlias = Literal[
 ]
 UnixTime: TypeAlias = Annotated[float, Ge(0), Lt(1e11)]
 _COMMAND_FILE = "wish"
-_WEBHOOK_TIMEOUT_S = 5.0
+_MOST_UNWRITTEN = 1000
+"""Number of events that are kept in memory while the disk is full."""
 
 
 @dataclass(frozen=True)
@@ -98,37 +105,38 @@ class StatusFolder:
             webhook: URL that gets every event that needs a person as a JSON POST.
 
         Raises:
-            ConfigError: the name can't be that of a folder.
+            ConfigError: the name isn't that of a station.
         """
-        if not re.fullmatch(r"[\w.-]+", station):
-            raise ConfigError(
-                f"a station's name has letters, digits, '.', '_' and '-' only, not '{station}'"
-            )
+        check_station_name(station)
         self.folder = Path(store) / "stations" / station
         self.station = station
         self.webhook = webhook
+        self._unwritten: list[dict[str, Json]] = []
+        self._posts: list[Post] = []
 
     def command(self) -> Command:
         """Return the command for this station."""
         try:
-            word = (self.folder / _COMMAND_FILE).read_text().strip()
-        except FileNotFoundError:
+            word = read_text(self.folder / _COMMAND_FILE, 100).strip()
+        except ConfigError:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
     def request(self, command: Command) -> None:
-        """Request that the station runs, pauses, or stops after its running episode."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if command == "run":
-            (self.folder / _COMMAND_FILE).unlink(missing_ok=True)
-        else:
-            (self.folder / _COMMAND_FILE).write_text(command)
+        """Request that the station runs, pauses, or stops after its running episode. Raises FileError."""
+        path = self.folder / _COMMAND_FILE
+        with writing(path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if command == "run":
+                path.unlink(missing_ok=True)
+            else:
+                path.write_text(command)
 
     def show(self, status: StationStatus) -> None:
-        """Write the status. A full disk is only logged."""
+        """Write the status, also while the disk is full. A failure is only logged."""
         try:
-            write_json(self.folder / "status.json", asdict(status))
-        except OSError as error:
+            refresh_json(self.folder / "status.json", asdict(status))
+        except FileError as error:
             log.warning("status of %s not written: %s", self.station, error)
 
     def status(self) -> StationStatus:
@@ -137,17 +145,26 @@ class StatusFolder:
         return from_plain(StationStatus, read_json(path), path)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
-        """Append an event. `person`: whether it needs a person, to whom it is sent."""
+        """Append an event, or later if the disk is full. `person`: whether it needs a person, to whom it is sent."""
         event = {"time_s": time.time(), "station": self.station, "kind": kind, "message": message}
         log.log(
             logging.ERROR if person else logging.WARNING, "%s: %s: %s", self.station, kind, message
         )
+        self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
         try:
-            append_lines(self.folder / "events.jsonl", [event])
-        except OSError as error:
+            append_lines(self.folder / "events.jsonl", self._unwritten)
+            self._unwritten = []
+        except FileError as error:
             log.warning("event of %s not written: %s", self.station, error)
         if person and self.webhook:
-            threading.Thread(target=_post, args=(self.webhook, event), daemon=True).start()
+            self._posts.append(Post(self.webhook, event))
+
+    def settle(self) -> None:
+        """Wait until messages to the webhook have arrived, or failed, which is only logged."""
+        for problem in [post.wait() for post in self._posts]:
+            if problem:
+                log.warning("webhook of %s: %s", self.station, problem)
+        self._posts = []
 
     def events(self) -> list[dict[str, Json]]:
         """Return all events, oldest first. Raises ConfigError: the file is damaged."""
@@ -175,13 +192,3 @@ def status_folders(store: str | Path) -> list[StatusFolder]:
         StatusFolder(store, p.parent.name)
         for p in sorted(Path(store).glob("stations/*/status.json"))
     ]
-
-
-def _post(url: str, event: Mapping[str, object]) -> None:
-    """Send an event. A failure is only logged."""
-    body, headers = json.dumps(event).encode(), {"Content-Type": "application/json"}
-    try:
-        request = urllib.request.Request(url, body, headers)
-        urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S).close()
-    except (OSError, ValueError) as error:
-        log.warning("webhook %s: %s", url, error)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -20,9 +18,9 @@ from soar.doctor.results import CheckResult, Failure, attempt
 from soar.errors import StoreError
 from soar.rollout.station import EpisodeConfig
 from soar.types import Image
+from soar.utils.webhook import Post
 
 _RENDERING_TIMEOUT_S = 120.0
-_WEBHOOK_TIMEOUT_S = 5.0
 _TIGHT = 0.8
 """Share of the free space whose use gives a warning."""
 
@@ -56,6 +54,8 @@ def check_rendering() -> CheckResult:
 
 def check_store(path: Path) -> CheckResult:
     """Check that a store can be created, or that this version can read and write the existing one."""
+    if path.exists() and not path.is_dir():
+        return CheckResult("store", "failed", f"{path} is no folder", "name a folder")
     if not (path / "store.json").exists() and not (path.is_dir() and any(path.iterdir())):
         written = attempt(lambda: _write(_nearest(path)))
         if isinstance(written, Failure):
@@ -98,12 +98,13 @@ def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> Ch
 
 def check_webhook(name: str, url: str) -> CheckResult:
     """Send a test message to a station's webhook."""
-    tried = attempt(lambda: _post_test(name, url))
-    if isinstance(tried, Failure):
+    message = {"station": name, "kind": "test", "message": "test of the webhook by soar doctor"}
+    problem = attempt(lambda: Post(url, message).wait())
+    if problem:
         advice = (
             "correct `webhook` in the station's file; without it only `soar status` shows problems"
         )
-        return CheckResult(f"{name}: webhook", "warning", str(tried), advice)
+        return CheckResult(f"{name}: webhook", "warning", str(problem), advice)
     return CheckResult(f"{name}: webhook", "ok", "received a test message")
 
 
@@ -117,13 +118,6 @@ def episode_size(path: Path, images: Sequence[Image], episode: EpisodeConfig) ->
     frame = float(np.mean([len(encode(image)) for image in images]))
     frames = episode.length + 1 + episode.num_subgoals
     return EpisodeSize(frame * frames, "estimated from a camera image")
-
-
-def _post_test(name: str, url: str) -> None:
-    message = {"station": name, "kind": "test", "message": "test of the webhook by soar doctor"}
-    headers = {"Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(message).encode(), headers)
-    urllib.request.urlopen(request, timeout=_WEBHOOK_TIMEOUT_S).close()
 
 
 def _count_episodes(path: Path) -> int:

@@ -105,8 +105,13 @@ class Recorder(Callback):
                 raise
             self._pending.pop(0)
 
+    @property
+    def unstored(self) -> list[Episode]:
+        """Finished episodes that aren't stored."""
+        return [e for e, f in self._pending if not f.done() or f.exception() is not None]
+
     def close(self) -> None:
-        """Store what is left and end the thread. Raises StoreError."""
+        """Store what is left and end the thread. Raises StoreError: some episodes stay unstored."""
         try:
             self.settle()
         finally:

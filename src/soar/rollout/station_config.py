@@ -35,6 +35,7 @@ from soar.tasks.question_file import tasks_from_instructions
 from soar.types import Regime, Task
 from soar.utils import config as configs
 from soar.utils.clock import Clock
+from soar.utils.webhook import check_webhook
 from soar.utils.yaml_files import read_plain
 
 SIMULATED = {
@@ -56,8 +57,13 @@ class SceneInfo(NamedTuple):
     """Question file for those that the grammar doesn't know; empty for none."""
 
 
-_NAME = re.compile(r"\w[\w .-]{0,99}")
-"""Valid names of stations, which are names of folders too."""
+def check_station_name(name: str) -> None:
+    """Refuse what can't be the name of a station, which names a folder too. Raises ConfigError."""
+    if not re.fullmatch(r"\w[\w .-]{0,99}", name):
+        raise ConfigError(
+            f"{name!r:.80} is no station's name; valid: up to 100 letters, digits, '-', '_', '.' "
+            "and blanks that begin with a letter, a digit or '_'"
+        )
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,9 @@ class StationConfig:
     """URL that gets a JSON POST when a person is needed."""
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ConfigError(
-                f"{self.name!r:.80} is no station's name; valid: up to 100 letters, digits, '-', '_', '.' "
-                "and blanks that begin with a letter, a digit or '_'"
-            )
+        check_station_name(self.name)
+        if self.webhook:
+            check_webhook(self.webhook)
         if self.robot not in SIMULATED and ":" not in self.robot:
             valid = ", ".join(SIMULATED)
             raise ConfigError(

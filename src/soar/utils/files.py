@@ -97,6 +97,18 @@ def write_json(path: Path, value: Json) -> None:
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
+def refresh_json(path: Path, value: Json) -> None:
+    """Replace a small JSON file; while the disk is full in place, which takes no space. Raises FileError."""
+    try:
+        write_json(path, value)
+    except FileError:
+        if not path.is_file():
+            raise
+        data = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+        with writing(path), path.open("r+b") as file:
+            file.write(data.ljust(os.fstat(file.fileno()).st_size))
+
+
 def read_bytes(path: Path, most: int = 2**29) -> bytes:
     """Read a regular file of at most `most` bytes.
 

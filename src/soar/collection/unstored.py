@@ -1,0 +1,62 @@
+"""Episodes that couldn't be stored when a collection was stopped, kept in a spare store until the next one begins."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from soar.data.store.lance import LanceStore, open_store
+from soar.errors import SoarError
+from soar.types import Episode, Query
+from soar.utils.files import cache_folder
+
+log = logging.getLogger(__name__)
+
+
+def spare_folder(store: LanceStore) -> Path:
+    """Return the folder of a store's spare stores, one for each station, in the user's cache."""
+    return cache_folder() / "unstored" / (store.identity or store.path.resolve().name)
+
+
+def keep(spare: Path | None, episodes: Sequence[Episode], error: SoarError) -> str:
+    """Keep finished episodes in `spare`, losslessly.
+
+    Returns:
+        What became of them and of `error`, in one line.
+    """
+    lost = list(episodes)
+    try:
+        while spare is not None and lost:
+            folder = spare / lost[0].provenance.station
+            open_store(folder, create=True, codec="png").append(lost[0])
+            lost.pop(0)
+    except SoarError as again:
+        log.error("episodes can't be kept in %s either: %s", spare, again)
+    kept = len(episodes) - len(lost)
+    parts = (
+        [f"{kept} kept in {spare}, from where the next `soar collect` takes them"] if kept else []
+    )
+    if lost:
+        named = ", ".join(f"{e.instruction} ({e.verdict.outcome})" for e in lost)
+        parts.append(f"{len(lost)} lost: {named}")
+    return f"{error}; of {len(episodes)} finished episodes {' and '.join(parts)}"
+
+
+def restore(store: LanceStore, station: str) -> None:
+    """Move a station's episodes from its spare store into the store.
+
+    Raises:
+        StoreError: they still can't be stored; they stay where they are.
+    """
+    folder = spare_folder(store) / station
+    if not (folder / "store.json").exists():
+        return
+    known = {s.provenance.started_s for s in store.query(Query(stations=(station,)))}
+    spare = open_store(folder)
+    for summary in spare.query():
+        if summary.provenance.started_s not in known:  # else a restore was interrupted
+            store.append(spare.load(summary.id))
+    log.warning("stored the episodes of %s that were kept in %s", station, folder)
+    shutil.rmtree(folder, ignore_errors=True)
