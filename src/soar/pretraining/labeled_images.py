@@ -8,8 +8,8 @@ positions of its objects, which serve only as training targets. `soar.pretrainin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import mujoco
 import numpy as np
@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float32
 from soar.errors import RobotFault
 from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
 from soar.sim.expert.expert import Expert
-from soar.sim.model import look_at
 from soar.sim.projection import project_point
 from soar.sim.scenes import randomization
+from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_style
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.types import Action, Image, QuestionKind
@@ -41,10 +41,8 @@ class LabeledImageConfig:
     """Activities between two resets of the scene."""
     stops: int = 4
     """Most stops of an activity at which images are taken, its end included."""
-    views: int = 2
-    """Images per stop: one from the scene's camera, the others from cameras near it."""
-    view_m: float = 0.06
-    """Largest displacement of the other cameras along each axis [m]."""
+    views: int = 5
+    """Images per stop: one of the scene itself, the others with other colors, table, camera and light."""
     abandoned: float = 0.35
     """Share of the expert's activities that end early."""
     wandering: float = 0.2
@@ -91,31 +89,58 @@ def sample_states(
 def labeled_images(
     world: World, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[LabeledImage]:
-    """Generate images of the scene's present state from several cameras and in varied light, each with its own questions."""
-    yield labeled_image(world, config, rng)
+    """Generate images of a random scene's present state in several styles, each with its own questions."""
+    facts, scene = facts_of(world), world.scene
+    yield labeled_image(world, facts, scene, config, rng)
+    if scene.regime not in RANDOM_REGIMES:
+        return
     plain = randomization.Appearance.of(world.model)
     for _ in range(config.views - 1):
-        moved = rng.uniform(-1, 1, 3) * config.view_m
-        world.model.cam_pos[0] += moved
-        world.model.cam_quat[0] = look_at(world.scene.camera, moved)
-        world.model.light_diffuse[:] *= rng.uniform(0.8, 1.2)
-        mujoco.mj_camlight(world.model, world.data)
-        yield labeled_image(world, config, rng)
-        plain.apply(world.model)
+        style = sample_style(scene, rng)
+        world.restyle(style)
+        randomization.randomize(world.model, style, rng)
+        yield labeled_image(world, facts, style, config, rng)
+    world.restyle(scene)
+    plain.apply(world.model)
     mujoco.mj_camlight(world.model, world.data)
 
 
 def labeled_image(
-    world: World, config: LabeledImageConfig, rng: np.random.Generator
+    world: World,
+    facts: Sequence[Fact],
+    style: Scene,
+    config: LabeledImageConfig,
+    rng: np.random.Generator,
 ) -> LabeledImage:
-    """Return an image of the scene's present state with sampled questions."""
-    facts = sample_facts(facts_of(world), config.questions, rng)
+    """Return an image of the present state with sampled questions.
+
+    Args:
+        world: the scene, restyled as `style`.
+        facts: facts about the world's objects.
+        style: scene whose colors and names to ask about; its objects correspond to the world's by their order.
+        config: number of questions, and the image's resolution.
+        rng: samples facts and words.
+    """
+    mujoco.mj_camlight(world.model, world.data)
+    sampled = sample_facts(facts, config.questions, rng)
+    names = {o.name: s.name for o, s in zip(world.scene.objects, style.objects, strict=True)}
+    named = [
+        replace(f, object=names.get(f.object, ""), container=names.get(f.container, ""))
+        for f in sampled
+    ]
+    points = {"": np.full(2, np.nan, np.float32)} | {
+        name: project_point(world, world.object_pose(name)[0])
+        for name in set(names) - set(world.objects_lost())
+    }
+    nowhere = points[""]
     return LabeledImage(
         image=resize(world.render(), config.resolution),
-        questions=tuple(sample_question(fact, world.scene, rng) for fact in facts),
-        kinds=tuple(fact.kind for fact in facts),
-        answers=np.array([fact.true for fact in facts]),
-        points=np.stack([_points(world, fact) for fact in facts]),
+        questions=tuple(sample_question(fact, style, rng) for fact in named),
+        kinds=tuple(fact.kind for fact in sampled),
+        answers=np.array([fact.true for fact in sampled]),
+        points=np.array(
+            [[points.get(n, nowhere) for n in (f.object, f.container)] for f in sampled], np.float32
+        ),
     )
 
 
@@ -154,11 +179,3 @@ def _wander(rng: np.random.Generator) -> Iterator[Action]:
         drift = 0.8 * drift + rng.normal(0, 0.012, 3)
         gripper = 1 - gripper if rng.random() < 0.1 else gripper
         yield np.array([*drift, *rng.normal(0, 0.05, 3), gripper], np.float32)
-
-
-def _points(world: World, fact: Fact) -> Float32[np.ndarray, "2 2"]:
-    present = {t.name for t in world.scene.objects} - set(world.objects_lost())
-    names = (fact.object, fact.container)
-    return np.stack(
-        [project_point(world, world.object_pose(n)[0] if n in present else None) for n in names]
-    )

@@ -15,6 +15,8 @@ from soar.sim.scenes.spec import Camera, Scene
 from soar.sim.scenes.tables import add_table
 
 _BACKGROUND = (0.62, 0.64, 0.67)
+_LIGHT_DIFFUSE, _AMBIENT, _HEADLIGHT_DIFFUSE = 0.55, 0.38, 0.25
+_LIGHT_DIRECTION = (0.15, -0.35, -1.0)
 
 
 @runtime_checkable
@@ -88,15 +90,23 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
     spec.visual.quality.numquads = 1
 
 
+def set_brightness(model: mujoco.MjModel, brightness: float) -> None:
+    """Set the light of a compiled scene, by a factor of the default."""
+    model.light_diffuse[0] = _LIGHT_DIFFUSE * brightness
+    model.light_dir[0] = _LIGHT_DIRECTION / np.linalg.norm(_LIGHT_DIRECTION)
+    model.vis.headlight.ambient[:] = _AMBIENT * brightness
+    model.vis.headlight.diffuse[:] = _HEADLIGHT_DIFFUSE * brightness
+
+
 def _add_light(spec: mujoco.MjSpec, brightness: float) -> None:
     light = spec.worldbody.add_light(
-        name="light", pos=(0.1, 0.4, 1.5), dir=(0.15, -0.35, -1.0), castshadow=False
+        name="light", pos=(0.1, 0.4, 1.5), dir=_LIGHT_DIRECTION, castshadow=False
     )
     light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
-    light.diffuse = np.full(3, 0.55 * brightness)
+    light.diffuse = np.full(3, _LIGHT_DIFFUSE * brightness)
     light.specular = np.full(3, 0.15)
-    spec.visual.headlight.ambient = np.full(3, 0.38 * brightness)
-    spec.visual.headlight.diffuse = np.full(3, 0.25 * brightness)
+    spec.visual.headlight.ambient = np.full(3, _AMBIENT * brightness)
+    spec.visual.headlight.diffuse = np.full(3, _HEADLIGHT_DIFFUSE * brightness)
     spec.visual.headlight.specular = np.zeros(3)
     spec.add_texture(
         name="background",

@@ -55,6 +55,11 @@ class Renderer:
         mujoco.mjr_readPixels(image, None, self._rect, self._context)
         return np.flipud(image).copy()
 
+    def upload_texture(self, name: str) -> None:
+        """Upload a texture of the model again, after its `tex_data` has changed."""
+        self._gl.make_current()
+        mujoco.mjr_uploadTexture(self._model, self._context, self._model.texture(name).id)
+
     def close(self) -> None:
         """Free the uploaded model. Safe to call twice."""
         if self._context is not None:

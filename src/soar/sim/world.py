@@ -19,7 +19,7 @@ from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, FINGERS, GRIPPER_AC
 from soar.sim.control import ControlConfig, EndEffectorController, Target, Vector3, roll_pitch_yaw
 from soar.sim.model import compile_scene
 from soar.sim.rendering import Renderer
-from soar.sim.scenes import randomization
+from soar.sim.scenes import randomization, restyling
 from soar.sim.scenes.spec import Goal, Scene
 from soar.types import Action, Image, State
 
@@ -125,6 +125,16 @@ class World:
         if renderer is None:
             renderer = self._renderers[size] = Renderer(self.model, size)
         return renderer.render(self.data)
+
+    def restyle(self, scene: Scene) -> None:
+        """Show the world as `scene` would look: the same objects in other colors, with its table, camera and light.
+
+        Lasts until the next `reset`, except the table, which stays. See `soar.sim.scenes.restyling.restyle`.
+        """
+        restyling.restyle(self.model, scene)
+        mujoco.mj_camlight(self.model, self.data)
+        for renderer in self._renderers.values():
+            renderer.upload_texture("tabletop")
 
     def state(self) -> State:
         """Return the measured x, y, z [m], roll, pitch, yaw [rad] and gripper opening in [0, 1]."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zlib import crc32
 
 import numpy as np
@@ -155,6 +155,10 @@ class SceneDistribution:
     generic_names: float
     """Probability that an item is called "object", such as "red object"."""
 
+    def sample_light(self, rng: np.random.Generator) -> float:
+        """Sample a brightness factor."""
+        return float(1 + rng.uniform(-1, 1) * self.light)
+
 
 RANDOM_REGIMES = {
     "bridge": SceneDistribution(BRIDGE_COLORS, BRIDGE_TABLES, CameraRange(0.04, 0.015, 1.5), 0.0, 0.10, 0.2, 0.0),
@@ -179,6 +183,24 @@ def sample_scene(regime: str, seed: int) -> Scene:
     return _sample(regime, f"{regime}-{seed}", RANDOM_REGIMES[regime], rng)
 
 
+def sample_style(scene: Scene, rng: np.random.Generator) -> Scene:
+    """Sample other colors, names, table, camera and light for a scene of *bridge* or *broad*; kinds and sizes stay."""
+    of = RANDOM_REGIMES[scene.regime]
+    objects: list[SceneObject] = []
+    for obj in scene.objects:
+        taken = {o.color for o in objects if o.kind == obj.kind}
+        color = str(rng.choice([c for c in of.colors[obj.kind] if c not in taken]))
+        name = _sample_name(obj.kind, color, objects, of, rng)
+        objects.append(replace(obj, name=name, color=color))
+    return replace(
+        scene,
+        objects=tuple(objects),
+        table=Table(str(rng.choice(of.tables))),
+        camera=of.camera.sample(rng),
+        light=of.sample_light(rng),
+    )
+
+
 def _sample(regime: str, name: str, of: SceneDistribution, rng: np.random.Generator) -> Scene:
     template = rng.choice(["containers", "sides", "drawer", "cloth"], p=[0.68, 0.10, 0.11, 0.11])
     n_items = {"containers": (1, 5), "sides": (1, 5), "drawer": (0, 2), "cloth": (0, 2)}[template]
@@ -196,7 +218,7 @@ def _sample(regime: str, name: str, of: SceneDistribution, rng: np.random.Genera
         camera=of.camera.sample(rng),
         tasks=_sample_tasks(objects, rng),
         barriers=bool(rng.random() < of.barriers),
-        light=float(1 + rng.uniform(-1, 1) * of.light),
+        light=of.sample_light(rng),
     )
 
 
@@ -211,11 +233,9 @@ def _sample_objects(
             color = str(rng.choice(of.colors[kind]))
             if all((kind, color) != (o.kind, o.color) for o in objects):
                 break
-        unique_color = all(color != o.color for o in objects)
-        generic = unique_color and rng.random() < of.generic_names
         objects.append(
             SceneObject(
-                name=_sample_name(kind, color, objects, generic, rng),
+                name=_sample_name(kind, color, objects, of, rng),
                 kind=kind,
                 color=color,
                 scale=float(1 + rng.uniform(-1, 1) * of.scale),
@@ -225,9 +245,15 @@ def _sample_objects(
 
 
 def _sample_name(
-    kind: str, color: str, others: Sequence[SceneObject], generic: bool, rng: np.random.Generator
+    kind: str,
+    color: str,
+    others: Sequence[SceneObject],
+    of: SceneDistribution,
+    rng: np.random.Generator,
 ) -> str:
     """Sample a name; the color may be left out where it is usual and the kind is unique."""
+    unique_color = all(color != o.color for o in others)
+    generic = unique_color and rng.random() < of.generic_names
     if generic and KINDS[kind].role == "item":
         return f"{color} object"
     bare = kind in _KNOWN_COLOR and all(kind != o.kind for o in others) and rng.random() < 0.7

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias
 from zlib import crc32
 
@@ -118,6 +119,7 @@ def style_of(table: Table) -> TableStyle:
     return TABLES[table.name]
 
 
+@cache
 def texture(table: Table) -> UInt8[np.ndarray, "256 256 3"]:
     """Return a tabletop's texture, uint8 RGB; the same at every call."""
     style = style_of(table)
