@@ -14,19 +14,23 @@ import numpy as np
 from annotated_types import Ge, Lt
 from jaxtyping import Float32, Float64, UInt8
 
-ACTION_DIM = 7
-STATE_DIM = 7
+from soar.contract.contract import WIDOWX, Contract
+
+ACTION_DIM = WIDOWX.action.dim
+STATE_DIM = WIDOWX.state.dim
+"""Widths of the packaged arm's actions and states; those of any other are in its contract."""
 
 Image: TypeAlias = UInt8[np.ndarray, "_h _w 3"]
 Images: TypeAlias = UInt8[np.ndarray, "_n _h _w 3"]
-Action: TypeAlias = Float32[np.ndarray, "7"]
-"""Delta of the end effector for one control step: dx, dy, dz [m], droll, dpitch, dyaw [rad],
-and the gripper's absolute command, 0 closed to 1 open."""
-Actions: TypeAlias = Float32[np.ndarray, "_n 7"]
+Action: TypeAlias = Float32[np.ndarray, "_action"]
+"""Numbers with the meaning of the contract's `action`. The packaged arm: delta of the end effector for one control
+step, dx, dy, dz [m], droll, dpitch, dyaw [rad], and the gripper's absolute command, 0 closed to 1 open."""
+Actions: TypeAlias = Float32[np.ndarray, "_n _action"]
 Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 """Scale of a policy's standard deviation, for all robots of a batch or for each."""
-State: TypeAlias = Float32[np.ndarray, "7"]
-"""End-effector x, y, z [m], roll, pitch, yaw [rad] in the base frame, gripper opening 0..1."""
+State: TypeAlias = Float32[np.ndarray, "_state"]
+"""Numbers with the meaning of the contract's `state`. The packaged arm: end-effector x, y, z [m], roll, pitch, yaw [rad]
+in the base frame, gripper opening 0..1."""
 
 WORKSPACE_LOW, WORKSPACE_HIGH = (0.156, -0.205, 0.030), (0.423, 0.283, 0.165)
 """Corners of the end effector's default workspace box [m], from the paper's released configuration."""
@@ -34,6 +38,11 @@ SUCCESS_THRESHOLD = 0.5
 """P(success) from which an episode counts as a success, where nobody chose a threshold."""
 
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
+Actor: TypeAlias = Literal["policy", "person", "expert"]
+"""Who chose an action: the policy, a person who took over, or a scripted expert."""
+ACTORS: tuple[Actor, ...] = ("policy", "person", "expert")
+End: TypeAlias = Literal["truncated", "terminated"]
+"""Why an episode ended: its time was up, or something ended the task, such as success, a stop or the environment."""
 Source: TypeAlias = Literal["probability", "word", "vote"]
 """Origin of a probability: a model's own number, a word of its reply (0 or 1), or the share of several replies."""
 Regime: TypeAlias = Literal["broad", "bridge", "dev", "soar", "real"]
@@ -50,12 +59,15 @@ Direction: TypeAlias = Literal["left", "right"]
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """Camera image and proprioception of a robot at one instant."""
+    """Camera images and proprioception of a robot at one instant."""
 
     image: Image
+    """Image of the primary camera."""
     state: State
     time_s: float
     """Time of the image on the robot's own, monotonic clock."""
+    other_images: Mapping[str, Image] = field(default_factory=dict)
+    """Images of the contract's other cameras, by name."""
 
 
 def image_only(images: Images) -> list[Observation]:
@@ -134,6 +146,24 @@ class Proposal:
 
 
 @dataclass(frozen=True)
+class Vote:
+    """One judgment among those that make a verdict."""
+
+    p_success: float | None
+    """Probability of success in [0, 1]; None if the reply is unknown."""
+    source: Source | None = None
+    """Origin of `p_success`; None if nobody says."""
+    raw: str = ""
+    """The model's reply as text."""
+    decoded: str = ""
+    """Word that a language model made of the reply; "" if none was asked."""
+    judge: str = ""
+    """Name of the model that was asked, or "person"."""
+    question: str = ""
+    """Question that was asked about the frames."""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """Judgment of a finished episode. An unknown outcome never becomes a training label."""
 
@@ -150,6 +180,8 @@ class Verdict:
     """Origin of `p_success`; None if nobody says, as for persons and in stores of version 1."""
     decoded: str = ""
     """Word that a language model made of the reply; "" if none was asked."""
+    votes: tuple[Vote, ...] = ()
+    """Judgments that were combined into this one; empty where there was only one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +220,8 @@ class Step:
     """The action after safety limits."""
     subgoal: Subgoal | None
     """The policy's goal; None for a policy that follows instructions."""
+    actor: Actor = "policy"
+    """Who chose the commanded action."""
 
 
 @dataclass(frozen=True)
@@ -219,20 +253,34 @@ class Episode:
     """T control steps between T + 1 observations, with verdict and provenance."""
 
     instruction: str
-    actions: Float32[np.ndarray, "t 7"]
+    actions: Float32[np.ndarray, "t action"]
     """The executed actions."""
-    commanded: Float32[np.ndarray, "t 7"]
+    commanded: Float32[np.ndarray, "t action"]
     """The policy's actions, before safety limits."""
     images: UInt8[np.ndarray, "t+1 h w 3"]
-    states: Float32[np.ndarray, "t+1 7"]
+    """Images of the primary camera."""
+    states: Float32[np.ndarray, "t+1 state"]
     times_s: Float64[np.ndarray, "t+1"]
     subgoals: tuple[Subgoal, ...]
     verdict: Verdict
     provenance: Provenance
+    contract: Contract = WIDOWX
+    """Meaning of actions, states and images."""
+    other_images: Mapping[str, UInt8[np.ndarray, "t+1 _h _w 3"]] = field(default_factory=dict)
+    """Images of the contract's other cameras, by name; each camera has its own size."""
+    actors: tuple[Actor, ...] = ()
+    """Who chose the action of each step; empty if all were the policy's (or whose the provenance's checkpoint names)."""
+    end: End = "truncated"
+    """Why the episode ended."""
 
     def __len__(self) -> int:
         """Number of control steps."""
         return len(self.actions)
+
+    @property
+    def interventions(self) -> int:
+        """Number of steps whose action a person or an expert chose in place of the policy."""
+        return sum(actor != "policy" for actor in self.actors)
 
 
 @dataclass(frozen=True)
@@ -244,6 +292,12 @@ class EpisodeSummary:
     length: int
     verdict: Verdict
     provenance: Provenance
+    contract: Contract = WIDOWX
+    """Meaning of actions, states and images."""
+    interventions: int = 0
+    """Number of steps whose action a person or an expert chose in place of the policy."""
+    end: End = "truncated"
+    """Why the episode ended."""
 
 
 class TaskCount(NamedTuple):

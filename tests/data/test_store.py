@@ -158,11 +158,11 @@ def test_a_folder_that_is_no_store_is_one_clear_error(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "about", ['{"format": "soar-episodes", "schema": 2, "id": ""}', '{"format": "x", "schema": 1}']
+    "about", ['{"format": "soar-episodes", "schema": 3, "id": ""}', '{"format": "x", "schema": 1}']
 )
 def test_an_unknown_or_newer_schema_is_one_clear_error(store, about):
     (store.path / "store.json").write_text(about)
-    with pytest.raises(StoreError, match="this package reads 'soar-episodes' of schema 1"):
+    with pytest.raises(StoreError, match="this package reads 'soar-episodes' of schema 1 and 2"):
         open_store(store.path)
 
 

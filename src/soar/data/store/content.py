@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from soar.errors import ContentError, StoreError
-from soar.types import ACTION_DIM, STATE_DIM, Episode
+from soar.types import ACTORS, Episode
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """Ids of episodes, which are names of files as well."""
@@ -19,15 +19,22 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 def check_episode(episode: Episode) -> None:
     """Raise ContentError for an episode that couldn't be read back as it is, or that no one could learn from."""
     n, e = len(episode) + 1, episode
-    problem = _shapes(e, n) or numbers(e.actions, e.commanded, e.states, e.times_s)
+    problem = (
+        _shapes(e, n) or _cameras(e, n) or numbers(e.actions, e.commanded, e.states, e.times_s)
+    )
     if problem:
         raise ContentError(f"the store can't hold the episode: {problem}")
     steps = [s.step for s in episode.subgoals]
     if steps != sorted(set(steps)) or any(not 0 <= s < n for s in steps):
         raise ContentError(f"subgoals must be in order, one a step, within 0..{n - 1}; got {steps}")
-    p = episode.verdict.p_success
-    if p is not None and not 0 <= p <= 1:
-        raise ContentError(f"p_success is {p}; valid: from 0 to 1")
+    if len(e.actors) not in (0, n - 1) or not set(e.actors) <= set(ACTORS):
+        raise ContentError(
+            f"actors are {len(e.actors)} of {n - 1} steps, {sorted(set(e.actors))}; valid: none, or one of "
+            f"{', '.join(ACTORS)} for each step"
+        )
+    for p in (e.verdict.p_success, *(v.p_success for v in e.verdict.votes)):
+        if p is not None and not 0 <= p <= 1:
+            raise ContentError(f"p_success is {p}; valid: from 0 to 1")
     if not math.isfinite(episode.provenance.started_s):
         raise ContentError(f"started_s is {episode.provenance.started_s}; valid: a finite number")
 
@@ -39,12 +46,13 @@ def _shapes(episode: Episode, n: int) -> str:
         return f"images must be uint8, not {wrong[0].dtype}"
     if wrong := [i for i in images if i.ndim != 4 or i.shape[3] != 3 or 0 in i.shape[1:]]:
         return f"an image must be height x width x 3, not {wrong[0].shape[1:]}"
+    action, state = episode.contract.action.dim, episode.contract.state.dim
     shapes = {
         "images": (episode.images.shape[:1], (n,)),
-        "states": (episode.states.shape, (n, STATE_DIM)),
+        "states": (episode.states.shape, (n, state)),
         "times_s": (episode.times_s.shape, (n,)),
-        "commanded": (episode.commanded.shape, (n - 1, ACTION_DIM)),
-        "actions": (episode.actions.shape, (n - 1, ACTION_DIM)),
+        "commanded": (episode.commanded.shape, (n - 1, action)),
+        "actions": (episode.actions.shape, (n - 1, action)),
     }
     if bad := [
         f"{name} {found}, not {right}" for name, (found, right) in shapes.items() if found != right
@@ -53,10 +61,21 @@ def _shapes(episode: Episode, n: int) -> str:
     return ""
 
 
+def _cameras(episode: Episode, n: int) -> str:
+    """Say which of the contract's cameras is missing or has wrong images; "" if none has."""
+    named, others = episode.contract.camera_names[1:], episode.other_images
+    if set(named) != set(others):
+        return f"its contract has the cameras {list(named)} beside the first, it has {list(others)}"
+    for name, images in others.items():
+        if images.dtype != np.uint8 or images.shape[::3] != (n, 3) or 0 in images.shape:
+            return f"images of camera {name} are {images.dtype} {images.shape}, not uint8 ({n}, h, w, 3)"
+    return ""
+
+
 def numbers(
-    actions: Float32[np.ndarray, "t 7"],
-    commanded: Float32[np.ndarray, "t 7"],
-    states: Float32[np.ndarray, "t+1 7"],
+    actions: Float32[np.ndarray, "t action"],
+    commanded: Float32[np.ndarray, "t action"],
+    states: Float32[np.ndarray, "t+1 state"],
     times_s: Float64[np.ndarray, "t+1"],
 ) -> str:
     """Say which of an episode's numbers isn't finite, or whether its clock stands or goes back; "" if all is well."""

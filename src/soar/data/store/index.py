@@ -89,6 +89,10 @@ class Index:
                 continue  # a sweep deleted it meanwhile
             yield _LAST_NAME - int(path.stem), intact
 
+    def upgrade(self) -> None:
+        """Add the columns of this version's schema that a table of an earlier one lacks; they are null."""
+        self._retry(self._add_columns)
+
     def append(self, row: Row) -> None:
         """Commit one row, which makes its episode visible."""
         if self._retry(lambda: self._append(row)) % MERGE_EVERY == 0:
@@ -102,8 +106,12 @@ class Index:
             raise StoreError(f"no episode '{id}' in '{self.path.parent}'")
 
     def rows(self, columns: Sequence[str], where: str, version: int | None = None) -> pa.Table:
-        """Return matching rows in no particular order; those in a damaged fragment are left out with a warning."""
+        """Return matching rows in no particular order; those in a damaged fragment are left out with a warning.
+
+        Columns that a version of an earlier schema doesn't have are left out.
+        """
         dataset = self.open(version)
+        columns = [name for name in columns if name in dataset.schema.names]
         try:
             with no_panic():
                 return dataset.to_table(columns=list(columns), filter=where or None)
@@ -171,6 +179,14 @@ class Index:
             self._flush(dataset, dataset.get_fragments()[-1:])
         except LANCE_ERRORS as error:
             _log.info("fragments of '%s' not merged: %s", self.path, first_line(error))
+
+    def _add_columns(self) -> None:
+        import pyarrow as pa
+
+        dataset = self.open()
+        if missing := [f for f in _schema() if f.name not in dataset.schema.names]:
+            dataset.add_columns(pa.schema(missing))
+            self._flush(dataset)
 
     def _append(self, row: Row) -> int:
         import lance
@@ -272,6 +288,7 @@ def _schema() -> pa.Schema:
     import pyarrow as pa
 
     text = "id instruction station regime scene seed checkpoint outcome verdict provenance"
+    later = "contract end"  # since schema 2
     return pa.schema(
         [
             *((name, pa.string()) for name in text.split()),
@@ -281,5 +298,7 @@ def _schema() -> pa.Schema:
             ("truth", pa.bool_()),
             ("bytes", pa.int64()),
             ("crc32", pa.int64()),
+            *((name, pa.string()) for name in later.split()),
+            ("interventions", pa.int32()),
         ]
     )

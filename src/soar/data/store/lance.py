@@ -4,7 +4,8 @@
     steps/<day>/<id>.lance         an episode's frames and actions, written first
     episodes.lance/                the index: one row for each episode, committed last
 
-An episode is visible once its row is committed, complete or not at all. See docs/data-format.md.
+An episode is visible once its row is committed, complete or not at all. A store of schema 1 is read as it is, and gets
+the columns of schema 2 at the first change that this version makes. See docs/data-format.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from soar.data.store.rows import Row, from_row, to_json, to_row, verdict_columns
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, write_steps
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
-from soar.utils.files import read_json
+from soar.utils.files import read_json, write_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 FORMAT = "soar-episodes"
-SCHEMA = 1
-_SUMMARY = ("id", "instruction", "length", "started_s", "verdict", "provenance")
+SCHEMA = 2
+_READABLE = (1, SCHEMA)
+_SUMMARY = (
+    "id", "instruction", "length", "started_s", "verdict", "provenance", "contract", "interventions", "end",
+)  # fmt: skip
 
 
 def open_store(
@@ -60,7 +64,7 @@ def open_store(
     about = _read_about(folder)
     if not read_only and not os.access(folder, os.W_OK):
         raise StoreError(f"'{folder}' is not writable; open it with read_only=True to read it")
-    return LanceStore(folder, about.get("id", ""), read_only, codec)
+    return LanceStore(folder, about.get("id", ""), read_only, codec, about["schema"])
 
 
 def tag_version(path: str | Path, name: str, version: int | None = None) -> None:
@@ -74,12 +78,15 @@ def tag_version(path: str | Path, name: str, version: int | None = None) -> None
 class LanceStore:
     """Episodes in Lance files. It can be used from several threads and processes at once, and pickled."""
 
-    def __init__(self, path: Path, identity: str, read_only: bool, codec: Codec) -> None:
+    def __init__(
+        self, path: Path, identity: str, read_only: bool, codec: Codec, schema: int = SCHEMA
+    ) -> None:
         self.path = path
         self.identity = identity
         """Random name given at the store's creation; keys of frame caches contain it."""
         self.read_only = read_only
         self.codec: Codec = codec
+        self._schema = schema
         self.index = Index(path / "episodes.lance")
 
     @property
@@ -98,9 +105,7 @@ class LanceStore:
         check_episode(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
-        row = to_row(
-            EpisodeSummary(id, episode.instruction, len(episode), episode.verdict, provenance)
-        )
+        row = to_row(summary_of(id, episode))
         path = self.steps_path(id)
         try:
             write_steps(path, episode, row, self.codec)
@@ -112,6 +117,7 @@ class LanceStore:
 
     def commit(self, row: Row, path: Path) -> None:
         """Commit the row of an episode whose steps file is on disk."""
+        self._upgrade()
         self.index.append(row | {"bytes": path.stat().st_size, "crc32": checksum(path)})
 
     def load(self, id: str) -> Episode:
@@ -129,6 +135,10 @@ class LanceStore:
             subgoals=steps.subgoals,
             verdict=summary.verdict,
             provenance=summary.provenance,
+            contract=summary.contract,
+            other_images=steps.other_images,
+            actors=steps.actors,
+            end=summary.end,
         )
 
     def summary(self, id: str) -> EpisodeSummary:
@@ -142,9 +152,9 @@ class LanceStore:
         """Read an episode's frames and actions, without its row. Raises StoreError."""
         return read_steps(self.steps_path(id))
 
-    def images(self, id: str, indices: list[int]) -> Images:
-        """Decode some frames of an episode from its file. Raises StoreError."""
-        return read_images(self.steps_path(id), indices)
+    def images(self, id: str, indices: list[int], camera: str | None = None) -> Images:
+        """Decode some frames of an episode from its file; None is the primary camera. Raises StoreError."""
+        return read_images(self.steps_path(id), indices, camera)
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
         """Yield summaries of the episodes that match, oldest first; a damaged row is left out with a warning."""
@@ -168,6 +178,7 @@ class LanceStore:
         """Replace an episode's verdict. Raises StoreError."""
         self.require_write()
         try:
+            self._upgrade()
             self.index.update(id, verdict_columns(verdict))
         except LANCE_ERRORS as error:
             raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
@@ -197,6 +208,20 @@ class LanceStore:
         if self.read_only:
             raise StoreError(f"'{self.path}' was opened read-only")
 
+    def _upgrade(self) -> None:
+        """Turn a store of schema 1 into one of schema 2: new columns first, then `store.json`, which older versions read."""
+        if self._schema == SCHEMA:
+            return
+        self.index.upgrade()
+        about = {"format": FORMAT, "schema": SCHEMA}
+        if self.identity:
+            about["id"] = self.identity
+        write_bytes(self.path / "store.json", (to_json(about) + "\n").encode())
+        _log.warning(
+            "'%s' is of schema %d from now on; older versions can't read it", self.path, SCHEMA
+        )
+        self._schema = SCHEMA
+
     def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
         """Return rows of the episodes that match, oldest first."""
         query = query or Query()
@@ -211,6 +236,14 @@ class LanceStore:
                 path.unlink(missing_ok=True)
         except (*LANCE_ERRORS, StoreError):
             return  # `soar data sweep` removes the file
+
+
+def summary_of(id: str, episode: Episode) -> EpisodeSummary:
+    """Return an episode without its frames."""
+    return EpisodeSummary(
+        id, episode.instruction, len(episode), episode.verdict, episode.provenance, episode.contract,
+        episode.interventions, episode.end,
+    )  # fmt: skip
 
 
 def _create(folder: Path) -> None:
@@ -244,9 +277,9 @@ def _read_about(folder: Path) -> dict[str, Any]:
             raise TypeError("id")
     except (ConfigError, LookupError, TypeError, AttributeError) as error:
         raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
-    if found != FORMAT or schema != SCHEMA:
+    if found != FORMAT or schema not in _READABLE:
         raise StoreError(
-            f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema {SCHEMA}"
+            f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema {' and '.join(map(str, _READABLE))}"
         )
     return about
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, get_args
 
 import numpy as np
 
+from soar.contract.contract import WIDOWX, Contract
 from soar.data.store.content import check_id
-from soar.errors import StoreError
+from soar.errors import ConfigError, StoreError
 from soar.types import (
     Answer,
+    End,
     EpisodeSummary,
     Outcome,
     Proposal,
@@ -19,7 +22,9 @@ from soar.types import (
     Question,
     Task,
     Verdict,
+    Vote,
 )
+from soar.utils.config import from_plain, to_plain
 
 Row = dict[str, Any]
 
@@ -43,6 +48,9 @@ def to_row(summary: EpisodeSummary) -> Row:
         "round": int(provenance.round),
         "truth": provenance.truth,
         "provenance": to_json(vars(provenance)),
+        "contract": _contract_text(summary.contract),
+        "interventions": summary.interventions,
+        "end": summary.end,
         **verdict_columns(verdict),
     }
 
@@ -53,21 +61,35 @@ def verdict_columns(verdict: Verdict) -> Row:
 
 
 def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
-    """Invert `to_row`. Raises StoreError: the row is damaged."""
+    """Invert `to_row`. A row of schema 1 means the WidowX. Raises StoreError: the row is damaged."""
     id = check_id(row.get("id"))
     try:
-        verdict = Verdict(**json.loads(row["verdict"]))
+        verdict = _verdict(json.loads(row["verdict"]))
         provenance = _provenance(json.loads(row["provenance"]))
         instruction, length = row["instruction"], row["length"]
-        p = verdict.p_success
-        if verdict.outcome not in get_args(Outcome) or not (p is None or 0 <= p <= 1):
-            raise ValueError(f"verdict {verdict.outcome!r:.20}, {p!r:.20}")
+        ps = [verdict.p_success, *(v.p_success for v in verdict.votes)]
+        valid = all(p is None or 0 <= p <= 1 for p in ps)
+        if verdict.outcome not in get_args(Outcome) or not valid:
+            raise ValueError(f"verdict {verdict.outcome!r:.20}, {ps!r:.40}")
         if not isinstance(instruction, str) or not isinstance(length, int) or length < 0:
             raise TypeError("instruction and length")
-    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        contract, interventions = _contract(row.get("contract") or ""), row.get("interventions")
+        end: Any = row.get("end") or "truncated"
+        if end not in get_args(End) or not isinstance(interventions or 0, int):
+            raise ValueError(f"end {end!r:.20}, interventions {interventions!r:.20}")
+    except (
+        ConfigError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:100]
         raise StoreError(f"the row of episode '{id}' is damaged ({problem})") from error
-    return EpisodeSummary(id, instruction, length, verdict, provenance)
+    return EpisodeSummary(
+        id, instruction, length, verdict, provenance, contract, interventions or 0, end
+    )
 
 
 def to_json(value: Any) -> str:
@@ -84,11 +106,27 @@ def _plain(value: Any) -> Any:
         return value.text
     if isinstance(value, Task):
         return {name: getattr(value, name) for name in _TASK_FIELDS}
-    if isinstance(value, Proposal):
+    if isinstance(value, Proposal | Vote):
         return vars(value)
     raise TypeError(
         f"{type(value).__name__} can't be stored; valid: text, numbers, lists, mappings"
     )
+
+
+@lru_cache(maxsize=64)
+def _contract_text(contract: Contract) -> str:
+    return to_json(to_plain(contract))
+
+
+@lru_cache(maxsize=64)
+def _contract(text: str) -> Contract:
+    """Read a contract; "" is that of schema 1. Raises ConfigError, ValueError."""
+    return from_plain(Contract, json.loads(text), "its contract") if text else WIDOWX
+
+
+def _verdict(fields: dict[str, Any]) -> Verdict:
+    votes = tuple(Vote(**vote) for vote in fields.get("votes", ()))
+    return Verdict(**fields | {"votes": votes})
 
 
 def _provenance(fields: dict[str, Any]) -> Provenance:

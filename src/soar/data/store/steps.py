@@ -1,5 +1,7 @@
 """Steps files: an episode's frames and actions in one Lance file, one row for each of its T + 1 observations.
 
+The images of a camera other than the primary one are in a column `camera_NAME`.
+
 The schema's metadata holds a copy of the episode's row (key "episode"), so that a damaged index can be restored from
 the files alone.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +23,7 @@ from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.store.images import Codec, decode, decode_all, encode
 from soar.data.store.rows import Row, from_row, to_json
 from soar.errors import StoreError
-from soar.types import Episode, Images, Subgoal
+from soar.types import Actor, Episode, Images, Subgoal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,18 +32,21 @@ if TYPE_CHECKING:
 OPEN_FILES = 256
 """Steps files kept open to read single frames: opening one costs as much as reading it. They never change."""
 _ROW = "episode"
+_CAMERA = "camera_"
 
 
 @dataclass(frozen=True, eq=False)
 class Steps:
     """Decoded content of a steps file: an episode without its row."""
 
-    actions: Float32[np.ndarray, "t 7"]
-    commanded: Float32[np.ndarray, "t 7"]
+    actions: Float32[np.ndarray, "t action"]
+    commanded: Float32[np.ndarray, "t action"]
     images: UInt8[np.ndarray, "t+1 h w 3"]
-    states: Float32[np.ndarray, "t+1 7"]
+    states: Float32[np.ndarray, "t+1 state"]
     times_s: Float64[np.ndarray, " t+1"]
     subgoals: tuple[Subgoal, ...]
+    other_images: Mapping[str, UInt8[np.ndarray, "t+1 _h _w 3"]]
+    actors: tuple[Actor, ...]
 
 
 def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
@@ -72,15 +77,25 @@ def read_steps(path: Path) -> Steps:
             for step, data in enumerate(table["subgoal"].to_pylist())
             if data is not None
         ),
+        other_images={
+            column.removeprefix(_CAMERA): decode_all(table[column].to_pylist())
+            for column in camera_columns(table)[1:]
+        },
+        actors=tuple(table["actor"].to_pylist()[:-1]) if "actor" in table.column_names else (),
     )
+
+
+def camera_columns(table: pa.Table) -> list[str]:
+    """Return the columns that hold a camera's images, the primary one's first."""
+    return ["image", *(name for name in table.column_names if name.startswith(_CAMERA))]
 
 
 def table_numbers(
     table: pa.Table,
 ) -> tuple[
-    Float32[np.ndarray, "t 7"],
-    Float32[np.ndarray, "t 7"],
-    Float32[np.ndarray, "t+1 7"],
+    Float32[np.ndarray, "t action"],
+    Float32[np.ndarray, "t action"],
+    Float32[np.ndarray, "t+1 state"],
     Float64[np.ndarray, " t+1"],
 ]:
     """Return executed actions, commanded actions, states and times of a steps file's content."""
@@ -93,22 +108,27 @@ def table_numbers(
     )
 
 
-def read_images(path: Path, indices: Sequence[int]) -> Images:
-    """Decode some of a file's frames, in the order of `indices`. Raises StoreError: it is missing or damaged."""
+def read_images(path: Path, indices: Sequence[int], camera: str | None = None) -> Images:
+    """Decode some frames of a camera, in the order of `indices`; None is the primary camera.
+
+    Raises:
+        StoreError: the file is missing or damaged, or has no such camera.
+    """
     rows, order = np.unique(np.asarray(indices), return_inverse=True)
-    images = decode_all(read_table(path, rows.tolist())["image"].to_pylist())
+    column = "image" if camera is None else _CAMERA + camera
+    images = decode_all(read_table(path, rows.tolist(), column)[column].to_pylist())
     return images if np.array_equal(rows, indices) else images[order]
 
 
-def read_table(path: Path, rows: Sequence[int] | None = None) -> pa.Table:
-    """Read a whole steps file without decoding it, or the images of some rows. Raises StoreError."""
+def read_table(path: Path, rows: Sequence[int] | None = None, column: str = "image") -> pa.Table:
+    """Read a whole steps file without decoding it, or one column of some rows. Raises StoreError."""
     from lance.file import LanceFileReader
 
     try:
         with no_panic():
             if rows is None:
                 return LanceFileReader(str(path)).read_all().to_table()
-            return image_reader(path).take_rows(list(rows)).to_table()
+            return image_reader(path, column).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
         problem = "is damaged" if path.exists() else "is missing"
         raise StoreError(f"steps file '{path}' {problem}: {first_line(error)}") from error
@@ -136,11 +156,11 @@ def checksum(path: Path) -> int:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def image_reader(path: Path) -> LanceFileReader:
-    """Open a steps file to read its frames alone."""
+def image_reader(path: Path, column: str = "image") -> LanceFileReader:
+    """Open a steps file to read one camera's frames alone."""
     from lance.file import LanceFileReader
 
-    return LanceFileReader(str(path), columns=["image"])
+    return LanceFileReader(str(path), columns=[column])
 
 
 def _to_table(episode: Episode, codec: Codec) -> pa.Table:
@@ -157,21 +177,28 @@ def _to_table(episode: Episode, codec: Codec) -> pa.Table:
         "executed": _vectors(episode.actions, len(rows)),
         "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
     }
+    for name, images in episode.other_images.items():
+        frames = [encode(image, codec) for image in images]
+        columns[_CAMERA + name] = pa.array(frames, pa.binary())
+    if episode.actors:
+        columns["actor"] = pa.array([*episode.actors, None], pa.string())
     return pa.table(columns)
 
 
-def _vectors(values: Float32[np.ndarray, "_n 7"], rows: int) -> pa.FixedSizeListArray:
-    """Make a column of 7-vectors, with nulls in the rows after the last one."""
+def _vectors(values: Float32[np.ndarray, "_n _d"], rows: int) -> pa.FixedSizeListArray:
+    """Make a column of vectors, with nulls in the rows after the last one."""
     import pyarrow as pa
 
-    padded = np.zeros((rows, 7), np.float32)
+    width = values.shape[1]
+    padded = np.zeros((rows, width), np.float32)
     padded[: len(values)] = values
     missing = pa.array(np.arange(rows) >= len(values))
-    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), 7, mask=missing)
+    return pa.FixedSizeListArray.from_arrays(pa.array(padded.ravel()), width, mask=missing)
 
 
-def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows 7"]:
+def _matrix(column: pa.ChunkedArray, rows: int) -> Float32[np.ndarray, "_rows _d"]:
     """Return the first `rows` vectors of a column of fixed-size lists."""
     values = column.combine_chunks().slice(0, rows).flatten().to_numpy(zero_copy_only=False)
-    matrix: Float32[np.ndarray, "_rows 7"] = values.astype(np.float32, copy=True).reshape(rows, 7)
+    width = column.type.list_size
+    matrix: Float32[np.ndarray, "_rows _d"] = values.astype(np.float32).reshape(rows, width)
     return matrix

@@ -13,7 +13,7 @@ from soar.data.store.content import numbers
 from soar.data.store.images import decode
 from soar.data.store.lance import LanceStore
 from soar.data.store.rows import Row, from_row
-from soar.data.store.steps import checksum, read_row, read_table, table_numbers
+from soar.data.store.steps import camera_columns, checksum, read_row, read_table, table_numbers
 from soar.errors import StoreError
 from soar.utils.files import os_problem
 
@@ -131,7 +131,8 @@ def _episode_problem(store: LanceStore, row: Row) -> str:
         problems.append(f"{table.num_rows} observations for {row['length']} steps")
     if (copy["id"], copy["instruction"]) != (row["id"], row["instruction"]):
         problems.append(f"the file is of episode {copy['id']}, '{copy['instruction']}'")
-    problems += _undecodable("image", table) + _undecodable("subgoal", table)
+    for column in (*camera_columns(table), "subgoal"):
+        problems += _undecodable(column, table)
     if problem := numbers(*table_numbers(table)):
         problems.append(problem)
     return "; ".join(problems)

@@ -1,0 +1,1 @@
+"""Meaning of actions, states and images, its comparison and its conversion."""

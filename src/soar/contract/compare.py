@@ -1,0 +1,146 @@
+"""Comparison of two contracts, field by field, with one line of advice for each difference."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, NamedTuple
+
+from soar.contract.contract import WIDOWX, Contract, Numbers
+from soar.errors import ConfigError
+
+_REMEDIES = {
+    "space": "drive joints by poses with `soar.robots.ik`, or use a model that learned from such an arm",
+    "joints": "use a model that learned from these joints, in this order",
+    "reference": "declare it in the station's `contract`, and convert: `present: widowx`",
+    "gripper": "declare the gripper's range in the station's `contract`, and convert: `present: widowx`",
+    "period_s": "set the robot's period, or spread each action over several: `present: {period_s: ...}`",
+    "cameras": "name the camera so in the station's `contract`, or use a model that takes these cameras",
+}
+_CONVERT = "declare it in the station's `contract`, and convert: `present: widowx`"
+_END_EFFECTOR = ("length", "frame", "axes", "rotation", "zero_rotation")
+"""Fields without meaning for joints."""
+
+
+class Difference(NamedTuple):
+    """A field in which two contracts differ."""
+
+    field: str
+    """"action.rotation", "period_s", ..."""
+    left: str
+    right: str
+    is_warning: bool = False
+    """Whether the two can still work together."""
+
+    @property
+    def remedy(self) -> str:
+        """Advice in one line."""
+        parts = self.field.split(".")
+        return _REMEDIES.get(parts[-1], _REMEDIES.get(parts[0], _CONVERT))
+
+    def __str__(self) -> str:
+        """Field and both values."""
+        return f"{self.field} is {self.left} here and {self.right} there"
+
+
+def differences(
+    robot: Contract, model: Contract, *, uses_state: bool = True
+) -> tuple[Difference, ...]:
+    """Compare what a robot (or data) means with what a model learned from.
+
+    Another control period is a warning. Sizes of images don't count, because models resize them, nor do cameras that
+    the model doesn't take, nor the length of chunks.
+
+    Args:
+        robot: the robot's contract.
+        model: the model's contract.
+        uses_state: whether the model takes the state.
+    """
+    left, right = facts(robot), facts(model)
+    found = [
+        Difference(name, left.get(name, "absent"), right.get(name, "absent"))
+        for name in {**left, **right}
+        if left.get(name) != right.get(name) and (uses_state or not name.startswith("state."))
+    ]
+    has, takes = robot.camera_names, model.camera_names
+    if missing := [name for name in takes if name not in has]:
+        found.append(Difference("cameras", ", ".join(has), ", ".join(missing)))
+    if abs(robot.period_s - model.period_s) > 1e-3 * model.period_s:
+        periods = f"{robot.period_s:g} s", f"{model.period_s:g} s"
+        found.append(Difference("period_s", *periods, True))
+    return tuple(found)
+
+
+def require_match(
+    robot: Contract, model: Contract, names: tuple[str, str], *, uses_state: bool = True
+) -> tuple[Difference, ...]:
+    """Return the differences that are only warnings.
+
+    Args:
+        robot: the robot's contract.
+        model: the model's contract.
+        names: of both sides, for the message.
+        uses_state: whether the model takes the state.
+
+    Raises:
+        ConfigError: the two can't work together; the message names the first difference and its remedy.
+    """
+    found = differences(robot, model, uses_state=uses_state)
+    errors = [d for d in found if not d.is_warning]
+    if errors:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more: `soar doctor`)" if len(errors) > 1 else ""
+        raise ConfigError(
+            f"{first.field} is {first.left} for {names[0]} and {first.right} for {names[1]}{more}: {first.remedy}"
+        )
+    return found
+
+
+def contract_of(component: object) -> Contract | None:
+    """Return the contract that a robot, policy or checkpoint declares; None if it declares none.
+
+    Raises:
+        ConfigError: its attribute `contract` is something else.
+    """
+    contract = getattr(component, "contract", None)
+    if contract is None or isinstance(contract, Contract):
+        return contract
+    raise ConfigError(f"contract is a {type(contract).__name__}; valid: a soar Contract")
+
+
+def facts(contract: Contract) -> dict[str, str]:
+    """Return the meaning of actions and states as text, by field, without fields that mean nothing there."""
+    parts = {"action": contract.action, "state": contract.state}
+    return {f"{k}.{name}": text for k, n in parts.items() for name, text in _facts(n).items()}
+
+
+def summary(contract: Contract) -> str:
+    """Return a contract in one line: its widths, its period, and what differs from the WidowX's."""
+    ours, usual = facts(contract), facts(WIDOWX)
+    others = [f"{k} {v}" for k, v in ours.items() if usual.get(k) != v]
+    sizes = (
+        f"{contract.action.dim}-D actions, {contract.state.dim}-D states, {contract.period_s:g} s"
+    )
+    return "; ".join([sizes, f"cameras {', '.join(contract.camera_names)}", *others])
+
+
+def _facts(numbers: Numbers) -> dict[str, str]:
+    skipped = set(_END_EFFECTOR if numbers.space == "joints" else ("joints",))
+    delta = getattr(numbers, "reference", "absolute") == "delta"
+    skipped |= {"wrap"} if delta else {"turn", "delta_from", "frame"}
+    if numbers.space == "joints" or getattr(numbers, "rotation", "") == "none":
+        skipped |= {"turn"}
+    if numbers.rotation == "none":
+        skipped |= {"zero_rotation"}
+    return {
+        f.name: _text(getattr(numbers, f.name)) for f in fields(numbers) if f.name not in skipped
+    }
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, tuple):
+        return ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in value) or "none"
+    if hasattr(value, "closed"):
+        return f"{value.closed:g} closed to {value.open:g} open"
+    return str(value)
