@@ -10,7 +10,6 @@ from soar.vlm.clients.replies import (
     read_decisions,
     read_systemone,
 )
-from soar.vlm.clients.words import yes_or_no
 
 Q = [Question("Is the lemon on the plate?"), Question("Is the drawer open?")]
 
@@ -73,12 +72,12 @@ def test_only_a_number_from_0_to_1_is_a_probability(value):
 
 
 @pytest.mark.parametrize(("text", "answer"), [
-    ("Yes", True),
-    ("no.", False),
-    ("**Yes**, it is.", True),
-    ("No, the green block is placed outside the bowl, on the edge of the platform.", False),
-    ("The answer is yes.", True),
-    ("True", True),
+    ("Yes", 1.0),
+    ("no.", 0.0),
+    ("**Yes**, it is.", 1.0),
+    ("No, the green block is placed outside the bowl, on the edge of the platform.", 0.0),
+    ("The answer is yes.", 1.0),
+    ("True", 1.0),
     ("I can't help with that.", None),
     ("It may be yes or no.", None),
     ("I do not know", None),
@@ -86,7 +85,8 @@ def test_only_a_number_from_0_to_1_is_a_probability(value):
     ("", None),
 ])  # fmt: skip
 def test_a_sentence_is_read_by_its_first_word_or_its_only_answer(text, answer):
-    assert yes_or_no(text) is answer
+    question = Question("Is the green block in the brown bowl?")
+    assert p(read_chat(chat(text), [question])) == [answer]
 
 
 def test_words_without_probabilities_are_certain():

@@ -13,17 +13,33 @@ from hypothesis import strategies as st
 
 from soar.types import Question
 from soar.vlm.clients.replies import read_chat
-from soar.vlm.clients.words import yes_or_no
 
-REPLIES = json.loads((Path(__file__).parent / "replies.json").read_text())
+FOLDER = Path(__file__).parent
+REPLIES = json.loads((FOLDER / "replies.json").read_text())
 LABELS = {"yes": 1.0, "no": 0.0, "unknown": None}
 ONE = [(text, LABELS[label]) for label in LABELS for text in REPLIES[label]]
-Q = [Question("Is the lemon on the plate?"), Question("Is the drawer open?")]
+BY_QUESTION = [
+    (Question(group["question"]), text, LABELS[label])
+    for group in json.loads((FOLDER / "replies_by_question.json").read_text())
+    for label in LABELS
+    for text in group[label]
+]
+LEMON, DRAWER = Question("Is the lemon on the plate?"), Question("Is the drawer open?")
+Q = [LEMON, DRAWER]
+BLOCK = Question("Is the green block in the brown bowl?")
 
 
-def read(text: str, count: int = 1, ending: str = "stop") -> list[float | None]:
+def asked(text: str) -> Question:
+    """The question that a reply of the list without questions belongs to."""
+    return DRAWER if "drawer" in text.lower() else BLOCK if "green block" in text else LEMON
+
+
+def read(
+    text: str, count: int = 1, ending: str = "stop", question: Question | None = None
+) -> list[float | None]:
     reply = {"choices": [{"message": {"content": text}, "finish_reason": ending}]}
-    return [a.p_yes for a in read_chat(reply, Q[:count])]
+    questions = Q[:count] if count > 1 else [question or asked(text)]
+    return [a.p_yes for a in read_chat(reply, questions)]
 
 
 def test_no_reply_of_two_hundred_gets_a_wrong_label():
@@ -35,6 +51,16 @@ def test_no_reply_of_two_hundred_gets_a_wrong_label():
 def test_nearly_all_plain_answers_are_read():
     missed = [t for t, label in ONE if label is not None and read(t)[0] is None]
     assert not missed
+
+
+def test_replies_are_read_by_the_question_that_they_answer():
+    """A reply about something else, or one whose reason speaks for the other answer, is unknown."""
+    found = [(q.text, t, label, read(t, question=q)[0]) for q, t, label in BY_QUESTION]
+    assert len(found) > 300
+    assert not [f for f in found if f[3] not in (None, f[2])]
+    known = [f for f in found if f[2] is not None]
+    missed = [f for f in known if f[3] is None]
+    assert len(missed) <= 0.1 * len(known), missed
 
 
 @pytest.mark.parametrize(("text", "label"), REPLIES["cut off"])
@@ -73,7 +99,8 @@ def test_any_text_is_read_without_an_error_and_as_words_that_it_has(text):
 
 
 PIECES = ["\n", " ", "yes ", "{", "}", "{}", '{"1": "yes"}', '"1":', "1.", "<", "<think>", "</think>", "no, ", "yes\n",
-          "answer: ", "answer: yes ", "answer is yes\n", "so the ", ".", "*", "\t", "1", "n/", "guess", "'", "\\boxed", "1. yes\n"]  # fmt: skip
+          "answer: ", "answer: yes ", "answer is yes\n", "so the ", ".", "*", "\t", "1", "n/", "guess", "'", "\\boxed", "1. yes\n",
+          "lemon ", "the lemon on the plate ", "on the plate, ", "it is not "]  # fmt: skip
 
 
 @pytest.mark.parametrize("piece", PIECES)
@@ -92,4 +119,3 @@ def test_long_replies_take_little_time(piece, start, end):
 
 def test_a_reply_longer_than_any_answer_is_unknown():
     assert read("Yes. " + "The lemon is there. " * 2000) == [None]
-    assert yes_or_no("Yes. " + "The lemon is there. " * 2000) is None

@@ -6,6 +6,7 @@ out of range, words that are no sure answer (`words`), or a yes and no that hold
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -22,6 +23,8 @@ from soar.vlm.clients.words import (
     final_part,
     find_answer,
     mentions_answer,
+    opposes,
+    supports,
     too_long,
 )
 
@@ -34,6 +37,8 @@ LEAST_MASS = 0.5
 """Least joint probability of yes and no for their ratio to count."""
 _MOST_MASS = 1.01
 """Most joint probability of all alternatives, with rounding."""
+_LEAST_CONFIDENCE = 0.5
+"""Least number beside an answer that leaves it standing; percentages are divided by 100."""
 _RAW_CHARACTERS = 300
 
 
@@ -69,7 +74,7 @@ def read_chat(reply: Json, questions: Sequence[Question]) -> list[Answer]:
     if text is None or _get(message, "refusal", str, "") or ending == "content_filter":
         return [Answer(q, None, _shorten(message or reply)) for q in questions]
     tokens = _get(_get(choice, "logprobs", dict, {}), "content", list, [])
-    found = _answers(text, len(questions), ending not in ("length", "max_tokens"))
+    found = _answers(text, questions, ending not in ("length", "max_tokens"))
     return [
         Answer(q, _p_yes(text, found.get(i), tokens), _shorten(text))
         for i, q in enumerate(questions, 1)
@@ -89,22 +94,22 @@ def probability(value: Json) -> float | None:
     return float(value) if 0 <= value <= 1 else None
 
 
-def _answers(text: str, count: int, whole: bool) -> dict[int, Found]:
+def _answers(text: str, questions: Sequence[Question], whole: bool) -> dict[int, Found]:
     """Answers by the questions' numbers: from JSON, from numbered lines, or from the words for one question."""
     if too_long(text):
         return {}
     start, stop = final_part(text)
     said = text[start:stop]
-    found = _from_json(said, count, whole)
-    if found is None and count > 1:
-        found = _from_lines(said, whole)
-    if found is None:
-        answer = find_answer(said, whole)
+    found = _from_json(said, questions, whole)
+    if found is None and len(questions) > 1:
+        found = _from_lines(said, questions, whole)
+    if found is None and len(questions) == 1:
+        answer = find_answer(said, questions[0], whole)
         found = {1: answer} if answer else {}
-    return {n: Found(a.yes, start + a.start, start + a.stop) for n, a in found.items()}
+    return {n: Found(a.yes, start + a.start, start + a.stop) for n, a in (found or {}).items()}
 
 
-def _from_json(text: str, count: int, whole: bool) -> dict[int, Found] | None:
+def _from_json(text: str, questions: Sequence[Question], whole: bool) -> dict[int, Found] | None:
     """Answers of the last flat JSON object; None if the text has no such object."""
     objects = [m for m in _OBJECT.finditer(text) if _pairs(m[0])]
     if not objects:
@@ -120,25 +125,57 @@ def _from_json(text: str, count: int, whole: bool) -> dict[int, Found] | None:
         or not (whole or not re.search(r"\w", before.replace("json", "")))
     ):
         return {}
-    found: dict[int, Found] = {}
-    conflicting = set()
-    for name, value in _pairs(last[0]) or []:
+    found, beside = _from_pairs(_pairs(last[0]) or [], len(questions))
+    if any(not _is_sure(beside, " ".join(pieces), yes, questions) for yes in found.values()):
+        return {}
+    return {
+        number: Found(yes, *_span(last[0], last.start(), number, yes))
+        for number, yes in found.items()
+    }
+
+
+def _from_pairs(
+    pairs: Sequence[tuple[str, Json]], count: int
+) -> tuple[dict[int, bool], list[Json]]:
+    """Answers by number without conflicting ones, and the values that are no answers."""
+    answers: dict[int, set[bool | None]] = {}
+    beside: list[Json] = []
+    for name, value in pairs:
         number = int(name) if _NUMBER.fullmatch(name) else int(name.strip().lower() == "answer")
-        if not 1 <= number <= count:
-            continue
-        word = str(value).strip().lower() if isinstance(value, str | bool) else ""
-        answer = _WORDS.get(word)
-        if (
-            number in found and (answer is None or found[number].yes is not answer)
-        ) or answer is None:
-            conflicting.add(number)
-        else:
-            place = re.search(
-                rf'"{re.escape(name)}"\s{{0,9}}:\s{{0,9}}"?({word})\b', last[0], re.IGNORECASE
-            )
-            span = place.span(1) if place else (0, 0)
-            found[number] = Found(answer, last.start() + span[0], last.start() + span[1])
-    return {n: a for n, a in found.items() if n not in conflicting}
+        if 1 <= number <= count:
+            word = str(value).strip().lower() if isinstance(value, str | bool) else ""
+            answers.setdefault(number, set()).add(_WORDS.get(word))
+        elif not _NUMBER.fullmatch(name):
+            beside.append(value)
+    sure = {n: next(iter(a)) for n, a in answers.items() if len(a) == 1}
+    return {n: a for n, a in sure.items() if a is not None}, beside
+
+
+def _is_sure(beside: Sequence[Json], around: str, yes: bool, questions: Sequence[Question]) -> bool:
+    """Whether what stands beside an answer of a JSON object (a reason, a confidence) leaves it standing."""
+    for value in beside:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            return False
+        if not isinstance(value, str):
+            if not _LEAST_CONFIDENCE <= (value / 100 if value > 1 else value) <= 1:
+                return False
+        elif doubtful(value) or (
+            len(questions) == 1 and value.strip() and not supports(value, yes, questions[0])
+        ):
+            return False
+    return len(questions) > 1 or not opposes(around, yes, questions[0])
+
+
+def _span(text: str, offset: int, number: int, yes: bool) -> tuple[int, int]:
+    """Where an object's text has an answer's word."""
+    words = "|".join(w for w, meaning in _WORDS.items() if meaning is yes)
+    place = re.search(
+        rf'"\s{{0,9}}(?:0{{0,3}}{number}|answer)\s{{0,9}}"\s{{0,9}}:\s{{0,9}}"?\s{{0,9}}({words})\b',
+        text,
+        re.IGNORECASE,
+    )
+    start, stop = place.span(1) if place else (0, 0)
+    return offset + start, offset + stop
 
 
 def _pieces(text: str, objects: Sequence[re.Match[str]]) -> list[str]:
@@ -156,23 +193,25 @@ def _pairs(text: str) -> list[tuple[str, Json]] | None:
     return pairs if isinstance(pairs, list) else None
 
 
-def _from_lines(text: str, whole: bool) -> dict[int, Found] | None:
+def _from_lines(text: str, questions: Sequence[Question], whole: bool) -> dict[int, Found]:
     """Answers of numbered lines; a number with two answers has none."""
     found: dict[int, Found] = {}
     conflicting = set()
-    start = 0
     lines = text.splitlines(keepends=True)
-    for i, line in enumerate(lines):
+    starts = itertools.accumulate(map(len, lines), initial=0)
+    for i, (line, start) in enumerate(zip(lines, starts, strict=False)):
         match = _LINE.match(line)
         if match:
             number, offset = int(match[1]), match.end()
-            answer = find_answer(line[offset:].rstrip(), whole or i + 1 < len(lines))
+            if not 1 <= number <= len(questions):
+                continue
+            complete = whole or i + 1 < len(lines)
+            answer = find_answer(line[offset:].rstrip(), questions[number - 1], complete)
             if answer is None or (number in found and found[number].yes is not answer.yes):
                 conflicting.add(number)
             else:
                 at = start + offset
                 found[number] = Found(answer.yes, at + answer.start, at + answer.stop)
-        start += len(line)
     return {n: a for n, a in found.items() if n not in conflicting}
 
 

@@ -1,14 +1,17 @@
 """Yes and no in the words of a chat model.
 
-An answer is a whole reply, its last line or clause, or a reply that begins with it and goes on about the scene.
-Thoughts before the end marker of a thought are dropped. Everything else is unknown: a refusal, a doubt, a condition,
-an example, a contradiction. Every pattern takes linear time.
+An answer is a whole reply, its last line or clause, or a reply that begins with it and goes on about the question
+(`agreement`). Thoughts before the end marker of a thought are dropped. Everything else is unknown: a refusal, a doubt, a
+condition, an example, a contradiction, another subject. Every pattern takes linear time.
 """
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
+
+from soar.types import Question
+from soar.vlm.clients.agreement import Topic, agrees, concludes, contradicts
 
 YES = frozenset({"yes", "true", "y"})
 NO = frozenset({"no", "false", "n"})
@@ -69,18 +72,22 @@ _DOUBT = re.compile(
     r"|(?:do|does|did|is|are|was) ?n[o']t (?:able|enough|clear|sure|certain|possible|show|shown|see|seem|appear|visible|given|available|answer)"
     r"|(?:image|picture|photo|frame|view|camera|scene) (?:is|was|seems|appears|isn't|wasn't|has|does|doesn't|did|didn't|failed|shows (?:nothing|only|no))"
     r"|not (?:enough|clear\w*|visible|shown|sure|certain|possible|in view|given|discernible|applicable|answerable)|n/a"
-    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|half|almost|both|not really|debatable|relevant|define|what do"
+    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|(?<!in )half|almost|both|not really|debatable|relevant|define|what do"
     r"|concluded?|convey\w*|discern\w*|poor|interpret\w*|refus\w*|violat\w*|policy|apparent|evident|angle|conversation"
     r"|(?:no|this|any|what the) (?:images?|pictures?|photos?|photographs?|frames?)|(?:black|blank|empty) (?:image|picture|photo|frame)"
     r"|chance|percent|resolution|too? dark|access|limited|beyond|visibility|inaccessible|corrupt\w*|unsupported|undefined"
     r"|scope|restrict\w*|rules?|guidelines?|instructions?|underst\w*|ready|loaded|file|task|content|permitted|allowed|prohibited"
     r"|something i|say|this is an? (?:photo|photograph|image|picture|screenshot)|muted|simulation|model|assistant is|nobody|no one"
-    r"|error|failed|invalid|unavailable|not found)\b"
+    r"|error|failed|invalid|unavailable|not found|believe|think|appears?|appeared|seems?|looks?|presumably|apparently"
+    r"|(?<!i )can|was|were|will|had|going|about to|almost|nearly|being|becom\w*|once|needs?|required|mostly|approximately|roughly"
+    r"|usually|generally|typically|normally|often|always|sometimes|rough|estimate|uncertainty|action|missing|attach\w*"
+    r"|word|prompt|according|description|caption|kidding|joking|tool_?calls?|functions?|arguments?|healthy|server|internal|proxy|gateway|timeout|cannot|unless|network|connection|model|loaded|off-?screen|out of focus"
+    r"|glare|prevents?|cropped|picture|photo\w*|sent|eyes)\b"
     r"|\b(?:yes|true)\s?(?:or|/|\||and)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|\||and)\s?(?:yes|true)\b|\.\.|…|%"
 )
-_NEGATION = re.compile(r"\b(?:not|none|nothing|never|without)\b|n't\b")
-_ABOUT_SCENE = re.compile(r"\b(?:the|it|its|it's|there|there's|this|that|is|are|a|an)\b")
-_ADDRESS = re.compile(r"\s*(?:i|i'm|i'll|we|what|how|that's|that is|of course|thanks?|as)\b")
+_ADDRESS = re.compile(
+    r"\s*(?:i(?! see| can see)|i'm|i'll|we|what|how|(?:that's|that is)(?! correct)|of course|thanks?|as)\b"
+)
 
 
 class Found(NamedTuple):
@@ -102,11 +109,12 @@ def final_part(text: str) -> tuple[int, int]:
     return start, end.start() if end else len(text)
 
 
-def find_answer(text: str, whole: bool = True) -> Found | None:
+def find_answer(text: str, question: Question, whole: bool = True) -> Found | None:
     """Find the answer in a reply's final part; None if there is none that is sure.
 
     Args:
         text: reply without its thoughts.
+        question: question that it answers.
         whole: False for a reply that was cut off; then only an answer at its beginning counts.
     """
     if len(text) > _LONGEST:
@@ -118,15 +126,19 @@ def find_answer(text: str, whole: bool = True) -> Found | None:
     if match := _WHOLE.fullmatch(plain):
         return _found(match) if whole or match[0][-1] in ".!" else None
     if begin:
-        return _found(begin) if _agrees(plain, begin, whole) else None
-    return _at_the_end(plain) if whole else None
+        return _found(begin) if _agrees(plain, begin, whole, Topic(question)) else None
+    return _at_the_end(plain, Topic(question)) if whole else None
 
 
-def yes_or_no(text: str) -> bool | None:
-    """Return the answer that a reply in words gives; None if it is unknown."""
-    start, stop = final_part(text[: _LONGEST + 1])
-    found = find_answer(text[start:stop]) if len(text) <= _LONGEST else None
-    return found.yes if found else None
+def supports(text: str, yes: bool, question: Question) -> bool:
+    """Whether words beside an answer, such as its reason, are sure and speak for it."""
+    plain = _lowered(text)
+    return not doubtful(plain) and concludes(plain, yes, Topic(question))
+
+
+def opposes(text: str, yes: bool, question: Question) -> bool:
+    """Whether words beside an answer speak for the other one."""
+    return contradicts(_lowered(text), yes, Topic(question))
 
 
 def doubtful(text: str) -> bool:
@@ -154,22 +166,28 @@ def _found(match: re.Match[str]) -> Found:
     return Found(match[1] in YES, *match.span(1))
 
 
-def _agrees(plain: str, begin: re.Match[str], whole: bool) -> bool:
-    """Whether what follows an answer at the beginning goes on about the scene without contradiction."""
+def _agrees(plain: str, begin: re.Match[str], whole: bool, topic: Topic) -> bool:
+    """Whether what follows an answer at the beginning speaks for it and not against it."""
     yes, rest = begin[1] in YES, plain[begin.end() :].strip(" \t\n.!,;:-—–()")
     if not rest:
         return whole or bool(begin["rest"].strip())
-    if "?" in rest or _ADDRESS.match(rest) or not (_ABOUT_SCENE.search(rest) or rest == begin[1]):
+    if "?" in rest or _ADDRESS.match(rest):
         return False
     others = {m[1] in YES for m in _ANY.finditer(rest)} - {yes}
-    return not others and not (yes and _NEGATION.search(rest))
+    return not others and (rest == begin[1] or agrees(rest, yes, topic, whole))
 
 
-def _at_the_end(plain: str) -> Found | None:
+def _at_the_end(plain: str, topic: Topic) -> Found | None:
     """The answer of the last line, sentence or clause."""
     explicit = list(_EXPLICIT.finditer(plain))
     if explicit and not plain[explicit[-1].end() :].strip(" \n.!"):
-        return _found(explicit[-1]) if len({m[1] in YES for m in explicit}) == 1 else None
+        last = explicit[-1]
+        sure = len({m[1] in YES for m in explicit}) == 1
+        return (
+            _found(last)
+            if sure and not contradicts(plain[: explicit[0].start()], last[1] in YES, topic)
+            else None
+        )
     tail = plain[-80:]
     match = _LAST_LINE.search(tail) or _LAST_CLAUSE.search(tail)
     if match is None or (match.start() == 0 and len(plain) > len(tail)):
@@ -177,7 +195,6 @@ def _at_the_end(plain: str) -> Found | None:
     before = plain[: len(plain) - len(tail) + match.start(1)]
     yes, offset = match[1] in YES, len(plain) - len(tail)
     contrary = {m[1] in YES for m in _ANY.finditer(before)} - {yes}
-    quoted = before.rstrip().endswith(":")
-    if contrary or quoted or (yes and _NEGATION.search(before)):
+    if contrary or before.rstrip().endswith(":") or not concludes(before, yes, topic):
         return None
     return Found(yes, offset + match.start(1), offset + match.end(1))

@@ -59,7 +59,10 @@ class CompactVLM:
         padded = [[*asked, *[Question("")] * (most - len(asked))] for asked in questions]
         p_yes = self.probabilities(images, padded).tolist()
         return [
-            [Answer(q, p, f"P(yes) = {p:.3f}") for q, p in zip(asked, row, strict=False)]
+            [
+                Answer(q, p, f"P(yes) = {p:.3f}", "probability")
+                for q, p in zip(asked, row, strict=False)
+            ]
             for asked, row in zip(questions, p_yes, strict=True)
         ]
 
