@@ -1,0 +1,361 @@
+"""Client of a robot's host: a robot on another machine, or in another Python on this one.
+
+`RemoteRobot` is the robot of a station file with `robot: remote`, and `HostedRobot` that of one with a `host`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import logging
+import os
+import secrets
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from soar import errors
+from soar.contract.contract import Contract
+from soar.errors import ConfigError, RobotFault, SoarError
+from soar.robots.host.robot_host import KEY_VARIABLE, PATH, PROTOCOL, pack, unpack
+from soar.types import Action, Observation
+from soar.utils.config import from_plain
+
+log = logging.getLogger(__name__)
+
+HOST_FILE = Path(__file__).parent / "robot_host.py"
+"""The host, which runs without soar."""
+_OPEN_S = 5.0
+"""Time limit of a connection's opening in seconds."""
+_CLOCK_CALLS = 5
+"""Number of calls that compare the host's clock with this one's."""
+
+
+class RemoteRobot:
+    """A robot behind a host, driven over a websocket.
+
+    A call without a reply in time, or a lost connection, is a RobotFault; `recover()` then connects anew. The host
+    holds the arm meanwhile.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str = "",
+        view: bool = False,
+        timeout_s: float = 5.0,
+        slow_timeout_s: float = 120.0,
+    ) -> None:
+        """Connect.
+
+        Args:
+            url: address of the host, such as ws://arm1:8765.
+            key: the host's key; "" for a host without one.
+            view: only observe and hold the robot, beside the client that controls it.
+            timeout_s: time limit of `observe` and `execute` in seconds.
+            slow_timeout_s: time limit of all other calls in seconds.
+
+        Raises:
+            ConfigError: no host answers at this address, or it speaks another version of the protocol.
+            RobotFault: another client controls the robot.
+        """
+        if urlsplit(url).scheme not in ("ws", "wss"):
+            raise ConfigError(f"url '{url:.80}' names no robot host; valid: ws://HOST:8765")
+        self._url, self._key, self._path = url, key, PATH + "?view" * view
+        self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
+        self._numbers = itertools.count()
+        self._connection: ClientConnection | None = None
+        try:
+            self._connect()
+        except (OSError, WebSocketException) as error:
+            raise ConfigError(f"no robot host answers at {url}: {_reason(error)}") from error
+
+    def observe(self) -> Observation:
+        """See `Robot.observe`."""
+        value = self.call("observe")
+        if not isinstance(value, dict) or not {"image", "state", "time_s"} <= value.keys():
+            raise RobotFault(f"{self.name}: the host sent no observation")
+        others = value.get("other_images") or {}
+        return Observation(value["image"], value["state"], value["time_s"], others)
+
+    def execute(self, action: Action) -> Action:
+        """See `Robot.execute`."""
+        executed: Action = self.call("execute", action)
+        return executed
+
+    def home(self) -> None:
+        """See `Robot.home`."""
+        self.call("home")
+
+    def hold(self) -> None:
+        """Stop the arm at once, also from another thread while another call runs; doesn't wait for the reply."""
+        self._send("hold")
+
+    def recover(self) -> None:
+        """Recover the robot, after a lost connection over a new one."""
+        if self._connection is None:
+            try:
+                self._connect()
+            except (OSError, WebSocketException) as error:
+                raise RobotFault(f"no robot host answers: {_reason(error)}") from error
+        self.call("recover")
+
+    def close(self) -> None:
+        """Release the robot; its host stays for the next client."""
+        if self._connection is not None:
+            try:
+                self.call("close")
+            except SoarError:
+                pass
+            finally:
+                self._drop()
+
+    def call(self, method: str, *args: Any) -> Any:
+        """Call a method of the hosted robot.
+
+        Raises:
+            SoarError: the robot raised it.
+            RobotFault: the robot raised another exception, didn't return in time, or the connection is lost.
+        """
+        number = self._send(method, *args)
+        quick = method in ("observe", "execute", "time")
+        limit_s = self._timeout_s if quick else self._slow_timeout_s
+        end = time.monotonic() + limit_s
+        while (reply := self._receive(method, end, limit_s)).get("id") != number:
+            pass  # the reply to `hold`, or to a call that a signal cut off
+        if "error" not in reply:
+            return reply.get("value")
+        kind, text = reply["error"]
+        fault = getattr(errors, str(kind), RobotFault)
+        raise fault(str(text)) if issubclass(fault, SoarError) else RobotFault(str(text))
+
+    def _send(self, method: str, *args: Any) -> int:
+        connection, number = self._connection, next(self._numbers)
+        if connection is None:
+            raise RobotFault("the robot's host is disconnected; recover() connects anew")
+        try:
+            connection.send(pack({"call": method, "args": args, "id": number}))
+        except (OSError, WebSocketException) as error:
+            self._drop()
+            raise RobotFault(
+                f"lost the robot's host before {method}(): {_reason(error)}"
+            ) from error
+        return number
+
+    def _receive(self, method: str, end: float, limit_s: float) -> dict[str, Any]:
+        assert self._connection is not None
+        try:
+            reply = unpack(self._connection.recv(max(0.0, end - time.monotonic())))  # type: ignore[arg-type]
+        except TimeoutError as error:
+            self._drop()
+            raise RobotFault(
+                f"the robot didn't return from {method}() within {limit_s:g} s"
+            ) from error
+        except (OSError, WebSocketException) as error:
+            self._drop()
+            raise RobotFault(f"lost the robot's host in {method}(): {_reason(error)}") from error
+        except Exception as error:  # msgpack and numpy raise many kinds for damaged data
+            self._drop()
+            raise RobotFault(f"the host sent damaged data in {method}(): {error}") from error
+        if not isinstance(reply, dict):
+            raise RobotFault(f"the host sent no reply in {method}()")
+        return reply
+
+    def _connect(self) -> None:
+        """Connect and read the host's greeting. Raises OSError, WebSocketException, SoarError."""
+        headers = {"Authorization": f"Api-Key {self._key}"} if self._key else None
+        opening = connect(
+            self._url.rstrip("/") + self._path,
+            additional_headers=headers,
+            compression=None,
+            max_size=None,
+            open_timeout=_OPEN_S,
+            close_timeout=1.0,
+        )
+        self._connection = opening.__enter__()
+        limit_s = self._slow_timeout_s
+        greeting = self._receive("connect", time.monotonic() + limit_s, limit_s)
+        if "error" in greeting:
+            self._drop()
+            raise RobotFault(f"{self._url}: {greeting['error'][1]}")
+        if greeting.get("protocol") != PROTOCOL:
+            self._drop()
+            raise ConfigError(
+                f"{self._url} speaks version {greeting.get('protocol')} of the robot wire; valid: {PROTOCOL}"
+            )
+        self.name = str(greeting["name"])
+        self.period_s = float(greeting["period_s"])
+        self.methods = frozenset(greeting["methods"])
+        """Methods that the hosted robot has."""
+        self.contract = _contract(greeting.get("contract"), self._url)
+        """Meaning of the robot's numbers; None if the host declares none."""
+        self.clock_offset_s = self._clock_offset()
+        """Time on the host's clock at zero of this machine's monotonic clock, in seconds."""
+
+    def _clock_offset(self) -> float:
+        measured = []
+        for _ in range(_CLOCK_CALLS):
+            before = time.monotonic()
+            there = float(self.call("time"))
+            after = time.monotonic()
+            measured.append((after - before, there - (before + after) / 2))
+        return min(measured)[1]
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:  # its closing handshake waits for a host that may be gone
+            threading.Thread(target=connection.close, daemon=True).start()
+
+
+class HostedRobot(RemoteRobot):
+    """A robot in another Python of this machine, whose host this process starts, and which ends with it."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        robot: str,
+        options: Mapping[str, Any],
+        *,
+        folder: str | Path = ".",
+        timeout_s: float = 5.0,
+        slow_timeout_s: float = 120.0,
+    ) -> None:
+        """Start the host and connect.
+
+        Args:
+            command: Python interpreter, with arguments of its own if it needs any.
+            robot: "gym", "lerobot", or "package.module:function" there.
+            options: that function's keyword arguments.
+            folder: where its module is looked for.
+            timeout_s: time limit of `observe` and `execute` in seconds.
+            slow_timeout_s: time limit of all other calls and of the start in seconds.
+
+        Raises:
+            ConfigError: the host can't be started, or the robot can't be built there.
+        """
+        self._process: subprocess.Popen[bytes] | None = None
+        self._command = [
+            str(Path(command[0]).expanduser()),
+            *command[1:],
+            "-u",
+            str(HOST_FILE),
+            robot,
+        ]
+        self._command += ["--options", json.dumps(dict(options)), "--port", "0", "--until-eof"]
+        self._folder, self._secret, self._limit_s = (
+            Path(folder),
+            secrets.token_hex(16),
+            slow_timeout_s,
+        )
+        url = self._start()
+        super().__init__(url, key=self._secret, timeout_s=timeout_s, slow_timeout_s=slow_timeout_s)
+
+    def recover(self) -> None:
+        """Recover the robot, in a new host if the last one died or hung."""
+        if self._connection is None:
+            self._end(0.0)
+            try:
+                self._url = self._start()
+            except ConfigError as error:
+                raise RobotFault(str(error)) from error
+        super().recover()
+
+    def close(self) -> None:
+        """Release the robot and end its host."""
+        try:
+            super().close()
+        finally:
+            self._end(10.0)
+
+    def _start(self) -> str:
+        """Start the host and return its address. Raises ConfigError."""
+        environment = {**os.environ, KEY_VARIABLE: self._secret}
+        environment.pop("PYTHONSAFEPATH", None)
+        pipe = subprocess.PIPE
+        try:
+            self._process = subprocess.Popen(
+                self._command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self._folder, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise ConfigError(
+                f"host: {self._command[0]} can't be started: {error.strerror}"
+            ) from error
+        lines: deque[str] = deque(maxlen=50)
+        announced = threading.Event()
+        found: list[str] = []
+        process = self._process
+
+        def read(stream: Any, is_output: bool) -> None:
+            for raw in stream:
+                line = raw.decode(errors="replace").rstrip()
+                if is_output and not found and line.startswith('{"url"'):
+                    found.append(json.loads(line)["url"])
+                    announced.set()
+                else:
+                    lines.append(line)
+                    log.debug("host: %s", line)
+            if not is_output:
+                announced.set()
+
+        readers = [(process.stdout, True), (process.stderr, False)]
+        for reader in readers:
+            threading.Thread(target=read, args=reader, daemon=True).start()
+        announced.wait(self._limit_s)
+        if not found:
+            self._end(0.0)
+            said = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+            raise ConfigError(f"host {self._command[0]}: {said.removeprefix('robot_host: ')}")
+        return found[0]
+
+    def _end(self, wait_s: float) -> None:
+        """End the host. `wait_s`: time to release the hardware, in seconds; 0 kills one that hangs or died."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def connect_robot(
+    *, url: str, key_variable: str = "", timeout_s: float = 5.0, slow_timeout_s: float = 120.0
+) -> RemoteRobot:
+    """Build the robot of a station file with `robot: remote`.
+
+    Args:
+        url: address of the host, such as ws://arm1:8765.
+        key_variable: environment variable with the host's key; "" for a host without one.
+        timeout_s: time limit of `observe` and `execute` in seconds.
+        slow_timeout_s: time limit of all other calls in seconds.
+    """
+    if key_variable and key_variable not in os.environ:
+        raise ConfigError(f"the environment has no {key_variable}, which holds the host's key")
+    key = os.environ[key_variable] if key_variable else ""
+    return RemoteRobot(url, key=key, timeout_s=timeout_s, slow_timeout_s=slow_timeout_s)
+
+
+def _contract(value: Any, url: str) -> Contract | None:
+    return None if value is None else from_plain(Contract, value, f"contract of {url}")
+
+
+def _reason(error: Exception) -> str:
+    """Describe why a connection failed, in a few words."""
+    if isinstance(error, InvalidURI):
+        return "this is no address"
+    if isinstance(error, InvalidHandshake) and "401" in str(error):
+        return "the key is missing or wrong"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,398 @@
+"""Host of a robot: serves one robot to soar over a websocket, from any Python from 3.8 on.
+
+This file needs no soar: copy it to the arm's machine, or into an environment whose pins exclude soar's.
+
+    pip install numpy msgpack websockets
+    python robot_host.py my_arm:make --options '{"port": "/dev/ttyUSB0"}'       any class with the five methods
+    python robot_host.py lerobot --options '{"type": "so101_follower", "port": "/dev/ttyACM0"}'   with lerobot_arm.py
+    SOAR_ROBOT_KEY=... python robot_host.py my_arm:make --bind 0.0.0.0 --port 8765
+
+The robot is what `my_arm.make(**options)` returns: an object with `period_s`, `observe`, `execute`, `home`, `recover`
+and `close` (docs/add-a-robot.md), or a LeRobot `Robot`. An optional `hold()` stops the arm at once; it may be called
+from another thread while any other method runs. Without it the arm is held by an action without motion.
+
+One client controls the arm, any number of others view it. The arm is held when the controlling client is silent for
+three periods after an action, and when its connection is lost.
+
+Wire: msgpack in binary messages; arrays as in openpi's clients. The host first sends {"protocol", "name", "period_s",
+"contract", "methods", "role"}. Requests {"call", "args", "id"}; replies {"id", "value"} or {"id", "error": [class,
+message]}. Path "/robot/v1" controls, "/robot/v1?view" views.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hmac
+import http
+import importlib
+import importlib.util
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import numpy as np
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+from websockets.sync.server import Server, ServerConnection, serve
+
+PROTOCOL = 1
+PATH = "/robot/v1"
+KEY_VARIABLE = "SOAR_ROBOT_KEY"
+"""Environment variable with the key that clients must present; none is needed without it."""
+CONTROL = ("observe", "execute", "home", "recover", "close")
+OPTIONAL = ("hold", "truth", "reset")
+"""Methods that a robot may have: `truth` and `reset` are those of a simulator, whose time stands still between steps."""
+WATCHDOG_PERIODS = 3.0
+"""Number of control periods without an action after which the arm is held."""
+_PROBE_S = 1.0
+"""Time that a controlling client gets to show that it is alive when another one asks for control, in seconds."""
+_BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
+"""Files beside this one that adapt other robots, by name."""
+_SEEN = ("image", "state", "time_s", "other_images")
+_FAULTS = ("CameraFault", "RobotFault", "ConfigError")
+"""Exceptions that keep their class on the wire, by name; all others become RobotFault."""
+
+
+def pack(value: Any) -> bytes:
+    """Encode a value of msgpack's types and numpy arrays. Raises TypeError: an array of objects or complex numbers."""
+    data: bytes = msgpack.packb(value, default=_pack_array)
+    return data
+
+
+def unpack(data: bytes) -> Any:
+    """Decode a value; arrays are read-only views. Raises ValueError: it is damaged."""
+    return msgpack.unpackb(data, object_hook=_unpack_array, strict_map_key=False)
+
+
+def _pack_array(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        if isinstance(value, np.generic):
+            return {b"__npgeneric__": True, b"data": value.item(), b"dtype": value.dtype.str}
+        data, dtype = value.tobytes(), value.dtype.str
+        return {b"__ndarray__": True, b"data": data, b"dtype": dtype, b"shape": value.shape}
+    raise TypeError(f"can't send a {type(value).__name__}")
+
+
+def _unpack_array(value: dict[Any, Any]) -> Any:
+    if b"__ndarray__" in value:
+        return np.frombuffer(value[b"data"], _dtype(value)).reshape(value[b"shape"])
+    if b"__npgeneric__" in value:
+        return _dtype(value).type(value[b"data"])
+    return value
+
+
+def _dtype(value: dict[Any, Any]) -> Any:
+    dtype = np.dtype(value[b"dtype"])
+    if dtype.kind not in "biuf":
+        raise ValueError(f"arrays of dtype {dtype} aren't decoded")
+    return dtype
+
+
+class ConfigError(Exception):
+    """A setting isn't valid."""
+
+
+def make_robot(name: str, options: dict[str, Any]) -> Any:
+    """Build a robot: "package.module:function", or "gym" or "lerobot" with their files beside this one."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    module, _, function = name.partition(":")
+    try:
+        if name in _BESIDE:
+            return _beside(name).make(**options)
+        robot = getattr(importlib.import_module(module), function)(**options)
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ConfigError(f"{name!r} with options {options}: {error}") from error
+    return _beside("lerobot").LeRobotArm(robot) if hasattr(robot, "send_action") else robot
+
+
+def _beside(name: str) -> Any:
+    """Import a file of this folder, which is no package where soar isn't installed. Raises ImportError."""
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _BESIDE[name])
+    spec = importlib.util.spec_from_file_location("soar_" + name, path)
+    if not os.path.exists(path) or spec is None or spec.loader is None:
+        raise ImportError(f"{_BESIDE[name]} must lie beside robot_host.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Host:
+    """A robot, its clients, and the watchdog. All of the robot's methods but `hold` run in the thread of `run`."""
+
+    def __init__(
+        self, make: Callable[[], Any], name: str, watchdog: float = WATCHDOG_PERIODS
+    ) -> None:
+        """Build the robot.
+
+        Args:
+            make: builds it, and builds it anew for the next client after one has closed it.
+            name: name of the robot, for clients.
+            watchdog: number of periods without an action after which the arm is held; 0 for never.
+        """
+        self._make, self._name, self._watchdog = make, name, watchdog
+        self._jobs: "queue.Queue[Callable[[], None]]" = queue.Queue()
+        self._controller: ServerConnection | None = None
+        self._controlling = threading.Lock()
+        self._newest: dict[str, Any] = {}
+        self._newest_s = -np.inf
+        self._deadline_s = np.inf
+        """Time on the monotonic clock at which the arm is held unless an action comes before."""
+        self._last: np.ndarray | None = None
+        self._ended = threading.Event()
+        self.robot: Any = make()
+        self.period_s = float(self.robot.period_s)
+        self.holds = 0
+        """Number of times that the arm was held."""
+
+    @property
+    def simulator(self) -> bool:
+        """Whether the robot is a simulator, which needs no watchdog."""
+        return hasattr(self.robot, "truth") and hasattr(self.robot, "reset")
+
+    def run(self) -> None:
+        """Call the robot's methods until `end`; then hold and close it."""
+        while not self._ended.is_set():
+            wait_s = min(max(self._deadline_s - time.monotonic(), 0.0), 0.2)
+            try:
+                job = self._jobs.get(timeout=wait_s)
+            except queue.Empty:
+                job = None
+            if job is not None:
+                job()
+            if time.monotonic() >= self._deadline_s:
+                self.hold()
+        if self.robot is not None:
+            self.hold()
+            self.robot.close()
+
+    def end(self) -> None:
+        """End `run` after the current call."""
+        self._ended.set()
+
+    def end_at_eof(self) -> None:
+        """End `run` when the input ends, as it does with the process at its other end."""
+        sys.stdin.read()
+        self.end()
+
+    def hold(self) -> None:
+        """Stop the arm where it is, gripper as it is."""
+        self._deadline_s = np.inf
+        robot = self.robot
+        if robot is None or self.simulator:
+            return
+        self.holds += 1
+        try:
+            if hasattr(robot, "hold"):
+                robot.hold()
+            elif self._last is not None:
+                robot.execute(self._still())
+        except Exception:  # noqa: BLE001  a driver may raise anything; the arm gets no further action
+            traceback.print_exc()
+        self._last = None
+
+    def serve_client(self, connection: ServerConnection) -> None:
+        """Serve one client until its connection ends."""
+        views = "?view" in connection.request.path  # type: ignore[union-attr]
+        if not views and not self._take_control(connection):
+            text = "another client controls this robot; end that one first, or view"
+            connection.send(pack({"error": ["RobotFault", text]}))
+            return
+        try:
+            self._greet(connection, views)
+            for message in connection:
+                self._handle(connection, unpack(message), views)  # type: ignore[arg-type]
+        except (ConnectionClosed, ValueError, KeyError, TypeError):
+            pass  # gone, or no client of a robot
+        finally:
+            if self._controller is connection:
+                self._controller = None
+                self._hold_now()
+
+    def _take_control(self, connection: ServerConnection) -> bool:
+        """Whether no client, or only one that doesn't answer any more, has control."""
+        with self._controlling:
+            other = self._controller
+            if other is not None:
+                try:
+                    if other.ping().wait(_PROBE_S):
+                        return False
+                except ConnectionClosed:
+                    pass
+                self._controller = None
+                self._hold_now()
+                threading.Thread(target=other.close, daemon=True).start()
+            self._controller = connection
+            return True
+
+    def _hold_now(self) -> None:
+        """Hold from another thread: at once if the driver can, else after its current call."""
+        if hasattr(self.robot, "hold"):
+            self.hold()
+        else:
+            self._jobs.put(self.hold)
+
+    def _greet(self, connection: ServerConnection, views: bool) -> None:
+        """Send what a client needs to know; build the robot anew if a client closed it."""
+        built: queue.Queue[tuple[str, Any]] = queue.Queue()
+        self._jobs.put(lambda: built.put(_attempt(self._rebuild)))
+        kind, text = built.get()
+        if kind:
+            connection.send(pack({"error": [kind, text]}))
+            raise ValueError(text)
+        methods = CONTROL + tuple(m for m in OPTIONAL if hasattr(self.robot, m))
+        greeting = {"protocol": PROTOCOL, "name": self._name, "period_s": self.period_s}
+        contract, role = getattr(self.robot, "contract", None), "viewer" if views else "controller"
+        greeting.update({"contract": contract, "methods": methods, "role": role})
+        connection.send(pack(greeting))
+
+    def _rebuild(self) -> None:
+        if self.robot is None:
+            self.robot = self._make()
+
+    def _handle(self, connection: ServerConnection, request: dict[str, Any], views: bool) -> None:
+        """Answer one request, or leave it to the robot's thread."""
+        call, args, number = request["call"], request.get("args", []), request["id"]
+        if call == "hold":
+            self._hold_now()
+            connection.send(pack({"id": number, "value": None}))
+        elif call == "time":
+            connection.send(pack({"id": number, "value": time.monotonic()}))
+        elif views and call != "observe":
+            text = f"a viewer can't call {call}()"
+            connection.send(pack({"id": number, "error": ["RobotFault", text]}))
+        elif views and time.monotonic() - self._newest_s < self.period_s:
+            connection.send(pack({"id": number, "value": self._newest}))
+        elif call in CONTROL or (call in OPTIONAL and hasattr(self.robot, call)):
+            self._jobs.put(lambda: self._answer(connection, call, args, number))
+        else:
+            text = f"no method {call}()"
+            connection.send(pack({"id": number, "error": ["ConfigError", text]}))
+
+    def _answer(
+        self, connection: ServerConnection, call: str, args: list[Any], number: int
+    ) -> None:
+        """Call the robot and send the reply, unless the client has lost control since."""
+        if call != "observe" and connection is not self._controller:
+            return
+        kind, value = _attempt(getattr(self, "_" + call, None) or getattr(self.robot, call), *args)
+        reply = {"id": number, "error": [kind, value]} if kind else {"id": number, "value": value}
+        try:
+            data = pack(reply)
+        except TypeError as error:
+            text = f"{call}() returned what can't be sent: {error}"
+            data = pack({"id": number, "error": ["RobotFault", text]})
+        with contextlib.suppress(ConnectionClosed):
+            connection.send(data)
+
+    def _observe(self) -> dict[str, Any]:
+        """Return an observation as a dict."""
+        seen = self.robot.observe()
+        is_dict = isinstance(seen, dict)
+        value = {n: seen.get(n) if is_dict else getattr(seen, n, None) for n in _SEEN}
+        value["other_images"] = dict(value["other_images"] or {})
+        self._newest, self._newest_s = value, time.monotonic()
+        return value
+
+    def _execute(self, action: Any) -> Any:
+        self._last = np.array(action)
+        executed = self.robot.execute(np.array(action))
+        if self._watchdog and not self.simulator:
+            self._deadline_s = time.monotonic() + self._watchdog * self.period_s
+        return executed
+
+    def _home(self) -> None:
+        self._deadline_s, self._last = np.inf, None
+        self.robot.home()
+
+    def _close(self) -> None:
+        self._deadline_s, robot = np.inf, self.robot
+        self.robot = None
+        robot.close()
+
+    def _still(self) -> np.ndarray:
+        """An action without motion that keeps the gripper: zeros for deltas, the last one for absolute targets."""
+        assert self._last is not None
+        meaning = (getattr(self.robot, "contract", None) or {}).get("action", {})
+        if meaning.get("reference", "delta") == "absolute":
+            return self._last
+        still = np.zeros_like(self._last)
+        if "gripper" not in meaning or meaning["gripper"] is not None:
+            still[-1] = self._last[-1]
+        return still
+
+
+def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
+    """Return "" and a function's result, or the class and message of its exception."""
+    try:
+        return "", function(*args)
+    except Exception as error:  # noqa: BLE001  a driver may raise anything
+        known = [c.__name__ for c in type(error).__mro__ if c.__name__ in _FAULTS]
+        if known:
+            return known[0], str(error)
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} at {last.filename}:{last.lineno}"
+        return "RobotFault", f"{place}: {error}"
+
+
+def listen(host: Host, bind: str, port: int, key: str = "") -> Server:
+    """Accept clients in the background, at any free port for 0; with a key, only those that present it."""
+
+    def authorize(connection: ServerConnection, request: Request) -> Response | None:
+        given = request.headers.get("Authorization", "")
+        if key and not hmac.compare_digest(given.encode(), f"Api-Key {key}".encode()):
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the key is missing or wrong\n")
+        return None
+
+    server = serve(
+        host.serve_client, bind, port, process_request=authorize, compression=None, max_size=2**24
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the host until it is interrupted or terminated."""
+    parser = argparse.ArgumentParser(description="Serve a robot to soar over a websocket.")
+    parser.add_argument("robot", help="package.module:function, lerobot, or gym")
+    parser.add_argument("--options", default="{}", help="arguments of that function, as JSON")
+    parser.add_argument("--port", type=int, default=8765, help="0 for any free one")
+    parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
+    help = "periods without an action after which the arm is held; 0 for never"
+    parser.add_argument("--watchdog", type=float, default=WATCHDOG_PERIODS, help=help)
+    parser.add_argument("--until-eof", action="store_true", help="end when the input ends")
+    args = parser.parse_args(argv)
+    key = os.environ.get(KEY_VARIABLE, "")
+    if args.bind not in ("127.0.0.1", "localhost", "::1") and not key:
+        sys.exit(f"robot_host: at {args.bind} anybody could move the arm; set {KEY_VARIABLE}")
+    try:
+        options = json.loads(args.options)
+        host = Host(lambda: make_robot(args.robot, options), args.robot, args.watchdog)
+    except Exception as error:  # noqa: BLE001  a driver may raise anything
+        kind = "" if type(error).__name__ in _FAULTS else type(error).__name__ + ": "
+        sys.exit("robot_host: {}{}".format(kind, " ".join(str(error).split())))
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: host.end())
+    server = listen(host, args.bind, args.port, key)
+    if args.until_eof:
+        threading.Thread(target=host.end_at_eof, daemon=True).start()
+    port = server.socket.getsockname()[1]
+    print(json.dumps({"url": f"ws://{args.bind}:{port}"}), flush=True)
+    host.run()
+    os._exit(0)  # connections' threads may wait for clients
+
+
+if __name__ == "__main__":
+    main()

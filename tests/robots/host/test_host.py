@@ -1,0 +1,332 @@
+"""The host and its client, with real sockets and real processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.errors import ConfigError, RobotFault
+from soar.robots.host.client import HOST_FILE, HostedRobot, RemoteRobot
+from soar.robots.host.robot_host import Host, listen, main, pack, unpack
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from plain_arm import Arm, HoldingArm, Simulator  # noqa: E402
+
+OTHER_PYTHONS = [
+    Path.home() / f".cache/soar/envs/{name}/bin/python" for name in ("host38", "host312")
+]
+
+
+def push(x: float = 0.0, opening: float = 1.0) -> np.ndarray:
+    return np.array([x, 0, 0, 0, 0, 0, opening], np.float32)
+
+
+def wait_for(log: Path, word: str, count: int = 1) -> list[str]:
+    """The log's lines once it has a word `count` times."""
+    end = time.monotonic() + 20
+    while not log.exists() or log.read_text().split("\n").count(word) < count:
+        assert time.monotonic() < end, f"no '{word}' in {log.read_text() if log.exists() else ''}"
+        time.sleep(0.01)
+    return log.read_text().split("\n")[:-1]
+
+
+class Served:
+    """A host in a thread of this process."""
+
+    def __init__(self, make: Callable[[], object], key: str = "") -> None:
+        self.host = Host(make, "arm")
+        self.server = listen(self.host, "127.0.0.1", 0, key)
+        self.url = f"ws://127.0.0.1:{self.server.socket.getsockname()[1]}"
+        self.thread = threading.Thread(target=self.host.run)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.host.end()
+        self.thread.join()
+        self.server.shutdown()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Served]]:
+    served: list[Served] = []
+
+    def start(make: Callable[[], object], key: str = "") -> Served:
+        served.append(Served(make, key))
+        return served[-1]
+
+    yield start
+    for each in served:
+        each.end()
+
+
+@pytest.mark.parametrize(
+    "python", [Path(sys.executable), *OTHER_PYTHONS], ids=lambda p: p.parts[-3]
+)
+def test_a_robot_in_any_python_behaves_the_same(python):
+    if not python.exists():
+        pytest.skip(f"no environment {python}: `make test-foreign` builds it")
+    robot = HostedRobot([str(python)], "plain_arm:Arm", {}, folder=HERE)
+    here = Arm()
+    assert np.array_equal(robot.execute(push(0.1)), here.execute(push(0.1)))
+    seen, expected = robot.observe(), here.observe()
+    assert np.array_equal(seen.image, expected["image"])
+    assert np.array_equal(seen.state, expected["state"])
+    assert np.array_equal(seen.other_images["wrist"], expected["other_images"]["wrist"])
+    assert abs(seen.time_s - robot.clock_offset_s - time.monotonic()) < 5
+    robot.home()
+    robot.close()
+    robot.close()
+
+
+def test_faults_keep_their_class_and_other_exceptions_say_where(serve):
+    robot = RemoteRobot(serve(Arm).url)
+    with pytest.raises(RobotFault, match="^motor 3 is hot$"):
+        robot.execute(push(2))
+    with pytest.raises(RobotFault, match=r"ValueError at .*plain_arm.py:\d+: no such joint"):
+        robot.execute(push(-2))
+    with pytest.raises(ConfigError, match=r"no method dance\(\)"):
+        robot.call("dance")
+    robot.close()
+
+
+def test_the_arm_is_held_when_the_client_is_silent(serve, tmp_path):
+    log = tmp_path / "log"
+    robot = RemoteRobot(serve(lambda: Arm(str(log))).url)
+    robot.execute(push(0.5, 0.25))
+    wait_for(log, "execute 0 0.25")  # no motion, gripper as it was
+    assert robot.observe().state[0] == 0.5
+    robot.close()
+
+
+def test_a_driver_with_hold_is_held_by_it_once(serve, tmp_path):
+    log = tmp_path / "log"
+    served = serve(lambda: HoldingArm(str(log)))
+    robot = RemoteRobot(served.url)
+    robot.execute(push(0.5))
+    wait_for(log, "hold")
+    time.sleep(4 * robot.period_s)
+    assert served.host.holds == 1
+    robot.close()
+
+
+def test_hold_reaches_the_driver_while_another_call_runs(serve, tmp_path):
+    log = tmp_path / "log"
+    robot = RemoteRobot(serve(lambda: HoldingArm(str(log), home_s=0.5)).url)
+    homing = threading.Thread(target=robot.home)
+    homing.start()
+    wait_for(log, "homing")
+    robot.hold()
+    homing.join()
+    assert wait_for(log, "home") == ["made", "homing", "hold", "home"]
+    assert robot.observe().image.shape == (8, 8, 3)
+    robot.close()
+
+
+def test_a_simulator_is_not_held_and_offers_its_truth(serve, tmp_path):
+    log = tmp_path / "log"
+    robot = RemoteRobot(serve(lambda: Simulator(str(log))).url)
+    robot.execute(push(0.5))
+    time.sleep(5 * robot.period_s)
+    robot.call("reset", 3)
+    assert robot.call("truth", "done") is True
+    assert log.read_text().split("\n") == ["made", "execute 0.5 1", "reset 3", ""]
+    robot.close()
+
+
+CLIENT = """
+import sys, time
+import numpy as np
+from soar.robots.host.client import RemoteRobot
+robot = RemoteRobot(sys.argv[1])
+while True:
+    robot.execute(np.array([0.5, 0, 0, 0, 0, 0, 0.25], np.float32))
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_killed_or_frozen_client_leaves_a_held_arm_that_the_next_one_takes_over(
+    serve, tmp_path, number
+):
+    log = tmp_path / "log"
+    served = serve(lambda: Arm(str(log)))
+    client = subprocess.Popen([sys.executable, "-c", CLIENT, served.url])
+    try:
+        wait_for(log, "execute 0.5 0.25")
+        with pytest.raises(RobotFault, match="another client controls this robot"):
+            RemoteRobot(served.url)
+        client.send_signal(number)
+        wait_for(log, "execute 0 0.25")
+        robot = RemoteRobot(served.url)
+        robot.execute(push(0.125))
+        assert log.read_text().split("\n")[-2] == "execute 0.125 1"
+        robot.close()
+    finally:
+        client.kill()
+        client.wait()
+
+
+def test_a_killed_host_is_a_fault_and_recover_starts_another(tmp_path):
+    log = tmp_path / "log"
+    robot = HostedRobot([sys.executable], "plain_arm:Arm", {"log": str(log)}, folder=HERE)
+    process = robot._process
+    assert process is not None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with pytest.raises(RobotFault, match="lost the robot's host"):
+        robot.execute(push())
+        robot.execute(push())
+    with pytest.raises(RobotFault, match=r"recover\(\) connects anew"):
+        robot.observe()
+    robot.recover()
+    assert robot.observe().image.shape == (8, 8, 3)
+    robot.close()
+    assert log.read_text().split() == ["made", "made", "recover", "close"]
+
+
+OWNER = """
+import sys
+from soar.robots.host.client import HostedRobot
+robot = HostedRobot([sys.executable], "plain_arm:Arm", {"log": sys.argv[1]}, folder=sys.argv[2])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_host_ends_with_the_process_that_started_it_and_releases_the_hardware(tmp_path):
+    log = tmp_path / "log"
+    pipe = subprocess.PIPE
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, log, HERE], stdin=pipe, stdout=pipe)
+    assert owner.stdout is not None
+    assert owner.stdin is not None
+    assert owner.stdout.readline() == b"ready\n"
+    owner.kill()
+    owner.wait()
+    owner.stdin.close()
+    owner.stdout.close()
+    assert wait_for(log, "close")[0] == "made"
+
+
+def test_a_pulled_cable_is_a_fault_on_one_side_and_a_held_arm_on_the_other(serve, tmp_path):
+    log = tmp_path / "log"
+    robot = RemoteRobot(serve(lambda: HoldingArm(str(log))).url)
+    robot.execute(push(0.5))
+    assert robot._connection is not None
+    robot._connection.socket.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(RobotFault, match="lost the robot's host"):
+        robot.observe()
+    wait_for(log, "hold")
+    robot.recover()
+    assert robot.observe().state[0] == 0.5
+    robot.close()
+
+
+def test_a_call_that_hangs_is_a_fault_in_time(serve):
+    robot = RemoteRobot(serve(lambda: Arm(home_s=0.6)).url, slow_timeout_s=0.2)
+    with pytest.raises(RobotFault, match=r"didn't return from home\(\) within 0\.2 s"):
+        robot.home()
+    time.sleep(0.5)
+    robot.recover()
+    robot.close()
+
+
+def test_viewers_see_and_may_stop_the_arm_but_never_move_it(serve, tmp_path):
+    log = tmp_path / "log"
+    served = serve(lambda: HoldingArm(str(log)))
+    robot, viewer = RemoteRobot(served.url), RemoteRobot(served.url, view=True)
+    robot.execute(push(0.5))
+    assert viewer.observe().state[0] == 0.5
+    with pytest.raises(RobotFault, match=r"a viewer can't call execute\(\)"):
+        viewer.execute(push())
+    held = served.host.holds
+    viewer.hold()
+    viewer.observe()
+    assert served.host.holds > held
+    robot.close()
+
+
+def test_a_closed_robot_is_built_anew_for_the_next_client(serve, tmp_path):
+    log = tmp_path / "log"
+    served = serve(lambda: Arm(str(log)))
+    for _ in range(2):
+        robot = RemoteRobot(served.url)
+        robot.observe()
+        robot.close()
+    assert log.read_text().split() == ["made", "close", "made", "close"]
+
+
+def test_only_a_client_with_the_key_is_served(serve, monkeypatch):
+    served = serve(Arm, key="secret")
+    for key in ("", "wrong"):
+        with pytest.raises(ConfigError, match="the key is missing or wrong"):
+            RemoteRobot(served.url, key=key)
+    RemoteRobot(served.url, key="secret").close()
+    monkeypatch.delenv("SOAR_ROBOT_KEY", raising=False)
+    with pytest.raises(SystemExit, match=r"at 0\.0\.0\.0 anybody could move the arm"):
+        main(["plain_arm:Arm", "--bind", "0.0.0.0"])
+
+
+def test_mistakes_are_one_line(tmp_path):
+    cases = [
+        (lambda: RemoteRobot("http://arm1"), r"url 'http://arm1' names no robot host; valid: ws://"),
+        (lambda: RemoteRobot("ws://127.0.0.1:1"), "no robot host answers at ws://127.0.0.1:1"),
+        (lambda: HostedRobot(["/no/python"], "x:y", {}), "/no/python can't be started: No such file"),
+        (lambda: HostedRobot([sys.executable], "x:y", {}), "'x:y' with options {}: No module named 'x'"),
+        (lambda: HostedRobot([sys.executable], "plain_arm:refuse", {}, folder=HERE), "no /dev/ttyUSB0"),
+        (lambda: HostedRobot([sys.executable], "plain_arm:Arm", {"port": 1}, folder=HERE), "'port'"),
+    ]  # fmt: skip
+    for make, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            make()
+
+
+def test_messages_of_any_other_client_do_not_stop_the_host(serve):
+    from websockets.sync.client import connect
+
+    served = serve(Arm)
+    for data in (b"\xc1", pack({"call": "observe"}), pack([1]), "text", os.urandom(64)):
+        with connect(served.url + "/robot/v1") as connection:
+            connection.recv()
+            connection.send(data)
+    robot = RemoteRobot(served.url)
+    assert robot.observe().image.shape == (8, 8, 3)
+    robot.close()
+
+
+def test_arrays_go_over_the_wire_unchanged_and_objects_are_refused():
+    arrays = [
+        np.arange(6, dtype=d).reshape(2, 3) for d in (np.uint8, np.float32, np.float64, np.int64)
+    ]
+    for array in (*arrays, np.zeros((0, 3), np.float32), arrays[0][:, ::2], np.float32(2.5)):
+        back = unpack(pack(array))
+        assert (back.dtype, back.shape) == (array.dtype, array.shape)
+        assert np.array_equal(back, array)
+    with pytest.raises(TypeError, match="can't send"):
+        pack(np.array([object()]))
+    hostile = {b"__ndarray__": True, b"data": b"12345678", b"dtype": "|O", b"shape": [1]}
+    with pytest.raises(ValueError, match="aren't decoded"):
+        unpack(pack(hostile))
+
+
+def test_the_codec_is_that_of_openpi():
+    theirs = pytest.importorskip(
+        "openpi_client.msgpack_numpy", reason="openpi-client isn't installed"
+    )
+    value = {"image": np.arange(12, dtype=np.uint8).reshape(2, 2, 3), "n": np.float32(0.5)}
+    assert pack(value) == theirs.packb(value)
+    assert np.array_equal(theirs.unpackb(pack(value))["image"], value["image"])
+
+
+def test_the_host_imports_nothing_of_soar():
+    for path in HOST_FILE.parent.glob("*_*.py"):
+        assert "import soar" not in path.read_text(), path
+        assert "\nfrom soar" not in path.read_text(), path
