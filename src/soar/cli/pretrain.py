@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +30,8 @@ Share = Annotated[float, Ge(0), Le(1)]
 
 _KEYPOINT_SEED = 800_000
 """Seed of the first scene of keypoint samples, far from the clips' scenes."""
+_STREAM_SEED = 1_000_000
+"""Added to the seed of a corpus for the scenes that are generated during training."""
 _DAGGER_SEED = 500_000
 """Seed of the first scene of DAgger clips, far from the other clips' scenes."""
 
@@ -104,33 +107,38 @@ def vlm(
     config: Annotated[VLMTrainConfig, FLAT],
     images: Positive = 15_000,
     seed: int = 0,
+    stream: bool = False,
     start: Path | None = None,
     workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
     """Make the compact VLM: images and questions of the *broad* regime, training, calibration.
 
-    Example: `soar pretrain vlm --images 48000 --fit.steps 12000`.
+    Example: `soar pretrain vlm --images 3000 --stream --fit.steps 40000`.
 
     Args:
         config: model and optimization.
         images: number of images in the corpus, each with several questions.
         seed: seed of the corpus's scenes.
+        stream: train on ever new scenes that are generated meanwhile; the corpus is for calibration alone.
         start: a checkpoint's folder to begin from, at a learning rate of 5e-4 instead of 1e-3.
         workers: number of processes that make the corpus.
         out: folder of the checkpoint and its card; by default the package's own.
     """
     from soar.pretraining.vlm_corpus import make_vlm_corpus
+    from soar.pretraining.vlm_stream import SceneStream
     from soar.registry import WEIGHTS
     from soar.training.vlm import train_compact_vlm
     from soar.vlm.compact.model import KIND
 
     before = _load(start, KIND)
-    name = f"vlm-images-{images}-steps-{config.fit.steps}-seed-{seed}"
+    name = f"vlm-images-{images}-steps-{config.fit.steps}-seed-{seed}{'-stream' if stream else ''}"
     work = _work(name, before, config, vlm_preset(start))
     corpus = cache_folder() / "pretrain" / f"vlm-corpus-{images}-{seed}"
     make_vlm_corpus(corpus, images, workers, seed)
-    train_compact_vlm(corpus, work, config, before)
+    source = SceneStream(config, seed + _STREAM_SEED, workers) if stream else nullcontext()
+    with source as batches:
+        train_compact_vlm(corpus, work, config, before, batches)
     folder = out or WEIGHTS / "vlm"
     with saved_config(vlm, folder):
         _install(work, folder, "vlm", ("broad",))

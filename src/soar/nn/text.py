@@ -17,8 +17,12 @@ from soar.errors import ConfigError
 MINILM = "minilm"
 
 
+_MAX_KNOWN = 50_000
+"""Sentences whose embeddings an encoder keeps; with more, it starts again."""
+
+
 class SentenceEncoder:
-    """Mean-pooled sentence embeddings of unit length from a transformers encoder; each sentence is encoded once."""
+    """Mean-pooled sentence embeddings of unit length from a transformers encoder, which are kept."""
 
     def __init__(self, source: str = MINILM) -> None:
         """Load an encoder. `source`: "minilm" (in a dependency, 384 dimensions), a folder, or a hub id."""
@@ -32,6 +36,9 @@ class SentenceEncoder:
         """Return float32 embeddings of length 1 on the CPU."""
         new = sorted({s for s in sentences if s not in self._known})
         if new:
+            if len(self._known) > _MAX_KNOWN:
+                self._known.clear()
+                new = sorted(set(sentences))
             tokens = self._tokenizer(new, padding=True, truncation=True, return_tensors="pt")
             hidden = self._model(**tokens).last_hidden_state
             mask = tokens["attention_mask"][..., None].float()

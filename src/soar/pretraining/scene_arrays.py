@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from soar.utils.arrays import read_arrays
 from soar.utils.files import replace_file
 from soar.utils.processes import worker_pool
 
@@ -37,9 +38,7 @@ def generate_scene_arrays(
         while True:
             while len(running) < 3 * workers:
                 running.append(pool.submit(_write, folder, generate, next(seeds)))
-            with np.load(running.popleft().result()) as file:
-                arrays = dict(file)
-            yield arrays
+            yield read_arrays(running.popleft().result())
 
 
 def _write(folder: Path, generate: Callable[[int], Arrays], seed: int) -> Path:

@@ -19,13 +19,16 @@ from soar.sim.scenes.spec import Scene
 from soar.tasks.questions import QUESTION_KINDS
 from soar.training.vlm_corpus import ARRAYS, VLMCorpus
 from soar.types import Regime
-from soar.utils.files import Json, replace_file
+from soar.utils.arrays import read_arrays
+from soar.utils.files import Json, read_json, replace_file, write_bytes
 from soar.utils.processes import worker_pool
 from soar.utils.progress import progress_bar
 
 _SCENES_PER_SHARD = 4
 _SHARDS_PER_PROCESS = 25
 """Shards after which a process is replaced, because every world leaks some memory in the OpenGL driver."""
+_SHARD = {**ARRAYS, "questions": "U n q"}
+"""Type and shape of each array of a shard."""
 _RENAMED = {"moments": "stops"}
 """Fields of `LabeledImageConfig` that older plan files call by other names."""
 
@@ -63,7 +66,7 @@ def make_vlm_corpus(
             for i in range(0, scenes, _SCENES_PER_SHARD)
         ]
         _make_shards(folder, shards, workers, seed, regime, config)
-        _join(folder, [_shard_file(folder, s) for s in shards], about)
+        join_shards(folder, [_shard_file(folder, s) for s in shards], about)
     return VLMCorpus.load(folder)
 
 
@@ -72,11 +75,12 @@ def _claim(folder: Path, about: Mapping[str, Json]) -> None:
     (folder / "shards").mkdir(parents=True, exist_ok=True)
     plan = folder / "plan.json"
     if plan.is_file():
-        known = json.loads(plan.read_text())
-        known["play"] = {_RENAMED.get(k, k): v for k, v in known["play"].items()}
+        known = read_json(plan)
+        if isinstance(known, dict) and isinstance(play := known.get("play"), dict):
+            known["play"] = {_RENAMED.get(k, k): v for k, v in play.items()}
         if known != about:
-            raise ConfigError(f"{folder} holds another corpus: {plan.read_text().strip()}")
-    plan.write_text(json.dumps(about) + "\n")
+            raise ConfigError(f"{folder} holds another corpus: {json.dumps(known):.300}")
+    write_bytes(plan, (json.dumps(about) + "\n").encode())
 
 
 def _make_shards(
@@ -111,13 +115,27 @@ def _make_shard(
     images: list[LabeledImage] = []
     numbers: list[int] = []
     for number in scenes:
-        own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-        found = list(islice(label_scene(_scene(regime, own), own, config), config.images))
+        found = scene_images(number, seed, regime, config)
         images += found
         numbers += [number] * len(found)
     path = _shard_file(folder, scenes)
     with replace_file(path) as file:
         np.savez(file, **_columns(images, numbers), allow_pickle=False)
+
+
+def scene_images(
+    number: int, seed: int, regime: Regime, config: LabeledImageConfig
+) -> list[LabeledImage]:
+    """Return the images of one scene; fewer than `config.images` if its physics diverged.
+
+    Args:
+        number: number of the scene.
+        seed: seed of all scenes; each has its own, derived from both.
+        regime: regime to sample the scene from.
+        config: contents of its images.
+    """
+    own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+    return list(islice(label_scene(_scene(regime, own), own, config), config.images))
 
 
 def _scene(regime: Regime, seed: int) -> Scene:
@@ -144,11 +162,14 @@ def _shard_file(folder: Path, scenes: range) -> Path:
     return folder / "shards" / f"{scenes.start:06d}.npz"
 
 
-def _join(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> None:
-    """Concatenate all shards into one file per array and delete them; corpus.json comes last."""
+def join_shards(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> None:
+    """Concatenate all shards into one file per array and delete them; corpus.json comes last.
+
+    Raises:
+        ConfigError: a shard is damaged.
+    """
     words: dict[str, int] = {}
-    with np.load(files[0]) as first:
-        arrays = {k: _like(first[k]) for k in ARRAYS}
+    arrays = {name: _like(part) for name, part in read_arrays(files[0], _SHARD).items()}
     counts = [len(part) for part in _parts(files, "scenes")]
     ends = np.cumsum(counts)
     for name, (shape, dtype) in arrays.items():
@@ -156,7 +177,7 @@ def _join(folder: Path, files: Sequence[Path], about: Mapping[str, Json]) -> Non
         for part, end in zip(_parts(files, name), ends, strict=True):
             whole[end - len(part) : end] = _numbered(part, words) if name == "questions" else part
         whole.flush()
-    (folder / "corpus.json").write_text(json.dumps({**about, "words": list(words)}))
+    write_bytes(folder / "corpus.json", json.dumps({**about, "words": list(words)}).encode())
     for file in files:
         file.unlink()
 
@@ -168,8 +189,7 @@ def _like(part: np.ndarray) -> tuple[tuple[int, ...], np.dtype]:
 
 def _parts(files: Iterable[Path], name: str) -> Iterator[np.ndarray]:
     for file in files:
-        with np.load(file) as shard:
-            yield shard[name]
+        yield read_arrays(file, _SHARD)[name]
 
 
 def _numbered(questions: np.ndarray, words: dict[str, int]) -> Int32[np.ndarray, "n q"]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.data.prefetch import step_rng
+from soar.data.prefetch import Batches, step_rng
 from soar.errors import ConfigError
 from soar.nn.heatmaps import attention_loss
 from soar.nn.text import SentenceEncoder
@@ -52,14 +52,16 @@ def train_compact_vlm(
     out: str | Path,
     config: VLMTrainConfig | None = None,
     start: Checkpoint | None = None,
+    batches: Batches | None = None,
 ) -> dict[str, float]:
     """Fit the compact VLM, calibrate it on held-out scenes, and write its checkpoint; resumes an interrupted fit.
 
     Args:
-        corpus: folder of the corpus.
+        corpus: folder of the corpus; with `batches`, all of it is held out.
         out: folder of the checkpoint.
         config: recipe.
         start: checkpoint to take the initial weights from; None for random ones.
+        batches: training data in place of the corpus, with sentence vectors as `words`.
 
     Returns:
         Measurements on the held-out scenes, which the checkpoint's provenance contains too.
@@ -75,13 +77,13 @@ def train_compact_vlm(
     torch.manual_seed(config.fit.seed)
     texts = Texts.of(data)
     learner = CompactVLMLearner(config, texts.vectors)
-    own, held_out = data.split(config.held_out)
+    own, held_out = data.split(config.held_out if batches is None else 1.0)
     if start:
         checkpoints.load_weights(learner.net, start)
     made = {"corpus": data.about, "started_from": start.id if start else None}
     fit(
         learner,
-        CorpusBatches(data, texts, own, config),
+        batches or CorpusBatches(data, texts, own, config),
         config.fit,
         Path(out) / "fit",
         export=lambda: to_checkpoint(learner.net, 1.0, made),
@@ -184,7 +186,8 @@ class CompactVLMLearner(nn.Module):
         self, batch: Mapping[str, Tensor], generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the cross-entropy of the answers plus the weighted one of the attention maps."""
-        predicted = self.net(batch["images"], self.texts[batch["texts"]])
+        words = batch["words"] if "words" in batch else self.texts[batch["texts"]]
+        predicted = self.net(batch["images"], words)
         answers = batch["answers"]
         answer = nn.functional.binary_cross_entropy_with_logits(predicted.logits, answers)
         attention = attention_loss(predicted.attention, batch["points"], self.config.spot_cells)

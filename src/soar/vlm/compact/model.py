@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -110,9 +111,11 @@ def texts_of(question: Question, whole: bool = False) -> tuple[str, str, str]:
     return question.frame, question.object, question.container
 
 
-def embed(encoder: SentenceEncoder, questions: Iterable[Question]) -> Float[Tensor, "n 3 e"]:
+def embed(
+    encoder: SentenceEncoder, questions: Iterable[Question], whole: Iterable[bool] = repeat(False)
+) -> Float[Tensor, "n 3 e"]:
     """Return the three sentence vectors of each question; zeros for a missing part."""
-    texts = [text for q in questions for text in texts_of(q)]
+    texts = [text for q, w in zip(questions, whole, strict=False) for text in texts_of(q, w)]
     named = torch.tensor([bool(text) for text in texts])
     vectors: Tensor = encoder(texts) * named[:, None]
     return vectors.reshape(-1, TEXTS, encoder.dim)

@@ -134,9 +134,9 @@ class CompactVLMNet(nn.Module):
             return attention
         keys = features.pointing_keys
         scores = self.pointing_query(queries).flatten(1, 2) @ keys.flatten(2) / keys.shape[1] ** 0.5
-        side = features.map.shape[-1]
-        coarse = _upsample(attention.flatten(1, 2).unflatten(-1, (side, side))).flatten(2)
-        return (scores + coarse).log_softmax(-1).reshape(*queries.shape[:3], -1)
+        map = attention.flatten(1, 2).reshape(len(keys), -1, *features.map.shape[-2:])
+        located: Tensor = (scores + _upsample(map).flatten(2)).log_softmax(-1)
+        return located.reshape(*queries.shape[:3], -1)
 
     def attend(
         self,
