@@ -1,7 +1,7 @@
-"""Components by name: one parser of model names such as "compact@16", "susie:FOLDER" or "chat:MODEL@URL".
+"""Components by name: one parser of model names such as "compact@16", "susie:FOLDER?size=512" or "chat:MODEL@URL".
 
 A name is parsed once into a `ModelSpec`; the `load_*` functions turn it into a component, whose module is imported only
-then.
+then. Options follow a "?", as in addresses: "chat:MODEL@URL?least_mass=0.3&decoder=chat:MODEL@URL".
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -24,11 +24,11 @@ from soar.types import SUCCESS_THRESHOLD
 from soar.utils.files import Json, read_json
 
 Kind: TypeAlias = Literal[
-    "packaged", "folder", "susie", "python", "transformers", "chat", "systemone", "decisions",
-    "expert", "none",
+    "packaged", "folder", "susie", "python", "plugin", "transformers", "chat", "systemone", "decisions",
+    "openpi", "openvla", "expert", "none",
 ]  # fmt: skip
-"""Origin of a model. "python" calls a user's function, "packaged" is a checkpoint in the package, "expert" is the
-scripted expert's frames, "none" is no subgoals."""
+"""Origin of a model. "python" calls a user's function, "plugin" one that an installed package registers, "packaged" is a
+checkpoint in the package, "expert" is the scripted expert's frames, "none" is no subgoals."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
 COMPACT = "compact"
@@ -41,6 +41,19 @@ ENDPOINTS: dict[str, str] = {
     "decisions": "soar.vlm.clients.decisions:DecisionsVLM",
 }
 """Kinds of VLM endpoint and their client classes."""
+SERVED: dict[str, str] = {
+    "openpi": "soar.policies.remote.openpi:connect_openpi",
+    "openvla": "soar.policies.remote.openvla:connect_openvla",
+}
+"""Kinds of served policy and the functions that connect to one."""
+OPTIONS: Mapping[Kind, Mapping[str, type]] = {
+    "chat": {"decoder": str, "least_mass": float},
+    "transformers": {"least_mass": float, "device": str},
+    "susie": {
+        "size": int, "scheduler": str, "steps": int, "image_guidance": float, "text_guidance": float,
+    },
+}  # fmt: skip
+"""Options of a name by kind of model, and their types."""
 COMPACT_STEPS_AHEAD = 10
 """Horizon of the compact subgoal generator's subgoals, in control steps; SuSIE's is the paper's 20.
 
@@ -62,6 +75,8 @@ class ModelSpec:
     """Horizon of the subgoals in control steps, for the compact generator and the expert."""
     key_variable: str = ""
     """Environment variable with an endpoint's API key."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options by name, in their types."""
 
     @property
     def is_compact(self) -> bool:
@@ -90,23 +105,51 @@ def vlm_spec(name: str = COMPACT) -> ModelSpec:
     Args:
         name: "compact"; a compact checkpoint's folder; "local:FOLDER_OR_HUB_ID" for transformers;
             "chat:MODEL@URL", "systemone:MODEL@URL" or "decisions:MODEL@URL" for an endpoint, with "#VARIABLE"
-            at the end if that environment variable holds its key; "python:module:function".
+            at the end if that environment variable holds its key; "python:module:function". Options: `OPTIONS`.
 
     Raises:
-        ConfigError: an endpoint without a model or a URL.
+        ConfigError: an endpoint without a model or a URL, or an option that there isn't.
     """
+    if code := _code_spec("vlm", name):
+        return code
     kind, _, rest = name.partition(":")
-    if kind == "python":
-        return ModelSpec("python", rest)
     if kind in ENDPOINTS and rest:
-        model, at, url = rest.rpartition("@")
+        endpoint, options = _with_options(cast(Kind, kind), rest)
+        model, at, url = endpoint.rpartition("@")
         if not at or not _is_url(url):
             raise ConfigError(f"'{name}' names no endpoint; valid: {kind}:MODEL@http://HOST/v1")
         url, _, variable = url.partition("#")
-        return ModelSpec(cast(Kind, kind), f"{model}@{url}", key_variable=variable)
+        return ModelSpec(cast(Kind, kind), f"{model}@{url}", key_variable=variable, options=options)
     if kind == "local" and rest:
-        return ModelSpec("transformers", rest)
+        source, options = _with_options("transformers", rest)
+        return ModelSpec("transformers", source, options=options)
+    if "?decoder=" in name:
+        raise ConfigError(f"'{name}': only a VLM of kind chat has a decoder")
     return ModelSpec("packaged", "vlm") if name == COMPACT else ModelSpec("folder", name)
+
+
+def _with_options(kind: Kind, text: str) -> tuple[str, dict[str, Any]]:
+    """Split "SOURCE?KEY=VALUE&KEY=VALUE", with values in their types.
+
+    Raises:
+        ConfigError: another option, or no number; the message shows no other text, which may be a secret.
+    """
+    source, mark, rest = text.partition("?")
+    valid = OPTIONS.get(kind, {})
+    options: dict[str, Any] = {}
+    for part in rest.split("&") if mark else ():
+        key, equals, value = part.partition("=")
+        if key not in valid or not equals:
+            names = ", ".join(f"{k}=..." for k in valid) or "nothing"
+            raise ConfigError(
+                f"a name of kind {kind} has an unknown option; valid after '?': {names}"
+            )
+        try:
+            options[key] = valid[key](value)
+        except ValueError:
+            number = "a whole number" if valid[key] is int else "a number"
+            raise ConfigError(f"option {key} must be {number}, not '{value:.20}'") from None
+    return source, options
 
 
 def _is_url(text: str) -> bool:
@@ -121,18 +164,19 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
 
     Args:
         name: "compact", a compact checkpoint's folder, or "expert" (the scripted expert's frames), each with
-            "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID"; "python:module:function"; "none".
+            "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none".
 
     Raises:
-        ConfigError: no positive number of control steps follows "@".
+        ConfigError: no positive number of control steps follows "@", or an option that there isn't.
     """
     kind, _, rest = (name or "none").partition(":")
     if kind == "none":
         return ModelSpec("none")
-    if kind == "python":
-        return ModelSpec("python", rest)
+    if code := _code_spec("subgoals", name or ""):
+        return code
     if kind == "susie" and rest:
-        return ModelSpec("susie", rest)
+        source, options = _with_options("susie", rest)
+        return ModelSpec("susie", source, options=options)
     source, at, steps = (name or "").rpartition("@")
     if not at or "/" in steps:  # the "@" belongs to a folder's name
         source, ahead = name or "", COMPACT_STEPS_AHEAD
@@ -150,29 +194,70 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
 
 
 def policy_spec(name: str = "gcbc") -> ModelSpec:
-    """Parse a policy's name: "gcbc" or "lcbc", a checkpoint's folder, or "python:module:function"."""
+    """Parse a policy's name.
+
+    Args:
+        name: "gcbc" or "lcbc"; a checkpoint's folder; "openpi:URL" or "openvla:URL" for a served policy;
+            "python:module:function"; a registered name; a component file (`soar.plugins`).
+
+    Raises:
+        ConfigError: a component file can't be read.
+    """
+    if code := _code_spec("policy", name):
+        return code
+    return ModelSpec("packaged", name) if name in ("gcbc", "lcbc") else ModelSpec("folder", name)
+
+
+_PARSERS: dict[Role, Callable[[str], ModelSpec]] = {
+    "vlm": vlm_spec,
+    "subgoals": subgoals_spec,
+    "policy": policy_spec,
+}
+
+
+def _code_spec(role: Role, name: str) -> ModelSpec | None:
+    """The specification of a user's function, a registered name, a served policy or a component file; else None."""
+    if is_component_file(name):
+        inner, options = read_component_file(role, name)
+        spec = _PARSERS[role](inner)
+        return replace(spec, options={**spec.options, **options})
     kind, _, rest = name.partition(":")
     if kind == "python":
         return ModelSpec("python", rest)
-    return ModelSpec("packaged", name) if name in ("gcbc", "lcbc") else ModelSpec("folder", name)
+    if role == "policy" and kind in SERVED and rest:
+        return ModelSpec(cast(Kind, kind), rest)
+    known = role == "vlm" and kind in ("local", COMPACT, *ENDPOINTS)
+    return ModelSpec("plugin", name) if not known and is_plugin(role, name) else None
+
+
+def _from_code(role: Role, spec: ModelSpec) -> Any:
+    """The component of a user's function, a registered name or a served policy; None for another specification."""
+    if spec.kind == "python":
+        return call(component(spec.source), f"python:{spec.source}", **spec.options)
+    if spec.kind == "plugin":
+        return make_plugin(role, spec.source, **spec.options)
+    if spec.kind in SERVED:
+        return component(SERVED[spec.kind])(spec.source, **spec.options)
+    return None
 
 
 def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
     """Load a vision-language model by its name (`vlm_spec`). Raises ConfigError, CheckpointError."""
     spec = vlm_spec(name)
-    if spec.kind == "python":
-        return cast(VisionLanguageModel, component(spec.source)())
+    if made := _from_code("vlm", spec):
+        return cast(VisionLanguageModel, made)
     if spec.kind in ENDPOINTS:
         model, _, url = spec.source.rpartition("@")
-        config = component("soar.vlm.clients.endpoint:EndpointConfig")
-        client = component(ENDPOINTS[spec.kind])
-        return cast(
-            VisionLanguageModel,
-            client(config(url=url, model=model, key_variable=spec.key_variable)),
+        options = dict(spec.options)
+        decoder = options.pop("decoder", "")
+        config = component("soar.vlm.clients.endpoint:EndpointConfig")(
+            url=url, model=model, key_variable=spec.key_variable, **options
         )
+        made = component(ENDPOINTS[spec.kind])
+        return cast(VisionLanguageModel, made(config, decoder=decoder) if decoder else made(config))
     if spec.kind == "transformers":
-        made = component("soar.vlm.clients.transformers_model:TransformersVLM")(spec.source)
-        return cast(VisionLanguageModel, made)
+        made = component("soar.vlm.clients.transformers_model:TransformersVLM")
+        return cast(VisionLanguageModel, made(spec.source, **spec.options))
     return cast(
         VisionLanguageModel, component("soar.vlm.compact.model:CompactVLM").load(spec.folder)
     )
@@ -184,10 +269,11 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     The packaged VLM locates the objects of an instruction for the compact generator.
     """
     spec = subgoals_spec(name)
-    if spec.kind == "python":
-        return cast(SubgoalGenerator, component(spec.source)())
+    if made := _from_code("subgoals", spec):
+        return cast(SubgoalGenerator, made)
     if spec.kind == "susie":
-        return cast(SubgoalGenerator, component("soar.subgoals.susie:Susie")(spec.source))
+        make = component("soar.subgoals.susie:make_susie")
+        return cast(SubgoalGenerator, make(spec.source, **spec.options))
     load = component("soar.subgoals.compact.generator:CompactSubgoalGenerator").load
     return cast(SubgoalGenerator, load(spec.folder, spec.steps_ahead, locator=load_vlm()))
 
@@ -195,9 +281,9 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
 def load_policy(name: str = "gcbc") -> Policy:
     """Load a policy by its name (`policy_spec`). Raises ConfigError, CheckpointError."""
     spec = policy_spec(name)
-    if spec.kind == "python":
-        return cast(Policy, component(spec.source)())
-    return cast(Policy, component("soar.policies.loading:load_policy")(spec.folder, device="auto"))
+    if made := _from_code("policy", spec):
+        return cast(Policy, made)
+    return cast(Policy, component("soar.policies.loading:serve_policy")(spec.folder, device="auto"))
 
 
 def load_detector(

@@ -31,8 +31,11 @@ class Gaussian:
 
     def sample(self, observations, goals, rng, count):
         self.calls += 1
-        shape = (len(observations), count, 7)
+        shape = (len(observations), count, 1, 7)
         return (self.spread * rng.standard_normal(shape)).astype(np.float32)
+
+    def commit(self, actions):
+        self.committed = actions
 
     def reset(self):
         self.resets += 1
@@ -60,7 +63,7 @@ def act(policy, seed=0):
 
 
 def base_actions(seed=1):
-    return Gaussian().sample(OBSERVATIONS, GOALS, np.random.default_rng(seed), 1)[:, 0]
+    return Gaussian().sample(OBSERVATIONS, GOALS, np.random.default_rng(seed), 1)[:, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def test_a_policy_with_noise_becomes_one_that_samples():
     assert not samples[:, 0].any()
     assert samples[:, 1:].std() == pytest.approx(0.5, rel=0.05)
     words = sampling.sample(OBSERVATIONS[:2], ["a", "b"], np.random.default_rng(0), 3)
-    assert words.shape == (2, 3, 7)
+    assert words.shape == (2, 3, 1, 7)
 
 
 def test_a_steered_policy_is_a_policy_and_resets_its_base():

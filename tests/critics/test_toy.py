@@ -59,10 +59,13 @@ class Wanderer:
         box = self.drift * towards[:, None] + self.noise * rng.standard_normal(shape)
         actions = np.zeros((*shape[:2], 7), np.float32)
         actions[..., :2] = BOUND * box.clip(-1, 1)
-        return actions
+        return actions[:, :, None]
 
     def act(self, observations, goals, rng, *, noise=0.0):
-        return self.sample(observations, goals, rng, 1)[:, 0]
+        return self.sample(observations, goals, rng, 1)[:, 0, 0]
+
+    def commit(self, actions) -> None:
+        pass
 
     def reset(self) -> None:
         pass

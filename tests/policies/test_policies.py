@@ -240,10 +240,18 @@ def test_noise_scales_the_fixed_standard_deviation() -> None:
 
 def test_the_gripper_has_hysteresis_for_each_slot_until_reset() -> None:
     policy = fresh()
-    for command, open_ in [((0.9, 0.1), (1, 0)), ((0.52, 0.55), (1, 0)), ((0.45, 0.65), (0, 1))]:
-        np.testing.assert_array_equal(policy._latch(np.array(command, np.float32)), open_)
+
+    def latched(*commands: float) -> np.ndarray:
+        found = policy._latch(np.array(commands, np.float32)[:, None, None])[:, 0, 0]
+        executed = np.zeros((len(commands), 7), np.float32)
+        executed[:, 6] = found
+        policy.commit(executed)
+        return found
+
+    for commands, open_ in [((0.9, 0.1), (1, 0)), ((0.52, 0.55), (1, 0)), ((0.45, 0.65), (0, 1))]:
+        np.testing.assert_array_equal(latched(*commands), open_)
     policy.reset()
-    np.testing.assert_array_equal(policy._latch(np.array([0.55, 0.45], np.float32)), (1, 0))
+    np.testing.assert_array_equal(latched(0.55, 0.45), (1, 0))
 
 
 @pytest.mark.parametrize("kind", ["gcbc", "lcbc"])

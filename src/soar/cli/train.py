@@ -18,7 +18,7 @@ from soar.utils.config import check_ranges
 if TYPE_CHECKING:
     from soar.data.mixture import Source
 
-Preset = Literal["paper", "compact", "debug"]
+Preset = Literal["paper", "compact", "susie", "debug"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,8 @@ def train(
         which: filter of the episodes.
         config: model, data and optimization.
         own: the robots' own episodes.
-        preset: defaults of all options below: "paper" has the paper's numbers; "compact" fits a CPU; "debug" runs in
-            seconds.
+        preset: defaults of all options below: "paper" has the paper's numbers; "compact" fits a CPU; "susie" is
+            SuSIE's low-level policy (a diffusion head with chunks of four); "debug" runs in seconds.
         start: a checkpoint's folder to begin from; "lcbc" can begin from a "gcbc" one.
     """
     from soar import checkpoint as checkpoints

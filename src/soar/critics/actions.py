@@ -33,7 +33,7 @@ class ActionBounds:
 
     def to_box(self, actions: Float[Tensor, "*n 7"]) -> Float[Tensor, "*n 7"]:
         """Scale physical actions to the box, clipped to `1 - MARGIN`."""
-        low, high = actions.new_tensor(self.low), actions.new_tensor(self.high)
+        low, high = actions.new_tensor([self.low, self.high])
         scaled = 2 * (actions - low) / (high - low) - 1
         return scaled.clamp(MARGIN - 1, 1 - MARGIN)
 

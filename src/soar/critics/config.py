@@ -54,9 +54,11 @@ class CriticConfig:
     """Width of the projected sentence embedding."""
 
     resolution: int = 96
-    """Height and width of the images [px]; a multiple of 2 to the number of convolutions."""
+    """Height and width of the images [px]; a multiple of the last feature map's cells."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
-    """Channels of the convolutions, each of stride 2, with GroupNorm."""
+    """Channels of the convolutions with GroupNorm, each of stride 2 after the first."""
+    patch: Literal[2, 4] = 2
+    """Stride of the first convolution [px]: 2 with a kernel of 3, or 4 with a kernel of 4, which costs a third."""
     embeddings: Annotated[int, Ge(1)] = 8
     """Learned spatial embeddings for each channel of the last feature map (PTR)."""
     feature_dim: int = 128
@@ -136,11 +138,15 @@ class CriticConfig:
             raise ConfigError(
                 f"hindsight labels need goal images; the critic's condition is '{self.condition}'"
             )
-        if self.resolution % 2 ** len(self.widths):
+        if self.resolution % self.cell:
             raise ConfigError(
-                f"resolution is {self.resolution}; valid with {len(self.widths)} convolutions: a multiple of "
-                f"{2 ** len(self.widths)}"
+                f"resolution is {self.resolution}; valid with {len(self.widths)} convolutions: a multiple of {self.cell}"
             )
+
+    @property
+    def cell(self) -> int:
+        """Height and width of a cell of the last feature map [px]."""
+        return self.patch << (len(self.widths) - 1)
 
 
 def iql() -> CriticConfig:

@@ -51,6 +51,11 @@ class Critic(nn.Module):
         """Id of the checkpoint that it was loaded from."""
         self._words: SentenceEncoder | None = None
 
+    @property
+    def resolution(self) -> int:
+        """Height and width of the images it values [px]."""
+        return self.config.resolution
+
     @torch.inference_mode()
     def encode(
         self, observations: Sequence[Observation], goals: Images | Sequence[str]

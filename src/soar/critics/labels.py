@@ -15,6 +15,7 @@ from soar.critics.returns import success_probability
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.store.lance import LanceStore
+from soar.data.store.rows import verdict_of
 from soar.types import Verdict
 
 Verdicts: TypeAlias = Callable[[], Mapping[str, Verdict]]
@@ -36,7 +37,7 @@ class StoreVerdicts:
         version = self._store.version
         if version != self._version:
             rows = self._store.index.rows(("id", "verdict"), "", version).to_pylist()
-            self._verdicts = {r["id"]: Verdict(**json.loads(r["verdict"])) for r in rows}
+            self._verdicts = {r["id"]: verdict_of(json.loads(r["verdict"])) for r in rows}
             self._version = version
         return self._verdicts
 

@@ -50,12 +50,14 @@ class StateEncoder(nn.Module):
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, 2, 1) for i, o in itertools.pairwise(channels)
         )
+        if config.patch == 4:
+            self.convs[0] = nn.Conv2d(channels[0], channels[1], 4, 4)
         self.norms = nn.ModuleList(nn.GroupNorm(_GROUPS, o) for o in config.widths)
         text = config.condition == "text"
         self.words = nn.Linear(config.word_dim, config.context_dim) if text else None
         last = config.widths[-_FILM_STAGES:] if text else ()
         self.films = nn.ModuleList(FiLM(config.context_dim, width) for width in last)
-        side = config.resolution // 2 ** len(config.widths)
+        side = config.resolution // config.cell
         self.embeddings = SpatialEmbeddings(config.widths[-1], side, config.embeddings)
         self.image = _bottleneck(config.widths[-1] * config.embeddings, config.feature_dim)
         self.state = (
@@ -118,21 +120,23 @@ class EnsembleLayer(nn.Module):
 
     def forward(
         self,
-        hidden: Float[Tensor, "e nk w"] | None,
+        hidden: Float[Tensor, "e n k w"] | None,
         features: Float[Tensor, "n d"],
-        actions: Float[Tensor, "nk a"],
-    ) -> Float[Tensor, "e nk w2"]:
-        """Return the activations for k actions of each of n states."""
-        x: Tensor = self.bias
+        actions: Float[Tensor, "n k a"],
+    ) -> Float[Tensor, "e n k2 w2"]:
+        """Return the activations for k actions of each of n states; k2 is 1 before the first layer with actions."""
+        x: Tensor = self.bias[:, None]
         if self.of_features is not None:
-            shared = features @ self.of_features
-            x = x + shared.repeat_interleave(len(actions) // len(features), 1)
+            x = x + (features @ self.of_features)[:, :, None]
         if self.of_actions is not None:
-            x = x + actions @ self.of_actions
+            n, k = actions.shape[:2]
+            x = x + (actions.flatten(0, 1) @ self.of_actions).view(-1, n, k, self.bias.shape[2])
         if self.of_hidden is not None and hidden is not None:
-            x = x + hidden @ self.of_hidden
+            n, k = hidden.shape[1:3]
+            x = x + (hidden.flatten(1, 2) @ self.of_hidden).view(-1, n, k, self.bias.shape[2])
         if self.scale is not None and self.shift is not None:
-            x = nn.functional.layer_norm(x, x.shape[-1:]) * self.scale + self.shift
+            normalized = nn.functional.layer_norm(x, x.shape[-1:])
+            x = torch.addcmul(self.shift[:, None], normalized, self.scale[:, None])
         return x if self.activation is None else self.activation(x)
 
 
@@ -173,13 +177,11 @@ class EnsembleMLP(nn.Module):
         self, features: Float[Tensor, "n d"], actions: Float[Tensor, "n k a"]
     ) -> Float[Tensor, "e n k"]:
         """Return the scalars of k actions of each state."""
-        flat = actions.flatten(0, 1)
         hidden: Tensor | None = None
         for layer in self.layers:
-            hidden = layer(hidden, features, flat)
+            hidden = layer(hidden, features, actions)
         assert hidden is not None
-        n, k = actions.shape[:2]
-        return hidden.reshape(-1, n, k)
+        return hidden[..., 0]
 
 
 class CriticNetwork(nn.Module):

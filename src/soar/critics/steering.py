@@ -6,7 +6,7 @@ No weight changes. It needs a policy whose answers vary, such as one with a flow
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,6 +18,7 @@ from soar.errors import ConfigError
 from soar.interfaces import Policy
 from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
 from soar.utils.config import check_ranges
+from soar.utils.media import resize
 
 
 @runtime_checkable
@@ -32,11 +33,15 @@ class SamplingPolicy(Protocol):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count 7"]:
-        """Return `count` actions for each observation, from one batched call of the model.
+    ) -> Float32[np.ndarray, "n count h 7"]:
+        """Return `count` chunks of h actions for each observation, from one batched call of the model.
 
         The first of them is the policy's own answer, which is executed where the critic can't tell the others apart.
+        h is 1 for a policy without chunks.
         """
+
+    def commit(self, actions: Actions) -> None:
+        """Note the executed action of each robot, for a state such as the gripper's hysteresis."""
 
     def reset(self) -> None:
         """Clear the state of an episode. Called before each episode."""
@@ -46,7 +51,7 @@ class SamplingPolicy(Protocol):
 class NoisySampling:
     """Samples of a policy that has one answer and a noise scale: its answer, and noisy ones.
 
-    A call has one row for each robot and sample, so that a policy with a state for each robot, such as the gripper's
+    For policies of others; those of this package sample by themselves. A call has one row for each robot and sample, so that a policy with a state for each robot, such as the gripper's
     hysteresis, keeps one for each sample.
     """
 
@@ -64,7 +69,7 @@ class NoisySampling:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count 7"]:
+    ) -> Float32[np.ndarray, "n count 1 7"]:
         """Return the policy's answer and `count` - 1 noisy ones for each observation."""
         n = len(observations)
         repeated = [o for o in observations for _ in range(count)]
@@ -75,7 +80,10 @@ class NoisySampling:
         )
         noise = np.tile(np.r_[0.0, np.full(count - 1, self.noise)], n)
         actions = self.policy.act(repeated, many, rng, noise=noise)
-        return actions.reshape(n, count, ACTION_DIM)
+        return actions.reshape(n, count, 1, ACTION_DIM)
+
+    def commit(self, actions: Actions) -> None:
+        """Do nothing: the policy's state of each sample follows from its own answers."""
 
     def reset(self) -> None:
         """Clear the policy's state of an episode."""
@@ -127,7 +135,7 @@ class SteeredPolicy:
         *,
         noise: Noise = 0.0,
     ) -> Actions:
-        """Return the chosen action of each robot.
+        """Return the chosen action of each robot, the first of its chunk.
 
         Args:
             observations: one for each robot.
@@ -138,19 +146,50 @@ class SteeredPolicy:
         Raises:
             ConfigError: the policy's samples are all the same.
         """
+        actions = self.chunk(observations, goals, rng)[:, 0]
+        self.commit(actions)
+        return actions
+
+    def chunk(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Float32[np.ndarray, "n h 7"]:
+        """Return the chunk whose first action is chosen; the arguments are those of `act`."""
+        observations, goals = self._resized(observations, goals)
         samples = self.base.sample(observations, goals, rng, self.config.count)
         self._check(samples)
         if self.config.count == 1:
             return samples[:, 0]
-        values = self.critic.values(observations, goals, samples)
-        chosen = choose(values, self.config, rng)
-        return np.take_along_axis(samples, chosen[:, None, None], 1)[:, 0]
+        values = self.critic.values(observations, goals, samples[:, :, 0])
+        chosen: Float32[np.ndarray, "n h 7"] = samples[
+            np.arange(len(samples)), choose(values, self.config, rng)
+        ]
+        return chosen
+
+    def commit(self, actions: Actions) -> None:
+        """Note the executed actions in the base policy."""
+        self.base.commit(actions)
 
     def reset(self) -> None:
         """Clear the base policy's state of an episode."""
         self.base.reset()
 
-    def _check(self, samples: Float32[np.ndarray, "n k 7"]) -> None:
+    def _resized(
+        self, observations: Sequence[Observation], goals: Images | Sequence[str]
+    ) -> tuple[Sequence[Observation], Images | Sequence[str]]:
+        """Resize images once where policy and critic see the same resolution, as each of them would."""
+        size = getattr(self.critic, "resolution", None)
+        if size is None or size != getattr(self.base, "resolution", None):
+            return observations, goals
+        images = resize(np.stack([o.image for o in observations]), size)
+        small = [replace(o, image=i) for o, i in zip(observations, images, strict=True)]
+        return small, resize(goals, size) if isinstance(goals, np.ndarray) else goals
+
+    def _check(self, samples: Float32[np.ndarray, "n k h 7"]) -> None:
         if self._varies or not len(samples):
             return
         if np.ptp(samples, axis=1).max() == 0:

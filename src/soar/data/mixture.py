@@ -69,7 +69,9 @@ class Mixture:
 
     Keys:
         "image", "goal" (n, r, r, 3) uint8.
-        "state", "action" (n, 7) float32.
+        "state" (n, 7) float32.
+        "action" (n, 7) float32; with `chunk` above 1, h consecutive actions (n, h, 7).
+        "inside" (n, h) bool, then only: whether each of them lies before the episode's end.
         "pose" (n, 15) float32: x, y, z [m], yaw [rad] and gripper opening at the image, at the goal (NaN for a
             generated goal), and where the gripper switches next or, if that comes first, at the goal.
         "points" (n, 3, 2) float32: the fingertips' image positions in these three frames, in [-1, 1], or NaN.
@@ -78,10 +80,19 @@ class Mixture:
         "words" (n, d) float32: with `embed`, the embedded instruction.
     """
 
-    def __init__(self, sources: Sequence[Source], seed: int, embed: Embed | None = None) -> None:
-        """Check and index the sources. `embed`: sentence encoder of a language-conditioned policy."""
+    def __init__(
+        self, sources: Sequence[Source], seed: int, embed: Embed | None = None, chunk: int = 1
+    ) -> None:
+        """Check and index the sources.
+
+        Args:
+            sources: the sources.
+            seed: of all random draws.
+            embed: sentence encoder of a language-conditioned policy.
+            chunk: h, number of consecutive actions of a sample.
+        """
         _check(sources)
-        self.sources = tuple(sources)
+        self.sources, self.chunk = tuple(sources), chunk
         self.seed = seed
         total = sum(s.weight for s in sources)
         self.shares: Float64[np.ndarray, " s"] = np.array([s.weight / total for s in sources])
@@ -149,7 +160,8 @@ class Mixture:
         batch: dict[str, _Array] = {
             "image": np.empty((n, r, r, 3), np.uint8),
             "goal": np.empty((n, r, r, 3), np.uint8),
-            "action": np.empty((n, 7), np.float32),
+            "action": np.empty((n, self.chunk, 7), np.float32),
+            "inside": np.empty((n, self.chunk), bool),
             "pose": np.empty((n, 15), np.float32),
             "points": np.full((n, 3, 2), np.nan, np.float32),
             "state": np.empty((n, 7), np.float32),
@@ -175,11 +187,19 @@ class Mixture:
                 batch["goal"][generated] = s.generated_goals.images[index[use]]
                 batch["pose"][generated, 5:10] = np.nan
                 batch["points"][generated, 1] = np.nan
-            batch["action"][mine] = summed_actions(s.frames.actions, frames, last, s.sum_steps)
+            for ahead in range(self.chunk):
+                later = np.minimum(frames + ahead, last - 1)
+                batch["action"][mine, ahead] = summed_actions(
+                    s.frames.actions, later, last, s.sum_steps
+                )
+                batch["inside"][mine, ahead] = frames + ahead < last
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:
                 episode = np.searchsorted(s.frames.starts, frames, side="right") - 1
                 batch["words"][mine] = self._words[i][episode]
+        if self.chunk == 1:
+            batch["action"] = batch["action"][:, 0]
+            del batch["inside"]
         return batch
 
 

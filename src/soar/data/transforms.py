@@ -1,8 +1,8 @@
 """Transforms of images and actions: one list for training, stored in the checkpoint, and for serving.
 
-A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "state" and "action" (n, 7);
-"draws" (n, 29) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x right and y down in
-[-1, 1], or NaN. Serving has no actions, draws or points. A transform returns a new batch.
+A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "state" (n, 7); "action" (n, 7), or
+chunks of several (n, c, 7); "draws" (n, 29) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
+right and y down in [-1, 1], or NaN. Serving has no actions, draws or points. A transform returns a new batch.
 """
 
 from __future__ import annotations
@@ -233,10 +233,10 @@ class BinarizeGripper(Transform):
     threshold: float = 0.5
 
     def train(self, batch: Batch) -> dict[str, Tensor]:
-        """Binarize the actions' seventh dimension."""
+        """Binarize the actions' last dimension."""
         action = batch["action"]
-        gripper = (action[:, 6:] > self.threshold).to(action.dtype)
-        return {**batch, "action": torch.cat([action[:, :6], gripper], 1)}
+        gripper = (action[..., 6:] > self.threshold).to(action.dtype)
+        return {**batch, "action": torch.cat([action[..., :6], gripper], -1)}
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from soar.checkpoint import Checkpoint
@@ -22,7 +22,9 @@ from soar.errors import ConfigError
 from soar.nn.heatmaps import attention_loss
 from soar.nn.layers import mlp
 from soar.policies.encoders import CompactEncoder, EncoderConfig, Encoding, ResNet
-from soar.types import Actions, Images, Noise, Observation
+from soar.policies.heads.build import build_head
+from soar.policies.heads.head import HeadConfig, Scale
+from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
 
 OPEN_ABOVE, CLOSE_BELOW = 0.6, 0.5
 """Thresholds of the gripper's hysteresis; in between it stays as it was. One that closes late hovers (docs/log.md)."""
@@ -50,6 +52,8 @@ class BehaviorCloningConfig:
     """Widths of the head's hidden layers."""
     std: float = 1.0
     """Fixed standard deviation of the action Gaussian, in z-scored units."""
+    head: HeadConfig = field(default_factory=HeadConfig)
+    """Distribution over actions."""
     pose_weight: float = 0.0
     """Weight of an auxiliary loss, unused in serving: the encoder's features must tell the gripper's pose now, at the
     hindsight goal, and where it will grasp or release before. Not in the paper."""
@@ -72,7 +76,10 @@ class Condition(Protocol):
 
 
 class BehaviorCloning(nn.Module):
-    """A policy and the learner that trains it: encoder, MLP 3 x 256, mean of a Gaussian (paper, B.2.1)."""
+    """A policy and the learner that trains it: encoder, MLP 3 x 256, mean of a Gaussian (paper, B.2.1), or another head.
+
+    With a head that predicts chunks, `act` executes the first action of each; `soar.policies.chunks` executes more.
+    """
 
     RENAMED: ClassVar = {"feel": "proprioception"}
 
@@ -87,9 +94,7 @@ class BehaviorCloning(nn.Module):
         extra = config.proprioception_dim
         self.condition, self.encoder = condition, encoder
         self.proprioception = mlp([len(PROPRIOCEPTION), extra]) if extra else None
-        self.head = nn.Sequential(
-            mlp([encoder.dim + extra, *config.hidden]), nn.Linear(config.hidden[-1], 7)
-        )
+        self.head = build_head(config.head, encoder.dim + extra, config.hidden, config.std)
         self.pose = nn.Linear(encoder.dim, POSE_DIM) if config.pose_weight else None
         self.transforms = tuple(transforms)
         self.config = config
@@ -98,22 +103,28 @@ class BehaviorCloning(nn.Module):
         """Id of the checkpoint that it was loaded from, for episodes' provenance."""
         self._opened: Bool[np.ndarray, " n"] | None = None
 
+    @property
+    def resolution(self) -> int:
+        """Height and width of its images [px]."""
+        return self.config.resolution
+
     def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:
-        """Return the means of the z-scored actions for a transformed batch."""
-        return self._means(self._encode(batch).features, batch)
+        """Return the head's own answers, z-scored actions, for a transformed batch."""
+        features = self._features(self._encode(batch).features, batch)
+        scale = np.zeros((len(features), 1))
+        return self.head.sample(features, scale, np.random.default_rng(0))[:, 0, 0]
 
     def loss(
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Return the actions' negative log-likelihood without its constant, plus auxiliary losses; and the errors."""
+        """Return the head's loss plus auxiliary losses, and metrics."""
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             for transform in self.transforms:
                 batch = transform.train(batch)
         features, attention = self._encode(batch)
-        means = self._means(features, batch, generator)
-        error = (means.float() - batch["action"]).square()
-        loss = error.sum(1).mean() / (2 * self.config.std**2)
-        metrics = {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
+        inputs = self._features(features, batch, generator)
+        actions = batch["action"].view(len(inputs), -1, ACTION_DIM)
+        loss, metrics = self.head.loss(inputs, actions, batch.get("inside"), generator)
         if self.pose is not None:
             target = batch["pose"] / torch.tensor(_POSE_SCALE, device=features.device)
             pose_error = (self.pose(features).float() - target.nan_to_num(0.0)).square()
@@ -145,17 +156,40 @@ class BehaviorCloning(nn.Module):
         Raises:
             ConfigError: goals are images for words, or words for images, or not one for each observation.
         """
-        if len(goals) != len(observations):
-            raise ConfigError(f"{len(goals)} goals for {len(observations)} observations")
-        actions = self._served_means(observations, goals)
-        if np.any(noise):
-            offset = np.reshape(noise, (-1, 1)) * rng.standard_normal(actions.shape)
-            actions = actions + self.config.std * torch.from_numpy(offset.astype(np.float32))
-        for transform in reversed(self.transforms):
-            actions = transform.undo(actions)
-        result: Actions = actions.numpy().astype(np.float32)
-        result[:, 6] = self._latch(result[:, 6])
-        return result
+        scale = np.broadcast_to(noise, (len(observations),)).reshape(-1, 1)
+        actions = self._sample(observations, goals, rng, scale)[:, 0, 0]
+        self.commit(actions)
+        return actions
+
+    @torch.inference_mode()
+    def chunk(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        *,
+        noise: Noise = 0.0,
+    ) -> Float32[np.ndarray, "n h 7"]:
+        """Return the next h actions of each robot; the arguments are those of `act`."""
+        scale = np.broadcast_to(noise, (len(observations),)).reshape(-1, 1)
+        return self._sample(observations, goals, rng, scale)[:, 0]
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        count: int,
+    ) -> Float32[np.ndarray, "n count h 7"]:
+        """Return the head's own answer and `count` - 1 samples for each robot; each image is encoded once."""
+        scale = np.ones((len(observations), count))
+        scale[:, 0] = 0
+        return self._sample(observations, goals, rng, scale)
+
+    def commit(self, actions: Actions) -> None:
+        """Note the executed actions: the gripper's hysteresis starts from them."""
+        self._opened = actions[:, 6] > 0.5
 
     def reset(self) -> None:
         """Forget the grippers' last commands."""
@@ -172,36 +206,55 @@ class BehaviorCloning(nn.Module):
         encoding: Encoding = self.encoder(image, context)
         return encoding
 
-    def _means(
+    def _features(
         self,
         features: Float[Tensor, "n d"],
         batch: Batch,
         noise: torch.Generator | None = None,
-    ) -> Float[Tensor, "n 7"]:
-        if self.proprioception is not None:
-            measured = proprioception(batch["state"])
-            if noise is not None:
-                offset = torch.randn(measured.shape, generator=noise, device=measured.device)
-                measured = measured + _PROPRIOCEPTION_NOISE * offset
-            features = torch.cat([features, self.proprioception(measured)], 1)
-        means: Tensor = self.head(features)
-        return means
+    ) -> Float[Tensor, "n d2"]:
+        """Append the features of proprioception, in training of noisy one."""
+        if self.proprioception is None:
+            return features
+        measured = proprioception(batch["state"])
+        if noise is not None:
+            offset = torch.randn(measured.shape, generator=noise, device=measured.device)
+            measured = measured + _PROPRIOCEPTION_NOISE * offset
+        return torch.cat([features, self.proprioception(measured)], 1)
 
-    def _served_means(
-        self, observations: Sequence[Observation], goals: Images | Sequence[str]
-    ) -> Float[Tensor, "n 7"]:
+    def _sample(
+        self,
+        observations: Sequence[Observation],
+        goals: Images | Sequence[str],
+        rng: np.random.Generator,
+        scale: Scale,
+    ) -> Float32[np.ndarray, "n k h 7"]:
+        """Return physical actions with latched gripper commands. `scale`: of the noise of each sample."""
+        if len(goals) != len(observations):
+            raise ConfigError(f"{len(goals)} goals for {len(observations)} observations")
         images = torch.from_numpy(np.stack([o.image for o in observations]))
         states = torch.from_numpy(np.stack([o.state for o in observations]))
         batch = {"image": images, "state": states, **self.condition.goals(goals)}
         for transform in self.transforms:
             batch = transform.serve(batch)
         device = next(self.parameters()).device
-        means: Tensor = self({k: v.to(device) for k, v in batch.items()})
-        return means.float().cpu()
+        batch = {k: v.to(device) for k, v in batch.items()}
+        features = self._features(self._encode(batch).features, batch)
+        chunks = self.head.sample(features, scale, rng).float().cpu()
+        actions = chunks.reshape(-1, ACTION_DIM)
+        for transform in reversed(self.transforms):
+            actions = transform.undo(actions)
+        result = actions.numpy().astype(np.float32).reshape(chunks.shape)
+        result[..., 6] = self._latch(result[..., 6])
+        return result
 
-    def _latch(self, commands: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    def _latch(self, commands: Float[np.ndarray, "n k h"]) -> Float32[np.ndarray, "n k h"]:
         """Binarize gripper commands with hysteresis, so that the gripper of an uncertain policy doesn't chatter."""
         if self._opened is None or len(self._opened) != len(commands):
-            self._opened = commands > 0.5
-        self._opened = np.where(self._opened, commands > CLOSE_BELOW, commands > OPEN_ABOVE)
-        return self._opened.astype(np.float32)
+            opened = commands[..., 0] > 0.5
+        else:
+            opened = np.broadcast_to(self._opened[:, None], commands.shape[:2])
+        latched = np.empty(commands.shape, np.float32)
+        for t in range(commands.shape[2]):
+            opened = np.where(opened, commands[..., t] > CLOSE_BELOW, commands[..., t] > OPEN_ABOVE)
+            latched[..., t] = opened
+        return latched

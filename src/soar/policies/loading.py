@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -13,8 +14,10 @@ from soar.checkpoint import Checkpoint
 from soar.data.transforms import NormalizeActions, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
 from soar.policies.behavior_cloning import KEYPOINTS, BehaviorCloning, Condition
+from soar.policies.chunks import ChunkBroker
 from soar.policies.encoders import build_encoder
 from soar.policies.gcbc import GCBCConfig, GoalImage
+from soar.policies.heads.head import HeadConfig
 from soar.policies.lcbc import Instruction, LCBCConfig
 from soar.utils.config import OneOf
 
@@ -65,6 +68,19 @@ def load_policy(
     return policy
 
 
+def serve_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning | ChunkBroker:
+    """Load the policy of a checkpoint's folder, with a broker of its chunks if it predicts any.
+
+    Raises:
+        CheckpointError: the folder holds no policy, or one that this version can't build.
+    """
+    policy = load_policy(folder, device)
+    head = policy.config.head
+    if head.chunk == 1:
+        return policy
+    return ChunkBroker(policy, head.executed, ensemble=head.ensemble)
+
+
 def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     """Build the policy that a checkpoint describes, with its weights, on the CPU."""
     with checkpoints.building(checkpoint):
@@ -72,6 +88,16 @@ def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     checkpoints.load_weights(policy, checkpoint)
     policy.checkpoint_id = checkpoint.id
     return policy
+
+
+def with_fresh_head(policy: BehaviorCloning, head: HeadConfig) -> BehaviorCloning:
+    """Return a policy with the same weights but for a new head, random from torch's global generator."""
+    config = replace(policy.config, head=head)
+    assert isinstance(config, GCBCConfig | LCBCConfig)
+    fresh = build_policy(config, policy.transforms)
+    kept = {k: v for k, v in policy.state_dict().items() if not k.startswith("head.")}
+    fresh.load_state_dict({**fresh.state_dict(), **kept})
+    return fresh
 
 
 def lcbc_from_gcbc(

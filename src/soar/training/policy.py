@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from jaxtyping import Float32
 
 from soar.checkpoint import Checkpoint
-from soar.data.mixture import Mixture, Source
+from soar.data.mixture import Embed, Mixture, Source
 from soar.data.relabel import Goals, Uniform
 from soar.data.transforms import (
     AnyTransform,
@@ -28,6 +30,7 @@ from soar.errors import ConfigError
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import EncoderConfig
 from soar.policies.gcbc import GCBCConfig
+from soar.policies.heads.head import HeadConfig
 from soar.policies.lcbc import LCBCConfig
 from soar.policies.loading import (
     CONFIGS,
@@ -35,6 +38,7 @@ from soar.policies.loading import (
     build_policy,
     lcbc_from_gcbc,
     policy_from,
+    with_fresh_head,
 )
 from soar.training.fit import FitConfig, FitResult, fit
 
@@ -54,6 +58,8 @@ class PolicyTrainConfig:
     """Consecutive actions of autonomous data that are summed into one."""
     autonomous_min_motion_m: float = 0.0
     """Least motion between frames of autonomous data [m], see `soar.data.idle_frames`; 0 keeps all frames."""
+    fresh_head: bool = False
+    """Whether a policy that starts from a checkpoint gets a new head, that of `policy`, with random weights."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
@@ -86,6 +92,21 @@ def compact(kind: str = "gcbc") -> PolicyTrainConfig:
     )
 
 
+def susie(kind: str = "gcbc") -> PolicyTrainConfig:
+    """Return the configuration of SuSIE's low-level policy: a diffusion head with chunks of four, temporal ensembling.
+
+    From its released code (bridge_data_v2, experiments/susie): goals 0 to 24 steps ahead ("delta goals"), 20 denoising
+    steps, three residual blocks on the features of a ResNet-34, moving average 0.998, cosine decay over 2M steps. Actions
+    are z-scored here, and the encoder is that of `paper`.
+    """
+    head = HeadConfig(
+        "diffusion", chunk=4, ensemble=True, steps=20, width=256, expansion=4, dropout=0.1, draws=1
+    )
+    policy = replace(_policy(kind, 256, EncoderConfig("resnet34")), hidden=(), head=head)
+    fit = FitConfig(steps=2_000_000, betas=(0.9, 0.999), weight_decay=0.0, ema_decay=0.998)
+    return PolicyTrainConfig(policy, fit=fit)
+
+
 def debug(kind: str = "gcbc") -> PolicyTrainConfig:
     """Return the configuration of a tiny compact policy and six steps, to see everything run end to end."""
     encoder = EncoderConfig(
@@ -101,6 +122,7 @@ def debug(kind: str = "gcbc") -> PolicyTrainConfig:
 PRESETS: dict[str, Callable[[str], PolicyTrainConfig]] = {
     "paper": paper,
     "compact": compact,
+    "susie": susie,
     "debug": debug,
 }
 
@@ -120,8 +142,8 @@ def train_policy(
         sources: training data.
         folder: log, checkpoint and training state; None keeps nothing.
         start: checkpoint to start from, as improvement does. Its model configuration and action statistics are kept,
-            so that old and new actions have the same units; the image transforms are `config`'s. A language-conditioned
-            policy can start from a goal-conditioned one (`lcbc_from_gcbc`).
+            so that old and new actions have the same units; the image transforms are `config`'s, and with `fresh_head`
+            the head. A language-conditioned policy can start from a goal-conditioned one (`lcbc_from_gcbc`).
         validation: data whose loss is logged.
 
     Raises:
@@ -137,6 +159,8 @@ def train_policy(
     else:
         policy = policy_from(start)
         _must_match(policy, config)
+        if config.fresh_head:
+            policy = with_fresh_head(policy, config.policy.head)
         kept = next(t for t in policy.transforms if isinstance(t, NormalizeActions))
         policy.transforms = _transforms(config, kept)
     provenance = {
@@ -179,6 +203,7 @@ def _transforms(config: PolicyTrainConfig, normalize: NormalizeActions) -> tuple
 
 
 def _mixture(config: PolicyTrainConfig, sources: Sequence[Source]) -> Mixture:
+    embed: Embed | None = None
     if isinstance(config.policy, LCBCConfig):
         from soar.nn.text import SentenceEncoder
 
@@ -187,8 +212,11 @@ def _mixture(config: PolicyTrainConfig, sources: Sequence[Source]) -> Mixture:
             raise ConfigError(
                 f"word_dim is {config.policy.word_dim}; '{config.policy.words}' needs {encoder.dim}"
             )
-        return Mixture(sources, config.fit.seed, lambda sentences: encoder(sentences).numpy())
-    return Mixture(sources, config.fit.seed)
+
+        def embed(sentences: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+            return encoder(sentences).numpy()
+
+    return Mixture(sources, config.fit.seed, embed, config.policy.head.chunk)
 
 
 def _must_match(policy: BehaviorCloning, config: PolicyTrainConfig) -> None:

@@ -64,7 +64,7 @@ def from_row(row: Mapping[str, Any]) -> EpisodeSummary:
     """Invert `to_row`. A row of schema 1 means the WidowX. Raises StoreError: the row is damaged."""
     id = check_id(row.get("id"))
     try:
-        verdict = _verdict(json.loads(row["verdict"]))
+        verdict = verdict_of(json.loads(row["verdict"]))
         provenance = _provenance(json.loads(row["provenance"]))
         instruction, length = row["instruction"], row["length"]
         ps = [verdict.p_success, *(v.p_success for v in verdict.votes)]
@@ -124,7 +124,8 @@ def _contract(text: str) -> Contract:
     return from_plain(Contract, json.loads(text), "its contract") if text else WIDOWX
 
 
-def _verdict(fields: dict[str, Any]) -> Verdict:
+def verdict_of(fields: dict[str, Any]) -> Verdict:
+    """Convert a verdict's plain data."""
     votes = tuple(Vote(**vote) for vote in fields.get("votes", ()))
     return Verdict(**fields | {"votes": votes})
 

@@ -1,0 +1,128 @@
+"""A websocket to a server of openpi's protocol."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.sync.client import ClientConnection, connect
+
+from soar.errors import ConfigError, ModelUnavailable
+from soar.utils.wire import is_mapping, pack, unpack
+
+_OPEN_TIMEOUT_S = 5.0
+"""Time limit of opening a connection."""
+
+
+def key_of(variable: str) -> str:
+    """Return a server's key; "" without a variable. Raises ConfigError: it isn't set."""
+    key = os.environ.get(variable, "").strip() if variable else ""
+    if variable and not key:
+        raise ConfigError(f"the environment variable {variable} isn't set")
+    return key
+
+
+class Connection:
+    """A connection, opened when it is first used and again after a failure."""
+
+    def __init__(self, url: str, variable: str, first_timeout_s: float, timeout_s: float) -> None:
+        """Prepare, without connecting.
+
+        Args:
+            url: ws:// or wss://.
+            variable: environment variable that holds the server's key; "" if it needs none.
+            first_timeout_s: time limit of the first answer.
+            timeout_s: time limit of every later one.
+        """
+        self._url, self._variable = url, variable
+        self._first_timeout_s, self._timeout_s = first_timeout_s, timeout_s
+        self._socket: ClientConnection | None = None
+        self._answered = False
+        self._metadata: Mapping[str, Any] = {}
+
+    def metadata(self) -> Mapping[str, Any]:
+        """Connect where needed, and return what the server says of itself. Raises ModelUnavailable, ConfigError."""
+        self._open()
+        return self._metadata
+
+    def ask(self, message: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the reply to a request.
+
+        Raises:
+            ModelUnavailable: there is none within the time limit, or the server reports an error.
+            ConfigError: the address or the key is refused.
+        """
+        opened = self._open()
+        limit = self._timeout_s if self._answered else self._first_timeout_s
+        try:
+            opened.send(pack(message))
+            reply = opened.recv(limit)
+            if isinstance(reply, str):
+                lines = reply.strip().splitlines() or ["an error without words"]
+                raise ModelUnavailable(f"{self._url}: {lines[-1]:.300}")
+            answer = unpack(reply)
+        except TimeoutError:
+            self.close()
+            raise ModelUnavailable(f"{self._url} gave no answer within {limit:g} s") from None
+        except (WebSocketException, OSError, ConfigError) as error:
+            self.close()
+            raise ModelUnavailable(f"{self._url}: {_words(error)}") from error
+        except ModelUnavailable:
+            self.close()
+            raise
+        if not is_mapping(answer):
+            raise ModelUnavailable(f"{self._url}: the answer is no dictionary")
+        self._answered = True
+        return answer
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._socket is not None:
+            opened, self._socket = self._socket, None
+            opened.close_timeout = 0.2
+            opened.close()
+
+    def _open(self) -> ClientConnection:
+        if self._socket is not None:
+            return self._socket
+        key = key_of(self._variable)
+        headers = {"Authorization": f"Api-Key {key}"} if key else None
+        try:
+            opened = connect(
+                self._url,
+                compression=None,
+                max_size=None,
+                additional_headers=headers,
+                open_timeout=_OPEN_TIMEOUT_S,
+                ping_interval=None,  # a server that compiles doesn't answer pings
+            )
+        except InvalidURI:
+            raise ConfigError(f"'{self._url}' is no address; valid: ws://HOST:PORT") from None
+        except InvalidHandshake as error:
+            raise ConfigError(f"{self._url} refused the connection: {_words(error)}") from error
+        except (WebSocketException, OSError) as error:
+            raise ModelUnavailable(f"{self._url} can't be reached: {_words(error)}") from error
+        opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            first = opened.recv(self._first_timeout_s)
+            metadata = None if isinstance(first, str) else unpack(first)
+        except (TimeoutError, WebSocketException, OSError, ConfigError) as error:
+            opened.close()
+            raise ModelUnavailable(f"{self._url}: {_words(error)}") from error
+        if not is_mapping(metadata):
+            opened.close()
+            said = (
+                f": {first.strip().splitlines()[-1]:.300}"
+                if isinstance(first, str) and first.strip()
+                else ""
+            )
+            raise ConfigError(f"{self._url} doesn't speak openpi's protocol{said}")
+        self._socket, self._metadata, self._answered = opened, metadata, False
+        return opened
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

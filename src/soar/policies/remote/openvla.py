@@ -1,0 +1,122 @@
+"""Policies behind OpenVLA's HTTP: `POST /act` with an image and an instruction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+from jaxtyping import Float
+
+from soar.errors import ConfigError, ModelUnavailable
+from soar.interfaces import Policy
+from soar.policies.chunks import ChunkBroker
+from soar.policies.remote.actions import Meaning
+from soar.policies.remote.connection import key_of
+from soar.policies.remote.options import OPENVLA_KEYS, Keys, RemoteOptions, pad_to
+from soar.policies.remote.policy import RemotePolicy
+from soar.types import Images, Observation, State
+from soar.utils.config import from_plain
+from soar.utils.wire import from_json, to_json
+
+_MOST_REQUESTS = 16
+"""Requests to one server at a time."""
+
+
+def connect_openvla(url: str, **options: Any) -> Policy:
+    """Return a served policy.
+
+    Args:
+        url: http://HOST:PORT, whose path /act answers; "#VARIABLE" at the end names the variable of a key.
+        options: fields of `RemoteOptions`.
+
+    Raises:
+        ConfigError: an option isn't valid.
+        ModelUnavailable: the server can't be reached.
+    """
+    address, _, variable = url.partition("#")
+    if variable:
+        options = {**options, "key": variable}
+    made = from_plain(RemoteOptions, options, f"options of openvla:{address}")
+    if made.keys == Keys():
+        made = replace(made, keys=OPENVLA_KEYS)
+    policy = OpenVLAPolicy(address, made)
+    return ChunkBroker(policy, made.chunk) if made.chunk > 1 else policy
+
+
+class OpenVLAPolicy(RemotePolicy):
+    """A client of a server without state."""
+
+    def __init__(self, url: str, options: RemoteOptions) -> None:
+        self._url = url.rstrip("/")
+        if not self._url.startswith(("http://", "https://")):
+            raise ConfigError(f"'{url}' is no address; valid: http://HOST:PORT")
+        meaning = Meaning(options.contract, options.present)
+        super().__init__(f"openvla {self._url}", options, meaning)
+        key = key_of(options.key)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._client = httpx.Client(headers={**headers, "Content-Type": "application/json"})
+        self._threads = ThreadPoolExecutor(_MOST_REQUESTS, "openvla")
+        self._answered = False
+        try:
+            self._client.get(f"{self._url}/health", timeout=5.0)  # any status shows a server
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ModelUnavailable(f"{self._url} can't be reached: {error}") from error
+
+    def ask(
+        self,
+        observations: Sequence[Observation],
+        states: Sequence[State],
+        goals: Images | Sequence[str],
+        scales: Float[np.ndarray, " n"],
+        rng: np.random.Generator,
+    ) -> object:
+        """See `RemotePolicy.ask`."""
+        if isinstance(goals, np.ndarray):
+            raise ConfigError(f"{self.name} takes instructions, not goal images: --subgoals none")
+        bodies = [
+            self._body(o, state, goal)
+            for o, state, goal in zip(observations, states, goals, strict=True)
+        ]
+        answers = list(self._threads.map(self._ask, bodies))
+        self._answered = True
+        return answers
+
+    def _body(self, observation: Observation, state: State, instruction: str) -> str:
+        keys, side = self.options.keys, self.options.resize
+        image = pad_to(observation.image, side) if side else observation.image
+        values = {
+            keys.image: image,
+            keys.state: state,
+            keys.instruction: instruction,
+            "unnorm_key": self.options.unnorm_key or None,
+        }
+        return to_json({k: v for k, v in values.items() if k and v is not None})
+
+    def _ask(self, body: str) -> Any:
+        """The chunk of one answer, which may be a single action. Raises ModelUnavailable."""
+        limit = self.options.timeout_s if self._answered else self.options.first_timeout_s
+        began = time.monotonic()
+        try:
+            reply = self._client.post(f"{self._url}/act", content=body, timeout=limit)
+        except httpx.TimeoutException:
+            waited = time.monotonic() - began
+            raise ModelUnavailable(f"{self._url} gave no answer within {waited:.1f} s") from None
+        except httpx.HTTPError as error:
+            raise ModelUnavailable(f"{self._url}: {error}") from error
+        if reply.status_code != 200:
+            shown = " ".join(reply.text.split())[:200]
+            raise ModelUnavailable(f"{self._url}: status {reply.status_code}: {shown}")
+        try:
+            answer = from_json(reply.content)
+            answer = from_json(answer) if isinstance(answer, str) else answer
+        except ConfigError as error:
+            raise ModelUnavailable(f"{self._url}: {error}") from error
+        if isinstance(answer, Mapping):
+            answer = answer.get("action", answer.get("actions"))
+        numbers = np.asarray(answer)
+        return numbers[None] if numbers.ndim == 1 else answer
