@@ -23,6 +23,7 @@ from soar.data.store.disk import first_line, flush
 from soar.data.store.rows import from_row, to_json, to_row
 from soar.errors import ConfigError, StoreError
 from soar.types import ACTION_DIM, STATE_DIM, Episode, EpisodeSummary, Query
+from soar.utils.arrays import map_arrays
 from soar.utils.config import from_plain
 from soar.utils.files import read_json, replace_file, write_bytes
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
 _ABOUT = "frames.json"
-_ARRAYS = ("images", "states", "actions", "starts")
+_ARRAYS = {"images": "u1 n r r 3", "states": "f4 n s", "actions": "f4 n a", "starts": "i8 e"}
 ActionLabels: TypeAlias = Literal["actions", "commanded"]
 """The executed actions, or the commanded ones, without the disturbances injected into them (Laskey et al. 2017)."""
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -71,13 +72,21 @@ class Frames:
         folder = Path(folder)
         try:
             about = read_json(folder / _ABOUT)
-            maps = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        except (OSError, ValueError, ConfigError) as error:
+            maps = map_arrays(folder, _ARRAYS)
+            episodes = tuple(map(from_row, about["episodes"]))
+            query = from_plain(Query, about["query"], folder / _ABOUT)
+            starts, version = maps["starts"], int(about["version"])
+            lengths = [e.length + 1 for e in episodes]
+        except (ArithmeticError, LookupError, TypeError, ValueError, ConfigError, OSError) as error:
             raise StoreError(f"'{folder}' holds no finished frames: {error}") from error
-        episodes = tuple(map(from_row, about["episodes"]))
-        query = from_plain(Query, about["query"], folder / _ABOUT)
+        if starts.tolist() != np.cumsum([0, *lengths]).tolist() or starts[-1] != len(
+            maps["images"]
+        ):
+            raise StoreError(
+                f"'{folder}' holds no finished frames: starts.npy doesn't fit the episodes"
+            )
         arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # faster to index
-        return cls(**arrays, episodes=episodes, version=about["version"], query=query)
+        return cls(**arrays, episodes=episodes, version=version, query=query)
 
     def save(self, folder: str | Path) -> None:
         """Write the arrays into a folder, and the JSON last."""

@@ -19,6 +19,7 @@ from soar.data.frame_cache import Frames
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError, StoreError
 from soar.types import Images, Observation
+from soar.utils.arrays import check_indices, read_arrays
 from soar.utils.files import replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
@@ -60,14 +61,15 @@ def regenerated_goals(
     They are cached in `path`, from which a second call reads them.
 
     Raises:
-        ConfigError: the share isn't one.
+        ConfigError: the share isn't one, or the file is damaged.
         StoreError: `path` belongs to other frames.
     """
     _check(share)
     if not path.exists():
         _generate(frames, generator, seed, path)
-    with np.load(path) as file:
-        images, indices = file["images"], file["pursued"]
+    arrays = read_arrays(path, {"images": "u1 g r r 3", "pursued": "i8 n"})
+    images, indices = arrays["images"], arrays["pursued"]
+    check_indices(path, indices[indices != -1], len(images))
     if len(indices) != len(frames):
         raise StoreError(f"'{path}' belongs to other frames; remove it to generate goals again")
     return GeneratedGoals(images, indices, share)

@@ -9,7 +9,9 @@ import numpy as np
 from jaxtyping import Float16, Float32, Int64
 
 from soar.data.frame_cache import Frames
+from soar.errors import ConfigError
 from soar.nn.text import SentenceEncoder
+from soar.utils.arrays import map_arrays
 from soar.utils.files import replace_file
 
 MAX_TOKENS = 24
@@ -68,11 +70,16 @@ class ClipCorpus:
 
         Raises:
             StoreError: the folder holds no frames.
+            ConfigError: the keypoints or words are damaged.
         """
         folder, frames = Path(folder), Frames.load(folder)
         if not (folder / "words.npy").exists():
             return cls.from_frames(frames)
-        points, words = (np.load(folder / f"{name}.npy") for name in ("points", "words"))
+        arrays = map_arrays(folder, {"points": f"f4 n {NUM_POINTS} 2", "words": "f2 u l d"})
+        points, words = (np.array(arrays[name]) for name in ("points", "words"))
+        instructions = {e.instruction for e in frames.episodes}
+        if (len(points), len(words)) != (len(frames), len(instructions)):
+            raise ConfigError(f"{folder} is damaged: its keypoints or words are of other frames")
         return cls(frames, points, words, _rows(frames))
 
     def save(self, folder: str | Path) -> None:

@@ -12,9 +12,14 @@ from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 from soar.data.prefetch import step_rng
 from soar.subgoals.clips import Points
 from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
+from soar.utils.arrays import check_indices, read_arrays
 
 MIN_STEPS_AHEAD, MAX_STEPS_AHEAD = 8, 12
 """Control steps ahead at which future keypoints are stored, both included."""
+_LAYOUT = {
+    "images": "u1 n r r 3", "points": "f4 n 7 2", "later": "f4 n k 7 2", "states": "f4 n 7", "words": "f2 u l d",
+    "rows": "i8 n", "sided": "b1 n",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +40,11 @@ class KeypointSamples:
 
     @classmethod
     def load(cls, folder: str | Path) -> KeypointSamples:
-        """Load the samples that `make_keypoint_samples` saved."""
-        with np.load(Path(folder) / "moments.npz") as file:
-            return cls(**file)
+        """Load the samples that `make_keypoint_samples` saved. Raises ConfigError: they are missing or damaged."""
+        path = Path(folder) / "moments.npz"
+        arrays = read_arrays(path, _LAYOUT)
+        check_indices(path, arrays["rows"], len(arrays["words"]))
+        return cls(**arrays)
 
     @classmethod
     def concatenate(cls, parts: Sequence[KeypointSamples]) -> KeypointSamples:

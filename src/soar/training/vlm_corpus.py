@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
 from soar.errors import ConfigError
-from soar.utils.files import Json
+from soar.utils.arrays import check_indices, map_arrays
+from soar.utils.files import Json, read_json
 
-ARRAYS = ("images", "questions", "kinds", "answers", "points", "scenes")
+ARRAYS = {
+    "images": "u1 n r r 3", "questions": "i4 n q", "kinds": "i4 n q", "answers": "b1 n q", "points": "f4 n q 2 2",
+    "scenes": "i4 n",
+}  # fmt: skip
+"""Type and shape of each array, as `soar.utils.arrays` reads it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,13 +41,17 @@ class VLMCorpus:
 
     @classmethod
     def load(cls, folder: str | Path) -> VLMCorpus:
-        """Open a corpus with its arrays memory-mapped. Raises ConfigError if there is none."""
+        """Open a corpus with its arrays memory-mapped. Raises ConfigError: there is none, or it is damaged."""
         folder = Path(folder)
         if not (folder / "corpus.json").is_file():
             raise ConfigError(f"no corpus in {folder}: it has no corpus.json; make one first")
-        about = json.loads((folder / "corpus.json").read_text())
-        arrays = {k: np.load(folder / f"{k}.npy", mmap_mode="r") for k in ARRAYS}
-        return cls(**arrays, words=tuple(about.pop("words")), about=about)
+        about = read_json(folder / "corpus.json")
+        words = about.pop("words", None) if isinstance(about, dict) else None
+        if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
+            raise ConfigError(f"{folder / 'corpus.json'} is damaged: it has no list of words")
+        arrays = map_arrays(folder, ARRAYS)
+        check_indices(folder, arrays["questions"], len(words))
+        return cls(**arrays, words=tuple(words), about=about)
 
     def split(self, share: float) -> tuple[Int32[np.ndarray, "a"], Int32[np.ndarray, "b"]]:
         """Return the rows for training, and those of the last `share` of the scenes, which are held out."""

@@ -38,12 +38,16 @@ from soar.subgoals.pixels import to_tensor
 from soar.training.fit import FitConfig, fit
 from soar.training.subgoal_losses import pixels
 from soar.types import Image, Images
+from soar.utils.arrays import check_indices, read_arrays
 from soar.utils.files import replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
 KIND = "subgoal judge"
 """Kind of the checkpoints."""
+_LAYOUT = {
+    "images": "u1 n r r 3", "rows": "i8 n", "instructions": "U u", "points": "f4 n 3 2", "done": "b1 n"
+}  # fmt: skip
 
 
 class LabeledImage(NamedTuple):
@@ -74,10 +78,11 @@ class LabeledImages:
 
     @classmethod
     def load(cls, path: Path) -> LabeledImages:
-        """Load a file that `save` wrote."""
-        with np.load(path) as file:
-            arrays = dict(file)
-        return cls(**{**arrays, "instructions": tuple(map(str, arrays["instructions"]))})
+        """Load a file that `save` wrote. Raises ConfigError: it is missing or damaged."""
+        arrays = read_arrays(path, _LAYOUT)
+        check_indices(path, arrays["rows"], len(arrays["instructions"]))
+        texts = tuple(map(str, arrays.pop("instructions")))
+        return cls(instructions=texts, **arrays)
 
 
 class Prediction(NamedTuple):
