@@ -6,13 +6,8 @@ then. Options follow a "?", as in addresses: "chat:MODEL@URL?least_mass=0.3&deco
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import os
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.machinery import PathFinder
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
@@ -20,6 +15,15 @@ from urllib.parse import urlsplit
 from soar.checkpoint import MANIFEST
 from soar.errors import ConfigError
 from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
+from soar.plugins import (
+    Role,
+    call,
+    component,
+    is_component_file,
+    is_plugin,
+    make_plugin,
+    read_component_file,
+)
 from soar.types import SUCCESS_THRESHOLD
 from soar.utils.files import Json, read_json
 
@@ -46,6 +50,8 @@ SERVED: dict[str, str] = {
     "openvla": "soar.policies.remote.openvla:connect_openvla",
 }
 """Kinds of served policy and the functions that connect to one."""
+JUDGES = ("roboreward", "robometer", "topreward")
+"""Manners of asking a served model to judge a whole episode."""
 OPTIONS: Mapping[Kind, Mapping[str, type]] = {
     "chat": {"decoder": str, "least_mass": float},
     "transformers": {"least_mass": float, "device": str},
@@ -226,8 +232,8 @@ def _code_spec(role: Role, name: str) -> ModelSpec | None:
         return ModelSpec("python", rest)
     if role == "policy" and kind in SERVED and rest:
         return ModelSpec(cast(Kind, kind), rest)
-    known = role == "vlm" and kind in ("local", COMPACT, *ENDPOINTS)
-    return ModelSpec("plugin", name) if not known and is_plugin(role, name) else None
+    known = ("gcbc", "lcbc", "vlm", "local", "susie", "expert", COMPACT, *ENDPOINTS, *JUDGES)
+    return ModelSpec("plugin", name) if kind not in known and is_plugin(role, name) else None
 
 
 def _from_code(role: Role, spec: ModelSpec) -> Any:
@@ -244,7 +250,7 @@ def _from_code(role: Role, spec: ModelSpec) -> Any:
 def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
     """Load a vision-language model by its name (`vlm_spec`). Raises ConfigError, CheckpointError."""
     spec = vlm_spec(name)
-    if made := _from_code("vlm", spec):
+    if (made := _from_code("vlm", spec)) is not None:
         return cast(VisionLanguageModel, made)
     if spec.kind in ENDPOINTS:
         model, _, url = spec.source.rpartition("@")
@@ -269,7 +275,7 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     The packaged VLM locates the objects of an instruction for the compact generator.
     """
     spec = subgoals_spec(name)
-    if made := _from_code("subgoals", spec):
+    if (made := _from_code("subgoals", spec)) is not None:
         return cast(SubgoalGenerator, made)
     if spec.kind == "susie":
         make = component("soar.subgoals.susie:make_susie")
@@ -281,7 +287,7 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
 def load_policy(name: str = "gcbc") -> Policy:
     """Load a policy by its name (`policy_spec`). Raises ConfigError, CheckpointError."""
     spec = policy_spec(name)
-    if made := _from_code("policy", spec):
+    if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
     return cast(Policy, component("soar.policies.loading:serve_policy")(spec.folder, device="auto"))
 
@@ -294,18 +300,31 @@ def load_detector(
     """Load a success detector. Raises ConfigError, CheckpointError.
 
     Args:
-        name: "vlm", or "python:module:function" for a function that takes the threshold and returns the detector.
+        name: "vlm"; "roboreward:MODEL@URL", "robometer:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that
+            judges videos; "python:module:function" or a registered name for a function that takes the threshold and
+            returns the detector; a component file.
         threshold: P(success) from which an episode counts as a success.
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """
-    kind, _, target = name.partition(":")
+    options: Mapping[str, Any] = {}
+    if is_component_file(name):
+        name, options = read_component_file("detector", name)
+    kind, _, rest = name.partition(":")
     if kind == "python":
-        return cast(AnySuccessDetector, component(target)(threshold))
-    if name != "vlm":
-        raise ConfigError(f"no success detector '{name}'; valid: vlm, python:module:function")
-    make = component("soar.tasks.success_detector:VLMSuccessDetector")
-    model = load_vlm(vlm) if isinstance(vlm, str) else vlm
-    return cast(AnySuccessDetector, make(model, threshold))
+        return cast(AnySuccessDetector, call(component(rest), name, threshold, **options))
+    if kind in JUDGES and rest:
+        judge = component("soar.vlm.clients.video_judges:video_judge")
+        return cast(AnySuccessDetector, judge(kind, vlm_spec(f"chat:{rest}"), threshold, **options))
+    if name == "vlm":
+        make = component("soar.tasks.success_detector:VLMSuccessDetector")
+        model = load_vlm(vlm) if isinstance(vlm, str) else vlm
+        return cast(AnySuccessDetector, make(model, threshold))
+    if is_plugin("detector", name):
+        return cast(AnySuccessDetector, make_plugin("detector", name, threshold, **options))
+    raise ConfigError(
+        f"no success detector '{name}'; valid: vlm, {', '.join(f'{j}:MODEL@URL' for j in JUDGES)}, "
+        "python:module:function, a registered name (`soar plugins`), a component file"
+    )
 
 
 def packaged(role: Packaged) -> Path:
@@ -335,7 +354,7 @@ def promoted_models(source: str) -> tuple[str, str]:
         models = latest_models(folder, rounds, record["models"])
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
-    if code := [m for m in models if m.startswith("python:")]:
+    if code := [m for m in models if m.startswith("python:") or is_component_file(m)]:
         raise ConfigError(
             f"{folder / 'run.json'} names code, '{code[0]:.60}', which isn't run from a record; "
             "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
@@ -367,25 +386,3 @@ def subgoals_folder(run: Path) -> Path:
     """Return the folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
     old = run / "imagination"
     return old if old.exists() else run / "subgoals"
-
-
-def component(target: str) -> Any:
-    """Import the callable "package.module:name".
-
-    A module that isn't installed may lie in the current folder, which is then the last one of the import path.
-
-    Raises:
-        ConfigError: there is no such callable, or its module raises an error.
-    """
-    module, _, name = target.partition(":")
-    package, here = module.partition(".")[0], os.getcwd()
-    try:
-        if not importlib.util.find_spec(package) and PathFinder.find_spec(package, [here]):
-            sys.path.append(here)
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        raise ConfigError(f"'{target}': {kind}{error}; valid: package.module:function") from error
-    if not callable(found):
-        raise ConfigError(f"'{target}' is no function or class; valid: package.module:function")
-    return found

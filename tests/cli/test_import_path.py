@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from soar.errors import ConfigError
-from soar.registry import component
+from soar.plugins import component
 
 STOLEN = "import pathlib; pathlib.Path(__file__).with_suffix('.ran').touch()\n"
 

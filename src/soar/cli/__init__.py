@@ -13,13 +13,11 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import rich
-import rich.table
-
 from soar import __version__
 from soar.cli.renamed import check_renamed
 from soar.errors import ConfigError, SoarError
 from soar.utils.files import os_problem
+from soar.utils.signals import Stopped, stoppable
 
 
 class Entry(NamedTuple):
@@ -30,60 +28,84 @@ class Entry(NamedTuple):
     summary: str
     runs: bool = False
     """Whether it takes `--config` and `--print-config`."""
+    kept: str = ""
+    """What an interruption leaves, for the message."""
+
+
+_RUN = "what is finished is kept, and the same command continues"
+_TRAINING = "the last saved state is kept, and the same command continues from it"
+_AGAIN = "nothing is half written; the same command begins again"
 
 
 COMMANDS = {
-    "demo": Entry("demo:demo", "Watch simulated robots improve on their own, in minutes", runs=True),
+    "demo": Entry("demo:demo", "Watch simulated robots improve on their own, in minutes", runs=True, kept=_RUN),
     "doctor": Entry("doctor:doctor", "Check robots, models, store and disk before a run"),
-    "collect": Entry("collect:collect", "Let robots propose, try, judge and store, for days", runs=True),
-    "judge": Entry("judge:judge", "Judge stored episodes whose verdict is unknown", runs=True),
+    "collect": Entry("collect:collect", "Let robots propose, try, judge and store, for days", runs=True, kept="stored episodes are kept, and the same command continues"),
+    "judge": Entry("judge:judge", "Judge stored episodes whose verdict is unknown", runs=True, kept="the verdicts so far are stored, and the same command continues"),
     "status": Entry("status:status", "Show every station and the success of each task"),
     "pause": Entry("status:pause", "Pause stations after their running episode"),
     "resume": Entry("status:resume", "Resume paused stations"),
     "stop": Entry("status:stop", "Stop stations after their running episode"),
-    "improve": Entry("improve:improve", "Rounds of collect, learn, evaluate, promote", runs=True),
-    "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True),
-    "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True),
-    "evaluate": Entry("evaluate:evaluate", "Measure success rates of a policy", runs=True),
-    "compare": Entry("evaluate:compare", "Compare two evaluations start by start"),
-    "report": Entry("report:report", "Write a run's report as one HTML page"),
-    "reproduce figure5": Entry("reproduce:figure5", "The paper's main result, in simulation", runs=True),
+    "improve": Entry("improve:improve", "Rounds of collect, learn, evaluate, promote", runs=True, kept=_RUN),
+    "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True, kept=_TRAINING),
+    "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True, kept=_TRAINING),
+    "evaluate": Entry("evaluate:evaluate", "Measure success rates of a policy", runs=True, kept="finished trials are kept, and the same command continues"),
+    "compare": Entry("evaluate:compare", "Compare two evaluations start by start", kept=_AGAIN),
+    "serve policy": Entry("serve:policy", "Serve a policy to clients of openpi, vla-eval, OpenVLA"),
+    "serve subgoals": Entry("serve:subgoals", "Serve a subgoal generator over HTTP"),
+    "serve vlm": Entry("serve:vlm", "Serve a VLM as an OpenAI-style endpoint"),
+    "report": Entry("report:report", "Write a run's report as one HTML page", kept=_AGAIN),
+    "reproduce figure5": Entry("reproduce:figure5", "The paper's main result, in simulation", runs=True, kept=_RUN),
     "data ls": Entry("data:ls", "List episodes"),
     "data show": Entry("data:show", "Show everything about one episode"),
     "data stats": Entry("data:stats", "Count attempts and successes per task"),
-    "data verify": Entry("data:verify", "Check every row, file and frame"),
-    "data sweep": Entry("data:sweep", "Remove leftovers, repair rows, drop old versions"),
-    "data video": Entry("data:video", "Write one episode as mp4, with its subgoals"),
+    "data verify": Entry("data:verify", "Check every row, file and frame", kept="nothing was changed"),
+    "data sweep": Entry("data:sweep", "Remove leftovers, repair rows, drop old versions", kept="the same command continues"),
+    "data video": Entry("data:video", "Write one episode as mp4, with its subgoals", kept=_AGAIN),
     "vlm ask": Entry("vlm:ask", "Ask yes/no questions about an image"),
-    "vlm label": Entry("vlm:label", "Label episodes as success or failure", runs=True),
-    "vlm calibrate": Entry("vlm:calibrate", "Compare verdicts with truth, choose a threshold", runs=True),
-    "vlm evaluate": Entry("vlm:evaluate", "Evaluate a VLM on simulated scenes", runs=True),
+    "vlm label": Entry("vlm:label", "Label episodes as success or failure", runs=True, kept="the labels so far are saved, and the same command continues"),
+    "vlm calibrate": Entry("vlm:calibrate", "Compare verdicts with truth, choose a threshold", runs=True, kept=_AGAIN),
+    "vlm evaluate": Entry("vlm:evaluate", "Evaluate a VLM on simulated scenes", runs=True, kept=_AGAIN),
     "tasks questions": Entry("tasks:questions", "Show the question that decides each task"),
-    "subgoals train": Entry("subgoals:train", "Train or fine-tune a subgoal generator", runs=True),
-    "subgoals finetune": Entry("finetune:finetune", "Fine-tune a subgoal generator on own episodes", runs=True),
-    "subgoals sheet": Entry("subgoals:sheet", "Draw generated chains beside the expert's frames"),
-    "subgoals evaluate": Entry("subgoals:evaluate", "Measure whether chains fulfill instructions", runs=True),
-    "sim sheet": Entry("sim:sheet", "Draw scenes as one contact sheet"),
-    "sim video": Entry("sim:video", "Film the scripted expert at a task"),
-    "sim demos": Entry("sim:demos", "Fill a store with scripted demonstrations", runs=True),
-    "pretrain gcbc": Entry("pretrain:gcbc", "Make the packaged goal-conditioned policy", runs=True),
-    "pretrain lcbc": Entry("pretrain:lcbc", "Make the packaged language-conditioned policy", runs=True),
-    "pretrain vlm": Entry("pretrain:vlm", "Make the packaged VLM", runs=True),
-    "pretrain subgoals": Entry("pretrain:subgoals", "Make the packaged subgoal generator", runs=True),
+    "subgoals train": Entry("subgoals:train", "Train or fine-tune a subgoal generator", runs=True, kept=_TRAINING),
+    "subgoals finetune": Entry("finetune:finetune", "Fine-tune a subgoal generator on own episodes", runs=True, kept=_TRAINING),
+    "subgoals sheet": Entry("subgoals:sheet", "Draw generated chains beside the expert's frames", kept=_AGAIN),
+    "subgoals evaluate": Entry("subgoals:evaluate", "Measure whether chains fulfill instructions", runs=True, kept=_AGAIN),
+    "sim sheet": Entry("sim:sheet", "Draw scenes as one contact sheet", kept=_AGAIN),
+    "sim video": Entry("sim:video", "Film the scripted expert at a task", kept=_AGAIN),
+    "sim demos": Entry("sim:demos", "Fill a store with scripted demonstrations", runs=True, kept="stored demonstrations are kept, and the same command continues"),
+    "pretrain gcbc": Entry("pretrain:gcbc", "Make the packaged goal-conditioned policy", runs=True, kept=_RUN),
+    "pretrain lcbc": Entry("pretrain:lcbc", "Make the packaged language-conditioned policy", runs=True, kept=_RUN),
+    "pretrain vlm": Entry("pretrain:vlm", "Make the packaged VLM", runs=True, kept=_RUN),
+    "pretrain subgoals": Entry("pretrain:subgoals", "Make the packaged subgoal generator", runs=True, kept=_RUN),
 }  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; exit with 2 and one line after a user's mistake, with 130 after Ctrl-C."""
+    """Run one command; exit with 2 and one line after a user's mistake, with 128 + n and one line after signal n."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ["PYTHONSAFEPATH"] = "1"  # child processes don't import from the current folder
+    entry, _ = _find(args)
+    interrupted = "soar: interrupted" + (f"; {entry.kept}" if entry and entry.kept else "")
+    try:
+        with stoppable(interrupted, for_good=argv is None):
+            _guarded(args)
+    except Stopped as stopped:
+        print(interrupted, file=sys.stderr)
+        sys.exit(stopped.exit_code)
+
+
+def command_line() -> str:
+    """Return the running command as a line for the shell."""
+    return shlex.join(["soar", *sys.argv[1:]])
+
+
+def _guarded(args: list[str]) -> None:
+    """Run one command; exit with 2 and one line after an error that a user can meet."""
     try:
         _run(args)
     except SoarError as error:
         _fail(str(error))
-    except KeyboardInterrupt:
-        print("soar: interrupted", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:  # a folder for a file, a file for a folder, a name that is too long
@@ -93,23 +115,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         _fail("the input has ended before an answer; run it in a terminal")
 
 
-def command_line() -> str:
-    """Return the running command as a line for the shell."""
-    return shlex.join(["soar", *sys.argv[1:]])
-
-
 def _run(args: list[str]) -> None:
     if args[:1] in (["--version"], ["-V"]):
         print(f"soar {__version__}")
         return
     check_renamed("", args)
-    command = next((c for n in (2, 1) if (c := " ".join(args[:n])) in COMMANDS), None)
-    if command is None:
+    entry, command = _find(args)
+    if entry is None:
         _list_commands(args)
         return
     from soar.cli.options import parse
 
-    entry, rest = COMMANDS[command], args[len(command.split()) :]
+    rest = args[len(command.split()) :]
     check_renamed(command, rest)
     module, name = entry.target.split(":")
     function = getattr(importlib.import_module(f"soar.cli.{module}"), name)
@@ -118,8 +135,17 @@ def _run(args: list[str]) -> None:
         function(**values)
 
 
+def _find(args: list[str]) -> tuple[Entry | None, str]:
+    """Return the command that the words begin with, and its name; None and "" without one."""
+    command = next((c for n in (2, 1) if (c := " ".join(args[:n])) in COMMANDS), "")
+    return COMMANDS.get(command), command
+
+
 def _list_commands(args: list[str]) -> None:
     """Print help for `soar` or a group such as `soar sim`. Raises ConfigError: there is no such command."""
+    import rich
+    import rich.table
+
     words = [a for a in args if a not in ("-h", "--help")]
     group = words[0] if words else ""
     rows = {c: e.summary for c, e in COMMANDS.items() if not group or c.split()[0] == group}

@@ -22,12 +22,17 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Gt
 
+from soar.contract.compare import contract_of
+from soar.contract.contract import Contract
 from soar.errors import ConfigError
 from soar.interfaces import Robot
-from soar.registry import component, subgoals_spec
+from soar.plugins import component, is_plugin, load_plugin
+from soar.registry import subgoals_spec
+from soar.robots.converted import ConvertedRobot, as_widowx
 from soar.robots.duty_cycle import MeteredRobot
+from soar.robots.limits import Limits
 from soar.robots.process import ProcessRobot, ProcessSimulator
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.safety import SafeRobot
 from soar.robots.toy_models import INSTRUCTIONS
 from soar.rollout.station import EpisodeConfig, Simulator, Station
 from soar.tasks.proposer import UncertaintyProposer
@@ -72,7 +77,7 @@ class StationConfig:
 
     name: str
     robot: str = "sim"
-    """"sim", "toy", or "package.module:function"."""
+    """"sim", "toy", "package.module:function", or a name that an installed package registers (`soar plugins`)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that builds the robot."""
     tasks: tuple[str, ...] = ()
@@ -84,6 +89,10 @@ class StationConfig:
     at the end if that environment variable holds its key."""
     box: Limits = field(default_factory=Limits)
     """Workspace box and limits of motion."""
+    contract: Contract | None = None
+    """Meaning of the robot's actions, states and images; None for the one that the robot declares, else the WidowX's."""
+    convert: bool = False
+    """Convert the robot's numbers to the WidowX's meaning: meters, radians, roll, pitch, yaw, a gripper from 0 to 1."""
     seed: int = 0
     """Seed of the first placement on a simulated table."""
     realtime: bool = False
@@ -99,10 +108,15 @@ class StationConfig:
         check_station_name(self.name)
         if self.webhook:
             check_webhook(self.webhook)
-        if self.robot not in SIMULATED and ":" not in self.robot:
+        if (
+            self.robot not in SIMULATED
+            and ":" not in self.robot
+            and not is_plugin("robot", self.robot)
+        ):
             valid = ", ".join(SIMULATED)
             raise ConfigError(
-                f"station {self.name}: no robot '{self.robot}'; valid: {valid}, package.module:function"
+                f"station {self.name}: no robot '{self.robot}'; valid: {valid}, package.module:function, "
+                "a registered name (`soar plugins`)"
             )
         if not self.simulated and not self.tasks:
             raise ConfigError(f"station {self.name}: a robot of your own needs a list of tasks")
@@ -216,8 +230,22 @@ def build_robot(config: StationConfig, clock: Clock | None = None) -> SafeRobot[
     if config.simulated:
         options |= {"seed": config.seed, "realtime": config.realtime, "clock": clock}
     try:
-        make = component(SIMULATED.get(config.robot, config.robot))
-        return SafeRobot(make(**options), config.box)
+        own = config.robot not in SIMULATED and is_plugin("robot", config.robot)
+        make = (
+            load_plugin("robot", config.robot)
+            if own
+            else component(SIMULATED.get(config.robot, config.robot))
+        )
+        robot, contract = make(**options), config.contract
+        if config.convert:
+            declared = contract or contract_of(robot)
+            if declared is None:
+                raise ConfigError(
+                    "convert needs a contract, which neither the file nor the robot declares"
+                )
+            robot = ConvertedRobot(robot, declared, as_widowx(declared))
+            contract = None
+        return SafeRobot(robot, config.box, contract)
     except ConfigError as error:
         raise ConfigError(f"station {config.name}: {error}") from error
     except TypeError as error:

@@ -14,7 +14,7 @@ import base64
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import msgpack
 import numpy as np
@@ -131,6 +131,6 @@ def _text(key: Any) -> Any:
     return key.decode("utf-8", "replace") if isinstance(key, bytes) else key
 
 
-def is_mapping(message: Message) -> bool:
+def is_mapping(message: Message) -> TypeGuard[Mapping[str, Any]]:
     """Whether a message is a dictionary with text as keys, as requests are."""
     return isinstance(message, Mapping) and all(isinstance(k, str) for k in message)

@@ -1,0 +1,164 @@
+"""Components of other packages: those that an installed package registers, and those that a component file describes.
+
+A package registers a function by an entry point, and the name of the entry point is then the component's name:
+
+    [project.entry-points."soar.policies"]
+    act = "lab_policies:make_act"
+
+`soar collect --policy act` calls `make_act()`, and `--policy act:FOLDER` calls `make_act("FOLDER")`. A component file
+adds options, as keyword arguments, to any name:
+
+    policy: act:FOLDER
+    options: {temperature: 0.1}
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from soar.errors import ConfigError
+from soar.utils.config import from_plain
+from soar.utils.yaml_files import read_plain
+
+Role: TypeAlias = Literal["robot", "vlm", "subgoals", "policy", "detector"]
+GROUPS: Mapping[Role, str] = {
+    "robot": "soar.robots",
+    "vlm": "soar.vlms",
+    "subgoals": "soar.subgoals",
+    "policy": "soar.policies",
+    "detector": "soar.detectors",
+}
+"""Groups of entry points by role."""
+
+
+class Plugin(NamedTuple):
+    """A registered component."""
+
+    role: Role
+    name: str
+    target: str
+    """Function, as module:name."""
+    package: str
+    """Package that registers it, and its version."""
+
+
+@dataclass(frozen=True)
+class ComponentFile:
+    """Contents of a component file, beside the name of the component."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function that makes it."""
+
+
+def plugins() -> list[Plugin]:
+    """Return all registered components, by role and name."""
+    found = []
+    for role, group in GROUPS.items():
+        for point in sorted(entry_points(group=group), key=lambda p: p.name):
+            about = point.dist
+            package = f"{about.name} {about.version}" if about else ""
+            found.append(Plugin(role, point.name, point.value, package))
+    return found
+
+
+def is_plugin(role: Role, name: str) -> bool:
+    """Whether a package registers this name; what follows a colon is the component's source, never a module."""
+    short, _, source = name.partition(":")
+    return short in _entry_points(role) and not (role == "robot" and source)
+
+
+def make_plugin(role: Role, name: str, *arguments: Any, **options: Any) -> Any:
+    """Return a registered component.
+
+    Args:
+        role: its role.
+        name: NAME, or NAME:SOURCE for a function whose last positional argument is a source.
+        arguments: positional arguments before that.
+        options: keyword arguments.
+
+    Raises:
+        ConfigError: its package can't be imported, or the arguments don't fit.
+    """
+    short, _, source = name.partition(":")
+    return call(
+        load_plugin(role, short), name, *arguments, *([source] if source else []), **options
+    )
+
+
+def load_plugin(role: Role, name: str) -> Callable[..., Any]:
+    """Import the function of a registered name. Raises ConfigError: that fails, or it is no function."""
+    point = _entry_points(role)[name]
+    try:
+        found = point.load()
+    except Exception as error:
+        kind = type(error).__name__
+        raise ConfigError(f"plug-in '{name}' ({point.value}): {kind}: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"plug-in '{name}': {point.value} is no function or class")
+    made: Callable[..., Any] = found
+    return made
+
+
+def call(make: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
+    """Return `make(*arguments, **options)`. Raises ConfigError: the arguments don't fit the function."""
+    try:
+        inspect.signature(make).bind(*arguments, **options)
+    except TypeError as error:
+        raise ConfigError(f"'{name}': options {options} don't fit: {error}") from error
+    except ValueError:
+        pass  # a function without a signature
+    return make(*arguments, **options)
+
+
+def is_component_file(name: str) -> bool:
+    """Whether a name is that of a component file."""
+    return Path(name).suffix in (".yaml", ".yml")
+
+
+def read_component_file(role: Role, path: str) -> tuple[str, Mapping[str, Any]]:
+    """Return the name and the options of a component file. Raises ConfigError."""
+    data = read_plain(path)
+    if not isinstance(data, dict) or not isinstance(data.get(role), str):
+        raise ConfigError(f"{path}: '{role}' is missing; valid: {role}: NAME and options: {{...}}")
+    name = data.pop(role)
+    if is_component_file(name):
+        raise ConfigError(f"{path}: '{name}' is another file; valid: a component's name")
+    return name, from_plain(ComponentFile, data, path).options
+
+
+def component(target: str) -> Any:
+    """Import the callable "package.module:name".
+
+    A module that isn't installed may lie in the current folder, which is then the last one of the import path.
+
+    Raises:
+        ConfigError: there is no such callable, or its module raises an error.
+    """
+    module, _, name = target.partition(":")
+    package, here = module.partition(".")[0], os.getcwd()
+    try:
+        if not importlib.util.find_spec(package) and PathFinder.find_spec(package, [here]):
+            sys.path.append(here)
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        raise ConfigError(f"'{target}': {kind}{error}; valid: package.module:function") from error
+    if not callable(found):
+        raise ConfigError(f"'{target}' is no function or class; valid: package.module:function")
+    return found
+
+
+@cache
+def _entry_points(role: Role) -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUPS[role])}

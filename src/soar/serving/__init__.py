@@ -1,0 +1,1 @@
+"""Models behind sockets: policies, subgoal generators and VLMs for other programs."""
