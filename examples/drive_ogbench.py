@@ -11,8 +11,9 @@ import gymnasium
 import numpy as np
 import ogbench  # noqa: F401  registers its environments
 
-from soar.robots.gym import ActionEntry, GymMapping, GymRobot, StateEntry
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.host.gym_robot import ActionEntry, GymMapping, GymRobot, StateEntry
+from soar.robots.limits import Limits
+from soar.robots.safety import SafeRobot
 from soar.utils.media import write_video
 
 # OGBench's action is five numbers in -1..1: up to 5 cm along x, y, z, up to .3 rad of yaw, and a change

@@ -6,8 +6,9 @@ import pytest
 from gymnasium import spaces
 
 from soar.errors import CameraFault, ConfigError, RobotFault
-from soar.robots.gym import ActionEntry, GymMapping, GymRobot, StateEntry
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.host.gym_robot import ActionEntry, GymMapping, GymRobot, StateEntry, make
+from soar.robots.limits import Limits
+from soar.robots.safety import SafeRobot
 from soar.types import Action
 
 
@@ -145,6 +146,107 @@ def test_errors_name_what_the_mapping_lacks():
         GymRobot(PointEnv(), GymMapping(action=MAPPING.action, state=(StateEntry("pose", 0, 0),)))
     with pytest.raises(CameraFault, match="image key"):
         GymRobot(PointEnv(), GymMapping(action=MAPPING.action, state=())).observe()
+
+
+class TurningHand(gymnasium.Env[Any, Any]):
+    """A hand whose pose an action changes by up to 1 cm a step, and which is only seen in rendered pictures."""
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+        self.action_space = spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = spaces.Box(-9, 9, (5,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.x, self.yaw, self.steps = 0.0, 0.0, 0
+        return self._observation(), {}
+
+    def step(self, action):
+        self.x, self.yaw, self.steps = (
+            self.x + 0.01 * action[0],
+            self.yaw + 0.1 * action[1],
+            self.steps + 1,
+        )
+        return self._observation(), 0.0, False, False, {"success": float(self.x > 0.03)}
+
+    def render(self):
+        image = np.zeros((8, 8, 3), np.uint8)
+        image[0, 0] = 200
+        return image
+
+    def _observation(self):
+        half = self.yaw / 2  # Rz(yaw) Rx(pi): fingers down at yaw zero
+        return np.array([self.x, 0, np.cos(half), np.sin(half), 0], np.float32)
+
+
+gymnasium.register("TurningHand-v0", TurningHand)
+HAND = {
+    "env": "TurningHand-v0",
+    "action": [[0, 100], {"dim": 5, "scale": 10}],
+    "state": [["", 0, 0]],
+    "rotation": {"key": "", "at": 1, "order": "wxyz", "down": [0, 1, 0, 0]},
+    "frame_skip": 4,
+}
+
+
+def test_a_control_step_is_several_steps_that_share_its_motion():
+    robot = make(**HAND)
+    executed = robot.execute(np.array([0.02, 0, 0, 0, 0, 0.2, 1], np.float32))
+    assert executed == pytest.approx([0.02, 0, 0, 0, 0, 0.2, 0], abs=1e-6)
+    assert robot.env.unwrapped.steps == 4
+    assert robot.observe().state == pytest.approx([0.02, 0, 0, 0, 0, 0.2, 0], abs=1e-6)
+    assert robot.execute(push(1.0))[0] == pytest.approx(0.04)  # the Box allows 1 cm in each of four
+
+
+def test_a_quaternion_becomes_angles_that_are_zero_with_fingers_down():
+    robot = make(**HAND)
+    for _ in range(20):
+        robot.execute(np.array([0, 0, 0, 0, 0, 0.3, 1], np.float32))
+    yaw = (20 * 0.3 + np.pi) % (2 * np.pi) - np.pi
+    assert robot.observe().state[3:6] == pytest.approx([0, 0, yaw], abs=1e-5)
+    robot.home()
+    assert abs(robot.observe().state[5]) < 0.05
+
+
+def test_an_environment_without_an_image_is_rendered():
+    assert make(**HAND).observe().image[0, 0, 0] == 200
+    assert make(**HAND, turned=True).observe().image[-1, -1, 0] == 200
+    env = TurningHand()
+    with pytest.raises(CameraFault, match='render_mode="rgb_array"'):
+        GymRobot(env, GymMapping(action=MAPPING.action, state=())).observe()
+
+
+def test_the_infos_success_is_the_truth():
+    robot = make(**HAND)
+    assert robot.truth("") is False
+    robot.execute(push(0.04))
+    assert robot.truth("") is True
+    robot.reset(1)
+    assert robot.truth("") is False
+    silent = GymRobot(PointEnv(), MAPPING)
+    silent.execute(push(0.04))
+    silent._info = {"distance": 1.0}
+    with pytest.raises(
+        ConfigError, match="info has distance, but none of success_keys: success, is_"
+    ):
+        silent.truth("")
+
+
+def test_mistakes_in_a_station_files_mapping_are_one_line():
+    cases = [
+        ({"env": "NoSuch-v0"}, "env 'NoSuch-v0': Environment `NoSuch` doesn't exist"),
+        ({"env": "no_module:X-v0"}, "env 'no_module:X-v0'"),
+        ({"env": "TurningHand-v0", "family": "x"}, "no family 'x'; valid: metaworld, fetch"),
+        (HAND | {"actions": []}, "no option 'actions'; valid: action, frame_skip"),
+        (HAND | {"action": [{"dims": 1}]}, "is no entry; valid: dim, scale, offset"),
+        (HAND | {"make": {"speed": 1}}, "doesn't take"),
+        (HAND | {"rotation": {"key": "", "at": 1, "order": "zyx"}}, "'zyx'; valid: wxyz, xyzw"),
+    ]
+    for options, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            make(**options)
 
 
 @pytest.mark.slow
