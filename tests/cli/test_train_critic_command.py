@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -51,3 +52,20 @@ def test_a_critic_is_trained_from_two_stores_and_resumed_after_a_verdict_changed
     own.set_verdict(next(own.query()).id, Verdict("failure", 0.1))
     main(line)
     assert checkpoints.load(tmp_path / "critic").id == saved.id
+
+
+def test_held_out_episodes_give_scores_and_a_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fill(tmp_path / "store")
+    out = tmp_path / "critic"
+    main(
+        f"train critic --store {tmp_path}/store --out {out} --preset debug --held-out 0.4 --fit.device cpu".split()
+    )
+    assert "0 successes and 1 failures held out" in capsys.readouterr().out
+    scores = json.loads((out / "scores.json").read_text())
+    assert scores["failures"] == 1
+    assert scores["auc"] is None  # there is no success among them
+    page = (out / "report.html").read_text()
+    assert "open the drawer: failure" in page
+    assert "Values of iql critic" in page

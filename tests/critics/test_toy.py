@@ -13,7 +13,7 @@ import pytest
 
 from soar.critics.config import CriticConfig
 from soar.critics.critic import ActionCritic
-from soar.critics.diagnostics import score_critic
+from soar.critics.diagnostics import score, value_episodes
 from soar.critics.labels import CriticSource
 from soar.critics.steering import SteeredPolicy, SteeringConfig
 from soar.data.frame_cache import Frames
@@ -160,7 +160,7 @@ def test_the_best_of_ten_succeeds_far_more_often_and_the_worst_less(iql):
 
 
 def test_its_scores_on_other_episodes_tell_that_it_steers(iql):
-    scores = score_critic(iql, CriticSource("held out", collect(60, seed=2)))
+    scores = score(value_episodes(iql, CriticSource("held out", collect(60, seed=2))))
     assert scores.auc > 0.6
     assert scores.progress > 0.5
     assert scores.action_spread > 0.1

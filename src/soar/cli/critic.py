@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 
 from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
 from soar.training.critic import PRESETS, CriticTrainConfig
@@ -50,10 +50,12 @@ def critic(
     algorithm: Annotated[Algorithm, PRESET] = "iql",
     preset: Annotated[Literal["compact", "debug"], PRESET] = "compact",
     start: Path | None = None,
+    held_out: Annotated[float, Ge(0), Lt(1)] = 0.1,
 ) -> None:
     """Train a critic on the successes and failures of a store. The same command resumes.
 
-    Rewards come from the verdicts that the store holds when a batch is drawn.
+    Rewards come from the verdicts that the store holds when a batch is drawn. Held-out episodes give the scores in
+    OUT/scores.json and the page OUT/report.html: AUC of success, spread over actions, value along episodes.
 
     Examples, on one store, on demonstrations and own episodes, and with instructions in place of goal images:
         soar train critic --store collected --out runs/critic
@@ -70,21 +72,35 @@ def critic(
             IQL) or RoboFuME.
         preset: size: "compact" fits a CPU; "debug" runs in seconds.
         start: a critic's folder to begin from, of the same architecture.
+        held_out: share of the episodes of the last store given, evenly spread in time, that only give the scores.
     """
     from soar import checkpoint as checkpoints
+    from soar.critics.diagnostics import value_episodes
+    from soar.critics.labels import held_out as split
     from soar.critics.learner import KIND
+    from soar.report.critic_page import write_critic_page
     from soar.training.critic import train_critic
     from soar.utils.hardware import is_main_process
 
     before = checkpoints.load(start, KIND) if start else None
-    sources = _sources(config, store, which, own, out)
+    *others, last = _sources(config, store, which, own, out)
+    rest, apart = split(last, held_out)
+    validation = [apart] if apart and apart.has_labels(config.critic) else []
     with saved_config(critic, out):
-        _, result = train_critic(config, sources, out, start=before)
+        made, result = train_critic(
+            config, [*others, rest], out, start=before, validation=validation
+        )
     if is_main_process():
         print(
             f"critic {checkpoints.load(out).id} in {out}: step {result.step}, loss {result.loss:.4f}, "
             f"{result.samples_per_s:.0f} samples/s, {result.wait_share:.1%} of the time waiting for data"
         )
+        if apart:
+            scores = write_critic_page(out, made.name, apart, value_episodes(made, apart))
+            print(
+                f"{scores.successes} successes and {scores.failures} failures held out: AUC {scores.auc:.2f}, spread over "
+                f"actions {scores.action_spread:.2f} of that over states; page: {out / 'report.html'}"
+            )
 
 
 def _sources(

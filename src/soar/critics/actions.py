@@ -35,7 +35,8 @@ class ActionBounds:
         """Scale physical actions to the box, clipped to `1 - MARGIN`."""
         low, high = actions.new_tensor([self.low, self.high])
         scaled = 2 * (actions - low) / (high - low) - 1
-        return scaled.clamp(MARGIN - 1, 1 - MARGIN)
+        clipped: Tensor = scaled.clamp(MARGIN - 1, 1 - MARGIN)
+        return clipped
 
     def to_physical(self, actions: Float[Tensor, "*n 7"]) -> Float[Tensor, "*n 7"]:
         """Scale actions of the box to meters, radians and gripper command."""

@@ -114,7 +114,7 @@ class CriticBatches:
         return {
             s.name: {
                 "weight": s.weight,
-                "episodes": len(s.frames.episodes),
+                "episodes": len(s.chosen),
                 "episodes_hash": _ids_hash(s),
                 "query": asdict(replace(s.frames.query, version=None)),
                 "recorded_subgoals": s.subgoals is not None,
@@ -268,7 +268,7 @@ def _targets(
 
 def _ids_hash(source: CriticSource) -> str:
     """Return a hash of the episodes' ids, in order."""
-    ids = ",".join(e.id for e in source.frames.episodes)
+    ids = ",".join(source.frames.episodes[i].id for i in source.chosen)
     return hashlib.sha256(ids.encode()).hexdigest()[:16]
 
 

@@ -5,6 +5,7 @@ A critic whose values hardly differ between actions can't steer, however small i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from jaxtyping import Float, Float32, Float64
 
 from soar.critics.critic import Critic
 from soar.critics.labels import CriticSource
-from soar.types import Images, Observation
+from soar.types import Images, Observation, Outcome
 
 _AHEAD = 12
 """Steps from an observation to the later frame that stands for a subgoal where none was recorded."""
@@ -26,6 +27,15 @@ class EpisodeValues(NamedTuple):
     """Smallest Q of the executed action."""
     spread: Float64[np.ndarray, " t"]
     """Standard deviation of the smallest Q over other actions of the data."""
+
+
+class ValuedEpisode(NamedTuple):
+    """A judged episode with its values."""
+
+    number: int
+    """Number of the episode within its source."""
+    outcome: Outcome
+    values: EpisodeValues
 
 
 @dataclass(frozen=True)
@@ -42,10 +52,10 @@ class CriticScores:
     failures: int
 
 
-def score_critic(
+def value_episodes(
     critic: Critic, source: CriticSource, actions: int = 16, seed: int = 0
-) -> CriticScores:
-    """Score a critic on a source's episodes, by their present verdicts.
+) -> list[ValuedEpisode]:
+    """Value a source's episodes that have a verdict.
 
     Args:
         critic: the critic.
@@ -55,19 +65,26 @@ def score_critic(
     """
     rng = np.random.default_rng(seed)
     verdicts = source.present_verdicts()
-    outcomes = [verdicts.get(e.id, e.verdict).outcome for e in source.frames.episodes]
-    found = {
-        i: episode_values(critic, source, i, actions, rng)
-        for i, outcome in enumerate(outcomes)
-        if outcome != "unknown" and source.frames.episodes[i].length
-    }
+    valued = []
+    for i in source.chosen.tolist():
+        episode = source.frames.episodes[i]
+        outcome = verdicts.get(episode.id, episode.verdict).outcome
+        if outcome != "unknown" and episode.length:
+            values = episode_values(critic, source, i, actions, rng)
+            valued.append(ValuedEpisode(i, outcome, values))
+    return valued
+
+
+def score(valued: Sequence[ValuedEpisode]) -> CriticScores:
+    """Return the scores of a critic that valued these episodes."""
     mean = {
-        name: np.array([v.q.mean() for i, v in found.items() if outcomes[i] == name])
+        name: np.array([e.values.q.mean() for e in valued if e.outcome == name])
         for name in ("success", "failure")
     }
-    won = [v.q for i, v in found.items() if outcomes[i] == "success" and len(v.q) > 2]
-    q = np.concatenate([v.q for v in found.values()]) if found else np.zeros(0)
-    spread = np.concatenate([v.spread for v in found.values()]) if found else np.zeros(0)
+    won = [e.values.q for e in valued if e.outcome == "success" and len(e.values.q) > 2]
+    none = np.zeros(0)
+    q = np.concatenate([none, *(e.values.q for e in valued)])
+    spread = np.concatenate([none, *(e.values.spread for e in valued)])
     return CriticScores(
         auc=auc(mean["success"], mean["failure"]),
         progress=float(np.mean([rank_correlation(v) for v in won])) if won else np.nan,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -54,23 +54,53 @@ class CriticSource:
     """Present verdicts; None is those of the frame cache."""
     subgoals: GeneratedGoals | None = None
     """Recorded subgoals, for critics with goal images."""
+    episodes: Int64[np.ndarray, " k"] | None = None
+    """Numbers of the cache's episodes that are used; None is all."""
+
+    @property
+    def chosen(self) -> Int64[np.ndarray, " k"]:
+        """Numbers of the episodes that are used."""
+        return np.arange(len(self.frames.episodes)) if self.episodes is None else self.episodes
 
     def present_verdicts(self) -> Mapping[str, Verdict]:
         """Return the present verdicts by episode id; nothing for those of the frame cache."""
         return self.verdicts() if self.verdicts else _NONE
 
+    def has_labels(self, config: CriticConfig) -> bool:
+        """Whether one of the episodes has a label."""
+        return bool(np.isfinite(self.labels(config, self.present_verdicts())).any())
+
     def labels(
         self, config: CriticConfig, present: Mapping[str, Verdict]
     ) -> Float64[np.ndarray, " e"]:
-        """Return P(success) of each episode by its present verdict; NaN where that is unknown.
+        """Return P(success) of each episode by its present verdict; NaN where that is unknown or it isn't used.
 
         With hindsight labels every episode is as good as a success.
         """
+        labels = np.full(len(self.frames.episodes), np.nan)
+        for i in self.chosen:
+            episode = self.frames.episodes[i]
+            verdict = present.get(episode.id, episode.verdict)
+            p = success_probability(verdict, config.rewards)
+            labels[i] = np.nan if p is None else p
         if config.rewards.labels == "hindsight":
-            return np.ones(len(self.frames.episodes))
-        verdicts = [present.get(e.id, e.verdict) for e in self.frames.episodes]
-        found = [success_probability(v, config.rewards) for v in verdicts]
-        return np.array([np.nan if p is None else p for p in found])
+            labels[self.chosen] = 1
+        return labels
+
+
+def held_out(source: CriticSource, share: float) -> tuple[CriticSource, CriticSource | None]:
+    """Split a source's episodes into those for training and those, evenly spread in time, for scores.
+
+    The second is None where the share or the source is too small to leave an episode for either.
+    """
+    count = len(source.chosen)
+    apart = min(round(share * count), count - 1)
+    if apart < 1:
+        return source, None
+    last = np.unique(np.round((np.arange(apart) + 0.5) * count / apart - 0.5).astype(np.int64))
+    for_scores = source.chosen[last]
+    rest = np.setdiff1d(source.chosen, for_scores)
+    return replace(source, episodes=rest), replace(source, episodes=for_scores)
 
 
 class Pool(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -43,7 +43,7 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
         StoreError: the store can't be read.
     """
     facts, target = read_facts(folder), path or folder / "report.html"
-    page = _environment().get_template("page.html").render(
+    page = render(
         title=facts.run.record.title if facts.run else f"Episodes in {folder.resolve().name}",
         kicker=_kicker(facts),
         lead=summarize(facts),
@@ -53,6 +53,31 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
     )  # fmt: skip
     write_bytes(target, page.encode())
     return target
+
+
+def render(
+    *,
+    title: str,
+    kicker: str,
+    lead: str,
+    tiles: Sequence[tuple[str, ...]],
+    sections: Sequence[Section],
+    folder: str,
+) -> str:
+    """Return a page.
+
+    Args:
+        title: title.
+        kicker: line above it.
+        lead: first paragraph.
+        tiles: numbers with their labels, and optionally their kind.
+        sections: sections.
+        folder: name of the folder that it is about.
+    """
+    page = _environment().get_template("page.html")
+    return page.render(
+        title=title, kicker=kicker, lead=lead, tiles=tiles, sections=sections, folder=folder
+    )
 
 
 def _environment() -> Environment:

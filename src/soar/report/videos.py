@@ -8,7 +8,7 @@ import numpy as np
 
 from soar.data.store.lance import LanceStore
 from soar.evaluation.results import Comparison, Trial
-from soar.evaluation.tables import interleave_tasks, read_trial_video, synchronized
+from soar.evaluation.tables import interleave_tasks, read_trial_video, synchronized, video_of
 from soar.types import Episode, EpisodeSummary, Image, Outcome
 from soar.utils.media import caption, encode_video, inset, resize
 
@@ -65,7 +65,11 @@ def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]
 
     Gains and losses are chosen in the ratio in which they occurred, then unchanged pairs.
     """
-    recorded = [(b, a) for b, a in comparison.pairs if b.video and a.video]
+    recorded = [
+        (b, a)
+        for b, a in comparison.pairs
+        if video_of(comparison.before, b) and video_of(comparison.after, a)
+    ]
     turns = {t.key: n for n, t in enumerate(interleave_tasks([b for b, _ in recorded]))}
     recorded.sort(key=lambda pair: turns[pair[0].key])
     gained = [p for p in recorded if p[0].outcome != "success" and p[1].outcome == "success"]
