@@ -6,6 +6,7 @@ Calls of models are batched: one robot is a batch of one, and several stations s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -28,6 +29,7 @@ from soar.types import (
     Task,
     Verdict,
 )
+from soar.utils.files import Json
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +37,11 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Robot(Protocol):
-    """An arm with a camera."""
+    """An arm with one camera or more.
+
+    An optional attribute `contract` (`soar.contract.contract.Contract`) says what its numbers mean; without it, and
+    without one in its station's file, they mean what the WidowX's do.
+    """
 
     period_s: float
     """Duration of a control step; 0.2 s in the paper."""
@@ -118,7 +124,11 @@ class SubgoalGenerator(Protocol):
 
 @runtime_checkable
 class Policy(Protocol):
-    """Maps observations and goals to actions."""
+    """Maps observations and goals to actions.
+
+    An optional attribute `contract` says what it learned from, and `takes_state` whether it takes the state (true
+    without it); they are compared with the robot's before a run.
+    """
 
     name: str
 
@@ -149,6 +159,35 @@ class InstructedPolicy(Policy, Protocol):
 
     def instruct(self, instructions: Sequence[str]) -> None:
         """Take over the instruction of each robot of the next batches. Called after `reset`."""
+
+
+@runtime_checkable
+class TrainablePolicy(Policy, Protocol):
+    """A policy of others that `soar improve` co-trains by the policy's own code."""
+
+    def fit(
+        self,
+        store: EpisodeStore,
+        query: Query,
+        out: Path,
+        *,
+        demonstrations: EpisodeStore | None = None,
+    ) -> Mapping[str, Json]:
+        """Train on episodes, from the weights that this object holds. A restart calls it again with the same arguments.
+
+        Args:
+            store: episode store.
+            query: the episodes to learn from, successes unless the run's configuration says otherwise.
+            out: folder for what is learned; it may hold what an interrupted call left.
+            demonstrations: demonstrations to co-train on.
+
+        Returns:
+            The options with which the function that made this policy makes the trained one, such as
+            {"folder": str(out)}.
+
+        Raises:
+            ConfigError: nothing can be learned from the episodes.
+        """
 
 
 @runtime_checkable

@@ -66,6 +66,8 @@ COMPACT_STEPS_AHEAD = 10
 The simulator's scripted expert needs about 29 steps for a task: a subgoal 20 steps ahead skips the grasp, and a policy
 that reaches it leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
 """
+POLICY_FILE = "policy.yaml"
+"""Component file of a policy that a run trained by the policy's own code."""
 PAPER_STEPS_PER_SUBGOAL = 20
 """Control steps per subgoal in the paper (4.1)."""
 
@@ -378,6 +380,8 @@ def latest_models(
         trained = folder / "train" / f"round-{index}"
         tuned = subgoals_folder(folder) / f"round-{index}"
         policy = str(trained) if (trained / MANIFEST).exists() else policy
+        described = trained / POLICY_FILE
+        policy = str(described) if described.exists() else policy
         subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
     return policy, subgoals
 

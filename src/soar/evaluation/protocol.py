@@ -10,16 +10,23 @@ from typing import Annotated
 from annotated_types import Ge
 
 from soar import __version__
-from soar import checkpoint as checkpoints
 from soar.errors import ConfigError
 from soar.evaluation.envs import MakeEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import FIRST_SEED, EvalSetting
 from soar.evaluation.runner import EvalSpec, SubgoalSource
-from soar.registry import COMPACT, load_policy, load_subgoals, policy_spec, subgoals_spec
+from soar.policies.identity import policy_identity
+from soar.registry import (
+    COMPACT,
+    load_policy,
+    load_subgoals,
+    policy_spec,
+    subgoals_spec,
+)
 from soar.rollout.station_config import StationConfig, episode_config, station_tasks
 from soar.sim.scenes.spec import Scene
 from soar.utils.config import check_ranges
+from soar.utils.files import Json
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,8 @@ class EvalConfig:
     """Evaluation of a policy: trials of each task, from starts that are the same for every policy."""
 
     checkpoint: str = "gcbc"
-    """Packaged policy ("gcbc", "lcbc") or a checkpoint's folder."""
+    """Policy: "gcbc", "lcbc", a checkpoint's folder, "openpi:URL", "openvla:URL", "python:module:function", a registered
+    name, or a component file."""
     subgoals: str = COMPACT
     """"compact", "expert", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", or "none"."""
     trials: Annotated[int, Ge(1)] = 20
@@ -71,7 +79,7 @@ def station_setting(
         CheckpointError: there is no such policy.
     """
     known = [(s.name, task.instruction) for s in stations for task in station_tasks(s)]
-    return _setting(config, known, 1, judge)
+    return _setting(config, known, 1, judge, stations)
 
 
 def station_spec(config: EvalConfig, make_env: MakeEvalEnv) -> EvalSpec:
@@ -93,21 +101,31 @@ def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tup
 
 
 def _setting(
-    config: EvalConfig, known: Sequence[tuple[str, str]], first_seed: int, judge: str
+    config: EvalConfig,
+    known: Sequence[tuple[str, str]],
+    first_seed: int,
+    judge: str,
+    stations: Sequence[StationConfig] = (),
 ) -> EvalSetting:
-    folder = policy_spec(config.checkpoint).folder
-    tasks, checkpoint = _chosen(known, config.tasks), checkpoints.load(folder)
-    episode = episode_config((), config.subgoals, config.steps_per_subgoal)
+    tasks, policy = _chosen(known, config.tasks), policy_identity(config.checkpoint)
+    episode = episode_config(stations, config.subgoals, config.steps_per_subgoal)
+    spec = policy_spec(config.checkpoint)
+    details: dict[str, Json] = {"code_version": __version__, "judge": judge}
+    if spec.is_compact:
+        details["folder"] = str(spec.folder)
+    else:
+        details |= {"model": f"{spec.kind}:{spec.source}", "options": dict(spec.options)}
     return EvalSetting(
-        checkpoint=checkpoint.id,
-        policy=checkpoint.kind,
+        checkpoint=policy.id,
+        policy=policy.kind,
         subgoals=config.subgoals,
         tasks=tasks,
         trials=config.trials,
         first_seed=first_seed,
         subgoals_per_trial=episode.num_subgoals,
         steps_per_subgoal=episode.steps_per_subgoal,
-        details={"folder": str(folder), "code_version": __version__, "judge": judge},
+        duration_s=episode.duration_s,
+        details=details,
     )
 
 

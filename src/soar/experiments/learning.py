@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from soar.checkpoint import load as load_checkpoint
 from soar.data.frame_cache import build_frames
@@ -21,10 +22,12 @@ from soar.improvement.methods.corrections.method import (
 )
 from soar.improvement.methods.hindsight import Hindsight, RegenerateGoals
 from soar.improvement.methods.method import MethodName, choose_method
+from soar.improvement.own_training import OwnTraining
 from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
+from soar.interfaces import TrainablePolicy
 from soar.policies.gcbc import GCBCConfig
-from soar.registry import policy_spec, promoted_models
+from soar.registry import load_policy, policy_spec, promoted_models
 from soar.training.policy import PolicyTrainConfig
 from soar.types import Query, Task
 
@@ -42,6 +45,8 @@ class Learning:
     """Training configuration of the policy; None where it stays as it is."""
     finetunes: bool
     """Whether the subgoal generator is fine-tuned."""
+    trains_itself: bool = False
+    """Whether the policy is one of others that trains by its own code."""
 
     @property
     def generates_goals(self) -> bool:
@@ -60,13 +65,17 @@ class Learning:
 
     def cotraining(
         self, demonstrations: Source | None, regenerate: RegenerateGoals | None
-    ) -> CoTraining | None:
+    ) -> CoTraining | OwnTraining | None:
         """Return the stage that trains the policy.
 
         Args:
             demonstrations: demonstrations to co-train on.
             regenerate: renders goals of imitated episodes.
         """
+        if self.trains_itself:
+            store = self.config.demonstrations
+            given = None if isinstance(store, int) or store == NO_DEMONSTRATIONS else Path(store)
+            return OwnTraining(self.config.hindsight.outcomes, given)
         if self.recipe is None:
             return None
         c, resolution = self.config, self.recipe.policy.resolution
@@ -84,10 +93,13 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
     Raises:
         ConfigError: the requested method doesn't apply, or nothing would learn.
     """
-    method, recipe = config.method or "hindsight", None
+    method, recipe, trains_itself = config.method or "hindsight", None, False
     subgoals = promoted_models(config.subgoals)[1]
-    if config.fit.steps:
-        policy = load_checkpoint(policy_spec(promoted_models(config.policy)[0]).folder)
+    spec = policy_spec(name := promoted_models(config.policy)[0])
+    if config.fit.steps and not spec.is_compact:
+        trains_itself = _trains_itself(name, on_message)
+    elif config.fit.steps:
+        policy = load_checkpoint(spec.folder)
         obstacle = corrections_obstacle(policy, subgoals, tasks)
         method = choose_method(config.method, obstacle)
         recipe = config.fit.recipe(policy)
@@ -99,11 +111,21 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
     if finetunes and (obstacle := finetuning_obstacle(subgoals, tasks)):
         on_message(f"the subgoal generator stays as it is: {obstacle}")
         finetunes = False
-    if not config.fit.steps and not finetunes:
+    if recipe is None and not trains_itself and not finetunes:
         raise ConfigError(
-            "neither policy nor subgoal generator learns: fit or finetune needs steps above 0"
+            "neither policy nor subgoal generator learns: fit or finetune needs steps above 0, and a policy of others "
+            "a method fit"
         )
-    return Learning(config, method, recipe, finetunes)
+    return Learning(config, method, recipe, finetunes, trains_itself)
+
+
+def _trains_itself(name: str, on_message: OnMessage) -> bool:
+    """Whether a policy of others has a method fit; says so."""
+    policy = load_policy(name)
+    trains = isinstance(policy, TrainablePolicy)
+    what = "trains by its own method fit" if trains else "stays as it is: it has no method fit"
+    on_message(f"policy {policy.name} {what}")
+    return trains
 
 
 def stored_demonstrations(

@@ -78,7 +78,7 @@ class CoTraining:
         """Verdicts of the episodes that the policy learns from; empty for all."""
         return self.method.outcomes
 
-    def __call__(self, own: OwnEpisodes, incumbent: Path, out: Path) -> Mapping[str, float]:
+    def __call__(self, own: OwnEpisodes, incumbent: str, out: Path) -> Mapping[str, float]:
         """Train a policy into `out`; resumes.
 
         Args:

@@ -21,7 +21,13 @@ from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
-from soar.registry import COMPACT, policy_spec, promoted_models
+from soar.policies.identity import policy_identity
+from soar.registry import (
+    COMPACT,
+    POLICY_FILE,
+    policy_spec,
+    promoted_models,
+)
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
@@ -69,7 +75,7 @@ class Candidate(NamedTuple):
     """Models to evaluate, and the folder of the evaluation."""
 
     policy: str
-    """Checkpoint's folder of the policy."""
+    """Policy, as `soar.registry` names it."""
     subgoals: str
     """Subgoal generator, as `soar.registry` names it."""
     folder: Path
@@ -93,8 +99,8 @@ class TrainStage(Protocol):
     def outcomes(self) -> tuple[Outcome, ...]:
         """Verdicts of the episodes that it learns from; empty for all."""
 
-    def __call__(self, own: OwnEpisodes, incumbent: Path, out: Path) -> Mapping[str, float]:
-        """Train into `out` and return the share of each source. Raises NothingToLearnError."""
+    def __call__(self, own: OwnEpisodes, incumbent: str, out: Path) -> Mapping[str, float]:
+        """Train into `out`, from the named policy, and return the share of each source. Raises NothingToLearnError."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +153,8 @@ def improve(
         began = time.monotonic()
         on_message(f"success before, {config.trials} trials of each task")
         policy, subgoals = record.models["policy"], record.models["subgoals"]
-        folder = str(policy_spec(policy).folder)
-        stages.evaluate([Candidate(folder, subgoals, run.evaluation_folder(0))])
+        named = _folder_or_name(policy)
+        stages.evaluate([Candidate(named, subgoals, run.evaluation_folder(0))])
         if "evaluate" not in record.seconds:
             record = replace(record, seconds={"evaluate": time.monotonic() - began})
             run.write(record)
@@ -228,9 +234,9 @@ def _round(
 ) -> RunRecord:
     """Run one round from its next stage to its end."""
     policy, subgoals = run.models_in_force(record)
-    incumbent = policy_spec(policy).folder
+    incumbent = _folder_or_name(policy)
     this = next((r for r in record.rounds if r.index == index), None)
-    this = this or RoundRecord(index, collected_with=load_checkpoint(incumbent).id)
+    this = this or RoundRecord(index, collected_with=policy_identity(incumbent).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
         skipped = (stage == "finetune" and not stages.finetune_subgoals) or (
@@ -239,7 +245,7 @@ def _round(
         if not skipped:
             on_message(f"round {index}: {_MESSAGES[stage]}")
         if stage == "collect":
-            stages.collect(run, index, str(incumbent), subgoals)
+            stages.collect(run, index, incumbent, subgoals)
             this = replace(this, stage="finetune")
         elif stage == "finetune":
             this = _finetune(run, this, stages, subgoals, on_message)
@@ -272,9 +278,7 @@ def _finetune(
     return replace(this, subgoals_checkpoint=load_checkpoint(folder).id)
 
 
-def _fit(
-    run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: Path
-) -> RoundRecord:
+def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: str) -> RoundRecord:
     """Train the policy on own episodes of this round and those before.
 
     Where nothing can be learned from them, the policy stays, and unless the subgoal generator has learned, the round ends.
@@ -290,7 +294,8 @@ def _fit(
         mixture = stages.train(own, incumbent, out)
     except NothingToLearnError as error:
         return _without_training(this, str(error))
-    candidate = load_checkpoint(out).id
+    trained = out / POLICY_FILE
+    candidate = policy_identity(str(trained if trained.exists() else out)).id
     tag_version(run.store, candidate, version)
     return replace(
         this,
@@ -300,6 +305,12 @@ def _fit(
         store_version=version,
         mixture=mixture,
     )
+
+
+def _folder_or_name(policy: str) -> str:
+    """The folder of a checkpoint, packaged or not; the name of another policy."""
+    spec = policy_spec(policy)
+    return str(spec.folder) if spec.is_compact else policy
 
 
 def _query(this: RoundRecord, stages: Stages) -> Query:
