@@ -91,11 +91,15 @@ class Index:
 
     def upgrade(self) -> None:
         """Add the columns of this version's schema that a table of an earlier one lacks; they are null."""
-        self._retry(self._add_columns)
+        try:
+            self._retry(self._add_columns)
+        except LANCE_ERRORS:
+            if _missing(self.open()):  # else another process was faster
+                raise
 
-    def append(self, row: Row) -> None:
-        """Commit one row, which makes its episode visible."""
-        if self._retry(lambda: self._append(row)) % MERGE_EVERY == 0:
+    def append(self, *rows: Row) -> None:
+        """Commit rows at once, which makes their episodes visible."""
+        if self._retry(lambda: self._append(rows)) % MERGE_EVERY == 0:
             self.merge()
 
     def update(self, id: str, columns: Mapping[str, str]) -> None:
@@ -184,17 +188,17 @@ class Index:
         import pyarrow as pa
 
         dataset = self.open()
-        if missing := [f for f in _schema() if f.name not in dataset.schema.names]:
+        if missing := _missing(dataset):
             dataset.add_columns(pa.schema(missing))
             self._flush(dataset)
 
-    def _append(self, row: Row) -> int:
+    def _append(self, rows: Sequence[Row]) -> int:
         import lance
         import pyarrow as pa
         from lance.fragment import write_fragments
 
         dataset = self.open()
-        fragments = write_fragments(pa.Table.from_pylist([row], _schema()), dataset)
+        fragments = write_fragments(pa.Table.from_pylist(list(rows), _schema()), dataset)
         flush(*(self.path / "data" / f.path for fragment in fragments for f in fragment.files))
         change = lance.LanceOperation.Append(fragments)
         dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
@@ -282,6 +286,11 @@ def where(query: Query) -> str:
 def quoted(text: str) -> str:
     """Return text as an SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _missing(dataset: lance.LanceDataset) -> list[pa.Field]:
+    """Return the fields of this version's schema that a table lacks."""
+    return [field for field in _schema() if field.name not in dataset.schema.names]
 
 
 def _schema() -> pa.Schema:

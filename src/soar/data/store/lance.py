@@ -25,7 +25,7 @@ from soar.data.store.disk import LANCE_ERRORS, first_line, flush
 from soar.data.store.images import Codec
 from soar.data.store.index import Index, quoted, where
 from soar.data.store.rows import Row, from_row, to_json, to_row, verdict_columns
-from soar.data.store.steps import Steps, checksum, read_images, read_steps, write_steps
+from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_table, write_steps
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
 from soar.utils.files import read_json, write_bytes
@@ -105,20 +105,33 @@ class LanceStore:
         check_episode(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
-        row = to_row(summary_of(id, episode))
-        path = self.steps_path(id)
-        try:
-            write_steps(path, episode, row, self.codec)
-            self.commit(row, path)
-        except LANCE_ERRORS as error:
-            self._forget(id, path)
-            raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
+        self.append_table(to_row(summary_of(id, episode)), to_table(episode, self.codec))
         return id
 
-    def commit(self, row: Row, path: Path) -> None:
-        """Commit the row of an episode whose steps file is on disk."""
+    def append_table(self, row: Row, table: pa.Table) -> None:
+        """Store an episode under the id of its row, which no other has, with the content of its steps file.
+
+        Raises:
+            StoreError: it isn't stored, and nothing of it is visible; another attempt may help.
+        """
+        self.require_write()
+        path = self.steps_path(row["id"])
+        try:
+            write_steps(path, table, row)
+            self.commit((row, path))
+        except LANCE_ERRORS as error:
+            self._forget(row["id"], path)
+            raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
+
+    def commit(self, *episodes: tuple[Row, Path]) -> None:
+        """Commit at once the rows of episodes whose steps files are on disk."""
         self._upgrade()
-        self.index.append(row | {"bytes": path.stat().st_size, "crc32": checksum(path)})
+        self.index.append(
+            *(
+                row | {"bytes": path.stat().st_size, "crc32": checksum(path)}
+                for row, path in episodes
+            )
+        )
 
     def load(self, id: str) -> Episode:
         """Read an episode with its frames. Raises StoreError."""

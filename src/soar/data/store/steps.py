@@ -49,11 +49,10 @@ class Steps:
     actors: tuple[Actor, ...]
 
 
-def write_steps(path: Path, episode: Episode, row: Row, codec: Codec) -> None:
+def write_steps(path: Path, table: pa.Table, row: Row) -> None:
     """Write a steps file and wait until it is on the disk."""
     from lance.file import LanceFileWriter
 
-    table = _to_table(episode, codec)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = LanceFileWriter(str(path), table.schema)
     writer.write_batch(table)
@@ -163,25 +162,62 @@ def image_reader(path: Path, column: str = "image") -> LanceFileReader:
     return LanceFileReader(str(path), columns=[column])
 
 
-def _to_table(episode: Episode, codec: Codec) -> pa.Table:
+def to_table(episode: Episode, codec: Codec) -> pa.Table:
+    """Return the content of an episode's steps file."""
+    others = {
+        name: [encode(image, codec) for image in images]
+        for name, images in episode.other_images.items()
+    }
+    return encoded_table(
+        [[encode(image, codec) for image in episode.images], *others.values()],
+        list(others),
+        {s.step: encode(s.image, codec) for s in episode.subgoals},
+        episode.actions,
+        episode.commanded,
+        episode.states,
+        episode.times_s,
+        episode.actors,
+    )
+
+
+def encoded_table(
+    cameras: Sequence[Sequence[bytes]],
+    other_cameras: Sequence[str],
+    subgoals: Mapping[int, bytes],
+    actions: Float32[np.ndarray, "t action"],
+    commanded: Float32[np.ndarray, "t action"],
+    states: Float32[np.ndarray, "t+1 state"],
+    times_s: Float64[np.ndarray, " t+1"],
+    actors: Sequence[Actor],
+) -> pa.Table:
+    """Return the content of a steps file.
+
+    Args:
+        cameras: T + 1 image files of each camera, the primary one first.
+        other_cameras: names of the cameras after the first.
+        subgoals: image files by the step from which each is the policy's goal.
+        actions: executed actions.
+        commanded: commanded actions.
+        states: states.
+        times_s: times on the robot's clock.
+        actors: who chose each action; empty if all were the policy's.
+    """
     import pyarrow as pa
 
-    subgoals = {s.step: encode(s.image, codec) for s in episode.subgoals}
-    rows = range(len(episode.images))
+    rows = range(len(states))
     columns: dict[str, Any] = {
         "step": pa.array(rows, pa.int32()),
-        "time_s": pa.array(episode.times_s, pa.float64()),
-        "image": pa.array([encode(image, codec) for image in episode.images], pa.binary()),
-        "state": _vectors(episode.states, len(rows)),
-        "wanted": _vectors(episode.commanded, len(rows)),
-        "executed": _vectors(episode.actions, len(rows)),
+        "time_s": pa.array(times_s, pa.float64()),
+        "image": pa.array(cameras[0], pa.binary()),
+        "state": _vectors(states, len(rows)),
+        "wanted": _vectors(commanded, len(rows)),
+        "executed": _vectors(actions, len(rows)),
         "subgoal": pa.array([subgoals.get(i) for i in rows], pa.binary()),
     }
-    for name, images in episode.other_images.items():
-        frames = [encode(image, codec) for image in images]
-        columns[_CAMERA + name] = pa.array(frames, pa.binary())
-    if episode.actors:
-        columns["actor"] = pa.array([*episode.actors, None], pa.string())
+    for name, images in zip(other_cameras, cameras[1:], strict=True):
+        columns[_CAMERA + name] = pa.array(images, pa.binary())
+    if actors:
+        columns["actor"] = pa.array([*actors, None], pa.string())
     return pa.table(columns)
 
 

@@ -99,7 +99,7 @@ def sweep(
         if _age_s(path) < older_than_s:
             continue
         if rows_lost and (row := _copy_of_row(path)):
-            store.commit(row, path)
+            store.commit((row, path))
             restored.append(path.stem)
         else:
             path.unlink(missing_ok=True)

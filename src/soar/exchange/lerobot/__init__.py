@@ -1,0 +1,1 @@
+"""LeRobot data sets of format v3.0."""

@@ -1,0 +1,1 @@
+"""Raw logs of other robots, as their recorders wrote them."""

@@ -1,0 +1,129 @@
+"""An episode with encoded images: what readers and writers of other formats exchange with a store."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from soar.contract.contract import WIDOWX, Contract
+from soar.data.store.images import decode, encode
+from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
+from soar.utils.media import resize
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """T control steps between T + 1 observations, with images as JPEG or PNG files."""
+
+    key: str
+    """Name of the episode that no other one in its data set has."""
+    instruction: str
+    cameras: Mapping[str, Sequence[bytes]]
+    """T + 1 image files of each camera of the contract, the primary one first."""
+    actions: Float32[np.ndarray, "t action"]
+    """The executed actions."""
+    commanded: Float32[np.ndarray, "t action"]
+    """The policy's actions; the executed ones where the source doesn't tell them apart."""
+    states: Float32[np.ndarray, "t+1 state"]
+    times_s: Float64[np.ndarray, " t+1"]
+    verdict: Verdict
+    provenance: Provenance
+    contract: Contract = WIDOWX
+    subgoals: Sequence[tuple[int, bytes]] = ()
+    """Image files of the subgoals, each after the step from which it is the policy's goal."""
+    actors: tuple[Actor, ...] = ()
+    end: End = "truncated"
+    id: str = ""
+    """Id of the episode in the store that it comes from; "" for an episode of another origin."""
+
+    def __len__(self) -> int:
+        """Number of control steps."""
+        return len(self.actions)
+
+    def summary(self, id: str) -> EpisodeSummary:
+        """Return the episode without its frames, under the id that it has in a store."""
+        taken_over = sum(actor != "policy" for actor in self.actors)
+        return EpisodeSummary(
+            id, self.instruction, len(self), self.verdict, self.provenance, self.contract,
+            taken_over, self.end,
+        )  # fmt: skip
+
+
+def id_of(recording: Recording, data_set: str) -> str:
+    """Return the id of an imported episode: its own, or one made of its start and its key.
+
+    The same episode gets the same id at every import, so that an interrupted import goes on without duplicates.
+    """
+    if recording.id:
+        return recording.id
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime(recording.provenance.started_s))
+    digest = hashlib.sha256(f"{data_set}\n{recording.key}".encode()).hexdigest()
+    return f"{stamp}-{digest[:10]}"
+
+
+def nominal_times(count: int, period_s: float) -> Float64[np.ndarray, " _count"]:
+    """Return the times of observations at a fixed period [s], for sources without a clock."""
+    return np.arange(count, dtype=np.float64) * period_s
+
+
+def fitted(image: bytes, size: int | None, jpeg: bool = False) -> bytes:
+    """Return an image file of `size` x `size` pixels; the same bytes if it is one already.
+
+    Args:
+        image: a JPEG or PNG file.
+        size: height and width [px]; None keeps them.
+        jpeg: whether it must be a JPEG file.
+    """
+    kept = not jpeg or is_jpeg(image)
+    if size is None and kept:
+        return image
+    pixels = decode(image)
+    if kept and pixels.shape[:2] == (size, size):
+        return image
+    return encode(pixels if size is None else resize(pixels, size))
+
+
+def is_jpeg(image: bytes) -> bool:
+    """Whether an image file is a JPEG."""
+    return image[:3] == b"\xff\xd8\xff"
+
+
+def goals_in_force(recording: Recording, rows: int) -> list[int | None]:
+    """Return the index of the subgoal that the policy pursues at each step; None before the first."""
+    found: list[int | None] = []
+    steps = [step for step, _ in recording.subgoals]
+    for row in range(rows):
+        past = sum(step <= row for step in steps)
+        found.append(past - 1 if past else None)
+    return found
+
+
+def actions_with_last(
+    recording: Recording, actions: Float32[np.ndarray, "t action"], rows: int
+) -> Float32[np.ndarray, "_rows action"]:
+    """Return an episode's actions; for its last observation one that moves nothing and leaves the gripper as it is."""
+    if rows == len(actions):
+        return actions
+    still = np.zeros((1, actions.shape[1]), np.float32)
+    numbers = recording.contract.action
+    if numbers.reference == "absolute":
+        still[:] = actions[-1:]
+    elif numbers.gripper_index is not None and len(actions):
+        still[0, numbers.gripper_index] = actions[-1, numbers.gripper_index]
+    return np.concatenate([actions, still])
+
+
+def black(height: int, width: int) -> bytes:
+    """Return a black JPEG file, which stands for an image that there isn't."""
+    return encode(np.zeros((height, width, 3), np.uint8))
+
+
+def is_black(image: bytes) -> bool:
+    """Whether an image file shows nothing, as those that stand for a missing camera or goal."""
+    pixels: Image = decode(image)
+    return int(pixels.max()) <= 2

@@ -1,0 +1,1 @@
+"""RLDS data sets, which TensorFlow Datasets reads, without TensorFlow."""

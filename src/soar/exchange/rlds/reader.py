@@ -1,0 +1,271 @@
+"""Import from RLDS: any data set of TensorFlow Datasets with images, states and actions of a known meaning.
+
+Both Berkeley sets hold T observations for T actions. The last action has no observation after it, so T - 1 control
+steps are read, as the paper's own loader does; a set that soar wrote with its last frames gives all of them.
+"""
+
+from __future__ import annotations
+
+import calendar
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from soar.contract.contract import WIDOWX, Camera, Contract
+from soar.data.store.rows import from_row
+from soar.errors import ConfigError
+from soar.exchange.recording import Recording, is_black, nominal_times
+from soar.exchange.rlds.example import Feature, decode_example
+from soar.exchange.rlds.features import Features, from_json
+from soar.exchange.rlds.tfrecord import read_records
+from soar.exchange.staging import FOLDER
+from soar.types import Provenance, Verdict
+from soar.utils.files import Json, read_json, read_lines
+
+STEPS_PER_SUBGOAL = 20
+"""Control steps for which the paper's robots pursue a subgoal."""
+_WIDOWX_SETS = ("soar_dataset", "bridge_dataset", "bridge_orig", "bridge")
+"""Data sets whose actions and states are the WidowX's."""
+
+
+def find_data_set(folder: Path) -> Path | None:
+    """Return the folder of the one TFDS data set in or below a folder, at most two levels down; None if there is none.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    patterns = ("features.json", "*/features.json", "*/*/features.json")
+    found = [path.parent for pattern in patterns for path in folder.glob(pattern)]
+    if len(found) > 1:
+        names = ", ".join(str(path.relative_to(folder)) for path in found[:4])
+        raise ConfigError(f"{folder} holds several data sets: {names}; name one of them")
+    return found[0] if found else None
+
+
+class RldsReader:
+    """Reads the episodes of a TFDS data set."""
+
+    def __init__(self, folder: Path, contract: Contract | None = None) -> None:
+        root = find_data_set(folder)
+        if root is None:
+            raise ConfigError(f"{folder} holds no features.json of a TFDS data set")
+        self.folder = root
+        self._info: dict[str, Json] = read_json(root / "dataset_info.json")
+        self._features = from_json(read_json(root / "features.json"))
+        self._sidecar = root.parent.parent / FOLDER
+        about = self._sidecar / "about.json"
+        self._about: dict[str, Json] = read_json(about) if about.exists() else {}
+        self._cameras = _cameras(self._features, root)
+        self.contract = self._contract(contract)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return str(self._info.get("name", self.folder.parent.name))
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return sum(count for _, _, count in self._shards())
+
+    def read(self) -> Iterator[Recording]:
+        """Yield the episodes in order; one is in memory at a time.
+
+        Raises:
+            ConfigError: a file is damaged or incomplete, or an episode has no images.
+        """
+        for split, path, count in self._shards():
+            rows = self._rows(path)
+            found = 0
+            for data in read_records(path):
+                key = f"{split}/{path.name.split('-')[-3]}/{found}"
+                row = rows[found] if found < len(rows) else None
+                yield self._recording(key, split, decode_example(data), row)
+                found += 1
+            if found < count:
+                raise ConfigError(f"{path} holds {found} episodes, {count} by dataset_info.json")
+
+    def _shards(self) -> list[tuple[str, Path, int]]:
+        """Return split, path and number of episodes of each file. Raises ConfigError: one is missing."""
+        found = []
+        for split in self._info.get("splits", ()):
+            lengths = [int(n) for n in split.get("shardLengths", ())]
+            for number, length in enumerate(lengths):
+                stem = f"{self.name}-{split['name']}.tfrecord"
+                path = self.folder / f"{stem}-{number:05d}-of-{len(lengths):05d}"
+                if not path.exists():
+                    raise ConfigError(f"{path} is missing; fetch it again")
+                found.append((str(split["name"]), path, length))
+        return found
+
+    def _rows(self, path: Path) -> list[dict[str, Json]]:
+        """Return what soar noted beside a shard that it wrote."""
+        return read_lines(self._sidecar / f"{path.name.split('-of-')[0]}.jsonl")
+
+    def _contract(self, given: Contract | None) -> Contract:
+        from soar.utils.config import from_plain
+
+        if "contract" in self._about:
+            return from_plain(Contract, self._about["contract"], str(self._sidecar / "about.json"))
+        if given is not None:
+            return given
+        if self.name not in _WIDOWX_SETS:
+            raise ConfigError(
+                f"what the numbers of {self.name} mean isn't known; give its contract with --contract FILE"
+            )
+        return WIDOWX
+
+    def _recording(
+        self, key: str, split: str, example: Mapping[str, Feature], row: dict[str, Json] | None
+    ) -> Recording:
+        actions = self._matrix(example, "steps/action", self.contract.action.dim, key)
+        states = self._matrix(example, "steps/observation/state", self.contract.state.dim, key)
+        cameras = self._images(example, len(actions), key)
+        if len(states) != len(actions) or len(actions) < 2:
+            raise ConfigError(
+                f"{self.name} {key} has {len(actions)} actions and {len(states)} states; "
+                "valid: as many, at least 2"
+            )
+        text = _texts(example, "steps/language_instruction")
+        contract = self._with_cameras(cameras)
+        recording = Recording(
+            key=key,
+            instruction=text[0] if text else "",
+            cameras=cameras,
+            states=states,
+            actions=actions[:-1],
+            commanded=actions[:-1],
+            times_s=nominal_times(len(states), contract.period_s),
+            verdict=self._verdict(example),
+            provenance=self._provenance(example, split),
+            contract=contract,
+            subgoals=_subgoals(_bytes(example, "steps/goal")),
+            end="terminated" if any(_ints(example, "steps/is_terminal")) else "truncated",
+        )
+        return _as_written(recording, row) if row else recording
+
+    def _matrix(
+        self, example: Mapping[str, Feature], name: str, width: int, key: str
+    ) -> Float32[np.ndarray, "_rows _width"]:
+        values = example.get(name)
+        declared = self._features.get(name)
+        if declared is None or declared.shape != (width,):
+            shape = "missing" if declared is None else f"of shape {declared.shape}"
+            raise ConfigError(
+                f"{name} of {self.name} is {shape}; its contract has {width} numbers: "
+                "give another with --contract FILE"
+            )
+        if not isinstance(values, np.ndarray) or len(values) % width:
+            raise ConfigError(f"{name} of {self.name} {key} holds no vectors of {width} numbers")
+        return values.astype(np.float32).reshape(-1, width)
+
+    def _images(
+        self, example: Mapping[str, Feature], rows: int, key: str
+    ) -> dict[str, Sequence[bytes]]:
+        """Return the images of each camera that there is: absent ones are black."""
+        found: dict[str, Sequence[bytes]] = {}
+        for index, (name, path) in enumerate(self._cameras.items()):
+            images = _bytes(example, path)
+            if index and (len(images) != rows or is_black(images[0])):
+                continue
+            if len(images) != rows:
+                raise ConfigError(f"{self.name} {key} has {len(images)} images, {rows} actions")
+            found[name] = images
+        return found
+
+    def _with_cameras(self, cameras: Mapping[str, Sequence[bytes]]) -> Contract:
+        """Return the contract with the cameras that an episode has."""
+        if tuple(cameras) == self.contract.camera_names:
+            return self.contract
+        known = {camera.name: camera for camera in self.contract.cameras}
+        chosen = tuple(known.get(name, Camera(name)) for name in cameras)
+        return replace(self.contract, cameras=chosen)
+
+    def _verdict(self, example: Mapping[str, Feature]) -> Verdict:
+        success = _ints(example, "episode_metadata/success")
+        if not success:
+            return Verdict("unknown")
+        return Verdict("success" if success[0] else "failure", judge=self.name)
+
+    def _provenance(self, example: Mapping[str, Feature], split: str) -> Provenance:
+        station = _texts(example, "episode_metadata/robot_id") or [self.name]
+        started = _texts(example, "episode_metadata/time") or [""]
+        return Provenance(
+            station=station[0] or self.name,
+            regime="real",
+            scene=split,
+            seed=0,
+            started_s=parse_date(started[0]),
+            code_version=f"{self.name} {self._info.get('version', '')}".strip(),
+        )
+
+
+def parse_date(text: str) -> float:
+    """Return the Unix time of a date as `date` prints it, such as "Thu Mar 14 17:36:21 PDT 2024"; 0 if it is none."""
+    hours = {"PDT": 7, "PST": 8, "EDT": 4, "EST": 5, "CDT": 5, "CST": 6, "UTC": 0, "GMT": 0}
+    zone = re.search(r"\b(" + "|".join(hours) + r")\b", text)
+    words = re.sub(r"\b(AM|PM|[A-Z]{3,4})\b", lambda m: m[0] if m[0] in ("AM", "PM") else "", text)
+    plain = " ".join(words.split())
+    for form in ("%a %b %d %H:%M:%S %Y", "%a %d %b %Y %I:%M:%S %p", "%a %b %d %I:%M:%S %p %Y"):
+        try:
+            moment = calendar.timegm(time.strptime(plain, form))
+        except ValueError:
+            continue
+        return float(moment + 3600 * (hours[zone[0]] if zone else 0))
+    return 0.0
+
+
+def _as_written(recording: Recording, row: dict[str, Json]) -> Recording:
+    """Return an episode that soar exported with its own id, verdict and provenance, and its last frame."""
+    summary = from_row(row)
+    return replace(
+        recording,
+        id=summary.id,
+        verdict=summary.verdict,
+        provenance=summary.provenance,
+        contract=summary.contract,
+        end=summary.end,
+    )
+
+
+def _cameras(features: Features, folder: Path) -> dict[str, str]:
+    """Return the paths of the images by the cameras' names, the primary one first."""
+    prefix = "steps/observation/"
+    paths = sorted(p for p, f in features.items() if f.kind == "image" and p.startswith(prefix))
+    if not paths:
+        raise ConfigError(f"{folder} holds no color images below {prefix}")
+    names = ["primary", *(re.sub(r"\W", "_", path.removeprefix(prefix)) for path in paths[1:])]
+    return dict(zip(names, paths, strict=True))
+
+
+def _subgoals(goals: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    """Return the images that the policy pursued, each after its first step.
+
+    Goals that were copied are equal byte for byte. The paper's went through a video, so that no two are equal; they
+    changed every 20 steps.
+    """
+    if not goals:
+        return []
+    starts = [i for i, goal in enumerate(goals) if not i or goal != goals[i - 1]]
+    if len(starts) > len(goals) // 2:
+        starts = list(range(0, len(goals), STEPS_PER_SUBGOAL))
+    return [(i, goals[i]) for i in starts if not is_black(goals[i])]
+
+
+def _bytes(example: Mapping[str, Feature], name: str) -> Sequence[bytes]:
+    value: Any = example.get(name, ())
+    return () if isinstance(value, np.ndarray) else value
+
+
+def _texts(example: Mapping[str, Feature], name: str) -> list[str]:
+    return [text.decode(errors="replace") for text in _bytes(example, name)]
+
+
+def _ints(example: Mapping[str, Feature], name: str) -> list[int]:
+    value: Any = example.get(name, ())
+    return [int(n) for n in value] if isinstance(value, np.ndarray) else []
