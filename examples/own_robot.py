@@ -85,7 +85,9 @@ def main(episodes: int = 3) -> list[EpisodeResult]:
     robot = SafeRobot(make(seed=1))  # never outside of its box, whatever a policy asks for
     station = Station("magnet", robot, tasks, UncertaintyProposer(tasks), scene="magnet")
     toys = "python:soar.robots.toy_models:Toy"
-    models = ModelsConfig(f"{toys}VLM", f"{toys}Subgoals", f"{toys}Policy").load()
+    models = ModelsConfig(
+        vlm=f"{toys}VLM", subgoals=f"{toys}Subgoals", policy=f"{toys}Policy"
+    ).load()
     [assessment] = assess(models.vlm, [(robot.observe(), tasks)])
     rng, results = np.random.default_rng(0), []
     for _ in range(episodes):

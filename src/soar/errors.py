@@ -37,12 +37,16 @@ class CameraFault(RobotFault):
     """A camera is disconnected, or its image is frozen."""
 
 
+class MotionHeld(RobotFault):
+    """A person's emergency stop, or a missing heartbeat of the operator, holds the robot."""
+
+
 class BadOutput(SoarError):
     """A model's output violates its interface; the running episode is dropped."""
 
 
 class UnsafeAction(BadOutput):
-    """A policy's action isn't seven finite numbers."""
+    """A policy's action isn't finite numbers of the robot's width."""
 
 
 class ModelUnavailable(SoarError):

@@ -64,13 +64,14 @@ def collect(
     steps_per_subgoal: Annotated[int | None, PRESET] = None,
     episodes: Annotated[int, Ge(1)] | None = None,
     hours: Annotated[float, Gt(0)] | None = None,
+    dry_run: bool = False,
 ) -> None:
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
 
     Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
     configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, twice at once.
     `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
-    the stations.
+    the stations. In a terminal the space bar stops all arms at once, until "r" or `soar resume` releases them.
 
     Examples:
         soar collect --store s --scene 1 --stations 2 --episodes 100
@@ -86,22 +87,35 @@ def collect(
             compact generators, else 20 as in the paper.
         episodes: number of stored episodes after which to stop, of all stations together.
         hours: duration after which no new episode begins.
+        dry_run: move nothing and store nothing; print each action that would be sent.
     """
+    import contextlib
+    import tempfile
     import threading
 
-    from soar.collection.fleet import CollectionJob, run_fleet, stop_on_signals
+    from soar.collection.fleet import CollectionJob, run_fleet
+    from soar.collection.keys import operator_keys
+    from soar.collection.status import StatusFolder
     from soar.data.store.lance import open_store
     from soar.rollout.console import ConsoleCallback
+    from soar.utils.signals import stopping
 
     if episodes is None and hours is None:
         raise ConfigError("give an end: --episodes N or --hours H")
-    stop = threading.Event()
-    stop_on_signals(stop)
-    open_store(store, create=True)
-    made_by = save_in_store(collect, store)
-    job = CollectionJob(store, use, collection, episodes, hours, made_by)
-    with ConsoleCallback(episodes) as console:
-        summary = run_fleet(stations.configs, job, stop=stop, callbacks=[console])
+    stop, configs = threading.Event(), stations.configs
+    with contextlib.ExitStack() as stack:
+        if dry_run:
+            store = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        open_store(store, create=True)
+        made_by = save_in_store(collect, store)
+        job = CollectionJob(store, use, collection, episodes, hours, made_by, dry_run)
+        stack.enter_context(operator_keys([StatusFolder(store, c.name) for c in configs]))
+        console = stack.enter_context(ConsoleCallback(episodes))
+        stack.enter_context(stopping(stop))
+        summary = run_fleet(configs, job, stop=stop, callbacks=[console])
+    if dry_run:
+        print(f"dry run of {summary.episodes} episodes: nothing moved, nothing stored")
+        return
     print(
         f"{summary.episodes} episodes stored in {store}, {summary.dropped} dropped, "
         f"{summary.faults} faults"

@@ -33,19 +33,37 @@ def pause(store: Store, station: Names = ()) -> None:
 
 
 def resume(store: Store, station: Names = ()) -> None:
-    """Resume paused stations.
+    """Resume paused stations, and release those that an emergency stop holds: their arms go home and on.
 
     Example: `soar resume --store s`.
     """
     _request(store, station, "run")
 
 
-def stop(store: Store, station: Names = ()) -> None:
+def stop(store: Store, station: Names = (), emergency: bool = False) -> None:
     """Stop stations after their running episode; `soar collect` starts them again.
 
-    Example: `soar stop --store s --station arm1 arm2`.
+    Examples:
+        soar stop --store s --station arm1 arm2
+        soar stop --store s --emergency                # all arms, at once
+
+    Args:
+        store: the episode store's folder.
+        station: names of stations; without them, all of the store.
+        emergency: hold the arms at once, in the middle of a motion, until `soar resume` releases them.
     """
-    _request(store, station, "stop")
+    _request(store, station, "emergency" if emergency else "stop")
+
+
+def attend(store: Store, station: Names = ()) -> None:
+    """Give a heartbeat of the operator, to stations that ask for one (`heartbeat_s`).
+
+    A script, a pedal or a page may do so again and again; in the terminal of `soar collect` any key does.
+
+    Example: `soar attend --store s`.
+    """
+    for folder in _folders(store, station):
+        folder.beat()
 
 
 def status(
@@ -72,6 +90,14 @@ def status(
 
 
 def _request(store: Path, names: Sequence[str], command: Command) -> None:
+    by = "`soar stop --emergency`" if command == "emergency" else ""
+    for folder in _folders(store, names):
+        folder.request(command, by)
+        print(f"{folder.station}: {command}")
+
+
+def _folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
+    """Return the folders of the named stations, of all without names. Raises ConfigError: there is no such station."""
     from soar.collection.status import status_folders
 
     known = {f.station: f for f in status_folders(store)}
@@ -79,9 +105,7 @@ def _request(store: Path, names: Sequence[str], command: Command) -> None:
         raise ConfigError(f"{store}: no station has collected here yet; see `soar collect --help`")
     if unknown := [n for n in names if n not in known]:
         raise ConfigError(f"no station '{unknown[0]}' at {store}; there is: {', '.join(known)}")
-    for name in names or known:
-        known[name].request(command)
-        print(f"{name}: {command}")
+    return [known[name] for name in names or known]
 
 
 def _overview(store: Path) -> RenderableType:
@@ -123,7 +147,9 @@ def _station_row(status: StationStatus) -> dict[str, str]:
     hours = max(status.updated_s - status.started_s, 1.0) / 3600
     over = status.activity in ("stopped", "broken")
     activity = status.activity if over or status.alive() else "gone"
-    color = {"collecting": "green", "broken": "red", "gone": "red"}.get(activity, "yellow")
+    color = {"collecting": "green", "broken": "red", "held": "red", "gone": "red"}.get(
+        activity, "yellow"
+    )
     doing = f": {literal(status.doing)}" if status.doing and activity != "stopped" else ""
     duty, late = status.duty_cycle, status.late_ms
     return {

@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -30,11 +29,13 @@ from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
 from soar.rollout.callbacks import Callback
+from soar.rollout.console import SentActions
 from soar.rollout.models import ModelsConfig, PromotionWatcher
 from soar.rollout.station_config import StationConfig, open_station
 from soar.types import Query
 from soar.utils.clock import Clock
-from soar.utils.processes import end_with_parent
+from soar.utils.processes import end_with_parent, start_resource_tracker
+from soar.utils.signals import STOP_SIGNALS, Stopped, blocked, stoppable, stopping
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ _POLL_S = 0.2
 """Interval in seconds at which stations' processes are looked after."""
 _END_S = 10.0
 """Time in seconds in which a process ends by itself, before it is killed."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class CollectionJob:
     """Duration after which no new episode begins; None for no limit."""
     config_hash: str = ""
     """Hash of the run's whole configuration, noted in every episode."""
+    dry_run: bool = False
+    """Move nothing, and print what would be sent; `store` is for this alone."""
 
 
 def run_fleet(
@@ -112,7 +114,8 @@ def run_lockstep(
         opened, store = [], open_store(job.store)
         for config in stations:
             restore(store, config.name)
-            opened.append(open_station(config, clock))
+            folder = StatusFolder(job.store, config.name).folder
+            opened.append(open_station(config, clock, folder, dry_run=job.dry_run))
             stack.callback(opened[-1].robot.close)
         return collect(
             opened,
@@ -125,7 +128,7 @@ def run_lockstep(
             stop=stop,
             clock=clock,
             refresh=PromotionWatcher(job.models),
-            callbacks=callbacks,
+            callbacks=[*callbacks, *([SentActions()] if job.dry_run else [])],
             config_hash=job.config_hash,
             spare=spare_folder(store),
         )
@@ -144,20 +147,6 @@ def reserved_cores(robots: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """Handle Ctrl-C, SIGTERM and SIGHUP: the first sets `stop`, a second one raises KeyboardInterrupt."""
-
-    def handle(number: int, _: object) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        log.warning("stopping after the running episode; once more to drop it and stop at once")
-
-    for number in _SIGNALS:
-        if signal.getsignal(number) != signal.SIG_IGN or number != signal.SIGHUP:  # of nohup
-            signal.signal(number, handle)
-
-
 def shares(episodes: int | None, stations: int) -> list[int | None]:
     """Return each station's number of episodes, as even as possible; None for no limit."""
     if episodes is None:
@@ -170,7 +159,7 @@ def _run_separately(
     stations: Sequence[StationConfig], job: CollectionJob, stop: threading.Event
 ) -> CollectionSummary:
     """Run each station in its own process until all have ended. `stop` ends them after their episode."""
-    resource_tracker.ensure_running()
+    start_resource_tracker()
     parts = zip(stations, shares(job.episodes, len(stations)), strict=True)
     processes = [StationProcess(s, replace(job, episodes=n), stop) for s, n in parts if n != 0]
     try:
@@ -261,11 +250,8 @@ class StationProcess:
         context = mp.get_context("spawn")
         self._receiver, sender = context.Pipe(duplex=False)
         self.process = context.Process(target=_run_station, args=(sender, self.station, job))
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # the child inherits this
-        try:
+        with blocked():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         sender.close()
 
     def _handle_end(self, process: SpawnProcess) -> None:
@@ -308,14 +294,14 @@ class StationProcess:
 def _run_station(sender: Connection, station: StationConfig, job: CollectionJob) -> None:
     """Run a station in its process. Only its parent and SIGTERM stop it: Ctrl-C and SIGHUP reach all processes."""
     stop = threading.Event()
-    stop_on_signals(stop)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-    end_with_parent(stop.set)
-    try:
-        sender.send(run_lockstep([station], job, stop))
-    except SoarError as error:
-        sender.send(error)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with stoppable(""), stopping(stop):
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        end_with_parent(stop.set)
+        try:
+            sender.send(run_lockstep([station], job, stop))
+        except SoarError as error:
+            sender.send(error)
+        except Stopped as stopped:
+            sys.exit(stopped.exit_code)

@@ -3,6 +3,8 @@
     <store>/stations/<name>/status.json    current status, rewritten after every episode
     <store>/stations/<name>/events.jsonl   faults, dropped episodes and missing objects, appended
     <store>/stations/<name>/wish           command "pause" or "stop"; absent for "run"
+    <store>/stations/<name>/emergency      emergency stop, which holds the arm until "run" releases it
+    <store>/stations/<name>/heartbeat      changes with every heartbeat of the operator
 
 Any process that sees the store's folder can read and write them. A restart doesn't need them.
 """
@@ -20,6 +22,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from annotated_types import Ge, Gt, Lt
 
 from soar.errors import ConfigError, FileError
+from soar.robots.operation.guard import beat, release_motion, stop_motion
 from soar.rollout.station_config import check_station_name
 from soar.utils.config import from_plain
 from soar.utils.files import (
@@ -35,8 +38,10 @@ from soar.utils.webhook import Post
 
 log = logging.getLogger(__name__)
 
-Activity: TypeAlias = Literal["starting", "collecting", "waiting", "paused", "stopped", "broken"]
-Command: TypeAlias = Literal["run", "pause", "stop"]
+Activity: TypeAlias = Literal[
+    "starting", "collecting", "waiting", "paused", "held", "stopped", "broken"
+]
+Command: TypeAlias = Literal["run", "pause", "stop", "emergency"]
 EventKind: TypeAlias = Literal[
     "robot fault",
     "camera fault",
@@ -47,6 +52,7 @@ EventKind: TypeAlias = Literal[
     "back",
     "crash",
     "broken",
+    "held",
 ]
 UnixTime: TypeAlias = Annotated[float, Ge(0), Lt(1e11)]
 _COMMAND_FILE = "wish"
@@ -122,8 +128,23 @@ class StatusFolder:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
-    def request(self, command: Command) -> None:
-        """Request that the station runs, pauses, or stops after its running episode. Raises FileError."""
+    def beat(self) -> None:
+        """Give a heartbeat of the operator, who attends the station. Raises FileError."""
+        beat(self.folder)
+
+    def request(self, command: Command, by: str = "") -> None:
+        """Request something of the station. Raises FileError.
+
+        Args:
+            command: "pause" or "stop" after the running episode, "emergency" to hold the arm at once, and "run" to
+                resume and to release it.
+            by: who holds the arm, or why.
+        """
+        if command == "emergency":
+            stop_motion(self.folder, f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}")
+            return
+        if command == "run":
+            release_motion(self.folder)
         path = self.folder / _COMMAND_FILE
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)

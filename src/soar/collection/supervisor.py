@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Ge
 
 from soar.collection.status import Activity, EventKind, StationStatus, StatusFolder
-from soar.errors import CameraFault, RobotFault, SoarError
+from soar.errors import CameraFault, MotionHeld, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
 from soar.robots.duty_cycle import MeteredRobot
 from soar.rollout.assessment import SceneAssessment
@@ -103,6 +103,15 @@ class StationSupervisor:
         command = self.status_folder.command()
         if command == "stop":
             self.show("stopped")
+            return False
+        guard = self.station.guard
+        if guard is not None and (reason := guard.reason()):
+            if self.activity != "held":
+                self._hold(reason)
+            return False
+        if self.activity == "held":
+            self.status_folder.note("back", "the arm may move again")
+            self.activity = "starting"  # it goes home first
         if command == "pause" and self.activity != "paused":
             self.show("paused")
         return command == "run"
@@ -149,6 +158,9 @@ class StationSupervisor:
 
     def fault(self, error: SoarError) -> None:
         """Handle an error: recover, and give up after too many in a row."""
+        if isinstance(error, MotionHeld):
+            self._hold(str(error))
+            return
         self._drops_in_a_row += 1
         self._clear(error)
         if self._drops_in_a_row >= self._limits.max_drops and not self.broken:
@@ -207,6 +219,9 @@ class StationSupervisor:
                     robot.recover()
                 robot.home()
                 robot.observe()
+            except MotionHeld as held:
+                self._hold(str(held))
+                return
             except RobotFault as again:
                 error = again
             else:
@@ -219,8 +234,18 @@ class StationSupervisor:
         self.status_folder.note("broken", reason, person=True)
         self.show("broken", reason)
 
+    def _hold(self, reason: str) -> None:
+        """Wait for the person who holds the arm; the scene has to be assessed again."""
+        self.assessment = None
+        if self.activity != "held":
+            self.status_folder.note("held", reason)
+        self.show("held", reason)
+
     def _clear(self, error: SoarError) -> None:
         """Note an error and recover; the scene has to be assessed again."""
+        if isinstance(error, MotionHeld):
+            self._hold(str(error))
+            return
         self.faults += 1
         self.assessment = None
         kind = _kind(error)

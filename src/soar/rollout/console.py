@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from soar.rollout.callbacks import Callback, EpisodeResult
+from soar.rollout.contracts import robot_contract
 from soar.rollout.station import Station
-from soar.types import Proposal
+from soar.types import Action, Proposal, Step
 from soar.utils.progress import literal, progress_bar
 
 _COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
@@ -40,3 +45,24 @@ class ConsoleCallback(Callback):
         word = f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]"
         self._bar.console.print(f"{task}: {word}{p}")
         self._bar.update(self._row, advance=1)
+
+
+class SentActions(Callback):
+    """A line for every action of a dry run: what would be sent, and the policy's own where limits changed it."""
+
+    def on_step(self, station: Station, step: Step) -> None:
+        """Print an action, by name of its numbers."""
+        names = robot_contract(station.robot).action.names
+        sent, commanded = _numbers(names, step.executed), _numbers(names, step.commanded)
+        limited = f"   policy: {commanded}" if sent != commanded else ""
+        print(f"{literal(station.name)} step {step.index:3}: {sent}{limited}")
+
+
+def _numbers(names: Sequence[str], action: Action) -> str:
+    """Return an action as text; numbers of about zero are left out, except the gripper's."""
+    kept = [
+        (name, float(value))
+        for name, value in zip(names, np.ravel(action), strict=True)
+        if abs(value) >= 5e-4 or name == "gripper"
+    ]
+    return " ".join(f"{name} {value:+.3f}" for name, value in kept) or "no motion"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from typing import Annotated, Protocol, runtime_checkable
 
+from annotated_types import Gt
+
+from soar.contract.contract import WIDOWX
 from soar.errors import ConfigError
 from soar.interfaces import Robot, TaskProposer
 from soar.registry import PAPER_STEPS_PER_SUBGOAL
+from soar.robots.operation.guard import MotionGuard
 from soar.types import Regime, Task
+from soar.utils.config import check_ranges
 
 
 @dataclass(frozen=True)
@@ -24,8 +29,12 @@ class EpisodeConfig:
     generated from the current image while the arm waits."""
     home_at_end: bool = True
     """Whether the arm goes home at the end, so that the next episode can begin."""
+    duration_s: Annotated[float, Gt(0)] | None = None
+    """Duration of an episode in seconds, on a robot of any control period; the other fields then count control steps of
+    0.2 s (see `at`). None for exactly as many control steps as they say."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if (
             self.num_subgoals < 1
             or self.steps_per_subgoal < 1
@@ -43,6 +52,22 @@ class EpisodeConfig:
         if not 1 <= steps <= length or length % steps:
             raise ConfigError(f"{steps} steps per subgoal; valid: a divisor of {length}")
         return cls(length // steps, steps)
+
+    def at(self, period_s: float) -> EpisodeConfig:
+        """Return the configuration in control steps of a robot's period: subgoals as long in time, for the duration."""
+        if self.duration_s is None:
+            return self
+        usual, total = WIDOWX.period_s, self.duration_s / period_s
+        steps = max(1, min(round(self.steps_per_subgoal * usual / period_s), round(total)))
+        prefetch = min(round(self.prefetch_steps * usual / period_s), steps - 1)
+        count = max(1, round(total / steps))
+        return replace(
+            self,
+            num_subgoals=count,
+            steps_per_subgoal=steps,
+            prefetch_steps=prefetch,
+            duration_s=None,
+        )
 
     @property
     def length(self) -> int:
@@ -79,3 +104,5 @@ class Station:
     """Seed from which those of its episodes follow."""
     simulation: Simulator | None = None
     """The simulated table under the robot; None for a real one."""
+    guard: MotionGuard | None = None
+    """What a person says about the robot's motion; None where nobody can."""

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, cast
 
 from annotated_types import Gt
 
@@ -30,7 +30,10 @@ from soar.plugins import component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot, as_widowx
 from soar.robots.duty_cycle import MeteredRobot
+from soar.robots.host.client import HostedRobot, RemoteRobot
 from soar.robots.limits import Limits
+from soar.robots.operation.dry_run import DryRunRobot
+from soar.robots.operation.guard import GuardedRobot, MotionGuard, SlowStart
 from soar.robots.process import ProcessRobot, ProcessSimulator
 from soar.robots.safety import SafeRobot
 from soar.robots.toy_models import INSTRUCTIONS
@@ -43,6 +46,11 @@ from soar.utils.clock import Clock
 from soar.utils.webhook import check_webhook
 from soar.utils.yaml_files import read_plain
 
+DRIVERS = {
+    "remote": "soar.robots.host.client:connect_robot",
+    "gym": "soar.robots.host.gym_robot:make",
+}
+"""Robots of the package for hardware and simulators of others, by name, and the functions that build them."""
 SIMULATED = {
     "sim": "soar.robots.simulated:make_sim_robot",
     "toy": "soar.robots.toy:make_toy_robot",
@@ -77,9 +85,15 @@ class StationConfig:
 
     name: str
     robot: str = "sim"
-    """"sim", "toy", "package.module:function", or a name that an installed package registers (`soar plugins`)."""
+    """"sim", "toy", a driver ("remote", "gym"), "package.module:function", or a name that an installed package
+    registers (`soar plugins`)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that builds the robot."""
+    host: tuple[str, ...] = ()
+    """Python interpreter of another environment that runs the robot, with arguments of its own; empty for this one.
+    "lerobot" is a robot there, too."""
+    simulator: bool = False
+    """Whether it is a simulator whose time stands still between steps: no pauses, and it knows whether tasks are done."""
     tasks: tuple[str, ...] = ()
     """Instructions; empty takes those of the simulated scene."""
     questions: str = ""
@@ -101,6 +115,12 @@ class StationConfig:
     """Run the robot in a separate process, which may hang or crash; None: unless it is simulated."""
     timeout_s: Annotated[float, Gt(0)] = 5.0
     """Time limit of a call into that process."""
+    slow: SlowStart = field(default_factory=SlowStart)
+    """Reduced speed of the first episodes after each start."""
+    heartbeat_s: Annotated[float, Gt(0)] | None = None
+    """Time in seconds after which the arm is held without a heartbeat of the operator; None asks for none."""
+    episode_s: Annotated[float, Gt(0)] | None = None
+    """Duration of an episode in seconds; None for 100 control steps, whatever the control period."""
     webhook: str = ""
     """URL that gets a JSON POST when a person is needed."""
 
@@ -108,18 +128,19 @@ class StationConfig:
         check_station_name(self.name)
         if self.webhook:
             check_webhook(self.webhook)
-        if (
-            self.robot not in SIMULATED
-            and ":" not in self.robot
-            and not is_plugin("robot", self.robot)
-        ):
-            valid = ", ".join(SIMULATED)
+        known = self.robot in (*SIMULATED, *DRIVERS) or (self.host and self.robot == "lerobot")
+        if not known and ":" not in self.robot and not is_plugin("robot", self.robot):
+            valid = ", ".join((*SIMULATED, *DRIVERS))
             raise ConfigError(
                 f"station {self.name}: no robot '{self.robot}'; valid: {valid}, package.module:function, "
                 "a registered name (`soar plugins`)"
             )
         if not self.simulated and not self.tasks:
             raise ConfigError(f"station {self.name}: a robot of your own needs a list of tasks")
+        if self.host and (self.simulated or self.robot == "remote"):
+            raise ConfigError(
+                f"station {self.name}: robot '{self.robot}' has no host; valid: gym, lerobot, package.module:function"
+            )
         configs.check_ranges(self)
 
     @classmethod
@@ -130,7 +151,11 @@ class StationConfig:
         if isinstance(data, dict):
             data = {"name": path.stem, **data}
         config = configs.from_plain(cls, data, f"station file {path}")
-        return replace(config, questions=config.questions and str(path.parent / config.questions))
+        host = config.host
+        if host and "/" in host[0] and not host[0].startswith("~"):
+            host = (str((path.parent / host[0]).absolute()), *host[1:])
+        questions = config.questions and str(path.parent / config.questions)
+        return replace(config, questions=questions, host=host)
 
     @property
     def simulated(self) -> bool:
@@ -139,13 +164,14 @@ class StationConfig:
 
     @property
     def separate_process(self) -> bool:
-        """Whether the robot runs in a separate process."""
-        return not self.simulated if self.process is None else self.process
+        """Whether the robot runs in a separate process of this program; one behind a host has its own anyway."""
+        hosted = bool(self.host) or self.robot == "remote"
+        return not (self.simulated or hosted) if self.process is None else self.process
 
     @property
     def keeps_period(self) -> bool:
         """Whether the control loop keeps the robot's period."""
-        return self.realtime or not self.simulated
+        return self.realtime or not (self.simulated or self.simulator)
 
     @property
     def scene_info(self) -> SceneInfo:
@@ -190,26 +216,43 @@ def episode_config(
     """
     steps = steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal
     prefetch = PREFETCH_STEPS if any(s.keeps_period for s in stations) else 0
-    return replace(EpisodeConfig.with_steps_per_subgoal(steps), prefetch_steps=prefetch)
+    durations = [s.episode_s for s in stations if s.episode_s is not None]
+    return replace(
+        EpisodeConfig.with_steps_per_subgoal(steps),
+        prefetch_steps=prefetch,
+        duration_s=max(durations, default=None),
+    )
 
 
-def open_station(config: StationConfig, clock: Clock | None = None) -> Station:
+def open_station(
+    config: StationConfig,
+    clock: Clock | None = None,
+    folder: Path | None = None,
+    *,
+    dry_run: bool = False,
+) -> Station:
     """Start a station's robot behind its safety limits.
 
     Args:
         config: the station.
         clock: clock of a station that keeps its period, whose duty cycle is measured.
+        folder: the station's folder, in which a person stops its motion; None where nobody can.
+        dry_run: move nothing; the executed actions are those that would be sent.
 
     Raises:
         ConfigError: the robot can't be built, or a task has no question.
     """
     tasks = station_tasks(config)
     if config.separate_process:
-        make = partial(build_robot, config)
+        make = partial(build_robot, config, folder=folder, dry_run=dry_run)
         robot: Robot = ProcessRobot(make, timeout_s=config.timeout_s)
     else:
-        robot = build_robot(config, clock)
-    simulation = _simulation(robot) if config.simulated else None
+        robot = build_robot(config, clock, folder, dry_run=dry_run)
+    simulation = _simulation(robot) if config.simulated or config.simulator else None
+    if config.simulator and simulation is None:
+        raise ConfigError(
+            f"station {config.name}: '{config.robot}' is no simulator, which has truth(instruction) and reset(seed)"
+        )
     if clock is not None and config.keeps_period:
         robot = MeteredRobot(robot, clock)
     return Station(
@@ -221,22 +264,23 @@ def open_station(config: StationConfig, clock: Clock | None = None) -> Station:
         config.scene_info.regime,
         config.seed,
         simulation,
+        MotionGuard(folder, config.heartbeat_s) if folder else None,
     )
 
 
-def build_robot(config: StationConfig, clock: Clock | None = None) -> SafeRobot[Robot]:
-    """Build a station's robot in this process. Raises ConfigError."""
+def build_robot(
+    config: StationConfig,
+    clock: Clock | None = None,
+    folder: Path | None = None,
+    *,
+    dry_run: bool = False,
+) -> SafeRobot[Robot]:
+    """Build a station's robot in this process. See `open_station`. Raises ConfigError."""
     options = dict(config.options)
     if config.simulated:
         options |= {"seed": config.seed, "realtime": config.realtime, "clock": clock}
     try:
-        own = config.robot not in SIMULATED and is_plugin("robot", config.robot)
-        make = (
-            load_plugin("robot", config.robot)
-            if own
-            else component(SIMULATED.get(config.robot, config.robot))
-        )
-        robot, contract = make(**options), config.contract
+        robot, contract = _driver(config, options), config.contract
         if config.convert:
             declared = contract or contract_of(robot)
             if declared is None:
@@ -245,6 +289,11 @@ def build_robot(config: StationConfig, clock: Clock | None = None) -> SafeRobot[
                 )
             robot = ConvertedRobot(robot, declared, as_widowx(declared))
             contract = None
+        if dry_run:
+            return DryRunRobot(robot, config.box, contract)
+        guard = MotionGuard(folder, config.heartbeat_s) if folder else None
+        if guard is not None or config.slow.episodes:
+            robot = GuardedRobot(robot, guard, config.slow, contract or contract_of(robot))
         return SafeRobot(robot, config.box, contract)
     except ConfigError as error:
         raise ConfigError(f"station {config.name}: {error}") from error
@@ -252,6 +301,16 @@ def build_robot(config: StationConfig, clock: Clock | None = None) -> SafeRobot[
         raise ConfigError(
             f"station {config.name}: options {options} don't fit '{config.robot}': {error}"
         ) from error
+
+
+def _driver(config: StationConfig, options: Mapping[str, Any]) -> Robot:
+    """Build the robot that a station names. Raises ConfigError, TypeError."""
+    if config.host:
+        return HostedRobot(config.host, config.robot, options, timeout_s=config.timeout_s)
+    builtin = {**SIMULATED, **DRIVERS}
+    if config.robot not in builtin and is_plugin("robot", config.robot):
+        return cast(Robot, load_plugin("robot", config.robot)(**options))
+    return cast(Robot, component(builtin.get(config.robot, config.robot))(**options))
 
 
 def station_tasks(config: StationConfig) -> tuple[Task, ...]:
@@ -272,4 +331,8 @@ def _simulation(robot: Robot) -> Simulator | None:
     if isinstance(robot, ProcessRobot):
         return ProcessSimulator(robot)
     inside = robot.robot if isinstance(robot, SafeRobot) else robot
+    if isinstance(inside, GuardedRobot):
+        inside = inside.robot
+    if isinstance(inside, RemoteRobot) and not {"truth", "reset"} <= inside.methods:
+        return None
     return inside if isinstance(inside, Simulator) else None

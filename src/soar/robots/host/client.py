@@ -100,6 +100,14 @@ class RemoteRobot:
         """Stop the arm at once, also from another thread while another call runs; doesn't wait for the reply."""
         self._send("hold")
 
+    def truth(self, instruction: str) -> bool:
+        """See `Simulator.truth`; for a hosted simulator."""
+        return bool(self.call("truth", instruction))
+
+    def reset(self, seed: int) -> None:
+        """See `Simulator.reset`; for a hosted simulator."""
+        self.call("reset", seed)
+
     def recover(self) -> None:
         """Recover the robot, after a lost connection over a new one."""
         if self._connection is None:

@@ -1,0 +1,1 @@
+"""A person's say over a robot: emergency stop, heartbeat, slow start, dry run."""

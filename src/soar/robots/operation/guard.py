@@ -1,0 +1,219 @@
+"""A person's say over a robot's motion: emergency stop, and the operator's heartbeat.
+
+Both are files in the station's folder, so that a key in the terminal, `soar stop --emergency` and a page's button work
+alike, from any process that sees the folder:
+
+    emergency    holds the arm for as long as it is there
+    heartbeat    changes with every sign of life of the operator
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from soar.contract.contract import WIDOWX, Contract
+from soar.errors import MotionHeld
+from soar.interfaces import Robot
+from soar.types import Action, Observation
+from soar.utils.config import check_ranges
+from soar.utils.files import writing
+
+EMERGENCY, HEARTBEAT = "emergency", "heartbeat"
+"""Names of the files."""
+_POLL_S = 0.02
+"""Interval at which they are read, in seconds."""
+R = TypeVar("R", bound=Robot)
+
+
+@dataclass(frozen=True)
+class SlowStart:
+    """Reduced speed of the first episodes after each start of a station."""
+
+    episodes: Annotated[int, Ge(0)] = 0
+    """Number of slow episodes."""
+    speed: Annotated[float, Gt(0), Le(1)] = 0.3
+    """Share of each commanded motion that is executed in them."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+class MotionGuard:
+    """What a person says about the motion of one station's robot."""
+
+    def __init__(
+        self,
+        folder: Path,
+        heartbeat_s: float | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Watch a station's folder.
+
+        Args:
+            folder: the station's folder; need not exist.
+            heartbeat_s: time in seconds for which a heartbeat counts; None asks for none.
+            now: clock.
+        """
+        self.folder = folder
+        self._heartbeat_s, self._now = heartbeat_s, now
+        self._beat = _read(folder / HEARTBEAT)
+        self._beat_at_s = -np.inf
+
+    def reason(self) -> str:
+        """Return why the robot must not move; "" if it may."""
+        stop = _read(self.folder / EMERGENCY)
+        if stop is not None:
+            return (
+                f"emergency stop ({stop.strip() or 'no reason given'}); `soar resume` releases it"
+            )
+        if self._heartbeat_s is None:
+            return ""
+        beat = _read(self.folder / HEARTBEAT)
+        if beat != self._beat:
+            self._beat, self._beat_at_s = beat, self._now()
+        if self._now() - self._beat_at_s <= self._heartbeat_s:
+            return ""
+        return (
+            f"no heartbeat of the operator for {self._heartbeat_s:g} s; a key in the terminal of `soar collect`, or "
+            "`soar attend`, gives one"
+        )
+
+    def check(self) -> None:
+        """Raise MotionHeld if the robot must not move."""
+        if reason := self.reason():
+            raise MotionHeld(reason)
+
+
+def stop_motion(folder: Path, reason: str) -> None:
+    """Hold the robot of a station's folder until `release_motion`, also on a full disk. Raises FileError."""
+    path = folder / EMERGENCY
+    with writing(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with contextlib.suppress(OSError):  # held already
+        path.write_text(reason)
+
+
+def release_motion(folder: Path) -> None:
+    """Release the emergency stop of a station's folder."""
+    (folder / EMERGENCY).unlink(missing_ok=True)
+
+
+def beat(folder: Path) -> None:
+    """Give a heartbeat of the operator. Raises FileError."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / HEARTBEAT).write_text(str(time.time_ns()))
+
+
+class GuardedRobot(Generic[R]):
+    """A robot that moves only while its guard allows it, and slowly at first.
+
+    A driver with `hold()` is stopped at once, while any other of its methods runs; without it the motion of the control
+    step ends, and no other begins. Attributes that aren't those of a robot are the driver's.
+    """
+
+    def __init__(
+        self,
+        robot: R,
+        guard: MotionGuard | None = None,
+        slow: SlowStart | None = None,
+        contract: Contract | None = None,
+    ) -> None:
+        """Wrap a robot.
+
+        Args:
+            robot: the robot.
+            guard: what a person says about its motion; None for nothing.
+            slow: reduced speed of the first episodes.
+            contract: meaning of its numbers; None is the WidowX's.
+        """
+        self.robot = robot
+        self.period_s = robot.period_s
+        self._guard, self._slow = guard, slow or SlowStart()
+        self._meaning = (contract or WIDOWX).action
+        self._episodes, self._moved = 0, False
+        self._position: Action | None = None
+        self._ended = threading.Event()
+        if guard is not None and hasattr(robot, "hold"):
+            threading.Thread(target=self._watch, daemon=True).start()
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the driver."""
+        if name == "robot":  # not built yet
+            raise AttributeError(name)
+        return getattr(self.robot, name)
+
+    def observe(self) -> Observation:
+        """See `Robot.observe`."""
+        observation = self.robot.observe()
+        self._position = np.asarray(observation.state)[: self._meaning.motion_dim]
+        return observation
+
+    def execute(self, action: Action) -> Action:
+        """See `Robot.execute`. Raises MotionHeld."""
+        self._check()
+        self._moved = True
+        return self.robot.execute(self._slowed(action))
+
+    def home(self) -> None:
+        """See `Robot.home`; ends an episode. Raises MotionHeld."""
+        self._check()
+        self._episodes, self._moved = self._episodes + self._moved, False
+        self.robot.home()
+        self._check()
+
+    def recover(self) -> None:
+        """See `Robot.recover`. Raises MotionHeld."""
+        self._check()
+        self.robot.recover()
+
+    def close(self) -> None:
+        """See `Robot.close`."""
+        self._ended.set()
+        self.robot.close()
+
+    def _slowed(self, action: Action) -> Action:
+        """Return an action with reduced motion during the first episodes."""
+        if self._episodes >= self._slow.episodes:
+            return action
+        slowed, count = np.array(action, np.float32), self._meaning.motion_dim
+        start: Any = 0.0
+        if self._meaning.reference == "absolute":
+            if self._position is None:
+                self.observe()
+            start = self._position
+        slowed[:count] = start + self._slow.speed * (slowed[:count] - start)
+        return slowed
+
+    def _check(self) -> None:
+        if self._guard is not None:
+            self._guard.check()
+
+    def _watch(self) -> None:
+        """Hold the driver when the guard begins to forbid motion."""
+        held = False
+        while self._guard is not None and not self._ended.wait(_POLL_S):
+            forbidden = bool(self._guard.reason())
+            if forbidden and not held:
+                self.robot.hold()  # type: ignore[attr-defined]
+            held = forbidden
+
+
+def _read(path: Path) -> str | None:
+    """Return a small file's text, or None if there is none. A file that can't be read stops the robot: it is there."""
+    try:
+        return path.read_bytes()[:200].decode(errors="replace")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        return str(error)

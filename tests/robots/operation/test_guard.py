@@ -1,0 +1,156 @@
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.contract.contract import ActionNumbers, Contract, Numbers
+from soar.errors import MotionHeld
+from soar.robots.operation.dry_run import DryRunRobot
+from soar.robots.operation.guard import (
+    GuardedRobot,
+    MotionGuard,
+    SlowStart,
+    beat,
+    release_motion,
+    stop_motion,
+)
+from soar.robots.safety import Limits, SafeRobot
+from soar.robots.toy import ToyRobot
+
+FORWARD = np.array([0.02, 0, 0, 0, 0, 0.1, 1], np.float32)
+
+
+class LongWay(ToyRobot):
+    """A robot whose way home takes until it is held."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held = threading.Event()
+
+    def home(self) -> None:
+        self.held.wait(10)
+
+    def hold(self) -> None:
+        self.held.set()
+
+
+def test_an_emergency_stop_holds_until_it_is_released(tmp_path):
+    robot = GuardedRobot(ToyRobot(), MotionGuard(tmp_path))
+    robot.execute(FORWARD)
+    stop_motion(tmp_path, "space bar")
+    for move in (lambda: robot.execute(FORWARD), robot.home, robot.recover):
+        with pytest.raises(
+            MotionHeld, match=r"emergency stop \(space bar\); `soar resume` releases"
+        ):
+            move()
+    assert robot.observe().image.shape == (32, 32, 3)
+    assert len(robot.robot.visited) == 1
+    again = GuardedRobot(ToyRobot(), MotionGuard(tmp_path))  # a restart doesn't release it
+    with pytest.raises(MotionHeld):
+        again.execute(FORWARD)
+    release_motion(tmp_path)
+    release_motion(tmp_path)
+    robot.execute(FORWARD)
+
+
+def test_a_stop_reaches_a_driver_with_hold_in_the_middle_of_a_call(tmp_path):
+    driver = LongWay()
+    robot = GuardedRobot(driver, MotionGuard(tmp_path))
+    caught: list[Exception] = []
+
+    def home() -> None:
+        try:
+            robot.home()
+        except MotionHeld as error:
+            caught.append(error)
+
+    homing = threading.Thread(target=home)
+    homing.start()
+    stop_motion(tmp_path, "")
+    assert driver.held.wait(5)
+    homing.join()
+    assert len(caught) == 1  # it isn't at home
+    robot.close()
+
+
+def test_a_stop_works_where_the_folder_is_new_or_its_file_has_no_text(tmp_path):
+    folder = tmp_path / "stations" / "arm1"
+    guard = MotionGuard(folder)
+    assert guard.reason() == ""
+    stop_motion(folder, "")
+    assert "no reason given" in guard.reason()
+
+
+def test_a_missing_heartbeat_holds_until_the_next_one(tmp_path):
+    now = [100.0]
+    beat(tmp_path)  # one of an earlier day
+    guard = MotionGuard(tmp_path, 5.0, lambda: now[0])
+    assert "no heartbeat of the operator for 5 s" in guard.reason()
+    time.sleep(0.001)
+    beat(tmp_path)
+    assert guard.reason() == ""
+    now[0] += 4.9
+    assert guard.reason() == ""
+    now[0] += 0.2
+    assert "no heartbeat" in guard.reason()
+    beat(tmp_path)
+    assert guard.reason() == ""
+
+
+def test_the_first_episodes_are_slow(tmp_path):
+    robot = GuardedRobot(ToyRobot(), slow=SlowStart(episodes=2, speed=0.5))
+    executed = []
+    for _ in range(3):
+        robot.home()
+        executed.append(robot.execute(FORWARD))
+        robot.execute(FORWARD)
+        robot.home()
+        robot.home()  # without motion in between this ends no episode
+    assert executed[0] == pytest.approx([0.01, 0, 0, 0, 0, 0.05, 1])
+    assert executed[1] == pytest.approx(executed[0])
+    assert executed[2] == pytest.approx(FORWARD)
+
+
+def test_absolute_targets_are_slowed_from_where_the_arm_is():
+    meaning = Contract(
+        action=ActionNumbers(space="joints", joints=tuple("abcdef"), reference="absolute"),
+        state=Numbers(space="joints", joints=tuple("abcdef")),
+    )
+
+    class Joints(ToyRobot):
+        def execute(self, action):
+            return action
+
+    robot = GuardedRobot(Joints(), slow=SlowStart(1, 0.25), contract=meaning)
+    here = robot.observe().state
+    sent = robot.execute(here + np.float32(0.4))
+    assert sent[:6] == pytest.approx(here[:6] + 0.1, abs=1e-6)
+    assert sent[6] == pytest.approx(here[6] + 0.4)
+
+
+def test_the_drivers_other_attributes_stay_reachable():
+    robot = GuardedRobot(ToyRobot(3))
+    assert robot.truth("to the left") == ToyRobot(3).truth("to the left")
+    with pytest.raises(AttributeError):
+        _ = robot.no_such_thing
+
+
+def test_a_dry_run_moves_nothing_and_returns_what_would_be_sent():
+    driver = ToyRobot()
+    dry, real = DryRunRobot(driver, Limits()), SafeRobot(ToyRobot(), Limits())
+    wild = np.array([0.3, 0, -0.01, 0, 0, 1.0, 0.7], np.float32)
+    assert dry.execute(wild) == pytest.approx(real.execute(wild))
+    for _ in range(60):  # no stuck arm, and no sum of motions that leads to the edge of the box
+        assert dry.execute(wild)[0] == pytest.approx(0.05)
+    dry.home()
+    dry.recover()
+    assert driver.visited == []
+    assert driver.homed == 0
+
+
+def test_the_files_are_where_the_documentation_says(tmp_path: Path):
+    stop_motion(tmp_path, "x")
+    beat(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["emergency", "heartbeat"]
