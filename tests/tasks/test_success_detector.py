@@ -124,3 +124,19 @@ def test_anything_but_one_verdict_for_each_episode_is_bad_output():
 
     with pytest.raises(BadOutput, match="silent didn't give one verdict"):
         judge_episodes(Silent(), [last_frame(PUT)])
+
+
+@pytest.mark.parametrize(("before", "after", "source"), [
+    ("probability", "probability", "probability"),
+    ("word", "probability", "word"),
+    ("probability", "vote", "vote"),
+    (None, "probability", None),
+])  # fmt: skip
+def test_a_verdict_has_the_coarsest_origin_of_its_answers_and_the_decoder_s_word(
+    before, after, source
+):
+    q = PUT.question
+    first = {q: Answer(q, 0.1, "No.", before)}
+    judged = verdict(PUT, {q: Answer(q, 1.0, "It is there.", after, "yes")}, "x", 0.5, first)
+    assert (judged.source, judged.decoded, judged.raw) == (source, "yes", "It is there.")
+    assert judged.p_success == pytest.approx(0.9)

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
+from soar.types import Verdict
 from soar.utils.statistics import Confusion
-from soar.vlm.calibration import choose_threshold, confusion, reliability, roc_curve
+from soar.vlm.calibration import by_source, choose_threshold, confusion, reliability, roc_curve
 
 P = np.array([0.95, 0.9, 0.8, 0.6, 0.4, 0.2, 0.1, np.nan])
 TRUTH = np.array([True, True, False, True, False, True, False, True])
@@ -65,3 +66,23 @@ def test_a_calibrated_detector_has_a_small_calibration_error():
     assert honest.error < 0.02
     assert honest.episodes.sum() == 20_000
     assert reliability(p**3, rng.random(20_000) < p).error > 0.2
+
+
+def test_verdicts_of_different_origins_are_never_in_one_curve():
+    verdicts = [
+        Verdict("success", 0.9, source="probability"),
+        Verdict("failure", 0.0, source="word"),
+        Verdict("success", 1.0, judge="person"),
+        Verdict("unknown", source="probability"),
+        Verdict("success", 0.7),
+        Verdict("success", 2 / 3, source="vote"),
+        Verdict("unknown"),
+    ]
+    found = {source: indices.tolist() for source, indices in by_source(verdicts).items()}
+    assert found == {"probability": [0, 3], "unstated": [4], "vote": [5], "word": [1]}
+
+
+def test_unknown_verdicts_without_an_origin_count_where_all_others_have_the_same():
+    verdicts = [Verdict("success", 0.9, source="word"), Verdict("unknown")]
+    assert by_source(verdicts)["word"].tolist() == [0, 1]
+    assert by_source([Verdict("unknown"), Verdict("success", 1.0, judge="person")]) == {}

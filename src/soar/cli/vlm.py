@@ -11,13 +11,13 @@ import numpy as np
 import rich
 import tyro
 from annotated_types import Ge, Le
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from rich.table import Table
 
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED
 from soar.registry import COMPACT
-from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Outcome, Query
+from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Outcome, Query, Verdict
 from soar.utils.files import write_json
 from soar.utils.progress import literal, printable
 from soar.utils.statistics import Confusion
@@ -31,11 +31,18 @@ Model = Annotated[
     str,
     tyro.conf.arg(
         help='"compact"; a checkpoint\'s folder; local:FOLDER_OR_HUB_ID; chat:, systemone: or '
-        "decisions:MODEL@URL, with #VARIABLE where an environment variable holds the key."
+        "decisions:MODEL@URL, with #VARIABLE where an environment variable holds the key. Options follow a ?: "
+        "chat:MODEL@URL?decoder=chat:MODEL@URL, local:FOLDER?least_mass=0.3."
     ),
 ]
 PAPER = "the paper's detector: accuracy .79, precision .63, recall 1.0"
 """Reference printed below every table."""
+_ORIGINS = {
+    "probability": "verdicts of a model's probability",
+    "word": "verdicts of a word in a model's reply, without a probability",
+    "vote": "verdicts of several replies' votes",
+    "unstated": "verdicts of an unstated origin",
+}
 
 
 def ask(
@@ -58,10 +65,12 @@ def ask(
 
     asked = [parse_question(text) for text in questions]
     [answers] = load_vlm(vlm).answer([read_image(image)], [asked])
-    table = _table("question", "P(yes)", "raw reply")
+    table = _table("question", "P(yes)", "from a", "raw reply", "decoded")
     for a in answers:
         p_yes = "unknown" if a.p_yes is None else f"{a.p_yes:.3f}"
-        table.add_row(literal(a.question.text), p_yes, literal(a.raw))
+        table.add_row(
+            literal(a.question.text), p_yes, a.source or "", literal(a.raw), literal(a.decoded)
+        )
     rich.print(table)
 
 
@@ -90,7 +99,6 @@ def label(
         size: width of each image in characters.
     """
     from soar.data.store.lance import open_store
-    from soar.types import Verdict
     from soar.vlm.labels import read_labels
 
     opened = open_store(store, read_only=not apply)
@@ -121,7 +129,8 @@ def calibrate(
     """Compare verdicts with the truth, and choose the threshold of a required precision or recall.
 
     Prints accuracy, precision and recall with 95 % intervals at 0.5 and at the chosen threshold, the
-    area under the ROC curve and the calibration error; plots the ROC curve and the reliability. The
+    area under the ROC curve and the calibration error; plots the ROC curve and the reliability. Verdicts
+    of a model's probability, of a word of its reply and of several replies' votes are calibrated apart. The
     truth is a person's labels (--labels, from `soar vlm label`), else the simulator's ground truth.
 
     Example: `soar vlm calibrate --store runs/a/store --recall 0.95`.
@@ -134,11 +143,10 @@ def calibrate(
         detector: success detector that judges again, "vlm" or "python:package.module:function".
         precision: least precision of the threshold.
         recall: least recall of the threshold; with neither, it has the highest F1.
-        out: file of the plot.
+        out: file of the plot; where verdicts have several origins, each has one, named after it.
     """
     from soar.data.store.lance import open_store
-    from soar.vlm.calibration import choose_threshold, confusion, reliability, roc_curve
-    from soar.vlm.calibration_plot import plot_calibration
+    from soar.vlm.calibration import by_source
     from soar.vlm.labels import read_labels
 
     opened = open_store(store, read_only=True)
@@ -150,17 +158,52 @@ def calibrate(
         raise ConfigError(
             f"no episode of {store} has a known outcome; label some with soar vlm label"
         )
-    p = _probabilities(opened, episodes, vlm, detector)
+    verdicts = _verdicts(opened, episodes, vlm, detector)
+    groups = by_source(verdicts)
+    if not groups:
+        raise ConfigError(f"no verdict of a model on {len(episodes)} labeled episodes of {store}")
+    left_out = len(verdicts) - sum(map(len, groups.values()))
+    several = len(groups) > 1
+    shown = 0
+    for source, indices in groups.items():
+        p = np.array([_p_success(verdicts[i]) for i in indices])
+        path = out.with_stem(f"{out.stem}-{source}") if several else out
+        try:
+            _calibrate(source, p, truth[indices], precision, recall, path)
+            shown += 1
+        except ConfigError as error:
+            if not several:
+                raise
+            print(f"\n{_ORIGINS[source]}: {error}")
+    if several and not shown:
+        raise ConfigError("none of these groups can be calibrated")
+    rich.print(f"[dim]{PAPER}[/dim]")
+    if left_out:
+        print(f"{left_out} verdicts of persons, or without an answer, are left out")
+
+
+def _calibrate(
+    source: str,
+    p: Float64[np.ndarray, "n"],
+    truth: Bool[np.ndarray, "n"],
+    precision: float | None,
+    recall: float | None,
+    out: Path,
+) -> None:
+    """Print and plot the calibration of verdicts of one origin. Raises ConfigError: it can't be made."""
+    from soar.vlm.calibration import choose_threshold, confusion, reliability, roc_curve
+    from soar.vlm.calibration_plot import plot_calibration
+
     curve, bins = roc_curve(p, truth), reliability(p, truth)
     threshold = choose_threshold(curve, precision=precision, recall=recall)
     table = _table("threshold", "accuracy", "precision", "recall", "unknown")
     for value in (SUCCESS_THRESHOLD, threshold):
         table.add_row(f"{value:.3f}", *_rates(confusion(p, truth, value)))
+    rich.print(f"\n{_ORIGINS[source]}:")
     rich.print(table)
     rich.print(
-        f"\narea under ROC {curve.area:.3f}, calibration error {bins.error:.3f}, {len(p)} episodes"
+        f"area under ROC {curve.area:.3f}, calibration error {bins.error:.3f}, {len(p)} episodes"
     )
-    rich.print(f"[dim]{PAPER}[/dim]")
     plot_calibration(curve, bins, threshold, out)
     print(out)
 
@@ -242,20 +285,23 @@ def _label_by_hand(
     print(f"{len(labels)} labels in {path}")
 
 
-def _probabilities(
+def _verdicts(
     store: LanceStore, episodes: Sequence[EpisodeSummary], vlm: str, detector: str
-) -> Float64[np.ndarray, "n"]:
-    """P(success) of each episode, NaN for unknown: as stored, or as a success detector judges now."""
-    if vlm or detector:
-        from soar.collection.judging import judge_stored
-        from soar.registry import load_detector
+) -> list[Verdict]:
+    """Verdict of each episode, as stored, or as a success detector judges now."""
+    if not (vlm or detector):
+        return [e.verdict for e in episodes]
+    from soar.collection.judging import judge_stored
+    from soar.registry import load_detector
 
-        judge = load_detector(detector or "vlm", vlm=vlm or "compact")
-        judged = {s.id: verdict for s, verdict in judge_stored(store, episodes, judge)}
-    else:
-        judged = {e.id: e.verdict for e in episodes}
-    values = [judged[e.id].p_success if e.id in judged else None for e in episodes]
-    return np.array([np.nan if p is None else p for p in values], float)
+    judge = load_detector(detector or "vlm", vlm=vlm or "compact")
+    judged = {s.id: verdict for s, verdict in judge_stored(store, episodes, judge)}
+    return [judged.get(e.id, Verdict("unknown")) for e in episodes]
+
+
+def _p_success(verdict: Verdict) -> float:
+    """P(success) of a verdict, NaN for unknown."""
+    return np.nan if verdict.p_success is None else verdict.p_success
 
 
 def _confusions(title: str, rows: Mapping[str, Confusion]) -> Table:

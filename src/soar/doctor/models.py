@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 
 from soar.doctor.model_checks import (
+    check_contracts,
     check_detector,
     check_policy,
     check_rate,
@@ -43,7 +44,7 @@ def try_models(
         stations: stations that work.
         episode: length and timing of the planned episodes.
     """
-    vlm = attempt(lambda: load_vlm(config.vlm))
+    vlm = attempt(lambda: load_vlm(config.vlm_name))
     yield from try_vlm(vlm, stations)
     batch = batch_of(stations)
     yield from try_detector(config, vlm, batch)
@@ -58,8 +59,8 @@ def try_models(
         result, subgoals = try_subgoals(current.subgoals, batch, episode)
         yield result
         goals = subgoals or goals
-    result, act_s = try_policy(current.policy, batch, goals)
-    yield result
+    results, act_s = try_policy(current.policy, stations, batch, goals)
+    yield from results
     for station in stations:
         yield check_rate(station, act_s)
 
@@ -144,18 +145,22 @@ def try_subgoals(
 
 
 def try_policy(
-    name: str, batch: Sequence[TriedStation], goals: Sequence[Image] | Sequence[str]
-) -> tuple[CheckResult, float]:
-    """Load the policy and let it act.
+    name: str,
+    stations: Sequence[TriedStation],
+    batch: Sequence[TriedStation],
+    goals: Sequence[Image] | Sequence[str],
+) -> tuple[list[CheckResult], float]:
+    """Load the policy, compare its contract with each station's, and let it act.
 
     Returns:
-        The result, and the duration of an action in seconds; 0 if it failed.
+        The results, and the duration of an action in seconds; 0 if it failed.
     """
     policy = attempt(lambda: load_policy(name))
     if isinstance(policy, Failure):
-        return model_failed("policy", policy), 0.0
+        return [model_failed("policy", policy)], 0.0
+    contracts = [result for s in stations for result in check_contracts(policy, s)]
     if not batch:
-        return CheckResult("policy", "ok", describe(policy)), 0.0
+        return [CheckResult("policy", "ok", describe(policy)), *contracts], 0.0
     observations, rng = [s.rest for s in batch], np.random.default_rng(0)
     instructions = [g for g in goals if isinstance(g, str)]
     inputs = instructions or np.stack([g for g in goals if not isinstance(g, str)])
@@ -166,5 +171,5 @@ def try_policy(
     policy.reset()
     acted = attempt(lambda: (act(), timed(act, _ACTS))[1])
     if isinstance(acted, Failure):
-        return model_failed("policy", acted), 0.0
-    return check_policy(policy, acted, batch), median(acted.seconds)
+        return [*contracts, model_failed("policy", acted)], 0.0
+    return [*contracts, check_policy(policy, acted, batch)], median(acted.seconds)

@@ -54,20 +54,28 @@ class ModelsConfig:
     """Success detector: "vlm" judges by the VLM's answers, "python:package.module:function" is one of your own."""
     threshold: Annotated[float, Gt(0), Lt(1)] = SUCCESS_THRESHOLD
     """P(success) from which an episode counts as a success; `soar vlm calibrate` chooses one."""
+    decoder: str = ""
+    """Language model, "chat:MODEL@URL", that reads the free-text replies of a VLM of kind "chat"; "" for none."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    @property
+    def vlm_name(self) -> str:
+        """Name of the VLM with its decoder."""
+        joint = "&" if "?" in self.vlm else "?"
+        return f"{self.vlm}{joint}decoder={self.decoder}" if self.decoder else self.vlm
 
     def load(self) -> Models:
         """Load the models. Raises ConfigError, CheckpointError."""
         now = self.with_promoted()
         subgoals = None if now.subgoals == "none" else load_subgoals(now.subgoals)
-        vlm = load_vlm(self.vlm)
+        vlm = load_vlm(self.vlm_name)
         return Models(vlm, load_policy(now.policy), subgoals, self.load_detector(vlm))
 
     def load_detector(self, vlm: VisionLanguageModel | None = None) -> AnySuccessDetector:
         """Load the success detector. `vlm`: the VLM, where it is loaded already. Raises ConfigError, CheckpointError."""
-        return load_detector(self.detector, self.threshold, vlm or self.vlm)
+        return load_detector(self.detector, self.threshold, vlm or self.vlm_name)
 
     def with_promoted(self) -> ModelsConfig:
         """Return the configuration with the models that a run promoted last in place of the run's folder."""

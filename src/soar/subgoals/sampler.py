@@ -6,6 +6,7 @@ instruction) and a diffusers scheduler. It does not distinguish pixels from late
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -54,6 +55,8 @@ class SamplerConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigError(f"a sampler needs at least one step, not {self.steps}")
+        if not math.isfinite(self.image_guidance + self.text_guidance):
+            raise ConfigError("guidance must be a finite number")
 
 
 SCHEDULERS: Mapping[SchedulerName, str] = {

@@ -13,9 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from soar.errors import ConfigError
+from soar.subgoals.diffusers_folder import load_pipeline, noise_schedule
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.subgoals.sampler import (
     REFERENCE,
+    SCHEDULERS,
     Condition,
     Conditions,
     SamplerConfig,
@@ -28,6 +30,23 @@ from soar.utils.media import resize
 
 FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
 """Guidance of the paper in fewer steps; not measured on real weights."""
+
+
+def make_susie(source: str | Path, size: int = 256, **sampler: Any) -> Susie:
+    """Load an InstructPix2Pix model with the options of its name.
+
+    Args:
+        source: a diffusers folder or a hub id.
+        size: side of the generated images [pixels].
+        sampler: fields of `SamplerConfig` that differ from `FAST`.
+
+    Raises:
+        ConfigError: the model or an option can't be used.
+    """
+    scheduler = sampler.get("scheduler", FAST.scheduler)
+    if scheduler not in SCHEDULERS:
+        raise ConfigError(f"no scheduler '{scheduler}'; valid: {', '.join(SCHEDULERS)}")
+    return Susie(source, replace(FAST, **sampler), size)
 
 
 class Susie:
@@ -46,14 +65,22 @@ class Susie:
         Args:
             source: a diffusers folder or a hub id.
             sampler: scheduler, steps and guidance.
-            resolution: side of the generated images [pixels], a multiple of eight.
+            resolution: side of the generated images [pixels], a multiple of the autoencoder's factor (8).
             device, precision: "auto" picks them for this machine.
+
+        Raises:
+            ConfigError: the model can't be used, or not at this resolution.
         """
+        if not 64 <= resolution <= 2048:
+            raise ConfigError(f"size must lie between 64 and 2048 pixels, not {resolution}")
         self.name = f"susie {source}"
         self.sampler = sampler
         self.resolution = resolution
         self._device = choose_device(device)
         self._model = InstructPix2Pix.load(source, choose_precision(precision, self._device))
+        factor = self._model.factor
+        if resolution % factor:
+            raise ConfigError(f"size must be a multiple of {factor} pixels, not {resolution}")
         self._model.to(self._device)
 
     def generate(
@@ -88,34 +115,22 @@ class InstructPix2Pix(torch.nn.Module):
         self.vae = pipeline.vae
         self.unet = pipeline.unet
         self.tokenizer = pipeline.tokenizer
-        self.noise_schedule: dict[str, Any] = dict(pipeline.scheduler.config)
+        self.noise_schedule = noise_schedule(pipeline.scheduler.config)
         self.pipeline = pipeline
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent, along each side."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @classmethod
     def load(cls, source: str | Path, dtype: torch.dtype = torch.float32) -> InstructPix2Pix:
         """Load a diffusers folder or hub id for inference.
 
         Raises:
-            ConfigError: there is no such model, or its U-Net does not take an image beside the noise.
+            ConfigError: it can't be used; the message names the cause in one line.
         """
-        from diffusers import StableDiffusionInstructPix2PixPipeline
-
-        try:
-            pipeline = StableDiffusionInstructPix2PixPipeline.from_pretrained(
-                str(source), dtype=dtype, safety_checker=None, requires_safety_checker=False
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"no InstructPix2Pix model at '{source}'; valid: a folder in diffusers format, a hub id"
-            ) from error
-        model = cls(pipeline)
-        channels = model.unet.config.in_channels
-        if channels != 2 * model.vae.config.latent_channels:
-            raise ConfigError(
-                f"'{source}' is no InstructPix2Pix model: its U-Net takes {channels} channels, "
-                f"not {2 * model.vae.config.latent_channels} (noise and image)"
-            )
-        return model.eval().requires_grad_(False)
+        return cls(load_pipeline(source, dtype)).eval().requires_grad_(False)
 
     def conditions(
         self, pixels: Float[Tensor, "n 3 h w"], instructions: Sequence[str]

@@ -7,6 +7,7 @@ episodes as successes in which nothing happened. Here P(success) = P(done at the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from soar.errors import BadOutput, ConfigError
 from soar.interfaces import AnySuccessDetector, EpisodeSuccessDetector, VisionLanguageModel
@@ -18,6 +19,7 @@ from soar.types import (
     Image,
     Outcome,
     Question,
+    Source,
     Task,
     Verdict,
 )
@@ -106,16 +108,24 @@ def verdict(
         threshold: P(success) from which the episode counts as a success.
         before: answers about the first frame; None if the task is known to have been undone in it.
     """
-    answer = answers.get(task.question)
-    p = _p_done(task, answer)
-    if p is not None and before is not None:
-        p_before = _p_done(task, before.get(task.question))
-        p = None if p_before is None else p * (1 - p_before)
-    return to_verdict(task, p, judge, threshold, answer.raw if answer else "")
+    used = [answers.get(task.question)]
+    if before is not None:
+        used.append(before.get(task.question))
+    answer, p = used[0], _p_done(task, used[0])
+    for earlier in used[1:]:
+        p_before = _p_done(task, earlier)
+        p = None if p is None or p_before is None else p * (1 - p_before)
+    judged = to_verdict(task, p, judge, threshold, answer.raw if answer else "", _coarsest(used))
+    return replace(judged, decoded=answer.decoded if answer else "")
 
 
 def to_verdict(
-    task: Task, p_success: float | None, judge: str, threshold: float, raw: str = ""
+    task: Task,
+    p_success: float | None,
+    judge: str,
+    threshold: float,
+    raw: str = "",
+    source: Source | None = None,
 ) -> Verdict:
     """Return the verdict of a probability of success; None gives an unknown outcome.
 
@@ -125,11 +135,19 @@ def to_verdict(
         judge: name of the detector.
         threshold: probability from which the episode counts as a success.
         raw: the model's reply as text.
+        source: origin of the probability; None if nobody says.
     """
     if p_success is None:
-        return Verdict("unknown", None, task.question.text, raw, judge)
+        return Verdict("unknown", None, task.question.text, raw, judge, source)
     outcome: Outcome = "success" if p_success >= threshold else "failure"
-    return Verdict(outcome, p_success, task.question.text, raw, judge)
+    return Verdict(outcome, p_success, task.question.text, raw, judge, source)
+
+
+def _coarsest(answers: Sequence[Answer | None]) -> Source | None:
+    """Origin of a probability made of several answers': the coarsest one; None if one of them doesn't say."""
+    sources = [a.source if a else None for a in answers]
+    order: tuple[Source, ...] = ("word", "vote", "probability")
+    return None if None in sources else next(s for s in order if s in sources)
 
 
 def _by_question(

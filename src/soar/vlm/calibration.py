@@ -6,14 +6,18 @@ simulator's ground truth.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soar.errors import ConfigError
-from soar.types import SUCCESS_THRESHOLD
+from soar.types import SUCCESS_THRESHOLD, Verdict
 from soar.utils.statistics import Confusion
+
+PERSON = "person"
+"""Judge of a verdict that a person gave."""
 
 
 def confusion(
@@ -30,6 +34,26 @@ def confusion(
         true_failure=int((~predicted & ~actual).sum()),
         unknown=int((~known).sum()),
     )
+
+
+def by_source(verdicts: Sequence[Verdict]) -> dict[str, Int64[np.ndarray, "k"]]:
+    """Return the indices of verdicts by the origin of their P(success), which are calibrated apart.
+
+    A model's probability, a word of its reply and the share of several replies are different quantities: a curve of one
+    says nothing about another. "unstated" are those that don't tell. Verdicts of persons are labels and have no curve.
+    Unknown ones without an origin, as after an outage, count only where all others have the same.
+    """
+    indices: dict[str, list[int]] = {}
+    for index, verdict in enumerate(verdicts):
+        if verdict.judge != PERSON and (verdict.source or verdict.p_success is not None):
+            indices.setdefault(verdict.source or "unstated", []).append(index)
+    if len(indices) == 1:
+        [only] = indices.values()
+        only += [
+            i for i, v in enumerate(verdicts)
+            if v.judge != PERSON and v.source is None and v.p_success is None
+        ]  # fmt: skip
+    return {source: np.array(sorted(found)) for source, found in sorted(indices.items())}
 
 
 class Curve(NamedTuple):

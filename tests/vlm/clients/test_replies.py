@@ -144,3 +144,32 @@ def test_numbered_lines_answer_many_questions():
 def test_a_refusal_is_unknown_whatever_its_text():
     assert p(read_chat(chat("Yes", refusal="I can't look at this."), Q[:1])) == [None]
     assert p(read_chat(chat(None, refusal="No."), Q[:1])) == [None]
+
+
+def test_a_forced_word_with_little_probability_of_its_own_is_unknown():
+    """A grammar may force "yes" on a model that would say something else (4e-4 of the probability here)."""
+    forced = {"token": "yes", "logprob": math.log(4e-4), "top_logprobs": []}
+    assert p(read_chat(chat("yes", [forced]), Q[:1])) == [None]
+    listed = token("yes", yes=4e-4, no=1e-4, The=0.9)
+    assert p(read_chat(chat("yes", [listed]), Q[:1])) == [None]
+
+
+@pytest.mark.parametrize(("least", "expected"), [(0.5, None), (0.04, 0.8)])
+def test_the_least_mass_of_yes_and_no_is_configured(least, expected):
+    reply = chat("Yes", [token("Yes", Yes=0.04, No=0.01, The=0.9)])
+    found = p(read_chat(reply, Q[:1], least))
+    assert found == [expected and pytest.approx(expected)]
+
+
+def test_an_answer_outside_the_alternatives_isn_t_impossible():
+    """With one alternative, what is left may all be "no"; with more, each other token is less likely than the last."""
+    assert p(read_chat(chat("Yes", [token("Yes", Yes=0.6)]), Q[:1])) == [pytest.approx(0.6)]
+    reply = chat("Yes", [token("Yes", Yes=0.9, The=0.06, It=0.03)])
+    assert p(read_chat(reply, Q[:1])) == [pytest.approx(0.9 / 0.91)]
+
+
+def test_answers_say_how_they_came_about():
+    [counted] = read_chat(chat("Yes", [token("Yes", Yes=0.9, No=0.1)]), Q[:1])
+    [worded] = read_chat(chat("Yes"), Q[:1])
+    [served] = read_systemone({"answers": {"q0": {"type": "noul", "noul": 0.25}}}, Q[:1])
+    assert (counted.source, worded.source, served.source) == ("probability", "word", "probability")

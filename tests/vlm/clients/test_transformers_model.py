@@ -24,7 +24,7 @@ def folders(tmp_path_factory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def model(folders) -> TransformersVLM:
-    return TransformersVLM(folders["llava"], "cpu", least=0.0)
+    return TransformersVLM(folders["llava"], "cpu", least_mass=0.0)
 
 
 def image(seed: int, height: int = 40, width: int = 40) -> np.ndarray:
@@ -55,7 +55,7 @@ def whole_prompt(model: TransformersVLM, seen: np.ndarray, question: str) -> flo
 
 @pytest.mark.parametrize("family", tiny_models.FAMILIES)
 def test_probabilities_are_those_of_the_whole_prompt_in_every_family(folders, family):
-    model = TransformersVLM(folders[family], "cpu", least=0.0)
+    model = TransformersVLM(folders[family], "cpu", least_mass=0.0)
     model._yes, model._no = ([model._tokenizer.convert_tokens_to_ids(w)] for w in ("Yes", "No"))
     images = [image(1, 64, 96), image(2, 96, 64)]
     answers = model.answer(images, [QUESTIONS, QUESTIONS[::-1]])
@@ -84,7 +84,7 @@ def test_a_shared_prefix_that_fails_is_given_up_with_one_line(folders, caplog, m
 
     monkeypatch.setattr(TransformersVLM, "_ask_shared", fail)
     with caplog.at_level(logging.WARNING, "soar"):
-        model = TransformersVLM(folders["llava"], "cpu", least=0.0)
+        model = TransformersVLM(folders["llava"], "cpu", least_mass=0.0)
     [record] = caplog.records
     assert "RuntimeError: The size of tensor a (7) must match" in record.message
     assert [a.p_yes is not None for a in model.answer([image(0)], [QUESTIONS])[0]] == [True] * 3
@@ -123,11 +123,11 @@ def test_the_image_is_encoded_once_for_all_questions(model):
 
 
 def test_little_probability_on_yes_and_no_is_unknown(model):
-    model._least = 0.9
+    model._least_mass = 0.9
     try:
         [[answer]] = model.answer([image(0)], [QUESTIONS[:1]])
     finally:
-        model._least = 0.0
+        model._least_mass = 0.0
     assert answer.p_yes is None
     assert "first" in answer.raw
 

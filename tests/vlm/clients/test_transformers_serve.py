@@ -88,5 +88,7 @@ def test_chat_with_a_model_that_babbles_is_answered_or_unknown(url, folder):
 
 
 def test_the_served_folder_is_one_that_local_reads_too(folder):
-    [[answer]] = TransformersVLM(str(folder), "cpu", least=0.0).answer([IMAGE], [QUESTIONS[:1]])
+    [[answer]] = TransformersVLM(str(folder), "cpu", least_mass=0.0).answer(
+        [IMAGE], [QUESTIONS[:1]]
+    )
     assert answer.p_yes is not None

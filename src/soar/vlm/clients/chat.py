@@ -8,20 +8,23 @@ asked once more, one by one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
-from soar.errors import ModelUnavailable
+from soar.errors import ConfigError, ModelUnavailable
 from soar.registry import load_vlm
 from soar.types import Answer, Question
 from soar.utils.files import Json
+from soar.vlm.clients.decoder import Decoder
 from soar.vlm.clients.dialect import NO_EXTRAS, Changes, adapted, announce, remedy
 from soar.vlm.clients.endpoint import Endpoint, EndpointConfig, in_background
-from soar.vlm.clients.replies import read_chat, read_text
+from soar.vlm.clients.replies import read_chat, read_said, read_text
 from soar.vlm.clients.transport import RequestError
 
 _MOST_CHANGES = 6
 """Most changes of a request before a refusal counts."""
+_FREE: Mapping[str, Json] = {"max_tokens": 300}
+"""Parameters of a request for free text."""
 _ALTERNATIVES = 10
 """Requested number of most likely tokens at each position."""
 
@@ -30,11 +33,22 @@ class ChatVLM(Endpoint):
     """Client that asks in words and reads log-probabilities if there are any, else JSON or words."""
 
     path = "/chat/completions"
-    most_questions = 32
 
-    def __init__(self, config: EndpointConfig, extras: bool = True) -> None:
-        """`extras`: request log-probabilities and a schema until the server refuses them."""
+    def __init__(self, config: EndpointConfig, extras: bool = True, decoder: str = "") -> None:
+        """Initialize the client.
+
+        Args:
+            config: address and limits.
+            extras: request log-probabilities and a schema until the server refuses them.
+            decoder: name of a language model, "chat:MODEL@URL", that reads replies in free text; each question is then
+                a request of its own.
+
+        Raises:
+            ConfigError: the decoder's name has another form.
+        """
         super().__init__(config)
+        self.most_questions = 1 if decoder else 32
+        self._decoder = Decoder(language_model(decoder)) if decoder else None
         self._changes: Changes = {} if extras else NO_EXTRAS
         self._suspected: Changes = {}
 
@@ -78,23 +92,34 @@ class ChatVLM(Endpoint):
             announce(self.name, new)
 
     def request(self, image: str, questions: Sequence[Question]) -> Json:
-        """Build one user message of the image, the questions, and how to answer."""
+        """Build one user message of the image, the questions, and, without a decoder, how to answer."""
+        text = str(questions[0]) if self._decoder else _prompt(questions)
         part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
         return {
             "model": self.config.model,
-            "messages": [
-                {"role": "user", "content": [part, {"type": "text", "text": _prompt(questions)}]}
-            ],
+            "messages": [{"role": "user", "content": [part, {"type": "text", "text": text}]}],
             "temperature": 0,
-            "max_tokens": 16 + 16 * len(questions),
-            "logprobs": True,
-            "top_logprobs": _ALTERNATIVES,
-            **({"response_format": _schema(len(questions))} if len(questions) > 1 else {}),
+            **(_FREE if self._decoder else _short(len(questions))),
         }
 
     def read(self, reply: Json, questions: Sequence[Question]) -> list[Answer]:
         """Read P(yes) from the tokens of each answer, or from its words."""
-        return read_chat(reply, questions)
+        if self._decoder is None:
+            return read_chat(reply, questions, self.config.least_mass)
+        said = read_said(reply)
+        if said.text is None:
+            return [Answer(q, None, said.raw) for q in questions]
+        return [self._decoder.read(said.text, q, said.whole) for q in questions]
+
+
+def _short(count: int) -> dict[str, Json]:
+    """Parameters of a request for short answers, with probabilities and a schema."""
+    return {
+        "max_tokens": 16 + 16 * count,
+        "logprobs": True,
+        "top_logprobs": _ALTERNATIVES,
+        **({"response_format": _schema(count)} if count > 1 else {}),
+    }
 
 
 def _prompt(questions: Sequence[Question]) -> str:
@@ -126,11 +151,14 @@ def language_model(name: str) -> Callable[[str], str]:
     """Return a function from a prompt to a chat endpoint's reply; the function raises ModelUnavailable.
 
     Args:
-        name: "MODEL@URL", with "#VARIABLE" at the end if that environment variable holds the key.
+        name: "MODEL@URL" or "chat:MODEL@URL", with "#VARIABLE" at the end if that environment variable holds the key.
 
     Raises:
         ConfigError: the name has another form.
     """
+    kind = name.partition(":")[0]
+    if kind in ("systemone", "decisions", "local", "python"):
+        raise ConfigError(f"'{name}' is no language model; valid: chat:MODEL@http://HOST/v1")
     chat = cast(ChatVLM, load_vlm(f"chat:{name.removeprefix('chat:')}"))
 
     def complete(prompt: str) -> str:

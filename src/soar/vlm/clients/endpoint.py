@@ -27,6 +27,7 @@ from soar.errors import ConfigError, ModelUnavailable
 from soar.types import Answer, Image, Question
 from soar.utils.files import Json
 from soar.utils.media import encode_png
+from soar.vlm.clients.replies import LEAST_MASS, check_mass
 from soar.vlm.clients.transport import RequestError, Transport
 
 
@@ -56,6 +57,8 @@ class EndpointConfig:
     """Budget of tokens as the server counts them; None for no limit."""
     cached: int = 20_000
     """Most answers in the cache."""
+    least_mass: float = LEAST_MASS
+    """Joint probability of yes and no below which an answer is unknown, where a server gives probabilities of tokens."""
 
     def __post_init__(self) -> None:
         """Refuse an address without http(s) or with a secret; no message shows what may be a secret."""
@@ -76,6 +79,7 @@ class EndpointConfig:
         for name in ("timeout_s", "limit_s", "concurrency"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} must be positive, not {getattr(self, name)}")
+        check_mass(self.least_mass)
 
     def key(self) -> str:
         """Return the key. Raises ConfigError if its variable is named but not set, or holds no key."""

@@ -11,9 +11,10 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from soar.types import Answer, Question
+from soar.errors import ConfigError
+from soar.types import Answer, Question, Source
 from soar.utils.files import Json
 from soar.vlm.clients.words import (
     NO,
@@ -34,12 +35,18 @@ _OBJECT = re.compile(r'\{[^{}"]*"[^{}]*\}')
 _UNCLOSED = re.compile(r'\{\s{0,20}"')
 _LINE = re.compile(r"[ \t*_#>-]{0,12}([0-9]{1,4})[ \t*_]{0,4}[.):][ \t]{0,8}")
 LEAST_MASS = 0.5
-"""Least joint probability of yes and no for their ratio to count."""
+"""Least joint probability of yes and no for their ratio to count, unless a client is told another one."""
 _MOST_MASS = 1.01
 """Most joint probability of all alternatives, with rounding."""
 _LEAST_CONFIDENCE = 0.5
 """Least number beside an answer that leaves it standing; percentages are divided by 100."""
 _RAW_CHARACTERS = 300
+
+
+def check_mass(least: float) -> None:
+    """Refuse a least joint probability of yes and no that is none. Raises ConfigError."""
+    if not 0 <= least <= 1:
+        raise ConfigError(f"least_mass must lie between 0 and 1, not {least}")
 
 
 def read_decisions(reply: Json, questions: Sequence[Question]) -> list[Answer]:
@@ -49,7 +56,12 @@ def read_decisions(reply: Json, questions: Sequence[Question]) -> list[Answer]:
     if not named and len(found) == len(questions):
         named = {f"q{i}": a for i, a in enumerate(found)}
     return [
-        Answer(q, probability(_get(named.get(f"q{i}"), "probability", object, None)), raw)
+        Answer(
+            q,
+            probability(_get(named.get(f"q{i}"), "probability", object, None)),
+            raw,
+            "probability",
+        )
         for i, q in enumerate(questions)
         for raw in [_shorten(named.get(f"q{i}"))]
     ]
@@ -59,26 +71,53 @@ def read_systemone(reply: Json, questions: Sequence[Question]) -> list[Answer]:
     """Read a reply of `/v1/systemone`: answers of type "noul" by their names "q0", "q1"..."""
     found = _get(reply, "answers", dict, {})
     return [
-        Answer(q, probability(_get(answer, "noul", object, None)), _shorten(answer))
+        Answer(q, probability(_get(answer, "noul", object, None)), _shorten(answer), "probability")
         for i, q in enumerate(questions)
         for answer in [found.get(f"q{i}")]
     ]
 
 
-def read_chat(reply: Json, questions: Sequence[Question]) -> list[Answer]:
-    """Read a chat completion: one answer in words, or several as a JSON object "1": "yes"..."""
+class Said(NamedTuple):
+    """The text of a chat completion."""
+
+    text: str | None
+    """None for a refusal or no text."""
+    whole: bool
+    """False if it was cut off."""
+    raw: str
+    """The reply for a person to read."""
+    tokens: list[Json]
+    """The text's tokens with their alternatives; empty without log-probabilities."""
+
+
+def read_said(reply: Json) -> Said:
+    """Read the first choice of a chat completion."""
     choice = next(iter(_get(reply, "choices", list, [])), None)
     message = _get(choice, "message", dict, {})
     text = _get(message, "content", str, None)
     ending = _get(choice, "finish_reason", str, "stop")
+    whole = ending not in ("length", "max_tokens")
     if text is None or _get(message, "refusal", str, "") or ending == "content_filter":
-        return [Answer(q, None, _shorten(message or reply)) for q in questions]
+        return Said(None, whole, _shorten(message or reply), [])
     tokens = _get(_get(choice, "logprobs", dict, {}), "content", list, [])
-    found = _answers(text, questions, ending not in ("length", "max_tokens"))
-    return [
-        Answer(q, _p_yes(text, found.get(i), tokens), _shorten(text))
-        for i, q in enumerate(questions, 1)
-    ]
+    return Said(text, whole, _shorten(text), tokens)
+
+
+def read_chat(
+    reply: Json, questions: Sequence[Question], least_mass: float = LEAST_MASS
+) -> list[Answer]:
+    """Read a chat completion: one answer in words, or several as a JSON object "1": "yes"...
+
+    Args:
+        reply: decoded JSON.
+        questions: questions that were asked.
+        least_mass: joint probability of yes and no below which an answer is unknown.
+    """
+    said = read_said(reply)
+    if said.text is None:
+        return [Answer(q, None, said.raw) for q in questions]
+    found = _answers(said.text, questions, said.whole)
+    return [Answer(q, *_p_yes(said, found.get(i), least_mass)) for i, q in enumerate(questions, 1)]
 
 
 def read_text(reply: Json) -> str:
@@ -215,39 +254,56 @@ def _from_lines(text: str, questions: Sequence[Question], whole: bool) -> dict[i
     return {n: a for n, a in found.items() if n not in conflicting}
 
 
-def _p_yes(text: str, answer: Found | None, tokens: Sequence[Json]) -> float | None:
-    """P(yes) of an answer: from its token's alternatives if they are known, else 0 or 1."""
+def _p_yes(said: Said, answer: Found | None, least_mass: float) -> tuple[float | None, str, Source]:
+    """P(yes) of an answer, the reply and the origin: its token's alternatives if they are known, else its word."""
     if answer is None:
-        return None
+        return None, said.raw, "word"
     start = 0
-    for token in tokens:
+    for token in said.tokens:
         if start >= answer.stop:
             break
         piece = _get(token, "token", str, "")
         if start + len(piece) > answer.start and _word(piece) in YES | NO:
             alternatives = _get(token, "top_logprobs", list, [])
-            return _share_of_yes(alternatives) if alternatives else float(answer.yes)
+            if alternatives:
+                return _share_of_yes(alternatives, least_mass), said.raw, "probability"
+            mass = _probability_of(token, 0.0)
+            known = mass is not None and mass >= least_mass
+            return float(answer.yes) if known else None, said.raw, "word"
         start += len(piece)
-    return float(answer.yes)
+    return float(answer.yes), said.raw, "word"
 
 
-def _share_of_yes(alternatives: Sequence[Json]) -> float | None:
+def _share_of_yes(alternatives: Sequence[Json], least_mass: float) -> float | None:
     """Probability of yes among yes and no, from a token's alternatives.
 
-    None if most of the probability is on other words, or if one of the log-probabilities is impossible.
+    None if most of the probability is on other words, or if one of the log-probabilities is impossible. An answer that
+    isn't among the alternatives has at most the probability of the least likely one, and at most what is left.
     """
     mass = {True: 0.0, False: 0.0}
-    total = 0.0
+    total, least = 0.0, 1.0
     for alternative in alternatives:
         word = _word(_get(alternative, "token", str, ""))
-        logprob = _get(alternative, "logprob", int | float, None)
-        if logprob is None or isinstance(logprob, bool) or not -math.inf < logprob <= 0:
+        p = _probability_of(alternative, None)
+        if p is None:
             return None
-        total += math.exp(max(logprob, -800.0))
+        total, least = total + p, min(least, p)
         if word in YES | NO:
-            mass[word in YES] += math.exp(max(logprob, -800.0))
+            mass[word in YES] += p
     known = mass[True] + mass[False]
-    return mass[True] / known if known >= LEAST_MASS and total <= _MOST_MASS else None
+    if known < least_mass or total > _MOST_MASS:
+        return None
+    unseen = min(least, max(0.0, 1 - total))
+    yes, no = (mass[w] or unseen for w in (True, False))
+    return yes / (yes + no)
+
+
+def _probability_of(token: Json, default: float | None) -> float | None:
+    """Probability of a token; the default if it isn't given, None if it is impossible."""
+    logprob = _get(token, "logprob", object, default)
+    if isinstance(logprob, bool) or not isinstance(logprob, int | float):
+        return None
+    return math.exp(max(logprob, -800.0)) if -math.inf < logprob <= 0 else None
 
 
 def _word(token: str) -> str:

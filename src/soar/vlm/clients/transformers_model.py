@@ -20,7 +20,7 @@ from torch import Tensor
 from soar.errors import ConfigError
 from soar.types import Answer, Image, Question
 from soar.utils.hardware import choose_device
-from soar.vlm.clients.replies import LEAST_MASS
+from soar.vlm.clients.replies import LEAST_MASS, check_mass
 from soar.vlm.clients.transformers_prompts import encode, load_processor, make_prompt
 
 _SHARED_BATCH = 64
@@ -40,19 +40,20 @@ _LOG = logging.getLogger(__name__)
 class TransformersVLM:
     """A local model; P(yes) is the share of yes among yes and no in the first token of its reply."""
 
-    def __init__(self, source: str, device: str = "auto", least: float = LEAST_MASS) -> None:
+    def __init__(self, source: str, device: str = "auto", least_mass: float = LEAST_MASS) -> None:
         """Load the model.
 
         Args:
             source: folder or hub id.
             device: "auto", or a device of torch.
-            least: joint probability of yes and no below which an answer is unknown.
+            least_mass: joint probability of yes and no below which an answer is unknown.
 
         Raises:
             ConfigError: transformers can't load the model, or a package that it needs is missing.
         """
         from transformers import AutoModelForImageTextToText
 
+        check_mass(least_mass)
         try:
             self._processor = load_processor(source)
             model: Any = AutoModelForImageTextToText.from_pretrained(source, dtype="auto")
@@ -65,7 +66,7 @@ class TransformersVLM:
         self._model = model.to(choose_device(device)).eval()
         self._tokenizer = self._processor.tokenizer
         self._prompt = make_prompt(self._processor, model.config.model_type)
-        self._least = least
+        self._least_mass = least_mass
         self._yes, self._no = (self._first_tokens(_WORDS[w]) for w in (True, False))
         if not self._yes or not self._no or set(self._yes) & set(self._no):
             raise ConfigError(
@@ -167,7 +168,7 @@ class TransformersVLM:
         yes, no = float(p[self._yes].sum()), float(p[self._no].sum())
         first = self._tokenizer.decode([int(p.argmax())])
         raw = f"{first.strip()!r} first; P(yes) {yes:.3f}, P(no) {no:.3f}"
-        known = np.isfinite(yes + no) and yes + no >= max(self._least, 1e-9)
+        known = np.isfinite(yes + no) and yes + no >= max(self._least_mass, 1e-9)
         return Answer(question, yes / (yes + no) if known else None, raw, "probability")
 
     def _to_device(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
