@@ -12,14 +12,15 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor, nn
 
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import CheckpointError, ConfigError, SoarError
-from soar.utils.config import from_plain
+from soar.utils.config import from_plain, to_plain
 from soar.utils.files import Json, read_bytes, read_text, write_bytes, write_json
 
 T = TypeVar("T")
@@ -70,6 +71,8 @@ class Checkpoint:
     """Origin of the weights: store version, query, seed, code version, step."""
     id: str = ""
     """Hash of all of the above, which `save` computes and `load` checks."""
+    contract: Contract = WIDOWX
+    """Meaning of the actions, states and images that it learned from. The WidowX's isn't written: it is the default."""
 
     def model_config(self, kind: type[T], data: Json = None) -> T:
         """Build the model's configuration from the checkpoint's, or from a part of it.
@@ -129,6 +132,7 @@ def load(folder: str | Path, kind: str | None = None) -> Checkpoint:
         transforms=tuple(_present_names(manifest["transforms"])),
         provenance=_present_names(manifest["provenance"]),
         id=id,
+        contract=_contract(folder, manifest.get("contract")),
     )
 
 
@@ -199,19 +203,29 @@ def present_key(module: nn.Module, key: str) -> str:
 def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with float16 weights, half the size on disk."""
     weights = {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
-    return Checkpoint(
-        checkpoint.kind, weights, checkpoint.config, checkpoint.transforms, checkpoint.provenance
-    )
+    return replace(checkpoint, weights=weights, id="")
 
 
 def _manifest(checkpoint: Checkpoint) -> dict[str, Json]:
-    return {
+    manifest: dict[str, Json] = {
         "format": FORMAT,
         "kind": checkpoint.kind,
         "config": dict(checkpoint.config),
         "transforms": [dict(t) for t in checkpoint.transforms],
         "provenance": dict(checkpoint.provenance),
     }
+    if checkpoint.contract != WIDOWX:
+        manifest["contract"] = to_plain(checkpoint.contract)
+    return manifest
+
+
+def _contract(folder: Path, plain: Json) -> Contract:
+    if plain is None:
+        return WIDOWX
+    try:
+        return from_plain(Contract, plain, folder / MANIFEST)
+    except ConfigError as error:
+        raise CheckpointError(f"this version can't read the contract of {error}") from error
 
 
 def _present_names(value: Json) -> Json:
@@ -277,7 +291,7 @@ def _parse(folder: Path, text: str) -> dict[str, Json]:
         manifest = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{folder / MANIFEST} is damaged: {error}") from error
-    if not isinstance(manifest, dict) or manifest.keys() != _PARTS.keys():
+    if not isinstance(manifest, dict) or manifest.keys() - {"contract"} != _PARTS.keys():
         raise CheckpointError(f"{folder / MANIFEST} is no checkpoint: it needs {sorted(_PARTS)}")
     for name, kind in _PARTS.items():
         if not isinstance(manifest[name], kind):

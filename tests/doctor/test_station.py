@@ -5,16 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from soar.doctor.station import gentle_moves, try_robot, try_station
+from soar.contract.contract import WIDOWX, Gripper, Numbers
+from soar.doctor.station import gentle_probes, try_robot, try_station
 from soar.doctor.station_checks import (
     RobotTrial,
     check_box,
     check_camera,
+    check_contract,
+    check_gripper,
     check_image,
     check_motion,
+    check_pose,
 )
 from soar.errors import RobotFault
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.converted import ConvertedRobot, as_widowx
+from soar.robots.limits import Limits
+from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.rollout.station_config import StationConfig
 from soar.types import Action, Observation
@@ -97,8 +103,111 @@ def test_an_arm_that_may_not_move_holds_still():
     assert "--move" in result.advice
 
 
+class Turned(ToyRobot):
+    """A driver with the wrong sign of yaw."""
+
+    def execute(self, action: Action) -> Action:
+        turned = action.copy()
+        turned[5] *= -1
+        super().execute(turned)
+        return action
+
+
+class Degrees(ToyRobot):
+    """A driver that reports its rotation as it is not asked for."""
+
+    added: tuple[float, ...] = (np.pi, 0, 0, 0)
+    factor = 1.0
+
+    def observe(self) -> Observation:
+        observation = super().observe()
+        state = observation.state.copy()
+        state[3:6] *= self.factor
+        state[3:] += np.array(self.added, np.float32)
+        return Observation(observation.image, state, observation.time_s)
+
+
+class Inverted(ToyRobot):
+    """A driver whose gripper is closed by 1."""
+
+    def execute(self, action: Action) -> Action:
+        inverted = action.copy()
+        inverted[6] = 1 - inverted[6]
+        super().execute(inverted)
+        return action
+
+
+def reporting(added: tuple[float, ...], factor: float = 1.0) -> Degrees:
+    robot = Degrees()
+    robot.added, robot.factor = added, factor
+    return robot
+
+
+def test_a_hand_that_points_down_with_roll_180_is_warned_of():
+    result = check_pose("a", trial_of(reporting((np.pi, 0, 0, 0))))
+    assert result.health == "warning"
+    assert "180 degrees away from down" in result.what
+    assert "fingers_up" in result.advice
+    quarter = check_pose("a", trial_of(reporting((0, np.pi / 2, 0, 0))))
+    assert "fingers_forward" in quarter.advice
+
+
+def test_declared_and_converted_that_hand_is_at_zero():
+    declared = replace(WIDOWX, state=Numbers(zero_rotation="fingers_up"))
+    robot = ConvertedRobot(reporting((np.pi, 0, 0, 0)), declared, as_widowx(declared))
+    trial = try_robot(SafeRobot(robot, BOX), BOX, move=True, keeps_period=False)
+    assert trial.rest.state[3:6] == pytest.approx([0, 0, 0], abs=1e-6)
+    for result in (check_pose("a", trial), check_motion("a", trial), check_gripper("a", trial)[0]):
+        assert result.health == "ok"
+
+
+def test_degrees_and_grippers_out_of_range_fail():
+    degrees = check_pose("a", trial_of(reporting((0, 0, 90, 0), 180 / np.pi), move=False))
+    assert (degrees.health, "angle: deg" in degrees.advice) == ("failed", True)
+    percent = check_pose("a", trial_of(reporting((0, 0, 0, 99)), move=False))
+    assert (percent.health, "closed: ..." in percent.advice) == ("failed", True)
+
+
+def test_a_gripper_that_is_closed_at_home_is_warned_of():
+    result = check_pose("a", trial_of(reporting((0, 0, 0, -1)), move=False))
+    assert (result.health, "open the gripper" in result.advice) == ("warning", True)
+
+
+def test_a_gripper_that_opens_when_told_to_close_fails():
+    [result] = check_gripper("a", trial_of(Inverted()))
+    assert result.health == "failed"
+    assert "opening 0.00, closed 1.00, opened 0.00" in result.what
+    [fine] = check_gripper("a", trial_of(ToyRobot()))
+    assert (fine.health, fine.what) == ("ok", "opening 1.00, closed 0.00, opened 1.00")
+
+
+def test_a_gripper_of_another_range_works_once_it_is_declared():
+    class Percent(Inverted):
+        def observe(self) -> Observation:
+            observation = super().observe()
+            state = observation.state.copy()
+            state[6] *= 100
+            return Observation(observation.image, state, observation.time_s)
+
+    action = replace(WIDOWX.action, gripper=Gripper(1, 0))
+    declared = replace(WIDOWX, action=action, state=Numbers(gripper=Gripper(0, 100)))
+    robot = ConvertedRobot(Percent(), declared, as_widowx(declared))
+    trial = try_robot(SafeRobot(robot, BOX), BOX, move=True, keeps_period=False)
+    assert check_gripper("a", trial)[0].health == "ok"
+    assert check_pose("a", trial).health == "ok"
+
+
+def test_a_contract_that_nobody_declared_is_a_warning():
+    robot = ToyRobot()
+    robot.contract = None
+    assert check_contract("a", trial_of(robot, move=False)).health == "warning"
+    assert check_contract("a", trial_of(ToyRobot(), move=False)).health == "ok"
+
+
 @pytest.mark.parametrize(
-    ("robot", "axis"), [(Mirrored(), "y, left"), (Millimeters(), "z, up")], ids=["sign", "unit"]
+    ("robot", "axis"),
+    [(Mirrored(), "y, left"), (Millimeters(), "z, up"), (Turned(), "yaw")],
+    ids=["sign", "unit", "turn"],
 )
 def test_motion_that_differs_from_the_commanded_one_fails(robot, axis):
     result = check_motion("a", trial_of(robot))
@@ -157,7 +266,8 @@ def test_a_home_pose_outside_of_the_box_is_a_warning():
 
 def test_test_moves_lead_toward_the_middle_of_the_box():
     state = ToyRobot().observe().state
-    moves = np.stack(gentle_moves(state, BOX))
+    probes = gentle_probes(WIDOWX, state, BOX)
+    moves = np.stack([action for p, actions in probes if p.name in "xyz" for action in actions])
     middle = (np.array(BOX.low) + np.array(BOX.high)) / 2
     assert (np.sign(moves[:, :3].sum(0)) == np.sign(middle - state[:3])).all()
     assert (moves[:, 6] == 1).all()
@@ -184,5 +294,5 @@ def test_a_fault_of_a_robot_comes_with_advice(monkeypatch):
 
 def test_a_simulated_arm_passes_all_checks():
     tried = try_station(StationConfig("arm", options={"scene": "1", "image_size": 64}), True)
-    assert [r.health for r in tried.results] == ["ok"] * 5, tried.results
+    assert [r.health for r in tried.results] == ["ok"] * 8, tried.results
     assert tried.rest.image.shape == (64, 64, 3)

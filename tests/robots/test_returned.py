@@ -109,7 +109,7 @@ def test_an_executed_action_that_is_not_seven_finite_numbers_is_a_fault(executed
 def test_a_commanded_action_of_any_wrong_type_is_refused(action):
     if isinstance(action, np.ndarray) and action.dtype == float and action.max() == 1e300:
         pytest.skip("finite, and clipped")
-    with pytest.raises(UnsafeAction, match="seven finite numbers"):
+    with pytest.raises(UnsafeAction, match="7 finite numbers"):
         SafeRobot(Driver()).execute(action)
 
 

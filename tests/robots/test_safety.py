@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from soar.errors import CameraFault, ConfigError, RobotFault, UnsafeAction
 from soar.robots.faulty import FaultRates, FaultyRobot
-from soar.robots.safety import Limits, SafeRobot, clip_action
+from soar.robots.limits import Limits, clip_action
+from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.types import Action, Observation
 
@@ -151,7 +152,7 @@ def test_an_action_that_is_not_finite_is_refused_without_motion(bad, dim):
     robot = SafeRobot(toy)
     commanded = OPEN.copy()
     commanded[dim] = bad
-    with pytest.raises(UnsafeAction, match="seven finite numbers"):
+    with pytest.raises(UnsafeAction, match="7 finite numbers"):
         robot.execute(commanded)
     assert toy.visited == []
 

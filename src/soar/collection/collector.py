@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -29,6 +29,7 @@ from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, So
 from soar.interfaces import EpisodeStore
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
+from soar.rollout.contracts import require_contracts
 from soar.rollout.loop import INLINE, run_episodes
 from soar.rollout.models import Models
 from soar.rollout.recorder import Recorder
@@ -113,7 +114,7 @@ def collect(
         spare: folder for episodes that can't be stored when `stop` ends the wait for the store.
 
     Raises:
-        ConfigError: there is no station, or two have the same name.
+        ConfigError: there is no station, two have the same name, or one and the policy can't work together.
         StoreError: the collection was stopped while the store couldn't be written; the message says where the
             episodes are.
     """
@@ -121,6 +122,8 @@ def collect(
     names = [s.name for s in stations]
     if len(set(names)) != len(names) or not names:
         raise ConfigError(f"stations need names that differ, at least one; got {names}")
+    require_contracts([(s.name, s.robot) for s in stations], models.policy)
+    config = replace(config, episode=config.episode.at(stations[0].robot.period_s))
     supervisors = [
         StationSupervisor(s, store, f, config.fault_limits, stop)
         for s, f in zip(stations, status_folders, strict=True)

@@ -11,12 +11,11 @@ from soar.errors import ConfigError
 _REMEDIES = {
     "space": "drive joints by poses with `soar.robots.ik`, or use a model that learned from such an arm",
     "joints": "use a model that learned from these joints, in this order",
-    "reference": "declare it in the station's `contract`, and convert: `present: widowx`",
-    "gripper": "declare the gripper's range in the station's `contract`, and convert: `present: widowx`",
-    "period_s": "set the robot's period, or spread each action over several: `present: {period_s: ...}`",
+    "gripper": "declare the gripper's range in the station's `contract` and add `convert: true`",
+    "period_s": "set the robot's period, or spread each of the policy's actions over several steps: `spread: true`",
     "cameras": "name the camera so in the station's `contract`, or use a model that takes these cameras",
 }
-_CONVERT = "declare it in the station's `contract`, and convert: `present: widowx`"
+_CONVERT = "declare it in the station's `contract` and add `convert: true`"
 _END_EFFECTOR = ("length", "frame", "axes", "rotation", "zero_rotation")
 """Fields without meaning for joints."""
 
@@ -96,15 +95,35 @@ def require_match(
 
 
 def contract_of(component: object) -> Contract | None:
-    """Return the contract that a robot, policy or checkpoint declares; None if it declares none.
+    """Return the contract that a robot, policy or checkpoint declares, or what it wraps as `robot` or `policy`.
 
     Raises:
         ConfigError: its attribute `contract` is something else.
     """
-    contract = getattr(component, "contract", None)
+    contract = _first(component, "contract")
     if contract is None or isinstance(contract, Contract):
         return contract
     raise ConfigError(f"contract is a {type(contract).__name__}; valid: a soar Contract")
+
+
+def declares_contract(robot: object) -> bool:
+    """Whether a robot's driver or station file declared its contract, instead of it being taken for the WidowX's."""
+    declared = _first(robot, "declares_contract")
+    return contract_of(robot) is not None if declared is None else bool(declared)
+
+
+def takes_state(policy: object) -> bool:
+    """Whether a policy takes the state beside images; true if it doesn't say."""
+    return _first(policy, "takes_state") is not False
+
+
+def _first(component: object, name: str) -> Any:
+    """Return the first value of an attribute that isn't None, of a component or of what it wraps."""
+    while component is not None:
+        if (value := getattr(component, name, None)) is not None:
+            return value
+        component = getattr(component, "robot", None) or getattr(component, "policy", None)
+    return None
 
 
 def facts(contract: Contract) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Gt
 
@@ -156,8 +156,6 @@ class Camera:
 @dataclass(frozen=True)
 class Contract:
     """Meaning of what a robot takes and gives, or of what a model learned from."""
-
-    RENAMED: ClassVar[Mapping[str, str]] = {}
 
     action: ActionNumbers = field(default_factory=ActionNumbers)
     state: Numbers = field(default_factory=Numbers)

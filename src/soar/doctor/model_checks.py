@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 
+from soar.contract.compare import contract_of, differences, summary, takes_state
 from soar.doctor.results import CheckResult, Failure, Health, Timed, ms
 from soar.doctor.station import TriedStation
 from soar.errors import ModelUnavailable
@@ -15,7 +16,7 @@ from soar.policies.behavior_cloning import BehaviorCloning
 from soar.rollout.station import EpisodeConfig
 from soar.tasks.grammar import questions_of
 from soar.tasks.proposer import feasible_tasks, missing_objects
-from soar.types import ACTION_DIM, Actions, Answer, Image, Task, Verdict
+from soar.types import Actions, Answer, Image, Task, Verdict
 
 _FULL = 0.7
 """Share of the control period from which there is little time to spare."""
@@ -85,13 +86,14 @@ def check_policy(
     policy: Policy, acted: Timed[Actions], batch: Sequence[TriedStation]
 ) -> CheckResult:
     """Check shape, values and length of the actions, and the policy's resolution."""
-    actions = np.asarray(acted.value)
+    actions, meaning = np.asarray(acted.value), batch[0].contract.action
     what = f"{describe(policy)}: acts in {ms(median(acted.seconds))}"
-    if actions.shape != (len(batch), ACTION_DIM) or not np.isfinite(actions).all():
+    if actions.shape != (len(batch), meaning.dim) or not np.isfinite(actions).all():
         what = f"{describe(policy)} gave {actions.dtype} {actions.shape} for {len(batch)} robots"
-        return CheckResult("policy", "failed", what, "act() must give finite float32, (robots, 7)")
+        advice = f"act() must give finite float32, (robots, {meaning.dim})"
+        return CheckResult("policy", "failed", what, advice)
     longest, allowed = float(np.abs(actions[:, :3]).max()), batch[0].config.box.max_step_m
-    if longest > allowed:
+    if longest > allowed and not meaning.joints:
         what += (
             f"; commands a step of {100 * longest:.0f} cm, of which {100 * allowed:.0f} are allowed"
         )
@@ -104,6 +106,18 @@ def check_policy(
         return CheckResult("policy", "warning", what, advice)
     what += f" on {resolution} of {camera} px" if resolution else ""
     return CheckResult("policy", "ok", what)
+
+
+def check_contracts(policy: Policy, station: TriedStation) -> list[CheckResult]:
+    """Name each difference between what a station means and what the policy learned from."""
+    learned, title = contract_of(policy), f"{station.config.name}: contract of the policy"
+    if learned is None:
+        what = f"{describe(policy)} declares none: its actions are taken as they come"
+        return [CheckResult(title, "warning", what, "give it an attribute `contract`")]
+    found = differences(station.contract, learned, uses_state=takes_state(policy))
+    return [
+        CheckResult(title, "warning" if d.is_warning else "failed", str(d), d.remedy) for d in found
+    ] or [CheckResult(title, "ok", summary(learned))]
 
 
 def check_rate(station: TriedStation, act_s: float) -> CheckResult:

@@ -7,14 +7,27 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from soar.contract.compare import declares_contract
+from soar.contract.contract import WIDOWX, Contract
+from soar.contract.convert import decode, express
 from soar.doctor.machine import check_webhook
 from soar.doctor.results import CheckResult, Failure, attempt
-from soar.doctor.station_checks import MOVES, STEP_M, RobotTrial, check_trial, robot_failed
+from soar.doctor.station_checks import (
+    GRIPPER_STEPS,
+    MOVES,
+    STEP_M,
+    STEP_RAD,
+    Probe,
+    RobotTrial,
+    check_trial,
+    robot_failed,
+)
 from soar.errors import ConfigError
 from soar.interfaces import Robot
-from soar.robots.safety import Limits
+from soar.robots.limits import Limits
+from soar.rollout.contracts import robot_contract
 from soar.rollout.station_config import StationConfig, open_station
-from soar.types import ACTION_DIM, Action, Observation, State, Task
+from soar.types import Action, Observation, State, Task
 from soar.utils.clock import Clock, Metronome
 
 OBSERVATIONS = 9
@@ -29,6 +42,8 @@ class TriedStation:
     results: tuple[CheckResult, ...]
     tasks: tuple[Task, ...] = ()
     period_s: float = 0.2
+    contract: Contract = WIDOWX
+    """Meaning of the robot's numbers."""
     trial: RobotTrial | None = None
     """None if the robot or its camera doesn't work."""
 
@@ -58,12 +73,13 @@ def try_station(config: StationConfig, move: bool) -> TriedStation:
         results.append(check_webhook(config.name, config.webhook))
     has_image = all(r.health != "failed" for r in results if r.name.endswith("image"))
     return TriedStation(
-        config, tuple(results), opened.tasks, opened.robot.period_s, trial if has_image else None
-    )
+        config, tuple(results), opened.tasks, opened.robot.period_s, trial.contract,
+        trial if has_image else None,
+    )  # fmt: skip
 
 
 def try_robot(robot: Robot, box: Limits, move: bool, keeps_period: bool) -> RobotTrial:
-    """Home the arm, move it a little along each axis, and home it again; or only observe it.
+    """Home the arm, try each number of an action and the gripper a little, and home it again; or only observe it.
 
     Args:
         robot: the robot.
@@ -78,7 +94,9 @@ def try_robot(robot: Robot, box: Limits, move: bool, keeps_period: bool) -> Robo
     if move:
         robot.home()
     observations, executed, steps = [robot.observe()], [], []
-    moves = gentle_moves(observations[0].state, box) if move else []
+    contract = robot_contract(robot)
+    probes = gentle_probes(contract, observations[0].state, box) if move else []
+    moves = [action for _, actions in probes for action in actions]
     for index in range(len(moves) or OBSERVATIONS):
         if metronome:
             metronome.tick()
@@ -93,16 +111,62 @@ def try_robot(robot: Robot, box: Limits, move: bool, keeps_period: bool) -> Robo
         steps.append(execute_s + time.perf_counter() - began)
     if move:
         robot.home()
-    return RobotTrial(tuple(observations), tuple(executed), tuple(steps), robot.observe())
+    return RobotTrial(
+        tuple(observations), tuple(executed), tuple(steps), robot.observe(), contract,
+        tuple(probe for probe, _ in probes), declares_contract(robot),
+    )  # fmt: skip
 
 
-def gentle_moves(state: State, box: Limits) -> list[Action]:
-    """Return `MOVES` actions along each axis, toward the middle of the box, with an open gripper."""
-    middle = (np.asarray(box.low) + np.asarray(box.high)) / 2
-    moves = []
-    for axis in range(3):
-        action = np.zeros(ACTION_DIM, np.float32)
-        action[axis] = np.copysign(STEP_M, middle[axis] - state[axis])
-        action[6] = 1.0
-        moves += [action] * MOVES
-    return moves
+def gentle_probes(
+    contract: Contract, state: State, box: Limits
+) -> list[tuple[Probe, list[Action]]]:
+    """Return small motions of each number of an action, and the gripper closed and opened.
+
+    Positions move toward the middle of the box, angles toward zero; the gripper is open but for its own trial.
+    """
+    meaning, found, start = contract.action, [], 0
+    still, opened = resting_action(contract, state), meaning.gripper_index
+    for index, name in enumerate(meaning.motion_names):
+        size = probe_size(contract, index, state, box)
+        if size == 0:
+            continue
+        steps = [still.copy() for _ in range(MOVES)]
+        for number, step in enumerate(steps, start=1):
+            step[index] += size * (number if meaning.reference == "absolute" else 1)
+        found.append((Probe(name, index, start, start + MOVES), steps))
+        start += MOVES
+        if meaning.reference == "absolute":
+            still = steps[-1].copy()
+    if opened is not None and meaning.gripper is not None:
+        for name, value in (("close", meaning.gripper.closed), ("open", meaning.gripper.open)):
+            step = still.copy()
+            step[opened] = value
+            found.append(
+                (Probe(name, opened, start, start + GRIPPER_STEPS), [step] * GRIPPER_STEPS)
+            )
+            start += GRIPPER_STEPS
+    return found
+
+
+def resting_action(contract: Contract, state: State) -> Action:
+    """Return the action that holds still with an open gripper."""
+    meaning = contract.action
+    pose = decode(state.astype(np.float64), contract.state)
+    still = express(pose, pose, meaning)
+    if meaning.gripper is not None:
+        still[-1] = meaning.gripper.open
+    return still.astype(np.float32)
+
+
+def probe_size(contract: Contract, index: int, state: State, box: Limits) -> float:
+    """Return the signed size of one test step of a number of the action; 0 for a number that isn't tried by itself."""
+    meaning = contract.action
+    joints = meaning.space == "joints"
+    if not joints and index < 3:
+        middle = (np.asarray(box.low) + np.asarray(box.high)) / 2
+        return float(np.copysign(STEP_M, middle[index] - state[index]))
+    if not joints and meaning.rotation not in ("rpy", "yaw", "rotvec"):
+        return 0.0
+    size = STEP_RAD * (180 / np.pi if meaning.angle == "deg" else 1)
+    angle = state[index] if contract.state.motion_names == meaning.motion_names else 0.0
+    return float(np.copysign(size, -angle if angle else 1.0))

@@ -1,24 +1,45 @@
-"""Checks of what a robot did in its trial: image, camera, motion and workspace box."""
+"""Checks of what a robot did in its trial: contract, pose, images, motion, gripper and workspace box."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
+from soar.contract.compare import summary
+from soar.contract.contract import WIDOWX, Contract
+from soar.contract.convert import decode, express
 from soar.doctor.results import CheckResult, Failure, ms
 from soar.errors import CameraFault, ConfigError, RobotFault
-from soar.robots.safety import Limits
+from soar.robots.limits import Limits
 from soar.types import Action, Observation, State
 
-AXES = ("x, forward", "y, left", "z, up")
+AXES = {"x": "x, forward", "y": "y, left", "z": "z, up"}
 MOVES = 3
-"""Number of test steps along each axis."""
-STEP_M = 0.01
-"""Length of a test step in meters: visible and harmless."""
+"""Number of test steps of each number of an action."""
+GRIPPER_STEPS = 5
+"""Number of steps in which the gripper closes, and opens: a second at 5 Hz."""
+STEP_M, STEP_RAD = 0.01, 0.05
+"""Length of a test step in meters, and of a turn in radians: visible and harmless."""
+_TILTED_RAD = 0.5
+"""Roll or pitch at home from which a hand can't be meant to point down."""
+_GRIPPER_CHANGE = 0.3
+"""Least change of the opening, from 0 to 1, that is a motion of the gripper."""
 _CHANGED = 25
 """Change of a pixel's value that is more than noise."""
+
+
+class Probe(NamedTuple):
+    """Trial of one number of an action: executed actions `first` to `last`, between the observations of these numbers."""
+
+    name: str
+    """Name of the number, or "close" or "open" for the gripper."""
+    number: int
+    """Index of the number in the action."""
+    first: int
+    last: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +49,17 @@ class RobotTrial:
     observations: tuple[Observation, ...]
     """Observations before the first action and after each; successive ones of an arm that holds still."""
     executed: tuple[Action, ...]
-    """Executed actions, `MOVES` along each axis; none if the arm held still."""
+    """Executed actions of the probes; none if the arm held still."""
     steps_s: tuple[float, ...]
     """Time that the robot takes for each control step, without waiting, in seconds."""
     rest: Observation
     """Last observation, with the arm at home."""
+    contract: Contract = WIDOWX
+    """Meaning of actions and states."""
+    probes: tuple[Probe, ...] = ()
+    """Trials of the action's numbers, in order."""
+    declared: bool = True
+    """Whether the driver or the station's file declares the contract."""
 
 
 def check_trial(name: str, box: Limits, trial: RobotTrial, num_tasks: int) -> list[CheckResult]:
@@ -47,10 +74,17 @@ def check_trial(name: str, box: Limits, trial: RobotTrial, num_tasks: int) -> li
     step = ms(float(np.median(trial.steps_s)))
     return [
         CheckResult(f"{name}: robot", "ok", f"answers in {step}; {num_tasks} tasks"),
+        check_contract(name, trial),
+        check_pose(name, trial),
         check_image(name, trial.rest),
         check_camera(name, trial),
         *([check_motion(name, trial)] if trial.executed else []),
-        check_box(name, box, trial.observations[0].state),
+        *check_gripper(name, trial),
+        *(
+            []
+            if trial.contract.state.joints
+            else [check_box(name, box, trial.observations[0].state)]
+        ),
     ]
 
 
@@ -97,26 +131,106 @@ def check_camera(name: str, trial: RobotTrial) -> CheckResult:
     return CheckResult(f"{name}: camera", "ok", what)
 
 
+def check_contract(name: str, trial: RobotTrial) -> CheckResult:
+    """Say what the robot's numbers mean, and whether somebody declared it."""
+    title, what = f"{name}: contract", summary(trial.contract)
+    if trial.declared:
+        return CheckResult(title, "ok", what)
+    advice = "nobody declared it: add `contract: {}` to the station's file if this is right, else what differs"
+    return CheckResult(title, "warning", f"taken for the WidowX's: {what}", advice)
+
+
+def check_pose(name: str, trial: RobotTrial) -> CheckResult:
+    """Check the pose that the robot reports at home: fingers down at rotation zero, radians, an open gripper."""
+    title, meaning, state = f"{name}: pose at home", trial.contract.state, trial.rest.state
+    what = ", ".join(f"{k} {v:.2f}" for k, v in zip(meaning.names, state, strict=True))
+    pose = decode(state.astype(np.float64), meaning)
+    opening = float(pose.opening)
+    if not -0.1 <= opening <= 1.1:
+        advice = (
+            "the gripper's value is outside its range: declare `gripper: {closed: ..., open: ...}`"
+        )
+        return CheckResult(title, "failed", what, advice)
+    angles = meaning.rotation in ("rpy", "yaw", "rotvec") or meaning.space == "joints"
+    turns = np.abs(state[0 if meaning.joints else 3 : meaning.motion_dim])
+    if angles and meaning.angle == "rad" and turns.max(initial=0.0) > 3 * np.pi:
+        advice = "angles must be in radians: declare `angle: deg` and add `convert: true`"
+        return CheckResult(title, "failed", what, advice)
+    if meaning.space == "end_effector" and meaning.rotation != "none":
+        tilt = float(np.arccos(np.clip(pose.rotation[2, 2], -1, 1)))
+        if tilt > _TILTED_RAD:
+            advice = (
+                "zero rotation means fingers down: declare `zero_rotation` (fingers_up, fingers_forward) and add "
+                "`convert: true`"
+            )
+            what += f": the hand points {np.rad2deg(tilt):.0f} degrees away from down"
+            return CheckResult(title, "warning", what, advice)
+    if opening < 0.5:
+        advice = "home() must open the gripper; or is 0 open here? Then declare `gripper: {closed: 1, open: 0}`"
+        return CheckResult(title, "warning", what, advice)
+    return CheckResult(title, "ok", what)
+
+
 def check_motion(name: str, trial: RobotTrial) -> CheckResult:
-    """Check that the measured motion along each axis is about the commanded one."""
-    commanded = np.stack(trial.executed)[:, :3].reshape(3, MOVES, 3).sum(1).diagonal()
-    positions = np.stack([o.state[:3] for o in trial.observations[::MOVES]])
-    measured = np.diff(positions, axis=0).diagonal()
-    ratio = measured / np.where(np.abs(commanded) < STEP_M / 2, np.nan, commanded)
-    what = "commanded and measured [mm]: " + ", ".join(
-        f"{axis[0]} {1000 * a:+.0f} {1000 * b:+.0f}"
-        for axis, a, b in zip(AXES, commanded, measured, strict=True)
-    )
-    wrong = [
-        axis for axis, r in zip(AXES, ratio, strict=True) if not np.isnan(r) and not 0.3 < r < 2
-    ]
+    """Check that the measured change of each number is about the commanded one."""
+    found, wrong, unknown = [], [], []
+    for probe in trial.probes:
+        if probe.name in ("close", "open"):
+            continue
+        commanded, measured = changes(trial, probe)
+        linear = not trial.contract.action.joints and probe.number < 3
+        found.append(f"{probe.name} {1000 * commanded:+.0f} {1000 * measured:+.0f}")
+        if abs(commanded) < (STEP_M if linear else STEP_RAD) / 2:
+            unknown.append(probe.name)
+        elif not 0.3 < measured / commanded < 2:
+            wrong.append(AXES.get(probe.name, probe.name))
+    title, what = f"{name}: motion", f"commanded and measured [mm, mrad]: {', '.join(found)}"
     if wrong:
-        advice = f"check sign, unit (meters) and frame (base) of {'; '.join(wrong)}"
-        return CheckResult(f"{name}: motion", "failed", what, advice)
-    if np.isnan(ratio).any():
-        advice = "the robot executed hardly anything: is the gripper at the edge of its box?"
-        return CheckResult(f"{name}: motion", "warning", what, advice)
-    return CheckResult(f"{name}: motion", "ok", what)
+        advice = f"check sign, unit (meters, radians) and frame (base) of {'; '.join(wrong)}"
+        return CheckResult(title, "failed", what, advice)
+    if unknown:
+        advice = f"the robot executed hardly anything of {', '.join(unknown)}: is it at the edge of its box?"
+        return CheckResult(title, "warning", what, advice)
+    return CheckResult(title, "ok", what)
+
+
+def changes(trial: RobotTrial, probe: Probe) -> tuple[float, float]:
+    """Return the commanded and the measured change of a number [m or rad], in the action's own terms."""
+    meaning = replace(trial.contract.action, reference="delta")
+    if meaning.rotation not in ("rpy", "yaw", "none") and meaning.turn == "angles_added":
+        meaning = replace(meaning, turn="left")
+    states = [trial.observations[i].state.astype(np.float64) for i in (probe.first, probe.last)]
+    before, after = (decode(state, trial.contract.state) for state in states)
+    unit = np.pi / 180 if meaning.angle == "deg" and (meaning.joints or probe.number >= 3) else 1.0
+    executed = np.stack(trial.executed[probe.first : probe.last]).astype(np.float64)
+    if trial.contract.action.reference == "absolute":
+        start = express(before, before, trial.contract.action)
+        commanded = executed[-1, probe.number] - start[probe.number]
+    else:
+        commanded = executed[:, probe.number].sum()
+    measured = express(after, before, meaning)[probe.number]
+    return float(commanded * unit), float(measured * unit)
+
+
+def check_gripper(name: str, trial: RobotTrial) -> list[CheckResult]:
+    """Check that the gripper closes and opens when it is told to; no result for an arm without one, or one that held still."""
+    probes = [p for p in trial.probes if p.name in ("close", "open")]
+    if not probes:
+        return []
+    numbers = [probes[0].first, *(p.last for p in probes)]
+    states = [trial.observations[i].state.astype(np.float64) for i in numbers]
+    opened, closed, again = (float(decode(s, trial.contract.state).opening) for s in states)
+    title = f"{name}: gripper"
+    what = f"opening {opened:.2f}, closed {closed:.2f}, opened {again:.2f}"
+    if closed > opened + _GRIPPER_CHANGE or closed > again + _GRIPPER_CHANGE:
+        advice = "it opens when told to close: declare `gripper: {closed: 1, open: 0}` of the action or of the state"
+        return [CheckResult(title, "failed", what, advice)]
+    if min(opened, again) - closed < _GRIPPER_CHANGE:
+        advice = (
+            "the state hardly shows it: is its range right, and is nothing between the fingers?"
+        )
+        return [CheckResult(title, "warning", what, advice)]
+    return [CheckResult(title, "ok", what)]
 
 
 def check_box(name: str, box: Limits, home: State) -> CheckResult:

@@ -22,6 +22,7 @@ from soar.evaluation.results import EvalSetting, Evaluation, TrialKey, add_trial
 from soar.evaluation.runner import missing_batches
 from soar.evaluation.trials import run_trials
 from soar.interfaces import Policy, SubgoalGenerator
+from soar.rollout.contracts import require_contracts
 from soar.rollout.station import EpisodeConfig
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,11 @@ def _next(left: Sequence[PlannedTrial], envs: Mapping[str, RealEvalEnv]) -> Plan
 
 def _run(entry: Entry, env: RealEvalEnv, key: TrialKey, video_size: int) -> None:
     """Try one start; a fault while it is set leaves the trial missing."""
-    episode = EpisodeConfig(entry.setting.subgoals_per_trial, entry.setting.steps_per_subgoal)
+    require_contracts([(key.scene, env.robot)], entry.policy)
+    setting = entry.setting
+    episode = EpisodeConfig(
+        setting.subgoals_per_trial, setting.steps_per_subgoal, duration_s=setting.duration_s
+    ).at(env.robot.period_s)
     rng = np.random.default_rng(_entropy(key))
     try:
         trials = run_trials(

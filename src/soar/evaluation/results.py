@@ -82,6 +82,8 @@ class EvalSetting:
     """Seed of the first start of each task; the others follow."""
     subgoals_per_trial: int
     steps_per_subgoal: int
+    duration_s: float | None = None
+    """Duration of a trial in seconds, on stations that set one (`soar.rollout.station.EpisodeConfig`)."""
     details: Mapping[str, Json] = field(default_factory=dict)
     """Further provenance: checkpoint folder, code version, judge."""
 
@@ -179,7 +181,7 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     Raises:
         ConfigError: they share no start that was judged in both, or their episodes differ in length.
     """
-    for name in ("subgoals_per_trial", "steps_per_subgoal"):
+    for name in ("subgoals_per_trial", "steps_per_subgoal", "duration_s"):
         one, two = getattr(before.setting, name), getattr(after.setting, name)
         if one != two:
             raise ConfigError(f"these evaluations can't be compared: {name} is {one} and {two}")

@@ -30,6 +30,7 @@ from soar.evaluation.results import (
 )
 from soar.evaluation.trials import run_trials
 from soar.interfaces import Policy, SubgoalGenerator
+from soar.rollout.contracts import require_contracts
 from soar.rollout.station import EpisodeConfig
 from soar.utils.processes import worker_pool
 from soar.utils.progress import progress_bar
@@ -79,12 +80,13 @@ class EvalWorker:
         """Run every start of a batch."""
         self._open_envs(batch.keys[0].scene, len(batch.keys))
         envs = self.envs[: len(batch.keys)]
+        require_contracts([(self.scene, env.robot) for env in envs], self.policy)
         return run_trials(
             envs,
             batch.keys,
             self.policy,
             self._subgoals(envs),
-            self.episode_config,
+            self.episode_config.at(envs[0].robot.period_s),
             np.random.default_rng(batch.entropy),
             self.folder,
             self.video_size,
@@ -139,7 +141,10 @@ def evaluate(
     evaluation = open_evaluation(folder, setting)
     # A real arm goes home before the verdict, out of the camera's view; simulated trials are judged without images.
     episode_config = EpisodeConfig(
-        setting.subgoals_per_trial, setting.steps_per_subgoal, home_at_end=spec.attended
+        setting.subgoals_per_trial,
+        setting.steps_per_subgoal,
+        home_at_end=spec.attended,
+        duration_s=setting.duration_s,
     )
     make_worker = partial(EvalWorker, spec, Path(folder), episode_config, video_size)
     if spec.attended:

@@ -12,16 +12,18 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
 from operator import attrgetter
 from typing import Any
 
 from soar import errors
+from soar.contract.compare import contract_of, declares_contract
+from soar.contract.contract import Contract
 from soar.errors import RobotFault, SoarError
 from soar.interfaces import Robot
 from soar.types import Action, Observation
+from soar.utils.processes import start_resource_tracker
 
 Reply = tuple[str, Any]
 """Class and message of an error, or "" and the result."""
@@ -57,6 +59,9 @@ class ProcessRobot:
         self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
         self._process: mp.process.BaseProcess | None = None
         self._call = 0
+        self.period_s: float
+        self.contract: Contract | None
+        self.declares_contract: bool
         self._start()
 
     def observe(self) -> Observation:
@@ -136,7 +141,7 @@ class ProcessRobot:
 
     def _start(self) -> None:
         context = mp.get_context("spawn")
-        resource_tracker.ensure_running()  # it would unblock the signals below
+        start_resource_tracker()
         self._pipe, child_end = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(child_end, self._make, self._call), daemon=True
@@ -151,7 +156,7 @@ class ProcessRobot:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         child_end.close()
         try:
-            self.period_s: float = self.receive("start")
+            self.period_s, self.contract, self.declares_contract = self.receive("start")
         except BaseException:
             self._end(_RELEASE_S)
             raise
@@ -241,10 +246,10 @@ def _serve(pipe: Connection, make: Callable[[], Robot], number: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     parent, robot = os.getppid(), None
 
-    def start() -> float:
+    def start() -> tuple[float, Contract | None, bool]:
         nonlocal robot
         robot = make()
-        return robot.period_s
+        return robot.period_s, contract_of(robot), declares_contract(robot)
 
     method, reply = "start", _attempt(start)
     try:

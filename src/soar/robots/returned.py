@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Shaped
 
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import CameraFault, RobotFault
-from soar.types import ACTION_DIM, STATE_DIM, Action, Image, Observation
-
-
-@dataclass(frozen=True)
-class RobotSpec:
-    """Widths of the values that a driver returns."""
-
-    state_dim: int = STATE_DIM
-    action_dim: int = ACTION_DIM
+from soar.types import Action, Image, Observation
 
 
 class DriverReader:
-    """Reader of a driver's values, which knows the size of the episode's images and the time of the last one."""
+    """Reader of a driver's values, which knows the sizes of the episode's images and the time of the last one."""
 
-    def __init__(self, spec: RobotSpec | None = None) -> None:
-        self.spec = spec or RobotSpec()
+    def __init__(self, contract: Contract = WIDOWX) -> None:
+        self.contract = contract
         self.restart()
 
     def restart(self) -> None:
@@ -34,13 +27,13 @@ class DriverReader:
 
     def new_episode(self) -> None:
         """Forget the size of the images."""
-        self._size: tuple[int, int] | None = None
+        self._sizes: dict[str, tuple[int, int]] = {}
 
     def observation(self, value: Any) -> Observation:
         """Return a copy of an observation.
 
         Raises:
-            CameraFault: the image isn't one, or its size changed within the episode.
+            CameraFault: an image isn't one or is missing, or its size changed within the episode.
             RobotFault: the state isn't finite numbers, or the time isn't a number that never decreases.
         """
         try:
@@ -50,28 +43,39 @@ class DriverReader:
                 f"observe() returned {described(value)}; valid: Observation(image, state, time_s)"
             ) from error
         copy = self._image(image)
-        numbers = to_numbers(state, self.spec.state_dim, "state of observe()")
-        return Observation(copy, numbers, self._time(time_s))
+        others = self._others(getattr(value, "other_images", {}))
+        numbers = to_numbers(state, self.contract.state.dim, "state of observe()")
+        return Observation(copy, numbers, self._time(time_s), others)
 
     def action(self, value: Any) -> Action:
         """Return a copy of an executed action. Raises RobotFault: it isn't finite numbers."""
-        return to_numbers(value, self.spec.action_dim, "value returned by execute()")
+        return to_numbers(value, self.contract.action.dim, "value returned by execute()")
 
-    def _image(self, value: Any) -> Image:
+    def _others(self, images: Any) -> dict[str, Image]:
+        names = self.contract.camera_names[1:]
+        if not names:
+            return {}
+        if not isinstance(images, Mapping) or (missing := [n for n in names if n not in images]):
+            lacking = ", ".join(missing) if isinstance(images, Mapping) else "all"
+            raise CameraFault(f"observe() gave no other_images of the cameras: {lacking}")
+        return {name: self._image(images[name], name) for name in names}
+
+    def _image(self, value: Any, camera: str = "") -> Image:
+        what = f"image of camera {camera}" if camera else "image"
         array = to_array(value)
         if array is None or array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
             raise CameraFault(
-                f"the image of observe() is {described(value)}; valid: uint8 RGB of shape (h, w, 3)"
+                f"the {what} of observe() is {described(value)}; valid: uint8 RGB of shape (h, w, 3)"
             )
         height, width = array.shape[:2]
         if not array.size:
-            raise CameraFault(f"the image of observe() is empty: {width} x {height} pixels")
-        if self._size not in (None, (height, width)):
-            old = f"{self._size[1]} x {self._size[0]}" if self._size else ""
+            raise CameraFault(f"the {what} of observe() is empty: {width} x {height} pixels")
+        before = self._sizes.setdefault(camera, (height, width))
+        if before != (height, width):
             raise CameraFault(
-                f"the image of observe() has {width} x {height} pixels, in an episode that began with {old}"
+                f"the {what} of observe() has {width} x {height} pixels, in an episode that began with "
+                f"{before[1]} x {before[0]}"
             )
-        self._size = height, width
         return np.array(array, order="C")
 
     def _time(self, value: Any) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from soar.contract.contract import WIDOWX
 from soar.errors import ConfigError
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene
@@ -21,6 +22,7 @@ class SimRobot:
     """
 
     period_s = PERIOD_S
+    contract = WIDOWX
 
     def __init__(
         self,

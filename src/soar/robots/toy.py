@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
+from soar.contract.contract import WIDOWX
 from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action, Image, Observation
 from soar.utils.clock import Clock
 
@@ -29,6 +30,7 @@ class ToyRobot:
     """A gripper and a green block."""
 
     period_s = 0.2
+    contract = WIDOWX
 
     def __init__(self, seed: int = 0) -> None:
         self.visited: list[tuple[float, float, float]] = []

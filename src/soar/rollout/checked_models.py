@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from soar.contract.compare import contract_of, takes_state
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError
 from soar.interfaces import (
     AnySuccessDetector,
@@ -135,6 +136,8 @@ class CheckedPolicy:
     def __init__(self, policy: Policy, on_change: OnChange) -> None:
         self.name = policy.name
         self.checkpoint_id = str(getattr(policy, "checkpoint_id", ""))
+        self.contract = contract_of(policy)
+        self.takes_state = takes_state(policy)
         self._policy, self._calls = policy, CheckedCalls("policy", policy, on_change)
 
     def act(
@@ -195,12 +198,22 @@ def checked_detector(detector: AnySuccessDetector, on_change: OnChange) -> AnySu
 
 
 def of_one_size(observations: Sequence[Observation]) -> Sequence[Observation]:
-    """Return the observations; where image sizes differ, each image is resized to the longest side of all."""
-    shapes = {o.image.shape for o in observations}
+    """Return the observations; where a camera's image sizes differ, each is resized to the longest side of all."""
+    images = _of_one_size([o.image for o in observations])
+    names = observations[0].other_images if observations else {}
+    others = {name: _of_one_size([o.other_images[name] for o in observations]) for name in names}
+    return [
+        replace(o, image=images[i], other_images={name: all[i] for name, all in others.items()})
+        for i, o in enumerate(observations)
+    ]
+
+
+def _of_one_size(images: Sequence[Image]) -> Sequence[Image]:
+    shapes = {image.shape for image in images}
     if len(shapes) < 2:
-        return observations
+        return images
     side = max(max(shape[:2]) for shape in shapes)
-    return [replace(o, image=resize(o.image, side)) for o in observations]
+    return [resize(image, side) for image in images]
 
 
 def _answer(answer: Answer) -> Answer:

@@ -18,11 +18,11 @@ from soar.interfaces import AnySuccessDetector, InstructedPolicy, Policy, Subgoa
 from soar.robots.process import call_all
 from soar.rollout.assessment import SceneAssessment, assess
 from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
+from soar.rollout.contracts import robot_contract
 from soar.rollout.models import Models
 from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, to_verdict
 from soar.types import (
-    ACTION_DIM,
     EpisodeFrames,
     History,
     Image,
@@ -256,9 +256,10 @@ def act(
     noise = np.array([s.noise for s in states])
     observations = [s.observation for s in states]
     actions = policy.act(observations, instructions or np.stack(goals), rng, noise=noise)
-    if np.shape(actions) != (len(states), ACTION_DIM):
+    width = robot_contract(states[0].station.robot).action.dim
+    if np.shape(actions) != (len(states), width):
         raise BadOutput(
-            f"{policy.name} gave actions of shape {np.shape(actions)} for {len(states)} robots"
+            f"{policy.name} gave actions of shape {np.shape(actions)} for {len(states)} robots with {width} numbers"
         )
     live = [(s, a) for s, a in zip(states, actions, strict=True) if s.fault is None]
     done = call_all([s.station.robot for s, _ in live], "execute", [(a,) for _, a in live])

@@ -10,9 +10,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import ContentError, RobotFault, StoreError
 from soar.interfaces import EpisodeStore
 from soar.rollout.callbacks import Callback, EpisodeResult
+from soar.rollout.contracts import robot_contract
 from soar.rollout.station import Simulator, Station
 from soar.types import Episode, Proposal, Provenance, Step, Subgoal
 
@@ -26,6 +28,8 @@ class EpisodeBuffer:
     """Recorded part of a running episode."""
 
     provenance: Provenance
+    contract: Contract = WIDOWX
+    """Meaning of the robot's actions, states and images."""
     steps: list[Step] = field(default_factory=list)
     subgoals: list[Subgoal] = field(default_factory=list)
     done_before: bool | None = None
@@ -59,7 +63,8 @@ class Recorder(Callback):
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Start a new buffer, in place of that of an episode that was broken off."""
-        buffer = EpisodeBuffer(replace(self._provenance(station), proposal=proposal))
+        provenance = replace(self._provenance(station), proposal=proposal)
+        buffer = EpisodeBuffer(provenance, robot_contract(station.robot))
         buffer.done_before = _truth(station.simulation, proposal)
         self._buffers[station.name] = buffer
 
@@ -132,6 +137,7 @@ def to_episode(buffer: EpisodeBuffer, result: EpisodeResult) -> Episode:
     """Return a recorded episode: T steps between T + 1 observations."""
     steps = buffer.steps
     observations = [s.observation for s in steps] + [result.after.observation]
+    actors = tuple(s.actor for s in steps)
     provenance = replace(
         buffer.provenance,
         answers_before=tuple(result.before.answers.values()),
@@ -148,4 +154,10 @@ def to_episode(buffer: EpisodeBuffer, result: EpisodeResult) -> Episode:
         subgoals=tuple(buffer.subgoals),
         verdict=result.verdict,
         provenance=provenance,
+        contract=buffer.contract,
+        other_images={
+            name: np.stack([o.other_images[name] for o in observations])
+            for name in buffer.contract.camera_names[1:]
+        },
+        actors=() if set(actors) == {"policy"} else actors,
     )
