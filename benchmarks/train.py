@@ -26,11 +26,11 @@ import tyro
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from soar.data.frame_cache import Frames
 from soar.data.mixture import Mixture, Source
+from soar.experiments.pace import noise_frames
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.training.policy import PRESETS, PolicyTrainConfig, train_policy, with_fit
-from soar.types import EpisodeSummary, Observation, Provenance, Verdict
+from soar.types import Observation
 from soar.utils.hardware import choose_device, choose_precision
 
 EPISODES, LENGTH = 20, 50
@@ -87,7 +87,7 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
         save_every=1,
         device=str(device),
     )
-    source = Source("random", random_frames(config.policy.resolution), 1.0)
+    source = Source("random", noise_frames(config.policy.resolution, EPISODES, LENGTH), 1.0)
     train_policy(config, [source], None)
     policy, result = train_policy(
         with_fit(config, steps=steps, log_every=steps, save_every=steps), [source], None
@@ -108,29 +108,6 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
         peak_memory_gb=peak_memory(device) / GB,
         act_1_ms=1e3 * act_time(policy, 1),
         act_16_ms=1e3 * act_time(policy, 16),
-    )
-
-
-def random_frames(resolution: int) -> Frames:
-    """Make episodes of noise."""
-    n = EPISODES * (LENGTH + 1)
-    rng = np.random.default_rng(0)
-    episodes = tuple(
-        EpisodeSummary(
-            str(i),
-            "put the spoon in the pot",
-            LENGTH,
-            Verdict("success"),
-            Provenance("s", "bridge", "a", i, 0.0),
-        )
-        for i in range(EPISODES)
-    )
-    return Frames(
-        images=rng.integers(0, 256, (n, resolution, resolution, 3), dtype=np.uint8),
-        states=np.zeros((n, 7), np.float32),
-        actions=rng.normal(size=(n, 7)).astype(np.float32),
-        starts=np.arange(EPISODES + 1) * (LENGTH + 1),
-        episodes=episodes,
     )
 
 

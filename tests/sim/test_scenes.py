@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from soar.errors import ConfigError
+from soar.sim.model import compile_scene
 from soar.sim.objects.kinds import kind_of
-from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.catalog import DEVELOPMENT, UNTOUCHED, load_scene
 from soar.sim.scenes.paper_scenes import NOMINAL, SCENES
 from soar.sim.scenes.regimes import (
     BRIDGE_TABLES,
@@ -162,7 +163,7 @@ def test_goals_name_objects_of_the_scene() -> None:
 
 
 def test_unknown_scene_names_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no scene '11'; valid: 1, 2, .*dev1"):
+    with pytest.raises(ConfigError, match=r"no scene '11'; valid: 1 to 10, dev1"):
         load_scene("11")
 
 
@@ -250,3 +251,14 @@ def test_scene_files_of_the_benchmarks_have_layouts_for_their_tasks(file: Path) 
             assert not world.fulfilled(task.goal)
     finally:
         world.close()
+
+
+def test_development_scenes_are_known_by_name_and_show_no_scene_of_the_paper():
+    scenes = [load_scene(name) for name in DEVELOPMENT + UNTOUCHED]
+    assert [s.name for s in scenes] == [f"dev{i}" for i in range(1, 13)]
+    assert {s.regime for s in scenes} == {"dev"}
+    paper = [s for s in SCENES.values() if s.regime == "soar"]
+    assert {s.table for s in scenes}.isdisjoint(s.table for s in paper)
+    assert {s.camera for s in scenes}.isdisjoint(s.camera for s in paper)
+    for scene in scenes:
+        compile_scene(scene)

@@ -30,9 +30,9 @@ def demo(
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
     Args:
-        config: the run of improvement, by default sized by scene and minutes.
-        scene: 1 to 10, dev1 to dev4, or a YAML file.
-        minutes: approximate duration on two ordinary cores; more minutes mean more trials, episodes and training.
+        config: the largest run of improvement; what this machine can't do in time is reduced.
+        scene: 1 to 10, dev1 to dev8, or a YAML file.
+        minutes: duration; the machine is measured first, and more minutes mean more trials, episodes and training.
         out: the run's folder; by default runs/demo-SCENE-MINUTES.
     """
     from soar.cli import command_line
@@ -41,7 +41,7 @@ def demo(
 
     scenes = "-".join(Path(s).stem for s in config.scenes)
     folder = out or Path("runs") / f"demo-{scenes}-{minutes:g}"
-    result = run_demo(folder, config, announce, command_line())
+    result = run_demo(folder, config, minutes, announce, command_line())
     for done in result.record.rounds:
         print(f"round {done.index}: {done.decision}")
     print(f"report     {result.report}")

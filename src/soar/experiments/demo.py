@@ -1,25 +1,47 @@
-"""Improvement in one scene at the size of a coffee break: before, collection, learning, after, report."""
+"""Improvement in one scene at the size of a coffee break: before, collection, learning, after, report.
+
+What is collected and fitted is sized by the clock: the machine is measured first, and the training of the policy, the
+longest stage, takes what time is left.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from soar.errors import ConfigError
+from soar.experiments.pace import Pace, measure_pace
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import improve_in_simulation
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import RunRecord
 from soar.report.page import write_report
+from soar.rollout.station_config import sim_stations, station_tasks
+from soar.utils.config import load
 
-SCENE = "6"
-"""Scene of the demonstration: of the ten, it gained most (docs/log.md)."""
+SCENE = "dev1"
+"""Scene of the demonstration: the first development scene, fixed before anything was measured in it."""
 MINUTES = 15.0
-"""Duration of a run of the sizes below on two ordinary cores [min] (docs/performance.md)."""
-_DEMONSTRATIONS = 600
-_CONFIG = RunConfig(trials=30, episodes=300, fit=CoTrainConfig(steps=800))
+"""Duration of a demonstration [min]."""
+LEAST_STARTS, LEAST_EPISODES = 60, 100
+"""Paired starts of the evaluations and collected episodes, however slow the machine is."""
+_LEAST_STEPS = 100
+"""Gradient steps of the policy and, in each pass, of the keypoint predictor, at least."""
+_MOST_EPISODES = 300
+"""Episodes of a demonstration of MINUTES, at most; longer ones collect more."""
+
+_TRIAL, _DEMONSTRATION = 1.0, 0.25
+"""Time of a trial and of a demonstration, relative to a collected episode's."""
+_OTHER_SCENE = 0.35
+"""Time of the samples of another scene, relative to a collected episode's."""
+_READING = 1.25
+"""Time of a fine-tuning with the reading of its episodes, relative to its gradient steps."""
+_COLLECTION_SHARE, _FINETUNING_SHARE = 0.3, 0.25
+"""Shares of the time that evaluations leave."""
+_OVERHEAD_S = 45.0
+"""Measurement, start of processes, and the report [s]."""
 
 
 class DemoResult(NamedTuple):
@@ -29,41 +51,120 @@ class DemoResult(NamedTuple):
     report: Path
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Expected duration of each stage [s]."""
+
+    evaluations: float
+    collection: float
+    finetuning: float
+    policy: float
+
+    @property
+    def total(self) -> float:
+        """All stages together [s]."""
+        return self.evaluations + self.collection + self.finetuning + self.policy + _OVERHEAD_S
+
+    def __str__(self) -> str:
+        stages = (
+            ("evaluations", self.evaluations),
+            ("collection", self.collection),
+            ("subgoal fine-tuning", self.finetuning),
+            ("policy", self.policy),
+        )
+        minutes = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in stages)
+        return f"about {self.total / 60:.0f} minutes: {minutes}"
+
+
 def demo_config(scene: str = SCENE, minutes: float = MINUTES) -> RunConfig:
-    """Configure a run of about this duration: the same minutes give the same run on every machine.
-
-    More minutes mean more trials, episodes and training; an hour's episodes don't need more training than 15 minutes'.
-
-    Args:
-        scene: name of the scene.
-        minutes: duration on two ordinary cores.
+    """Configure the largest demonstration of this duration, which `fitted` reduces on slow machines.
 
     Raises:
-        ConfigError: it is below one minute.
+        ConfigError: `minutes` is below one.
     """
     if not minutes >= 1:
         raise ConfigError(f"minutes is {minutes}; valid: a number of at least 1")
-    factor = minutes / MINUTES
-    least = min(factor, 1)
-    return replace(
-        _CONFIG,
+    factor = max(1.0, minutes / MINUTES)
+    return RunConfig(
         scenes=(scene,),
-        trials=max(2, round(_CONFIG.trials * min(factor, 2))),
-        episodes=max(4, round(_CONFIG.episodes * factor)),
-        fit=replace(_CONFIG.fit, steps=max(20, round(_CONFIG.fit.steps * least))),
-        demonstrations=max(5, round(_DEMONSTRATIONS * min(factor, 1.6))),
-        finetune=replace(
-            _CONFIG.finetune,
-            steps=max(20, round(_CONFIG.finetune.steps * least)),
-            other_scenes=max(5, round(_CONFIG.finetune.other_scenes * least)),
-        ),
+        trials=30 if factor < 2 else 60,
+        episodes=round(_MOST_EPISODES * factor),
+        fit=CoTrainConfig(steps=800, save_every=50),
+        demonstrations=600,
     )
 
 
+def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[RunConfig, Schedule]:
+    """Reduce a demonstration to what this machine can do in time, but not below LEAST_STARTS and LEAST_EPISODES.
+
+    Args:
+        config: the largest demonstration.
+        minutes: duration [min].
+        pace: measured pace of the machine.
+        tasks: number of tasks of the scene.
+
+    Returns:
+        The configuration, and the expected duration of each stage.
+    """
+    e = pace.episode_s
+    trials = max(config.trials // 2, -(-LEAST_STARTS // tasks))
+    trials = (
+        min(config.trials, trials)
+        if e * config.trials * tasks > 60 * minutes / 8
+        else config.trials
+    )
+    evaluations = 2 * trials * tasks * _TRIAL * e
+    left = max(0.0, 60 * minutes - evaluations - _OVERHEAD_S)
+    episodes = _between(LEAST_EPISODES, left * _COLLECTION_SHARE / e, config.episodes)
+    passes, others = config.finetune.passes, config.finetune.other_scenes
+    others = _between(40, left * 0.05 / (_OTHER_SCENE * e), others)
+    per_step = passes * _READING * pace.keypoint_step_s
+    steps = _between(_LEAST_STEPS, left * _FINETUNING_SHARE / per_step, config.finetune.steps)
+    demonstrations = _between(100, left * 0.08 / (_DEMONSTRATION * e), int(config.demonstrations))
+    collection = episodes * e
+    finetuning = steps * per_step + others * _OTHER_SCENE * e
+    spent = collection + finetuning + demonstrations * _DEMONSTRATION * e
+    policy_steps = _between(_LEAST_STEPS, (left - spent) / pace.policy_step_s, config.fit.steps)
+    schedule = Schedule(
+        evaluations, collection, finetuning,
+        policy_steps * pace.policy_step_s + demonstrations * _DEMONSTRATION * e,
+    )  # fmt: skip
+    return replace(
+        config,
+        trials=trials,
+        episodes=episodes,
+        fit=replace(config.fit, steps=policy_steps),
+        demonstrations=demonstrations,
+        finetune=replace(config.finetune, steps=steps, other_scenes=others),
+    ), schedule
+
+
 def run_demo(
-    folder: Path, config: RunConfig, on_message: OnMessage, command: str = ""
+    folder: Path, config: RunConfig, minutes: float, on_message: OnMessage, command: str = ""
 ) -> DemoResult:
-    """Run a demonstration, or what is left of it, and write its report."""
+    """Run a demonstration, or what is left of it, and write its report.
+
+    Args:
+        folder: the run's folder; a run in it goes on with its own sizes.
+        config: the largest demonstration.
+        minutes: duration [min].
+        on_message: shows a message to a person.
+        command: command line that repeats the run.
+    """
+    settled = folder / "config.yaml"
+    if settled.exists():
+        config = load(RunConfig, settled)
+    else:
+        on_message("measuring this machine")
+        [station] = sim_stations(config.scenes[0], 1, questions=config.collect.questions)
+        tasks = len(station_tasks(station))
+        config, schedule = fitted(config, minutes, measure_pace(config), tasks)
+        on_message(str(schedule))
     record = improve_in_simulation(folder, config, command=command, on_message=on_message)
     on_message("writing the report")
     return DemoResult(record, write_report(folder))
+
+
+def _between(least: int, wanted: float, most: int) -> int:
+    """Return `wanted`, but at most `most`, which may be less than `least`."""
+    return min(most, max(least, int(wanted)))

@@ -108,7 +108,7 @@ def _run_all(
             )
             yield scene
         return
-    with worker_pool(jobs, interruptible=True) as pool:
+    with worker_pool(jobs) as pool:
         running = {
             pool.submit(improve_in_simulation, *_run_of(folder, config, s), command=command): s
             for s in config.scenes

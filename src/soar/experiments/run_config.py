@@ -98,7 +98,13 @@ class RunConfig(ImproveConfig):
     def models(self) -> ModelsConfig:
         """The models that collection begins with."""
         c = self.collect
-        return ModelsConfig(c.vlm, self.subgoals, self.policy, c.detector, c.threshold)
+        return ModelsConfig(
+            vlm=c.vlm,
+            subgoals=self.subgoals,
+            policy=self.policy,
+            detector=c.detector,
+            threshold=c.threshold,
+        )
 
     def collection(self, episode: EpisodeConfig) -> CollectionConfig:
         """Return the configuration of the stations' collection."""

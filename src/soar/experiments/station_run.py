@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -85,14 +84,10 @@ def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str
     total = config.episodes * len(config.stations)
     episode = episode_config(config.stations, config.subgoals, config.steps_per_subgoal)
     models = replace(config.models, policy=policy, subgoals=subgoals)
-    on_interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        with ConsoleCallback(total) as console:
-            collect_round(
-                run, round, config.stations, models, config.collection(episode), total, [console]
-            )
-    finally:
-        signal.signal(signal.SIGINT, on_interrupt)  # several stations take Ctrl-C for themselves
+    with ConsoleCallback(total) as console:
+        collect_round(
+            run, round, config.stations, models, config.collection(episode), total, [console]
+        )
 
 
 def _evaluate(

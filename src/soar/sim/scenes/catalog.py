@@ -9,6 +9,12 @@ from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_scene
 from soar.sim.scenes.spec import Scene
 
+DEVELOPMENT = tuple(f"dev{i}" for i in range(1, 9))
+"""Names of the scenes for every choice of a method or a constant."""
+UNTOUCHED = tuple(f"dev{i}" for i in range(9, 13))
+"""Names of the development scenes that never choose anything; their results are only reported beside."""
+_FILES = Path(__file__).parent / "development"
+
 
 def load_scene(name: str | Path) -> Scene:
     """Return the scene with a name such as "3", "dev1", "bridge-17" or "broad-4", or the one in a YAML file.
@@ -19,6 +25,8 @@ def load_scene(name: str | Path) -> Scene:
     word = str(name)
     if word in SCENES:
         return SCENES[word]
+    if word in DEVELOPMENT + UNTOUCHED:
+        return load_scene(_FILES / f"{word}.yaml")
     regime, _, seed = word.partition("-")
     if regime in RANDOM_REGIMES and seed.isdigit():
         return sample_scene(regime, int(seed))
@@ -27,5 +35,5 @@ def load_scene(name: str | Path) -> Scene:
 
         return read_scene(Path(word))
     raise ConfigError(
-        f"no scene '{word}'; valid: {', '.join(SCENES)}, bridge-SEED, broad-SEED, or a .yaml file"
+        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a .yaml file"
     )

@@ -1,0 +1,81 @@
+"""Sizes of the demonstration by the clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from soar.errors import ConfigError
+from soar.experiments import demo
+from soar.experiments.demo import LEAST_EPISODES, LEAST_STARTS, demo_config, fitted, run_demo
+from soar.experiments.pace import Pace, measure_pace
+from soar.experiments.run_config import CollectOptions
+
+SLOW = Pace(episode_s=1.35, policy_step_s=0.9, keypoint_step_s=0.5)
+FAST = Pace(episode_s=0.3, policy_step_s=0.12, keypoint_step_s=0.1)
+TASKS = 4
+
+
+def test_a_fast_machine_does_everything_in_time() -> None:
+    config, schedule = fitted(demo_config(), 15, FAST, TASKS)
+    assert config == demo_config()
+    assert schedule.total < 15 * 60
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.3, 0.7])
+def test_a_slow_machine_does_less_but_keeps_starts_and_episodes(factor: float) -> None:
+    pace = Pace(SLOW.episode_s * factor, SLOW.policy_step_s * factor, SLOW.keypoint_step_s * factor)
+    config, schedule = fitted(demo_config(), 15, pace, TASKS)
+    assert config.trials * TASKS >= LEAST_STARTS
+    assert LEAST_EPISODES <= config.episodes <= 300
+    assert 100 <= config.fit.steps <= 800
+    assert schedule.total <= 15 * 60 + 1
+    assert "minutes" in str(schedule)
+
+
+def test_the_least_is_done_on_any_machine() -> None:
+    crawling = Pace(60, 60, 60)
+    config, schedule = fitted(demo_config(), 15, crawling, TASKS)
+    assert (config.episodes, config.fit.steps) == (LEAST_EPISODES, 100)
+    assert schedule.total > 15 * 60
+
+
+def test_less_than_a_minute_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"minutes is 0\.5"):
+        demo_config(minutes=0.5)
+
+
+def test_a_started_demonstration_keeps_its_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine isn't measured again, so that the same command resumes the same run."""
+    runs = []
+    monkeypatch.setattr(demo, "measure_pace", lambda config: SLOW)
+    monkeypatch.setattr(demo, "write_report", lambda folder: folder / "report.html")
+
+    def improve(folder: Path, config: object, **_: object) -> None:
+        from soar.utils.config import to_plain
+        from soar.utils.yaml_files import dump
+
+        folder.mkdir(exist_ok=True)
+        (folder / "config.yaml").write_text(dump(to_plain(config)))
+        runs.append(config)
+
+    monkeypatch.setattr(demo, "improve_in_simulation", improve)
+    said: list[str] = []
+    run_demo(tmp_path / "run", demo_config(), 15, said.append)
+    monkeypatch.setattr(demo, "measure_pace", lambda config: FAST)
+    run_demo(tmp_path / "run", demo_config(), 15, said.append)
+    assert runs[0] == runs[1] != demo_config()
+    assert any(text.startswith("about 15 minutes: evaluations") for text in said)
+
+
+@pytest.mark.slow
+def test_the_pace_of_this_machine_is_measured() -> None:
+    config = replace(demo_config(), collect=CollectOptions(stations=2))
+    pace = measure_pace(config)
+    assert 0 < pace.keypoint_step_s < 60
+    assert 0 < pace.policy_step_s < 60
+    assert 0 < pace.episode_s < 120
