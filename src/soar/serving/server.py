@@ -133,6 +133,7 @@ def serve(app: ASGIApp, listening: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         log_level="warning",
+        lifespan="off",
         ws_max_size=_LARGEST_MESSAGE,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=2,

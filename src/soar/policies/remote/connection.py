@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
@@ -15,6 +16,8 @@ from soar.utils.wire import is_mapping, pack, unpack
 
 _OPEN_TIMEOUT_S = 5.0
 """Time limit of opening a connection."""
+_CLOSE_TIMEOUT_S = 0.2
+"""Time limit of closing one."""
 
 
 def key_of(variable: str) -> str:
@@ -40,6 +43,7 @@ class Connection:
         self._url, self._variable = url, variable
         self._first_timeout_s, self._timeout_s = first_timeout_s, timeout_s
         self._socket: ClientConnection | None = None
+        self._closing = ExitStack()
         self._answered = False
         self._metadata: Mapping[str, Any] = {}
 
@@ -80,10 +84,8 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
-        if self._socket is not None:
-            opened, self._socket = self._socket, None
-            opened.close_timeout = 0.2
-            opened.close()
+        self._socket = None
+        self._closing.close()
 
     def _open(self) -> ClientConnection:
         if self._socket is not None:
@@ -91,14 +93,16 @@ class Connection:
         key = key_of(self._variable)
         headers = {"Authorization": f"Api-Key {key}"} if key else None
         try:
-            opened = connect(
+            made = connect(
                 self._url,
                 compression=None,
                 max_size=None,
                 additional_headers=headers,
                 open_timeout=_OPEN_TIMEOUT_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
                 ping_interval=None,  # a server that compiles doesn't answer pings
             )
+            opened = self._closing.enter_context(made)
         except InvalidURI:
             raise ConfigError(f"'{self._url}' is no address; valid: ws://HOST:PORT") from None
         except InvalidHandshake as error:
@@ -106,22 +110,24 @@ class Connection:
         except (WebSocketException, OSError) as error:
             raise ModelUnavailable(f"{self._url} can't be reached: {_words(error)}") from error
         opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._metadata = self._first_message(opened)
+        self._socket, self._answered = opened, False
+        return opened
+
+    def _first_message(self, opened: ClientConnection) -> Mapping[str, Any]:
+        """What the server says of itself. Raises ModelUnavailable, ConfigError, after which it is closed."""
+        said = ""
         try:
             first = opened.recv(self._first_timeout_s)
-            metadata = None if isinstance(first, str) else unpack(first)
+            if isinstance(first, str):
+                said = f": {first.strip():.300}".splitlines()[-1]
+            elif is_mapping(metadata := unpack(first)):
+                return metadata
         except (TimeoutError, WebSocketException, OSError, ConfigError) as error:
-            opened.close()
+            self.close()
             raise ModelUnavailable(f"{self._url}: {_words(error)}") from error
-        if not is_mapping(metadata):
-            opened.close()
-            said = (
-                f": {first.strip().splitlines()[-1]:.300}"
-                if isinstance(first, str) and first.strip()
-                else ""
-            )
-            raise ConfigError(f"{self._url} doesn't speak openpi's protocol{said}")
-        self._socket, self._metadata, self._answered = opened, metadata, False
-        return opened
+        self.close()
+        raise ConfigError(f"{self._url} doesn't speak openpi's protocol{said}")
 
 
 def _words(error: BaseException) -> str:
