@@ -63,6 +63,8 @@ COMMANDS = {
     "data verify": Entry("data:verify", "Check every row, file and frame", kept="nothing was changed"),
     "data sweep": Entry("data:sweep", "Remove leftovers, repair rows, drop old versions", kept="the same command continues"),
     "data video": Entry("data:video", "Write one episode as mp4, with its subgoals", kept=_AGAIN),
+    "data import": Entry("exchange:import_data", "Store a data set: LeRobot, RLDS, SOAR's logs, Bridge"),
+    "data export": Entry("exchange:export_data", "Write a data set: LeRobot, RLDS"),
     "vlm ask": Entry("vlm:ask", "Ask yes/no questions about an image"),
     "vlm label": Entry("vlm:label", "Label episodes as success or failure", runs=True, kept="the labels so far are saved, and the same command continues"),
     "vlm calibrate": Entry("vlm:calibrate", "Compare verdicts with truth, choose a threshold", runs=True, kept=_AGAIN),

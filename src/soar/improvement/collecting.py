@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from soar.rollout.callbacks import Callback
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
 from soar.types import Query
+from soar.utils.signals import stopping
 
 
 def collect_round(
@@ -38,6 +40,7 @@ def collect_round(
 
     Raises:
         SoarError: the stations stopped before, for instance because a person is needed.
+        Stopped: a signal stopped them after the running episode.
     """
     store = open_store(run.store, create=True)
     scenes = tuple(dict.fromkeys(s.scene_info.name for s in stations))
@@ -49,7 +52,9 @@ def collect_round(
     job = CollectionJob(
         run.store, models, replace(config, round=round), episodes - done, config_hash=made_by
     )
-    summary = run_fleet(stations, job, callbacks=callbacks)
+    stop = threading.Event()
+    with stopping(stop, raises=True):
+        summary = run_fleet(stations, job, stop=stop, callbacks=callbacks)
     if summary.episodes < episodes - done:
         why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""
         raise SoarError(
