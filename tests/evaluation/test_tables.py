@@ -1,6 +1,7 @@
 """Tables, plots and videos of evaluations."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from rich.table import Table
 from soar.errors import ConfigError
 from soar.evaluation.plots import format_points, plot_rates
 from soar.evaluation.results import (
+    Comparison,
     EvalSetting,
     Evaluation,
     Trial,
@@ -25,9 +27,12 @@ from soar.evaluation.tables import (
     rates_table,
     read_trial_video,
     summary,
+    video_of,
     write_comparison,
+    write_grid,
     write_results,
 )
+from soar.report.videos import choose_pairs
 from soar.utils.media import read_video, write_video
 from soar.utils.statistics import Interval
 
@@ -126,3 +131,33 @@ def test_a_series_may_lack_labels() -> None:
 @pytest.mark.parametrize(("share", "words"), [(0.27, "+27"), (-0.031, "−3"), (0.001, "0")])
 def test_percentage_points_are_signed(share: float, words: str) -> None:
     assert format_points(share) == words
+
+
+OUTSIDE = {
+    "an absolute path": "{secret}",
+    "a path that leads out": "../secret.mp4",
+    "a link that leads out": "link.mp4",
+    "a pipe": "pipe.mp4",
+    "a folder": ".",
+    "a file that is missing": "missing.mp4",
+    "a name that is too long": "x" * 300 + ".mp4",
+    "a file of another kind": "trials.jsonl",
+    "a zero byte": "a\0.mp4",
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE.values(), ids=OUTSIDE)
+def test_no_file_outside_of_an_evaluation_is_taken_for_a_video(name: str, tmp_path: Path) -> None:
+    folder, secret = tmp_path / "evaluation", tmp_path / "secret.mp4"
+    folder.mkdir()
+    write_video(secret, [np.full((32, 32, 3), 200, np.uint8)] * 2, fps=5)
+    (folder / "link.mp4").symlink_to(secret)
+    os.mkfifo(folder / "pipe.mp4")
+    (folder / "trials.jsonl").touch()
+    setting = EvalSetting("c", "gcbc", "expert", (("1", "move it"),), 1, 0, 5, 20)
+    trial = Trial("1", "move it", 0, "success", video=name.format(secret=secret))
+    shown = Evaluation(folder, setting, (trial,))
+    assert video_of(shown, trial) is None
+    write_grid(shown, tmp_path / "grid.mp4")
+    assert not (tmp_path / "grid.mp4").exists()
+    assert not choose_pairs(Comparison(shown, shown, ((trial, trial),)), 4)

@@ -16,6 +16,7 @@ from soar.evaluation.results import add_trials
 from soar.improvement.run import Run
 from soar.report.page import write_report
 from soar.types import Proposal, Task
+from soar.utils.media import read_video
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -184,3 +185,10 @@ def test_a_page_that_cannot_be_written_is_one_line_and_the_old_one_stays(
         write_report(store, page)
     assert page.read_bytes() == before
     assert list(page.parent.iterdir()) == [page]
+
+
+def test_a_playlist_in_place_of_a_video_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "list.mp4"
+    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n")
+    with pytest.raises(ConfigError, match=r"list\.mp4 is no readable mp4"):
+        read_video(path)

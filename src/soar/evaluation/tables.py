@@ -14,7 +14,7 @@ from soar.errors import ConfigError
 from soar.evaluation.plots import OUTCOME_COLORS, plot_rates
 from soar.evaluation.results import Comparison, Evaluation, Trial
 from soar.types import Image
-from soar.utils.files import Json, write_json
+from soar.utils.files import Json, file_inside, write_json
 from soar.utils.media import caption, read_video, tile, write_video
 from soar.utils.progress import literal
 from soar.utils.statistics import Interval
@@ -179,7 +179,8 @@ def write_grid(evaluation: Evaluation, path: Path, columns: int = 4, rows: int =
     """
     cells = []
     for outcome in ("success", "failure"):
-        own = [t for t in interleave_tasks(evaluation.trials) if t.outcome == outcome and t.video]
+        shown = interleave_tasks(evaluation.trials)
+        own = [t for t in shown if t.outcome == outcome and video_of(evaluation, t)]
         cells += [
             [caption(frame, t.instruction, lines=3) for frame in read_trial_video(evaluation, t)]
             for t in own[: columns * rows]
@@ -196,15 +197,21 @@ def interleave_tasks(trials: Sequence[Trial]) -> list[Trial]:
     return [t for turn in zip_longest(*groups.values()) for t in turn if t is not None]
 
 
+def video_of(evaluation: Evaluation, trial: Trial) -> Path | None:
+    """Return a trial's video; None if none was kept, or what is named isn't an mp4 file in the folder."""
+    return file_inside(evaluation.folder, trial.video, ".mp4") if trial.video else None
+
+
 def read_trial_video(evaluation: Evaluation, trial: Trial) -> list[Image]:
     """Read a trial's video, framed in the color of its outcome.
 
     Raises:
-        ConfigError: the trial has no video.
+        ConfigError: the trial has no video, or it is damaged.
     """
-    if not trial.video:
-        raise ConfigError(f"no video was kept of {trial.key}")
-    frames = read_video(evaluation.folder / trial.video)
+    path = video_of(evaluation, trial)
+    if path is None:
+        raise ConfigError(f"there is no video of {trial.key}")
+    frames = read_video(path)
     for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
         frames[edge] = tuple(bytes.fromhex(OUTCOME_COLORS[trial.outcome].removeprefix("#")))
     return list(frames)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MAX_PIXELS = 2**25
 """Pixels of the largest image that is decoded: 8192 x 4096."""
 MAX_IMAGE_BYTES = 2**27
+MAX_VIDEO_PIXELS = 2**27
+"""Pixels of all frames of the largest video that is read."""
 _SIZES = f"valid: up to {MAX_PIXELS} pixels"
 MARGIN = 4
 """Margin between images, and around text [px]."""
@@ -218,11 +220,26 @@ def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> byte
 
 
 def read_video(path: str | Path) -> UInt8[np.ndarray, "n h w 3"]:
-    """Read all frames of a video file."""
+    """Read all frames of an mp4 file.
+
+    Raises:
+        ConfigError: it is missing, no mp4 with a video stream, or too large.
+    """
     import av
 
-    with av.open(str(path)) as container:
-        return np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+    frames: list[Image] = []
+    try:
+        with av.open(str(path), format="mp4") as container:  # another format may name further files
+            stream = container.streams.video[0]
+            if not 0 < stream.width * stream.height * max(1, stream.frames) <= MAX_VIDEO_PIXELS:
+                raise ConfigError(f"{path} is too large; valid: {MAX_VIDEO_PIXELS} pixels")
+            for frame in container.decode(stream):
+                frames.append(frame.to_ndarray(format="rgb24"))
+                if len(frames) * frames[0][..., 0].size > MAX_VIDEO_PIXELS:
+                    raise ConfigError(f"{path} is too large; valid: {MAX_VIDEO_PIXELS} pixels")
+        return np.stack(frames)
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        raise ConfigError(f"{path} is no readable mp4: {error}") from error
 
 
 def inset(image: Image, small: Image, fraction: float = 0.3) -> Image:
