@@ -39,7 +39,7 @@ from soar.utils.config import (
     from_plain,
     to_plain,
 )
-from soar.utils.files import write_bytes
+from soar.utils.files import local_path, write_bytes
 from soar.utils.yaml_files import dump, read_plain
 
 Command = Callable[..., None]
@@ -257,8 +257,20 @@ def _parse(
 
 
 def _registry() -> ConstructorRegistry:
-    """tyro's rules, and ours: a configuration that has a method `read` is given as a file."""
+    """tyro's rules, and ours: a configuration that has a method `read` is given as a file; "~" is the home folder."""
     registry = ConstructorRegistry()
+
+    @registry.primitive_rule
+    def path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+        if info.type is not Path:
+            return None
+        return PrimitiveConstructorSpec(
+            nargs=1,
+            metavar="PATH",
+            instance_from_str=lambda words: local_path(words[0]),
+            is_instance=lambda value: isinstance(value, Path),
+            str_from_instance=lambda value: [str(value)],
+        )
 
     @registry.primitive_rule
     def file_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
@@ -268,7 +280,7 @@ def _registry() -> ConstructorRegistry:
         return PrimitiveConstructorSpec(
             nargs=1,
             metavar="FILE",
-            instance_from_str=lambda words: kind.read(words[0]),
+            instance_from_str=lambda words: kind.read(local_path(words[0])),
             is_instance=lambda value: value is None or isinstance(value, kind),
             str_from_instance=lambda value: [getattr(value, "name", "None")],
         )

@@ -37,7 +37,7 @@ from typing import (
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
-from soar.utils.files import Json
+from soar.utils.files import Json, local_path
 from soar.utils.yaml_files import check_plain, read_plain
 
 if TYPE_CHECKING:
@@ -199,6 +199,8 @@ def _translated(kind: Any, data: Json, where: str) -> Json:
     """Plain data with today's keys, and each choice of a `OneOf` under its name."""
     if isinstance(data, str) and is_dataclass(bare := bare_type(kind)) and hasattr(bare, "read"):
         data = to_plain(bare.read(data))
+    if isinstance(data, str) and bare_type(kind) is Path:
+        return str(local_path(data))
     if isinstance(data, list | tuple):
         return [_translated(_part(kind, i), v, where) for i, v in enumerate(data)]
     if not isinstance(data, Mapping):

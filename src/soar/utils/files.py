@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,22 @@ def read_bytes(path: Path, most: int = 2**29) -> bytes:
     return data
 
 
+def file_inside(folder: Path, name: str, ending: str) -> Path | None:
+    """Return the file that others' data names, if it is a regular one inside the folder, links included.
+
+    Args:
+        folder: the only folder in which it may be.
+        name: relative path.
+        ending: end of valid names, such as ".mp4".
+    """
+    try:
+        path = (folder / name).resolve()
+        valid = path.is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a circle
+        return None
+    return path if valid and not Path(name).is_absolute() and name.endswith(ending) else None
+
+
 def read_text(path: Path, most: int = 2**29) -> str:
     """Read a text file in UTF-8, without its byte-order mark. Raises ConfigError."""
     try:
@@ -179,6 +196,16 @@ def _parse(path: Path, text: str) -> Json:
         raise ConfigError(f"{path} is damaged: {error}") from error
     except RecursionError:
         raise ConfigError(f"{path} is damaged: it is nested too deeply") from None
+
+
+def local_path(text: str) -> Path:
+    """Return the path of a file or folder on this machine, with "~" expanded. Raises ConfigError: it is a URL."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ConfigError(f"'{text}' is a URL; valid: a file or folder on this machine")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"'{text}' begins with the home of an unknown user") from None
 
 
 def cache_folder() -> Path:
