@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, cast
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from soar.contract.compare import contract_of
 from soar.contract.contract import Contract
@@ -49,6 +49,7 @@ from soar.utils.yaml_files import read_plain
 DRIVERS = {
     "remote": "soar.robots.host.client:connect_robot",
     "gym": "soar.robots.host.gym_robot:make",
+    "bridge": "soar.robots.hardware.bridge:BridgeRobot",
 }
 """Robots of the package for hardware and simulators of others, by name, and the functions that build them."""
 SIMULATED = {
@@ -85,7 +86,7 @@ class StationConfig:
 
     name: str
     robot: str = "sim"
-    """"sim", "toy", a driver ("remote", "gym"), "package.module:function", or a name that an installed package
+    """"sim", "toy", a driver ("remote", "gym", "bridge"), "package.module:function", or a name that an installed package
     registers (`soar plugins`)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that builds the robot."""
@@ -107,7 +108,7 @@ class StationConfig:
     """Meaning of the robot's actions, states and images; None for the one that the robot declares, else the WidowX's."""
     convert: bool = False
     """Convert the robot's numbers to the WidowX's meaning: meters, radians, roll, pitch, yaw, a gripper from 0 to 1."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the first placement on a simulated table."""
     realtime: bool = False
     """Keep the control period on a simulated robot; a real one always does."""

@@ -1,0 +1,1 @@
+"""Drivers of real hardware, and what drivers share."""
