@@ -29,10 +29,11 @@ from soar.utils.files import Json, read_json
 
 Kind: TypeAlias = Literal[
     "packaged", "folder", "susie", "python", "plugin", "transformers", "chat", "systemone", "decisions",
-    "openpi", "openvla", "expert", "none",
+    "openpi", "openvla", "steered", "chosen", "expert", "none",
 ]  # fmt: skip
 """Origin of a model. "python" calls a user's function, "plugin" one that an installed package registers, "packaged" is a
-checkpoint in the package, "expert" is the scripted expert's frames, "none" is no subgoals."""
+checkpoint in the package, "expert" is the scripted expert's frames, "none" is no subgoals. Of the samples of a "steered"
+policy or a "chosen" generator's images a critic chooses one."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
 COMPACT = "compact"
@@ -58,6 +59,10 @@ OPTIONS: Mapping[Kind, Mapping[str, type]] = {
     "susie": {
         "size": int, "scheduler": str, "steps": int, "image_guidance": float, "text_guidance": float,
     },
+    "steered": {
+        "count": int, "temperature": float, "risk": str, "risk_weight": float, "guard": float, "select": str,
+    },
+    "chosen": {"count": int, "temperature": float, "select": str},
 }  # fmt: skip
 """Options of a name by kind of model, and their types."""
 COMPACT_STEPS_AHEAD = 10
@@ -78,13 +83,15 @@ class ModelSpec:
 
     kind: Kind
     source: str = ""
-    """Packaged role, folder, hub id, "module:function", or "MODEL@URL", by kind."""
+    """Packaged role, folder, hub id, "module:function", "MODEL@URL", or the critic's folder, by kind."""
     steps_ahead: int = COMPACT_STEPS_AHEAD
     """Horizon of the subgoals in control steps, for the compact generator and the expert."""
     key_variable: str = ""
     """Environment variable with an endpoint's API key."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options by name, in their types."""
+    base: str = ""
+    """Name of the policy or generator among whose samples a critic chooses."""
 
     @property
     def is_compact(self) -> bool:
@@ -94,6 +101,8 @@ class ModelSpec:
     @property
     def steps_per_subgoal(self) -> int:
         """Control steps per subgoal of this generator."""
+        if self.kind == "chosen":
+            return subgoals_spec(self.base).steps_per_subgoal
         near = self.is_compact or self.kind == "expert"
         return COMPACT_STEPS_AHEAD if near else PAPER_STEPS_PER_SUBGOAL
 
@@ -172,7 +181,8 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
 
     Args:
         name: "compact", a compact checkpoint's folder, or "expert" (the scripted expert's frames), each with
-            "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none".
+            "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none";
+            "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
         ConfigError: no positive number of control steps follows "@", or an option that there isn't.
@@ -180,6 +190,8 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     kind, _, rest = (name or "none").partition(":")
     if kind == "none":
         return ModelSpec("none")
+    if kind == "chosen":
+        return _choosing_spec("chosen", "GENERATOR", rest)
     if code := _code_spec("subgoals", name or ""):
         return code
     if kind == "susie" and rest:
@@ -206,14 +218,27 @@ def policy_spec(name: str = "gcbc") -> ModelSpec:
 
     Args:
         name: "gcbc" or "lcbc"; a checkpoint's folder; "openpi:URL" or "openvla:URL" for a served policy;
-            "python:module:function"; a registered name; a component file (`soar.plugins`).
+            "python:module:function"; a registered name; a component file (`soar.plugins`); "steered:POLICY,CRITIC" for
+            one of these whose samples a critic chooses among, with the options of `OPTIONS`.
 
     Raises:
         ConfigError: a component file can't be read.
     """
+    kind, _, rest = name.partition(":")
+    if kind == "steered":
+        return _choosing_spec("steered", "POLICY", rest)
     if code := _code_spec("policy", name):
         return code
     return ModelSpec("packaged", name) if name in ("gcbc", "lcbc") else ModelSpec("folder", name)
+
+
+def _choosing_spec(kind: Literal["steered", "chosen"], what: str, text: str) -> ModelSpec:
+    """Parse "BASE,CRITIC?OPTIONS". Raises ConfigError."""
+    base, _, critic = text.rpartition(",")
+    critic, options = _with_options(kind, critic)
+    if not base or not critic:
+        raise ConfigError(f"'{kind}:{text}' is not complete; valid: {kind}:{what},CRITIC_FOLDER")
+    return ModelSpec(kind, critic, options=options, base=base)
 
 
 _PARSERS: dict[Role, Callable[[str], ModelSpec]] = {
@@ -277,6 +302,9 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     The packaged VLM locates the objects of an instruction for the compact generator.
     """
     spec = subgoals_spec(name)
+    if spec.kind == "chosen":
+        choose = component("soar.critics.subgoal_choice:load_chosen")
+        return cast(SubgoalGenerator, choose(load_subgoals(spec.base), spec.source, spec.options))
     if (made := _from_code("subgoals", spec)) is not None:
         return cast(SubgoalGenerator, made)
     if spec.kind == "susie":
@@ -289,6 +317,9 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
 def load_policy(name: str = "gcbc") -> Policy:
     """Load a policy by its name (`policy_spec`). Raises ConfigError, CheckpointError."""
     spec = policy_spec(name)
+    if spec.kind == "steered":
+        steer = component("soar.critics.steering:load_steered")
+        return cast(Policy, steer(load_policy(spec.base), spec.source, spec.options))
     if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
     return cast(Policy, component("soar.policies.loading:serve_policy")(spec.folder, device="auto"))
@@ -342,11 +373,17 @@ def packaged(role: Packaged) -> Path:
 def promoted_models(source: str) -> tuple[str, str]:
     """Return the names of the policy and subgoal generator that a run last promoted.
 
-    A `source` that isn't a run's folder is returned as both.
+    A `source` that isn't a run's folder is returned as both; in "steered:RUN,CRITIC" and "chosen:RUN,CRITIC" the run is
+    replaced by its models.
 
     Raises:
         ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
     """
+    kind, _, rest = source.partition(":")
+    if kind in ("steered", "chosen"):
+        base, _, critic = rest.rpartition(",")
+        policy, subgoals = promoted_models(base)
+        return f"{kind}:{policy},{critic}", f"{kind}:{subgoals},{critic}"
     folder = Path(source)
     if not (folder / "run.json").exists():
         return source, source

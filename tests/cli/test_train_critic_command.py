@@ -46,7 +46,7 @@ def test_a_critic_is_trained_from_two_stores_and_resumed_after_a_verdict_changed
     saved = checkpoints.load(tmp_path / "critic", "critic")
     assert saved.config["algorithm"] == "vgps_iql"
     assert saved.provenance["data"]["own"]["weight"] == 0.25
-    assert load_critic(tmp_path / "critic", "cpu").name == "vgps_iql critic"
+    assert load_critic(tmp_path / "critic", "cpu").name == f"vgps_iql critic {saved.id}"
 
     own = open_store(tmp_path / "own")
     own.set_verdict(next(own.query()).id, Verdict("failure", 0.1))

@@ -11,9 +11,11 @@ from soar.critics.steering import (
     SteeringConfig,
     choose,
     risk_adjusted,
+    steer,
 )
 from soar.errors import ConfigError
 from soar.interfaces import Policy
+from soar.policies.chunks import ChunkBroker
 from soar.types import Observation
 
 N = 400
@@ -48,6 +50,7 @@ class First:
     weight: float = 1.0
     disagreement: float = 0.0
     name: str = "first"
+    takes_images: bool = True
 
     def values(self, observations, goals, actions):
         q = self.weight * actions[..., 0]
@@ -169,6 +172,58 @@ def test_a_steered_policy_is_a_policy_and_resets_its_base():
     assert policy.name == "gaussian steered by first"
     policy.reset()
     assert base.resets == 1
+
+
+class Told(Gaussian):
+    """A policy that reaches images and is told the instructions."""
+
+    told: tuple = ()
+
+    def act(self, observations, goals, rng, *, noise=0.0):
+        return self.sample(observations, goals, rng, 1)[:, 0, 0]
+
+    def instruct(self, instructions):
+        self.told = tuple(instructions)
+
+
+def test_a_critic_with_instructions_steers_a_policy_with_goal_images():
+    seen = []
+
+    class Words(First):
+        def values(self, observations, goals, actions):
+            seen.append(goals)
+            return super().values(observations, goals, actions)
+
+    base = Told()
+    policy = steered(Words(takes_images=False), base)
+    with pytest.raises(ConfigError, match="first takes instructions, and none came"):
+        act(policy)
+    policy.instruct(["open the drawer"] * N)
+    act(policy)
+    assert base.told == ("open the drawer",) * N
+    assert seen == [("open the drawer",) * N]
+
+
+def test_the_chosen_chunk_is_executed_by_the_policys_own_broker():
+    class Chunks(Gaussian):
+        def sample(self, observations, goals, rng, count):
+            first = super().sample(observations, goals, rng, count)
+            return np.concatenate([first, first + 100], 2)
+
+        def chunk(self, observations, goals, rng, *, noise=0.0):
+            return self.sample(observations, goals, rng, 1)[:, 0]
+
+    policy = steer(ChunkBroker(Chunks(), 2), First(), SteeringConfig())
+    assert isinstance(policy, ChunkBroker)
+    first, second = act(policy), act(policy)
+    np.testing.assert_array_equal(second[:, :6], first[:, :6] + 100)
+    assert first[:, 0].mean() > 1
+
+
+def test_the_name_of_a_steered_policy_tells_its_settings():
+    assert steered(First(), select="worst", count=4).name == (
+        "gaussian steered by first (count 4, select worst)"
+    )
 
 
 def test_settings_out_of_range_are_refused():

@@ -30,6 +30,7 @@ class Gray:
 
 class Bright:
     name = "bright"
+    takes_images = True
 
     def v(self, observations, goals):
         assert len(observations) == len(goals)

@@ -48,12 +48,12 @@ class CriticConfig:
     """Instructions that have a task id, in order; training fills in those of its data."""
     words: str = MINILM
     """Frozen sentence encoder: "minilm", a folder, or a hub id."""
-    word_dim: int = 384
+    word_dim: Annotated[int, Ge(0)] = 384
     """Length of its embeddings."""
-    context_dim: int = 64
+    context_dim: Annotated[int, Ge(1)] = 64
     """Width of the projected sentence embedding."""
 
-    resolution: int = 96
+    resolution: Annotated[int, Ge(1)] = 96
     """Height and width of the images [px]; a multiple of the last feature map's cells."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
     """Channels of the convolutions with GroupNorm, each of stride 2 after the first."""
@@ -61,9 +61,9 @@ class CriticConfig:
     """Stride of the first convolution [px]: 2 with a kernel of 3, or 4 with a kernel of 4, which costs a third."""
     embeddings: Annotated[int, Ge(1)] = 8
     """Learned spatial embeddings for each channel of the last feature map (PTR)."""
-    feature_dim: int = 128
+    feature_dim: Annotated[int, Ge(1)] = 128
     """Features of the image, after a linear layer, LayerNorm and tanh."""
-    state_dim: int = 64
+    state_dim: Annotated[int, Ge(0)] = 64
     """Features of the end effector's state; 0 is none."""
     hidden: tuple[int, ...] = (256, 256)
     """Widths of the hidden layers of Q, V and the actor."""
@@ -75,7 +75,7 @@ class CriticConfig:
     """Input repeated at every hidden layer of Q: nothing, the action, or action and features (PTR)."""
     ensemble: Annotated[int, Ge(1)] = 2
     """Number of Q functions."""
-    final_scale: float = 1e-2
+    final_scale: Annotated[float, Ge(0)] = 1e-2
     """Range of the initial weights of Q's last layer."""
     bounds: ActionBounds = field(default_factory=ActionBounds)
     """Units of actions."""
@@ -104,7 +104,7 @@ class CriticConfig:
     """Sampled actions: of each kind in the regularizer, and in the backup "policy_max"."""
     cql_next_actions: bool = True
     """Whether the regularizer also has actions that the policy samples at the next state."""
-    cql_gap: float | None = None
+    cql_gap: Annotated[float, Ge(0)] | None = None
     """Gap between sampled and data actions at which a Lagrange multiplier scales the regularizer; None is no
     multiplier."""
 
@@ -112,7 +112,7 @@ class CriticConfig:
     """Policy that is trained along, a tanh-squashed Gaussian."""
     actor_encoder: Literal["shared", "separate"] = "separate"
     """Encoder of the actor: the critic's, which only the critic trains, or its own."""
-    actor_rate: float = 1 / 3
+    actor_rate: Annotated[float, Ge(0)] = 1 / 3
     """Learning rate of the actor, relative to the critic's."""
     bc_weight: Annotated[float, Ge(0)] = 0.0
     """Weight of the data actions' negative log-likelihood in the actor's loss, relative to the mean of |Q|."""

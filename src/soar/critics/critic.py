@@ -28,6 +28,10 @@ class ActionCritic(Protocol):
 
     name: str
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether its goals are images; else they are instructions."""
+
     def values(
         self,
         observations: Sequence[Observation],
@@ -55,6 +59,11 @@ class Critic(nn.Module):
     def resolution(self) -> int:
         """Height and width of the images it values [px]."""
         return self.config.resolution
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether its goals are images; else they are instructions."""
+        return self.config.condition == "goal"
 
     @torch.inference_mode()
     def encode(
@@ -156,4 +165,5 @@ def critic_from(checkpoint: Checkpoint) -> Critic:
     critic = Critic(config, transforms_from(checkpoint.transforms))
     checkpoints.load_weights(critic, checkpoint)
     critic.checkpoint_id = checkpoint.id
+    critic.name = f"{config.algorithm} critic {checkpoint.id}".strip()
     return critic

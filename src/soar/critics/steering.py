@@ -5,19 +5,19 @@ No weight changes. It needs a policy whose answers vary, such as one with a flow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float, Float32, Int64
 
-from soar.critics.critic import ActionCritic
+from soar.critics.critic import ActionCritic, load_critic
 from soar.errors import ConfigError
-from soar.interfaces import Policy
+from soar.interfaces import InstructedPolicy, Policy
 from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
-from soar.utils.config import check_ranges
+from soar.utils.config import check_ranges, from_plain
 from soar.utils.media import resize
 
 
@@ -122,10 +122,11 @@ class SteeredPolicy:
         config: SteeringConfig = SteeringConfig(),
     ) -> None:
         self.base, self.critic, self.config = base, critic, config
-        self.name = f"{base.name} steered by {critic.name}"
+        self.name = f"{base.name} steered by {critic.name}{_settings(config)}"
         self.checkpoint_id = getattr(base, "checkpoint_id", "")
         """Id of the base policy's checkpoint, for episodes' provenance."""
         self._varies = config.count == 1
+        self._instructions: tuple[str, ...] = ()
 
     def act(
         self,
@@ -164,11 +165,17 @@ class SteeredPolicy:
         self._check(samples)
         if self.config.count == 1:
             return samples[:, 0]
-        values = self.critic.values(observations, goals, samples[:, :, 0])
+        values = self.critic.values(observations, self._task(goals), samples[:, :, 0])
         chosen: Float32[np.ndarray, "n h 7"] = samples[
             np.arange(len(samples)), choose(values, self.config, rng)
         ]
         return chosen
+
+    def instruct(self, instructions: Sequence[str]) -> None:
+        """Take over the instructions, which a critic with instructions needs where the policy's goals are images."""
+        self._instructions = tuple(instructions)
+        if isinstance(self.base, InstructedPolicy):
+            self.base.instruct(instructions)
 
     def commit(self, actions: Actions) -> None:
         """Note the executed actions in the base policy."""
@@ -176,7 +183,18 @@ class SteeredPolicy:
 
     def reset(self) -> None:
         """Clear the base policy's state of an episode."""
+        self._instructions = ()
         self.base.reset()
+
+    def _task(self, goals: Images | Sequence[str]) -> Images | Sequence[str]:
+        """Return what the critic takes as its task: the policy's goals, or the instructions beside them."""
+        if self.critic.takes_images or not isinstance(goals, np.ndarray):
+            return goals
+        if len(self._instructions) != len(goals):
+            raise ConfigError(
+                f"{self.critic.name} takes instructions, and none came with the goal images of policy '{self.base.name}'"
+            )
+        return self._instructions
 
     def _resized(
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
@@ -198,6 +216,51 @@ class SteeredPolicy:
                 "whose answers vary"
             )
         self._varies = True
+
+
+def _settings(config: SteeringConfig) -> str:
+    """Return the settings that differ from the defaults, for a policy's name."""
+    default = asdict(SteeringConfig())
+    changed = [f"{k} {v}" for k, v in asdict(config).items() if v != default[k]]
+    return f" ({', '.join(changed)})" if changed else ""
+
+
+@runtime_checkable
+class Broker(Protocol):
+    """A policy that executes the chunks of another one."""
+
+    policy: SamplingPolicy
+
+    def with_policy(self, policy: SteeredPolicy) -> Policy:
+        """Return the same for another policy."""
+
+
+def steer(policy: Policy, critic: ActionCritic, config: SteeringConfig) -> Policy:
+    """Return a policy steered by a critic.
+
+    Chunks are chosen by their first action and then executed as before (V-GPS). A policy that can't sample several
+    actions gives its own answer and noisy ones.
+    """
+    if isinstance(policy, Broker):
+        return policy.with_policy(SteeredPolicy(policy.policy, critic, config))
+    base = policy if isinstance(policy, SamplingPolicy) else NoisySampling(policy)
+    return SteeredPolicy(base, critic, config)
+
+
+def load_steered(policy: Policy, critic: str, options: Mapping[str, Any]) -> Policy:
+    """Steer a policy by the critic of a checkpoint's folder.
+
+    Args:
+        policy: the policy.
+        critic: the critic's folder.
+        options: fields of `SteeringConfig`.
+
+    Raises:
+        ConfigError: an option isn't valid.
+        CheckpointError: the folder holds no critic.
+    """
+    config = from_plain(SteeringConfig, dict(options), "steered")
+    return steer(policy, load_critic(critic), config)
 
 
 def choose(

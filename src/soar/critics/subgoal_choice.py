@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from soar.critics.critic import load_critic
 from soar.critics.steering import SteeringConfig, choose
 from soar.errors import ConfigError
 from soar.interfaces import SubgoalGenerator
 from soar.types import Images, Observation, Task
+from soar.utils.config import from_plain
 
 
 @runtime_checkable
@@ -19,6 +21,10 @@ class StateCritic(Protocol):
     """Values states with their goals."""
 
     name: str
+
+    @property
+    def takes_images(self) -> bool:
+        """Whether its goals are images; else they are instructions."""
 
     def v(
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
@@ -39,7 +45,11 @@ class ChosenSubgoals:
         critic: StateCritic,
         config: SteeringConfig = SteeringConfig(count=4),  # noqa: B008 - frozen
     ) -> None:
-        """Wrap a generator. Of `config`, `count`, `temperature` and `select` apply."""
+        """Wrap a generator. Of `config`, `count`, `temperature` and `select` apply. Raises ConfigError: a critic with words."""
+        if not critic.takes_images:
+            raise ConfigError(
+                f"{critic.name} takes instructions; valid to choose among subgoals: a critic with goal images"
+            )
         self.base, self.critic, self.config = base, critic, config
         self.name = f"{base.name} chosen by {critic.name}"
         self._varies = config.count == 1
@@ -76,3 +86,21 @@ class ChosenSubgoals:
                 "among images that vary"
             )
         self._varies = True
+
+
+def load_chosen(
+    generator: SubgoalGenerator, critic: str, options: Mapping[str, Any]
+) -> ChosenSubgoals:
+    """Choose among a generator's images by the critic of a checkpoint's folder.
+
+    Args:
+        generator: the subgoal generator.
+        critic: the critic's folder.
+        options: fields of `SteeringConfig`; `count` is 4 without one.
+
+    Raises:
+        ConfigError: an option isn't valid, or the critic doesn't take goal images.
+        CheckpointError: the folder holds no critic.
+    """
+    config = from_plain(SteeringConfig, {"count": 4, **options}, "chosen")
+    return ChosenSubgoals(generator, load_critic(critic), config)

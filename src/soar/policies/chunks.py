@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from soar.interfaces import InstructedPolicy
 from soar.types import Actions, Images, Noise, Observation
 
 _DECAY = 0.01
@@ -81,6 +82,15 @@ class ChunkBroker:
         self._done += 1
         self.policy.commit(actions)
         return actions
+
+    def instruct(self, instructions: Sequence[str]) -> None:
+        """Tell the policy the instructions, if it takes any."""
+        if isinstance(self.policy, InstructedPolicy):
+            self.policy.instruct(instructions)
+
+    def with_policy(self, policy: ChunkPolicy) -> ChunkBroker:
+        """Return a broker with these settings for another policy, such as a steered one."""
+        return ChunkBroker(policy, self.executed, ensemble=self.ensemble)
 
     def reset(self) -> None:
         """Forget the chunks, and clear the policy's state of an episode."""
