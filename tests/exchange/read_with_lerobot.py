@@ -23,9 +23,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset  # noqa: E402
 def main():
     folder = Path(sys.argv[1])
     deltas = {"action": [0, 0.2, 0.4]}
-    data = LeRobotDataset(
-        "local/test", root=folder, delta_timestamps=deltas, video_backend="pyav"
-    )
+    data = LeRobotDataset("local/test", root=folder, delta_timestamps=deltas, video_backend="pyav")
     items = [data[i] for i in range(len(data))]
     for key in data.meta.camera_keys:
         pixels = np.stack([(item[key].numpy() * 255).round().astype(np.uint8) for item in items])
@@ -43,8 +41,10 @@ def main():
                 "padded": [item["action_is_pad"].tolist() for item in items],
                 "task": [item["task"] for item in items],
                 "success": [bool(item["next.success"]) for item in items],
-                "statistics": {k: {s: np.asarray(v).tolist() for s, v in d.items()}
-                               for k, d in data.meta.stats.items()},
+                "statistics": {
+                    k: {s: np.asarray(v).tolist() for s, v in d.items()}
+                    for k, d in data.meta.stats.items()
+                },
                 "cameras": data.meta.camera_keys,
             }
         )

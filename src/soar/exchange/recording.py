@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +16,10 @@ from soar.contract.contract import WIDOWX, Contract
 from soar.data.store.images import decode, encode
 from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
 from soar.utils.media import resize
+
+STEPS_PER_SUBGOAL = 20
+"""Control steps for which the paper's robots pursue a subgoal. Its goals went through a video, so that equal ones
+differ in a released data set."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +133,32 @@ def is_black(image: bytes) -> bool:
     """Whether an image file shows nothing, as those that stand for a missing camera or goal."""
     pixels: Image = decode(image)
     return int(pixels.max()) <= 2
+
+
+def subgoals_of(goals: Sequence[bytes], every: int | None = None) -> list[tuple[int, bytes]]:
+    """Return the images that the policy pursued, each after its first step; black ones stand for none.
+
+    Args:
+        goals: the goal's image file at each step.
+        every: steps after which it changes; None compares the files, which a video codec makes differ.
+    """
+    if every is None:
+        starts = [i for i, goal in enumerate(goals) if not i or goal != goals[i - 1]]
+    else:
+        starts = list(range(0, len(goals), every))
+    return [(i, goals[i]) for i in starts if not is_black(goals[i])]
+
+
+def parse_date(text: str) -> float:
+    """Return the Unix time of a date as `date` prints it, such as "Thu Mar 14 17:36:21 PDT 2024"; 0 if it is none."""
+    hours = {"PDT": 7, "PST": 8, "EDT": 4, "EST": 5, "CDT": 5, "CST": 6, "UTC": 0, "GMT": 0}
+    zone = re.search(r"\b(" + "|".join(hours) + r")\b", text)
+    words = re.sub(r"\b(AM|PM|[A-Z]{3,4})\b", lambda m: m[0] if m[0] in ("AM", "PM") else "", text)
+    plain = " ".join(words.split())
+    for form in ("%a %b %d %H:%M:%S %Y", "%a %d %b %Y %I:%M:%S %p", "%a %b %d %I:%M:%S %p %Y"):
+        try:
+            moment = calendar.timegm(time.strptime(plain, form))
+        except ValueError:
+            continue
+        return float(moment + 3600 * (hours[zone[0]] if zone else 0))
+    return 0.0

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from soar.errors import ConfigError, FileError
 from soar.utils.files import Json, read_json, read_lines, write_bytes, write_json, writing
@@ -79,7 +79,7 @@ def staged(out: Path, about: Mapping[str, Json]) -> Iterator[Staging]:
     if out.exists() and not (out / FOLDER / "about.json").is_file():
         raise ConfigError(f"{out} exists and is no export of soar; name a new folder")
     with writing(staging.path), _locked(staging.path):
-        _begin(staging, dict(about))
+        _begin(staging, json.loads(json.dumps(about)))
         yield staging
         _finish(staging)
 
@@ -92,11 +92,12 @@ def _begin(staging: Staging, about: dict[str, Json]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, about)
     staging.about = read_json(path)
-    for key in sorted({*about, *staging.about} - {"finished"}):
-        if staging.about.get(key) != about.get(key):
+    before, now = _flat(staging.about), _flat(about)
+    for key in sorted({*before, *now} - {"finished"}):
+        if before.get(key) != now.get(key):
             raise ConfigError(
-                f"{staging.out} was exported with {key} {_short(staging.about.get(key))}, not "
-                f"{_short(about.get(key))}; export with the same, or to a new folder"
+                f"{staging.out} was exported with {key} {before.get(key)!r:.60}, not {now.get(key)!r:.60}; "
+                "export with the same, or to a new folder"
             )
 
 
@@ -158,8 +159,9 @@ def _link(path: Path, to: Path) -> None:
             shutil.copy2(path, to)
 
 
-def _short(value: Any) -> str:
-    return f"{value!r:.60}"
+def _flat(about: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what is exported and how, with the options by their own names."""
+    return {**about, **about.get("options", {}), "options": None}
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from soar.contract.contract import Contract
 from soar.data.store.content import check_id, numbers
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
 
+@runtime_checkable
 class Reader(Protocol):
     """A data set of another format."""
 
@@ -105,6 +106,17 @@ def import_episodes(
             yield recording, str(error)
             continue
         known.add(id)
+        yield recording, ""
+
+
+def check_episodes(reader: Reader) -> Iterator[tuple[Recording, str]]:
+    """Check the episodes of a data set as `import_episodes` does, without storing them."""
+    for recording in reader.read():
+        try:
+            check_recording(recording)
+        except ContentError as error:
+            yield recording, str(error)
+            continue
         yield recording, ""
 
 

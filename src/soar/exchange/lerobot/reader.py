@@ -23,7 +23,7 @@ from soar.data.store.rows import from_row
 from soar.errors import ConfigError
 from soar.exchange.lerobot import layout
 from soar.exchange.lerobot.video import VideoReader
-from soar.exchange.recording import Recording, is_black, is_jpeg, nominal_times
+from soar.exchange.recording import Recording, is_jpeg, nominal_times, subgoals_of
 from soar.exchange.staging import FOLDER
 from soar.types import Provenance, Verdict
 from soar.utils.config import from_plain
@@ -197,7 +197,6 @@ class LeRobotReader:
         if layout.TIME in self._features:
             times = rows[layout.TIME].to_numpy().astype(np.float64)
         goals = images.pop("subgoal", [])
-        starts = [i for i, goal in enumerate(goals) if not i or goal != goals[i - 1]]
         recording = Recording(
             key=f"{index:06d}",
             instruction=tasks[rows["task_index"][0].as_py()],
@@ -216,7 +215,7 @@ class LeRobotReader:
                 code_version=f"{self.name} {layout.VERSION}",
             ),
             contract=self.contract,
-            subgoals=[(i, goals[i]) for i in starts if not is_black(goals[i])],
+            subgoals=subgoals_of(goals),
         )
         return _as_written(recording, written) if written else recording
 

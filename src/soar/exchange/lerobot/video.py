@@ -17,6 +17,7 @@ from soar.utils.files import Json
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.packet import Packet
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -57,7 +58,7 @@ class VideoWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         encoder, options = _ENCODERS[codec]
         self.path = path
-        self.frames = 0
+        self.frames = self.bytes = 0
         self._is_open = True
         self._period = Fraction(1, fps)
         os.environ.setdefault(
@@ -76,19 +77,19 @@ class VideoWriter:
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts = self.frames
         frame.time_base = self._period
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
         self.frames += 1
-
-    def size(self) -> int:
-        """Return the bytes that are written so far, roughly: an encoder holds some frames back."""
-        return self.path.stat().st_size
 
     def close(self) -> None:
         """Finish the file. Safe to call twice."""
         if self._is_open:
             self._is_open = False
-            self._container.mux(self._stream.encode())
+            self._mux(self._stream.encode())
             self._container.close()
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        self.bytes += sum(packet.size for packet in packets)
+        self._container.mux(packets)
 
 
 class VideoReader:

@@ -226,7 +226,7 @@ class LeRobotWriter:
         """Return the file that an episode goes to: a new one if it would grow too large."""
         file = self._file
         if file is not None:
-            videos = max((video.size() for video in file.videos.values()), default=0)
+            videos = max((video.bytes for video in file.videos.values()), default=0)
             if file.size + size > self._limits[0] or videos > self._limits[1]:
                 self._finish_file()
         return self._file or self._start_file()

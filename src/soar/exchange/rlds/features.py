@@ -100,7 +100,7 @@ def _collect(path: str, node: Json, found: dict[str, Feature]) -> None:
     elif "image" in node:
         gray = _shape(node["image"])[2:] == (1,) or node["image"].get("dtype") != "uint8"
         kind: Literal["image", "other"] = "other" if gray else "image"
-        found[path] = Feature(kind, doc, _shape(node["image"]), "uint8")
+        found[path] = Feature(kind, doc, _shape(node["image"]))
     elif "tensor" in node:
         found[path] = Feature("tensor", doc, _shape(node["tensor"]), node["tensor"]["dtype"])
     elif "text" in node:

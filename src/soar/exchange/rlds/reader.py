@@ -6,9 +6,7 @@ steps are read, as the paper's own loader does; a set that soar wrote with its l
 
 from __future__ import annotations
 
-import calendar
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +18,14 @@ from jaxtyping import Float32
 from soar.contract.contract import WIDOWX, Camera, Contract
 from soar.data.store.rows import from_row
 from soar.errors import ConfigError
-from soar.exchange.recording import Recording, is_black, nominal_times
+from soar.exchange.recording import (
+    STEPS_PER_SUBGOAL,
+    Recording,
+    is_black,
+    nominal_times,
+    parse_date,
+    subgoals_of,
+)
 from soar.exchange.rlds.example import Feature, decode_example
 from soar.exchange.rlds.features import Features, from_json
 from soar.exchange.rlds.tfrecord import read_records
@@ -28,8 +33,6 @@ from soar.exchange.staging import FOLDER
 from soar.types import Provenance, Verdict
 from soar.utils.files import Json, read_json, read_lines
 
-STEPS_PER_SUBGOAL = 20
-"""Control steps for which the paper's robots pursue a subgoal."""
 _WIDOWX_SETS = ("soar_dataset", "bridge_dataset", "bridge_orig", "bridge")
 """Data sets whose actions and states are the WidowX's."""
 
@@ -133,6 +136,7 @@ class RldsReader:
             )
         text = _texts(example, "steps/language_instruction")
         contract = self._with_cameras(cameras)
+        goals = _bytes(example, "steps/goal")
         recording = Recording(
             key=key,
             instruction=text[0] if text else "",
@@ -144,7 +148,7 @@ class RldsReader:
             verdict=self._verdict(example),
             provenance=self._provenance(example, split),
             contract=contract,
-            subgoals=_subgoals(_bytes(example, "steps/goal")),
+            subgoals=subgoals_of(goals, None if self._about else STEPS_PER_SUBGOAL),
             end="terminated" if any(_ints(example, "steps/is_terminal")) else "truncated",
         )
         return _as_written(recording, row) if row else recording
@@ -205,21 +209,6 @@ class RldsReader:
         )
 
 
-def parse_date(text: str) -> float:
-    """Return the Unix time of a date as `date` prints it, such as "Thu Mar 14 17:36:21 PDT 2024"; 0 if it is none."""
-    hours = {"PDT": 7, "PST": 8, "EDT": 4, "EST": 5, "CDT": 5, "CST": 6, "UTC": 0, "GMT": 0}
-    zone = re.search(r"\b(" + "|".join(hours) + r")\b", text)
-    words = re.sub(r"\b(AM|PM|[A-Z]{3,4})\b", lambda m: m[0] if m[0] in ("AM", "PM") else "", text)
-    plain = " ".join(words.split())
-    for form in ("%a %b %d %H:%M:%S %Y", "%a %d %b %Y %I:%M:%S %p", "%a %b %d %I:%M:%S %p %Y"):
-        try:
-            moment = calendar.timegm(time.strptime(plain, form))
-        except ValueError:
-            continue
-        return float(moment + 3600 * (hours[zone[0]] if zone else 0))
-    return 0.0
-
-
 def _as_written(recording: Recording, row: dict[str, Json]) -> Recording:
     """Return an episode that soar exported with its own id, verdict and provenance, and its last frame."""
     summary = from_row(row)
@@ -241,20 +230,6 @@ def _cameras(features: Features, folder: Path) -> dict[str, str]:
         raise ConfigError(f"{folder} holds no color images below {prefix}")
     names = ["primary", *(re.sub(r"\W", "_", path.removeprefix(prefix)) for path in paths[1:])]
     return dict(zip(names, paths, strict=True))
-
-
-def _subgoals(goals: Sequence[bytes]) -> list[tuple[int, bytes]]:
-    """Return the images that the policy pursued, each after its first step.
-
-    Goals that were copied are equal byte for byte. The paper's went through a video, so that no two are equal; they
-    changed every 20 steps.
-    """
-    if not goals:
-        return []
-    starts = [i for i, goal in enumerate(goals) if not i or goal != goals[i - 1]]
-    if len(starts) > len(goals) // 2:
-        starts = list(range(0, len(goals), STEPS_PER_SUBGOAL))
-    return [(i, goals[i]) for i in starts if not is_black(goals[i])]
 
 
 def _bytes(example: Mapping[str, Feature], name: str) -> Sequence[bytes]:

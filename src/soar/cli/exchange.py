@@ -1,0 +1,178 @@
+"""`soar data import` and `soar data export`: data sets of other formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from annotated_types import Ge, Le
+
+from soar.types import Query
+from soar.utils.progress import printable, progress_bar
+
+if TYPE_CHECKING:
+    from soar.exchange.export import Counts, RldsOptions
+    from soar.exchange.lerobot.writer import LeRobotOptions
+
+_SHOWN = 5
+"""Episodes that weren't stored and are named; the others are counted."""
+
+Folder = Annotated[Path, tyro.conf.Positional]
+Format = Literal["lerobot", "rlds", "soar-logs", "bridge-raw"]
+
+
+def import_data(
+    folder: Folder,
+    store: Path,
+    from_: Annotated[Format | None, tyro.conf.arg(name="from")] = None,
+    contract: Path | None = None,
+    camera: str = "",
+    outcome: Literal["success", "failure"] | None = None,
+    least_confidence: Annotated[float, Ge(0), Le(1)] = 0.0,
+    dry_run: bool = False,
+) -> None:
+    """Store the episodes of a data set of another format.
+
+    It is recognized by looking: LeRobot v3.0, RLDS (soar_dataset, bridge_dataset and others), the logs of the paper's
+    robots, raw BridgeData V2. Images stay the files that they are, unless they come from a video. Each episode gets
+    the same id at every import, so the same command goes on after an interruption, and stores nothing twice.
+
+    Example: `soar data import soar_dataset/1.0.0 --store S`.
+
+    Args:
+        folder: the data set.
+        store: the store's folder; it is created if there is none.
+        from_: the format; None looks.
+        contract: YAML file with the meaning of actions, states and images, where the data set doesn't tell.
+        camera: name of the primary camera (LeRobot); the one called primary, or the first, by default.
+        outcome: verdict of episodes about whose success the data set says nothing, such as demonstrations; they stay
+            unknown by default.
+        least_confidence: instructions of which their labeler was less sure are dropped (raw BridgeData).
+        dry_run: read and check everything, and store nothing.
+    """
+    from soar.contract.contract import Contract
+    from soar.data.store.lance import open_store
+    from soar.exchange.formats import open_data_set, recognize
+    from soar.exchange.stores import check_episodes, import_episodes
+    from soar.utils.config import load
+
+    format = from_ or recognize(folder)
+    reader = open_data_set(
+        folder,
+        format,
+        contract=load(Contract, contract) if contract else None,
+        camera=camera,
+        least_confidence=least_confidence,
+    )
+    print(printable(f"{reader.name}: {format}, {len(reader)} episodes"))
+    stored = steps = there = 0
+    refused: list[str] = []
+    results = (
+        check_episodes(reader)
+        if dry_run
+        else import_episodes(reader, open_store(store, create=True), outcome)
+    )
+    with progress_bar() as bar:
+        row = bar.add_task("reading", total=len(reader), note="")
+        for recording, problem in results:
+            bar.update(row, advance=1, note=printable(recording.instruction)[:40])
+            stored, steps = stored + (not problem), steps + len(recording) * (not problem)
+            there += problem == "there already"
+            if problem and problem != "there already":
+                refused.append(f"{recording.key}: {problem}")
+    done = "can be stored" if dry_run else f"stored in {store}"
+    print(f"{stored} episodes, {steps} steps {done}" + (f"; {there} were there" if there else ""))
+    for line in refused[:_SHOWN]:
+        print(printable(f"not stored: {line}"))
+    if len(refused) > _SHOWN:
+        print(f"and {len(refused) - _SHOWN} others not stored")
+
+
+def export_data(
+    out: Folder,
+    store: Path,
+    to: Literal["lerobot", "rlds"],
+    which: Annotated[Query, tyro.conf.arg(name="")],
+    video: Literal["av1", "h264"] | None = None,
+    subgoals: bool = False,
+    commanded: bool = False,
+    interventions: bool = False,
+    progress: bool = False,
+    size: Annotated[int, Ge(2), Le(4096)] | None = None,
+    as_: Annotated[Literal["soar", "bridge"], tyro.conf.arg(name="as")] = "soar",
+    last_frame: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Write episodes as a data set of another format.
+
+    The data set appears at OUT when it is complete. After an interruption, or when the store has grown, the same
+    command goes on: it appends the episodes that OUT doesn't have.
+
+    Examples: `soar data export D --store S --to lerobot --outcomes success`,
+    `soar data export D --store S --to rlds --as bridge`.
+
+    Args:
+        out: folder of the data set.
+        store: the store's folder.
+        to: LeRobot v3.0, or RLDS as TensorFlow Datasets reads it.
+        which: filter of the episodes.
+        video: encode the images as video (lerobot); the stored files are copied by default.
+        subgoals: add the image that the policy pursues as a feature (lerobot; soar_dataset always has it).
+        commanded: add the commanded actions beside the executed ones (lerobot).
+        interventions: add whether a person or an expert chose an action (lerobot).
+        progress: write the progress of every frame, for reward-weighted cloning (lerobot).
+        size: height and width of the images [px]; they keep theirs by default. RLDS has 256 always.
+        as_: features of soar_dataset or of bridge_dataset (rlds).
+        last_frame: add the observation after the last action, with an action that moves nothing.
+        dry_run: say what would be written, and write nothing.
+    """
+    from soar.data.store.lance import open_store
+    from soar.errors import ConfigError
+    from soar.exchange.export import RldsOptions, export_episodes, stored_bytes
+    from soar.exchange.lerobot.writer import LeRobotOptions
+    from soar.exchange.stores import one_contract
+
+    only = {
+        "video": video, "subgoals": subgoals, "commanded": commanded, "interventions": interventions,
+        "progress": progress, "size": size,
+    }  # fmt: skip
+    if to == "rlds" and (wrong := [name for name, value in only.items() if value]):
+        raise ConfigError(f"--{wrong[0]} doesn't apply to rlds; valid: --as, --last-frame")
+    options: LeRobotOptions | RldsOptions = (
+        RldsOptions(as_, last_frame)
+        if to == "rlds"
+        else LeRobotOptions(video, subgoals, commanded, interventions, last_frame, size)
+    )
+    source = open_store(store, read_only=True)
+    _, facts = one_contract(source.query(which))
+    size_gb = stored_bytes(source, which) / 1e9
+    if dry_run:
+        print(f"{facts['episodes']} episodes, {facts['steps']} steps, {size_gb:.2f} GB match")
+        return
+    with progress_bar() as bar:
+        row = bar.add_task("writing", total=facts["episodes"], note="")
+        counts = export_episodes(
+            source,
+            which,
+            out,
+            options,
+            progress=progress,
+            on_episode=lambda id: bar.update(row, advance=1, note=id),
+        )
+    _print_counts(counts, out)
+
+
+def _print_counts(counts: Counts, out: Path) -> None:
+    print(f"{counts.exported} episodes written to {out}")
+    if counts.there:
+        print(f"{counts.there} were there")
+    if counts.changed:
+        print(
+            f"{counts.changed} of those have another verdict now, and the data set has the old one; "
+            "export to a new folder"
+        )
+    if counts.unknown:
+        print(
+            f"{counts.unknown} left out: their outcome is unknown, and soar_dataset has no place for it"
+        )

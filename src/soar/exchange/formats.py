@@ -1,0 +1,69 @@
+"""Formats of data sets: recognized by looking, opened, and exported to."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from soar.contract.contract import Contract
+from soar.errors import ConfigError
+from soar.exchange.lerobot.reader import LeRobotReader
+from soar.exchange.raw import bridge, soar_logs
+from soar.exchange.rlds.reader import RldsReader, find_data_set
+from soar.exchange.stores import Reader
+
+Format: TypeAlias = Literal["lerobot", "rlds", "soar-logs", "bridge-raw"]
+
+
+def recognize(folder: Path) -> Format:
+    """Return the format of a folder. Raises ConfigError: it is none that is known."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is no folder")
+    if (folder / "meta" / "info.json").exists():
+        return "lerobot"
+    if find_data_set(folder):
+        return "rlds"
+    if (folder / "store.json").exists():
+        raise ConfigError(f"{folder} is a store already; `soar data merge` joins stores")
+    for _, _, files in os.walk(folder):
+        if soar_logs.MARK in files:
+            return "soar-logs"
+        if bridge.MARK in files:
+            return "bridge-raw"
+    raise ConfigError(
+        f"{folder} is no data set that is known; valid: LeRobot v3.0 (meta/info.json), RLDS (features.json), "
+        f"SOAR's logs ({soar_logs.MARK}), raw BridgeData ({bridge.MARK})"
+    )
+
+
+def open_data_set(
+    folder: Path,
+    format: Format | None = None,
+    *,
+    contract: Contract | None = None,
+    camera: str = "",
+    least_confidence: float = 0.0,
+) -> Reader:
+    """Open a data set of another format.
+
+    Args:
+        folder: its folder.
+        format: its format; None looks.
+        contract: meaning of its numbers, where the format doesn't tell.
+        camera: name of the primary camera, for LeRobot.
+        least_confidence: least confidence of a labeler in an instruction, for raw BridgeData.
+
+    Raises:
+        ConfigError: the folder is no such data set.
+    """
+    found = format or recognize(folder)
+    if found == "lerobot":
+        return LeRobotReader(folder, contract, camera)
+    if found == "rlds":
+        return RldsReader(folder, contract)
+    if found == "soar-logs":
+        return soar_logs.SoarLogReader(folder)
+    if found == "bridge-raw":
+        return bridge.BridgeReader(folder, least_confidence)
+    raise ConfigError(f"format {found!r}; valid: {', '.join(get_args(Format))}")
