@@ -11,7 +11,7 @@ import numpy as np
 import rich
 import tyro
 from annotated_types import Ge, Le
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from rich.table import Table
 
 from soar.errors import ConfigError
@@ -212,7 +212,7 @@ def evaluate(
     vlm: Model = COMPACT,
     scenes: tuple[str, ...] = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10"),
     images: Annotated[int, Ge(1)] = 60,
-    seed: int = FIRST_SEED,
+    seed: Annotated[int, Ge(0)] = FIRST_SEED,
     threshold: Share = SUCCESS_THRESHOLD,
     out: Path | None = None,
 ) -> None:
@@ -225,7 +225,7 @@ def evaluate(
 
     Args:
         vlm: model to evaluate.
-        scenes: 1 to 10, dev1 to dev4, YAML files, broad-SEED.
+        scenes: 1 to 10, dev1 to dev12, YAML files, broad-SEED.
         images: images per scene.
         seed: seed of what happens in the scenes.
         threshold: P from which an answer counts as yes, and a task as done.
@@ -238,7 +238,7 @@ def evaluate(
 
     with progress_bar() as bar:
         task = bar.add_task("images", total=images * len(scenes), note="")
-        predictions = judge_scenes(
+        predictions, errors = judge_scenes(
             load_vlm(vlm), [load_scene(s) for s in scenes], images, seed, lambda: bar.advance(task)
         )
     tasks, questions = ([x for x in predictions if x.group == g] for g in ("task", "question"))
@@ -249,9 +249,12 @@ def evaluate(
     }
     for title, rows in tables.items():
         rich.print(_confusions(title, rows))
+    places = _places(errors)
+    if places:
+        print("places of named objects: " + ", ".join(f"{k} {v:g}" for k, v in places.items()))
     rich.print(f"[dim]{PAPER}[/dim]")
     if out:
-        _write_numbers(out, tables)
+        _write_numbers(out, tables, places)
 
 
 def _label_by_hand(
@@ -321,7 +324,25 @@ def _rates(confusion: Confusion) -> list[str]:
     ]
 
 
-def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) -> None:
+_FAR = 0.1
+"""Error from which an object counts as not found [half an image]."""
+
+
+def _places(errors: Float32[np.ndarray, " n"]) -> dict[str, float]:
+    """Median error [half an image] and share of objects that aren't found; empty without objects."""
+    if not len(errors):
+        return {}
+    far = float((errors > _FAR).mean())
+    return {
+        "median error": round(float(np.median(errors)), 4),
+        f"share beyond {_FAR:g}": round(far, 4),
+        "objects": len(errors),
+    }
+
+
+def _write_numbers(
+    path: Path, tables: Mapping[str, Mapping[str, Confusion]], places: Mapping[str, float]
+) -> None:
     rows = {
         title: {
             name: {**asdict(confusion), **{k: getattr(confusion, k)._asdict() for k in ("accuracy", "precision", "recall")}}
@@ -329,7 +350,7 @@ def _write_numbers(path: Path, tables: Mapping[str, Mapping[str, Confusion]]) ->
         }
         for title, groups in tables.items()
     }  # fmt: skip
-    write_json(path, rows)
+    write_json(path, {**rows, "places": places} if places else rows)
 
 
 def _table(*columns: str) -> Table:

@@ -1,22 +1,25 @@
 """Evaluation of a VLM in simulated scenes, against the simulator's ground truth. Privileged.
 
 Success detection is measured as the loop uses it: the answer to each task's question, read as done or not, against
-whether the task's goal holds. Questions of every kind are measured beside it.
+whether the task's goal holds. Questions of every kind are measured beside it, and where the model locates the objects
+that its questions name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32
 
 from soar.interfaces import VisionLanguageModel
 from soar.pretraining.labeled_images import LabeledImageConfig, sample_states
 from soar.pretraining.object_names import absent_name
 from soar.pretraining.scene_facts import facts_of, sample_facts
+from soar.sim.projection import project_point
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.tasks.grammar import success_probability
@@ -56,13 +59,37 @@ class LabeledPrediction:
     truth: bool
 
 
+@runtime_checkable
+class Locator(Protocol):
+    """A model that finds named objects in images; `soar.vlm.compact.model.CompactVLM` does."""
+
+    def point(self, images: Sequence[Image], tasks: Sequence[Task]) -> Float32[np.ndarray, "n 2 2"]:
+        """Return x and y in [-1, 1] of the object and the container that each task names; NaN for none."""
+
+
+class SceneResults(NamedTuple):
+    """Results of a model in some scenes."""
+
+    predictions: list[LabeledPrediction]
+    errors: Float32[np.ndarray, " n"]
+    """Distance of each located object from its true place [half an image]; empty for models that don't locate."""
+
+
+class LabeledView(NamedTuple):
+    """An image with all questions about it, and the true places of the objects in it."""
+
+    image: Image
+    tasks: list[LabeledTask]
+    places: Mapping[str, Float32[np.ndarray, "2"]]
+
+
 def judge_scenes(
     model: VisionLanguageModel,
     scenes: Sequence[Scene],
     images: int,
     seed: int,
     on_image: Callable[[], None] = lambda: None,
-) -> list[LabeledPrediction]:
+) -> SceneResults:
     """Let a model judge images of some scenes.
 
     Args:
@@ -73,20 +100,17 @@ def judge_scenes(
         on_image: called after each rendered image.
     """
     predictions: list[LabeledPrediction] = []
+    errors: list[float] = []
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng((seed, number))
         tasks = tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
-        batch: list[tuple[Image, list[LabeledTask]]] = []
-        for world in islice(sample_states(scene, _SCENE_CONFIG, rng), images):
-            batch.append(
-                (world.render(), [*_labeled_tasks(world, tasks), *_labeled_facts(world, rng)])
-            )
-            on_image()
-            if len(batch) == _BATCH_SIZE:
-                predictions += _predict(model, scene.name, batch)
-                batch = []
-        predictions += _predict(model, scene.name, batch)
-    return predictions
+        worlds = islice(sample_states(scene, _SCENE_CONFIG, rng), images)
+        views = (_view(world, tasks, rng, on_image) for world in worlds)
+        while batch := list(islice(views, _BATCH_SIZE)):
+            predictions += _predict(model, scene.name, batch)
+            if isinstance(model, Locator):
+                errors += [error for view in batch for error in _location_errors(model, view)]
+    return SceneResults(predictions, np.array(errors, np.float32))
 
 
 def confusion_by(
@@ -102,6 +126,33 @@ def confusion_by(
         name: confusion(np.array([x.p for x in own]), np.array([x.truth for x in own]), threshold)
         for name, own in groups.items()
     }
+
+
+def _view(
+    world: World, tasks: Sequence[Task], rng: np.random.Generator, on_image: Callable[[], None]
+) -> LabeledView:
+    image = world.render()
+    labeled = [*_labeled_tasks(world, tasks), *_labeled_facts(world, rng)]
+    there = {o.name for o in world.scene.objects} - set(world.objects_lost())
+    places = {name: project_point(world, world.object_pose(name)[0]) for name in sorted(there)}
+    on_image()
+    return LabeledView(image, labeled, places)
+
+
+def _location_errors(model: Locator, view: LabeledView) -> list[float]:
+    """Errors of the objects of each different question; an object outside the image has no place."""
+    questions = {x.task.question for x in view.tasks if x.task.question.object in view.places}
+    tasks = [Task("", q) for q in sorted(questions, key=lambda q: q.text)]
+    if not tasks:
+        return []
+    located = model.point([view.image] * len(tasks), tasks)
+    names = [(t.question.object, t.question.container) for t in tasks]
+    return [
+        float(np.linalg.norm(point - view.places[name]))
+        for pair, points in zip(names, located, strict=True)
+        for name, point in zip(pair, points, strict=True)
+        if name in view.places and not np.isnan(view.places[name]).any()
+    ]
 
 
 def _labeled_tasks(world: World, tasks: Sequence[Task]) -> list[LabeledTask]:
@@ -125,15 +176,15 @@ def _labeled_facts(world: World, rng: np.random.Generator) -> list[LabeledTask]:
 
 
 def _predict(
-    model: VisionLanguageModel, scene: str, batch: Sequence[tuple[Image, Sequence[LabeledTask]]]
+    model: VisionLanguageModel, scene: str, batch: Sequence[LabeledView]
 ) -> list[LabeledPrediction]:
     """Ask each question once per image."""
-    questions = [list(dict.fromkeys(x.task.question for x in labeled)) for _, labeled in batch]
-    replies = model.answer([image for image, _ in batch], questions) if batch else []
+    questions = [list(dict.fromkeys(x.task.question for x in view.tasks)) for view in batch]
+    replies = model.answer([view.image for view in batch], questions)
     predictions = []
-    for (_, labeled), reply in zip(batch, replies, strict=True):
+    for view, reply in zip(batch, replies, strict=True):
         p_yes = {answer.question: answer.p_yes for answer in reply}
-        for x in labeled:
+        for x in view.tasks:
             yes = p_yes[x.task.question]
             p = np.nan if yes is None else success_probability(x.task, yes)
             predictions.append(LabeledPrediction(scene, x.group, x.kind, float(p), x.truth))

@@ -17,7 +17,7 @@ from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.corrections.finetune_subgoals import KeypointLearner, net_config
 from soar.registry import policy_spec, promoted_models, subgoals_spec
 from soar.rollout.callbacks import Callback
-from soar.rollout.loop import EpisodeResult
+from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.station import Station
 from soar.rollout.station_config import sim_stations
 from soar.training.fit import fit
