@@ -1,0 +1,1 @@
+"""Attacks on what soar promises, with fixed seeds: `make attack`, or `python -m benchmarks.attack --help`."""

@@ -1,0 +1,1 @@
+"""Processes, servers, robots and files that the attacks use."""
