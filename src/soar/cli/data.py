@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,9 +42,9 @@ def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
         which: filter of the episodes.
         last: number of newest episodes to show; 0 shows all.
     """
-    found = list(_open(store).query(which))
+    found, shown = _open(store).newest(which, last or None)
     table = _table("episode", "steps", "verdict", "instruction", "station", "policy")
-    for episode in found[-last:] if last else found:
+    for episode in shown:
         origin = episode.provenance
         table.add_row(
             episode.id,
@@ -56,7 +55,7 @@ def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
             literal(f"{origin.checkpoint or '?'}, round {origin.round}"),
         )
     rich.print(table)
-    print(f"{len(found)} episodes match")
+    print(f"{found} episodes match")
 
 
 def show(name: Name, store: Where) -> None:
@@ -78,7 +77,7 @@ def show(name: Name, store: Where) -> None:
     rich.print(table)
 
 
-def stats(store: Where, which: Which) -> None:
+def stats(store: Where, which: Which, table6: bool = False) -> None:
     """Count attempts and successes per task, and the store's size.
 
     "verdict" is the share that was judged a success; "truth" is the share by the simulator's ground truth, where
@@ -89,35 +88,45 @@ def stats(store: Where, which: Which) -> None:
     Args:
         store: the store's folder.
         which: filter of the episodes.
+        table6: show the store beside known data sets instead, as in the paper's Table 6.
     """
-    from soar.data.store.index import where
+    from soar.data.curation.overview import overview
 
     source = _open(store)
-    columns = ("instruction", "outcome", "truth", "length", "bytes", "station")
-    rows = source.index.rows(columns, where(which), which.version).to_pylist()
+    if table6:
+        _print_table6(source, which, store.resolve().name)
+        return
+    found = overview(source, which)
     table = _table("attempts", "success", "failure", "unknown", "verdict", "truth", "task")
-    attempts = Counter(row["instruction"] for row in rows)
-    for instruction, count in attempts.most_common():
-        mine = [row for row in rows if row["instruction"] == instruction]
-        outcomes = Counter(row["outcome"] for row in mine)
-        truths = [row["truth"] for row in mine if row["truth"] is not None]
-        judged = count - outcomes["unknown"]
+    for task in found.tasks:
         table.add_row(
-            str(count),
-            *(str(outcomes[o]) for o in ("success", "failure", "unknown")),
-            _share(outcomes["success"], judged),
-            _share(sum(truths), len(truths)),
-            literal(instruction),
+            str(task.attempts),
+            *map(str, (task.success, task.failure, task.unknown)),
+            _share(task.success, task.attempts - task.unknown),
+            _share(task.true, task.truths),
+            literal(task.instruction),
         )
     rich.print(table)
     print(
-        f"{len(rows)} episodes, {sum(r['length'] for r in rows)} steps, "
-        f"{sum(r['bytes'] for r in rows) / 1e9:.2f} GB, "
-        f"{len({r['station'] for r in rows})} stations, version {which.version or source.version}"
+        f"{found.episodes} episodes, {found.steps} steps, {found.bytes / 1e9:.2f} GB, "
+        f"{found.stations} stations, version {which.version or source.version}"
     )
 
 
-def verify(store: Where) -> None:
+def _print_table6(store: LanceStore, which: Query, name: str) -> None:
+    from soar.data.curation.overview import KNOWN, table6_row
+
+    table = _table(
+        "dataset", "trajectories", "environments", "language", "failures", "public", "collection"
+    )
+    marks = {True: "yes", False: "no", None: "?"}
+    for row in (*KNOWN, table6_row(store, which, name)):
+        cells = [marks[row.language], marks[row.failures], marks[row.public]]
+        table.add_row(literal(row.name), row.trajectories, row.environments, *cells, row.collection)
+    rich.print(table)
+
+
+def verify(store: Where, sample: Annotated[int, Ge(1)] | None = None) -> None:
     """Check every version, row, file and frame, and name what is damaged.
 
     Exits with 1 when something is damaged. Files without a row are not: a killed writer left them, or a running one
@@ -127,16 +136,18 @@ def verify(store: Where) -> None:
 
     Args:
         store: the store's folder.
+        sample: number of random episodes to check, without looking for files that have no row; all by default.
     """
     from soar.data.store.verify import verify as check
     from soar.utils.progress import progress_bar
 
     source = _open(store)
-    total = source.index.rows(("id",), "").num_rows
+    total = source.index.open().count_rows()
+    checked = total if sample is None else min(sample, total)
     findings = []
     with progress_bar() as bar:
-        task = bar.add_task("checking every frame", total=total, note="")
-        for finding in check(source):
+        task = bar.add_task("checking every frame", total=checked, note="")
+        for finding in check(source, sample=sample):
             bar.advance(task, finding.part.startswith("episode"))
             if finding.problem:
                 findings.append(finding)
@@ -148,7 +159,10 @@ def verify(store: Where) -> None:
     if damaged:
         print("`soar data sweep` repairs rows; with `--damaged` it also removes damaged episodes")
         sys.exit(1)
-    print(f"{total} episodes, none damaged")
+    if sample is None:
+        print(f"{total} episodes, none damaged")
+    else:
+        print(f"{checked} of {total} episodes checked, none damaged")
 
 
 def sweep(

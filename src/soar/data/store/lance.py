@@ -24,7 +24,7 @@ from soar.data.store.content import check_episode, check_id
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush
 from soar.data.store.images import Codec
 from soar.data.store.index import Index, quoted, where
-from soar.data.store.rows import Row, from_row, to_json, to_row, verdict_columns
+from soar.data.store.rows import Row, from_row, summary_of, to_json, to_row, verdict_columns
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_table, write_steps
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
@@ -172,11 +172,19 @@ class LanceStore:
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
         """Yield summaries of the episodes that match, oldest first; a damaged row is left out with a warning."""
         for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
-            for row in batch.to_pylist():
-                try:
-                    yield from_row(row)
-                except StoreError as error:
-                    _log.warning("an episode of '%s' is left out: %s", self.path, error)
+            yield from self._readable(batch.to_pylist())
+
+    def newest(self, query: Query, count: int | None) -> tuple[int, list[EpisodeSummary]]:
+        """Return the number of episodes that match, and the newest `count` of them (None is all), the newest last."""
+        rows = self._matching(("id", "started_s"), query)
+        if count is None or count >= rows.num_rows:
+            return rows.num_rows, list(self.query(query))
+        ids = rows["id"][-count:].to_pylist()
+        chosen = self.index.rows(
+            _SUMMARY, f"id IN ({', '.join(map(quoted, ids))})", query.version
+        ).to_pylist()
+        found = {summary.id: summary for summary in self._readable(chosen)}
+        return rows.num_rows, [found[id] for id in ids if id in found]
 
     def history(self, query: Query | None = None) -> History:
         """Count attempts and successes per instruction among the episodes that match."""
@@ -235,6 +243,14 @@ class LanceStore:
         )
         self._schema = SCHEMA
 
+    def _readable(self, rows: Sequence[Row]) -> Iterator[EpisodeSummary]:
+        """Yield the summaries of rows; a damaged one is left out with a warning."""
+        for row in rows:
+            try:
+                yield from_row(row)
+            except StoreError as error:
+                _log.warning("an episode of '%s' is left out: %s", self.path, error)
+
     def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
         """Return rows of the episodes that match, oldest first."""
         query = query or Query()
@@ -249,14 +265,6 @@ class LanceStore:
                 path.unlink(missing_ok=True)
         except (*LANCE_ERRORS, StoreError):
             return  # `soar data sweep` removes the file
-
-
-def summary_of(id: str, episode: Episode) -> EpisodeSummary:
-    """Return an episode without its frames."""
-    return EpisodeSummary(
-        id, episode.instruction, len(episode), episode.verdict, episode.provenance, episode.contract,
-        episode.interventions, episode.end,
-    )  # fmt: skip
 
 
 def _create(folder: Path) -> None:

@@ -15,6 +15,7 @@ from soar.errors import ConfigError, StoreError
 from soar.types import (
     Answer,
     End,
+    Episode,
     EpisodeSummary,
     Outcome,
     Proposal,
@@ -30,6 +31,14 @@ Row = dict[str, Any]
 
 _TASK_FIELDS = ("instruction", "question", "success_answer", "objects")
 """Stored fields of a task; `soar.tasks.question_file.task_of_episode` finds the others again."""
+
+
+def summary_of(id: str, episode: Episode) -> EpisodeSummary:
+    """Return an episode without its frames."""
+    return EpisodeSummary(
+        id, episode.instruction, len(episode), episode.verdict, episode.provenance, episode.contract,
+        episode.interventions, episode.end,
+    )  # fmt: skip
 
 
 def to_row(summary: EpisodeSummary) -> Row:

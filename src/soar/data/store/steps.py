@@ -129,8 +129,32 @@ def read_table(path: Path, rows: Sequence[int] | None = None, column: str = "ima
                 return LanceFileReader(str(path)).read_all().to_table()
             return image_reader(path, column).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
-        problem = "is damaged" if path.exists() else "is missing"
-        raise StoreError(f"steps file '{path}' {problem}: {first_line(error)}") from error
+        raise _unreadable(path, error) from error
+
+
+def read_numbers(
+    path: Path,
+) -> tuple[
+    Float32[np.ndarray, "t action"],
+    Float32[np.ndarray, "t action"],
+    Float32[np.ndarray, "t+1 state"],
+    Float64[np.ndarray, " t+1"],
+]:
+    """Read a steps file without its images; returns what `table_numbers` does. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    columns = ["executed", "wanted", "state", "time_s"]
+    try:
+        with no_panic():
+            table = LanceFileReader(str(path), columns=columns).read_all().to_table()
+    except LANCE_ERRORS as error:
+        raise _unreadable(path, error) from error
+    return table_numbers(table)
+
+
+def _unreadable(path: Path, error: BaseException) -> StoreError:
+    problem = "is damaged" if path.exists() else "is missing"
+    return StoreError(f"steps file '{path}' {problem}: {first_line(error)}")
 
 
 def read_row(path: Path) -> Row:

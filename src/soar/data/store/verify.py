@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,14 +48,26 @@ class SweepResult(NamedTuple):
     """Number of old, untagged versions of the index that were deleted."""
 
 
-def verify(store: LanceStore, workers: int | None = None) -> Iterator[Finding]:
-    """Check every version, row, file and frame; yields intact parts, too, so that progress can be shown."""
+def verify(
+    store: LanceStore, workers: int | None = None, sample: int | None = None
+) -> Iterator[Finding]:
+    """Check every version, row, file and frame; yields intact parts, too, so that progress can be shown.
+
+    Args:
+        store: the store.
+        workers: threads; None is one for each core.
+        sample: number of random episodes whose row, file and frames are checked; None checks all, and looks for files
+            without a row.
+    """
     for version, intact in store.index.manifests():
         yield Finding(f"version {version}", "" if intact else "its manifest is cut short")
     for path in store.index.set_aside():
         yield Finding(
             f"file {path}", "was found cut short and set aside; `soar data sweep` repairs it"
         )
+    if sample is not None:
+        yield from _check_episodes(store, _sampled(store, sample), workers)
+        return
     for number, error in store.index.damaged_fragments():
         yield Finding("rows", f"fragment {number} of episodes.lance can't be read: {error}")
     rows = store.index.rows(_COLUMNS, "").to_pylist()
@@ -65,11 +78,7 @@ def verify(store: LanceStore, workers: int | None = None) -> Iterator[Finding]:
         seen.add(row["id"])
     for path in _orphans(store, seen):
         yield Finding(f"file {path}", "no row", is_orphan=True)
-    threads = workers or len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(threads) as pool:
-        problems = pool.map(lambda row: _episode_problem(store, row), rows)
-        for row, problem in zip(rows, problems, strict=True):
-            yield Finding(f"episode {row['id']}", problem)
+    yield from _check_episodes(store, rows, workers)
 
 
 def sweep(
@@ -112,6 +121,22 @@ def sweep(
         path.unlink(missing_ok=True)
     expired = store.index.clean(keep_versions_s)
     return SweepResult(tuple(removed), tuple(restored), bad, expired)
+
+
+def _check_episodes(store: LanceStore, rows: list[Row], workers: int | None) -> Iterator[Finding]:
+    threads = workers or len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        problems = pool.map(lambda row: _episode_problem(store, row), rows)
+        for row, problem in zip(rows, problems, strict=True):
+            yield Finding(f"episode {row['id']}", problem)
+
+
+def _sampled(store: LanceStore, count: int) -> list[Row]:
+    """Return the rows of random episodes, others at each call."""
+    dataset = store.index.open()
+    chosen = random.sample(range(total := dataset.count_rows()), min(count, total))
+    rows: list[Row] = dataset.take(sorted(chosen), columns=list(_COLUMNS)).to_pylist()
+    return rows
 
 
 def _episode_problem(store: LanceStore, row: Row) -> str:

@@ -1,0 +1,130 @@
+"""Quality measures of episodes, from their numbers alone: no image is decoded.
+
+Idle share: share of control steps in which nothing moved. Action entropy: spread of each number of the actions over
+32 equal bins of its range, in bits; 5 is uniform, 0 a constant. Duplicates: episodes with the same actions and states,
+byte for byte, as a copied or replayed recording has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from soar.contract.contract import LENGTHS_M, Contract, Numbers
+from soar.data.store.lance import LanceStore
+from soar.data.store.steps import read_numbers
+from soar.errors import StoreError
+from soar.types import EpisodeSummary
+
+IDLE_M, IDLE_RAD, IDLE_GRIPPER = 0.002, 0.01, 0.02
+"""Motion within a control step below which nothing moved: of the hand [m], of an angle [rad], of the gripper as a
+share of its range."""
+BINS = 32
+_KEPT = 200_000
+"""Control steps of which the entropy is measured: evenly spread ones, where there are more."""
+
+
+class EpisodeQuality(NamedTuple):
+    """Measures of one episode."""
+
+    id: str
+    steps: int
+    idle: float
+    """Share of control steps in which nothing moved, in [0, 1]."""
+    longest_idle: int
+    """Longest run of such steps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Quality:
+    """Measures of several episodes."""
+
+    episodes: list[EpisodeQuality] = field(default_factory=list)
+    names: tuple[str, ...] = ()
+    """Names of an action's numbers."""
+    entropy: Float64[np.ndarray, " _action"] = field(default_factory=lambda: np.zeros(0))
+    """Entropy of each number of the actions [bits]."""
+    duplicates: tuple[tuple[str, ...], ...] = ()
+    """Groups of ids of equal episodes."""
+    damaged: tuple[str, ...] = ()
+    """Ids of the episodes whose file can't be read."""
+
+    @property
+    def idle(self) -> float:
+        """Share of all control steps in which nothing moved, in [0, 1]."""
+        steps = sum(episode.steps for episode in self.episodes)
+        return sum(episode.idle * episode.steps for episode in self.episodes) / max(steps, 1)
+
+
+def measure(store: LanceStore, summaries: Iterable[EpisodeSummary]) -> Quality:
+    """Measure episodes of one contract; episodes of another one count for idle share and duplicates alone."""
+    episodes, damaged = [], []
+    actions: list[Float32[np.ndarray, "_n _action"]] = []
+    same: dict[bytes, list[str]] = defaultdict(list)
+    contract: Contract | None = None
+    for summary in summaries:
+        try:
+            executed, _, states, _ = read_numbers(store.steps_path(summary.id))
+        except StoreError:
+            damaged.append(summary.id)
+            continue
+        contract = contract or summary.contract
+        idle = idle_steps(states, summary.contract.state)
+        episodes.append(
+            EpisodeQuality(
+                summary.id, len(idle), float(np.mean(idle)) if len(idle) else 0.0, _run(idle)
+            )
+        )
+        same[hashlib.sha256(executed.tobytes() + states.tobytes()).digest()].append(summary.id)
+        if summary.contract.action == contract.action:
+            actions.append(executed)
+    return Quality(
+        episodes,
+        contract.action.names if contract else (),
+        entropy(np.concatenate(actions)) if actions else np.zeros(0),
+        tuple(tuple(ids) for ids in same.values() if len(ids) > 1),
+        tuple(damaged),
+    )
+
+
+def idle_steps(states: Float32[np.ndarray, "n state"], numbers: Numbers) -> Bool[np.ndarray, " _t"]:
+    """Return for each control step whether nothing moved: neither the hand or a joint, nor the gripper."""
+    change = np.abs(np.diff(states.astype(np.float64), axis=0))
+    least = np.empty(states.shape[1])
+    angle = IDLE_RAD if numbers.angle == "rad" else np.degrees(IDLE_RAD)
+    least[:] = angle
+    if numbers.space == "end_effector":
+        least[:3] = IDLE_M / LENGTHS_M[numbers.length]
+    if numbers.gripper is not None:
+        least[-1] = IDLE_GRIPPER * abs(numbers.gripper.open - numbers.gripper.closed)
+    idle: Bool[np.ndarray, " _t"] = np.all(change < least, axis=1)
+    return idle
+
+
+def entropy(actions: Float32[np.ndarray, "n action"]) -> Float64[np.ndarray, " action"]:
+    """Return the entropy of each number over equal bins from its 1 % to its 99 % quantile [bits]."""
+    part = actions[:: 1 + len(actions) // _KEPT].astype(np.float64)
+    low, high = np.quantile(part, (0.01, 0.99), axis=0)
+    scaled = (part - low) / np.maximum(high - low, 1e-9)
+    bins = np.clip((scaled * BINS).astype(int), 0, BINS - 1)
+    found = np.zeros(actions.shape[1])
+    for index in range(actions.shape[1]):
+        counts: Int64[np.ndarray, " bins"] = np.bincount(bins[:, index], minlength=BINS)
+        p = counts[counts > 0] / len(part)
+        found[index] = -(p * np.log2(p)).sum() + 0.0
+    return found
+
+
+def _run(idle: Bool[np.ndarray, " _t"]) -> int:
+    """Return the longest run of idle steps."""
+    longest = current = 0
+    for still in idle:
+        current = current + 1 if still else 0
+        longest = max(longest, current)
+    return longest

@@ -1,0 +1,200 @@
+"""Copying, splitting, overviews, quality and cards of stores."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from soar.cli import main
+from soar.contract.contract import WIDOWX, Gripper, Numbers
+from soar.data.curation.card import card
+from soar.data.curation.copying import copy_episodes, held_out, select
+from soar.data.curation.overview import overview, table6_row, thousands
+from soar.data.curation.quality import entropy, idle_steps, measure
+from soar.data.store.lance import open_store
+from soar.data.store.verify import verify
+from soar.types import Query, Verdict
+
+
+def run(capsys, *words) -> str:
+    main(["data", *map(str, words)])
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture
+def other(tmp_path):
+    return open_store(tmp_path / "other", create=True)
+
+
+def test_a_copy_is_the_same_with_a_later_verdict_and_happens_once(store, other, make_episode, same):
+    ids = [store.append(make_episode(seed)) for seed in range(3)]
+    store.set_verdict(ids[0], Verdict("failure", 0.2, judge="person"))
+    assert list(copy_episodes(store, ids[:2], other)) == [(id, "") for id in ids[:2]]
+    done = dict(copy_episodes(store, ids, other))
+    assert done == {ids[0]: "there already", ids[1]: "there already", ids[2]: ""}
+    for id in ids:
+        assert same(store.load(id), other.load(id))
+    assert not [f for f in verify(other) if f.problem]
+
+
+def test_many_episodes_are_copied_in_few_commits(store, other, make_episode):
+    ids = [store.append(make_episode(seed, steps=1)) for seed in range(5)]
+    before = other.version
+    list(copy_episodes(store, ids, other))
+    assert other.version == before + 1
+
+
+def test_a_damaged_episode_is_named_and_not_copied(store, other, make_episode):
+    ids = [store.append(make_episode(seed)) for seed in range(3)]
+    os.truncate(store.steps_path(ids[0]), 99)
+    store.steps_path(ids[1]).unlink()
+    done = dict(copy_episodes(store, ids, other))
+    assert "is damaged" in done[ids[0]]
+    assert "is missing" in done[ids[1]]
+    assert [s.id for s in other.query()] == [ids[2]]
+    assert not [f for f in verify(other) if f.problem]
+
+
+def test_a_split_keeps_groups_together_and_stays_when_the_store_grows(store, make_episode):
+    for seed in range(40):
+        store.append(make_episode(seed, steps=1, instruction=f"task {seed % 20}"))
+    summaries = list(store.query())
+    sides = {s.id: held_out(s, 0.3, "task", 1) for s in summaries}
+    by_task = {s.instruction: sides[s.id] for s in summaries}
+    assert all(by_task[s.instruction] == sides[s.id] for s in summaries)
+    assert 1 <= sum(by_task.values()) <= 12
+    assert sides != {s.id: held_out(s, 0.3, "task", 2) for s in summaries}
+
+
+def test_select_asks_the_verdicts_judge_and_probability(store, make_episode):
+    for seed in range(3):
+        store.append(make_episode(seed))
+    summaries = list(store.query())
+    store.set_verdict(summaries[0].id, Verdict("unknown", judge="person"))
+    found = list(store.query())
+    assert len(list(select(found, judges=("per",)))) == 1
+    assert len(list(select(found, least_p=0.5))) == 2
+    assert not list(select(found, most_p=0.5))
+
+
+def test_filter_split_and_merge_on_the_command_line(store, make_episode, capsys, tmp_path):
+    for seed in range(6):
+        outcome = "success" if seed % 2 else "failure"
+        store.append(make_episode(seed, steps=1, outcome=outcome))
+    out = run(
+        capsys,
+        "filter",
+        "--store",
+        store.path,
+        "--out",
+        tmp_path / "g",
+        "--outcomes",
+        "success",
+        "--dry-run",
+    )
+    assert "3 episodes, 0 are there already" in out
+    assert not (tmp_path / "g").exists()
+    run(capsys, "filter", "--store", store.path, "--out", tmp_path / "g", "--outcomes", "success")
+    run(capsys, "split", "--store", store.path, "--train", tmp_path / "t", "--held-out", tmp_path / "h",
+        "--fraction", "0.5")  # fmt: skip
+    parts = [open_store(tmp_path / name) for name in ("g", "t", "h")]
+    assert [len(list(p.query())) for p in parts] == [
+        3,
+        len(list(parts[1].query())),
+        6 - len(list(parts[1].query())),
+    ]
+    out = run(capsys, "merge", tmp_path / "t", tmp_path / "h", "--out", tmp_path / "all")
+    assert {s.id for s in open_store(tmp_path / "all").query()} == {s.id for s in store.query()}
+    with pytest.raises(SystemExit):
+        main(["data", "merge", str(store.path), "--out", str(store.path)])
+    assert "into itself" in capsys.readouterr().err
+
+
+def test_table_6_counts_stations_failures_and_who_acted(store, make_episode, capsys):
+    for seed, policy in enumerate(["gcbc-1", "gcbc-1", "expert", "person"]):
+        outcome = "failure" if seed == 0 else "success"
+        station = f"arm{seed % 2}"
+        store.append(make_episode(seed, outcome=outcome, checkpoint=policy, station=station))
+    row = table6_row(store, Query(), "mine")
+    assert row[:4] == ("mine", "4", "2", True)
+    assert row.failures
+    assert row.collection == "50% autonomous, 25% scripted, 25% human"
+    assert thousands(30_582) == "30.5k"
+    out = run(capsys, "stats", "--store", store.path, "--table6")
+    assert "SOAR-Data 30.5k 5 yes yes yes 100% autonomous" in out
+
+
+def test_an_overview_reads_no_file(store, make_episode):
+    ids = [store.append(make_episode(seed, truth=seed > 0)) for seed in range(3)]
+    for id in ids:
+        store.steps_path(id).unlink()
+    found = overview(store, Query())
+    assert (found.episodes, found.steps, found.stations) == (3, 12, 1)
+    assert (found.tasks[0].attempts, found.tasks[0].truths, found.tasks[0].true) == (3, 3, 2)
+
+
+def test_idle_steps_are_told_in_the_contracts_units():
+    states = np.zeros((4, 7), np.float32)
+    states[1:, 0] = 0.003
+    states[2:, 6] = 0.5
+    assert idle_steps(states, WIDOWX.state).tolist() == [False, False, True]
+    millimeters = replace(WIDOWX.state, length="mm", gripper=Gripper(0, 100))
+    assert idle_steps(states, millimeters).tolist() == [True, True, True]
+    joints = Numbers(space="joints", joints=("a", "b"), angle="deg")
+    moves = np.array([[0, 0, 0], [0.5, 0, 0], [1.5, 0, 0]], np.float32)
+    assert idle_steps(moves, joints).tolist() == [True, False]
+
+
+def test_entropy_is_5_bits_for_uniform_and_0_for_constant_actions():
+    rng = np.random.default_rng(0)
+    actions = np.stack([rng.random(20_000), np.zeros(20_000)], axis=1).astype(np.float32)
+    assert entropy(actions) == pytest.approx([5, 0], abs=0.03)
+
+
+def test_duplicates_and_damage_are_found(store, make_episode):
+    first = make_episode(0)
+    ids = [store.append(e) for e in (first, make_episode(1), replace(first, instruction="other"))]
+    ids.append(store.append(make_episode(3)))
+    os.truncate(store.steps_path(ids[3]), 99)
+    found = measure(store, store.query())
+    assert [set(group) for group in found.duplicates] == [{ids[0], ids[2]}]
+    assert found.damaged == (ids[3],)
+    assert len(found.entropy) == 7
+
+
+def test_a_card_names_meaning_judges_policies_and_tasks(store, make_episode, capsys, tmp_path):
+    store.append(make_episode(0, instruction="put the | away"))
+    text = card(store, Query(), "kitchen", "cc-by-4.0", measure(store, store.query()))
+    for part in ("license: cc-by-4.0", "fingers down", "| compact | 1 | 1.00 |", "| gcbc-0 | 1 |",
+                 "put the \\| away", "idle share"):  # fmt: skip
+        assert part in text
+    run(capsys, "card", "--store", store.path, "--out", tmp_path / "README.md", "--dry-run")
+    assert not (tmp_path / "README.md").exists()
+    run(capsys, "card", "--store", store.path, "--out", tmp_path / "README.md", "--measure")
+    assert "## Quality" in (tmp_path / "README.md").read_text()
+
+
+def test_quality_on_the_command_line_names_the_most_idle(store, make_episode, capsys):
+    id = store.append(make_episode(0))
+    out = run(capsys, "quality", "--store", store.path)
+    assert f"{id}: 0.00 idle" in out
+    assert "duplicates: 0" in out
+
+
+def test_verify_says_how_many_episodes_it_sampled(store, make_episode, capsys):
+    for seed in range(4):
+        store.append(make_episode(seed))
+    assert (
+        run(capsys, "verify", "--store", store.path, "--sample", 2)
+        == "2 of 4 episodes checked, none damaged"
+    )
+
+
+def test_ls_reads_the_rows_of_the_newest_alone(store, make_episode):
+    ids = [store.append(make_episode(seed)) for seed in range(5)]
+    count, shown = store.newest(Query(outcomes=("success",)), 2)
+    assert (count, [s.id for s in shown]) == (5, ids[-2:])
+    assert len(store.newest(Query(limit=3), None)[1]) == 3
