@@ -27,7 +27,7 @@ class StationOptions:
     """1 to 10, dev1 to dev4, or a YAML file."""
     stations: Annotated[int, Ge(1)] = 1
     """Number of simulated stations."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the first simulated station; the others count up."""
     questions: str = ""
     """Question file for tasks of a simulated scene that the grammar doesn't know."""

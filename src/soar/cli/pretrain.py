@@ -106,7 +106,7 @@ def lcbc(
 def vlm(
     config: Annotated[VLMTrainConfig, FLAT],
     images: Positive = 15_000,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
     stream: bool = False,
     start: Path | None = None,
     workers: Positive = 2,

@@ -25,9 +25,9 @@ SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
 def sheet(
     out: Path = Path("sheet.png"),
     scenes: tuple[str, ...] = (),
-    samples: int = 6,
-    size: int = CAMERA_PIXELS,
-    seed: int = 0,
+    samples: Annotated[int, Ge(1)] = 6,
+    size: Annotated[int, Ge(1)] = CAMERA_PIXELS,
+    seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
     """Draw scenes as one contact sheet: the ten, those for development, and some random ones.
 
@@ -56,9 +56,9 @@ def video(
     scene: SceneName,
     task: str = "",
     out: Path = Path("expert.mp4"),
-    seed: int = 0,
-    size: int = CAMERA_PIXELS,
-    max_steps: int = 100,
+    seed: Annotated[int, Ge(0)] = 0,
+    size: Annotated[int, Ge(1)] = CAMERA_PIXELS,
+    max_steps: Annotated[int, Ge(1)] = 100,
 ) -> None:
     """Film the scripted expert at a task, and print whether it succeeded.
 
@@ -97,7 +97,7 @@ def demos(
     regime: Literal["bridge", "broad", "dev", "soar"] = "bridge",
     episodes: Annotated[int, Ge(1)] = 1000,
     workers: Annotated[int, Ge(1)] = 2,
-    first_seed: int = 0,
+    first_seed: Annotated[int, Ge(0)] = 0,
     scenes: tuple[str, ...] = (),
 ) -> None:
     """Fill an episode store with the scripted expert's successful demonstrations.

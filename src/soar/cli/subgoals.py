@@ -76,10 +76,10 @@ def sheet(
     subgoals: str = COMPACT,
     out: Path = Path("subgoals.png"),
     scenes: tuple[str, ...] = TEN,
-    tasks: int = 2,
-    length: int = 5,
-    steps_ahead: int = COMPACT_STEPS_AHEAD,
-    seed: int = 0,
+    tasks: Annotated[int, Ge(1)] = 2,
+    length: Annotated[int, Ge(1)] = 5,
+    steps_ahead: Annotated[int, Ge(1)] = COMPACT_STEPS_AHEAD,
+    seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
     """Draw sequences of generated images above the frames of a scripted expert from the same start.
 
@@ -114,8 +114,8 @@ def evaluate(
     scenes: tuple[str, ...] = TEN,
     trials: Annotated[int, Ge(1)] = 5,
     length: Annotated[int, Ge(1)] = 5,
-    steps_ahead: int = COMPACT_STEPS_AHEAD,
-    seed: int = 0,
+    steps_ahead: Annotated[int, Ge(1)] = COMPACT_STEPS_AHEAD,
+    seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
     """Measure sequences of generated images: is the instruction completed at the end?
 

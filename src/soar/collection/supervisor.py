@@ -29,13 +29,13 @@ class FaultLimits:
 
     max_recoveries: Annotated[int, Ge(1)] = 3
     """Number of attempts to clear a fault in software."""
-    recovery_pause_s: float = 1.0
+    recovery_pause_s: Annotated[float, Ge(0)] = 1.0
     """Pause in seconds before the second attempt, doubled before each further one."""
     max_drops: Annotated[int, Ge(1)] = 10
     """Number of episodes dropped in a row after which the station is broken."""
     missing_after: Annotated[int, Ge(1)] = 2
     """Number of assessments in a row without an object after which it counts as missing."""
-    reset_after: int = 3
+    reset_after: Annotated[int, Ge(0)] = 3
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
 
     def __post_init__(self) -> None:

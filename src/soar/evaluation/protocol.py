@@ -42,9 +42,9 @@ class EvalConfig:
     """Trials of each task."""
     tasks: tuple[str, ...] = ()
     """Instructions to try; empty for all."""
-    first_seed: int = FIRST_SEED
+    first_seed: Annotated[int, Ge(0)] = FIRST_SEED
     """Seed of the first start."""
-    steps_per_subgoal: int | None = None
+    steps_per_subgoal: Annotated[int, Ge(1)] | None = None
     """Control steps for each subgoal; None for 10 with compact generators and the expert, else 20 (paper)."""
 
     def __post_init__(self) -> None:
@@ -103,7 +103,7 @@ def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tup
 def _setting(
     config: EvalConfig,
     known: Sequence[tuple[str, str]],
-    first_seed: int,
+    first_seed: Annotated[int, Ge(0)],
     judge: str,
     stations: Sequence[StationConfig] = (),
 ) -> EvalSetting:

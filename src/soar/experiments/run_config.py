@@ -10,10 +10,13 @@ from annotated_types import Ge, Gt, Le, Lt
 from soar.collection.collector import CollectionConfig
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.external import ExternalConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
+from soar.improvement.methods.critic import CriticConfig
 from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
+from soar.improvement.offline_actor import OfflineActorConfig
 from soar.improvement.rounds import Candidate, ImproveConfig
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
@@ -51,7 +54,7 @@ class CollectOptions:
     """Share of episodes whose actions are sampled from the policy's Gaussian."""
     noise: Annotated[float, Ge(0)] = 0.5
     """Scale of its standard deviation in those."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the first simulated station; the others count up."""
     questions: str = ""
     """Question file for tasks of simulated scenes that the grammar doesn't know."""
@@ -70,7 +73,7 @@ class StationTrials:
     starts: Starts = "set"
     """"set": a person sets every start, guided by the recorded start image; "kept": the scene stays as the last
     episode left it, and a person is asked only where no task is possible."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of the order."""
 
 
@@ -79,12 +82,16 @@ class RunConfig(ImproveConfig):
     """Everything that determines a run of improvement."""
 
     method: MethodName | None = None
-    """Method by which the policy learns; None: corrections where they apply, else hindsight (paper)."""
+    """Method by which the policy learns (docs/improvement.md); None: corrections where they apply, else hindsight (paper).
+    """
     collect: CollectOptions = field(default_factory=CollectOptions)
     fit: CoTrainConfig = field(default_factory=CoTrainConfig)
     finetune: FinetuneSubgoalsConfig = field(default_factory=FinetuneSubgoalsConfig)
     corrections: CorrectionsConfig = field(default_factory=CorrectionsConfig)
     hindsight: HindsightConfig = field(default_factory=HindsightConfig)
+    critic: CriticConfig = field(default_factory=CriticConfig)
+    actor: OfflineActorConfig = field(default_factory=OfflineActorConfig)
+    external: ExternalConfig = field(default_factory=ExternalConfig)
     demonstrations: int | str = 1000
     """Demonstrations that co-training keeps: a number of simulated ones of the *bridge* regime, made once and shared
     by all runs; an episode store's folder; or "none". On real stations a number means none."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -34,15 +35,15 @@ class EncoderConfig:
     """Channels of the stages."""
     depths: tuple[int, ...] = (1, 1, 1)
     """Residual blocks of the stages."""
-    dim: int = 256
+    dim: Annotated[int, Ge(0)] = 256
     """Features of the whole image."""
-    patch: int = 4
+    patch: Annotated[int, Ge(1)] = 4
     """Height and width of a cell of the first stage [px]."""
-    fine: int = 0
+    fine: Annotated[int, Ge(0)] = 0
     """Channels of the stem's intermediate map, whose cells are half as wide; 0 is none."""
-    attention_points: int = 0
+    attention_points: Annotated[int, Ge(0)] = 0
     """Positions that spatial attention reads."""
-    detail: int = 32
+    detail: Annotated[int, Ge(0)] = 32
     """Features of each of these positions."""
 
     def __post_init__(self) -> None:

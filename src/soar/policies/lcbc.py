@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from soar.data.transforms import Batch
@@ -25,9 +26,9 @@ class LCBCConfig(BehaviorCloningConfig):
 
     words: str = MINILM
     """Frozen sentence encoder: "minilm", a folder, or a hub id."""
-    word_dim: int = 384
+    word_dim: Annotated[int, Ge(1)] = 384
     """Length of its embeddings."""
-    context_dim: int = 256
+    context_dim: Annotated[int, Ge(1)] = 256
     """Width of the two layers between the embedding and the FiLM layers."""
 
 

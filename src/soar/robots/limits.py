@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from jaxtyping import Float64
 
 from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Numbers
@@ -33,30 +33,30 @@ class Limits:
     """Lower corner of the end effector's workspace box in meters."""
     high: tuple[float, float, float] = WORKSPACE_HIGH
     """Upper corner of the box in meters."""
-    max_step_m: float = 0.05
+    max_step_m: Annotated[float, Gt(0)] = 0.05
     """Largest change of position along each axis in one control step, in meters."""
-    max_turn_rad: float = 0.35
+    max_turn_rad: Annotated[float, Ge(0)] = 0.35
     """Largest change of each angle, or of each joint, in one control step, in radians."""
     sticky_steps: Annotated[int, Ge(1)] = 2
     """Number of steps in a row that must command a change of the gripper before it changes."""
-    frozen_motion_m: float = 0.02
+    frozen_motion_m: Annotated[float, Ge(0)] = 0.02
     """Motion of the end effector in meters, during which an unchanged image means a frozen camera."""
     stuck_steps: Annotated[int, Ge(1)] = 25
     """Number of steps in a row, each commanded to move by `stuck_command_m` or more, within which an end effector that
     stays in a cube of side `stuck_motion_m` means a stuck arm."""
-    stuck_command_m: float = 0.005
+    stuck_command_m: Annotated[float, Ge(0)] = 0.005
     """Commanded motion in meters; see `stuck_steps`."""
-    stuck_motion_m: float = 0.002
+    stuck_motion_m: Annotated[float, Ge(0)] = 0.002
     """Real motion in meters; see `stuck_steps`."""
     joints_low: tuple[float, ...] = ()
     """Smallest angle of each joint in radians, for an arm that is driven by joints; empty for none."""
     joints_high: tuple[float, ...] = ()
     """Largest angle of each joint in radians; empty for none."""
-    frozen_turn_rad: float = 0.1
+    frozen_turn_rad: Annotated[float, Ge(0)] = 0.1
     """`frozen_motion_m` of an arm that is driven by joints, in radians."""
-    stuck_command_rad: float = 0.02
+    stuck_command_rad: Annotated[float, Ge(0)] = 0.02
     """`stuck_command_m` of such an arm, in radians."""
-    stuck_turn_rad: float = 0.008
+    stuck_turn_rad: Annotated[float, Ge(0)] = 0.008
     """`stuck_motion_m` of such an arm, in radians."""
 
     def __post_init__(self) -> None:

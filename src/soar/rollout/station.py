@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, runtime_checkable
 
-from annotated_types import Gt
+from annotated_types import Ge, Gt
 
 from soar.contract.contract import WIDOWX
 from soar.errors import ConfigError
@@ -20,11 +20,11 @@ from soar.utils.config import check_ranges
 class EpisodeConfig:
     """Length and timing of an episode (paper: five subgoals, twenty steps for each, 5 Hz)."""
 
-    num_subgoals: int = 5
+    num_subgoals: Annotated[int, Ge(1)] = 5
     """Number of subgoals."""
-    steps_per_subgoal: int = PAPER_STEPS_PER_SUBGOAL
+    steps_per_subgoal: Annotated[int, Ge(1)] = PAPER_STEPS_PER_SUBGOAL
     """Control steps per subgoal."""
-    prefetch_steps: int = 0
+    prefetch_steps: Annotated[int, Ge(0)] = 0
     """Control steps by which a subgoal is generated early, from an earlier image while the arm moves on. With 0 it is
     generated from the current image while the arm waits."""
     home_at_end: bool = True

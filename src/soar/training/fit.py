@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Gt, Lt
 from torch import nn
 
 from soar.data.prefetch import Batches, Prefetcher
@@ -34,15 +34,15 @@ class FitConfig:
     """Gradient steps; the learning rate reaches zero at the last."""
     batch_size: AtLeastOne = 256
     """Samples per step, over all processes and accumulation parts."""
-    learning_rate: float = 3e-4
+    learning_rate: Annotated[float, Gt(0)] = 3e-4
     """Learning rate after warmup."""
-    warmup_steps: int = 2000
+    warmup_steps: Annotated[int, Ge(0)] = 2000
     """Gradient steps of linear warmup."""
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's decay rates of the moments."""
-    weight_decay: float = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 1e-3
     """AdamW's weight decay."""
-    clip_norm: float = 1.0
+    clip_norm: Annotated[float, Gt(0)] = 1.0
     """Largest norm of the gradient."""
     accumulate: AtLeastOne = 1
     """Parts of a process's samples in a step that are computed one after another, to save memory."""
@@ -52,7 +52,7 @@ class FitConfig:
     """Precision of the forward pass; "auto" is bf16 autocast if the device multiplies bf16 in hardware."""
     device: str = "auto"
     """Device; "auto" is the GPU if there is one."""
-    seed: int = 0
+    seed: Annotated[int, Ge(0)] = 0
     """Seed of initial weights, batches and losses."""
     log_every: AtLeastOne = 100
     """Gradient steps between two log entries."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from jaxtyping import Float32
 
 from soar.checkpoint import Checkpoint
+from soar.contract.compare import require_match
+from soar.contract.contract import WIDOWX, Contract
 from soar.data.mixture import Embed, Mixture, Source
 from soar.data.relabel import Goals, Uniform
 from soar.data.transforms import (
@@ -21,6 +25,7 @@ from soar.data.transforms import (
     Crop,
     GoalBlur,
     NormalizeActions,
+    NormalizeStates,
     Resize,
     ToFloat,
     ToneCurve,
@@ -39,6 +44,7 @@ from soar.policies.loading import (
     lcbc_from_gcbc,
     policy_from,
     with_fresh_head,
+    with_statistics_of,
 )
 from soar.training.fit import FitConfig, FitResult, fit
 
@@ -54,9 +60,9 @@ class PolicyTrainConfig:
     """Hindsight goals of pretraining data."""
     autonomous_goals: Goals = field(default_factory=lambda: Uniform(0, 12))
     """Hindsight goals of autonomous data."""
-    autonomous_sum_steps: int = 2
+    autonomous_sum_steps: Annotated[int, Ge(1)] = 2
     """Consecutive actions of autonomous data that are summed into one."""
-    autonomous_min_motion_m: float = 0.0
+    autonomous_min_motion_m: Annotated[float, Ge(0)] = 0.0
     """Least motion between frames of autonomous data [m], see `soar.data.idle_frames`; 0 keeps all frames."""
     fresh_head: bool = False
     """Whether a policy that starts from a checkpoint gets a new head, that of `policy`, with random weights."""
@@ -151,18 +157,23 @@ def train_policy(
         CheckpointError: `folder` holds a run with other settings, or `start` can't be loaded.
     """
     mixture = _mixture(config, sources)
+    contract = _contract(mixture, config)
+    if start is not None:
+        takes_state = bool(config.policy.proprioception_dim)
+        names = "the training data", f"checkpoint {start.id}"
+        require_match(contract, start.contract, names, uses_state=takes_state)
     torch.manual_seed(config.fit.seed)
     if start is None:
-        policy = build_policy(config.policy, _transforms(config, _normalize(mixture)))
+        transforms = _transforms(config, mixture)
+        policy = build_policy(config.policy, transforms, contract)
     elif start.kind == "gcbc" and isinstance(config.policy, LCBCConfig):
-        policy = lcbc_from_gcbc(start, config.policy, _transforms(config, _normalize(mixture)))
+        policy = lcbc_from_gcbc(start, config.policy, _transforms(config, mixture))
     else:
         policy = policy_from(start)
         _must_match(policy, config)
         if config.fresh_head:
             policy = with_fresh_head(policy, config.policy.head)
-        kept = next(t for t in policy.transforms if isinstance(t, NormalizeActions))
-        policy.transforms = _transforms(config, kept)
+        policy.transforms = with_statistics_of(policy, _transforms(config, mixture))
     provenance = {
         "mixture": mixture.provenance(),
         "seed": config.fit.seed,
@@ -190,16 +201,32 @@ def _policy(kind: str, resolution: int, encoder: EncoderConfig) -> GCBCConfig | 
     return CONFIGS[kind](resolution, encoder)
 
 
-def _normalize(mixture: Mixture) -> NormalizeActions:
-    statistics = mixture.action_statistics()
-    return NormalizeActions(tuple(statistics["mean"]), tuple(statistics["std"]))
+def _contract(mixture: Mixture, config: PolicyTrainConfig) -> Contract:
+    """Return the meaning of what a policy learns from. Raises ConfigError: the data lacks a camera."""
+    if missing := [name for name in config.policy.cameras if name not in mixture.cameras]:
+        raise ConfigError(
+            f"the policy takes camera '{missing[0]}', which the training data doesn't hold; valid: "
+            f"{', '.join(mixture.cameras) or 'none'}"
+        )
+    first, *others = mixture.contract.cameras
+    taken = (c for c in others if c.name in config.policy.cameras)
+    return replace(mixture.contract, cameras=(first, *taken))
 
 
-def _transforms(config: PolicyTrainConfig, normalize: NormalizeActions) -> tuple[Transform, ...]:
-    return (
-        Resize(config.policy.resolution), ToFloat(), *config.image_transforms, BinarizeGripper(),
-        normalize,
-    )  # fmt: skip
+def _transforms(config: PolicyTrainConfig, mixture: Mixture) -> tuple[Transform, ...]:
+    """Return the transforms with the mixture's statistics; those of states aren't the WidowX's, whose scales are fixed."""
+    contract = mixture.contract
+    transforms = [Resize(config.policy.resolution), ToFloat(), *config.image_transforms]
+    if contract.action.gripper is not None:
+        transforms.append(BinarizeGripper())
+    transforms.append(NormalizeActions(**_tuples(mixture.action_statistics())))
+    if contract.state != WIDOWX.state:
+        transforms.append(NormalizeStates(**_tuples(mixture.state_statistics())))
+    return tuple(transforms)
+
+
+def _tuples(statistics: Mapping[str, list[float]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(values) for name, values in statistics.items()}
 
 
 def _mixture(config: PolicyTrainConfig, sources: Sequence[Source]) -> Mixture:

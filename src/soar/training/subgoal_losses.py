@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -48,9 +50,9 @@ PIXEL_TOLERANCE = 0.1
 class Dropout:
     """Probabilities of dropping a condition, which classifier-free guidance needs."""
 
-    text: float = 0.05
-    image: float = 0.05
-    both: float = 0.05
+    text: Annotated[float, Ge(0), Le(1)] = 0.05
+    image: Annotated[float, Ge(0), Le(1)] = 0.05
+    both: Annotated[float, Ge(0), Le(1)] = 0.05
 
     def __post_init__(self) -> None:
         if min(self.text, self.image, self.both) < 0 or self.text + self.image + self.both > 1:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Le
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
@@ -41,11 +43,11 @@ class SubgoalTrainConfig:
     steps_ahead: tuple[int, int] = (8, 24)
     """Fewest and most control steps from observation to subgoal; the network is conditioned on the number."""
     dropout: Dropout = field(default_factory=Dropout)
-    attention_weight: float = 0.1
+    attention_weight: Annotated[float, Ge(0)] = 0.1
     """Weight of the loss on the attention maps of named object, container and gripper."""
     augment: bool = True
     """Whether the keypoint predictor learns from images with varied camera pose and lighting."""
-    held_out: float = 0.03
+    held_out: Annotated[float, Ge(0), Le(1)] = 0.03
     """Share of the corpus's episodes, its last ones, kept for validation."""
 
 
@@ -62,7 +64,7 @@ class SusieTrainConfig:
     steps_ahead: tuple[int, int] = (11, 20)
     """Fewest and most control steps from observation to subgoal."""
     dropout: Dropout = field(default_factory=Dropout)
-    held_out: float = 0.03
+    held_out: Annotated[float, Ge(0), Le(1)] = 0.03
     """Share of the corpus's episodes, its last ones, kept for validation."""
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from torch import Tensor, nn
 
@@ -35,15 +37,15 @@ class VLMTrainConfig:
             betas=(0.9, 0.98), ema_decay=0.998, log_every=50, save_every=500,
         )
     )  # fmt: skip
-    held_out: float = 0.05
+    held_out: Annotated[float, Ge(0), Le(1)] = 0.05
     """Share of the corpus's scenes that is held out for calibration."""
-    whole: float = 0.15
+    whole: Annotated[float, Ge(0), Le(1)] = 0.15
     """Share of questions that are embedded whole instead of by their parts, so that the network can answer any."""
-    attention_weight: float = 1.0
+    attention_weight: Annotated[float, Ge(0)] = 1.0
     """Weight of the loss of the attention maps; with 0.1 the maps stay blurred (docs/log.md, 2026-11-26)."""
-    spot_cells: float = 0.7
+    spot_cells: Annotated[float, Ge(0)] = 0.7
     """Standard deviation of the target spot around an object, in cells of the map that is taught."""
-    tint: float = 0.08
+    tint: Annotated[float, Ge(0)] = 0.08
     """Largest relative change of brightness, contrast and color balance."""
 
 

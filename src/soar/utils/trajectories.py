@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt
 from jaxtyping import Float64
 
 from soar.errors import ConfigError
@@ -17,17 +19,17 @@ Vector3 = Float64[np.ndarray, "3"]
 class MotionConfig:
     """Speed limits and noise of a scripted gripper."""
 
-    step_m: float = 0.028
+    step_m: Annotated[float, Gt(0)] = 0.028
     """Longest translation in one control step [m]."""
-    turn_rad: float = 0.22
+    turn_rad: Annotated[float, Gt(0)] = 0.22
     """Largest rotation in one control step [rad]."""
-    gain_m: float = 0.012
+    gain_m: Annotated[float, Ge(0)] = 0.012
     """Largest increase of the translation from one control step to the next [m], for a gentle start."""
-    noise_m: float = 0.005
+    noise_m: Annotated[float, Ge(0)] = 0.005
     """Standard deviation of the smooth noise on each translation [m], far from the goal."""
-    noise_rad: float = 0.03
+    noise_rad: Annotated[float, Ge(0)] = 0.03
     """Standard deviation of the smooth noise on each rotation [rad], far from the goal."""
-    noise_correlation: float = 0.7
+    noise_correlation: Annotated[float, Ge(0)] = 0.7
     """Correlation of the noise between consecutive control steps, in [0, 1)."""
 
     def __post_init__(self) -> None:

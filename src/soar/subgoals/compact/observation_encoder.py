@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -31,21 +32,21 @@ COORDINATE_FEATURES = 8
 class CompactSubgoalConfig:
     """Size of the compact subgoal network."""
 
-    resolution: int = 64
+    resolution: Annotated[int, Ge(1)] = 64
     """Side of the generated images [pixels]; a multiple of eight."""
-    input_resolution: int = 96
+    input_resolution: Annotated[int, Ge(1)] = 96
     """Side of the images that the keypoint predictor sees [pixels]; larger, so that it resolves fingers."""
-    width: int = 64
+    width: Annotated[int, Ge(1)] = 64
     """Channels at a quarter of the resolution."""
-    coarse_width: int = 128
+    coarse_width: Annotated[int, Ge(0)] = 128
     """Channels at an eighth of the resolution."""
-    depth: int = 1
+    depth: Annotated[int, Ge(0)] = 1
     """Residual blocks at an eighth of the resolution, in each encoder and in the U-Net."""
-    attention_points: int = 5
+    attention_points: Annotated[int, Ge(0)] = 5
     """Attention maps over the image, one for each query that is read from the instruction."""
-    condition_dim: int = 256
+    condition_dim: Annotated[int, Ge(0)] = 256
     """Size of the vector that conditions every block."""
-    word_dim: int = 384
+    word_dim: Annotated[int, Ge(0)] = 384
     """Size of a token's embedding."""
     difference: float = 0.25
     """d: typical difference between a subgoal and its observation, where images span [-1, 1]."""

@@ -9,9 +9,10 @@ Where an object is, to a pixel, is read from a finer map: the attention, refined
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -29,15 +30,15 @@ POSITION = 5
 class CompactVLMConfig:
     """Size of the network."""
 
-    resolution: int = 96
+    resolution: Annotated[int, Ge(1)] = 96
     """Image side in pixels; a multiple of 16."""
-    width: int = 32
+    width: Annotated[int, Ge(1)] = 32
     """Channels at 1/4 of the resolution; twice as many at 1/8, four times at 1/16; a multiple of 8."""
-    dim: int = 96
+    dim: Annotated[int, Ge(1)] = 96
     """Channels of the attended feature map and of the network that answers."""
-    word_dim: int = 384
+    word_dim: Annotated[int, Ge(1)] = 384
     """Dimension of the sentence vectors."""
-    pointing_dim: int = 0
+    pointing_dim: Annotated[int, Ge(0)] = 0
     """Channels of the map, at 1/2 of the resolution, that refines where an object is; 0 for none, as in old checkpoints."""
 
     def __post_init__(self) -> None:

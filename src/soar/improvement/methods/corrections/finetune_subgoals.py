@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
@@ -36,20 +37,20 @@ OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
 class FinetuneSubgoalsConfig:
     """Fine-tuning of the compact subgoal generator on own episodes. Not in the paper, where SuSIE stays as it is."""
 
-    steps: int = 400
+    steps: Annotated[int, Ge(0)] = 400
     """Gradient steps; 0 leaves the generator as it is."""
-    batch_size: int = 64
+    batch_size: Annotated[int, Ge(1)] = 64
     """Samples of a gradient step."""
-    learning_rate: float = 4e-4
+    learning_rate: Annotated[float, Gt(0)] = 4e-4
     """Learning rate after warmup."""
-    own_share: float = 0.4
+    own_share: Annotated[float, Ge(0), Le(1)] = 0.4
     """Share of the station's own samples in a batch; the others are of other scenes."""
-    other_scenes: int = 150
+    other_scenes: Annotated[int, Ge(0)] = 150
     """Number of other scenes; their samples are made once and shared by all runs."""
-    passes: int = 2
+    passes: Annotated[int, Ge(0)] = 2
     """Number of times that the own episodes are read and the original generator is fine-tuned on them; each pass
     reads with the generator of the pass before."""
-    attention_weight: float = 0.1
+    attention_weight: Annotated[float, Ge(0)] = 0.1
     """Weight of the loss on the attention to the named objects, as in pretraining."""
 
     def __post_init__(self) -> None:
