@@ -1,4 +1,4 @@
-.PHONY: demo test setup format
+.PHONY: demo test test-foreign setup format
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
@@ -11,6 +11,9 @@ test: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(python) -m pytest -n 2 --dist worksteal
+
+test-foreign: setup
+	$(python) scripts/test_foreign.py
 
 setup:
 	@scripts/setup

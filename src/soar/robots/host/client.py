@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -288,6 +289,8 @@ class HostedRobot(RemoteRobot):
         """Start the host and return its address. Raises ConfigError."""
         environment = {**os.environ, KEY_VARIABLE: self._secret}
         environment.pop("PYTHONSAFEPATH", None)
+        if sys.platform == "linux" and "DISPLAY" not in environment:
+            environment.setdefault("MUJOCO_GL", "egl")  # MuJoCo renders without a screen
         pipe = subprocess.PIPE
         try:
             self._process = subprocess.Popen(

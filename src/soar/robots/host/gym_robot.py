@@ -161,6 +161,7 @@ class GymRobot:
         self._box = _action_box(self.env, self.mapping)
         self._time_s = 0.0
         self.reset(seed)
+        self._image()  # starts the renderer, which takes seconds
 
     def reset(self, seed: int | None = None) -> None:
         """Reset the environment."""
