@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,36 @@ def test_calibrate_prefers_a_person_s_labels_to_the_simulator_s_truth(store, tmp
     labels.write_text("id,success\n" + f"{ids[0]},no\n{ids[1]},yes\n")
     run("vlm", "calibrate", "--store", store, "--labels", labels, "--out", tmp_path / "p.png")
     assert "2 episodes" in capsys.readouterr().out
+
+
+def test_calibrate_never_mixes_verdicts_of_different_origins(store, tmp_path, capsys):
+    """Words, right in every case, beside probabilities that are no better than chance: each has its own curve."""
+    opened = open_store(store)
+    for i, (p, truth) in enumerate([(1.0, True), (0.0, False), (1.0, True)]):
+        made = episode(p, truth, 10.0 + i)
+        opened.append(replace(made, verdict=replace(made.verdict, source="word")))
+    person = episode(1.0, False, 20.0)
+    opened.append(replace(person, verdict=replace(person.verdict, judge="person")))
+    run("vlm", "calibrate", "--store", store, "--out", tmp_path / "p.png")
+    shown = capsys.readouterr().out
+    unstated, worded = shown.split("verdicts of a word in a model's reply")
+    assert "area under ROC 0.667, calibration error" in unstated
+    assert "5 episodes" in unstated
+    assert "area under ROC 1.000, calibration error 0.000, 3 episodes" in worded
+    assert "2 verdicts of persons, or without an answer, are left out" in shown
+    assert {p.name for p in tmp_path.glob("*.png")} == {"p-unstated.png", "p-word.png"}
+
+
+def test_ask_shows_the_reply_and_what_a_language_model_made_of_it(tmp_path, capsys):
+    def reply(content):
+        return lambda handler, *_: handler.reply({"choices": [{"message": {"content": content}}]})
+
+    write_png(tmp_path / "a.png", np.zeros((40, 40, 3), np.uint8))
+    with bad.serving(reply("It is shut.")) as seeing, bad.serving(reply("no")) as reading:
+        name = f"chat:m@{seeing.url}?decoder=chat:m@{reading.url}"
+        run("vlm", "ask", tmp_path / "a.png", "Is the drawer open?", "--vlm", name)
+    shown = capsys.readouterr().out.split()
+    assert shown[-6:] == ["0.000", "word", "It", "is", "shut.", "no"]
 
 
 def test_calibrate_can_judge_again_with_a_model(store, vlm, tmp_path, capsys):

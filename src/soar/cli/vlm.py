@@ -162,23 +162,19 @@ def calibrate(
     groups = by_source(verdicts)
     if not groups:
         raise ConfigError(f"no verdict of a model on {len(episodes)} labeled episodes of {store}")
-    left_out = len(verdicts) - sum(map(len, groups.values()))
-    several = len(groups) > 1
-    shown = 0
+    problems = {}
     for source, indices in groups.items():
         p = np.array([_p_success(verdicts[i]) for i in indices])
-        path = out.with_stem(f"{out.stem}-{source}") if several else out
+        path = out.with_stem(f"{out.stem}-{source}") if len(groups) > 1 else out
         try:
             _calibrate(source, p, truth[indices], precision, recall, path)
-            shown += 1
         except ConfigError as error:
-            if not several:
-                raise
-            print(f"\n{_ORIGINS[source]}: {error}")
-    if several and not shown:
-        raise ConfigError("none of these groups can be calibrated")
+            problems[source] = f"{_ORIGINS[source]}: {error}"
+    if len(problems) == len(groups):
+        raise ConfigError("; ".join(problems.values()))
+    print("\n".join(problems.values()), end="\n" if problems else "")
     rich.print(f"[dim]{PAPER}[/dim]")
-    if left_out:
+    if left_out := len(verdicts) - sum(map(len, groups.values())):
         print(f"{left_out} verdicts of persons, or without an answer, are left out")
 
 

@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from soar.registry import load_vlm
 from soar.types import Question
 from soar.vlm.clients.chat import ChatVLM
 from soar.vlm.clients.endpoint import EndpointConfig
@@ -85,6 +86,19 @@ def test_chat_with_a_model_that_babbles_is_answered_or_unknown(url, folder):
         assert answer.raw
         if answer.p_yes is not None:
             assert any(word in answer.raw.lower() for word in ("yes", "no"))
+
+
+@pytest.mark.slow
+def test_a_served_language_model_decodes_free_text_or_leaves_it_unknown(url, folder):
+    """The server refuses no request; random weights say none of the three words, and both texts are kept."""
+    vlm = load_vlm(f"chat:{folder}@{url}?decoder=chat:{folder}@{url}")
+    [[answer]] = vlm.answer([IMAGE], [QUESTIONS[:1]])
+    assert answer.raw
+    assert answer.decoded
+    assert answer.source == "word"
+    assert answer.p_yes in (None, 0.0, 1.0)
+    if answer.decoded.strip().lower() not in ("yes", "no", "true", "false"):
+        assert answer.p_yes is None
 
 
 def test_the_served_folder_is_one_that_local_reads_too(folder):

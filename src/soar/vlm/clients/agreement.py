@@ -1,4 +1,4 @@
-"""Whether the words around a yes or no speak about the question that was asked, and for which answer.
+"""Comparison of the words around a yes or no with the question that was asked, and with the answer.
 
 Each clause is compared with the question's parts: its object, its container or state, and how it relates them. "The
 lemon is on the table" speaks for "no" to "Is the lemon on the plate?", "the lemon is on the plate" for "yes", and "it's
@@ -82,7 +82,7 @@ _FOLLOWS = (
     r"|close|adjacent|alongside|past|that|which|there|here|present|visible|placed|located|lying|sitting|resting|positioned"
     r"|standing|held|grasped|not|currently|now|still|already|with|of|across|\w+ly|only|nor|or|either|anywhere|isnt)\b)"
 )
-"""What may follow a noun that is itself the thing, unlike "lemon" in "the lemon tree"."""
+"""Words that may follow a noun that is itself the thing, unlike "lemon" in "the lemon tree"."""
 _NEGATED = re.compile(
     r"\b(?:not|no|none|nothing|never|nowhere|neither|without|fail\w*|lack\w*|absent)\b|n't\b"
 )
@@ -109,7 +109,7 @@ class _Noun:
         return rf"(?P<before>(?:\b[\w-]+ )?)\b{re.escape(self.head)}{_FOLLOWS}"
 
     def positions(self, clause: str) -> Iterator[int]:
-        """Where the clause names it; not another one of its kind, such as a red block for a green one."""
+        """Places at which the clause names it; not another one of its kind, such as a red block for a green one."""
         for match in re.finditer(self._pattern, clause):
             if not self._is_another(match["before"].strip()):
                 yield match.start()

@@ -206,7 +206,7 @@ def _is_sure(beside: Sequence[Json], around: str, yes: bool, questions: Sequence
 
 
 def _span(text: str, offset: int, number: int, yes: bool) -> tuple[int, int]:
-    """Where an object's text has an answer's word."""
+    """Span of an answer's word in an object's text."""
     words = "|".join(w for w, meaning in _WORDS.items() if meaning is yes)
     place = re.search(
         rf'"\s{{0,9}}(?:0{{0,3}}{number}|answer)\s{{0,9}}"\s{{0,9}}:\s{{0,9}}"?\s{{0,9}}({words})\b',
