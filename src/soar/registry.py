@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from soar.checkpoint import MANIFEST
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
 from soar.plugins import (
     Role,
@@ -51,8 +51,8 @@ SERVED: dict[str, str] = {
     "openvla": "soar.policies.remote.openvla:connect_openvla",
 }
 """Kinds of served policy and the functions that connect to one."""
-JUDGES = ("roboreward", "robometer", "topreward")
-"""Manners of asking a served model to judge a whole episode."""
+JUDGES = ("roboreward", "topreward", "robometer")
+"""Served models that judge a whole episode: two by chat, one by its own server."""
 OPTIONS: Mapping[Kind, Mapping[str, type]] = {
     "chat": {"decoder": str, "least_mass": float},
     "transformers": {"least_mass": float, "device": str},
@@ -71,6 +71,8 @@ COMPACT_STEPS_AHEAD = 10
 The simulator's scripted expert needs about 29 steps for a task: a subgoal 20 steps ahead skips the grasp, and a policy
 that reaches it leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
 """
+CRITIC = "critic"
+"""Subfolder of a trained policy with the critic that steers it."""
 POLICY_FILE = "policy.yaml"
 """Component file of a policy that a run trained by the policy's own code."""
 PAPER_STEPS_PER_SUBGOAL = 20
@@ -322,7 +324,20 @@ def load_policy(name: str = "gcbc") -> Policy:
         return cast(Policy, steer(load_policy(spec.base), spec.source, spec.options))
     if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
-    return cast(Policy, component("soar.policies.loading:serve_policy")(spec.folder, device="auto"))
+    serve = component(
+        "soar.critics.actor_policy:load_actor"
+        if _checkpoint_kind(spec.folder) == "critic"
+        else "soar.policies.loading:serve_policy"
+    )
+    return cast(Policy, serve(spec.folder, device="auto"))
+
+
+def _checkpoint_kind(folder: Path) -> str:
+    """Kind of a checkpoint; "" where there is no readable one, which the loader then says."""
+    try:
+        return str(read_json(folder / MANIFEST)["kind"])
+    except (OSError, SoarError, LookupError, TypeError):
+        return ""
 
 
 def load_detector(
@@ -333,8 +348,8 @@ def load_detector(
     """Load a success detector. Raises ConfigError, CheckpointError.
 
     Args:
-        name: "vlm"; "roboreward:MODEL@URL", "robometer:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that
-            judges videos; "python:module:function" or a registered name for a function that takes the threshold and
+        name: "vlm"; "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos;
+            "robometer:URL"; "python:module:function" or a registered name for a function that takes the threshold and
             returns the detector; a component file.
         threshold: P(success) from which an episode counts as a success.
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
@@ -345,9 +360,14 @@ def load_detector(
     kind, _, rest = name.partition(":")
     if kind == "python":
         return cast(AnySuccessDetector, call(component(rest), name, threshold, **options))
+    if kind == "robometer" and rest:
+        judge = component("soar.vlm.judges.robometer:Robometer")
+        return cast(AnySuccessDetector, call(judge, name, rest, threshold, **options))
     if kind in JUDGES and rest:
-        judge = component("soar.vlm.clients.video_judges:video_judge")
-        return cast(AnySuccessDetector, judge(kind, vlm_spec(f"chat:{rest}"), threshold, **options))
+        spec = vlm_spec(f"chat:{rest}")
+        options = {"key_variable": spec.key_variable, **options}
+        judge = component("soar.vlm.judges.chat:video_judge")
+        return cast(AnySuccessDetector, call(judge, name, kind, spec.source, threshold, **options))
     if name == "vlm":
         make = component("soar.tasks.success_detector:VLMSuccessDetector")
         model = load_vlm(vlm) if isinstance(vlm, str) else vlm
@@ -355,7 +375,7 @@ def load_detector(
     if is_plugin("detector", name):
         return cast(AnySuccessDetector, make_plugin("detector", name, threshold, **options))
     raise ConfigError(
-        f"no success detector '{name}'; valid: vlm, {', '.join(f'{j}:MODEL@URL' for j in JUDGES)}, "
+        f"no success detector '{name}'; valid: vlm, roboreward:MODEL@URL, topreward:MODEL@URL, robometer:URL, "
         "python:module:function, a registered name (`soar plugins`), a component file"
     )
 
@@ -416,11 +436,28 @@ def latest_models(
     for index in rounds:
         trained = folder / "train" / f"round-{index}"
         tuned = subgoals_folder(folder) / f"round-{index}"
-        policy = str(trained) if (trained / MANIFEST).exists() else policy
-        described = trained / POLICY_FILE
-        policy = str(described) if described.exists() else policy
+        policy = trained_policy(trained) or policy
         subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
     return policy, subgoals
+
+
+def trained_policy(folder: Path) -> str:
+    """Return the name of the policy that a round has trained into a folder; "" if there is none.
+
+    It is a component file, a checkpoint, or a checkpoint steered by the critic in its subfolder.
+    """
+    if (folder / POLICY_FILE).exists():
+        return str(folder / POLICY_FILE)
+    if not (folder / MANIFEST).exists():
+        return ""
+    critic = folder / CRITIC
+    return f"steered:{folder},{critic}" if (critic / MANIFEST).exists() else str(folder)
+
+
+def base_policy(name: str) -> str:
+    """Return the name of the policy that critics steer; that of another policy as it is."""
+    spec = policy_spec(name)
+    return base_policy(spec.base) if spec.kind == "steered" else name
 
 
 def subgoals_folder(run: Path) -> Path:

@@ -25,5 +25,5 @@ def policy_identity(name: str) -> PolicyIdentity:
         checkpoint = load_checkpoint(spec.folder)
         return PolicyIdentity(checkpoint.kind, checkpoint.id)
     policy = load_policy(name)
-    made_of = content_hash([spec.kind, spec.source, dict(spec.options)])
+    made_of = content_hash([spec.kind, spec.source, spec.base, dict(spec.options)])
     return PolicyIdentity(policy.name, str(getattr(policy, "checkpoint_id", "")) or made_of)

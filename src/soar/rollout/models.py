@@ -51,7 +51,8 @@ class ModelsConfig:
     policy: str = "gcbc"
     """Policy; a run's folder for the one it promoted last, which is picked up between episodes."""
     detector: str = "vlm"
-    """Success detector: "vlm" judges by the VLM's answers, "python:package.module:function" is one of your own."""
+    """Success detector: "vlm" judges by the VLM's answers; "roboreward:MODEL@URL", "topreward:MODEL@URL" and
+    "robometer:URL" by whole episodes; "python:package.module:function", a registered name or a component file."""
     threshold: Annotated[float, Gt(0), Lt(1)] = SUCCESS_THRESHOLD
     """P(success) from which an episode counts as a success; `soar vlm calibrate` chooses one."""
     decoder: str = ""

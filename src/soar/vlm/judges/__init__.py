@@ -1,0 +1,1 @@
+"""Success detectors that see whole episodes: reward models of others behind HTTP."""

@@ -1,0 +1,186 @@
+"""Components of installed packages and of component files, by name wherever a built-in one stands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from soar import plugins
+from soar.cli import main
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError
+from soar.evaluation.protocol import EvalConfig, sim_protocol
+from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
+from soar.improvement.own_training import OwnTraining
+from soar.improvement.run import Run
+from soar.policies.identity import policy_identity
+from soar.registry import load_detector, load_policy, load_subgoals, load_vlm, policy_spec
+from soar.rollout.station_config import StationConfig, open_station
+from soar.sim.scenes.catalog import load_scene
+from soar.types import EpisodeFrames, Query, Task
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "plugins"
+ROLES = ("robot", "vlm", "subgoals", "policy", "detector")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The example packages, as an installer lays them out."""
+    import tomllib
+
+    for role in ROLES:
+        project = tomllib.loads((EXAMPLES / role / "pyproject.toml").read_text())["project"]
+        module = f"soar_example_{role}"
+        (tmp_path / f"{module}.py").write_text((EXAMPLES / role / f"{module}.py").read_text())
+        about = tmp_path / f"{module}-0.1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1\n"
+        )
+        [(group, names)] = project["entry-points"].items()
+        lines = [f"{name} = {target}" for name, target in names.items()]
+        (about / "entry_points.txt").write_text("\n".join([f"[{group}]", *lines]))
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._entry_points.cache_clear()
+    yield
+    plugins._entry_points.cache_clear()
+    for role in ROLES:
+        sys.modules.pop(f"soar_example_{role}", None)
+
+
+@pytest.mark.usefixtures("installed")
+def test_registered_components_are_listed(capsys: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    main(("plugins",))
+    shown = capsys.readouterr().out
+    for line in ("robot", "magnet", "soar-example-policy 0.1", "soar_example_vlm:BrightVLM", "ok"):
+        assert line in shown
+
+
+@pytest.mark.usefixtures("installed")
+def test_registered_names_make_components() -> None:
+    assert load_vlm("bright").name == "bright"
+    assert load_subgoals("still").name == "still"
+    assert load_policy("nearest").name == "nearest"
+    detector = load_detector("moved", 0.7)
+    assert detector.threshold == 0.7
+    station = open_station(
+        StationConfig("arm1", "magnet", tasks=("move the block to the left side",), process=False)
+    )
+    assert station.robot.observe().image.shape == (64, 64, 3)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_registered_detector_judges() -> None:
+    detector: Any = load_detector("moved", 0.5)
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    same = EpisodeFrames(Task("x"), images)
+    other = EpisodeFrames(Task("x"), np.stack([images[0], images[0] + 9]))
+    assert [v.outcome for v in detector.judge([same, other])] == ["failure", "success"]
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_component_file_gives_options(tmp_path: Path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text("policy: nearest\noptions: {neighbors: 3}\n")
+    policy: Any = load_policy(str(path))
+    assert policy._neighbors == 3
+    path.write_text("policy: nearest\noptions: {neighbours: 3}\n")
+    with pytest.raises(ConfigError, match=r"'nearest': options .* don't fit: .*neighbours"):
+        load_policy(str(path))
+    path.write_text("detector: moved\noptions: {scale: 100}\n")
+    assert load_detector(str(path), 0.5).name == "moved"
+    path.write_text("policy: nearest\nopions: {neighbors: 3}\n")
+    with pytest.raises(ConfigError, match="unknown key 'opions'"):
+        load_policy(str(path))
+
+
+def test_a_policy_of_others_is_evaluated() -> None:
+    config = EvalConfig("python:soar.robots.toy_models:ToyPolicy", subgoals="none", trials=1)
+    _, setting = sim_protocol(config, [load_scene("1")])
+    assert setting.policy == "toy-policy"
+    assert setting.checkpoint == policy_identity(config.checkpoint).id
+    assert setting.details["model"] == "python:soar.robots.toy_models:ToyPolicy"
+
+
+def test_identities_differ_by_options(tmp_path: Path) -> None:
+    name = "python:soar.robots.toy:ToyRobot"
+    ids = set()
+    for seed in (1, 2):
+        path = tmp_path / f"{seed}.yaml"
+        path.write_text(
+            f"policy: python:soar.robots.toy_models:ToyPolicy\noptions: {{}}\n# {name}\n"
+        )
+        ids.add(policy_identity(str(path)).id)
+    assert len(ids) == 1, "a comment is no option"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_policy_with_fit_is_trained_in_a_round(tmp_path: Path) -> None:
+    from soar.collection.collector import CollectionConfig
+    from soar.improvement.collecting import collect_round
+    from soar.rollout.models import ModelsConfig
+
+    run = Run(tmp_path / "run")
+    toys = "python:soar.robots.toy_models:Toy"
+    models = ModelsConfig(vlm=f"{toys}VLM", subgoals=f"{toys}Subgoals", policy=f"{toys}Policy")
+    station = StationConfig("toy", "toy", process=False)
+    collect_round(run, 1, [station], models, CollectionConfig(), 2)
+    stage, out = OwnTraining(()), run.train_folder(1)
+    own = OwnEpisodes(run, 1, Query(), "none")
+    assert stage(own, "nearest", out) == {"autonomous": 1.0}
+    trained = str(out / "policy.yaml")
+    assert policy_spec(trained).options == {"folder": str(out)}
+    policy: Any = load_policy(trained)
+    assert len(policy._states) == sum(e.length for e in open_store(run.store).query())
+    assert policy_identity(trained).id != policy_identity("nearest").id
+    with pytest.raises(NothingToLearnError, match="no method fit"):
+        stage(own, f"{toys}Policy", out)
+    with pytest.raises(NothingToLearnError, match="no episode"):
+        stage(own._replace(query=Query(outcomes=("unknown",))), "nearest", out)
+
+
+def test_a_package_that_cannot_be_imported_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about = tmp_path / "broken-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[soar.policies]\nbroken = no_such_module:make")
+    monkeypatch.syspath_prepend(tmp_path)
+    plugins._entry_points.cache_clear()
+    try:
+        with pytest.raises(ConfigError, match=r"plug-in 'broken' .*: No module named"):
+            load_policy("broken")
+    finally:
+        plugins._entry_points.cache_clear()
+
+
+@pytest.mark.slow
+def test_the_example_packages_install(tmp_path: Path) -> None:
+    """With pip, into a folder of their own, without an index."""
+    folders = [str(EXAMPLES / role) for role in ROLES]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+    ]
+    subprocess.run([*pip, "-q", "--target", str(tmp_path), *folders], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    listed = subprocess.run(
+        [sys.executable, "-m", "soar", "plugins"], env=environment, check=True, capture_output=True
+    ).stdout.decode()
+    for role in ROLES:
+        assert f"soar-example-{role} 0.1" in listed
+    assert listed.count(" ok") == len(ROLES)
