@@ -219,5 +219,5 @@ def test_an_unknown_transform_is_refused() -> None:
         transforms_from([{"name": "swirl"}])
     with pytest.raises(CheckpointError, match="unknown key 'size'"):
         transforms_from([{"name": "resize", "resolution": 3, "size": 3}])
-    with pytest.raises(ConfigError, match="7 means"):
-        NormalizeActions((0.0,), (1.0,))
+    with pytest.raises(ConfigError, match="got 2 and 1"):
+        NormalizeActions((0.0, 0.0), (1.0,))

@@ -111,7 +111,8 @@ def _sources(
     from soar.improvement.methods.method import AUTONOMOUS_SHARE
 
     r, cache = config.policy.resolution, out / "frames"
-    given = build_frames(open_store(store, read_only=True), which, r, cache)
+    cameras = config.policy.cameras
+    given = build_frames(open_store(store, read_only=True), which, r, cache, cameras=cameras)
     first = Source("pretraining", given, 1.0, config.goals)
     if own.store is None:
         return [first]
@@ -122,7 +123,7 @@ def _sources(
         corrected = make_corrections(collected, queries, own.corrections, cache, r, corrections)
         share = AUTONOMOUS_SHARE if own.share is None else own.share
         return [replace(first, weight=1 - share), *correction_sources(corrected, share)]
-    frames = build_frames(collected, own.query, r, cache)
+    frames = build_frames(collected, own.query, r, cache, cameras=cameras)
     second = Source("autonomous", frames, 1.0, config.autonomous_goals, config.autonomous_sum_steps)
     share = own.share or upsampled_share(
         len(second.steps()[0]), len(first.steps()[0]), own.upsample

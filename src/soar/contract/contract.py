@@ -103,6 +103,13 @@ class Numbers:
         return None if self.gripper is None else self.motion_dim
 
     @property
+    def angle_indices(self) -> tuple[int, ...]:
+        """Indices of the numbers that are angles: of all joints, or of roll, pitch, yaw."""
+        if self.space == "joints":
+            return tuple(range(self.motion_dim))
+        return tuple(range(3, self.motion_dim)) if self.rotation in ("rpy", "yaw") else ()
+
+    @property
     def motion_names(self) -> tuple[str, ...]:
         """Names of the numbers before the gripper."""
         if self.space == "joints":

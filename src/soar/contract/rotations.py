@@ -6,7 +6,7 @@ import math
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 
 from soar.contract.contract import ROTATION_NAMES, Rotation
 from soar.errors import ConfigError
@@ -19,6 +19,15 @@ def wrap(angles: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
     """Return angles [rad] within (-pi, pi]: the short way of a difference."""
     wrapped: Float64[np.ndarray, "*n"] = math.pi - (math.pi - angles) % (2 * math.pi)
     return wrapped
+
+
+def turned(
+    now: Float[np.ndarray, "*n"], before: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """Return the difference of angles [rad] the short way; exactly `now - before` where that is short already."""
+    change = now - before
+    long = np.abs(change) > math.pi
+    return np.where(long, wrap(change.astype(np.float64)).astype(change.dtype), change)
 
 
 def to_matrix(numbers: Vectors, rotation: Rotation) -> Matrices:

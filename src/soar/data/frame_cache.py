@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int64, UInt8
 
+from soar.contract.compare import differences
+from soar.contract.contract import WIDOWX, Camera, Contract
 from soar.data.store.disk import first_line, flush
-from soar.data.store.rows import from_row, to_json, to_row
+from soar.data.store.rows import from_row, summary_of, to_json, to_row
+from soar.data.store.steps import Steps
 from soar.errors import ConfigError, StoreError
-from soar.types import ACTION_DIM, STATE_DIM, Episode, EpisodeSummary, Query
+from soar.types import Episode, EpisodeSummary, Query
 from soar.utils.arrays import map_arrays
 from soar.utils.config import from_plain
 from soar.utils.files import read_json, replace_file, write_bytes
@@ -43,8 +46,8 @@ class Frames:
 
     images: UInt8[np.ndarray, "n r r 3"]
     """Memory-mapped when loaded from a folder."""
-    states: Float32[np.ndarray, "n 7"]
-    actions: Float32[np.ndarray, "n 7"]
+    states: Float32[np.ndarray, "n state"]
+    actions: Float32[np.ndarray, "n action"]
     """Executed or commanded (`ActionLabels`); the row of an episode's last frame is zero and never used."""
     starts: Int64[np.ndarray, "_e"]
     """Episode i is frames starts[i] : starts[i + 1]; one more entry than episodes."""
@@ -56,6 +59,13 @@ class Frames:
     fingertips: Float32[np.ndarray, "n 2"] | None = None
     """Image position of the fingertips, x right and y down in [-1, 1], NaN outside the image; None if the camera's
     pose is unknown. Not stored on disk."""
+    other_images: Mapping[str, UInt8[np.ndarray, "n r r 3"]] = field(default_factory=dict)
+    """Images of further cameras, by name, in the same order."""
+
+    @property
+    def contract(self) -> Contract:
+        """Meaning of actions and states. Raises ConfigError: the episodes have several."""
+        return common_contract(self.episodes)
 
     @property
     def resolution(self) -> int:
@@ -72,7 +82,9 @@ class Frames:
         folder = Path(folder)
         try:
             about = read_json(folder / _ABOUT)
-            maps = map_arrays(folder, _ARRAYS)
+            cameras = about.get("cameras", [])
+            layout = _ARRAYS | {f"images_{name}": "u1 n r r 3" for name in cameras}
+            maps = map_arrays(folder, layout)
             episodes = tuple(map(from_row, about["episodes"]))
             query = from_plain(Query, about["query"], folder / _ABOUT)
             starts, version = maps["starts"], int(about["version"])
@@ -86,26 +98,28 @@ class Frames:
                 f"'{folder}' holds no finished frames: starts.npy doesn't fit the episodes"
             )
         arrays = {name: array.view(np.ndarray) for name, array in maps.items()}  # faster to index
-        return cls(**arrays, episodes=episodes, version=version, query=query)
+        others = {name: arrays.pop(f"images_{name}") for name in cameras}
+        return cls(**arrays, episodes=episodes, version=version, query=query, other_images=others)
 
     def save(self, folder: str | Path) -> None:
         """Write the arrays into a folder, and the JSON last."""
         folder = Path(folder)
-        for name in _ARRAYS:
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"images_{name}": images for name, images in self.other_images.items()}
+        for name, array in arrays.items():
             with replace_file(folder / f"{name}.npy") as file:
-                np.save(file, getattr(self, name))
+                np.save(file, array)
         _write_about(folder, self)
 
     @classmethod
-    def from_episodes(cls, episodes: Sequence[Episode], resolution: int) -> Frames:
-        """Make frames of episodes in memory, in order; their ids are their indices."""
-        summaries = [
-            EpisodeSummary(str(i), e.instruction, len(e), e.verdict, e.provenance)
-            for i, e in enumerate(episodes)
-        ]
-        frames = _allocate(summaries, resolution, None)
+    def from_episodes(
+        cls, episodes: Sequence[Episode], resolution: int, cameras: Sequence[str] = ()
+    ) -> Frames:
+        """Make frames of episodes in memory, in order; their ids are their indices. See `build_frames`."""
+        summaries = [summary_of(str(i), e) for i, e in enumerate(episodes)]
+        frames = _allocate(summaries, resolution, None, cameras)
         for i, episode in enumerate(episodes):
-            _fill(frames, i, episode.images, episode.states, episode.actions)
+            _fill(frames, i, episode, episode.actions)
         return frames
 
 
@@ -116,6 +130,7 @@ def build_frames(
     folder: str | Path,
     workers: int | None = None,
     labels: ActionLabels = "actions",
+    cameras: Sequence[str] = (),
 ) -> Frames:
     """Return the frames of the episodes that match, from the cache or decoded into it.
 
@@ -129,8 +144,10 @@ def build_frames(
             that the query matches at that version, so that other episodes added to the store don't cause a build.
         workers: threads that decode; None is one for each core.
         labels: which of an episode's actions.
+        cameras: further cameras whose images are wanted.
 
     Raises:
+        ConfigError: the episodes are of several arms, or have no such camera.
         StoreError: nothing matches, an episode is damaged, or the disk is full.
     """
     version = store.version if query.version is None else query.version
@@ -138,11 +155,16 @@ def build_frames(
     episodes = list(store.query(query))
     if not episodes:
         raise StoreError(f"no episode of '{store.path}' matches {_brief(query)}")
-    home = Path(folder) / _key(store.identity, resolution, labels, episodes)
+    known = common_contract(episodes).camera_names
+    if unknown := [name for name in cameras if name not in known[1:]]:
+        raise ConfigError(
+            f"'{store.path}' has no further camera '{unknown[0]}'; valid: {', '.join(known[1:]) or 'none'}"
+        )
+    home = Path(folder) / _key(store.identity, resolution, labels, episodes, cameras)
     try:
         with _locked(home):
             if not (home / _ABOUT).exists():
-                _build(store, episodes, resolution, home, workers, query, labels)
+                _build(store, episodes, resolution, home, workers, query, labels, cameras)
     except OSError as error:
         raise StoreError(f"frames not built in '{home}': {first_line(error)}") from error
     return replace(Frames.load(home), query=query, version=version)
@@ -156,15 +178,17 @@ def _build(
     workers: int | None,
     query: Query,
     labels: ActionLabels,
+    cameras: Sequence[str],
 ) -> None:
     from soar.utils.progress import progress_bar
 
-    frames = replace(_allocate(episodes, resolution, home), query=query, version=query.version or 0)
+    frames = _allocate(episodes, resolution, home, cameras)
+    frames = replace(frames, query=query, version=query.version or 0)
     done = _array(home / "done.npy", np.dtype(np.bool_), (len(episodes),))
 
     def decode(i: int) -> None:
         steps = store.steps(episodes[i].id)
-        _fill(frames, i, steps.images, steps.states, getattr(steps, labels))
+        _fill(frames, i, steps, getattr(steps, labels))
         done[i] = True
 
     missing = np.flatnonzero(~done).tolist()
@@ -180,12 +204,36 @@ def _build(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    flush(*(home / f"{name}.npy" for name in _ARRAYS))
+    flush(*(home / f"{name}.npy" for name in (*_ARRAYS, *(f"images_{c}" for c in cameras))))
     _write_about(home, frames)
     (home / "done.npy").unlink()
 
 
-def _allocate(episodes: Sequence[EpisodeSummary], resolution: int, folder: Path | None) -> Frames:
+def common_contract(episodes: Sequence[EpisodeSummary]) -> Contract:
+    """Return the contract that episodes share, with the cameras that all have; without episodes the WidowX's.
+
+    Raises:
+        ConfigError: actions, states or periods mean different things; the message names the first difference.
+    """
+    first, *others = dict.fromkeys(e.contract for e in episodes) or (WIDOWX,)
+    for other in others:
+        found = [d for d in differences(first, other) if d.field != "cameras"]
+        if found:
+            raise ConfigError(
+                f"episodes of several arms: {found[0]}; choose some by station or scene"
+            )
+    shared = set(first.camera_names[1:]).intersection(*(c.camera_names for c in others))
+    cameras = [Camera(c.name) for c in first.cameras if c.name in shared]
+    return replace(first, cameras=(Camera(first.cameras[0].name), *cameras))
+
+
+def _allocate(
+    episodes: Sequence[EpisodeSummary],
+    resolution: int,
+    folder: Path | None,
+    cameras: Sequence[str] = (),
+) -> Frames:
+    contract = common_contract(episodes)
     starts = np.cumsum([0, *(e.length + 1 for e in episodes)], dtype=np.int64)
     n = int(starts[-1])
 
@@ -198,28 +246,33 @@ def _allocate(episodes: Sequence[EpisodeSummary], resolution: int, folder: Path 
     stored_starts[:] = starts
     return Frames(
         images=array("images", np.uint8, n, resolution, resolution, 3),
-        states=array("states", np.float32, n, STATE_DIM),
-        actions=array("actions", np.float32, n, ACTION_DIM),
+        states=array("states", np.float32, n, contract.state.dim),
+        actions=array("actions", np.float32, n, contract.action.dim),
         starts=stored_starts,
         episodes=tuple(episodes),
+        other_images={
+            name: array(f"images_{name}", np.uint8, n, resolution, resolution, 3)
+            for name in cameras
+        },
     )
 
 
 def _fill(
     frames: Frames,
     i: int,
-    images: UInt8[np.ndarray, "frames h w 3"],
-    states: Float32[np.ndarray, "frames 7"],
-    actions: Float32[np.ndarray, "frames-1 7"],
+    steps: Steps | Episode,
+    actions: Float32[np.ndarray, "_steps _action"],
 ) -> None:
     from soar.utils.media import resize
 
     first, end = int(frames.starts[i]), int(frames.starts[i + 1])
-    if len(images) != end - first:
+    if len(steps.images) != end - first:
         id = frames.episodes[i].id
-        raise StoreError(f"episode '{id}' has {len(images)} frames of {end - first}")
-    frames.images[first:end] = resize(images, frames.resolution)
-    frames.states[first:end] = states
+        raise StoreError(f"episode '{id}' has {len(steps.images)} frames of {end - first}")
+    frames.images[first:end] = resize(steps.images, frames.resolution)
+    for name, array in frames.other_images.items():
+        array[first:end] = resize(steps.other_images[name], frames.resolution)
+    frames.states[first:end] = steps.states
     frames.actions[first : end - 1] = actions
 
 
@@ -249,15 +302,21 @@ def _write_about(folder: Path, frames: Frames) -> None:
         "version": frames.version,
         "query": asdict(frames.query),
         "episodes": [to_row(e) for e in frames.episodes],
+        "cameras": list(frames.other_images),
     }
     write_bytes(folder / _ABOUT, to_json(about).encode())
 
 
 def _key(
-    identity: str, resolution: int, labels: ActionLabels, episodes: Sequence[EpisodeSummary]
+    identity: str,
+    resolution: int,
+    labels: ActionLabels,
+    episodes: Sequence[EpisodeSummary],
+    cameras: Sequence[str],
 ) -> str:
     on_disk = "wanted" if labels == "commanded" else labels  # as caches of version 0.1 are named
     parts = [identity, resolution, on_disk, *((e.id, e.verdict.outcome) for e in episodes)]
+    parts += [list(cameras)] if cameras else []
     return hashlib.sha256(to_json(parts).encode()).hexdigest()[:16]
 
 

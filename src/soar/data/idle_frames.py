@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from soar.contract.contract import Numbers
+from soar.contract.rotations import turned
 from soar.data.mixture import Source
 from soar.errors import ConfigError
 
@@ -40,18 +42,30 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
 
     Raises:
         ConfigError: `min_motion_m` isn't positive.
+
+    Joints count as angles. Of an absolute action that is joined from several the last one counts.
     """
     if not min_motion_m > 0:
         raise ConfigError(f"min_motion_m is {min_motion_m}; valid: above 0")
     frames, rng = source.frames, np.random.default_rng(0)
+    contract = frames.contract
+    commands = (
+        np.zeros(len(frames), np.float32)
+        if contract.action.gripper is None
+        else frames.actions[:, -1]
+    )
+    motion = Motion(contract.state, min_motion_m)
     bounds = [*pairwise(frames.starts)] * copies
     chosen = [
-        _select(frames.states[start:end], frames.actions[start:end, 6], min_motion_m, rng)
-        for start, end in bounds
+        _select(frames.states[start:end], commands[start:end], motion, rng) for start, end in bounds
     ]
     kept = np.concatenate([b[0] + c.frames for b, c in zip(bounds, chosen, strict=True)])
-    actions = np.add.reduceat(frames.actions, kept)
-    actions[:, 6] = np.concatenate([c.commands for c in chosen])
+    if contract.action.reference == "absolute":
+        actions = frames.actions[np.append(kept[1:], len(frames)) - 1]
+    else:
+        actions = np.add.reduceat(frames.actions, kept)
+    if contract.action.gripper is not None:
+        actions[:, -1] = np.concatenate([c.commands for c in chosen])
     tips = frames.fingertips
     short = replace(
         frames,
@@ -61,6 +75,7 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
         starts=np.cumsum([0, *(len(c.frames) for c in chosen)]),
         episodes=frames.episodes * copies,
         fingertips=None if tips is None else tips[kept],
+        other_images={name: images[kept] for name, images in frames.other_images.items()},
     )
     each = np.arange(copies)[:, None] * len(frames.episodes)
     return replace(
@@ -79,25 +94,58 @@ class _Selection(NamedTuple):
     commands: Float32[np.ndarray, " k"]
 
 
+class Motion:
+    """Measure of the motion between two states."""
+
+    def __init__(self, meaning: Numbers, min_motion_m: float) -> None:
+        """`min_motion_m`: least motion of an end effector's position in meters."""
+        self._position = 0 if meaning.space == "joints" else 3
+        self._angles = list(meaning.angle_indices)
+        self._gripper = meaning.gripper_index
+        self.min_motion_m = min_motion_m
+
+    def moved(
+        self,
+        one: Float32[np.ndarray, " s"],
+        other: Float32[np.ndarray, " s"],
+        min_motion_m: float | None = None,
+    ) -> bool:
+        """Whether the arm moved or rotated, or the gripper opened or closed, between two states."""
+        change = other - one
+        turns = np.abs(turned(other[self._angles], one[self._angles]))
+        return bool(
+            self.distance(one, other) >= (min_motion_m or self.min_motion_m)
+            or turns.max(initial=0.0) >= MIN_TURN_RAD
+            or (self._gripper is not None and abs(change[self._gripper]) >= MIN_GRIPPER_CHANGE)
+        )
+
+    def stayed(self, one: Float32[np.ndarray, " s"], other: Float32[np.ndarray, " s"]) -> bool:
+        """Whether the end effector's position stayed; for joints, whether nothing moved."""
+        if self._position == 0:
+            return not self.moved(one, other)
+        return self.distance(one, other) < self.min_motion_m
+
+    def distance(self, one: Float32[np.ndarray, " s"], other: Float32[np.ndarray, " s"]) -> float:
+        """Distance between two states' positions [m]; 0 for joints."""
+        return float(np.linalg.norm(other[: self._position] - one[: self._position]))
+
+
 def _select(
-    states: Float32[np.ndarray, "n 7"],
+    states: Float32[np.ndarray, "n s"],
     gripper: Float32[np.ndarray, " n"],
-    min_motion_m: float,
+    motion: Motion,
     rng: np.random.Generator,
 ) -> _Selection:
     kept, commands, last_change = [0], [gripper[0]], 0
     for now in range(1, len(states) - 1):
         if gripper[now] != commands[-1]:
-            while (
-                len(kept) > last_change + 1
-                and _distance(states[kept[-1]], states[now]) < min_motion_m
-            ):
+            while len(kept) > last_change + 1 and motion.stayed(states[kept[-1]], states[now]):
                 kept.pop()
                 commands.pop()
             last_change = len(kept)
-            kept.append(_hovering(states, kept[-1], now, rng))
+            kept.append(_hovering(states, kept[-1], now, motion, rng))
             commands.append(gripper[now])
-        elif _moved(states[kept[-1]], states[now], min_motion_m):
+        elif motion.moved(states[kept[-1]], states[now]):
             kept.append(now)
             commands.append(gripper[now])
     return _Selection(
@@ -106,27 +154,14 @@ def _select(
 
 
 def _hovering(
-    states: Float32[np.ndarray, "n 7"], after: int, now: int, rng: np.random.Generator
+    states: Float32[np.ndarray, "n s"],
+    after: int,
+    now: int,
+    motion: Motion,
+    rng: np.random.Generator,
 ) -> int:
     """Draw a frame later than `after` from the hesitation that the gripper command at `now` ended."""
     first = now
-    while first - 1 > after and not _moved(states[first - 1], states[now], HOVER_M):
+    while first - 1 > after and not motion.moved(states[first - 1], states[now], HOVER_M):
         first -= 1
     return int(rng.integers(first, now + 1))
-
-
-def _moved(
-    one: Float32[np.ndarray, "7"], other: Float32[np.ndarray, "7"], min_motion_m: float
-) -> bool:
-    """Whether the end effector moved or rotated, or the gripper opened or closed, between two states."""
-    change = np.abs(other - one)
-    return bool(
-        _distance(one, other) >= min_motion_m
-        or max(change[3:6]) >= MIN_TURN_RAD
-        or change[6] >= MIN_GRIPPER_CHANGE
-    )
-
-
-def _distance(one: Float32[np.ndarray, "7"], other: Float32[np.ndarray, "7"]) -> float:
-    """Distance between two states' positions [m]."""
-    return float(np.linalg.norm(other[:3] - one[:3]))

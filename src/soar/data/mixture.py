@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
-from soar.data.frame_cache import Frames
+from soar.contract.contract import WIDOWX, Contract
+from soar.data.frame_cache import Frames, common_contract
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.prefetch import step_rng
 from soar.data.relabel import Goals, Uniform, next_gripper_changes, summed_actions
@@ -24,8 +25,8 @@ DRAWS = 29
 SMALLEST_STD = 1e-3
 """Smallest standard deviation of an action dimension [m or rad]: noise in one that hardly moves isn't amplified."""
 
-_POSE = [0, 1, 2, 5, 6]
-"""State dimensions of a pose: position, yaw, gripper opening."""
+_POSE = (0, 1, 2, 5, 6)
+"""State dimensions of the WidowX's pose: position, yaw, gripper opening."""
 
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 Embed: TypeAlias = Callable[[Sequence[str]], Float32[np.ndarray, "n d"]]
@@ -47,6 +48,8 @@ class Source:
     """Numbers of the cache's episodes that are used; None is all."""
     generated_goals: GeneratedGoals | None = None
     """Generated subgoals that replace a share of the hindsight goals."""
+    usable: Bool[np.ndarray, " n"] | None = None
+    """Frames at which a sample may start; None is all but the episodes' last."""
     min_motion_m: float = 0.0
     """Least motion between two frames [m], where `soar.data.idle_frames` dropped idle frames; 0 where it didn't."""
 
@@ -54,9 +57,15 @@ class Source:
         """Return the frame at which each usable step starts, and the last frame of its episode."""
         chosen = self.chosen
         starts, ends = self.frames.starts[chosen], self.frames.starts[chosen + 1] - 1
-        frames = [np.arange(s, e) for s, e in zip(starts, ends, strict=True)]
         none = np.zeros(0, np.int64)
-        return np.concatenate([none, *frames]), np.repeat(ends, ends - starts)
+        frames = np.concatenate(
+            [none, *(np.arange(s, e) for s, e in zip(starts, ends, strict=True))]
+        )
+        last = np.repeat(ends, ends - starts)
+        if self.usable is None:
+            return frames, last
+        kept = self.usable[frames]
+        return frames[kept], last[kept]
 
     @property
     def chosen(self) -> Int64[np.ndarray, " k"]:
@@ -69,11 +78,13 @@ class Mixture:
 
     Keys:
         "image", "goal" (n, r, r, 3) uint8.
-        "state" (n, 7) float32.
-        "action" (n, 7) float32; with `chunk` above 1, h consecutive actions (n, h, 7).
+        "image_NAME" (n, r, r, 3) uint8: of further cameras that all sources hold.
+        "state" (n, s) float32.
+        "action" (n, a) float32; with `chunk` above 1, h consecutive actions (n, h, a).
         "inside" (n, h) bool, then only: whether each of them lies before the episode's end.
         "pose" (n, 15) float32: x, y, z [m], yaw [rad] and gripper opening at the image, at the goal (NaN for a
-            generated goal), and where the gripper switches next or, if that comes first, at the goal.
+            generated goal), and where the gripper switches next or, if that comes first, at the goal. Of other arms
+            (n, 3 s): the states there.
         "points" (n, 3, 2) float32: the fingertips' image positions in these three frames, in [-1, 1], or NaN.
         "draws" (n, 29) float32, uniform in [0, 1).
         "share/NAME" (n,) float32: for each source, 1 where the sample comes from it.
@@ -97,8 +108,15 @@ class Mixture:
         total = sum(s.weight for s in sources)
         self.shares: Float64[np.ndarray, " s"] = np.array([s.weight / total for s in sources])
         self._steps = [s.steps() for s in sources]
+        self.contract = common_contract([e for s in sources for e in s.frames.episodes])
+        """Meaning of actions and states, which the sources share."""
+        self.pose_dims = pose_dims(self.contract)
+        first = self.sources[0].frames.other_images
+        self.cameras = tuple(c for c in first if all(c in s.frames.other_images for s in sources))
+        """Further cameras whose images are in the batches."""
         self._gripper_changes = [
-            next_gripper_changes(s.frames.actions, s.frames.starts) for s in sources
+            next_gripper_changes(s.frames.actions, s.frames.starts, self.contract.action)
+            for s in sources
         ]
         self._words = [_words(s.frames, embed) for s in sources] if embed else []
 
@@ -139,14 +157,26 @@ class Mixture:
 
     def action_statistics(self) -> dict[str, list[float]]:
         """Return mean and standard deviation of each action dimension, sources weighted by their shares."""
-        mean: Float64[np.ndarray, "7"] = np.zeros(7)
-        square: Float64[np.ndarray, "7"] = np.zeros(7)
-        for s, share, (frames, last) in zip(self.sources, self.shares, self._steps, strict=True):
-            actions = summed_actions(s.frames.actions, frames, last, s.sum_steps).astype(np.float64)
-            mean += share * actions.mean(0)
-            square += share * np.square(actions).mean(0)
+        parts = zip(self.sources, self._steps, strict=True)
+        return self._statistics(
+            summed_actions(s.frames.actions, *steps, s.sum_steps, self.contract.action)
+            for s, steps in parts
+        )
+
+    def state_statistics(self) -> dict[str, list[float]]:
+        """Return mean and standard deviation of each state dimension, sources weighted by their shares."""
+        parts = zip(self.sources, self._steps, strict=True)
+        return self._statistics(s.frames.states[frames] for s, (frames, _) in parts)
+
+    def _statistics(self, parts: Iterable[Float32[np.ndarray, "_n _d"]]) -> dict[str, list[float]]:
+        mean: Float64[np.ndarray, " d"] | float = 0.0
+        square: Float64[np.ndarray, " d"] | float = 0.0
+        for share, values in zip(self.shares, parts, strict=True):
+            numbers = values.astype(np.float64)
+            mean = mean + share * numbers.mean(0)
+            square = square + share * np.square(numbers).mean(0)
         std = np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), SMALLEST_STD)
-        return {"mean": mean.tolist(), "std": std.tolist()}
+        return {"mean": np.asarray(mean).tolist(), "std": std.tolist()}
 
     def _gather(
         self,
@@ -160,13 +190,15 @@ class Mixture:
         batch: dict[str, _Array] = {
             "image": np.empty((n, r, r, 3), np.uint8),
             "goal": np.empty((n, r, r, 3), np.uint8),
-            "action": np.empty((n, self.chunk, 7), np.float32),
+            "action": np.empty((n, self.chunk, self.contract.action.dim), np.float32),
             "inside": np.empty((n, self.chunk), bool),
-            "pose": np.empty((n, 15), np.float32),
+            "pose": np.empty((n, 3 * len(self.pose_dims)), np.float32),
             "points": np.full((n, 3, 2), np.nan, np.float32),
-            "state": np.empty((n, 7), np.float32),
+            "state": np.empty((n, self.contract.state.dim), np.float32),
             "draws": draws,
         }
+        for name in self.cameras:
+            batch[f"image_{name}"] = np.empty((n, r, r, 3), np.uint8)
         if self._words:
             batch["words"] = np.empty((n, self._words[0].shape[1]), np.float32)
         for i, s in enumerate(self.sources):
@@ -176,8 +208,12 @@ class Mixture:
             keyframes = (frames, goal[mine], change)
             batch["image"][mine] = s.frames.images[frames]
             batch["goal"][mine] = s.frames.images[goal[mine]]
+            for name in self.cameras:
+                batch[f"image_{name}"][mine] = s.frames.other_images[name][frames]
             batch["state"][mine] = s.frames.states[frames]
-            batch["pose"][mine] = np.hstack([s.frames.states[f][:, _POSE] for f in keyframes])
+            batch["pose"][mine] = np.hstack(
+                [s.frames.states[f][:, self.pose_dims] for f in keyframes]
+            )
             if s.frames.fingertips is not None:
                 batch["points"][mine] = np.stack([s.frames.fingertips[f] for f in keyframes], 1)
             if s.generated_goals is not None:
@@ -185,12 +221,13 @@ class Mixture:
                 use = (index >= 0) & (chance[mine] < s.generated_goals.share)
                 generated = np.flatnonzero(mine)[use]
                 batch["goal"][generated] = s.generated_goals.images[index[use]]
-                batch["pose"][generated, 5:10] = np.nan
+                k = len(self.pose_dims)
+                batch["pose"][generated, k : 2 * k] = np.nan
                 batch["points"][generated, 1] = np.nan
             for ahead in range(self.chunk):
                 later = np.minimum(frames + ahead, last - 1)
                 batch["action"][mine, ahead] = summed_actions(
-                    s.frames.actions, later, last, s.sum_steps
+                    s.frames.actions, later, last, s.sum_steps, self.contract.action
                 )
                 batch["inside"][mine, ahead] = frames + ahead < last
             batch[f"share/{s.name}"] = mine.astype(np.float32)
@@ -201,6 +238,12 @@ class Mixture:
             batch["action"] = batch["action"][:, 0]
             del batch["inside"]
         return batch
+
+
+def pose_dims(contract: Contract) -> list[int]:
+    """Return the state dimensions that an auxiliary loss asks for: of the WidowX's state five, of another one all."""
+    usual = contract.state == WIDOWX.state
+    return list(_POSE) if usual else list(range(contract.state.dim))
 
 
 def upsampled_share(

@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from soar.contract.contract import WIDOWX, ActionNumbers
 from soar.errors import ConfigError
 from soar.utils.config import OneOf
 
@@ -88,32 +89,40 @@ Goals: TypeAlias = Annotated[
 
 
 def summed_actions(
-    actions: Float32[np.ndarray, "m 7"],
+    actions: Float32[np.ndarray, "m d"],
     frames: Int64[np.ndarray, " n"],
     last: Int64[np.ndarray, " n"],
     steps: int,
-) -> Float32[np.ndarray, "n 7"]:
+    meaning: ActionNumbers = WIDOWX.action,
+) -> Float32[np.ndarray, "n d"]:
     """a'_t = a_t + a_{t+1} + ... over `steps` steps (paper, B.2.2, with 2), within the episode.
 
-    Compensates for the small motions of the policy that collected the data. Only the six motion dimensions are
-    summed: the gripper command is absolute, so it stays that of step t.
+    Compensates for the small motions of the policy that collected the data. Only motions are summed: the gripper command
+    is absolute, so it stays that of step t. Of absolute motions the last one counts.
     """
-    total: Float32[np.ndarray, "n 7"] = actions[frames]
+    motion = meaning.motion_dim
+    total: Float32[np.ndarray, "n d"] = actions[frames]
     for ahead in range(1, steps):
         inside = (frames + ahead < last)[:, None]
-        total[:, :6] += np.where(inside, actions[np.minimum(frames + ahead, last), :6], 0)
+        later = actions[np.minimum(frames + ahead, last), :motion]
+        if meaning.reference == "absolute":
+            total[:, :motion] = np.where(inside, later, total[:, :motion])
+        else:
+            total[:, :motion] += np.where(inside, later, 0)
     return total
 
 
 def next_gripper_changes(
-    actions: Float32[np.ndarray, "n 7"], starts: Int64[np.ndarray, " e"]
+    actions: Float32[np.ndarray, "n d"],
+    starts: Int64[np.ndarray, " e"],
+    meaning: ActionNumbers = WIDOWX.action,
 ) -> Int64[np.ndarray, " n"]:
     """Return for each frame the next one at which the gripper command switches, else its episode's last frame.
 
     There the arm is about to grasp or release. `starts`: as in `soar.data.frame_cache.Frames`.
     """
     n = len(actions)
-    opened = actions[:, 6] > 0.5
+    opened = np.zeros(n, bool) if meaning.gripper is None else actions[:, -1] > 0.5
     changes = np.zeros(n + 1, bool)
     changes[1:n] = opened[1:] != opened[:-1]
     changes[starts] = False

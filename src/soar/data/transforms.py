@@ -1,7 +1,7 @@
 """Transforms of images and actions: one list for training, stored in the checkpoint, and for serving.
 
-A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3); "state" (n, 7); "action" (n, 7), or
-chunks of several (n, c, 7); "draws" (n, 29) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
+A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3), and "image_NAME" of further cameras; "state" (n, s); "action" (n, a), or
+chunks of several (n, c, a); "draws" (n, 29) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
 right and y down in [-1, 1], or NaN. Serving has no actions, draws or points. A transform returns a new batch.
 """
 
@@ -37,6 +37,11 @@ Batch: TypeAlias = Mapping[str, Tensor]
 IMAGES = ("image", "goal")
 
 
+def images_of(batch: Batch) -> list[str]:
+    """Return the keys of a batch's images: observation, goal, and "image_NAME" of further cameras."""
+    return [k for k in batch if k in IMAGES or k.startswith("image_")]
+
+
 class Transform(ABC):
     """A map from stored samples to model input, and back for actions."""
 
@@ -50,7 +55,7 @@ class Transform(ABC):
         """Transform the input of a served policy; the identity unless overridden."""
         return dict(batch)
 
-    def undo(self, actions: Float[Tensor, "n 7"]) -> Float[Tensor, "n 7"]:
+    def undo(self, actions: Float[Tensor, "n a"]) -> Float[Tensor, "n a"]:
         """Map a model's actions to robot actions; the identity unless overridden."""
         return actions
 
@@ -75,9 +80,7 @@ class Resize(Transform):
         from soar.utils.media import resize
 
         small = {
-            k: torch.from_numpy(resize(batch[k].numpy(), self.resolution))
-            for k in IMAGES
-            if k in batch
+            k: torch.from_numpy(resize(batch[k].numpy(), self.resolution)) for k in images_of(batch)
         }
         return {**batch, **small}
 
@@ -90,7 +93,7 @@ class ToFloat(Transform):
 
     def train(self, batch: Batch) -> dict[str, Tensor]:
         """Convert the images."""
-        return {**batch, **{k: to_float(batch[k]) for k in IMAGES if k in batch}}
+        return {**batch, **{k: to_float(batch[k]) for k in images_of(batch)}}
 
     def serve(self, batch: Batch) -> dict[str, Tensor]:
         """Convert the images."""
@@ -120,7 +123,7 @@ class Crop(Transform):
         matrices = crop_matrices(size, draws[:, 2:4], angle)
         px = batch["image"].shape[1]
         grid = nn.functional.affine_grid(matrices, [len(matrices), 1, px, px], align_corners=False)
-        changed = {k: resample(batch[k], grid) for k in IMAGES if k in batch}
+        changed = {k: resample(batch[k], grid) for k in images_of(batch)}
         if "points" in batch:
             changed["points"] = crop_points(batch["points"], matrices)
         return {**batch, **changed}
@@ -145,7 +148,7 @@ class Color(Transform):
     def train(self, batch: Batch) -> dict[str, Tensor]:
         """Recolor float images in [0, 1]; uses draws 4 to 7."""
         draws = batch["draws"]
-        images = {k: batch[k] for k in IMAGES if k in batch}
+        images = {k: batch[k] for k in images_of(batch)}
         mean = torch.stack([x.mean((1, 2)) for x in images.values()]).mean(0)
         brightness = _between(-self.brightness, self.brightness, draws[:, 4])[:, None]
         contrast = _between(*self.contrast, draws[:, 5])[:, None]
@@ -235,8 +238,8 @@ class BinarizeGripper(Transform):
     def train(self, batch: Batch) -> dict[str, Tensor]:
         """Binarize the actions' last dimension."""
         action = batch["action"]
-        gripper = (action[..., 6:] > self.threshold).to(action.dtype)
-        return {**batch, "action": torch.cat([action[..., :6], gripper], -1)}
+        gripper = (action[..., -1:] > self.threshold).to(action.dtype)
+        return {**batch, "action": torch.cat([action[..., :-1], gripper], -1)}
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,7 @@ class NormalizeActions(Transform):
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 7 or len(self.std) != 7 or min(self.std) <= 0:
-            raise ConfigError("action statistics need 7 means and 7 standard deviations above 0")
+        _check_statistics("action", self.mean, self.std)
 
     def train(self, batch: Batch) -> dict[str, Tensor]:
         """Convert actions to z-scores."""
@@ -257,9 +259,41 @@ class NormalizeActions(Transform):
         mean, std = action.new_tensor(self.mean), action.new_tensor(self.std)
         return {**batch, "action": (action - mean) / std}
 
-    def undo(self, actions: Float[Tensor, "n 7"]) -> Float[Tensor, "n 7"]:
-        """Convert z-scores to meters, radians and gripper command."""
+    def undo(self, actions: Float[Tensor, "n a"]) -> Float[Tensor, "n a"]:
+        """Convert z-scores to the robot's units."""
         return actions * actions.new_tensor(self.std) + actions.new_tensor(self.mean)
+
+
+@dataclass(frozen=True)
+class NormalizeStates(Transform):
+    """States, and the auxiliary poses, to z-scores; for arms other than the WidowX, whose scales are fixed."""
+
+    name: ClassVar[str] = "normalize_states"
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _check_statistics("state", self.mean, self.std)
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Convert states and poses to z-scores."""
+        state = batch["state"]
+        mean, std = state.new_tensor(self.mean), state.new_tensor(self.std)
+        changed = {"state": (state - mean) / std}
+        if "pose" in batch:
+            changed["pose"] = (batch["pose"] - mean.repeat(3)) / std.repeat(3)
+        return {**batch, **changed}
+
+    def serve(self, batch: Batch) -> dict[str, Tensor]:
+        """Convert states to z-scores."""
+        return self.train(batch)
+
+
+def _check_statistics(what: str, mean: Sequence[float], std: Sequence[float]) -> None:
+    if not mean or len(mean) != len(std) or min(std) <= 0:
+        raise ConfigError(
+            f"{what} statistics need as many standard deviations above 0 as means; got {len(mean)} and {len(std)}"
+        )
 
 
 KINDS: dict[str, type[Transform]] = {
@@ -274,6 +308,7 @@ KINDS: dict[str, type[Transform]] = {
         GoalBlur,
         BinarizeGripper,
         NormalizeActions,
+        NormalizeStates,
     )
 }
 AnyTransform: TypeAlias = Annotated[Transform, OneOf(KINDS)]
@@ -311,7 +346,7 @@ def _change_rows(
     batch: Batch, rows: Tensor, change: Callable[[Tensor], Tensor]
 ) -> dict[str, Tensor]:
     """Return the batch with `change` applied to some samples' observations and goals, channels first."""
-    images = {k: to_planes(batch[k]) for k in IMAGES if k in batch}
+    images = {k: to_planes(batch[k]) for k in images_of(batch)}
     changed = {k: x.index_copy(0, rows, change(x[rows])) for k, x in images.items()}
     return {**batch, **{k: to_images(x) for k, x in changed.items()}}
 

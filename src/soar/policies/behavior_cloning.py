@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
 from soar.checkpoint import Checkpoint
+from soar.contract.contract import WIDOWX, Contract
+from soar.data.mixture import pose_dims
 from soar.data.proprioception import PROPRIOCEPTION, proprioception
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
@@ -24,12 +26,10 @@ from soar.nn.layers import mlp
 from soar.policies.encoders import CompactEncoder, EncoderConfig, Encoding, ResNet
 from soar.policies.heads.build import build_head
 from soar.policies.heads.head import HeadConfig, Scale
-from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
+from soar.types import Actions, Images, Noise, Observation
 
 OPEN_ABOVE, CLOSE_BELOW = 0.6, 0.5
 """Thresholds of the gripper's hysteresis; in between it stays as it was. One that closes late hovers (docs/log.md)."""
-POSE_DIM = 15
-"""Position, yaw and gripper opening: now, at the goal, and where the gripper switches next."""
 KEYPOINTS = 3
 """Attention maps that can be supervised: the gripper now, at the goal, and where it switches next."""
 _PROPRIOCEPTION_NOISE = 0.1
@@ -62,6 +62,8 @@ class BehaviorCloningConfig:
     places in the images. Not in the paper."""
     proprioception_dim: int = 0
     """Features of proprioception beside the encoder's; 0 is none. Not in the paper."""
+    cameras: tuple[str, ...] = ()
+    """Further cameras that it sees, each through an encoder of its own. Not in the paper."""
 
 
 @runtime_checkable
@@ -89,13 +91,33 @@ class BehaviorCloning(nn.Module):
         encoder: ResNet | CompactEncoder,
         transforms: Sequence[Transform],
         config: BehaviorCloningConfig,
+        contract: Contract = WIDOWX,
+        cameras: Mapping[str, ResNet | CompactEncoder] | None = None,
     ) -> None:
+        """Join the parts.
+
+        Args:
+            condition: turns observation and goal into the encoder's input.
+            encoder: of the primary camera.
+            transforms: of training and serving.
+            config: sizes and losses.
+            contract: meaning of what it learns from.
+            cameras: encoders of the further cameras, by name.
+        """
         super().__init__()
         extra = config.proprioception_dim
+        self.contract = contract
+        self._usual = contract.state == WIDOWX.state
+        """Whether states are the WidowX's, whose scales are fixed."""
         self.condition, self.encoder = condition, encoder
-        self.proprioception = mlp([len(PROPRIOCEPTION), extra]) if extra else None
-        self.head = build_head(config.head, encoder.dim + extra, config.hidden, config.std)
-        self.pose = nn.Linear(encoder.dim, POSE_DIM) if config.pose_weight else None
+        measured = len(PROPRIOCEPTION) if self._usual else contract.state.dim
+        self.proprioception = mlp([measured, extra]) if extra else None
+        self.cameras = nn.ModuleDict(cameras) if cameras else None
+        dim = encoder.dim + extra + sum(e.dim for e in (cameras or {}).values())
+        self.head = build_head(config.head, dim, config.hidden, config.std, contract.action)
+        self.pose = (
+            nn.Linear(encoder.dim, 3 * len(pose_dims(contract))) if config.pose_weight else None
+        )
         self.transforms = tuple(transforms)
         self.config = config
         self.name = config.kind
@@ -108,7 +130,12 @@ class BehaviorCloning(nn.Module):
         """Height and width of its images [px]."""
         return self.config.resolution
 
-    def forward(self, batch: Batch) -> Float[Tensor, "n 7"]:
+    @property
+    def takes_state(self) -> bool:
+        """Whether it takes the state beside images."""
+        return self.proprioception is not None
+
+    def forward(self, batch: Batch) -> Float[Tensor, "n a"]:
         """Return the head's own answers, z-scored actions, for a transformed batch."""
         features = self._features(self._encode(batch).features, batch)
         scale = np.zeros((len(features), 1))
@@ -123,10 +150,11 @@ class BehaviorCloning(nn.Module):
                 batch = transform.train(batch)
         features, attention = self._encode(batch)
         inputs = self._features(features, batch, generator)
-        actions = batch["action"].view(len(inputs), -1, ACTION_DIM)
+        actions = batch["action"].view(len(inputs), -1, self.contract.action.dim)
         loss, metrics = self.head.loss(inputs, actions, batch.get("inside"), generator)
         if self.pose is not None:
-            target = batch["pose"] / torch.tensor(_POSE_SCALE, device=features.device)
+            scale = _POSE_SCALE if self._usual else (1.0,) * batch["pose"].shape[1]
+            target = batch["pose"] / torch.tensor(scale, device=features.device)
             pose_error = (self.pose(features).float() - target.nan_to_num(0.0)).square()
             known = ~target.isnan()  # a generated goal has no pose
             metrics["pose_error"] = (pose_error * known).sum(1).mean()
@@ -169,7 +197,7 @@ class BehaviorCloning(nn.Module):
         rng: np.random.Generator,
         *,
         noise: Noise = 0.0,
-    ) -> Float32[np.ndarray, "n h 7"]:
+    ) -> Float32[np.ndarray, "n h a"]:
         """Return the next h actions of each robot; the arguments are those of `act`."""
         scale = np.broadcast_to(noise, (len(observations),)).reshape(-1, 1)
         return self._sample(observations, goals, rng, scale)[:, 0]
@@ -181,7 +209,7 @@ class BehaviorCloning(nn.Module):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count h 7"]:
+    ) -> Float32[np.ndarray, "n count h a"]:
         """Return the head's own answer and `count` - 1 samples for each robot; each image is encoded once."""
         scale = np.ones((len(observations), count))
         scale[:, 0] = 0
@@ -189,7 +217,8 @@ class BehaviorCloning(nn.Module):
 
     def commit(self, actions: Actions) -> None:
         """Note the executed actions: the gripper's hysteresis starts from them."""
-        self._opened = actions[:, 6] > 0.5
+        if self.contract.action.gripper is not None:
+            self._opened = actions[:, -1] > 0.5
 
     def reset(self) -> None:
         """Forget the grippers' last commands."""
@@ -199,7 +228,9 @@ class BehaviorCloning(nn.Module):
         """Return everything that is needed to serve this policy elsewhere."""
         weights = {k: v.detach() for k, v in self.state_dict().items()}
         config, transforms = asdict(self.config), describe(self.transforms)
-        return Checkpoint(self.name, weights, config, transforms, dict(provenance))
+        return Checkpoint(
+            self.name, weights, config, transforms, dict(provenance), contract=self.contract
+        )
 
     def _encode(self, batch: Batch) -> Encoding:
         image, context = self.condition(batch)
@@ -212,10 +243,13 @@ class BehaviorCloning(nn.Module):
         batch: Batch,
         noise: torch.Generator | None = None,
     ) -> Float[Tensor, "n d2"]:
-        """Append the features of proprioception, in training of noisy one."""
+        """Append the features of further cameras and of proprioception, in training of noisy one."""
+        for name, encoder in self.cameras.items() if self.cameras is not None else ():
+            image = batch[f"image_{name}"].permute(0, 3, 1, 2)
+            features = torch.cat([features, encoder(image, None).features], 1)
         if self.proprioception is None:
             return features
-        measured = proprioception(batch["state"])
+        measured = proprioception(batch["state"]) if self._usual else batch["state"]
         if noise is not None:
             offset = torch.randn(measured.shape, generator=noise, device=measured.device)
             measured = measured + _PROPRIOCEPTION_NOISE * offset
@@ -227,24 +261,28 @@ class BehaviorCloning(nn.Module):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         scale: Scale,
-    ) -> Float32[np.ndarray, "n k h 7"]:
+    ) -> Float32[np.ndarray, "n k h a"]:
         """Return physical actions with latched gripper commands. `scale`: of the noise of each sample."""
         if len(goals) != len(observations):
             raise ConfigError(f"{len(goals)} goals for {len(observations)} observations")
         images = torch.from_numpy(np.stack([o.image for o in observations]))
         states = torch.from_numpy(np.stack([o.state for o in observations]))
         batch = {"image": images, "state": states, **self.condition.goals(goals)}
+        for name in self.config.cameras:
+            views = np.stack([o.other_images[name] for o in observations])
+            batch[f"image_{name}"] = torch.from_numpy(views)
         for transform in self.transforms:
             batch = transform.serve(batch)
         device = next(self.parameters()).device
         batch = {k: v.to(device) for k, v in batch.items()}
         features = self._features(self._encode(batch).features, batch)
         chunks = self.head.sample(features, scale, rng).float().cpu()
-        actions = chunks.reshape(-1, ACTION_DIM)
+        actions = chunks.reshape(-1, self.contract.action.dim)
         for transform in reversed(self.transforms):
             actions = transform.undo(actions)
         result = actions.numpy().astype(np.float32).reshape(chunks.shape)
-        result[..., 6] = self._latch(result[..., 6])
+        if self.contract.action.gripper is not None:
+            result[..., -1] = self._latch(result[..., -1])
         return result
 
     def _latch(self, commands: Float[np.ndarray, "n k h"]) -> Float32[np.ndarray, "n k h"]:

@@ -11,7 +11,8 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.data.transforms import NormalizeActions, Transform, transforms_from
+from soar.contract.contract import WIDOWX, Contract, Gripper
+from soar.data.transforms import NormalizeActions, NormalizeStates, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
 from soar.policies.behavior_cloning import KEYPOINTS, BehaviorCloning, Condition
 from soar.policies.chunks import ChunkBroker
@@ -26,12 +27,26 @@ CONFIGS: dict[str, type[GCBCConfig | LCBCConfig]] = {"gcbc": GCBCConfig, "lcbc":
 PolicyConfig: TypeAlias = Annotated[GCBCConfig | LCBCConfig, OneOf(CONFIGS)]
 
 
-def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> BehaviorCloning:
+def build_policy(
+    config: PolicyConfig, transforms: Sequence[Transform], contract: Contract = WIDOWX
+) -> BehaviorCloning:
     """Build a policy with random weights from torch's global generator.
 
+    Args:
+        config: the policy.
+        transforms: of training and serving.
+        contract: meaning of what it learns from.
+
     Raises:
-        ConfigError: `attention_weight` needs more attention points than the encoder has.
+        ConfigError: `attention_weight` needs more attention points than the encoder has, or the gripper has another
+            range than 0 to 1.
     """
+    for numbers in (contract.action, contract.state):
+        if numbers.gripper not in (None, Gripper()):
+            raise ConfigError(
+                f"the gripper's range is {numbers.gripper.closed:g} to {numbers.gripper.open:g}; valid for policies: "
+                "0 closed to 1 open (`convert: true` in the station's file)"
+            )
     points = config.encoder.attention_points
     if config.attention_weight and points < KEYPOINTS:
         raise ConfigError(
@@ -44,7 +59,8 @@ def build_policy(config: PolicyConfig, transforms: Sequence[Transform]) -> Behav
     else:
         condition, channels, context_dim = Instruction(config), 3, config.context_dim
     encoder = build_encoder(config.encoder, channels, config.resolution, context_dim)
-    return BehaviorCloning(condition, encoder, transforms, config)
+    cameras = {name: build_encoder(config.encoder, 3, config.resolution) for name in config.cameras}
+    return BehaviorCloning(condition, encoder, transforms, config, contract, cameras)
 
 
 def load_policy(
@@ -84,7 +100,8 @@ def serve_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning | 
 def policy_from(checkpoint: Checkpoint) -> BehaviorCloning:
     """Build the policy that a checkpoint describes, with its weights, on the CPU."""
     with checkpoints.building(checkpoint):
-        policy = build_policy(config_from(checkpoint), transforms_from(checkpoint.transforms))
+        transforms = transforms_from(checkpoint.transforms)
+        policy = build_policy(config_from(checkpoint), transforms, checkpoint.contract)
     checkpoints.load_weights(policy, checkpoint)
     policy.checkpoint_id = checkpoint.id
     return policy
@@ -94,7 +111,7 @@ def with_fresh_head(policy: BehaviorCloning, head: HeadConfig) -> BehaviorClonin
     """Return a policy with the same weights but for a new head, random from torch's global generator."""
     config = replace(policy.config, head=head)
     assert isinstance(config, GCBCConfig | LCBCConfig)
-    fresh = build_policy(config, policy.transforms)
+    fresh = build_policy(config, policy.transforms, policy.contract)
     kept = {k: v for k, v in policy.state_dict().items() if not k.startswith("head.")}
     fresh.load_state_dict({**fresh.state_dict(), **kept})
     return fresh
@@ -116,14 +133,23 @@ def lcbc_from_gcbc(
             f"checkpoint {checkpoint.id} is {old.name} with {old.config.encoder}; "
             f"valid to start lcbc from: gcbc with {config.encoder}"
         )
-    units = next(t for t in old.transforms if isinstance(t, NormalizeActions))
-    kept = [units if isinstance(t, NormalizeActions) else t for t in transforms]
-    policy = build_policy(config, kept)
+    policy = build_policy(config, with_statistics_of(old, transforms), old.contract)
     weights, known = policy.state_dict(), old.state_dict()
     stem = "encoder.stem.0.weight"
     known[stem] = torch.cat([known[stem][:, :3], known[stem][:, 6:]], 1)
     policy.load_state_dict({name: known.get(name, w) for name, w in weights.items()})
     return policy
+
+
+def with_statistics_of(
+    policy: BehaviorCloning, transforms: Sequence[Transform]
+) -> tuple[Transform, ...]:
+    """Return transforms with the statistics of actions and states that a policy has, so that units stay."""
+    units = NormalizeActions, NormalizeStates
+    kept: dict[type[Transform], Transform] = {
+        type(t): t for t in policy.transforms if isinstance(t, units)
+    }
+    return tuple(kept.get(type(t), t) for t in transforms)
 
 
 def config_from(checkpoint: Checkpoint) -> GCBCConfig | LCBCConfig:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from soar import __version__
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
+from soar.contract.contract import WIDOWX
 from soar.data.prefetch import Batches, to_device
 from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner
@@ -248,6 +249,8 @@ class FitRun:
         if self.export:
             exported = dataclasses.asdict(dataclasses.replace(self.export(), weights={}))
             settings |= {k: v for k, v in exported.items() if k not in ("weights", "id")}
+            if exported["contract"] == dataclasses.asdict(WIDOWX):
+                del settings["contract"]  # as before contracts were
         return cast(dict[str, Any], json.loads(json.dumps(settings)))
 
     def resume(self) -> int:
@@ -255,8 +258,10 @@ class FitRun:
         if self.folder is None or not checkpoints.exists(self.folder / "state"):
             return 0
         state = checkpoints.load(self.folder / "state", STATE)
+        config = getattr(self.learner, "config", None)
         for name, value in self.identity().items():
-            if state.config.get(name) != value:
+            default = _defaults(config) if name == "config" else None
+            if not _agrees(state.config.get(name), value, default):
                 raise CheckpointError(
                     f"{self.folder} was trained with {name} {state.config.get(name)}, not {value}; "
                     "use the same settings or another folder"
@@ -293,3 +298,21 @@ class _Loss(nn.Module):
 def _in_layout_of(p: Tensor, value: Tensor) -> Tensor:
     """Copy a tensor into the parameter's memory layout, which fused optimizers assume."""
     return torch.empty_like(p, requires_grad=False).copy_(value)
+
+
+def _defaults(config: object) -> Any:
+    """Return the defaults of a configuration's class as plain data; None if it has none."""
+    try:
+        return json.loads(json.dumps(dataclasses.asdict(type(config)())))  # type: ignore[call-overload]
+    except TypeError:
+        return None
+
+
+def _agrees(saved: Any, now: Any, default: Any) -> bool:
+    """Whether a saved setting is the present one; what an earlier version didn't have yet must have its default."""
+    if not (isinstance(saved, dict) and isinstance(now, dict) and isinstance(default, dict)):
+        return bool(saved == now)
+    return saved.keys() <= now.keys() and all(
+        _agrees(saved[k], v, default.get(k)) if k in saved else v == default.get(k)
+        for k, v in now.items()
+    )

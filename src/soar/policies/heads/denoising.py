@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from soar.contract.contract import WIDOWX, ActionNumbers
 from soar.nn.layers import mlp
 from soar.policies.heads.head import HeadConfig, Scale, error_metrics, squared_errors, to_tensor
-from soar.types import ACTION_DIM
 
 _COSINE_OFFSET = 0.008
 """Offset of the cosine schedule (Nichol & Dhariwal 2021)."""
@@ -73,16 +73,23 @@ class Denoiser(nn.Module):
 class FlowHead(nn.Module):
     """Flow matching: a velocity field that carries noise at time 0 to a chunk at time 1 along straight lines."""
 
-    def __init__(self, dim: int, hidden: tuple[int, ...], config: HeadConfig) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: tuple[int, ...],
+        config: HeadConfig,
+        action: ActionNumbers = WIDOWX.action,
+    ) -> None:
         super().__init__()
-        self.config, self.size = config, config.chunk * ACTION_DIM
+        self.action = action
+        self.config, self.size = config, config.chunk * action.dim
         self.body = mlp([dim, *hidden])
         self.velocity = Denoiser([dim, *hidden][-1], self.size, config)
 
     def loss(
         self,
         features: Float[Tensor, "n d"],
-        actions: Float[Tensor, "n h 7"],
+        actions: Float[Tensor, "n h a"],
         inside: Bool[Tensor, "n h"] | None,
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -98,16 +105,16 @@ class FlowHead(nn.Module):
         metrics = {"flow_error": error.mean()}
         if not self.training:
             answer = self._integrate(shared, torch.zeros_like(target)).view(actions.shape)
-            metrics |= error_metrics(squared_errors(answer, actions, inside))
+            metrics |= error_metrics(squared_errors(answer, actions, inside), self.action)
         return error.sum(2).mean() / 2, metrics
 
     def sample(
         self, features: Float[Tensor, "n d"], scale: Scale, rng: np.random.Generator
-    ) -> Float[Tensor, "n k h 7"]:
+    ) -> Float[Tensor, "n k h a"]:
         """Integrate the velocity from scaled noise by Euler's method."""
         shared = self.velocity.of_features(self.body(features))
         start = _scaled_noise(scale, self.size, rng, shared)
-        return self._integrate(shared, start).view(*scale.shape, -1, ACTION_DIM)
+        return self._integrate(shared, start).view(*scale.shape, -1, self.action.dim)
 
     def _integrate(
         self, shared: Float[Tensor, "n w"], chunks: Float[Tensor, "n k a"]
@@ -124,9 +131,16 @@ class DiffusionHead(nn.Module):
 
     betas: Float[Tensor, " t"]
 
-    def __init__(self, dim: int, hidden: tuple[int, ...], config: HeadConfig) -> None:
+    def __init__(
+        self,
+        dim: int,
+        hidden: tuple[int, ...],
+        config: HeadConfig,
+        action: ActionNumbers = WIDOWX.action,
+    ) -> None:
         super().__init__()
-        self.config, self.size = config, config.chunk * ACTION_DIM
+        self.action = action
+        self.config, self.size = config, config.chunk * action.dim
         self.body = mlp([dim, *hidden])
         self.noise = Denoiser([dim, *hidden][-1], self.size, config)
         self.register_buffer("betas", cosine_betas(config.steps), persistent=False)
@@ -134,7 +148,7 @@ class DiffusionHead(nn.Module):
     def loss(
         self,
         features: Float[Tensor, "n d"],
-        actions: Float[Tensor, "n h 7"],
+        actions: Float[Tensor, "n h a"],
         inside: Bool[Tensor, "n h"] | None,
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -151,16 +165,18 @@ class DiffusionHead(nn.Module):
         metrics = {"diffusion_error": error.mean()}
         if not self.training:
             answer = self._denoise(shared, torch.zeros_like(target), None, None)
-            metrics |= error_metrics(squared_errors(answer.view(actions.shape), actions, inside))
+            metrics |= error_metrics(
+                squared_errors(answer.view(actions.shape), actions, inside), self.action
+            )
         return error.sum(2).mean(), metrics
 
     def sample(
         self, features: Float[Tensor, "n d"], scale: Scale, rng: np.random.Generator
-    ) -> Float[Tensor, "n k h 7"]:
+    ) -> Float[Tensor, "n k h a"]:
         """Denoise scaled noise, with scaled noise added in every step but the last (Ho et al. 2020)."""
         shared = self.noise.of_features(self.body(features))
         start = _scaled_noise(scale, self.size, rng, shared)
-        return self._denoise(shared, start, scale, rng).view(*scale.shape, -1, ACTION_DIM)
+        return self._denoise(shared, start, scale, rng).view(*scale.shape, -1, self.action.dim)
 
     def _denoise(
         self,
@@ -202,4 +218,8 @@ def _masked(
     error: Float[Tensor, "n k a"], inside: Bool[Tensor, "n h"] | None
 ) -> Float[Tensor, "n k a"]:
     """Set errors beyond an episode's end to 0."""
-    return error if inside is None else error * inside.repeat_interleave(ACTION_DIM, 1)[:, None]
+    return (
+        error
+        if inside is None
+        else error * inside.repeat_interleave(error.shape[2] // inside.shape[1], 1)[:, None]
+    )

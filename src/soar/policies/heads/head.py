@@ -18,6 +18,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from soar.contract.contract import ActionNumbers
 from soar.errors import ConfigError
 from soar.utils.config import check_ranges
 
@@ -71,7 +72,7 @@ class ActionHead(Protocol):
     def loss(
         self,
         features: Float[Tensor, "n d"],
-        actions: Float[Tensor, "n h 7"],
+        actions: Float[Tensor, "n h a"],
         inside: Bool[Tensor, "n h"] | None,
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
@@ -86,7 +87,7 @@ class ActionHead(Protocol):
 
     def sample(
         self, features: Float[Tensor, "n d"], scale: Scale, rng: np.random.Generator
-    ) -> Float[Tensor, "n k h 7"]:
+    ) -> Float[Tensor, "n k h a"]:
         """Return k chunks of z-scored actions for each state.
 
         Args:
@@ -103,15 +104,18 @@ def to_tensor(values: Float64[np.ndarray, "*n"], like: Tensor) -> Float[Tensor, 
 
 
 def squared_errors(
-    answer: Float[Tensor, "n h 7"],
-    actions: Float[Tensor, "n h 7"],
+    answer: Float[Tensor, "n h a"],
+    actions: Float[Tensor, "n h a"],
     inside: Bool[Tensor, "n h"] | None,
-) -> Float[Tensor, "m 7"]:
+) -> Float[Tensor, "m a"]:
     """Return the squared errors of the steps before an episode's end."""
     error = (answer - actions).square().flatten(0, 1)
     return error if inside is None else error[inside.flatten()]
 
 
-def error_metrics(error: Float[Tensor, "m 7"]) -> dict[str, Tensor]:
-    """Return the mean errors of motion and gripper."""
-    return {"motion_error": error[:, :6].mean(), "gripper_error": error[:, 6].mean()}
+def error_metrics(error: Float[Tensor, "m a"], action: ActionNumbers) -> dict[str, Tensor]:
+    """Return the mean errors of motion and, where there is one, gripper."""
+    metrics = {"motion_error": error[:, : action.motion_dim].mean()}
+    if action.gripper is not None:
+        metrics["gripper_error"] = error[:, -1].mean()
+    return metrics
