@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from soar.critics.batches import CriticBatches
 from soar.critics.config import CriticConfig, RewardConfig
-from soar.critics.labels import CriticSource, Pool, pool_shares
-from soar.critics.learner import CriticLearner
+from soar.critics.learning.batches import CriticBatches
+from soar.critics.learning.labels import CriticSource, Pool, pool_shares
+from soar.critics.learning.learner import CriticLearner
 from soar.data.relabel import Uniform
 from soar.data.transforms import Resize, ToFloat
 from soar.errors import ConfigError

@@ -3,8 +3,8 @@ import pytest
 
 from soar.critics.critic import critic_from
 from soar.critics.diagnostics import auc, episode_values, rank_correlation, score, value_episodes
-from soar.critics.labels import held_out
-from soar.critics.learner import CriticLearner
+from soar.critics.learning.labels import held_out
+from soar.critics.learning.learner import CriticLearner
 from soar.data.transforms import Resize, ToFloat
 from soar.training.critic import critic_source
 from soar.types import Query

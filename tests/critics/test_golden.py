@@ -11,8 +11,8 @@ import torch
 
 from soar.critics.actor import GaussianActor, Sampled
 from soar.critics.config import ALGORITHMS, RewardConfig
-from soar.critics.learner import ActorDraws, conservative_loss, sampled_gap
-from soar.critics.losses import (
+from soar.critics.learning.learner import ActorDraws, conservative_loss, sampled_gap
+from soar.critics.learning.losses import (
     actor_loss,
     advantage_weights,
     expectile_loss,
@@ -22,8 +22,8 @@ from soar.critics.losses import (
     temperature_loss,
     weighted_cloning_loss,
 )
+from soar.critics.learning.returns import windows
 from soar.critics.network import EnsembleMLP
-from soar.critics.returns import windows
 
 TOLERANCE = 1e-4
 OBS, ACT, DISCOUNT = 3, 2, 0.98

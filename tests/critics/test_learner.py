@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
-from soar.critics.batches import CriticBatches
 from soar.critics.config import ALGORITHMS, CriticConfig, RewardConfig
 from soar.critics.critic import ActionCritic, critic_from, load_critic
-from soar.critics.labels import CriticSource
-from soar.critics.learner import CriticLearner
+from soar.critics.learning.batches import CriticBatches
+from soar.critics.learning.labels import CriticSource
+from soar.critics.learning.learner import CriticLearner
 from soar.data.transforms import Resize, ToFloat
 from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner

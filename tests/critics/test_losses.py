@@ -7,7 +7,12 @@ import pytest
 import torch
 
 from soar.critics.actions import BRIDGE_BOUNDS, ActionBounds
-from soar.critics.losses import Candidates, conservative_gap, expectile_loss, uniform_log_density
+from soar.critics.learning.losses import (
+    Candidates,
+    conservative_gap,
+    expectile_loss,
+    uniform_log_density,
+)
 from soar.critics.network import EnsembleMLP
 from soar.errors import ConfigError
 

@@ -8,7 +8,7 @@ import pytest
 from tests.critics.conftest import TINY
 
 from soar import checkpoint
-from soar.critics.learner import CriticLearner
+from soar.critics.learning.learner import CriticLearner
 from soar.critics.steering import SteeredPolicy
 from soar.critics.subgoal_choice import ChosenSubgoals
 from soar.data.transforms import Resize, ToFloat

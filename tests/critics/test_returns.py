@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from soar.critics.config import RewardConfig
-from soar.critics.returns import step_rewards, success_probability, windows
+from soar.critics.learning.returns import step_rewards, success_probability, windows
 from soar.types import Verdict
 
 DISCOUNT = 0.98

@@ -14,7 +14,7 @@ import pytest
 from soar.critics.config import CriticConfig
 from soar.critics.critic import ActionCritic
 from soar.critics.diagnostics import score, value_episodes
-from soar.critics.labels import CriticSource
+from soar.critics.learning.labels import CriticSource
 from soar.critics.steering import SteeredPolicy, SteeringConfig
 from soar.data.frame_cache import Frames
 from soar.training.critic import CriticTrainConfig, train_critic

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from soar import checkpoint as checkpoints
-from soar.critics.labels import CriticSource
+from soar.critics.learning.labels import CriticSource
 from soar.data.frame_cache import Frames
 from soar.errors import CheckpointError, ConfigError
 from soar.training.critic import CriticTrainConfig, debug, train_critic

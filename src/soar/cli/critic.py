@@ -15,7 +15,7 @@ from soar.types import Query
 from soar.utils.config import check_ranges
 
 if TYPE_CHECKING:
-    from soar.critics.labels import CriticSource
+    from soar.critics.learning.labels import CriticSource
 
 Algorithm = Literal["iql", "calql", "ptr", "vgps", "vgps_iql", "robofume"]
 
@@ -76,8 +76,8 @@ def critic(
     """
     from soar import checkpoint as checkpoints
     from soar.critics.diagnostics import value_episodes
-    from soar.critics.labels import held_out as split
-    from soar.critics.learner import KIND
+    from soar.critics.learning.labels import held_out as split
+    from soar.critics.learning.learner import KIND
     from soar.report.critic_page import write_critic_page
     from soar.training.critic import train_critic
     from soar.utils.hardware import is_main_process

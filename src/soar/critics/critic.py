@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.critics.config import CriticConfig
-from soar.critics.learner import KIND, Actor
+from soar.critics.learning.learner import KIND, Actor
 from soar.critics.network import CriticNetwork
 from soar.data.transforms import Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
@@ -74,7 +74,7 @@ class Critic(nn.Module):
         Raises:
             ConfigError: goals are images for a critic with instructions or the reverse, or not one for each observation.
         """
-        return self.network.encode(self._batch(observations, goals))
+        return self.network.encode(self.prepare(observations, goals))
 
     @torch.inference_mode()
     def q(
@@ -101,7 +101,7 @@ class Critic(nn.Module):
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
     ) -> Float32[np.ndarray, " n"]:
         """Return the values of states: V of IQL; for a critic without V, that of its actor's action."""
-        batch = self._batch(observations, goals)
+        batch = self.prepare(observations, goals)
         features = self.network.encode(batch)
         if self.network.v_head is not None:
             found = self.network.v(features)
@@ -113,7 +113,7 @@ class Critic(nn.Module):
         values: Float32[np.ndarray, " n"] = found.float().cpu().numpy()
         return values
 
-    def _batch(
+    def prepare(
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
     ) -> dict[str, Tensor]:
         """Return a batch of one row for each observation, transformed, on the critic's device."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 
 from soar.critics.critic import Critic
-from soar.critics.labels import CriticSource
+from soar.critics.learning.labels import CriticSource
 from soar.types import Images, Observation, Outcome
 
 _AHEAD = 12

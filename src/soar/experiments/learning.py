@@ -13,6 +13,7 @@ from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTraining
+from soar.improvement.external import ExternalTraining
 from soar.improvement.methods.corrections.finetune_subgoals import OtherSamples
 from soar.improvement.methods.corrections.method import (
     Corrections,
@@ -20,8 +21,10 @@ from soar.improvement.methods.corrections.method import (
     corrections_obstacle,
     finetuning_obstacle,
 )
+from soar.improvement.methods.critic import CriticMethod
 from soar.improvement.methods.hindsight import Hindsight, RegenerateGoals
-from soar.improvement.methods.method import MethodName, choose_method
+from soar.improvement.methods.method import LearningMethod, MethodName, choose_method
+from soar.improvement.offline_actor import OfflineActorTraining
 from soar.improvement.own_training import OwnTraining
 from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
@@ -31,6 +34,8 @@ from soar.registry import load_policy, policy_spec, promoted_models
 from soar.training.policy import PolicyTrainConfig
 from soar.types import Query, Task
 
+ACTORS: tuple[MethodName, ...] = ("robofume", "calql")
+"""Methods whose policy is a critic's actor."""
 NO_DEMONSTRATIONS = "none"
 """Value of `RunConfig.demonstrations` for a run without any."""
 
@@ -52,7 +57,7 @@ class Learning:
     def generates_goals(self) -> bool:
         """Whether training shows the policy goals of the subgoal generator."""
         reaches_images = self.recipe is not None and isinstance(self.recipe.policy, GCBCConfig)
-        return reaches_images and self.config.generated_goals > 0
+        return reaches_images and self.method not in ACTORS and self.config.generated_goals > 0
 
     def finetuning(self, others: OtherSamples) -> FinetuneStage | None:
         """Return the stage that fine-tunes the subgoal generator. `others`: makes samples of other scenes."""
@@ -65,13 +70,17 @@ class Learning:
 
     def cotraining(
         self, demonstrations: Source | None, regenerate: RegenerateGoals | None
-    ) -> CoTraining | OwnTraining | None:
+    ) -> CoTraining | OwnTraining | OfflineActorTraining | ExternalTraining | None:
         """Return the stage that trains the policy.
 
         Args:
             demonstrations: demonstrations to co-train on.
             regenerate: renders goals of imitated episodes.
         """
+        if self.method == "external":
+            return ExternalTraining(self.config.external)
+        if self.method == "robofume" or self.method == "calql":
+            return OfflineActorTraining(self.config.actor, self.method, demonstrations)
         if self.trains_itself:
             store = self.config.demonstrations
             given = None if isinstance(store, int) or store == NO_DEMONSTRATIONS else Path(store)
@@ -79,11 +88,11 @@ class Learning:
         if self.recipe is None:
             return None
         c, resolution = self.config, self.recipe.policy.resolution
-        method: Corrections | Hindsight
+        method: LearningMethod = Hindsight(c.hindsight, resolution, regenerate)
         if self.method == "corrections":
             method = Corrections(c.corrections, resolution, c.workers)
-        else:
-            method = Hindsight(c.hindsight, resolution, regenerate)
+        elif self.method == "critic":
+            method = CriticMethod(c.critic, Hindsight(c.hindsight, resolution), demonstrations)
         return CoTraining(c.fit, self.recipe, method, demonstrations)
 
 
@@ -96,12 +105,25 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
     method, recipe, trains_itself = config.method or "hindsight", None, False
     subgoals = promoted_models(config.subgoals)[1]
     spec = policy_spec(name := promoted_models(config.policy)[0])
-    if config.fit.steps and not spec.is_compact:
+    if config.method == "external":
+        config.external.check()
+        on_message(f"method: external, by {config.external.command}")
+        return Learning(config, "external", None, False)
+    if config.method in ACTORS:
+        method = config.method
+        recipe = PolicyTrainConfig(GCBCConfig(config.actor.resolution))
+        on_message(f"method: {method}, whose actor takes the place of the policy")
+    elif config.fit.steps and not spec.is_compact and config.method not in (None, "hindsight"):
+        raise ConfigError(
+            f"--method {config.method} trains a policy of this package; '{name}' is none; valid: external, hindsight"
+        )
+    elif config.fit.steps and not spec.is_compact:
         trains_itself = _trains_itself(name, on_message)
     elif config.fit.steps:
         policy = load_checkpoint(spec.folder)
         obstacle = corrections_obstacle(policy, subgoals, tasks)
         method = choose_method(config.method, obstacle)
+        _require_condition(method, policy.kind)
         recipe = config.fit.recipe(policy)
         fallback = method == "hindsight" and config.method is None
         on_message(
@@ -117,6 +139,18 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
             "a method fit"
         )
     return Learning(config, method, recipe, finetunes, trains_itself)
+
+
+def _require_condition(method: MethodName, kind: str) -> None:
+    """Raise ConfigError if a method doesn't apply to a kind of policy."""
+    needed = {"critic": "gcbc", "advantage": "gcbc", "lcbc": "lcbc", "dial": "lcbc"}.get(
+        method, kind
+    )
+    if kind != needed:
+        option = "--policy lcbc --subgoals none" if needed == "lcbc" else "--policy gcbc"
+        raise ConfigError(
+            f"--method {method} trains {needed} policies, not {kind}; valid: {option}"
+        )
 
 
 def _trains_itself(name: str, on_message: OnMessage) -> bool:

@@ -90,7 +90,8 @@ def _made_demonstrations(learning: Learning, count: int, on_message: OnMessage) 
         return None
     on_message(f"demonstrations for co-training: {count} of the bridge regime")
     requested = DemonstrationSet(count, resolution=recipe.policy.resolution, workers=config.workers)
-    return bridge_demonstrations(requested, recipe, config.generated_goals)
+    share = config.generated_goals if learning.generates_goals else 0.0
+    return bridge_demonstrations(requested, recipe, share)
 
 
 def _regenerate(share: float, frames: Frames, path: Path) -> GeneratedGoals:

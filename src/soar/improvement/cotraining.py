@@ -16,11 +16,13 @@ from soar.data.transforms import image_transforms, transforms_from
 from soar.errors import ConfigError
 from soar.improvement.methods.method import (
     AUTONOMOUS_SHARE,
+    FinishingMethod,
     LearningMethod,
     NothingToLearnError,
     OwnEpisodes,
 )
 from soar.policies.loading import config_from
+from soar.registry import base_policy, policy_spec
 from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Outcome
@@ -83,7 +85,7 @@ class CoTraining:
 
         Args:
             own: own episodes.
-            incumbent: checkpoint's folder of the policy in force.
+            incumbent: the policy in force, as `soar.registry` names it: a checkpoint's folder, steered or not.
             out: the new policy's folder.
 
         Returns:
@@ -99,6 +101,12 @@ class CoTraining:
             raise NothingToLearnError(str(error)) from error
         if self.demonstrations:
             sources = [replace(self.demonstrations, weight=1 - share), *sources]
-        start = None if self.config.from_scratch else load_checkpoint(incumbent)
+        start = (
+            None
+            if self.config.from_scratch
+            else load_checkpoint(policy_spec(base_policy(incumbent)).folder)
+        )
         train_policy(self.recipe, sources, out, start=start)
+        if isinstance(self.method, FinishingMethod):
+            self.method.finish(own, out)
         return {s.name: s.weight for s in sources}

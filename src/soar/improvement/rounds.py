@@ -19,14 +19,14 @@ from soar.checkpoint import load as load_checkpoint
 from soar.data.store.lance import open_store, tag_version
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
-from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
+from soar.improvement.methods.method import CollectingMethod, NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.policies.identity import policy_identity
 from soar.registry import (
     COMPACT,
-    POLICY_FILE,
     policy_spec,
     promoted_models,
+    trained_policy,
 )
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
@@ -236,7 +236,8 @@ def _round(
     policy, subgoals = run.models_in_force(record)
     incumbent = _folder_or_name(policy)
     this = next((r for r in record.rounds if r.index == index), None)
-    this = this or RoundRecord(index, collected_with=policy_identity(incumbent).id)
+    collector = _collector(run, stages, incumbent)
+    this = this or RoundRecord(index, collected_with=policy_identity(collector).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
         skipped = (stage == "finetune" and not stages.finetune_subgoals) or (
@@ -245,7 +246,7 @@ def _round(
         if not skipped:
             on_message(f"round {index}: {_MESSAGES[stage]}")
         if stage == "collect":
-            stages.collect(run, index, incumbent, subgoals)
+            stages.collect(run, index, _collector(run, stages, incumbent), subgoals)
             this = replace(this, stage="finetune")
         elif stage == "finetune":
             this = _finetune(run, this, stages, subgoals, on_message)
@@ -260,6 +261,12 @@ def _round(
         record = record.with_round(this)
         run.write(record)
     return record
+
+
+def _collector(run: Run, stages: Stages, policy: str) -> str:
+    """Return the name of the policy that collects: that in force, unless the method says otherwise."""
+    method = getattr(stages.train, "method", None)
+    return method.collecting(run, policy) if isinstance(method, CollectingMethod) else policy
 
 
 def _finetune(
@@ -289,13 +296,13 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
         )
     version = this.store_version or open_store(run.store, read_only=True).version
     query = replace(_query(this, stages), outcomes=stages.train.outcomes, version=version)
-    own, out = OwnEpisodes(run, this.index, query, subgoals), run.train_folder(this.index)
+    own = OwnEpisodes(run, this.index, query, subgoals, incumbent)
+    out = run.train_folder(this.index)
     try:
         mixture = stages.train(own, incumbent, out)
     except NothingToLearnError as error:
         return _without_training(this, str(error))
-    trained = out / POLICY_FILE
-    candidate = policy_identity(str(trained if trained.exists() else out)).id
+    candidate = policy_identity(trained_policy(out)).id
     tag_version(run.store, candidate, version)
     return replace(
         this,

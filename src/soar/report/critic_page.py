@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.critics.diagnostics import CriticScores, ValuedEpisode, auc, score
-from soar.critics.labels import CriticSource
+from soar.critics.learning.labels import CriticSource
 from soar.evaluation.plots import GRID, INK, OUTCOME_COLORS, new_axes, new_figure
 from soar.report.facts import Section
 from soar.report.figures import svg

@@ -6,7 +6,8 @@ would have done in them; it applies to the compact subgoal generator and tasks o
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeAlias, get_args, runtime_checkable
 
 from soar.data.mixture import Source
 from soar.data.store.lance import LanceStore, open_store
@@ -14,7 +15,9 @@ from soar.errors import ConfigError
 from soar.improvement.run import Run
 from soar.types import Outcome, Query
 
-MethodName: TypeAlias = Literal["corrections", "hindsight"]
+MethodName: TypeAlias = Literal[
+    "corrections", "hindsight", "critic", "advantage", "lcbc", "dial", "robofume", "calql", "external",
+]  # fmt: skip
 
 AUTONOMOUS_SHARE = 0.3
 """Share of own episodes in a co-training mixture, as measured in docs/log.md; the rest are demonstrations."""
@@ -33,6 +36,8 @@ class OwnEpisodes(NamedTuple):
     """The episodes of this round and those before."""
     subgoals: str
     """Subgoal generator in force, as `soar.registry` names it."""
+    policy: str = ""
+    """Policy in force, as `soar.registry` names it."""
 
     def open_store(self) -> LanceStore:
         """Open the run's store for reading."""
@@ -59,6 +64,22 @@ class LearningMethod(Protocol):
         """
 
 
+@runtime_checkable
+class FinishingMethod(LearningMethod, Protocol):
+    """A method that adds something to the trained policy's folder, such as a critic."""
+
+    def finish(self, own: OwnEpisodes, out: Path) -> None:
+        """Complete the trained policy's folder. Called again after an interruption."""
+
+
+@runtime_checkable
+class CollectingMethod(Protocol):
+    """A method that changes how the policy in force collects."""
+
+    def collecting(self, run: Run, policy: str) -> str:
+        """Return the name of the policy that collects in place of `policy`."""
+
+
 def choose_method(requested: MethodName | None, obstacle: str) -> MethodName:
     """Return the requested method; without one, corrections where they apply.
 
@@ -70,5 +91,8 @@ def choose_method(requested: MethodName | None, obstacle: str) -> MethodName:
         ConfigError: corrections are requested and don't apply.
     """
     if requested == "corrections" and obstacle:
-        raise ConfigError(f"--method corrections doesn't apply: {obstacle}; valid: hindsight")
+        raise ConfigError(
+            f"--method corrections doesn't apply: {obstacle}; valid: "
+            f"{', '.join(m for m in get_args(MethodName) if m != 'corrections')}"
+        )
     return requested or ("hindsight" if obstacle else "corrections")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from soar.critics.config import CriticConfig
-from soar.critics.returns import success_probability
+from soar.critics.learning.returns import success_probability
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.store.lance import LanceStore

@@ -18,7 +18,7 @@ from torch.func import functional_call
 from soar.checkpoint import Checkpoint
 from soar.critics.actor import GaussianActor, Sampled
 from soar.critics.config import CriticConfig
-from soar.critics.losses import (
+from soar.critics.learning.losses import (
     Candidates,
     Gap,
     actor_loss,
@@ -83,7 +83,7 @@ class CriticLearner(nn.Module):
     def loss(
         self, batch: Batch, generator: torch.Generator
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
-        """Return the summed losses of a batch of `soar.critics.batches`, and metrics."""
+        """Return the summed losses of a batch of `soar.critics.learning.batches`, and metrics."""
         config = self.config
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             now, later = _transformed(batch, self.transforms)

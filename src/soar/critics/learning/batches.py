@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from soar.critics.config import CriticConfig
-from soar.critics.labels import CriticSource, Pool, make_pools, pool_shares
-from soar.critics.returns import windows
+from soar.critics.learning.labels import CriticSource, Pool, make_pools, pool_shares
+from soar.critics.learning.returns import windows
 from soar.data.mixture import DRAWS, Embed
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
@@ -61,7 +61,7 @@ class CriticBatches:
     Keys:
         "image", "next_image" (n, r, r, 3) uint8: the window's first frame, and the frame after it.
         "state", "next_state", "action", "next_action" (n, 7) float32; actions in physical units.
-        "reward", "discount", "mc_return" (n,) float32: as in `soar.critics.returns.Windows`.
+        "reward", "discount", "mc_return" (n,) float32: as in `soar.critics.learning.returns.Windows`.
         "draws", "next_draws" (n, 29) float32, uniform in [0, 1), for augmentation.
         "goal", "next_goal" (n, r, r, 3) uint8, or "words" (n, d) float32, or "task" (n,) int64, by the condition.
         "share/NAME", "share/failure", "share/negative" (n,) float32: 1 where a sample is of that source or kind.
