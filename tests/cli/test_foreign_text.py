@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,8 +17,11 @@ from soar.cli.data import _table
 from soar.cli.status import _latest_events, _station_row
 from soar.cli.vlm import _confusions
 from soar.collection.status import StationStatus, StatusFolder
+from soar.evaluation.plots import plot_rates
+from soar.types import EpisodeSummary, Provenance, Verdict
 from soar.utils.progress import literal, printable
-from soar.utils.statistics import Confusion
+from soar.utils.statistics import Confusion, Interval
+from soar.vlm.labels import read_labels, write_labels
 
 HOSTILE = "put [/INST] on [/dev/ttyUSB0] [bold]\x1b]0;title\x07\x9b2J\x7f\r\\"
 
@@ -69,3 +74,23 @@ def test_an_error_with_text_of_others_is_one_line_without_control_characters(cap
     assert error.count("\n") == 1
     assert "\x1b" not in error
     assert "\\x1b]0;title" in error
+
+
+def test_a_log_message_that_quotes_others_reaches_the_terminal_without_control_characters():
+    code = (
+        "import logging; from soar.utils.terminal import log_to_terminal; log_to_terminal(); "
+        f"logging.getLogger('x').warning('arm1: %s', {HOSTILE!r})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr
+    assert "arm1: put [/INST]" in shown
+    assert all(c.isprintable() or c == "\n" for c in shown)
+
+
+def test_an_instruction_is_no_formula_of_a_plot_or_a_spreadsheet(tmp_path):
+    text = r"=HYPERLINK($\frac{1$)"
+    figure = plot_rates({"success": {text: Interval(0.5, 0.4, 0.6)}})
+    figure.savefig(tmp_path / "plot.png")
+    summary = EpisodeSummary("a", text, 5, Verdict("unknown"), Provenance("s", "dev", "1"))
+    write_labels(tmp_path / "labels.csv", {"a": True}, {"a": summary})
+    assert "'=HYPERLINK" in (tmp_path / "labels.csv").read_text()
+    assert read_labels(tmp_path / "labels.csv") == {"a": True}

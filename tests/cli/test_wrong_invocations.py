@@ -126,3 +126,33 @@ def test_a_stations_name_is_never_another_folder(name):
 @pytest.mark.parametrize("name", ["arm1", "Arm 2", "scene1-arm1", "münchen_3", "v1.2"])
 def test_ordinary_names_of_stations_are_valid(name):
     assert StationConfig(name, robot="toy").name == name
+
+
+def test_a_tilde_is_the_home_folder_and_a_url_is_refused(folder, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    assert outcome(["data", "stats", "--store=~/store"], capsys)[0] == 0
+    for words in (
+        "data stats --store s3://bucket/x",
+        "data stats --store=~nobody-here/x",
+        "collect --episodes 1 --store s --station s3://bucket/arm.yaml",
+    ):
+        code, error = outcome(words.split(), capsys)
+        assert (code, error.count("\n")) == (2, 1)
+    assert not [p for p in folder.iterdir() if p.name[0] in "s~" and p.name != "store"]
+
+
+def test_a_paused_folder_in_which_no_station_has_collected_is_one_line(folder, capsys):
+    for command in ("pause", "resume", "stop"):
+        code, error = outcome([command, "--store", "folder"], capsys)
+        assert code == 2
+        assert "no station has collected here yet" in error
+
+
+def test_the_doctor_fails_a_file_in_place_of_a_store(folder, capsys):
+    (folder / "arm.yaml").write_text("robot: toy\n")
+    words = "doctor --store file --station arm.yaml --vlm python:soar.robots.toy_models:ToyVLM"
+    words += " --subgoals python:soar.robots.toy_models:ToySubgoals --policy python:soar.robots.toy_models:ToyPolicy"
+    with pytest.raises(SystemExit) as stop:
+        main(words.split())
+    assert stop.value.code == 1
+    assert "file is no folder" in capsys.readouterr().out

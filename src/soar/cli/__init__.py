@@ -18,6 +18,7 @@ from soar.cli.renamed import check_renamed
 from soar.errors import ConfigError, SoarError
 from soar.utils.files import os_problem
 from soar.utils.signals import Stopped, stoppable
+from soar.utils.terminal import log_to_terminal
 
 
 class Entry(NamedTuple):
@@ -47,6 +48,7 @@ COMMANDS = {
     "resume": Entry("status:resume", "Resume paused stations"),
     "stop": Entry("status:stop", "Stop stations after their running episode, or their arms at once"),
     "attend": Entry("status:attend", "Give a heartbeat of the operator"),
+    "robot host": Entry("robot:host", "Serve a robot to a station on another machine"),
     "improve": Entry("improve:improve", "Rounds of collect, learn, evaluate, promote", runs=True, kept=_RUN),
     "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True, kept=_TRAINING),
     "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True, kept=_TRAINING),
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exit with 2 and one line after a user's mistake, with 128 + n and one line after signal n."""
     args = list(sys.argv[1:] if argv is None else argv)
     os.environ["PYTHONSAFEPATH"] = "1"  # child processes don't import from the current folder
+    log_to_terminal()
     entry, _ = _find(args)
     interrupted = "soar: interrupted" + (f"; {entry.kept}" if entry and entry.kept else "")
     try:

@@ -31,8 +31,9 @@ def report(
     import rich
 
     from soar.report.page import write_report
+    from soar.utils.progress import literal
 
     page = write_report(folder, out)
-    rich.print(f"{page} ({page.stat().st_size / 1e6:.1f} MB)")
+    rich.print(f"{literal(page)} ({page.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(page.resolve().as_uri())

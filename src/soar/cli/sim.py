@@ -78,6 +78,7 @@ def video(
     from soar.sim.scenes.catalog import load_scene
     from soar.sim.world import World
     from soar.utils.media import write_video
+    from soar.utils.progress import printable
 
     place = load_scene(scene)
     chosen = _find_task(place, task)
@@ -88,7 +89,11 @@ def video(
     finally:
         world.close()
     write_video(out, episode.images)
-    print(f"{episode.instruction}: {episode.verdict.outcome} after {len(episode)} steps, {out}")
+    print(
+        printable(
+            f"{episode.instruction}: {episode.verdict.outcome} after {len(episode)} steps, {out}"
+        )
+    )
 
 
 def demos(

@@ -29,12 +29,12 @@ def questions(
             the key.
     """
     import rich
-    from rich.markup import escape
 
     from soar.errors import ConfigError
     from soar.sim.scenes.catalog import load_scene
     from soar.tasks.question_file import tasks_from_instructions
     from soar.tasks.questions import present_question
+    from soar.utils.progress import literal
     from soar.vlm.clients import chat
 
     loaded = load_scene(scene) if scene else None
@@ -46,9 +46,9 @@ def questions(
     found = tasks_from_instructions([*own, *tasks], file, complete)
     for task in found:
         done, feasible = ("yes", "no") if task.success_answer else ("no", "yes")
-        rich.print(f"[bold]{escape(task.instruction)}[/bold]\n  {escape(task.question.text)}")
+        rich.print(f"[bold]{literal(task.instruction)}[/bold]\n  {literal(task.question.text)}")
         rich.print(f"  [dim]done:[/dim] {done}   [dim]feasible:[/dim] {feasible}")
     objects = dict.fromkeys(o for task in found for o in task.objects)
     if objects:
         rich.print("\nTo leave out tasks whose objects are missing:")
-        rich.print("\n".join(f"  {escape(present_question(o).text)}" for o in objects))
+        rich.print("\n".join(f"  {literal(present_question(o).text)}" for o in objects))

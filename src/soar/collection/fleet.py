@@ -36,6 +36,7 @@ from soar.types import Query
 from soar.utils.clock import Clock
 from soar.utils.processes import end_with_parent, start_resource_tracker
 from soar.utils.signals import STOP_SIGNALS, Stopped, blocked, stoppable, stopping
+from soar.utils.terminal import log_to_terminal
 
 log = logging.getLogger(__name__)
 
@@ -294,6 +295,7 @@ class StationProcess:
 def _run_station(sender: Connection, station: StationConfig, job: CollectionJob) -> None:
     """Run a station in its process. Only its parent and SIGTERM stop it: Ctrl-C and SIGHUP reach all processes."""
     stop = threading.Event()
+    log_to_terminal()
     with stoppable(""), stopping(stop):
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

@@ -18,11 +18,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
 
 from soar.errors import ConfigError
 from soar.rollout.station_config import StationConfig
-from soar.utils.files import Json, read_json, refresh_json
+from soar.utils.config import from_plain
+from soar.utils.files import read_json, refresh_json
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +54,9 @@ def held(
     token = secrets.token_hex(8)
     with _locked(path):
         other = _read(path)
-        if other and _holds(other):
+        if other and other.holds():
             raise ConfigError(
-                f"{what} is in use by process {other['pid']} on {other['host']}; end that one first"
+                f"{what} is in use by process {other.pid} on {other.host}; end that one first"
             )
         _write(path, token, duration_s)
     ended = threading.Event()
@@ -59,7 +64,7 @@ def held(
     def renew() -> None:
         while not ended.wait(duration_s / 6):
             with contextlib.suppress(OSError), _locked(path):
-                if _read(path).get("token") == token:
+                if _is_of(path, token):
                     _write(path, token, duration_s)
                 elif not ended.is_set():
                     log.error("%s was taken over by another process", what)
@@ -74,7 +79,7 @@ def held(
         ended.set()
         thread.join()
         with contextlib.suppress(OSError), _locked(path):
-            if _read(path).get("token") == token:
+            if _is_of(path, token):
                 path.unlink()
 
 
@@ -99,28 +104,42 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> dict[str, Json]:
-    """Return a lease; empty without one, or if it is damaged."""
+@dataclass(frozen=True)
+class _Lease:
+    """Contents of a lease's file."""
+
+    token: str
+    host: str
+    pid: Annotated[int, Gt(0), Lt(2**31)]
+    process: str
+    """Start of the process, which tells it from later ones with its id."""
+    expires_s: Annotated[float, Ge(0)]
+    """Unix time."""
+
+    def holds(self) -> bool:
+        """Return whether the holder still has it."""
+        if self.expires_s < time.time():
+            return False
+        return self.host != socket.gethostname() or self.process == _process(self.pid)
+
+
+def _read(path: Path) -> _Lease | None:
+    """Return a lease; None without one, or if it is damaged."""
     try:
-        lease = read_json(path)
+        return from_plain(_Lease, read_json(path), path)
     except ConfigError:
-        return {}
-    keys = {"token", "host", "pid", "process", "expires_s"}
-    return lease if isinstance(lease, dict) and keys <= lease.keys() else {}
+        return None
+
+
+def _is_of(path: Path, token: str) -> bool:
+    """Return whether a lease has this token."""
+    lease = _read(path)
+    return lease is not None and lease.token == token
 
 
 def _write(path: Path, token: str, duration_s: float) -> None:
-    pid = os.getpid()
-    lease = {"token": token, "host": socket.gethostname(), "pid": pid, "process": _process(pid)}
-    refresh_json(path, lease | {"expires_s": time.time() + duration_s})
-
-
-def _holds(lease: dict[str, Json]) -> bool:
-    """Whether a lease's holder still has it."""
-    if float(lease["expires_s"]) < time.time():
-        return False
-    elsewhere = lease["host"] != socket.gethostname()
-    return bool(elsewhere or lease["process"] == _process(lease["pid"]))
+    pid, expires_s = os.getpid(), time.time() + duration_s
+    refresh_json(path, asdict(_Lease(token, socket.gethostname(), pid, _process(pid), expires_s)))
 
 
 def _process(pid: int) -> str:

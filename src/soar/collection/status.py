@@ -34,6 +34,7 @@ from soar.utils.files import (
     refresh_json,
     writing,
 )
+from soar.utils.progress import printable
 from soar.utils.webhook import Post
 
 log = logging.getLogger(__name__)
@@ -178,7 +179,7 @@ class StatusFolder:
         except FileError as error:
             log.warning("event of %s not written: %s", self.station, error)
         if person and self.webhook:
-            self._posts.append(Post(self.webhook, event))
+            self._posts.append(Post(self.webhook, event | {"message": printable(message)[:1000]}))
 
     def settle(self) -> None:
         """Wait until messages to the webhook have arrived, or failed, which is only logged."""

@@ -61,7 +61,9 @@ def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
         at = [i + (k - (len(groups) - 1) / 2) * width for i, x in enumerate(labels) if x in rates]
         shown = [rates[label] for label in labels if label in rates]
         _bars(axes, at, shown, width * 0.92, name, SERIES[k % len(SERIES)])
-    axes.set_xticks(range(len(labels)), [textwrap.fill(label, 17) for label in labels])
+    axes.set_xticks(
+        range(len(labels)), [textwrap.fill(label, 17) for label in labels], parse_math=False
+    )
     axes.set_ylim(0, 1.1)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")

@@ -108,7 +108,7 @@ class RecordedStarts:
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
         """Return when the start is set."""
         words = "-".join("".join(c if c.isalnum() else " " for c in instruction).split())
-        path = self.folder / words / f"{seed}.png"
+        path = self.folder / words[:100] / f"{seed}.png"
         recorded = decode(path.read_bytes()) if path.exists() else None
         self.operator.set_start(instruction, lambda: observe().image, recorded)
         if recorded is None:

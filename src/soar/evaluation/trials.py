@@ -90,7 +90,7 @@ class TrialCallback(Callback):
 def video_name(key: TrialKey) -> str:
     """Return the path of a trial's video inside its evaluation's folder."""
     words = "-".join("".join(c if c.isalnum() else " " for c in key.instruction).split())
-    return f"videos/{key.scene}/{words}/{key.seed}.mp4"
+    return f"videos/{key.scene}/{words[:100]}/{key.seed}.mp4"
 
 
 def run_trials(

@@ -19,7 +19,7 @@ _LINES = 12
 """Number of episodes in the table."""
 _COLORS = {"success": "#17a673", "failure": "#d9822b", "unknown": "#888"}
 _PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="1">
-<title>soar, live</title><body style="font:15px system-ui;background:#16181d;color:#eee;margin:1.5em">
+<title>soar, live</title><body style="font:15px system-ui;background:#16181d;color:#eee;margin:1.5em;overflow-wrap:anywhere">
 <img src="{image}" style="width:100%;max-width:1100px;image-rendering:pixelated">
 <p>{now}</p><table cellpadding="4">{rows}</table>"""
 

@@ -15,6 +15,9 @@ _COLUMNS = ("id", "instruction", "success")
 _WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,
           "no": False, "n": False, "0": False, "false": False, "failure": False}  # fmt: skip
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""Beginnings of text that a spreadsheet would run as a formula."""
+
 
 def read_labels(path: str | Path) -> dict[str, bool]:
     """Return success by episode id; empty if there is no file. Raises ConfigError naming a wrong line."""
@@ -47,7 +50,8 @@ def write_labels(
     rows.writerow(_COLUMNS)
     for id, success in labels.items():
         instruction = episodes[id].instruction if id in episodes else ""
-        rows.writerow((id, instruction, "yes" if success else "no"))
+        shown = f"'{instruction}" if instruction.startswith(_FORMULA) else instruction
+        rows.writerow((id, shown, "yes" if success else "no"))
     write_bytes(Path(path), text.getvalue().encode())
 
 
