@@ -1,4 +1,4 @@
-.PHONY: demo test test-foreign setup format
+.PHONY: demo test test-foreign test-clients setup format
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
@@ -14,6 +14,13 @@ test: setup
 
 test-foreign: setup
 	$(python) scripts/test_foreign.py
+
+# Clients of `soar serve`, without their dependencies: openpi-client asks for a numpy below 2 and works with a newer one.
+clients ?= $(HOME)/.cache/soar/envs/clients
+test-clients: setup
+	$(python) -m pip install --quiet --no-deps --upgrade --target $(clients) \
+		openpi-client==0.1.2 vla-eval==0.8.0 lazyregistry==0.4.0 json-numpy==2.1.1
+	SOAR_CLIENTS=$(clients) $(python) -m pytest -n 0 tests/serving/test_real_clients.py
 
 setup:
 	@scripts/setup
