@@ -1,4 +1,4 @@
-.PHONY: demo test test-foreign test-clients setup format
+.PHONY: demo test test-foreign test-exchange test-clients setup format
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
@@ -14,6 +14,11 @@ test: setup
 
 test-foreign: setup
 	$(python) scripts/test_foreign.py
+
+# What LeRobot 0.4.4, lerobot-doctor and TensorFlow Datasets read in our exports.
+test-exchange: setup
+	scripts/exchange_envs
+	$(python) -m pytest -n 0 tests/exchange/test_foreign_readers.py
 
 # Clients of `soar serve`, without their dependencies: openpi-client asks for a numpy below 2 and works with a newer one.
 clients ?= $(HOME)/.cache/soar/envs/clients

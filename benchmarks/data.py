@@ -1,4 +1,4 @@
-"""Speed of the episode store and the frame cache. Prints four tables.
+"""Speed of the episode store and the frame cache. Prints five tables.
 
     python benchmarks/data.py                       everything: about 15 minutes and 6 GB of disk
     python benchmarks/data.py --episodes 200 --rows 1000
@@ -8,6 +8,7 @@
 3. Reading random (observation, goal) pairs from the frame cache and directly from JPEG, beside raw memory-mapped reads
    and the decoder alone.
 4. Time of a station's queries.
+5. Time of queries and commands in a store of 100,000 simulated rows, and of adding them.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ import rich
 import tyro
 from rich.table import Table
 
+from soar.data.curation.overview import overview, table6_row
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.mixture import Mixture, Source
 from soar.data.store import steps
 from soar.data.store.images import decode, encode
 from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.rows import summary_of, to_row
 from soar.data.store.steps import read_table
+from soar.data.store.verify import verify
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 from soar.types import Answer, Episode, Images, Provenance, Query, Question, Verdict
@@ -42,6 +46,7 @@ STEPS, SIZE, RESOLUTION, BATCH = 100, 256, 64, 256
 def main(
     episodes: int = 2000,
     rows: int = 10_000,
+    simulated: int = 100_000,
     folder: Path | None = None,
     workers: int | None = None,
 ) -> None:
@@ -50,17 +55,22 @@ def main(
     Args:
         episodes: number of full-size episodes.
         rows: number of tiny ones.
+        simulated: number of rows without files.
         folder: folder on the disk to measure; None is the default temporary folder.
         workers: threads that build the frame cache; None is one for each core.
     """
     with _temporary_folder(folder) as home:
-        store = open_store(home / "full", create=True)
         images = _camera_images(STEPS + 1)
-        measure_appending(store, _episode(images), episodes)
-        measure_reading(store, home / "cache", workers)
-        tiny = open_store(home / "tiny", create=True)
-        measure_appending(tiny, _episode(images[:2, :16, :16]), rows)
-        measure_queries(tiny)
+        if episodes:
+            store = open_store(home / "full", create=True)
+            measure_appending(store, _episode(images), episodes)
+            measure_reading(store, home / "cache", workers)
+        if rows:
+            tiny = open_store(home / "tiny", create=True)
+            measure_appending(tiny, _episode(images[:2, :16, :16]), rows)
+            measure_queries(tiny)
+        if simulated:
+            measure_simulated(open_store(home / "simulated", create=True), images, simulated)
 
 
 def measure_appending(store: LanceStore, episode: Episode, count: int) -> None:
@@ -144,9 +154,51 @@ def measure_queries(store: LanceStore) -> None:
         "query, every episode": lambda: list(store.query()),
         "query, one station's successes": lambda: list(store.query(Query(stations=("x",)))),
         "load one tiny episode": lambda: store.load(id),
+        "verify 100 random episodes": lambda: list(verify(store, sample=100)),
     }
     for name, query in queries.items():
         table.add_row(name, f"{1e3 * np.median([_seconds(query) for _ in range(9)]):.1f}")
+    rich.print(table)
+
+
+def measure_simulated(store: LanceStore, images: Images, count: int, batch: int = 1000) -> None:
+    """Print the time to add rows in batches, and that of commands; the newest 100 rows have files."""
+    episode = _episode(images[:2, :16, :16])
+    row = to_row(summary_of("x", episode)) | {"bytes": 400_000, "crc32": 0}
+    seconds = []
+    for start in range(0, count - 100, batch):
+        rows = [
+            row
+            | {
+                "id": f"20200101-000000-{i:010x}",
+                "instruction": f"task {i % 40}",
+                "started_s": 1e9 + i,
+            }
+            for i in range(start, min(start + batch, count - 100))
+        ]
+        seconds.append(_seconds(lambda rows=rows: store.index.append(*rows)))  # type: ignore[misc]
+    for i in range(100):
+        started = replace(episode.provenance, started_s=1.6e9 + i)
+        store.append(replace(episode, provenance=started))
+    part = max(1, len(seconds) // 10)
+    table = Table("in a store of simulated rows", "ms", "CPU ms", title=f"{count} rows")
+    ends = (seconds[:part], seconds[-part:])
+    table.add_row(f"add {batch} rows, the first tenth", f"{1e3 * np.median(ends[0]):.0f}")
+    table.add_row(f"add {batch} rows, the last tenth", f"{1e3 * np.median(ends[1]):.0f}")
+    newest = Query(since_s=1.6e9)
+    commands: dict[str, Callable[[], object]] = {
+        "ls": lambda: store.newest(Query(), 20),
+        "ls of one task": lambda: store.newest(Query(instructions=("task 7",)), 20),
+        "stats": lambda: overview(store, Query()),
+        "stats --table6": lambda: table6_row(store, Query(), "x"),
+        "history": store.history,
+        "query, 100 that match": lambda: list(store.query(newest)),
+        "query, every episode": lambda: sum(1 for _ in store.query()),
+    }
+    for name, command in commands.items():
+        cpu = time.process_time()
+        wall = np.median([_seconds(command) for _ in range(3)])
+        table.add_row(name, f"{1e3 * wall:.0f}", f"{1e3 * (time.process_time() - cpu) / 3:.0f}")
     rich.print(table)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from soar.data.store.images import decode, decode_all, encode
+from soar.data.store.images import decode, decode_all, encode, image_size
 from soar.errors import StoreError
 
 
@@ -44,3 +44,11 @@ def test_images_of_two_sizes_are_an_error(codec, shape):
     files = [encode(np.zeros(s, np.uint8), codec) for s in [shape, (16, 32, 3)]]
     with pytest.raises(StoreError):
         decode_all(files)
+
+
+@pytest.mark.parametrize("codec", ["jpeg", "png"])
+def test_an_images_size_is_read_from_its_header(codec):
+    image = np.zeros((20, 30, 3), np.uint8)
+    assert image_size(encode(image, codec)) == (20, 30)
+    with pytest.raises(StoreError, match="can't be decoded"):
+        image_size(encode(image, codec)[:10])

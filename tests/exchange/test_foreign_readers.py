@@ -33,7 +33,7 @@ def run(python: Path, *words: object) -> str:
 @pytest.fixture
 def store(new_store) -> LanceStore:
     outcomes = ["success", "failure", "unknown"]
-    episodes = [make_episode(i, 20, 64, o) for i, o in enumerate(outcomes)]  # type: ignore[arg-type]
+    episodes = [make_episode(i, 20, 64, o) for i, o in enumerate(outcomes)]
     made: LanceStore = new_store("s", *episodes)
     return made
 

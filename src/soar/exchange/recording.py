@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from soar.contract.contract import WIDOWX, Contract
-from soar.data.store.images import decode, encode
+from soar.data.store.images import decode, encode, image_size
 from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
 from soar.utils.media import resize
 
@@ -86,11 +86,9 @@ def fitted(image: bytes, size: int | None, jpeg: bool = False) -> bytes:
         jpeg: whether it must be a JPEG file.
     """
     kept = not jpeg or is_jpeg(image)
-    if size is None and kept:
+    if kept and (size is None or image_size(image) == (size, size)):
         return image
     pixels = decode(image)
-    if kept and pixels.shape[:2] == (size, size):
-        return image
     return encode(pixels if size is None else resize(pixels, size))
 
 

@@ -54,6 +54,21 @@ def decode(data: bytes, out: Image | None = None) -> Image:
     return out
 
 
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of a JPEG or PNG file from its header [px]. Raises StoreError."""
+    import simplejpeg
+
+    if data[:4] == _PNG_MAGIC:
+        if len(data) < 24:
+            raise StoreError(f"a frame of {len(data)} bytes can't be decoded (no header)")
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+    except ValueError as error:
+        raise StoreError(f"a frame of {len(data)} bytes can't be decoded ({error})") from error
+    return height, width
+
+
 def decode_all(frames: Sequence[bytes]) -> Images:
     """Decode several images of one size into one array. Raises StoreError."""
     first = decode(frames[0])

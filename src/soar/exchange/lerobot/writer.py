@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from soar.contract.contract import Contract
-from soar.data.store.images import decode
+from soar.data.store.images import decode, image_size
 from soar.data.store.rows import to_row
 from soar.errors import ConfigError
 from soar.exchange.lerobot import layout
@@ -164,9 +164,9 @@ class LeRobotWriter:
         goals: list[tuple[int, bytes]],
     ) -> None:
         """Make the features of the first episode's images; raise ConfigError for those of another size."""
-        sizes = {name: decode(images[0]).shape[:2] for name, images in cameras.items()}
+        sizes = {name: image_size(images[0]) for name, images in cameras.items()}
         first = next(iter(sizes.values()))
-        sizes["subgoal"] = decode(goals[0][1]).shape[:2] if goals else first
+        sizes["subgoal"] = image_size(goals[0][1]) if goals else first
         if not self._features:
             video = self._options.video and video_info(self._options.video, self._fps)
             self._features = layout.features_of(
