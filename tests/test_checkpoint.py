@@ -213,3 +213,27 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_no_temporary(
         checkpoint.save(tmp_path, make(2))
     assert checkpoint.load(tmp_path).id == id
     assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("layers", [[2**24], [8] * 5000], ids=["one huge", "very many"])
+def test_a_model_far_larger_than_its_weights_is_refused_before_it_takes_memory(
+    layers: list[int],
+) -> None:
+    loaded = Checkpoint("toy", make().weights, {}, id="abc")
+    with pytest.raises(CheckpointError, match="far larger than its weights"):  # noqa: SIM117
+        with checkpoint.building(loaded):
+            nn.ModuleList([nn.Linear(width, 8) for width in layers])
+
+
+def test_the_limit_of_a_models_size_ends_with_the_building() -> None:
+    with checkpoint.building(make()):
+        nn.Linear(3, 2)
+    assert len(nn.ModuleList([nn.Linear(2, 2) for _ in range(1500)])) == 1500
+
+
+def test_weights_of_a_name_that_is_too_long_are_one_line(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, make())
+    manifest = json.loads((tmp_path / "checkpoint.json").read_text())
+    (tmp_path / "checkpoint.json").write_text(json.dumps({**manifest, "weights": "w" * 300}))
+    with pytest.raises(CheckpointError, match="can't be read"):
+        checkpoint.load(tmp_path)

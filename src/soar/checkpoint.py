@@ -17,11 +17,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor, nn
+from torch.nn.modules import module as modules
 
 from soar.contract.contract import WIDOWX, Contract
 from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.utils.config import from_plain, to_plain
-from soar.utils.files import Json, read_bytes, read_text, write_bytes, write_json
+from soar.utils.files import (
+    Json,
+    os_problem,
+    read_bytes,
+    read_text,
+    write_bytes,
+    write_json,
+)
 
 T = TypeVar("T")
 
@@ -35,6 +43,8 @@ _PARTS: Mapping[str, type] = {
 }  # fmt: skip
 """Keys of `checkpoint.json` and their types."""
 MANIFEST = "checkpoint.json"
+_SPARE_TENSORS, _SPARE_NUMBERS = 1000, 2**26
+"""Parameters of a model that a checkpoint needn't hold, such as those of a sentence encoder."""
 RENAMED: Mapping[str, str] = {
     "gazes": "attention_points",
     "gaze_weight": "attention_weight",
@@ -143,9 +153,13 @@ def exists(folder: str | Path) -> bool:
 
 @contextlib.contextmanager
 def building(checkpoint: Checkpoint) -> Iterator[None]:
-    """Turn every error of building a model from a checkpoint's settings into a CheckpointError."""
+    """Turn every error of building a model from a checkpoint's settings into a CheckpointError.
+
+    A model that is much larger than the checkpoint's weights is such an error, before its memory is used.
+    """
     try:
-        yield
+        with _limited_size(checkpoint):
+            yield
     except SoarError:
         raise
     except (
@@ -161,6 +175,30 @@ def building(checkpoint: Checkpoint) -> Iterator[None]:
         raise CheckpointError(
             f"this version can't build the model of checkpoint {checkpoint.id}: {problem}"
         ) from error
+
+
+@contextlib.contextmanager
+def _limited_size(checkpoint: Checkpoint) -> Iterator[None]:
+    """Raise ValueError for modules whose parameters are more than the checkpoint's weights can be."""
+    tensors, numbers = checkpoint.weights, sum(w.numel() for w in checkpoint.weights.values())
+    left = {"tensors": 2 * len(tensors) + _SPARE_TENSORS, "numbers": 2 * numbers + _SPARE_NUMBERS}
+
+    def count(_: nn.Module, name: str, value: Tensor | None) -> None:
+        if value is not None:
+            left["tensors"] -= 1
+            left["numbers"] -= value.numel()
+        if min(left.values()) < 0:
+            raise ValueError(f"it would be far larger than its weights, from '{name}' on")
+
+    hooks = (
+        modules.register_module_parameter_registration_hook(count),
+        modules.register_module_buffer_registration_hook(count),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def load_weights(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -255,9 +293,13 @@ def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
         except ConfigError as error:
             raise CheckpointError(str(error)) from error
         weights = folder / _parse(folder, text)["weights"]
-        if weights.exists():
-            with contextlib.suppress(FileNotFoundError):
+        try:
+            if weights.exists():
                 return text, _read_weights(weights)
+        except FileNotFoundError:
+            continue
+        except OSError as error:  # such as a name that is too long
+            raise CheckpointError(f"{folder} can't be read: {os_problem(error)}") from error
     raise CheckpointError(f"{folder} is damaged: its weights file {weights.name} is missing")
 
 

@@ -52,6 +52,17 @@ def test_a_killed_holder_on_this_machine_loses_its_lease_at_once(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("expires_s", []), ("expires_s", None), ("pid", "x"), ("pid", -1), ("host", {}), ("token", 1)],
+)
+def test_a_damaged_lease_is_free(tmp_path, key, value):
+    lease = {"token": "a", "host": "elsewhere", "pid": 1, "process": "1", "expires_s": 9e9}
+    write_json(tmp_path / "lease.json", {**lease, key: value})
+    with held(tmp_path / "lease.json", "x", nothing):
+        pass
+
+
 @pytest.mark.parametrize(("expires_s", "free"), [(0.0, True), (1e11, False)])
 def test_a_lease_of_another_machine_is_free_when_it_has_expired(tmp_path, expires_s, free):
     path = tmp_path / "lease.json"
@@ -68,8 +79,10 @@ def test_a_holder_renews_its_lease_and_notices_a_takeover(tmp_path):
         first = json.loads(path.read_text())["expires_s"]
         while json.loads(path.read_text())["expires_s"] == first:
             pass
-        write_json(path, {**json.loads(path.read_text()), "token": "other"})
-        assert lost.wait(30)
+        other = {**json.loads(path.read_text()), "token": "other"}
+        write_json(path, other)
+        while not lost.wait(0.2):  # a renewal at the same moment replaces it
+            write_json(path, other)
     assert path.exists()
 
 

@@ -1,5 +1,6 @@
 """Folder of a run."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,11 @@ def test_train_logs_are_found_by_round(tmp_path: Path) -> None:
         run.train_folder(r).mkdir(parents=True)
         (run.train_folder(r) / "log.jsonl").write_text(f'{{"step": {r}}}\n')
     assert run.train_logs() == {2: [{"step": 2}], 10: [{"step": 10}]}
+
+
+@pytest.mark.parametrize("rounds", [3, [None], [{}], [{"index": 1, "stage": []}], [{"seconds": 1}]])
+def test_rounds_of_a_wrong_type_are_refused_in_one_line(tmp_path: Path, rounds: object) -> None:
+    about = {"title": "t", "scenes": ["1"], "rounds_requested": 1, "started_s": 0.0}
+    (tmp_path / "run.json").write_text(json.dumps({**about, "rounds": rounds}))
+    with pytest.raises(ConfigError, match=r"run\.json"):
+        Run(tmp_path).record()

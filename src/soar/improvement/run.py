@@ -25,7 +25,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 from soar.errors import ConfigError
 from soar.evaluation.results import MANIFEST, Evaluation, open_evaluation
-from soar.registry import latest_models, subgoals_folder
+from soar.promotion import latest_models, subgoals_folder
 from soar.utils.config import from_plain, to_plain
 from soar.utils.files import Json, read_json, read_lines, write_json
 
@@ -151,10 +151,10 @@ class Run:
         if not path.exists():
             raise ConfigError(f"{self.folder} is no run: it has no run.json")
         data = read_json(path)
-        for record in data.get("rounds", []) if isinstance(data, dict) else []:
-            record["stage"] = _OLD_STAGES.get(record["stage"], record["stage"])
-            seconds = record.get("seconds", {})
-            record["seconds"] = {_OLD_STAGES.get(k, k): v for k, v in seconds.items()}
+        rounds = data.get("rounds") if isinstance(data, dict) else None
+        for record in rounds if isinstance(rounds, list) else []:
+            if isinstance(record, dict):
+                _rename_stages(record)
         try:
             return from_plain(RunRecord, data, path)
         except ConfigError as error:
@@ -184,6 +184,14 @@ class Run:
     def finetune_logs(self) -> dict[int, list[dict[str, Json]]]:
         """Return the rows of the subgoal generators' training logs by round."""
         return _logs(subgoals_folder(self.folder))
+
+
+def _rename_stages(record: dict[str, Json]) -> None:
+    """Replace the stages' names of version 0.1 in a round's plain data; what has a wrong type stays as it is."""
+    if isinstance(stage := record.get("stage"), str):
+        record["stage"] = _OLD_STAGES.get(stage, stage)
+    if isinstance(seconds := record.get("seconds"), dict):
+        record["seconds"] = {_OLD_STAGES.get(k, k): v for k, v in seconds.items()}
 
 
 def _logs(folder: Path) -> dict[int, list[dict[str, Json]]]:
