@@ -272,3 +272,22 @@ def test_no_row_of_the_log_is_missing_after_a_kill_at_any_save(
     steps = [r["step"] for r in read_lines(tmp_path / "broken" / "log.jsonl")]
     assert steps == list(range(1, CONFIG.steps + 1))
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def test_hours_reduce_the_steps_once_and_a_resumed_run_keeps_them(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=10**9, hours=1e-6)
+    assert fit(Line(), batches, config, tmp_path).step == CONFIG.save_every  # one save at least
+    assert len(losses(tmp_path)) == CONFIG.save_every
+    resumed = fit(Line(), batches, replace(config, hours=5), tmp_path)
+    assert resumed.step == CONFIG.save_every
+    line = Line()
+    fit(line, batches, replace(CONFIG, hours=1), tmp_path / "enough")
+    other = Line()
+    fit(other, batches, CONFIG, tmp_path / "plain")
+    assert losses(tmp_path / "enough") == losses(tmp_path / "plain")  # timing changes nothing
+
+
+def test_hours_need_a_single_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="hours needs a single process"):
+        fit(Line(), batches, replace(CONFIG, hours=1), tmp_path)

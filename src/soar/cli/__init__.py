@@ -89,6 +89,7 @@ COMMANDS = {
     "pretrain lcbc": Entry("pretrain:lcbc", "Make the packaged language-conditioned policy", runs=True, kept=_RUN),
     "pretrain vlm": Entry("pretrain:vlm", "Make the packaged VLM", runs=True, kept=_RUN),
     "pretrain subgoals": Entry("pretrain:subgoals", "Make the packaged subgoal generator", runs=True, kept=_RUN),
+    "pretrain all": Entry("pretrain_all:pretrain_all", "Make all packaged models within some hours", kept=_RUN),
 }  # fmt: skip
 
 

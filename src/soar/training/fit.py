@@ -7,8 +7,11 @@ and the optimizer's state.
 
 from __future__ import annotations
 
+import copy
+import json
 import math
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias
 
@@ -21,6 +24,7 @@ from soar.interfaces import Learner
 from soar.training.fit_run import Export, FitRun
 from soar.training.tracking import Meter, Tracker, TrackerName
 from soar.utils.config import check_ranges
+from soar.utils.files import write_json
 from soar.utils.progress import progress_bar
 
 AtLeastOne: TypeAlias = Annotated[int, Ge(1)]
@@ -32,6 +36,8 @@ class FitConfig:
 
     steps: AtLeastOne = 500_000
     """Gradient steps; the learning rate reaches zero at the last."""
+    hours: Annotated[float, Ge(0)] = 0.0
+    """Duration [h]: the first steps are timed, and `steps` is reduced to what fits; 0 for no limit."""
     batch_size: AtLeastOne = 256
     """Samples per step, over all processes and accumulation parts."""
     learning_rate: Annotated[float, Gt(0)] = 3e-4
@@ -120,6 +126,8 @@ def fit(
     """
     if not isinstance(learner, nn.Module):
         raise ConfigError("fit needs a learner that is a torch module")
+    if config.hours:
+        config = _within_hours(learner, batches, config, Path(folder) if folder else None)
     run = FitRun(learner, config, Path(folder) if folder else None, export)
     start = run.resume()
     run.complete_export(start)
@@ -130,6 +138,34 @@ def fit(
             return _loop(run, prefetcher, trackers, start, validation, validation_batches)
         finally:
             prefetcher.close()
+
+
+_TIMED_STEPS = 20
+
+
+def _within_hours(
+    learner: Learner, batches: Batches, config: FitConfig, folder: Path | None
+) -> FitConfig:
+    """Reduce the steps to what fits into `hours`; a resumed run keeps its number.
+
+    Raises:
+        ConfigError: there are several processes, whose paces differ.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("hours needs a single process; give steps instead")
+    path = folder / "pace.json" if folder else None
+    if path and path.exists():
+        return replace(config, hours=0.0, steps=int(json.loads(path.read_text())["steps"]))
+    timed = replace(
+        config, hours=0.0, steps=_TIMED_STEPS, log_every=_TIMED_STEPS, save_every=_TIMED_STEPS
+    )
+    pace = fit(copy.deepcopy(learner), batches, timed).samples_per_s / config.batch_size
+    steps = int(config.hours * 3600 * pace) // config.save_every * config.save_every
+    steps = min(config.steps, max(config.save_every, steps))
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, {"steps_per_s": pace, "hours": config.hours, "steps": steps})
+    return replace(config, hours=0.0, steps=steps)
 
 
 def _loop(

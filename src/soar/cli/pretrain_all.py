@@ -1,0 +1,207 @@
+"""`soar pretrain all`: every packaged model in the order in which they build on each other, within some hours."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt
+
+from soar.cli.options import OUT
+from soar.cli.pretrain import gcbc, lcbc, policy_preset, subgoals, subgoals_preset, vlm, vlm_preset
+from soar.registry import Packaged
+from soar.utils.files import write_json
+from soar.utils.progress import announce
+
+SHARES: dict[Packaged, float] = {"vlm": 0.3, "subgoals": 0.35, "gcbc": 0.25, "lcbc": 0.1}
+"""Share of the hours that each model gets, its data included, in the order of their training."""
+_DATA_SHARE = 0.35
+"""Share of a model's time in which its episodes are generated; the VLM's images are generated while it trains."""
+_ALL_STEPS = 10**9
+"""Steps of a training that only its hours limit."""
+_PROBE_EPISODES = 8
+_CALIBRATION_IMAGES = 3000
+_CLIP, _KEYPOINT_SCENE = 1.0, 1.2
+"""Time of a clip and of a scene of keypoint samples, relative to a demonstration's."""
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Data of a pretraining."""
+
+    demonstrations: int
+    clips: int
+    keypoint_scenes: int
+
+
+def pretrain_all(
+    out: Annotated[Path, OUT],
+    hours: Annotated[float, Gt(0)] = 24.0,
+    workers: Annotated[int, Ge(1)] = 2,
+    seed: int = 0,
+) -> None:
+    """Make all packaged models from nothing: VLM, subgoal generator, goal- and language-conditioned policy.
+
+    Each gets its share of the hours: the machine is measured, and data and steps are sized accordingly. A card beside
+    each model has what was measured in the development scenes. Kill it at any time; the same command resumes, and
+    finished models are kept.
+
+    Example: `soar pretrain all --hours 48 --out weights`.
+
+    Args:
+        out: folder of the models, one in each of `vlm`, `subgoals`, `gcbc` and `lcbc`.
+        hours: duration on this machine.
+        workers: number of processes that generate data.
+        seed: seed of the VLM's scenes.
+    """
+    amounts = _planned(out, hours, workers)
+    announce(
+        f"{amounts.demonstrations} demonstrations, {amounts.clips} clips, "
+        f"{amounts.keypoint_scenes} scenes of keypoint samples; at most {hours:g} hours in all"
+    )
+    for role, make in _stages(out, hours, workers, seed, amounts).items():
+        if (out / role / "checkpoint.json").exists():
+            announce(f"{role}: there already")
+            continue
+        announce(f"{role}: about {_duration(hours * SHARES[role])}")
+        began = time.monotonic()
+        make()
+        _measure(role, out)
+        announce(f"{role}: made in {_duration((time.monotonic() - began) / 3600)}")
+
+
+def _stages(
+    out: Path, hours: float, workers: int, seed: int, amounts: Amounts
+) -> dict[Packaged, Callable[[], None]]:
+    """Return the command of each model, in their order."""
+
+    def timed(role: Packaged, config: Any, data: float) -> Any:
+        share = hours * SHARES[role] * (1 - data)
+        return replace(config, fit=replace(config.fit, steps=_ALL_STEPS, hours=share))
+
+    episodes = amounts.demonstrations
+    return {
+        "vlm": partial(
+            vlm, timed("vlm", vlm_preset(None), 0.05), _CALIBRATION_IMAGES, seed,
+            stream=True, workers=workers, out=out / "vlm",
+        ),
+        "subgoals": partial(
+            subgoals, timed("subgoals", subgoals_preset(), _DATA_SHARE), amounts.clips,
+            amounts.keypoint_scenes, workers=workers, out=out / "subgoals",
+        ),
+        "gcbc": partial(
+            gcbc, timed("gcbc", policy_preset("gcbc", None), _DATA_SHARE), episodes,
+            workers=workers, out=out / "gcbc",
+        ),
+        "lcbc": partial(
+            lcbc, timed("lcbc", policy_preset("lcbc", out / "gcbc"), 0.0), episodes,
+            start=out / "gcbc", workers=workers, out=out / "lcbc",
+        ),
+    }  # fmt: skip
+
+
+def _planned(out: Path, hours: float, workers: int) -> Amounts:
+    """Return the amounts of data that fit into the hours, as a first call with this folder decided them."""
+    path = out / "plan.json"
+    if path.exists():
+        return Amounts(**json.loads(path.read_text()))
+    announce("measuring this machine")
+    amounts = amounts_within(hours, _demonstration_s(workers))
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(path, vars(amounts))
+    return amounts
+
+
+def amounts_within(hours: float, demonstration_s: float) -> Amounts:
+    """Return the amounts of data that can be generated in the hours' share for data.
+
+    Args:
+        hours: duration of the whole pretraining [h].
+        demonstration_s: time of a demonstration, all processes together [s].
+    """
+    data_s = 3600 * hours * _DATA_SHARE / demonstration_s
+    half = data_s * SHARES["subgoals"] / 2
+    return Amounts(
+        demonstrations=max(20, math.floor(data_s * SHARES["gcbc"])),
+        clips=max(20, math.floor(half / _CLIP)),
+        keypoint_scenes=max(20, math.floor(half / _KEYPOINT_SCENE)),
+    )
+
+
+def _demonstration_s(workers: int) -> float:
+    """Measure the time of a demonstration, without the start of the processes."""
+    from soar.pretraining.demonstrations import collect_demonstrations
+
+    def seconds(episodes: int, folder: Path) -> float:
+        began = time.monotonic()
+        collect_demonstrations(folder, "bridge", episodes, workers=workers)
+        return time.monotonic() - began
+
+    with TemporaryDirectory(prefix="soar-pace-") as folder:
+        first = seconds(workers, Path(folder) / "first")
+        more = seconds(workers + _PROBE_EPISODES, Path(folder) / "more")
+    return max(0.05, (more - first) / _PROBE_EPISODES)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
+
+
+def _measure(role: Packaged, out: Path) -> None:
+    """Measure a new model in the development scenes and add the result to its card."""
+    from soar.pretraining.weights import CARD
+
+    lines = _vlm_results(out) if role == "vlm" else _system_results(role, out)
+    card = out / role / CARD
+    text = card.read_text()
+    section = "## Measured\n\n" + "\n".join(f"- {line}" for line in lines) + "\n\n"
+    card.write_text(text.replace("## Configuration", section + "## Configuration", 1))
+
+
+def _vlm_results(out: Path) -> list[str]:
+    """Return the VLM's results on all development scenes, as lines of its card."""
+    import numpy as np
+
+    from soar.evaluation.vlm import confusion_by, judge_scenes
+    from soar.registry import load_vlm
+    from soar.sim.scenes.catalog import DEVELOPMENT, UNTOUCHED, load_scene
+    from soar.types import SUCCESS_THRESHOLD
+
+    lines = []
+    for names in (DEVELOPMENT, UNTOUCHED):
+        scenes = [load_scene(name) for name in names]
+        found, errors = judge_scenes(load_vlm(str(out / "vlm")), scenes, images=40, seed=0)
+        tasks = [x for x in found if x.group == "task"]
+        c = confusion_by(lambda _: "all", tasks, SUCCESS_THRESHOLD)["all"]
+        lines.append(
+            f"{names[0]} to {names[-1]}, {len(tasks)} questions about tasks: accuracy {c.accuracy.value:.3f}, "
+            f"precision {c.precision.value:.3f}, recall {c.recall.value:.3f}; named objects off by "
+            f"{np.median(errors):.3f} of half an image in the median, {np.mean(errors > 0.1):.1%} by more than 0.1"
+        )
+    return lines
+
+
+def _system_results(role: Packaged, out: Path) -> list[str]:
+    """Return success rates in four development scenes, as lines of a model's card."""
+    from soar.evaluation.protocol import EvalConfig, sim_protocol
+    from soar.evaluation.runner import evaluate
+    from soar.sim.scenes.catalog import DEVELOPMENT, load_scene
+
+    scenes = [load_scene(name) for name in DEVELOPMENT[:4]]
+    if role == "subgoals":
+        config, what = EvalConfig("gcbc", str(out / role), 6), "with the packaged policy"
+    elif role == "gcbc":
+        config, what = EvalConfig(str(out / role), "expert", 6), "with an expert's subgoals"
+    else:
+        config, what = EvalConfig(str(out / role), "none", 6), "with instructions"
+    spec, setting = sim_protocol(config, scenes)
+    with TemporaryDirectory(prefix="soar-measure-") as folder:
+        rate = evaluate(spec, setting, Path(folder)).overall()
+    return [f"dev1 to dev4, {what}: {rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}] succeed"]

@@ -1,0 +1,56 @@
+"""`soar pretrain all`: order, sizes and resuming; the commands of the models are replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soar.cli import pretrain_all as module
+from soar.cli.pretrain_all import Amounts, amounts_within, pretrain_all
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def command(role: str) -> Any:
+        def make(config: Any, *data: int, out: Path, **options: Any) -> None:
+            calls.append((role, {"config": config, "data": data, **options}))
+            out.mkdir(parents=True)
+            (out / "checkpoint.json").write_text("{}")
+
+        return make
+
+    for role in ("vlm", "subgoals", "gcbc", "lcbc"):
+        monkeypatch.setattr(module, role, command(role))
+    monkeypatch.setattr(module, "_demonstration_s", lambda workers: 0.5)
+    monkeypatch.setattr(module, "_measure", lambda role, out: None)
+    return calls
+
+
+def test_every_model_is_made_once_in_order_within_the_hours(
+    tmp_path: Path, made: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretrain_all(tmp_path, hours=10)
+    assert [role for role, _ in made] == ["vlm", "subgoals", "gcbc", "lcbc"]
+    hours = [call["config"].fit.hours for _, call in made]
+    assert sum(hours) < 10
+    assert made[0][1]["stream"]
+    assert made[3][1]["start"] == tmp_path / "gcbc"
+    assert made[2][1]["data"] == made[3][1]["data"]  # both policies share the demonstrations
+    made.clear()
+    (tmp_path / "gcbc" / "checkpoint.json").unlink()
+    (tmp_path / "gcbc").rmdir()
+    monkeypatch.setattr(module, "_demonstration_s", lambda workers: 5.0)
+    pretrain_all(tmp_path, hours=10)  # resumed: what is missing, with the sizes of the first call
+    assert [role for role, _ in made] == ["gcbc"]
+    assert made[0][1]["data"] == (amounts_within(10, 0.5).demonstrations,)
+
+
+def test_more_hours_bring_more_data_and_few_bring_some() -> None:
+    assert amounts_within(0.01, 10) == Amounts(20, 20, 20)
+    day, week = amounts_within(24, 0.5), amounts_within(168, 0.5)
+    assert week.demonstrations == pytest.approx(7 * day.demonstrations, rel=0.01)
+    assert week.clips > day.clips > day.keypoint_scenes > 1000
