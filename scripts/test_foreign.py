@@ -41,11 +41,13 @@ class Foreign(NamedTuple):
 
 
 LEROBOT = (
-    "lerobot==0.4.4 lerobot_robot_dummy==1.0.1 torch==2.13.0 numpy==2.4.6 draccus==0.10.0 mergedeep pyyaml toml "
-    "pyyaml-include typing_inspect mypy_extensions typing_extensions opencv-python-headless<4.13 cachebox pyserial "
-    "deepdiff orderly-set safetensors huggingface_hub==1.5.0 packaging filelock fsspec tqdm httpx httpcore h11 anyio "
-    "idna certifi typer click einops pillow sympy mpmath jinja2 markupsafe networkx setuptools termcolor hf-xet shellingham "
-    "rich pygments markdown-it-py mdurl requests urllib3 charset-normalizer"
+    "lerobot==0.4.4 lerobot_robot_dummy==1.0.1 torch==2.13.0 torchvision==0.22.1 numpy==2.4.6 draccus==0.10.0 mergedeep "
+    "pyyaml toml pyyaml-include typing_inspect mypy_extensions typing_extensions opencv-python-headless<4.13 cachebox "
+    "pyserial deepdiff orderly-set safetensors huggingface_hub==1.5.0 packaging filelock fsspec tqdm httpx httpcore h11 "
+    "anyio idna certifi typer click einops pillow sympy mpmath jinja2 markupsafe networkx setuptools termcolor hf-xet "
+    "shellingham rich pygments markdown-it-py mdurl requests urllib3 charset-normalizer accelerate psutil datasets==4.8.5 "
+    "multiprocess==0.70.19 dill==0.4.1 pandas==3.1.1 python-dateutil pytz six xxhash pyarrow==26.0.1 jsonlines attrs av "
+    "aiohttp aiosignal aiohappyeyeballs frozenlist multidict yarl propcache"
 )
 """LeRobot 0.4.4 without what only training needs: its newest versions need Python 3.12 and several GB of CUDA."""
 FOREIGN = (
@@ -81,8 +83,10 @@ def build(robot: Foreign) -> float | None:
         return None
     began = time.monotonic()
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    pip = [folder / "bin" / "pip", "install", "--quiet", *robot.options]
-    subprocess.run([*pip, *robot.packages, *WIRE], check=True)
+    subprocess.run(
+        [folder / "bin" / "pip", "install", "--quiet", *robot.options, *robot.packages, *WIRE],
+        check=True,
+    )
     (folder / ".ready").touch()
     return time.monotonic() - began
 
@@ -99,17 +103,25 @@ def collect(robot: Foreign, episodes: int) -> Figures:
         )  # a software renderer on a busy machine is slow
         if "questions" in data:
             data["questions"] = str(STATIONS / data["questions"])
-        station = (
-            STATIONS / f".{robot.station}-{os.getpid()}.yaml"
-        )  # beside the modules that it names
+        station = Path(folder) / f"{robot.station}.yaml"
         station.write_text(yaml.safe_dump(data))
         store, before, began = Path(folder) / "store", _cpu_s(), time.monotonic()
-        command = [sys.executable, "-m", "soar", "collect", "--store", store, "--station", station]
         options = ["--episodes", str(episodes), "--subgoals", "none", "--policy", robot.policy]
-        try:
-            subprocess.run([*command, *options], check=True, cwd=STATIONS)
-        finally:
-            station.unlink()
+        subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "soar",
+                "collect",
+                "--store",
+                store,
+                "--station",
+                station,
+                *options,
+            ],
+            check=True,
+            cwd=STATIONS,  # where their modules are
+        )
         wall_s, cpu_s = time.monotonic() - began, _cpu_s() - before
         found = list(open_store(store, read_only=True).query())
         assert len(found) == episodes, f"{robot.station}: {len(found)} episodes"

@@ -60,7 +60,7 @@ class WidowXAI:
         """Begin a motion that takes one period."""
         goal = self._goal.copy()
         goal[:3] += action[:3]
-        turned = to_matrix(np.float64(action[3:6]), "rotvec") @ to_matrix(goal[3:], "rotvec")
+        turned = to_matrix(action[3:6].astype(float), "rotvec") @ to_matrix(goal[3:], "rotvec")
         goal[3:] = from_matrix(turned, "rotvec")
         self._move(goal, float(action[6]), self.period_s, blocking=False)
         return action.copy()
@@ -96,7 +96,7 @@ class WidowXAI:
 
 def connect(address: str, camera: str) -> WidowXAI:
     """What a station file names: the arm at an address, with an OpenCV camera."""
-    import trossen_arm as maker
+    import trossen_arm as maker  # type: ignore[import-not-found]
 
     arm, opened = maker.TrossenArmDriver(), time.monotonic()
     end_effector = maker.StandardEndEffector.wxai_v0_base

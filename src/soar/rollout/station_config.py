@@ -114,6 +114,8 @@ class StationConfig:
     """Keep the control period on a simulated robot; a real one always does."""
     process: bool | None = None
     """Run the robot in a separate process, which may hang or crash; None: unless it is simulated."""
+    home_timeout_s: Annotated[float, Gt(0)] = 120.0
+    """Time limit in seconds of homing, recovering, and starting a robot in a separate process."""
     timeout_s: Annotated[float, Gt(0)] = 5.0
     """Time limit of a call into that process."""
     slow: SlowStart = field(default_factory=SlowStart)
@@ -246,7 +248,9 @@ def open_station(
     tasks = station_tasks(config)
     if config.separate_process:
         make = partial(build_robot, config, folder=folder, dry_run=dry_run)
-        robot: Robot = ProcessRobot(make, timeout_s=config.timeout_s)
+        robot: Robot = ProcessRobot(
+            make, timeout_s=config.timeout_s, slow_timeout_s=config.home_timeout_s
+        )
     else:
         robot = build_robot(config, clock, folder, dry_run=dry_run)
     simulation = _simulation(robot) if config.simulated or config.simulator else None
@@ -282,6 +286,9 @@ def build_robot(
         options |= {"seed": config.seed, "realtime": config.realtime, "clock": clock}
     try:
         robot, contract = _driver(config, options), config.contract
+        guard = MotionGuard(folder, config.heartbeat_s) if folder else None
+        if not dry_run and (guard is not None or config.slow.episodes):
+            robot = GuardedRobot(robot, guard, config.slow, contract or contract_of(robot))
         if config.convert:
             declared = contract or contract_of(robot)
             if declared is None:
@@ -292,9 +299,6 @@ def build_robot(
             contract = None
         if dry_run:
             return DryRunRobot(robot, config.box, contract)
-        guard = MotionGuard(folder, config.heartbeat_s) if folder else None
-        if guard is not None or config.slow.episodes:
-            robot = GuardedRobot(robot, guard, config.slow, contract or contract_of(robot))
         return SafeRobot(robot, config.box, contract)
     except ConfigError as error:
         raise ConfigError(f"station {config.name}: {error}") from error
@@ -331,8 +335,8 @@ def station_tasks(config: StationConfig) -> tuple[Task, ...]:
 def _simulation(robot: Robot) -> Simulator | None:
     if isinstance(robot, ProcessRobot):
         return ProcessSimulator(robot)
-    inside = robot.robot if isinstance(robot, SafeRobot) else robot
-    if isinstance(inside, GuardedRobot):
+    inside = robot
+    while isinstance(inside, SafeRobot | GuardedRobot | ConvertedRobot):
         inside = inside.robot
     if isinstance(inside, RemoteRobot) and not {"truth", "reset"} <= inside.methods:
         return None

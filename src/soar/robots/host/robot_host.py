@@ -55,7 +55,7 @@ WATCHDOG_PERIODS = 3.0
 """Number of control periods without an action after which the arm is held."""
 _PROBE_S = 1.0
 """Time that a controlling client gets to show that it is alive when another one asks for control, in seconds."""
-_BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
+BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
 """Files beside this one that adapt other robots, by name."""
 _SEEN = ("image", "state", "time_s", "other_images")
 _FAULTS = ("CameraFault", "RobotFault", "ConfigError")
@@ -108,7 +108,7 @@ def make_robot(name: str, options: dict[str, Any]) -> Any:
         sys.path.append(here)
     module, _, function = name.partition(":")
     try:
-        if name in _BESIDE:
+        if name in BESIDE:
             return _beside(name).make(**options)
         robot = getattr(importlib.import_module(module), function)(**options)
     except (ImportError, AttributeError, TypeError) as error:
@@ -118,10 +118,10 @@ def make_robot(name: str, options: dict[str, Any]) -> Any:
 
 def _beside(name: str) -> Any:
     """Import a file of this folder, which is no package where soar isn't installed. Raises ImportError."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), _BESIDE[name])
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), BESIDE[name])
     spec = importlib.util.spec_from_file_location("soar_" + name, path)
     if not os.path.exists(path) or spec is None or spec.loader is None:
-        raise ImportError(f"{_BESIDE[name]} must lie beside robot_host.py")
+        raise ImportError(f"{BESIDE[name]} must lie beside robot_host.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -375,13 +375,14 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     key = os.environ.get(KEY_VARIABLE, "")
     if args.bind not in ("127.0.0.1", "localhost", "::1") and not key:
-        sys.exit(f"robot_host: at {args.bind} anybody could move the arm; set {KEY_VARIABLE}")
+        text = f"robot_host: at {args.bind} anybody could move the arm; set {KEY_VARIABLE}\n"
+        parser.exit(2, text)
     try:
         options = json.loads(args.options)
         host = Host(lambda: make_robot(args.robot, options), args.robot, args.watchdog)
     except Exception as error:  # noqa: BLE001  a driver may raise anything
         kind = "" if type(error).__name__ in _FAULTS else type(error).__name__ + ": "
-        sys.exit("robot_host: {}{}".format(kind, " ".join(str(error).split())))
+        parser.exit(2, "robot_host: {}{}\n".format(kind, " ".join(str(error).split())))
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: host.end())
