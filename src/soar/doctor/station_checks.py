@@ -27,6 +27,8 @@ _TILTED_RAD = 0.5
 """Roll or pitch at home from which a hand can't be meant to point down."""
 _GRIPPER_CHANGE = 0.3
 """Least change of the opening, from 0 to 1, that is a motion of the gripper."""
+_JUMP_S = 10.0
+"""Time between two observations in seconds that is longer than any control step takes."""
 _CHANGED = 25
 """Change of a pixel's value that is more than noise."""
 
@@ -110,11 +112,9 @@ def check_camera(name: str, trial: RobotTrial) -> CheckResult:
     images = [o.image for o in trial.observations]
     same = sum(np.array_equal(a, b) for a, b in pairwise(images))
     times = np.diff([o.time_s for o in trial.observations])
-    if (times < 0).any():
-        advice = "time_s must never decrease: take it from time.monotonic()"
-        return CheckResult(
-            f"{name}: camera", "failed", "the observations' time goes backward", advice
-        )
+    if wrong := _time_problem(times.tolist()):
+        advice = "time_s is when the image was taken, in seconds: take it from time.monotonic()"
+        return CheckResult(f"{name}: camera", "failed", f"the observations' time {wrong}", advice)
     if not trial.executed:
         if same == len(images) - 1:
             what = f"{len(images)} identical images; the arm held still"
@@ -169,6 +169,17 @@ def check_pose(name: str, trial: RobotTrial) -> CheckResult:
         advice = "home() must open the gripper; or is 0 open here? Then declare `gripper: {closed: 1, open: 0}`"
         return CheckResult(title, "warning", what, advice)
     return CheckResult(title, "ok", what)
+
+
+def _time_problem(differences_s: list[float]) -> str:
+    """Say what is wrong with the times between observations [s]; empty for nothing."""
+    if min(differences_s) < 0:
+        return "goes backward"
+    if max(differences_s) == 0:
+        return "stands still"
+    if max(differences_s) > _JUMP_S:
+        return f"jumps by {max(differences_s):.3g} s"
+    return ""
 
 
 def check_motion(name: str, trial: RobotTrial) -> CheckResult:

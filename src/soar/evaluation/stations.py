@@ -15,7 +15,7 @@ from soar.rollout.station_config import StationConfig, build_robot, station_task
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, verdict
 from soar.types import EpisodeFrames, Images, Observation, Task, Verdict
 from soar.utils.clock import Clock
-from soar.utils.files import write_bytes
+from soar.utils.files import read_bytes, write_bytes
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class RecordedStarts:
         """Return when the start is set."""
         words = "-".join("".join(c if c.isalnum() else " " for c in instruction).split())
         path = self.folder / words[:100] / f"{seed}.png"
-        recorded = decode(path.read_bytes()) if path.exists() else None
+        recorded = decode(read_bytes(path)) if path.exists() else None
         self.operator.set_start(instruction, lambda: observe().image, recorded)
         if recorded is None:
             write_bytes(path, encode(observe().image, "png"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal, TypeAlias
 
+import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.collection.collector import CollectionConfig
@@ -97,7 +98,7 @@ class RunConfig(ImproveConfig):
     by all runs; an episode store's folder; or "none". On real stations a number means none."""
     generated_goals: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of demonstrations and imitated episodes whose goal is rendered by the compact subgoal generator."""
-    stations: tuple[StationConfig, ...] = ()
+    stations: Annotated[tuple[StationConfig, ...], tyro.conf.Suppress] = ()
     """Real stations; empty for simulation."""
     station_trials: StationTrials = field(default_factory=StationTrials)
 

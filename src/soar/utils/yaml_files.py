@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from soar.errors import ConfigError
-from soar.utils.files import Json
+from soar.utils.files import Json, read_text
 
 MAX_BYTES = 1_000_000
 """Size of the largest configuration file that is read."""
@@ -34,16 +34,7 @@ def read_plain(path: str | Path) -> Json:
         ConfigError: it is missing, no text, no YAML or JSON, or holds what a configuration can't.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is no text in UTF-8") from None
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(f"{path} is too large; valid: up to {MAX_BYTES} bytes")
+    text = read_text(path, MAX_BYTES)
     try:
         data = json.loads(text) if path.suffix == ".json" else _parse_yaml(text)
     except RecursionError:
