@@ -6,7 +6,7 @@ then. Options follow a "?", as in addresses: "chat:MODEL@URL?least_mass=0.3&deco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
@@ -25,7 +25,7 @@ from soar.plugins import (
     read_component_file,
 )
 from soar.types import SUCCESS_THRESHOLD
-from soar.utils.files import Json, read_json
+from soar.utils.files import read_json
 
 Kind: TypeAlias = Literal[
     "packaged", "folder", "susie", "python", "plugin", "transformers", "chat", "systemone", "decisions",
@@ -71,10 +71,6 @@ COMPACT_STEPS_AHEAD = 10
 The simulator's scripted expert needs about 29 steps for a task: a subgoal 20 steps ahead skips the grasp, and a policy
 that reaches it leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
 """
-CRITIC = "critic"
-"""Subfolder of a trained policy with the critic that steers it."""
-POLICY_FILE = "policy.yaml"
-"""Component file of a policy that a run trained by the policy's own code."""
 PAPER_STEPS_PER_SUBGOAL = 20
 """Control steps per subgoal in the paper (4.1)."""
 
@@ -348,7 +344,7 @@ def load_detector(
     """Load a success detector. Raises ConfigError, CheckpointError.
 
     Args:
-        name: "vlm"; "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos;
+        name: "vlm", or with a second vote "vlm+wording", "vlm+frame" or "vlm+" and another VLM's name; "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos;
             "robometer:URL"; "python:module:function" or a registered name for a function that takes the threshold and
             returns the detector; a component file.
         threshold: P(success) from which an episode counts as a success.
@@ -368,14 +364,17 @@ def load_detector(
         options = {"key_variable": spec.key_variable, **options}
         judge = component("soar.vlm.judges.chat:video_judge")
         return cast(AnySuccessDetector, call(judge, name, kind, spec.source, threshold, **options))
-    if name == "vlm":
+    if name == "vlm" or name.startswith("vlm+"):
         make = component("soar.tasks.success_detector:VLMSuccessDetector")
-        model = load_vlm(vlm) if isinstance(vlm, str) else vlm
-        return cast(AnySuccessDetector, make(model, threshold))
+        first = make(load_vlm(vlm) if isinstance(vlm, str) else vlm, threshold)
+        if name != "vlm":
+            add = component("soar.tasks.second_vote:with_second_vote")
+            first = add(first, name[4:], lambda other: make(load_vlm(other), threshold))
+        return cast(AnySuccessDetector, first)
     if is_plugin("detector", name):
         return cast(AnySuccessDetector, make_plugin("detector", name, threshold, **options))
     raise ConfigError(
-        f"no success detector '{name}'; valid: vlm, roboreward:MODEL@URL, topreward:MODEL@URL, robometer:URL, "
+        f"no success detector '{name}'; valid: vlm, vlm+wording, vlm+frame, vlm+VLM, roboreward:MODEL@URL, topreward:MODEL@URL, robometer:URL, "
         "python:module:function, a registered name (`soar plugins`), a component file"
     )
 
@@ -388,79 +387,3 @@ def packaged(role: Packaged) -> Path:
             f"this build has no packaged weights for {role}; make them with `soar pretrain {role}`"
         )
     return folder
-
-
-def promoted_models(source: str) -> tuple[str, str]:
-    """Return the names of the policy and subgoal generator that a run last promoted.
-
-    A `source` that isn't a run's folder is returned as both; in "steered:RUN,CRITIC" and "chosen:RUN,CRITIC" the run is
-    replaced by its models.
-
-    Raises:
-        ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
-    """
-    kind, _, rest = source.partition(":")
-    if kind in ("steered", "chosen"):
-        base, _, critic = rest.rpartition(",")
-        policy, subgoals = promoted_models(base)
-        return f"{kind}:{policy},{critic}", f"{kind}:{subgoals},{critic}"
-    folder = Path(source)
-    if not (folder / "run.json").exists():
-        return source, source
-    record = read_json(folder / "run.json")
-    try:
-        rounds = [int(r["index"]) for r in record["rounds"] if r["promoted"]]
-        models = latest_models(folder, rounds, record["models"])
-    except (LookupError, TypeError, ValueError) as error:
-        raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
-    if code := [m for m in models if m.startswith("python:") or is_component_file(m)]:
-        raise ConfigError(
-            f"{folder / 'run.json'} names code, '{code[0]:.60}', which isn't run from a record; "
-            "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
-        )
-    return models
-
-
-def latest_models(
-    folder: Path, rounds: Sequence[int], first: Mapping[str, Json]
-) -> tuple[str, str]:
-    """Return the names of the newest policy and subgoal generator of some rounds of a run.
-
-    Args:
-        folder: the run's folder.
-        rounds: indices of the rounds, oldest first.
-        first: initial names, by role "policy" and "subgoals".
-    """
-    policy, subgoals = str(first["policy"]), str(first["subgoals"])
-    ahead = subgoals_spec(subgoals).steps_ahead
-    for index in rounds:
-        trained = folder / "train" / f"round-{index}"
-        tuned = subgoals_folder(folder) / f"round-{index}"
-        policy = trained_policy(trained) or policy
-        subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
-    return policy, subgoals
-
-
-def trained_policy(folder: Path) -> str:
-    """Return the name of the policy that a round has trained into a folder; "" if there is none.
-
-    It is a component file, a checkpoint, or a checkpoint steered by the critic in its subfolder.
-    """
-    if (folder / POLICY_FILE).exists():
-        return str(folder / POLICY_FILE)
-    if not (folder / MANIFEST).exists():
-        return ""
-    critic = folder / CRITIC
-    return f"steered:{folder},{critic}" if (critic / MANIFEST).exists() else str(folder)
-
-
-def base_policy(name: str) -> str:
-    """Return the name of the policy that critics steer; that of another policy as it is."""
-    spec = policy_spec(name)
-    return base_policy(spec.base) if spec.kind == "steered" else name
-
-
-def subgoals_folder(run: Path) -> Path:
-    """Return the folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
-    old = run / "imagination"
-    return old if old.exists() else run / "subgoals"

@@ -14,7 +14,8 @@ from soar.critics.subgoal_choice import ChosenSubgoals
 from soar.data.transforms import Resize, ToFloat
 from soar.errors import ConfigError
 from soar.policies.identity import policy_identity
-from soar.registry import load_policy, load_subgoals, policy_spec, promoted_models, subgoals_spec
+from soar.promotion import promoted_models
+from soar.registry import load_policy, load_subgoals, policy_spec, subgoals_spec
 from soar.types import Observation
 
 OBSERVATION = Observation(np.zeros((64, 64, 3), np.uint8), np.zeros(7, np.float32), 0.0)

@@ -40,7 +40,8 @@ def policy(
         subgoals: subgoal generator; "none" for a policy that follows instructions, or clients that bring goals.
         steps_per_subgoal: actions for each subgoal; by default 10 with compact generators, else 20 as in the paper.
     """
-    from soar.registry import load_policy, load_subgoals, promoted_models, subgoals_spec
+    from soar.promotion import promoted_models
+    from soar.registry import load_policy, load_subgoals, subgoals_spec
     from soar.serving.follower import Follower
     from soar.serving.http_routes import act_routes
     from soar.serving.openpi_routes import openpi_routes
@@ -72,7 +73,8 @@ def subgoals(server: Annotated[ServerConfig, FLAT], subgoals: str = "compact") -
         server: address, key, batches and seed.
         subgoals: subgoal generator, as `soar collect` names it.
     """
-    from soar.registry import load_subgoals, promoted_models
+    from soar.promotion import promoted_models
+    from soar.registry import load_subgoals
     from soar.serving.http_routes import susie_routes
 
     generator = load_subgoals(promoted_models(subgoals)[1])

@@ -30,7 +30,8 @@ from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
 from soar.interfaces import TrainablePolicy
 from soar.policies.gcbc import GCBCConfig
-from soar.registry import load_policy, policy_spec, promoted_models
+from soar.promotion import promoted_models
+from soar.registry import load_policy, policy_spec
 from soar.training.policy import PolicyTrainConfig
 from soar.types import Query, Task
 

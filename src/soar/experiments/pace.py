@@ -15,9 +15,9 @@ from soar.data.frame_cache import Frames
 from soar.data.mixture import Source
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.corrections.finetune_subgoals import KeypointLearner, net_config
-from soar.registry import policy_spec, promoted_models, subgoals_spec
-from soar.rollout.callbacks import Callback
-from soar.rollout.callbacks import EpisodeResult
+from soar.promotion import promoted_models
+from soar.registry import policy_spec, subgoals_spec
+from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
 from soar.rollout.station_config import sim_stations
 from soar.training.fit import fit

@@ -21,7 +21,8 @@ from soar.improvement.methods.hindsight import RegenerateGoals
 from soar.improvement.rounds import Candidate, OnMessage, Stages, improve
 from soar.improvement.run import Run, RunRecord
 from soar.pretraining.keypoint_samples import other_scene_samples
-from soar.registry import load_policy, load_subgoals, load_vlm, promoted_models, subgoals_spec
+from soar.promotion import promoted_models
+from soar.registry import load_policy, load_subgoals, load_vlm, subgoals_spec
 from soar.rollout.console import ConsoleCallback
 from soar.rollout.station_config import episode_config, station_tasks
 from soar.subgoals.compact.generator import load_compact

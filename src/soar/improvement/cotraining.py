@@ -22,7 +22,8 @@ from soar.improvement.methods.method import (
     OwnEpisodes,
 )
 from soar.policies.loading import config_from
-from soar.registry import base_policy, policy_spec
+from soar.promotion import base_policy
+from soar.registry import policy_spec
 from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Outcome

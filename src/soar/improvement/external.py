@@ -14,7 +14,8 @@ from soar.errors import ConfigError, SoarError
 from soar.exchange.export import RldsOptions, export_episodes
 from soar.exchange.lerobot.writer import LeRobotOptions
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
-from soar.registry import POLICY_FILE, load_policy, policy_spec
+from soar.promotion import POLICY_FILE
+from soar.registry import load_policy, policy_spec
 from soar.types import Outcome
 from soar.utils.files import write_bytes
 from soar.utils.yaml_files import dump

@@ -12,7 +12,8 @@ from soar.errors import ConfigError
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.interfaces import TrainablePolicy
 from soar.plugins import is_component_file, read_component_file
-from soar.registry import POLICY_FILE, load_policy
+from soar.promotion import POLICY_FILE
+from soar.registry import load_policy
 from soar.types import Outcome
 from soar.utils.files import write_bytes
 from soar.utils.yaml_files import dump

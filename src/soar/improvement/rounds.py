@@ -22,12 +22,8 @@ from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.methods.method import CollectingMethod, NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.policies.identity import policy_identity
-from soar.registry import (
-    COMPACT,
-    policy_spec,
-    promoted_models,
-    trained_policy,
-)
+from soar.promotion import promoted_models, trained_policy
+from soar.registry import COMPACT, policy_spec
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query

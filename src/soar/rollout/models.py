@@ -10,14 +10,8 @@ from annotated_types import Gt, Lt
 
 from soar.errors import SoarError
 from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
-from soar.registry import (
-    COMPACT,
-    load_detector,
-    load_policy,
-    load_subgoals,
-    load_vlm,
-    promoted_models,
-)
+from soar.promotion import promoted_models
+from soar.registry import COMPACT, load_detector, load_policy, load_subgoals, load_vlm
 from soar.types import SUCCESS_THRESHOLD
 from soar.utils.config import check_ranges
 

@@ -31,8 +31,8 @@ from soar.improvement.methods.method import (
 from soar.improvement.offline_actor import OfflineActorConfig, OfflineActorTraining
 from soar.improvement.run import Run
 from soar.policies.loading import load_policy
+from soar.promotion import trained_policy
 from soar.registry import load_policy as load_by_name
-from soar.registry import trained_policy
 from soar.subgoals.images_only import compact as images_only
 from soar.tasks.grammar import task_from_instruction
 from soar.training.critic import debug as debug_critic

@@ -36,11 +36,15 @@ class Windows(NamedTuple):
 
 
 def success_probability(verdict: Verdict, config: RewardConfig) -> float | None:
-    """Return the label of an episode: 0 or 1 by the verdict's outcome, or its P(success); None if it is unknown."""
+    """Return the label of an episode: 0 or 1 by the verdict's outcome, or the mean P(success) of its votes.
+
+    It is None where the outcome is unknown.
+    """
     if verdict.outcome == "unknown":
         return None
     if config.labels == "probability" and verdict.p_success is not None:
-        return verdict.p_success
+        votes = [v.p_success for v in verdict.votes if v.p_success is not None]
+        return sum(votes) / len(votes) if votes else verdict.p_success
     return float(verdict.outcome == "success")
 
 

@@ -32,7 +32,8 @@ from soar.improvement.methods.hindsight import Hindsight
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.improvement.run import Run
 from soar.policies.loading import load_policy
-from soar.registry import CRITIC, base_policy, policy_spec
+from soar.promotion import CRITIC, base_policy
+from soar.registry import policy_spec
 from soar.training.critic import CriticTrainConfig, critic_source, train_critic
 from soar.training.critic import compact as compact_critic
 from soar.types import Observation, Outcome, Query

@@ -1,0 +1,93 @@
+"""Models that runs of improvement have trained and promoted, by the names of `soar.registry`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from soar.checkpoint import MANIFEST
+from soar.errors import ConfigError
+from soar.plugins import is_component_file
+from soar.registry import policy_spec, subgoals_spec
+from soar.utils.files import Json, read_json
+
+CRITIC = "critic"
+"""Subfolder of a trained policy with the critic that steers it."""
+POLICY_FILE = "policy.yaml"
+"""Component file of a policy that a run trained by the policy's own code."""
+
+
+def promoted_models(source: str) -> tuple[str, str]:
+    """Return the names of the policy and subgoal generator that a run last promoted.
+
+    A `source` that isn't a run's folder is returned as both; in "steered:RUN,CRITIC" and "chosen:RUN,CRITIC" the run is
+    replaced by its models.
+
+    Raises:
+        ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
+    """
+    kind, _, rest = source.partition(":")
+    if kind in ("steered", "chosen"):
+        base, _, critic = rest.rpartition(",")
+        policy, subgoals = promoted_models(base)
+        return f"{kind}:{policy},{critic}", f"{kind}:{subgoals},{critic}"
+    folder = Path(source)
+    if not (folder / "run.json").exists():
+        return source, source
+    record = read_json(folder / "run.json")
+    try:
+        rounds = [int(r["index"]) for r in record["rounds"] if r["promoted"]]
+        models = latest_models(folder, rounds, record["models"])
+    except (LookupError, TypeError, ValueError) as error:
+        raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
+    if code := [m for m in models if m.startswith("python:") or is_component_file(m)]:
+        raise ConfigError(
+            f"{folder / 'run.json'} names code, '{code[0]:.60}', which isn't run from a record; "
+            "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
+        )
+    return models
+
+
+def latest_models(
+    folder: Path, rounds: Sequence[int], first: Mapping[str, Json]
+) -> tuple[str, str]:
+    """Return the names of the newest policy and subgoal generator of some rounds of a run.
+
+    Args:
+        folder: the run's folder.
+        rounds: indices of the rounds, oldest first.
+        first: initial names, by role "policy" and "subgoals".
+    """
+    policy, subgoals = str(first["policy"]), str(first["subgoals"])
+    ahead = subgoals_spec(subgoals).steps_ahead
+    for index in rounds:
+        trained = folder / "train" / f"round-{index}"
+        tuned = subgoals_folder(folder) / f"round-{index}"
+        policy = trained_policy(trained) or policy
+        subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
+    return policy, subgoals
+
+
+def trained_policy(folder: Path) -> str:
+    """Return the name of the policy that a round has trained into a folder; "" if there is none.
+
+    It is a component file, a checkpoint, or a checkpoint steered by the critic in its subfolder.
+    """
+    if (folder / POLICY_FILE).exists():
+        return str(folder / POLICY_FILE)
+    if not (folder / MANIFEST).exists():
+        return ""
+    critic = folder / CRITIC
+    return f"steered:{folder},{critic}" if (critic / MANIFEST).exists() else str(folder)
+
+
+def base_policy(name: str) -> str:
+    """Return the name of the policy that critics steer; that of another policy as it is."""
+    spec = policy_spec(name)
+    return base_policy(spec.base) if spec.kind == "steered" else name
+
+
+def subgoals_folder(run: Path) -> Path:
+    """Return the folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
+    old = run / "imagination"
+    return old if old.exists() else run / "subgoals"
