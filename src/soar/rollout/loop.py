@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 import numpy as np
 
+from soar.contract.contract import WIDOWX
 from soar.errors import BadOutput, CameraFault, ModelUnavailable, SoarError
 from soar.interfaces import AnySuccessDetector, InstructedPolicy, Policy, SubgoalGenerator
 from soar.robots.process import call_all
@@ -23,6 +25,7 @@ from soar.rollout.models import Models
 from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, to_verdict
 from soar.types import (
+    STATE_DIM,
     EpisodeFrames,
     History,
     Image,
@@ -208,8 +211,17 @@ def observe(states: Sequence[EpisodeState], metronome: Metronome | None) -> None
 
 
 def _subgoal_inputs(states: Sequence[EpisodeState]) -> tuple[list[Observation], list[Task]]:
-    """Observations and tasks of all episodes, broken off or not, so that places in the batch stay."""
-    return [s.observation for s in states], [s.proposal.task for s in states]
+    """Observations and tasks of all episodes, broken off or not, so that places in the batch stay.
+
+    Subgoal generators know the WidowX's states alone; of another arm they get only the image.
+    """
+    observations = [
+        s.observation
+        if robot_contract(s.station.robot).state == WIDOWX.state
+        else replace(s.observation, state=np.full(STATE_DIM, np.nan, np.float32))
+        for s in states
+    ]
+    return observations, [s.proposal.task for s in states]
 
 
 def generate_subgoals(
