@@ -38,6 +38,8 @@ class Foreign(NamedTuple):
     options: tuple[str, ...] = ()
     """Options of pip."""
     policy: str = "python:wander:make"
+    customize: str = ""
+    """`sitecustomize.py` of its environment."""
 
 
 LEROBOT = (
@@ -50,6 +52,23 @@ LEROBOT = (
     "aiohttp aiosignal aiohappyeyeballs frozenlist multidict yarl propcache"
 )
 """LeRobot 0.4.4 without what only training needs: its newest versions need Python 3.12 and several GB of CUDA."""
+TORCHVISION = """
+import sys
+
+class BeforeTorchvision:  # its wheel on PyPI is for CUDA: beside a CPU torch two operators' schemas are missing
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision":
+            sys.meta_path.remove(self)
+            import torch
+            self.library = torch.library.Library("torchvision", "DEF")
+            for operator in ("nms", "qnms"):
+                schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+                self.library.define(operator + schema)
+            sys.kept = self
+
+sys.meta_path.insert(0, BeforeTorchvision())
+"""
+"""`sitecustomize.py` of LeRobot's environment."""
 FOREIGN = (
     Foreign("metaworld", ("metaworld==3.1.1", "packaging"), ("metaworld.yaml",)),
     Foreign("fetch", ("gymnasium-robotics==1.4.2", "mujoco<3.4"), ("fetch.yaml",)),
@@ -59,6 +78,7 @@ FOREIGN = (
         ("lerobot.yaml", "lerobot_dummy.py"),
         ("--no-deps",),
         "python:wander:make_joints",
+        TORCHVISION,
     ),
 )
 
@@ -87,6 +107,10 @@ def build(robot: Foreign) -> float | None:
         [folder / "bin" / "pip", "install", "--quiet", *robot.options, *robot.packages, *WIRE],
         check=True,
     )
+    if robot.customize:
+        (next(folder.glob("lib/python*/site-packages")) / "sitecustomize.py").write_text(
+            robot.customize
+        )
     (folder / ".ready").touch()
     return time.monotonic() - began
 
