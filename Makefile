@@ -1,4 +1,4 @@
-.PHONY: demo test test-foreign test-exchange test-clients setup format
+.PHONY: demo test attack test-foreign test-exchange test-clients setup format
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
@@ -11,6 +11,10 @@ test: setup
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(python) -m pytest -n 2 --dist worksteal
+
+# SCALE=1 takes a night, .1 about an hour of two cores; the same command goes on where it was broken off.
+attack: setup
+	SCALE=$(or $(SCALE),.1) $(python) -m benchmarks.attack
 
 test-foreign: setup
 	$(python) scripts/test_foreign.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +33,8 @@ _STATIONS = 2
 _RATES = FaultRates(motor=2e-4, frozen=1e-4, gone=1e-4, recovery=0.7)
 """About one fault in 25 episodes of 100 steps."""
 _HOMING_S = 1.5
+_HOUR_S = 3600.0
+"""Simulated time of a step in seconds."""
 _OUTAGE = 0.004
 """Probability that a model's call begins an outage, or raises anything else."""
 
@@ -139,6 +142,7 @@ class LongRun(Attack):
 
     def step(self, index: int) -> Outcome:
         """Collect for an hour, and compare what is in the store with what happened."""
+        logging.disable(logging.CRITICAL)  # thousands of injected faults
         rng = np.random.default_rng([24, index])
         path = self.folder / "store"
         opened = open_store(path, create=True)
@@ -147,8 +151,8 @@ class LongRun(Attack):
         known = {e.id for e in store.query()}
         robots = [TimedToy(int(rng.integers(2**31))) for _ in range(_STATIONS)]
         stored, time = 0, FakeTime()
-        while min(r.time_s for r in robots) + time.waited_s < 3600:
-            left = 3600 - min(r.time_s for r in robots) - time.waited_s
+        while min(r.time_s for r in robots) + time.waited_s < _HOUR_S:
+            left = _HOUR_S - min(r.time_s for r in robots) - time.waited_s
             stored += self._collect(
                 robots, store, rng, time, max(1, round(_STATIONS * left / 21.5))
             )
@@ -164,6 +168,10 @@ class LongRun(Attack):
             if outcome != "unknown" and truth is not None and (outcome == "success") != truth:
                 harm.append(f"episode {episode.id} is labeled {outcome}, which is wrong")
         return Outcome(tuple(harm))
+
+    def close(self) -> None:
+        """Log again."""
+        logging.disable(logging.NOTSET)
 
     def finish(self) -> Outcome:
         """Sweep and verify the store, and count what belongs to nothing."""

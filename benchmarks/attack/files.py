@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.attack.attack import Attack, Outcome
+from benchmarks.attack.attack import Attack, Outcome, memory_mb
 from benchmarks.attack.tools.file_kinds import KINDS, FileKind, Labels
 from benchmarks.attack.tools.mutations import CANARY, mutate, sign_again
 
@@ -25,6 +25,8 @@ _HANG_S = 30
 """Time after which a reader hangs, on a busy machine, in seconds."""
 _MOST_MB = 800
 """Memory that reading one small file may take [MB]."""
+_MOST_VIRTUAL = 4 * 2**30
+"""Memory that a reader may reserve [bytes]."""
 _CODE = frozenset({"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "pickle.find_class", "socket.connect"})  # fmt: skip
 """Audit events that reading a file must not cause."""
 
@@ -92,6 +94,8 @@ def _in_child(
 def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, send: int) -> None:
     """Mutate and read files, and send one row before and one after each."""
     events: list[str] = []
+    limit = int(memory_mb() * 1e6) + _MOST_VIRTUAL  # an absurd file must not exhaust the machine
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     _make(kind, folder)
     right = kind.read(folder)
     sys.addaudithook(lambda event, args: _audit(event, args, folder.parent, events))

@@ -35,7 +35,7 @@ class Writer(NamedTuple):
 
 
 WRITERS = (
-    Writer("train gcbc --store {store} --out {disk}/policy --preset debug --fit.steps 12 --fit.save-every 3", 600_000),
+    Writer("train gcbc --store {store} --out {disk}/policy --preset debug --fit.steps 12 --fit.save-every 3 --fit.log-every 3", 600_000),
     Writer("collect --store {disk}/toy --station toy.yaml --models models.yaml --episodes 12", 250_000, waits=True),
     Writer("data sweep --store {disk}/own", 60_000),
     Writer("data video 1 --store {made}/store --out {disk}/episode.mp4", 30_000),

@@ -31,7 +31,7 @@ _KEY = "sk-attack-0123456789abcdef"
 _VARIABLE = "SOAR_ATTACK_KEY"
 _TIMEOUT_S, _LIMIT_S = 0.4, 0.8
 """Time limits of a request and of a call."""
-_GRACE_S = 5.0
+_GRACE_S = 30.0
 """Time that a busy machine may add to them."""
 _IMAGE = np.zeros((4, 4, 3), np.uint8)
 _QUESTIONS = (Question("Is the drawer open?"), Question("Is the cup on the plate?"))

@@ -30,7 +30,7 @@ class Command(NamedTuple):
 
 
 _SIMULATED = "--workers 2"
-_DEBUG = "--fit.steps 30 --fit.save-every 3"
+_DEBUG = "--fit.steps 30 --fit.save-every 3 --fit.log-every 3"
 COMMANDS = (
     Command("collect --store toy --station toy.yaml --models models.yaml --episodes 200", ends=False),
     Command("collect --store fleet --station arm0.yaml arm1.yaml --models models.yaml --episodes 200", 12, ends=False),
