@@ -48,10 +48,8 @@ def policy(
     from soar.serving.policy_service import PolicyService
     from soar.serving.vla_eval_routes import vla_eval_routes
 
-    name = promoted_models(subgoals)[1]
+    name = _served(promoted_models(subgoals)[1])
     spec = subgoals_spec(name)
-    if spec.kind == "expert":
-        raise ConfigError("the expert's frames can't be served; valid: compact, a folder, none ...")
     generator = None if spec.kind == "none" else load_subgoals(name)
     steps = steps_per_subgoal or spec.steps_per_subgoal
     follower = Follower(load_policy(promoted_models(policy)[0]), generator, steps, server.seed)
@@ -77,7 +75,7 @@ def subgoals(server: Annotated[ServerConfig, FLAT], subgoals: str = "compact") -
     from soar.registry import load_subgoals
     from soar.serving.http_routes import susie_routes
 
-    generator = load_subgoals(promoted_models(subgoals)[1])
+    generator = load_subgoals(_served(promoted_models(subgoals)[1]))
     routes = susie_routes(generator, server.wait_s, server.seed)
     _serve(server, routes, generator.name, "http://{}/susie")
 
@@ -101,6 +99,15 @@ def vlm(server: Annotated[ServerConfig, FLAT], vlm: str = "compact") -> None:
 
     model = load_vlm(vlm)
     _serve(server, vlm_routes(model, server.wait_s), model.name, "http://{}/v1")
+
+
+def _served(subgoals: str) -> str:
+    """Return the name of a subgoal generator. Raises ConfigError: it is the expert, who needs the simulator."""
+    if subgoals.partition("@")[0] == "expert":
+        raise ConfigError(
+            "the expert's frames can't be served; valid: compact, a folder, susie:FOLDER ..."
+        )
+    return subgoals
 
 
 def _serve(config: ServerConfig, routes: Sequence[BaseRoute], what: str, addresses: str) -> None:
