@@ -198,3 +198,21 @@ def test_ls_reads_the_rows_of_the_newest_alone(store, make_episode):
     count, shown = store.newest(Query(outcomes=("success",)), 2)
     assert (count, [s.id for s in shown]) == (5, ids[-2:])
     assert len(store.newest(Query(limit=3), None)[1]) == 3
+
+
+def test_a_dry_sweep_names_what_a_sweep_removes_and_changes_nothing(store, make_episode, capsys):
+    ids = [store.append(make_episode(seed)) for seed in range(2)]
+    os.truncate(store.steps_path(ids[0]), 99)
+    orphan = store.path / "steps" / "20200101" / "20200101-000000-0000000000.lance"
+    orphan.parent.mkdir()
+    orphan.write_bytes(b"x")
+    words = ("sweep", "--store", store.path, "--damaged", "--older-than-s", 0)
+    out = run(capsys, *words, "--dry-run")
+    assert f"would be removed {orphan}" in out
+    assert f"would be removed damaged {ids[0]}" in out
+    assert orphan.exists()
+    assert len(list(store.query())) == 2
+    out = run(capsys, *words)
+    assert f"removed {orphan}" in out
+    assert f"removed damaged {ids[0]}" in out
+    assert not orphan.exists()

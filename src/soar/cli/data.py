@@ -170,6 +170,7 @@ def sweep(
     older_than_s: Annotated[float, Ge(0)] = 3600.0,
     damaged: bool = False,
     versions_days: Annotated[float, Ge(0), Le(36500)] = 14.0,
+    dry_run: bool = False,
 ) -> None:
     """Remove leftovers of killed writers, repair damaged rows, delete old versions.
 
@@ -182,26 +183,33 @@ def sweep(
         older_than_s: least age of a file that is removed [s]; the writer of a younger one may still be running.
         damaged: remove episodes with damaged frames as well; their files stay, renamed.
         versions_days: age from which unnamed versions are deleted [days].
+        dry_run: name what would be removed or restored, and change nothing.
     """
     from soar.data.store.lance import open_store
+    from soar.data.store.verify import preview
     from soar.data.store.verify import sweep as clean_up
 
-    done = clean_up(
-        open_store(store),
-        older_than_s=older_than_s,
-        damaged=damaged,
-        keep_versions_s=versions_days * 86400,
-    )
+    if dry_run:
+        done, would = preview(_open(store), older_than_s=older_than_s, damaged=damaged), "would be "
+    else:
+        would = ""
+        done = clean_up(
+            open_store(store),
+            older_than_s=older_than_s,
+            damaged=damaged,
+            keep_versions_s=versions_days * 86400,
+        )
     for label, names in [
         ("removed", [str(path) for path in done.removed]),
         ("restored", done.restored),
         ("removed damaged", done.damaged),
     ]:
         for name in names:
-            print(printable(f"{label} {name}"))
+            print(printable(f"{would}{label} {name}"))
     print(
-        f"{len(done.removed)} files removed, {len(done.restored)} rows restored, "
-        f"{len(done.damaged)} damaged episodes removed, {done.expired} old versions deleted"
+        f"{len(done.removed)} files {would}removed, {len(done.restored)} rows {would}restored, "
+        f"{len(done.damaged)} damaged episodes {would}removed"
+        + ("" if dry_run else f", {done.expired} old versions deleted")
     )
 
 

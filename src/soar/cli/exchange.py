@@ -30,6 +30,7 @@ def import_data(
     camera: str = "",
     outcome: Literal["success", "failure"] | None = None,
     least_confidence: Annotated[float, Ge(0), Le(1)] = 0.0,
+    drop_still_start: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Store the episodes of a data set of another format.
@@ -49,6 +50,7 @@ def import_data(
         outcome: verdict of episodes about whose success the data set says nothing, such as demonstrations; they stay
             unknown by default.
         least_confidence: instructions of which their labeler was less sure are dropped (raw BridgeData).
+        drop_still_start: leave out the first steps that move nothing, as BridgeData's first ones.
         dry_run: read and check everything, and store nothing.
     """
     from soar.contract.contract import Contract
@@ -71,7 +73,7 @@ def import_data(
     results = (
         check_episodes(reader)
         if dry_run
-        else import_episodes(reader, open_store(store, create=True), outcome)
+        else import_episodes(reader, open_store(store, create=True), outcome, drop_still_start)
     )
     with progress_bar() as bar:
         row = bar.add_task("reading", total=len(reader), note="")

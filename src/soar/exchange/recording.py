@@ -7,7 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -120,6 +120,29 @@ def actions_with_last(
     elif numbers.gripper_index is not None and len(actions):
         still[0, numbers.gripper_index] = actions[-1, numbers.gripper_index]
     return np.concatenate([actions, still])
+
+
+def without_still_start(recording: Recording) -> Recording:
+    """Return an episode from its first action that moves something on, as BridgeData's first ones don't.
+
+    An episode of absolute actions, or one that never moves, stays as it is.
+    """
+    numbers = recording.contract.action
+    moved = np.flatnonzero(np.abs(recording.actions[:, : numbers.motion_dim]).max(axis=1) > 1e-6)
+    if numbers.reference == "absolute" or not len(moved) or moved[0] == 0:
+        return recording
+    first = int(moved[0])
+    goals = {max(0, step - first): goal for step, goal in recording.subgoals}
+    return replace(
+        recording,
+        cameras={name: images[first:] for name, images in recording.cameras.items()},
+        actions=recording.actions[first:],
+        commanded=recording.commanded[first:],
+        states=recording.states[first:],
+        times_s=recording.times_s[first:],
+        subgoals=sorted(goals.items()),
+        actors=recording.actors[first:],
+    )
 
 
 def black(height: int, width: int) -> bytes:

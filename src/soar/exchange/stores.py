@@ -12,7 +12,7 @@ from soar.data.store.images import decode
 from soar.data.store.rows import to_row
 from soar.data.store.steps import camera_columns, encoded_table, read_table, table_numbers
 from soar.errors import ConfigError, ContentError, StoreError
-from soar.exchange.recording import Recording, id_of
+from soar.exchange.recording import Recording, id_of, without_still_start
 from soar.types import EpisodeSummary, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -79,7 +79,10 @@ def recording_of(store: LanceStore, summary: EpisodeSummary) -> Recording:
 
 
 def import_episodes(
-    reader: Reader, store: LanceStore, outcome: Outcome | None = None
+    reader: Reader,
+    store: LanceStore,
+    outcome: Outcome | None = None,
+    drop_still_start: bool = False,
 ) -> Iterator[tuple[Recording, str]]:
     """Store the episodes of a data set; those that the store has already are passed over.
 
@@ -87,15 +90,16 @@ def import_episodes(
         reader: the data set.
         store: opened for writing.
         outcome: verdict of the episodes about whose success the data set says nothing, such as demonstrations.
+        drop_still_start: leave out the first steps that move nothing.
 
     Yields:
         Each episode, and "" or why it isn't stored: "there already", or what the store can't hold.
     """
     known = set(store.index.rows(("id",), "")["id"].to_pylist())
     for found in reader.read():
-        recording = found
+        recording = without_still_start(found) if drop_still_start else found
         if outcome is not None and found.verdict.outcome == "unknown" and not found.verdict.judge:
-            recording = replace(found, verdict=Verdict(outcome, judge="import"))
+            recording = replace(recording, verdict=Verdict(outcome, judge="import"))
         id = check_id(id_of(recording, reader.name))
         if id in known:
             yield recording, "there already"

@@ -123,6 +123,25 @@ def sweep(
     return SweepResult(tuple(removed), tuple(restored), bad, expired)
 
 
+def preview(
+    store: LanceStore, *, older_than_s: float = 3600.0, damaged: bool = False
+) -> SweepResult:
+    """Return what `sweep` would change, but for old versions, and change nothing."""
+    index = store.index
+    lost = bool(index.damaged_fragments() or index.set_aside())
+    lost |= not all(intact for _, intact in index.manifests())
+    rows = index.rows(_COLUMNS, "").to_pylist()
+    old = [p for p in _orphans(store, {row["id"] for row in rows}) if _age_s(p) >= older_than_s]
+    restored = [path for path in old if lost and _copy_of_row(path)]
+    leftovers = [path for path in _temporaries(store) if _age_s(path) >= older_than_s]
+    return SweepResult(
+        removed=(*(path for path in old if path not in restored), *leftovers),
+        restored=tuple(path.stem for path in restored),
+        damaged=tuple(row["id"] for row in rows if damaged and _episode_problem(store, row)),
+        expired=0,
+    )
+
+
 def _check_episodes(store: LanceStore, rows: list[Row], workers: int | None) -> Iterator[Finding]:
     threads = workers or len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads) as pool:
