@@ -90,7 +90,7 @@ def test_an_instruction_is_no_formula_of_a_plot_or_a_spreadsheet(tmp_path):
     text = r"=HYPERLINK($\frac{1$)"
     figure = plot_rates({"success": {text: Interval(0.5, 0.4, 0.6)}})
     figure.savefig(tmp_path / "plot.png")
-    summary = EpisodeSummary("a", text, 5, Verdict("unknown"), Provenance("s", "dev", "1"))
+    summary = EpisodeSummary("a", text, 5, Verdict("unknown"), Provenance("s", "dev", "1", 0, 0.0))
     write_labels(tmp_path / "labels.csv", {"a": True}, {"a": summary})
     assert "'=HYPERLINK" in (tmp_path / "labels.csv").read_text()
     assert read_labels(tmp_path / "labels.csv") == {"a": True}

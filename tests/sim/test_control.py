@@ -71,3 +71,16 @@ def test_executed_action_of_a_blocked_arm_goes_to_zero(controller):
 def test_neutral_outside_the_box_raises_an_error():
     with pytest.raises(ConfigError, match="neutral"):
         ControlConfig(neutral=(0.0, 0.0, 0.1))
+
+
+def test_no_commanded_motion_leads_out_of_the_box_on_its_way(controller):
+    rng, c, target = np.random.default_rng(3), controller.config, controller.neutral
+    for _ in range(150):
+        action = np.r_[rng.normal(0, 0.05, 3), rng.normal(0, 0.3, 3), 1].astype(np.float32)
+        after, _ = controller.follow(target, action, target.position)
+        for share in (0.25, 0.5, 0.75, 1.0):
+            joints = target.joints + share * (after.joints - target.joints)
+            position, _ = _reach(controller, Target(after.position, after.rpy, 1.0, joints))
+            assert (position > np.array(c.low) - 2.1e-3).all()
+            assert (position < np.array(c.high) + 2.1e-3).all()
+        target = after
