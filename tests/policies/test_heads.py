@@ -123,7 +123,7 @@ def test_a_mixture_of_episodes_gives_chunks_of_consecutive_actions() -> None:
 def test_a_fresh_head_keeps_the_encoder(tmp_path: Path) -> None:
     gaussian = trained(HeadConfig(), tmp_path)
     config = replace(with_head(SMALL), fresh_head=True)
-    config = with_fit(config, learning_rate=0.0)
+    config = with_fit(config, learning_rate=1e-9, weight_decay=0.0)
     from soar import checkpoint
 
     policy, _ = train_policy(

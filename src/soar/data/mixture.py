@@ -50,6 +50,8 @@ class Source:
     """Generated subgoals that replace a share of the hindsight goals."""
     usable: Bool[np.ndarray, " n"] | None = None
     """Frames at which a sample may start; None is all but the episodes' last."""
+    advantages: Int64[np.ndarray, " n"] | None = None
+    """Label of each frame's action, 1 for a large advantage and 2 for a small one; None is 1 for all."""
     min_motion_m: float = 0.0
     """Least motion between two frames [m], where `soar.data.idle_frames` dropped idle frames; 0 where it didn't."""
 
@@ -87,6 +89,7 @@ class Mixture:
             (n, 3 s): the states there.
         "points" (n, 3, 2) float32: the fingertips' image positions in these three frames, in [-1, 1], or NaN.
         "draws" (n, 29) float32, uniform in [0, 1).
+        "advantage" (n,) int64: if a source has labels, 1 for an action with a large advantage, 2 for a small one.
         "share/NAME" (n,) float32: for each source, 1 where the sample comes from it.
         "words" (n, d) float32: with `embed`, the embedded instruction.
     """
@@ -230,6 +233,8 @@ class Mixture:
                     s.frames.actions, later, last, s.sum_steps, self.contract.action
                 )
                 batch["inside"][mine, ahead] = frames + ahead < last
+            if s.advantages is not None:
+                batch.setdefault("advantage", np.ones(n, np.int64))[mine] = s.advantages[frames]
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:
                 episode = np.searchsorted(s.frames.starts, frames, side="right") - 1

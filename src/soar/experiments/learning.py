@@ -14,6 +14,7 @@ from soar.errors import ConfigError
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTraining
 from soar.improvement.external import ExternalTraining
+from soar.improvement.methods.advantage import AdvantageMethod
 from soar.improvement.methods.corrections.finetune_subgoals import OtherSamples
 from soar.improvement.methods.corrections.method import (
     Corrections,
@@ -92,6 +93,8 @@ class Learning:
         method: LearningMethod = Hindsight(c.hindsight, resolution, regenerate)
         if self.method == "corrections":
             method = Corrections(c.corrections, resolution, c.workers)
+        elif self.method == "advantage":
+            method = AdvantageMethod(c.advantage, c.critic, resolution, demonstrations)
         elif self.method == "critic":
             method = CriticMethod(c.critic, Hindsight(c.hindsight, resolution), demonstrations)
         return CoTraining(c.fit, self.recipe, method, demonstrations)
@@ -126,6 +129,8 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         method = choose_method(config.method, obstacle)
         _require_condition(method, policy.kind)
         recipe = config.fit.recipe(policy)
+        if method == "advantage":
+            recipe = replace(recipe, policy=replace(recipe.policy, advantage=True))
         fallback = method == "hindsight" and config.method is None
         on_message(
             f"method: {method}" + (f"; corrections don't apply: {obstacle}" if fallback else "")

@@ -12,6 +12,7 @@ from soar.collection.collector import CollectionConfig
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
+from soar.improvement.methods.advantage import AdvantageConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 from soar.improvement.methods.critic import CriticConfig
@@ -91,6 +92,7 @@ class RunConfig(ImproveConfig):
     corrections: CorrectionsConfig = field(default_factory=CorrectionsConfig)
     hindsight: HindsightConfig = field(default_factory=HindsightConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
+    advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
     actor: OfflineActorConfig = field(default_factory=OfflineActorConfig)
     external: ExternalConfig = field(default_factory=ExternalConfig)
     demonstrations: int | str = 1000

@@ -32,6 +32,10 @@ OPEN_ABOVE, CLOSE_BELOW = 0.6, 0.5
 """Thresholds of the gripper's hysteresis; in between it stays as it was. One that closes late hovers (docs/log.md)."""
 KEYPOINTS = 3
 """Attention maps that can be supervised: the gripper now, at the goal, and where it switches next."""
+LARGE, SMALL = 1, 2
+"""Labels of an action whose advantage is large or small; 0 is not told."""
+_UNTOLD = 0.3
+"""Share of samples in training that aren't told the advantage (RECAP)."""
 _PROPRIOCEPTION_NOISE = 0.1
 """Standard deviation of the noise on proprioception in training, in its normalized units."""
 _POSE_SCALE = (0.1, 0.1, 0.1, 0.5, 0.5) * 3
@@ -64,6 +68,9 @@ class BehaviorCloningConfig:
     """Features of proprioception beside the encoder's; 0 is none. Not in the paper."""
     cameras: tuple[str, ...] = ()
     """Further cameras that it sees, each through an encoder of its own. Not in the paper."""
+    advantage: bool = False
+    """Whether it is told in training if an action's advantage is large, and acts as if it were (RECAP). Not in the
+    paper."""
 
 
 @runtime_checkable
@@ -117,6 +124,10 @@ class BehaviorCloning(nn.Module):
         self.head = build_head(config.head, dim, config.hidden, config.std, contract.action)
         self.pose = (
             nn.Linear(encoder.dim, 3 * len(pose_dims(contract))) if config.pose_weight else None
+        )
+        # Zeros given, so that it draws no random number and changes nothing at first.
+        self.advantage = (
+            nn.Embedding(3, dim, _weight=torch.zeros(3, dim)) if config.advantage else None
         )
         self.transforms = tuple(transforms)
         self.config = config
@@ -243,17 +254,24 @@ class BehaviorCloning(nn.Module):
         batch: Batch,
         noise: torch.Generator | None = None,
     ) -> Float[Tensor, "n d2"]:
-        """Append the features of further cameras and of proprioception, in training of noisy one."""
+        """Append the features of further cameras and of proprioception, in training of noisy one; add the advantage's."""
         for name, encoder in self.cameras.items() if self.cameras is not None else ():
             image = batch[f"image_{name}"].permute(0, 3, 1, 2)
             features = torch.cat([features, encoder(image, None).features], 1)
-        if self.proprioception is None:
+        if self.proprioception is not None:
+            measured = proprioception(batch["state"]) if self._usual else batch["state"]
+            if noise is not None:
+                offset = torch.randn(measured.shape, generator=noise, device=measured.device)
+                measured = measured + _PROPRIOCEPTION_NOISE * offset
+            features = torch.cat([features, self.proprioception(measured)], 1)
+        if self.advantage is None:
             return features
-        measured = proprioception(batch["state"]) if self._usual else batch["state"]
+        told = batch.get("advantage", torch.full((len(features),), LARGE, device=features.device))
         if noise is not None:
-            offset = torch.randn(measured.shape, generator=noise, device=measured.device)
-            measured = measured + _PROPRIOCEPTION_NOISE * offset
-        return torch.cat([features, self.proprioception(measured)], 1)
+            kept = torch.rand(told.shape, generator=noise, device=told.device) >= _UNTOLD
+            told = told * kept
+        added: Tensor = self.advantage(told)
+        return features + added
 
     def _sample(
         self,

@@ -117,6 +117,15 @@ def with_fresh_head(policy: BehaviorCloning, head: HeadConfig) -> BehaviorClonin
     return fresh
 
 
+def with_advantage(policy: BehaviorCloning) -> BehaviorCloning:
+    """Return a policy with the same weights that is told advantages, which change nothing before training."""
+    config = replace(policy.config, advantage=True)
+    assert isinstance(config, GCBCConfig | LCBCConfig)
+    told = build_policy(config, policy.transforms, policy.contract)
+    told.load_state_dict({**told.state_dict(), **policy.state_dict()})
+    return told
+
+
 def lcbc_from_gcbc(
     checkpoint: Checkpoint, config: LCBCConfig, transforms: Sequence[Transform]
 ) -> BehaviorCloning:

@@ -43,6 +43,7 @@ from soar.policies.loading import (
     build_policy,
     lcbc_from_gcbc,
     policy_from,
+    with_advantage,
     with_fresh_head,
     with_statistics_of,
 )
@@ -171,6 +172,8 @@ def train_policy(
     else:
         policy = policy_from(start)
         _must_match(policy, config)
+        if config.policy.advantage and policy.advantage is None:
+            policy = with_advantage(policy)
         if config.fresh_head:
             policy = with_fresh_head(policy, config.policy.head)
         policy.transforms = with_statistics_of(policy, _transforms(config, mixture))

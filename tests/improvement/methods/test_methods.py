@@ -8,18 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.critics.conftest import make_episode
 
 from soar import checkpoint as checkpoints
 from soar.critics.actor_policy import ActorPolicy
 from soar.data.frame_cache import Frames
-from soar.data.mixture import Source
+from soar.data.mixture import Mixture, Source
 from soar.data.store.lance import LanceStore, open_store
 from soar.errors import ConfigError, SoarError
 from soar.experiments.learning import plan_learning
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.external import ExternalConfig, ExternalTraining
+from soar.improvement.methods.advantage import AdvantageConfig, AdvantageMethod
 from soar.improvement.methods.critic import CriticConfig, CriticMethod, chosen_actions, own_frames
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import (
@@ -30,7 +32,8 @@ from soar.improvement.methods.method import (
 )
 from soar.improvement.offline_actor import OfflineActorConfig, OfflineActorTraining
 from soar.improvement.run import Run
-from soar.policies.loading import load_policy
+from soar.policies.behavior_cloning import LARGE, SMALL
+from soar.policies.loading import load_policy, with_advantage
 from soar.promotion import trained_policy
 from soar.registry import load_policy as load_by_name
 from soar.subgoals.images_only import compact as images_only
@@ -127,6 +130,37 @@ def test_a_sure_critics_choice_is_learned_and_an_unsure_ones_is_not(own: OwnEpis
     failure = np.arange(frames.starts[1], frames.starts[2])
     assert usable.sum() == 8  # the success keeps its own actions
     assert not usable[failure].any()
+
+
+def test_a_policy_is_told_which_actions_have_a_large_advantage(
+    own: OwnEpisodes, demonstrations: Source
+) -> None:
+    method = AdvantageMethod(AdvantageConfig(), critic_config(), 32, demonstrations)
+    [source] = method.sources(own, 0.3)
+    assert source.advantages is not None
+    assert source.usable is not None
+    assert source.usable.sum() == 16
+    labels = source.advantages[source.usable]
+    assert (labels == LARGE).sum() == pytest.approx(0.4 * 16, abs=1)
+    batch = Mixture([replace(demonstrations, weight=0.5), source], 0)(0, 64, slice(0, 64))
+    own_rows = batch["share/advantage"] == 1
+    assert set(batch["advantage"][~own_rows]) == {LARGE}
+    assert set(batch["advantage"][own_rows]) == {LARGE, SMALL}
+
+
+def test_being_told_changes_nothing_before_training_and_then_separates_actions(
+    own: OwnEpisodes,
+) -> None:
+    policy = load_policy(own.policy, "cpu")
+    told = with_advantage(policy).eval()
+    goals = np.zeros((1, 32, 32, 3), np.uint8)
+    seen = [Observation(goals[0], np.zeros(7, np.float32), 0.0)]
+    rng = np.random.default_rng(0)
+    np.testing.assert_array_equal(told.act(seen, goals, rng), policy.act(seen, goals, rng))
+    assert told.advantage is not None
+    with torch.no_grad():
+        told.advantage.weight[SMALL] += 1.0
+    np.testing.assert_array_equal(told.act(seen, goals, rng), policy.act(seen, goals, rng))
 
 
 @pytest.mark.parametrize("algorithm", ["calql", "robofume"])

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float32
 from soar.checkpoint import MANIFEST
 from soar.checkpoint import load as load_checkpoint
 from soar.checkpoint import save as save_checkpoint
-from soar.critics.critic import ActionCritic
+from soar.critics.critic import ActionCritic, Critic
 from soar.critics.learning.labels import CriticSource
 from soar.critics.learning.learner import KIND
 from soar.critics.steering import SamplingPolicy, SteeringConfig, choose
@@ -89,7 +89,7 @@ class CriticMethod:
         folder = policy_spec(base_policy(own.policy)).folder
         policy = load_policy(folder)
         frames, goals = own_frames(own, policy.resolution)
-        critic = self._critic(own, frames, goals)
+        critic = train_round_critic(own, self.config, frames.resolution, self.demonstrations)
         distilled = Source("distilled", frames, share, generated_goals=goals)
         actions, usable = chosen_actions(policy, critic, frames, goals, self.config)
         distilled = replace(distilled, frames=replace(frames, actions=actions), usable=usable)
@@ -120,21 +120,22 @@ class CriticMethod:
         newest = max(critics, key=lambda f: int(f.name.removeprefix("round-")))
         return f"steered:{policy},{newest}"
 
-    def _critic(self, own: OwnEpisodes, frames: Frames, goals: GeneratedGoals) -> ActionCritic:
-        c, resolution = self.config, frames.resolution
-        recipe = replace(c.train, critic=replace(c.train.critic, resolution=resolution))
-        share = c.demonstrations_share if self.demonstrations else 0.0
-        mine = critic_source(
-            own.open_store(), "own", own.query, recipe.critic, own.run.folder / "frames", 1 - share
-        )
-        sources = [mine]
-        if self.demonstrations and share:
-            given = self.demonstrations
-            sources.append(
-                CriticSource("demonstrations", given.frames, share, episodes=given.episodes)
-            )
-        critic, _ = train_critic(recipe, sources, critic_folder(own))
-        return critic
+
+def train_round_critic(
+    own: OwnEpisodes, config: CriticConfig, resolution: int, demonstrations: Source | None
+) -> Critic:
+    """Train the round's critic on all own episodes, and on demonstrations as successes; resumes."""
+    recipe = replace(config.train, critic=replace(config.train.critic, resolution=resolution))
+    share = config.demonstrations_share if demonstrations else 0.0
+    mine = critic_source(
+        own.open_store(), "own", own.query, recipe.critic, own.run.folder / "frames", 1 - share
+    )
+    sources = [mine]
+    if demonstrations and share:
+        given = demonstrations
+        sources.append(CriticSource("demonstrations", given.frames, share, episodes=given.episodes))
+    critic, _ = train_critic(recipe, sources, critic_folder(own))
+    return critic
 
 
 def critic_folder(own: OwnEpisodes) -> Path:

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from soar.checkpoint import Checkpoint
 from soar.checkpoint import load as load_checkpoint
+from soar.contract.compare import differences
+from soar.contract.contract import WIDOWX
 from soar.data.mixture import Source
-from soar.data.transforms import NormalizeActions, transforms_from
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import (
     FinetuneSubgoalsConfig,
@@ -23,7 +24,7 @@ from soar.improvement.methods.corrections.planner import queries_by_scene
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.registry import subgoals_spec
 from soar.subgoals.compact.generator import KIND
-from soar.types import ACTION_DIM, Outcome, Task
+from soar.types import Outcome, Task
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,7 @@ def corrections_obstacle(policy: Checkpoint, subgoals: str, tasks: Sequence[Task
     """Return why corrections of a policy don't apply; empty where they do."""
     if policy.kind != "gcbc":
         return f"the policy is {policy.kind}, which does not reach goal images"
-    normalize = [t for t in transforms_from(policy.transforms) if isinstance(t, NormalizeActions)]
-    widths = {len(t.mean) for t in normalize} - {ACTION_DIM}
-    if widths:
-        return (
-            f"the policy's actions have {widths.pop()} dimensions, not the {ACTION_DIM} of x, y, z, "
-            "roll, pitch, yaw and gripper"
-        )
+    found = [d for d in differences(policy.contract, WIDOWX) if not d.is_warning]
+    if found:
+        return f"the policy drives another arm: its {found[0].field} is {found[0].left}, not {found[0].right}"
     return finetuning_obstacle(subgoals, tasks)

@@ -1,0 +1,84 @@
+"""Imitation conditioned on the advantage (RECAP): the policy is told which actions a critic finds better than usual.
+
+All own steps are imitated, failures included, with the recorded subgoals. An action is labeled by its advantage
+Q(s, a) - V(s) under the round's critic; demonstrations count as better than usual. Served, the policy acts as if told that
+the advantage is large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+from annotated_types import Gt, Lt
+from jaxtyping import Float64
+
+from soar.critics.critic import Critic
+from soar.data.frame_cache import Frames
+from soar.data.generated_goals import GeneratedGoals
+from soar.data.mixture import Source
+from soar.improvement.methods.critic import CriticConfig, own_frames, train_round_critic
+from soar.improvement.methods.method import MethodName, OwnEpisodes
+from soar.policies.behavior_cloning import LARGE, SMALL
+from soar.types import Observation, Outcome
+from soar.utils.config import check_ranges
+
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class AdvantageConfig:
+    """Imitation conditioned on the advantage; its critic is that of `CriticConfig`."""
+
+    large_share: Annotated[float, Gt(0), Lt(1)] = 0.4
+    """Share of own actions that count as better than usual (RECAP: 0.3 to 0.4)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class AdvantageMethod:
+    """Advantage-conditioned `LearningMethod` for policies with goal images."""
+
+    config: AdvantageConfig
+    critic: CriticConfig
+    resolution: int
+    """Height and width of the policy's images in pixels."""
+    demonstrations: Source | None = None
+    """Demonstrations, which count as successes."""
+    name: ClassVar[MethodName] = "advantage"
+    outcomes: ClassVar[tuple[Outcome, ...]] = ()
+
+    def sources(self, own: OwnEpisodes, share: float) -> list[Source]:
+        """See `LearningMethod.sources`. Trains the round's critic first."""
+        frames, goals = own_frames(own, self.resolution)
+        critic = train_round_critic(own, self.critic, self.resolution, self.demonstrations)
+        found = advantages(critic, frames, goals)
+        known = np.isfinite(found)
+        least = np.quantile(found[known], 1 - self.config.large_share)
+        labels = np.where(found >= least, LARGE, SMALL)
+        return [
+            Source(
+                "advantage", frames, share, generated_goals=goals, usable=known, advantages=labels
+            )
+        ]
+
+
+def advantages(critic: Critic, frames: Frames, goals: GeneratedGoals) -> Float64[np.ndarray, " n"]:
+    """Return Q - V of each executed action with a recorded subgoal; NaN for other frames."""
+    found = np.full(len(frames), np.nan)
+    inside = np.ones(len(frames), bool)
+    inside[frames.starts[1:] - 1] = False
+    steps = np.flatnonzero(inside & (goals.image_indices >= 0))
+    for first in range(0, len(steps), _BATCH):
+        here = steps[first : first + _BATCH]
+        seen = [
+            Observation(i, s, 0.0)
+            for i, s in zip(frames.images[here], frames.states[here], strict=True)
+        ]
+        wanted = goals.images[goals.image_indices[here]]
+        q = critic.values(seen, wanted, frames.actions[here][:, None])[..., 0].min(0)
+        found[here] = q - critic.v(seen, wanted)
+    return found
