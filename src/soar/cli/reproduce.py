@@ -12,6 +12,22 @@ from soar.experiments.figure5 import TEN_SCENES
 from soar.experiments.run_config import RunConfig
 
 
+def table6(store: Path) -> None:
+    """Show a store beside the known robot data sets, as in the paper's Table 6.
+
+    The same as `soar data stats --table6`.
+
+    Example: `soar reproduce table6 --store S`.
+
+    Args:
+        store: the store's folder.
+    """
+    from soar.cli.data import stats
+    from soar.types import Query
+
+    stats(store, Query(), table6=True)
+
+
 def figure5(
     config: Annotated[RunConfig, FLAT] = TEN_SCENES,
     jobs: Annotated[int, Ge(1)] = 1,
