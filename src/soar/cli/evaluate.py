@@ -40,12 +40,14 @@ def evaluate(
         soar evaluate --scene 1 --trials 50 --subgoals expert        # the policy's own ceiling
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
         soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
+        soar evaluate --station metaworld.yaml --judge truth         # a simulator of others
 
     Args:
         config: the policy and its trials.
         scenes: 1 to 10, dev1 to dev4, YAML files; "bridge" or "broad": --trials random unseen scenes.
         station: station file of a real robot, at which you set the table before every trial.
-        judge: with a station: "person", who is asked after every trial, or a VLM as in `soar vlm`.
+        judge: with a station: "person", who is asked after every trial, a VLM as in `soar vlm`, or "truth" with a
+            simulator of others (`simulator: true`), whose info["success"] counts.
         out: folder of the result; by default runs/evaluate/NAME, where NAME describes the evaluation.
         workers: number of processes; 0 is one for each core.
         video_size: width of each trial's video in pixels; 0 for none.
@@ -127,12 +129,15 @@ def _on_station(
     """Protocol on a real station, and the folder of its evaluation."""
     from soar.evaluation.operator import ConsoleOperator
     from soar.evaluation.protocol import station_setting, station_spec
+    from soar.evaluation.simulators import SimulatorEnvs
     from soar.evaluation.stations import StationEnvs
     from soar.registry import load_vlm
     from soar.tasks.success_detector import VLMSuccessDetector
 
     setting = station_setting(config, [station], judge)
     folder = out or _folder(setting, (station.name,))
+    if judge == "truth":
+        return station_spec(config, SimulatorEnvs([station])), setting, folder
     detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
     operator = ConsoleOperator(folder / "overlay.png")
     envs = StationEnvs([station], operator, detector, judge == "person", folder / "starts")

@@ -10,6 +10,7 @@ import numpy as np
 from soar.contract.compare import declares_contract
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
+from soar.doctor.latency import measure_latency
 from soar.doctor.machine import check_webhook
 from soar.doctor.results import CheckResult, Failure, attempt
 from soar.doctor.station_checks import (
@@ -109,11 +110,17 @@ def try_robot(robot: Robot, box: Limits, move: bool, keeps_period: bool) -> Robo
         began = time.perf_counter()
         observations.append(robot.observe())
         steps.append(execute_s + time.perf_counter() - began)
+    latency = None
+    if metronome and probes and contract.action.reference == "delta":
+        probe, actions = probes[0]
+        for _ in range(2):
+            metronome.tick()  # the arm comes to rest
+        latency = measure_latency(robot, actions[0], probe.number)
     if move:
         robot.home()
     return RobotTrial(
         tuple(observations), tuple(executed), tuple(steps), robot.observe(), contract,
-        tuple(probe for probe, _ in probes), declares_contract(robot),
+        tuple(probe for probe, _ in probes), declares_contract(robot), latency,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from soar.contract.compare import summary
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
+from soar.doctor.latency import Latency, check_latency
 from soar.doctor.results import CheckResult, Failure, ms
 from soar.errors import CameraFault, ConfigError, RobotFault
 from soar.robots.limits import Limits
@@ -62,6 +63,8 @@ class RobotTrial:
     """Trials of the action's numbers, in order."""
     declared: bool = True
     """Whether the driver or the station's file declares the contract."""
+    latency: Latency | None = None
+    """Measured latency; None if it wasn't measured."""
 
 
 def check_trial(name: str, box: Limits, trial: RobotTrial, num_tasks: int) -> list[CheckResult]:
@@ -87,6 +90,7 @@ def check_trial(name: str, box: Limits, trial: RobotTrial, num_tasks: int) -> li
             if trial.contract.state.joints
             else [check_box(name, box, trial.observations[0].state)]
         ),
+        *([check_latency(name, trial.latency, trial.contract.period_s)] if trial.latency else []),
     ]
 
 
