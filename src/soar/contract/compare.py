@@ -9,10 +9,10 @@ from soar.contract.contract import WIDOWX, Contract, Numbers
 from soar.errors import ConfigError
 
 _REMEDIES = {
-    "space": "drive joints by poses with `soar.robots.ik`, or use a model that learned from such an arm",
+    "space": "drive joints by poses (`kinematics` in the station's file), or use a model that learned from such an arm",
     "joints": "use a model that learned from these joints, in this order",
     "gripper": "declare the gripper's range in the station's `contract` and add `convert: true`",
-    "period_s": "set the robot's period, or spread each of the policy's actions over several steps: `spread: true`",
+    "period_s": "set the robot's period, or spread each action over several steps: `spread: 3` in the models' file",
     "cameras": "name the camera so in the station's `contract`, or use a model that takes these cameras",
 }
 _CONVERT = "declare it in the station's `contract` and add `convert: true`"

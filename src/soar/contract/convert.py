@@ -58,7 +58,7 @@ class Conversion:
             a, b = getattr(source, part), getattr(target, part)
             if (a.space, a.joints) != (b.space, b.joints):
                 raise ConfigError(
-                    f"{part}: {_of(a)} can't be converted to {_of(b)}: that takes kinematics (`soar.robots.ik`)"
+                    f"{part}: {_of(a)} can't be converted to {_of(b)}: that takes `kinematics` in the station's file"
                 )
 
     def state(self, states: _Floats) -> Float32[np.ndarray, "*n _d"]:

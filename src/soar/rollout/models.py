@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, cast
 
-from annotated_types import Gt, Lt
+from annotated_types import Ge, Gt, Lt
 
-from soar.errors import SoarError
-from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, VisionLanguageModel
+from soar.errors import ConfigError, SoarError
+from soar.interfaces import (
+    AnySuccessDetector,
+    Policy,
+    SubgoalGenerator,
+    TaskProposer,
+    VisionLanguageModel,
+)
+from soar.plugins import call, component
+from soar.policies.spread import spread_policy
 from soar.promotion import promoted_models
 from soar.registry import COMPACT, load_detector, load_policy, load_subgoals, load_vlm
-from soar.types import SUCCESS_THRESHOLD
+from soar.rollout.checked_models import CheckedVLM
+from soar.tasks.open_proposer import OpenProposer, OpenProposerConfig
+from soar.tasks.proposer import UncertaintyProposer
+from soar.types import SUCCESS_THRESHOLD, Task
 from soar.utils.config import check_ranges
+
+if TYPE_CHECKING:
+    from soar.vlm.clients.chat import ChatVLM
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +64,25 @@ class ModelsConfig:
     "robometer:URL" by whole episodes; "python:package.module:function", a registered name or a component file."""
     threshold: Annotated[float, Gt(0), Lt(1)] = SUCCESS_THRESHOLD
     """P(success) from which an episode counts as a success; `soar vlm calibrate` chooses one."""
+    spread: Annotated[int, Ge(1)] = 1
+    """Control steps over which each action of the policy is spread: 3 for a policy of 5 Hz on a robot of 15 Hz."""
     decoder: str = ""
     """Language model, "chat:MODEL@URL", that reads the free-text replies of a VLM of kind "chat"; "" for none."""
+    proposer: str = "uncertain"
+    """Chooser of the next task: "uncertain" among the station's (Eq. 1); "open" among those that the VLM, of kind
+    "chat", names in its own words; "open:MODEL@URL" for another one; "python:package.module:function"."""
+    open: OpenProposerConfig = field(default_factory=OpenProposerConfig)
+    """Filters of "open"."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        kind, _, rest = self.proposer.partition(":")
+        own = kind == "open" and not rest and self.vlm.startswith("chat:")
+        if self.proposer != "uncertain" and not own and not (kind in ("open", "python") and rest):
+            raise ConfigError(
+                f"no proposer '{self.proposer}' with the VLM '{self.vlm}'; valid: uncertain, open with a VLM "
+                "chat:MODEL@URL, open:MODEL@URL, python:package.module:function"
+            )
 
     @property
     def vlm_name(self) -> str:
@@ -66,11 +95,36 @@ class ModelsConfig:
         now = self.with_promoted()
         subgoals = None if now.subgoals == "none" else load_subgoals(now.subgoals)
         vlm = load_vlm(self.vlm_name)
-        return Models(vlm, load_policy(now.policy), subgoals, self.load_detector(vlm))
+        return Models(vlm, now.load_policy(), subgoals, self.load_detector(vlm))
+
+    def load_policy(self) -> Policy:
+        """Load the policy. Raises ConfigError, CheckpointError."""
+        return spread_policy(load_policy(self.policy), self.spread)
 
     def load_detector(self, vlm: VisionLanguageModel | None = None) -> AnySuccessDetector:
         """Load the success detector. `vlm`: the VLM, where it is loaded already. Raises ConfigError, CheckpointError."""
         return load_detector(self.detector, self.threshold, vlm or self.vlm_name)
+
+    def load_proposer(self, tasks: Sequence[Task], vlm: VisionLanguageModel) -> TaskProposer:
+        """Load a station's proposer.
+
+        A function of the user's own takes the tasks and the VLM.
+
+        Args:
+            tasks: the station's tasks.
+            vlm: the loaded VLM.
+
+        Raises:
+            ConfigError: the proposer can't be made of its configuration.
+        """
+        kind, _, rest = self.proposer.partition(":")
+        if kind == "python":
+            return cast(TaskProposer, call(component(rest), self.proposer, tasks, vlm))
+        if kind != "open":
+            return UncertaintyProposer(tasks)
+        checked = CheckedVLM(vlm, lambda role, message: None)
+        name = rest.removeprefix("chat:") or self.vlm.removeprefix("chat:")
+        return OpenProposer(tasks, cast(ChatVLM, load_vlm(f"chat:{name}")), checked, self.open)
 
     def with_promoted(self) -> ModelsConfig:
         """Return the configuration with the models that a run promoted last in place of the run's folder."""
@@ -92,7 +146,7 @@ class PromotionWatcher:
             if new == old:
                 return models
             if new.policy != old.policy:
-                changed = replace(changed, policy=load_policy(new.policy))
+                changed = replace(changed, policy=new.load_policy())
             if new.subgoals != old.subgoals:
                 changed = replace(changed, subgoals=load_subgoals(new.subgoals))
         except SoarError as error:

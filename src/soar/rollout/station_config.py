@@ -31,6 +31,7 @@ from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot, as_widowx
 from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.host.client import HostedRobot, RemoteRobot
+from soar.robots.ik import Kinematics, PoseRobot
 from soar.robots.limits import Limits
 from soar.robots.operation.dry_run import DryRunRobot
 from soar.robots.operation.guard import GuardedRobot, MotionGuard, SlowStart
@@ -106,6 +107,8 @@ class StationConfig:
     """Workspace box and limits of motion."""
     contract: Contract | None = None
     """Meaning of the robot's actions, states and images; None for the one that the robot declares, else the WidowX's."""
+    kinematics: Kinematics | None = None
+    """Kinematics of an arm that is driven by joints, to drive it by poses; `model` is a file beside this one."""
     convert: bool = False
     """Convert the robot's numbers to the WidowX's meaning: meters, radians, roll, pitch, yaw, a gripper from 0 to 1."""
     seed: Annotated[int, Ge(0)] = 0
@@ -158,7 +161,10 @@ class StationConfig:
         if host and "/" in host[0] and not host[0].startswith("~"):
             host = (str((path.parent / host[0]).absolute()), *host[1:])
         questions = config.questions and str(path.parent / config.questions)
-        return replace(config, questions=questions, host=host)
+        kinematics = config.kinematics
+        if kinematics:
+            kinematics = replace(kinematics, model=str(path.parent / kinematics.model))
+        return replace(config, questions=questions, host=host, kinematics=kinematics)
 
     @property
     def simulated(self) -> bool:
@@ -289,6 +295,11 @@ def build_robot(
         guard = MotionGuard(folder, config.heartbeat_s) if folder else None
         if not dry_run and (guard is not None or config.slow.episodes):
             robot = GuardedRobot(robot, guard, config.slow, contract or contract_of(robot))
+        if config.kinematics:
+            joints = contract or contract_of(robot)
+            if joints is None:
+                raise ConfigError("kinematics need a contract that names the joints")
+            robot, contract = PoseRobot(robot, joints, config.kinematics), None
         if config.convert:
             declared = contract or contract_of(robot)
             if declared is None:
