@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.attack.attack import Attack, Outcome, memory_mb
+from benchmarks.attack.attack import Attack, Outcome
 from benchmarks.attack.tools.file_kinds import KINDS, FileKind, Labels
 from benchmarks.attack.tools.mutations import CANARY, mutate, sign_again
 
@@ -94,10 +94,10 @@ def _in_child(
 def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, send: int) -> None:
     """Mutate and read files, and send one row before and one after each."""
     events: list[str] = []
-    limit = int(memory_mb() * 1e6) + _MOST_VIRTUAL  # an absurd file must not exhaust the machine
+    limit = _reserved() + _MOST_VIRTUAL  # an absurd file must not exhaust the machine
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     _make(kind, folder)
-    right = kind.read(folder)
+    right = kind.read(folder)  # intact, which also loads what is loaded once
     sys.addaudithook(lambda event, args: _audit(event, args, folder.parent, events))
     for number in range(first, end):
         rng = np.random.default_rng([3, index, number])
@@ -123,6 +123,12 @@ def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, se
         elif not problem and grown > _MOST_MB:
             problem = f"takes {grown:.0f} MB"
         os.write(send, (json.dumps({**row, "problem": problem}) + "\n").encode())
+
+
+def _reserved() -> int:
+    """Return the memory that this process has reserved for data [bytes]."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmData:")[1].split()[0]) * 1024
 
 
 def _make(kind: FileKind, folder: Path) -> None:

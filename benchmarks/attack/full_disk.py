@@ -76,7 +76,7 @@ class FullDisk(Attack):
         self._occupy(ballast, int(rng.integers(0, writer.most)))
         moments = ((_LIMIT_S, int(signal.SIGINT)), (_LIMIT_S + 5, int(signal.SIGINT))) if writer.waits else ()  # fmt: skip
         full = self._run(writer, moments)
-        problem = problem_of(full, (0, 2, 130))
+        problem = problem_of(full, (0, 2, 130, -signal.SIGINT))  # the last: again while it ends
         if (
             not problem
             and full.code == 2

@@ -22,10 +22,12 @@ from benchmarks.attack.tools.raw_server import RawServer
 from soar.errors import ModelUnavailable
 from soar.types import Question
 from soar.utils.webhook import Post
-from soar.vlm.clients.chat import ChatVLM, language_model
+from soar.vlm.clients.chat import ChatVLM
 from soar.vlm.clients.decisions import DecisionsVLM
-from soar.vlm.clients.endpoint import Endpoint, EndpointConfig
+from soar.vlm.clients.endpoint import Endpoint, EndpointConfig, in_background
+from soar.vlm.clients.replies import read_text
 from soar.vlm.clients.systemone import SystemOneVLM
+from soar.vlm.clients.transport import RequestError
 
 _KEY = "sk-attack-0123456789abcdef"
 _VARIABLE = "SOAR_ATTACK_KEY"
@@ -110,8 +112,7 @@ def _call(client: str, url: str, reply: Reply) -> str:
             problem = Post(url, {"message": "x"}).wait()
             return _line(problem) if problem else ""
         if client == "language model":
-            text = _language_model(url)("a prompt")
-            return "the key is in the reply" if _KEY in text else ""
+            return "the key is in the reply" if _KEY in _complete(url) else ""
         vlm = _vlm(client, url)
         questions = _QUESTIONS[:1] if client == "chat of one" else _QUESTIONS
         answers = vlm.answer([_IMAGE], [questions])
@@ -158,11 +159,14 @@ def _vlm(client: str, url: str) -> Endpoint:
     return kinds.get(client, ChatVLM)(_config(url))
 
 
-def _language_model(url: str) -> Callable[[str], str]:
-    complete = language_model(f"m@{url}#{_VARIABLE}")
-    [chat] = [c.cell_contents for c in complete.__closure__ or () if isinstance(c.cell_contents, ChatVLM)]  # type: ignore[attr-defined]  # fmt: skip
-    chat.__init__(_config(url))
-    return complete
+def _complete(url: str) -> str:
+    """Ask for text as `soar.vlm.clients.chat.language_model` does, within the attack's time limits."""
+    chat = ChatVLM(_config(url))
+    body = {"model": "m", "messages": [{"role": "user", "content": "a prompt"}], "max_tokens": 300}
+    try:
+        return read_text(in_background(chat.post, body, time.monotonic() + _LIMIT_S).result())
+    except RequestError as error:
+        raise ModelUnavailable(str(error)) from None
 
 
 def hostile_reply(rng: np.random.Generator, client: str, elsewhere: str) -> Reply:
