@@ -121,7 +121,8 @@ def read_bytes(path: Path, most: int = 2**29) -> bytes:
             found = "is no regular file" if path.exists() else "is missing"
             raise ConfigError(f"{path} {found}")
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            size = os.fstat(file.fileno()).st_size  # read(most) would reserve that much memory
+            data = file.read(min(size, most) + 1)
     except (OSError, ValueError) as error:  # a ValueError: a zero byte in the name
         problem = os_problem(error) if isinstance(error, OSError) else str(error)
         raise ConfigError(f"{path} can't be read: {problem}") from error
