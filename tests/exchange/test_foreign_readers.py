@@ -17,8 +17,9 @@ from exchange_parts import foreign_python, make_episode
 from soar.data.store.images import decode
 from soar.data.store.lance import LanceStore
 from soar.exchange.export import RldsOptions, export_episodes
+from soar.exchange.formats import open_data_set, recognize
 from soar.exchange.lerobot.writer import LeRobotOptions
-from soar.exchange.stores import recording_of
+from soar.exchange.stores import import_episodes, recording_of
 from soar.types import Query
 
 pytestmark = pytest.mark.slow
@@ -102,3 +103,25 @@ def test_tensorflow_datasets_decodes_the_same_pixels(new_store, tmp_path):
     mine = recording_of(store, next(store.query()))
     images = [decode(image) for image in mine.cameras["primary"]]
     assert theirs["images"][:6] == [hashlib.sha256(i.tobytes()).hexdigest() for i in images]
+
+
+@pytest.mark.parametrize("kind", ["images", "video"])
+def test_a_set_that_lerobot_wrote_is_imported(new_store, tmp_path, kind):
+    python = foreign_python("lerobot044")
+    run(python, Path(__file__).with_name("write_with_lerobot.py"), tmp_path / "set", kind)
+    assert recognize(tmp_path / "set") == "lerobot"
+    store = new_store("t")
+    problems = [p for _, p in import_episodes(open_data_set(tmp_path / "set"), store)]
+    assert problems == ["", ""]
+    summaries = sorted(store.query(), key=lambda summary: summary.instruction)
+    for number, summary in enumerate(summaries):
+        episode = store.load(summary.id)
+        assert (summary.instruction, len(episode)) == (f"task {number}", 5)
+        assert summary.contract.camera_names == ("front",)
+        assert summary.verdict.outcome == "unknown"
+        numbers = 100 * number + np.arange(6)[:, None] + np.arange(7)
+        assert np.array_equal(episode.states, numbers)
+        assert np.array_equal(episode.actions, -numbers[:5])
+        shades = 20 + 100 * number + 10 * np.arange(6)
+        means = episode.images.mean(axis=(1, 2, 3))
+        assert np.abs(means - shades).max() < (3 if kind == "video" else 0.01)
