@@ -226,3 +226,10 @@ def test_evaluate_measures_success_and_questions_on_scenes(vlm, tmp_path, capsys
     counts = ("true_success", "false_success", "false_failure", "true_failure", "unknown")
     assert sum(asked[k] for k in counts) == 8  # two tasks, four images
     assert set(numbers["success detection by kind"]) == {"in", "not in", "all"}
+
+
+def test_calibrate_refuses_a_file_that_is_no_plot(store, capsys):
+    with pytest.raises(SystemExit) as end:
+        run("vlm", "calibrate", "--store", store, "--out", "x.yaml")
+    assert end.value.code == 2
+    assert "valid endings: .png, .svg, .pdf" in capsys.readouterr().err

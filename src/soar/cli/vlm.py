@@ -37,6 +37,8 @@ Model = Annotated[
 ]
 PAPER = "the paper's detector: accuracy .79, precision .63, recall 1.0"
 """Reference printed below every table."""
+_PLOTS = (".png", ".svg", ".pdf")
+"""Endings of files that a plot can be written to."""
 _ORIGINS = {
     "probability": "verdicts of a model's probability",
     "word": "verdicts of a word in a model's reply, without a probability",
@@ -148,6 +150,9 @@ def calibrate(
     from soar.data.store.lance import open_store
     from soar.vlm.calibration import by_source
     from soar.vlm.labels import read_labels
+
+    if out.suffix not in _PLOTS:
+        raise ConfigError(f"--out {out}: no file of a plot; valid endings: {', '.join(_PLOTS)}")
 
     opened = open_store(store, read_only=True)
     known = read_labels(labels) if labels else {}
