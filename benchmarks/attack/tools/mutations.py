@@ -49,7 +49,8 @@ def sign_again(folder: Path) -> None:
         return  # a pipe or device can't be read
     try:
         manifest = json.loads(path.read_bytes())
-        weights = (folder / manifest["weights"]).read_bytes()
+        named = folder / manifest["weights"]
+        weights = named.read_bytes() if named.is_file() else b""  # it may name a device
         content = {k: v for k, v in manifest.items() if k not in ("id", "weights")}
         manifest["id"] = checkpoints._content_hash(content, weights)
         path.write_text(json.dumps(manifest))
