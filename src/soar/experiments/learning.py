@@ -23,6 +23,7 @@ from soar.improvement.methods.corrections.method import (
     finetuning_obstacle,
 )
 from soar.improvement.methods.critic import CriticMethod
+from soar.improvement.methods.dial import Dial
 from soar.improvement.methods.hindsight import Hindsight, RegenerateGoals
 from soar.improvement.methods.method import LearningMethod, MethodName, choose_method
 from soar.improvement.offline_actor import OfflineActorTraining
@@ -30,7 +31,9 @@ from soar.improvement.own_training import OwnTraining
 from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
 from soar.interfaces import TrainablePolicy
+from soar.nn.text import SentenceEncoder
 from soar.policies.gcbc import GCBCConfig
+from soar.policies.lcbc import LCBCConfig
 from soar.promotion import promoted_models
 from soar.registry import load_policy, policy_spec
 from soar.training.policy import PolicyTrainConfig
@@ -93,6 +96,9 @@ class Learning:
         method: LearningMethod = Hindsight(c.hindsight, resolution, regenerate)
         if self.method == "corrections":
             method = Corrections(c.corrections, resolution, c.workers)
+        elif self.method == "dial" and isinstance(self.recipe.policy, LCBCConfig):
+            encoder = SentenceEncoder(self.recipe.policy.words)
+            method = Dial(c.dial, resolution, lambda texts: encoder(texts).numpy(), demonstrations)
         elif self.method == "advantage":
             method = AdvantageMethod(c.advantage, c.critic, resolution, demonstrations)
         elif self.method == "critic":

@@ -16,6 +16,7 @@ from soar.improvement.methods.advantage import AdvantageConfig
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 from soar.improvement.methods.critic import CriticConfig
+from soar.improvement.methods.dial import DialConfig
 from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
 from soar.improvement.offline_actor import OfflineActorConfig
@@ -93,6 +94,7 @@ class RunConfig(ImproveConfig):
     hindsight: HindsightConfig = field(default_factory=HindsightConfig)
     critic: CriticConfig = field(default_factory=CriticConfig)
     advantage: AdvantageConfig = field(default_factory=AdvantageConfig)
+    dial: DialConfig = field(default_factory=DialConfig)
     actor: OfflineActorConfig = field(default_factory=OfflineActorConfig)
     external: ExternalConfig = field(default_factory=ExternalConfig)
     demonstrations: int | str = 1000

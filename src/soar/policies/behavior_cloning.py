@@ -226,6 +226,18 @@ class BehaviorCloning(nn.Module):
         scale[:, 0] = 0
         return self._sample(observations, goals, rng, scale)
 
+    @torch.inference_mode()
+    def features(self, images: Images, goals: Images | Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """Return the encoder's features of images and their goals."""
+        states = torch.zeros(len(images), self.contract.state.dim)
+        batch = {"image": torch.from_numpy(images), "state": states, **self.condition.goals(goals)}
+        for transform in self.transforms:
+            batch = transform.serve(batch)
+        device = next(self.parameters()).device
+        encoding = self._encode({k: v.to(device) for k, v in batch.items()})
+        found: Float32[np.ndarray, "n d"] = encoding.features.float().cpu().numpy()
+        return found
+
     def commit(self, actions: Actions) -> None:
         """Note the executed actions: the gripper's hysteresis starts from them."""
         if self.contract.action.gripper is not None:

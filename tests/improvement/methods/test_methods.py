@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.external import ExternalConfig, ExternalTraining
 from soar.improvement.methods.advantage import AdvantageConfig, AdvantageMethod
 from soar.improvement.methods.critic import CriticConfig, CriticMethod, chosen_actions, own_frames
+from soar.improvement.methods.dial import Dial, DialConfig, label_episodes, train_matcher
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import (
     CollectingMethod,
@@ -161,6 +163,38 @@ def test_being_told_changes_nothing_before_training_and_then_separates_actions(
     with torch.no_grad():
         told.advantage.weight[SMALL] += 1.0
     np.testing.assert_array_equal(told.act(seen, goals, rng), policy.act(seen, goals, rng))
+
+
+def bag_of_words(texts: Sequence[str]) -> np.ndarray:
+    """Embed sentences by which of a few words they hold."""
+    words = ("open", "close", "drawer", "box")
+    return np.array([[float(w in text) for w in words] for text in texts], np.float32)
+
+
+def test_the_matcher_finds_the_instruction_of_a_pair_of_frames() -> None:
+    rng = np.random.default_rng(0)
+    texts = ["open the drawer", "close the drawer"] * 30
+    seen = np.array([[1.0, 0.0], [0.0, 1.0]] * 30) + 0.1 * rng.standard_normal((60, 2))
+    config = DialConfig(steps=100, dim=4, learning_rate=1e-2)
+    matcher = train_matcher(seen.astype(np.float32), texts, bag_of_words, config)
+    tests = np.array([[0.0, 1.0], [1.0, 0.1]], np.float32)
+    found = label_episodes(matcher, tests, sorted(set(texts)), bag_of_words, config)
+    assert found.instructions == ("close the drawer", "open the drawer")
+    unsure = replace(config, least_probability=1.0)
+    assert not len(label_episodes(matcher, 0 * tests, texts[:2], bag_of_words, unsure).episodes)
+
+
+def test_own_episodes_get_instructions_in_place_of_their_own(
+    own: OwnEpisodes, demonstrations: Source
+) -> None:
+    config = DialConfig(
+        encoder=own.policy, pool=("close the box",), steps=2, dim=4, least_probability=0.0
+    )
+    [source] = Dial(config, 32, bag_of_words, demonstrations).sources(own, 0.3)
+    assert {e.instruction for e in source.frames.episodes} == {"close the box"}
+    assert (source.weight, len(source.chosen)) == (pytest.approx(0.3), 3)
+    with pytest.raises(ConfigError, match="learns its labels from demonstrations"):
+        Dial(config, 32, bag_of_words, None).sources(own, 0.3)
 
 
 @pytest.mark.parametrize("algorithm", ["calql", "robofume"])
