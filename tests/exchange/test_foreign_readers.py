@@ -125,3 +125,20 @@ def test_a_set_that_lerobot_wrote_is_imported(new_store, tmp_path, kind):
         shades = 20 + 100 * number + 10 * np.arange(6)
         means = episode.images.mean(axis=(1, 2, 3))
         assert np.abs(means - shades).max() < (3 if kind == "video" else 0.01)
+
+
+def test_tensorflows_own_reader_parses_what_the_papers_training_reads(store, tmp_path):
+    python = foreign_python("tensorflow")
+    export_episodes(store, Query(), tmp_path / "out", RldsOptions())
+    script = Path(__file__).with_name("read_with_tensorflow.py")
+    text = run(python, script, tmp_path / "out/soar_dataset/1.0.0")
+    found = json.loads(text.splitlines()[-1])
+    judged = [s for s in store.query() if s.verdict.outcome != "unknown"]
+    assert found.keys() == {s.id for s in judged}
+    for summary in judged:
+        mine, theirs = recording_of(store, summary), found[summary.id]
+        assert np.array_equal(np.array(theirs["state"], np.float32), mine.states[:-1])
+        assert np.array_equal(np.array(theirs["action"], np.float32), mine.actions)
+        assert theirs["instruction"] == mine.instruction
+        assert theirs["success"] == (summary.verdict.outcome == "success")
+        assert theirs["shape"] == [256, 256, 3]

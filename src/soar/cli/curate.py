@@ -43,9 +43,9 @@ def merge(
         raise ConfigError("no store is named; valid: one or more folders")
     if out.resolve() in [path.resolve() for path in stores]:
         raise ConfigError(f"{out} can't be merged into itself; name another folder with --out")
-    for path in stores:
-        source = _open(path)
-        _copy(source, [summary.id for summary in source.query()], out, dry_run)
+    for source in [_open(path) for path in stores]:
+        ids = sorted(source.index.rows(("id",), "")["id"].to_pylist())
+        _copy(source, ids, out, dry_run)
 
 
 def filter_data(
