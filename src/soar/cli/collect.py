@@ -94,8 +94,6 @@ def collect(
     import threading
 
     from soar.collection.fleet import CollectionJob, run_fleet
-    from soar.collection.keys import operator_keys
-    from soar.collection.status import StatusFolder
     from soar.data.store.lance import open_store
     from soar.rollout.console import ConsoleCallback
     from soar.utils.signals import stopping
@@ -109,7 +107,6 @@ def collect(
         open_store(store, create=True)
         made_by = save_in_store(collect, store)
         job = CollectionJob(store, use, collection, episodes, hours, made_by, dry_run)
-        stack.enter_context(operator_keys([StatusFolder(store, c.name) for c in configs]))
         console = stack.enter_context(ConsoleCallback(episodes))
         stack.enter_context(stopping(stop))
         summary = run_fleet(configs, job, stop=stop, callbacks=[console])

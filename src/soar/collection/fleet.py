@@ -23,6 +23,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from soar.collection.collector import CollectionConfig, CollectionSummary, collect
+from soar.collection.keys import operator_keys
 from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.status import StatusFolder
 from soar.collection.unstored import restore, spare_folder
@@ -89,9 +90,10 @@ def run_fleet(
         raise ConfigError(f"two stations are named '{twice[0]}'; give each a `name` of its own")
     stop = stop or threading.Event()
     open_store(job.store, create=True)
-    if len(stations) == 1 or not any(s.keeps_period for s in stations):
-        return run_lockstep(stations, job, stop, callbacks)
-    return _run_separately(stations, job, stop)
+    with operator_keys([StatusFolder(job.store, name) for name in names]):
+        if len(stations) == 1 or not any(s.keeps_period for s in stations):
+            return run_lockstep(stations, job, stop, callbacks)
+        return _run_separately(stations, job, stop)
 
 
 def run_lockstep(
@@ -116,8 +118,10 @@ def run_lockstep(
         for config in stations:
             restore(store, config.name)
             folder = StatusFolder(job.store, config.name).folder
-            opened.append(open_station(config, clock, folder, dry_run=job.dry_run))
-            stack.callback(opened[-1].robot.close)
+            station = open_station(config, clock, folder, dry_run=job.dry_run)
+            stack.callback(station.robot.close)
+            proposer = job.models.load_proposer(station.tasks, models.vlm)
+            opened.append(replace(station, proposer=proposer))
         return collect(
             opened,
             models,

@@ -116,8 +116,8 @@ def check_latency(name: str, latency: Latency, period_s: float) -> CheckResult:
 
 def _blocks(image: Image) -> Float64[np.ndarray, "_r _c 3"]:
     """Return the mean colors of blocks of pixels."""
-    height, width = (max(n - n % _BLOCK, 1) for n in image.shape[:2])
+    height, width = image.shape[:2]
     rows, columns = max(height // _BLOCK, 1), max(width // _BLOCK, 1)
-    parts = image[: rows * (height // rows), : columns * (width // columns)].astype(np.float64)
-    shape = (rows, parts.shape[0] // rows, columns, parts.shape[1] // columns, 3)
-    return np.asarray(parts.reshape(shape).mean((1, 3)))
+    high, wide = height // rows, width // columns
+    parts = image[: rows * high, : columns * wide].astype(np.float64)
+    return np.asarray(parts.reshape(rows, high, columns, wide, 3).mean((1, 3)))
