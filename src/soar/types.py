@@ -143,6 +143,10 @@ class Proposal:
     """Instructions of the feasible tasks."""
     scores: Mapping[str, float] = field(default_factory=dict)
     """Value of Eq. 1 of each feasible instruction."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Reason for each instruction that a VLM named in its own words and a filter refused."""
+    asked: tuple[Answer, ...] = ()
+    """Answers that the proposer asked for itself; an episode has them among its answers before."""
 
 
 @dataclass(frozen=True)

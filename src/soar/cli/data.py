@@ -302,6 +302,9 @@ def _facts(summary: EpisodeSummary, episode: Episode) -> Iterator[tuple[str, str
     yield "exploration", ", ".join(f"{k} {v:g}" for k, v in origin.exploration.items()) or "none"
     if origin.proposal:
         yield "proposed", f"{origin.proposal.reason}; feasible: {_scores(summary)}"
+        refused = origin.proposal.refused.items()
+        if refused:
+            yield "refused", "\n".join(f"{task}: {why}" for task, why in refused)
     yield "asked before", _answers(origin.answers_before)
     yield "asked after", _answers(origin.answers_after)
     yield "faults", ", ".join(origin.faults) or "none"
@@ -318,6 +321,10 @@ def _scores(summary: EpisodeSummary) -> str:
 
 def _answers(answers: tuple[Answer, ...]) -> str:
     return (
-        "\n".join(f"{'?' if a.p_yes is None else f'{a.p_yes:.2f}'}  {a.question}" for a in answers)
+        "\n".join(
+            f"{'?' if a.p_yes is None else f'{a.p_yes:.2f}'}  {a.question.text.splitlines()[0]}"
+            + (f"\n      {a.raw}" if "\n" in a.question.text else "")
+            for a in answers
+        )
         or "nothing"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from soar.cli.options import FLAT, OUT, PRESET, default_of
+from soar.errors import ConfigError
 from soar.experiments.run_config import RunConfig
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
@@ -18,6 +19,11 @@ def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     config = RunConfig(stations=given["station"])
     if given["models"]:
         m = load(ModelsConfig, given["models"])
+        if m.proposer != ModelsConfig.proposer:
+            raise ConfigError(
+                f"{given['models']}: rounds propose the stations' own tasks, not '{m.proposer}'; collect with "
+                "`soar collect`, and learn from the store with `soar train`"
+            )
         collect = replace(config.collect, vlm=m.vlm, detector=m.detector, threshold=m.threshold)
         config = replace(config, policy=m.policy, subgoals=m.subgoals, collect=collect)
     return {"config": config}

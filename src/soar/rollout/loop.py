@@ -75,7 +75,8 @@ class EpisodeState:
         self.station = station
         self.noise = noise
         self.proposal = proposal
-        self.before = before
+        asked = {a.question: a for a in proposal.asked}
+        self.before = replace(before, answers={**before.answers, **asked}) if asked else before
         self.observation = before.observation
         self.frames: list[Image] = []
         self.goal: Image | str = proposal.task.instruction
@@ -299,8 +300,14 @@ def judge_and_home(
 def _assess_and_judge(
     states: Sequence[EpisodeState], models: Models
 ) -> list[tuple[SceneAssessment, Verdict]]:
-    """Assess the last frames in one request; the detector gets the answers. Unavailable, it leaves verdicts unknown."""
-    assessments = assess(models.vlm, [(s.observation, s.station.tasks) for s in states])
+    """Assess the last frames in one request; the detector gets the answers. Unavailable, it leaves verdicts unknown.
+
+    A task that the proposer asked about itself is asked about again, as it may not be one of the station's.
+    """
+    tasks = [(*s.station.tasks, *([s.proposal.task] if s.proposal.asked else ())) for s in states]
+    assessments = assess(
+        models.vlm, [(s.observation, t) for s, t in zip(states, tasks, strict=True)]
+    )
     detector = models.detector
     episodes = [
         EpisodeFrames(

@@ -124,7 +124,7 @@ class ModelsConfig:
             return UncertaintyProposer(tasks)
         checked = CheckedVLM(vlm, lambda role, message: None)
         name = rest.removeprefix("chat:") or self.vlm.removeprefix("chat:")
-        return OpenProposer(tasks, cast(ChatVLM, load_vlm(f"chat:{name}")), checked, self.open)
+        return OpenProposer(tasks, cast("ChatVLM", load_vlm(f"chat:{name}")), checked, self.open)
 
     def with_promoted(self) -> ModelsConfig:
         """Return the configuration with the models that a run promoted last in place of the run's folder."""

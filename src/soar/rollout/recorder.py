@@ -15,7 +15,7 @@ from soar.errors import ContentError, RobotFault, StoreError
 from soar.interfaces import EpisodeStore
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.contracts import robot_contract
-from soar.rollout.station import Simulator, Station
+from soar.rollout.station import Station
 from soar.types import Episode, Proposal, Provenance, Step, Subgoal
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Recorder(Callback):
         """Start a new buffer, in place of that of an episode that was broken off."""
         provenance = replace(self._provenance(station), proposal=proposal)
         buffer = EpisodeBuffer(provenance, robot_contract(station.robot))
-        buffer.done_before = _truth(station.simulation, proposal)
+        buffer.done_before = _truth(station, proposal)
         self._buffers[station.name] = buffer
 
     def on_subgoal(self, station: Station, subgoal: Subgoal) -> None:
@@ -77,7 +77,7 @@ class Recorder(Callback):
         buffer = self._buffers[station.name]
         buffer.steps.append(step)
         if step.index == self._length - 1 and buffer.provenance.proposal:
-            done = _truth(station.simulation, buffer.provenance.proposal)
+            done = _truth(station, buffer.provenance.proposal)
             known = done is not None and buffer.done_before is not None
             buffer.truth = bool(done and not buffer.done_before) if known else None
 
@@ -123,12 +123,16 @@ class Recorder(Callback):
             self._thread.shutdown()
 
 
-def _truth(simulation: Simulator | None, proposal: Proposal) -> bool | None:
-    """Whether the simulator finds the task done; None without one, or if it just failed (the loop will notice)."""
-    if simulation is None:
+def _truth(station: Station, proposal: Proposal) -> bool | None:
+    """Whether the simulator finds the task done.
+
+    None without a simulator, for a task that isn't the station's, or if it just failed (the loop will notice).
+    """
+    instruction = proposal.task.instruction
+    if station.simulation is None or instruction not in {t.instruction for t in station.tasks}:
         return None
     try:
-        return simulation.truth(proposal.task.instruction)
+        return station.simulation.truth(instruction)
     except RobotFault:
         return None
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 
 from soar.registry import load_vlm
-from soar.types import Question
+from soar.tasks.grammar import task_from_instruction
+from soar.tasks.open_proposer import OpenProposer
+from soar.types import Answer, Observation, Question
 from soar.vlm.clients.chat import ChatVLM
 from soar.vlm.clients.endpoint import EndpointConfig
 from soar.vlm.clients.systemone import SystemOneVLM
@@ -99,6 +101,18 @@ def test_a_served_language_model_decodes_free_text_or_leaves_it_unknown(url, fol
     assert answer.p_yes in (None, 0.0, 1.0)
     if answer.decoded.strip().lower() not in ("yes", "no", "true", "false"):
         assert answer.p_yes is None
+
+
+@pytest.mark.slow
+def test_a_model_that_babbles_names_no_task_that_is_tried(url, folder):
+    """The reply about the image is kept, and the station's own task is proposed."""
+    chat, own = ChatVLM(config(url, folder)), task_from_instruction("open the drawer")
+    seen = Observation(IMAGE, np.zeros(7, np.float32), 0.0)
+    answers = {own.question: Answer(own.question, 0.0)}
+    proposal = OpenProposer([own], chat, chat).propose(seen, answers, {}, np.random.default_rng(0))
+    assert proposal.task == own
+    assert proposal.asked[0].raw
+    assert not proposal.asked[0].raw.startswith("unavailable")
 
 
 def test_the_served_folder_is_one_that_local_reads_too(folder):

@@ -115,7 +115,9 @@ def _plain(value: Any) -> Any:
         return value.text
     if isinstance(value, Task):
         return {name: getattr(value, name) for name in _TASK_FIELDS}
-    if isinstance(value, Proposal | Vote):
+    if isinstance(value, Proposal):
+        return {k: v for k, v in vars(value).items() if k != "asked"}  # among `answers_before`
+    if isinstance(value, Vote):
         return vars(value)
     raise TypeError(
         f"{type(value).__name__} can't be stored; valid: text, numbers, lists, mappings"

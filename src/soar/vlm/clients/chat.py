@@ -7,14 +7,16 @@ asked once more, one by one.
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from soar.errors import ConfigError, ModelUnavailable
 from soar.registry import load_vlm
-from soar.types import Answer, Question
+from soar.types import Answer, Image, Question
 from soar.utils.files import Json
+from soar.utils.media import encode_png
 from soar.vlm.clients.decoder import Decoder
 from soar.vlm.clients.dialect import NO_EXTRAS, Changes, adapted, announce, remedy
 from soar.vlm.clients.endpoint import Endpoint, EndpointConfig, in_background
@@ -91,13 +93,29 @@ class ChatVLM(Endpoint):
             self._changes = changes
             announce(self.name, new)
 
+    def write(self, prompt: str, image: Image | None = None) -> str:
+        """Return the reply to a prompt in free text, and an image where there is one. Raises ModelUnavailable."""
+        content: Json = prompt
+        if image is not None:
+            content = _content(base64.b64encode(encode_png(image)).decode(), prompt)
+        body = {
+            "model": self.config.model,
+            "messages": [{"role": "user", "content": content}],
+            "temperature": 0,
+            **_FREE,
+        }
+        try:
+            deadline = time.monotonic() + self.config.limit_s
+            return read_text(in_background(self.post, body, deadline).result())
+        except RequestError as error:
+            raise ModelUnavailable(f"{self.name}: {error}") from None
+
     def request(self, image: str, questions: Sequence[Question]) -> Json:
         """Build one user message of the image, the questions, and, without a decoder, how to answer."""
         text = str(questions[0]) if self._decoder else _prompt(questions)
-        part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
         return {
             "model": self.config.model,
-            "messages": [{"role": "user", "content": [part, {"type": "text", "text": text}]}],
+            "messages": [{"role": "user", "content": _content(image, text)}],
             "temperature": 0,
             **(_FREE if self._decoder else _short(len(questions))),
         }
@@ -110,6 +128,12 @@ class ChatVLM(Endpoint):
         if said.text is None:
             return [Answer(q, None, said.raw) for q in questions]
         return [self._decoder.read(said.text, q, said.whole) for q in questions]
+
+
+def _content(image: str, text: str) -> Json:
+    """Parts of a message: an image as base64 PNG, and a text."""
+    part = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+    return [part, {"type": "text", "text": text}]
 
 
 def _short(count: int) -> dict[str, Json]:
@@ -159,20 +183,4 @@ def language_model(name: str) -> Callable[[str], str]:
     kind = name.partition(":")[0]
     if kind in ("systemone", "decisions", "local", "python"):
         raise ConfigError(f"'{name}' is no language model; valid: chat:MODEL@http://HOST/v1")
-    chat = cast(ChatVLM, load_vlm(f"chat:{name.removeprefix('chat:')}"))
-
-    def complete(prompt: str) -> str:
-        messages = [{"role": "user", "content": prompt}]
-        body = {
-            "model": chat.config.model,
-            "messages": messages,
-            "temperature": 0,
-            "max_tokens": 300,
-        }
-        try:
-            deadline = time.monotonic() + chat.config.limit_s
-            return read_text(in_background(chat.post, body, deadline).result())
-        except RequestError as error:
-            raise ModelUnavailable(f"{chat.name}: {error}") from None
-
-    return complete
+    return cast(ChatVLM, load_vlm(f"chat:{name.removeprefix('chat:')}")).write
