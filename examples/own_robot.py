@@ -36,25 +36,25 @@ class Magnet:
 
     def __init__(self, seed: int = 0) -> None:
         self._block = np.random.default_rng(seed).uniform((0.2, -0.15), (0.38, 0.15))
-        self._hand, self._on = HOME.copy(), False
+        self._hand, self._turn, self._on = HOME.copy(), np.zeros(3), False
 
     def observe(self) -> Observation:
         """A picture, and the hand's x, y, z [m], roll, pitch, yaw [rad] and opening in the base frame."""
-        state = np.array([*self._hand, 0, 0, 0, not self._on], np.float32)
+        state = np.array([*self._hand, *self._turn, not self._on], np.float32)
         return Observation(self._photograph(), state, time.monotonic())
 
     def execute(self, action: Action) -> Action:
-        """Move by dx, dy, dz; 0 at the end switches the magnet on. Raise RobotFault if you can't."""
+        """Move and turn by the action; 0 at its end switches the magnet on. Raise RobotFault if you can't."""
         self._on = action[6] < 0.5
         caught = self._on and np.abs(self._hand[:2] - self._block).max() < 0.03
-        self._hand = self._hand + action[:3]
+        self._hand, self._turn = self._hand + action[:3], self._turn + action[3:6]
         if caught:
             self._block = self._hand[:2].copy()
         return action.copy()  # what was really executed: training learns from this
 
     def home(self) -> None:
         """Go to a neutral pose, let go; the things on the table stay where they are."""
-        self._hand, self._on = HOME.copy(), False
+        self._hand, self._turn, self._on = HOME.copy(), np.zeros(3), False
 
     def recover(self) -> None:
         """Reboot motors, reopen the camera: whatever clears a fault without a person."""
@@ -66,11 +66,9 @@ class Magnet:
         image = np.full((32, 32, 3), TABLE, np.uint8)
         hand = (60, 60, round(255 * np.clip(self._hand[2] / 0.3, 0, 1)))  # bluer, the higher it is
         for at, color, half in ((self._hand[:2], hand, 3), (self._block, BLOCK, 2)):
-            x, y = np.clip(31 * (at - NEAR) / (FAR - NEAR), 0, 31).round().astype(int)
-            row, column = 31 - x, 31 - y  # x forward is up in the picture, y left is left
-            image[
-                max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1
-            ] = color
+            at = np.clip(31 * (at - NEAR) / (FAR - NEAR), 0, 31).round().astype(int)
+            spans = (slice(max(n - half, 0), n + half + 1) for n in 31 - at)  # x is up, y is left
+            image[tuple(spans)] = color
         return image
 
 

@@ -180,10 +180,8 @@ def test_the_arm_collects_trains_and_is_evaluated(tmp_path: Path) -> None:
 
 
 def test_a_policy_of_another_arm_is_refused_before_anything_moves(tmp_path: Path) -> None:
-    widowx = ToyPolicy()
-    widowx.contract = WIDOWX  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"action.space is joints for six and end_effector"):
-        collected(tmp_path / "store", widowx)
+        collected(tmp_path / "store", ToyPolicy())
 
 
 def test_data_of_another_arm_is_refused_before_training(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from soar.contract.contract import WIDOWX
 from soar.robots.toy import BLOCK, SIZE, TABLE, X, Y, pixel
 from soar.types import (
     ACTION_DIM,
@@ -96,6 +97,7 @@ class ToyPolicy:
     """Carries the block to its position in the goal image, or to the side that the instruction names."""
 
     name = "toy-policy"
+    contract = WIDOWX
 
     def act(
         self,
