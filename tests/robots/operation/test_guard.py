@@ -75,6 +75,25 @@ def test_a_stop_reaches_a_driver_with_hold_in_the_middle_of_a_call(tmp_path):
     robot.close()
 
 
+def test_a_hold_that_fails_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("soar.robots.operation.guard._RETRY_S", 0.01)
+    held = threading.Event()
+
+    class Unsteady(ToyRobot):
+        tries = 0
+
+        def hold(self) -> None:
+            self.tries += 1
+            if self.tries < 3:
+                raise OSError("the bus is busy")
+            held.set()
+
+    robot = GuardedRobot(Unsteady(), MotionGuard(tmp_path))
+    stop_motion(tmp_path, "x")
+    assert held.wait(5)
+    robot.close()
+
+
 def test_a_stop_works_where_the_folder_is_new_or_its_file_has_no_text(tmp_path):
     folder = tmp_path / "stations" / "arm1"
     guard = MotionGuard(folder)

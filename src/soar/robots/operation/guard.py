@@ -10,6 +10,7 @@ alike, from any process that sees the folder:
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -27,10 +28,14 @@ from soar.types import Action, Observation
 from soar.utils.config import check_ranges
 from soar.utils.files import writing
 
+log = logging.getLogger(__name__)
+
 EMERGENCY, HEARTBEAT = "emergency", "heartbeat"
 """Names of the files."""
 _POLL_S = 0.02
 """Interval at which they are read, in seconds."""
+_RETRY_S = 0.2
+"""Pause after a `hold` that failed, in seconds."""
 R = TypeVar("R", bound=Robot)
 
 
@@ -205,7 +210,12 @@ class GuardedRobot(Generic[R]):
         while self._guard is not None and not self._ended.wait(_POLL_S):
             forbidden = bool(self._guard.reason())
             if forbidden and not held:
-                self.robot.hold()  # type: ignore[attr-defined]
+                try:
+                    self.robot.hold()  # type: ignore[attr-defined]
+                except Exception as error:  # noqa: BLE001  a driver may raise anything; try again
+                    log.error("hold() failed: %s", error)
+                    self._ended.wait(_RETRY_S)
+                    continue
             held = forbidden
 
 
