@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -166,7 +167,9 @@ def test_a_package_that_cannot_be_imported_is_one_line(
 @pytest.mark.slow
 def test_the_example_packages_install(tmp_path: Path) -> None:
     """With pip, into a folder of their own, without an index."""
-    folders = [str(EXAMPLES / role) for role in ROLES]
+    sources, target = tmp_path / "sources", tmp_path / "target"
+    shutil.copytree(EXAMPLES, sources)  # building leaves folders beside the sources
+    folders = [str(sources / role) for role in ROLES]
     pip = [
         sys.executable,
         "-m",
@@ -176,8 +179,8 @@ def test_the_example_packages_install(tmp_path: Path) -> None:
         "--no-build-isolation",
         "--no-index",
     ]
-    subprocess.run([*pip, "-q", "--target", str(tmp_path), *folders], check=True)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
+    subprocess.run([*pip, "-q", "--target", str(target), *folders], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(target), "COLUMNS": "200"}
     listed = subprocess.run(
         [sys.executable, "-m", "soar", "plugins"], env=environment, check=True, capture_output=True
     ).stdout.decode()
