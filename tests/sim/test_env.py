@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import warnings
 
 import gymnasium
@@ -8,6 +10,7 @@ from gymnasium.utils.env_checker import check_env
 import soar.sim.env  # noqa: F401  registers
 from soar.errors import ConfigError
 from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.world import World
 
 
 @pytest.fixture
@@ -17,9 +20,38 @@ def scene1():
     env.close()
 
 
-def test_the_ten_scenes_and_bridge_are_registered():
+def test_all_named_scenes_are_registered():
     names = [f"soar/Scene{i}-v0" for i in range(1, 11)] + ["soar/Bridge-v0"]
+    names += [f"soar/Dev{i}-v0" for i in range(1, 13)]
     assert set(names) <= set(gymnasium.registry)
+
+
+def test_a_name_with_its_module_needs_no_import():
+    code = (
+        "import gymnasium\n"
+        "env = gymnasium.make('soar.sim.env:soar/Dev1-v0', image_size=32)\n"
+        "print(env.reset(seed=0)[1]['success'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_vector_of_environments_has_success_of_each():
+    envs = gymnasium.make_vec("soar/Dev1-v0", num_envs=2, image_size=32)
+    observation, _ = envs.reset(seed=1)
+    assert observation["image"].shape == (2, 32, 32, 3)
+    _, _, _, _, info = envs.step(envs.action_space.sample() * 0)
+    assert info["success"].tolist() == [False, False]
+    envs.close()
+
+
+def test_without_termination_a_fulfilled_task_goes_on(monkeypatch):
+    env = gymnasium.make("soar/Dev1-v0", image_size=32, terminate=False)
+    env.reset(seed=0)
+    monkeypatch.setattr(World, "fulfilled", lambda world, goal: True)
+    _, reward, terminated, _, info = env.step(np.zeros(7, np.float32))
+    assert (reward, terminated, info["success"]) == (1.0, False, True)
+    env.close()
 
 
 @pytest.mark.parametrize("name", ["soar/Scene1-v0", "soar/Bridge-v0"])

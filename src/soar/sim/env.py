@@ -1,9 +1,11 @@
-"""Simulated scenes as Gymnasium environments: `soar/Scene1-v0` ... `soar/Scene10-v0`, `soar/Bridge-v0`.
+"""Simulated scenes as Gymnasium environments: `soar/Scene1-v0` to `Scene10`, `soar/Dev1-v0` to `Dev12`, `soar/Bridge-v0`.
 
->>> import gymnasium, soar.sim.env
->>> env = gymnasium.make("soar/Scene1-v0", task="put the green block in the wooden bowl")
+>>> import gymnasium
+>>> env = gymnasium.make("soar.sim.env:soar/Scene1-v0", task="put the green block in the wooden bowl")
+>>> envs = gymnasium.make_vec("soar.sim.env:soar/Scene1-v0", num_envs=4, vectorization_mode="async")
 
-Importing this module registers them.
+Importing this module registers them. The part before the colon makes Gymnasium import it: since its version 1 there is no
+entry point group by which a package registers environments of its own accord.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 
 from soar.errors import ConfigError
-from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.catalog import DEVELOPMENT, UNTOUCHED, load_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import CAMERA_PIXELS, World
 from soar.types import ACTION_DIM, STATE_DIM, Action, Image
@@ -28,7 +30,7 @@ Observation = dict[str, Any]
 
 
 class TabletopEnv(gymnasium.Env[Observation, Action]):
-    """One task in one scene, with reward 1.0 and termination when it is fulfilled.
+    """One task in one scene, with reward 1.0 while it is fulfilled by its strict predicate, and termination then.
 
     Observation: `image`, uint8 (size, size, 3), and `state`, float32 (7): x, y, z [m], roll, pitch, yaw [rad], gripper
     opening in [0, 1]. Action: float32 (7) in [-1, 1]: change of position by up to 5 cm and of angles by up to 0.35 rad,
@@ -43,6 +45,7 @@ class TabletopEnv(gymnasium.Env[Observation, Action]):
         task: str | None = None,
         image_size: int = CAMERA_PIXELS,
         render_mode: str | None = None,
+        terminate: bool = True,
     ) -> None:
         """Configure the environment.
 
@@ -52,9 +55,12 @@ class TabletopEnv(gymnasium.Env[Observation, Action]):
             task: instruction of the scene; None samples one at each reset. `reset(options={"task": ...})` overrides it.
             image_size: side of the image in pixels.
             render_mode: "rgb_array" or None.
+            terminate: whether an episode ends when the task is fulfilled; without it, `success` after the last of 100
+                steps is the success of the paper and of `soar evaluate`.
         """
         self.render_mode = render_mode
         self._name, self._task_name, self._size = scene, task, image_size
+        self._terminate = terminate
         self._world: World | None = None
         self._task: SceneTask | None = None
         self.observation_space = spaces.Dict(
@@ -84,7 +90,13 @@ class TabletopEnv(gymnasium.Env[Observation, Action]):
         clipped = np.clip(action, -1, 1).astype(np.float32)
         world.step(np.append(clipped[:6] * _STEP, (clipped[6] + 1) / 2).astype(np.float32))
         success = world.fulfilled(self._task.goal)
-        return _observe(world), float(success), success, False, self._info(world, success)
+        return (
+            _observe(world),
+            float(success),
+            success and self._terminate,
+            False,
+            self._info(world, success),
+        )
 
     def render(self) -> Image | None:
         """Render the camera's image; None without `rgb_array` mode or before a reset."""
@@ -129,13 +141,15 @@ def _no_task(name: str, scene: Scene) -> NoReturn:
 
 
 def _register() -> None:
-    for name in (*map(str, range(1, 11)), "bridge"):
-        title = "Bridge" if name == "bridge" else f"Scene{name}"
+    """Register every scene that has a name."""
+    named = {f"Scene{i}": str(i) for i in range(1, 11)}
+    named |= {name.capitalize(): name for name in (*DEVELOPMENT, *UNTOUCHED, "bridge")}
+    for title, scene in named.items():
         gymnasium.register(
             id=f"soar/{title}-v0",
             entry_point="soar.sim.env:TabletopEnv",
             max_episode_steps=MAX_STEPS,
-            kwargs={"scene": name},
+            kwargs={"scene": scene},
         )
 
 
