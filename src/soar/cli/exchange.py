@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from annotated_types import Ge, Le
 
+from soar.errors import ConfigError
+from soar.exchange.lerobot.writer import LeRobotOptions
 from soar.types import Query
 from soar.utils.progress import printable, progress_bar
 
 if TYPE_CHECKING:
-    from soar.exchange.export import Counts, RldsOptions
-    from soar.exchange.lerobot.writer import LeRobotOptions
+    from soar.exchange.export import Counts
+    from soar.exchange.recording import Recording
 
 _SHOWN = 5
 """Episodes that weren't stored and are named; the others are counted."""
@@ -68,27 +72,12 @@ def import_data(
         least_confidence=least_confidence,
     )
     print(printable(f"{reader.name}: {format}, {len(reader)} episodes"))
-    stored = steps = there = 0
-    refused: list[str] = []
     results = (
         check_episodes(reader)
         if dry_run
         else import_episodes(reader, open_store(store, create=True), outcome, drop_still_start)
     )
-    with progress_bar() as bar:
-        row = bar.add_task("reading", total=len(reader), note="")
-        for recording, problem in results:
-            bar.update(row, advance=1, note=printable(recording.instruction)[:40])
-            stored, steps = stored + (not problem), steps + len(recording) * (not problem)
-            there += problem == "there already"
-            if problem and problem != "there already":
-                refused.append(f"{recording.key}: {problem}")
-    done = "can be stored" if dry_run else f"stored in {store}"
-    print(f"{stored} episodes, {steps} steps {done}" + (f"; {there} were there" if there else ""))
-    for line in refused[:_SHOWN]:
-        print(printable(f"not stored: {line}"))
-    if len(refused) > _SHOWN:
-        print(f"and {len(refused) - _SHOWN} others not stored")
+    _print_import(results, len(reader), "can be stored" if dry_run else f"stored in {store}")
 
 
 def export_data(
@@ -96,73 +85,72 @@ def export_data(
     store: Path,
     to: Literal["lerobot", "rlds"],
     which: Annotated[Query, tyro.conf.arg(name="")],
-    video: Literal["av1", "h264"] | None = None,
-    subgoals: bool = False,
-    commanded: bool = False,
-    interventions: bool = False,
-    progress: bool = False,
-    size: Annotated[int, Ge(2), Le(4096)] | None = None,
+    content: Annotated[LeRobotOptions, tyro.conf.arg(name="")] = LeRobotOptions(),  # noqa: B008
     as_: Annotated[Literal["soar", "bridge"], tyro.conf.arg(name="as")] = "soar",
-    last_frame: bool = False,
+    progress: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Write episodes as a data set of another format.
 
-    The data set appears at OUT when it is complete. After an interruption, or when the store has grown, the same
-    command goes on: it appends the episodes that OUT doesn't have.
+    The data set appears at OUT when it is complete. The same command goes on after an interruption, and appends what
+    OUT doesn't have when the store has grown.
 
-    Examples: `soar data export D --store S --to lerobot --outcomes success`,
-    `soar data export D --store S --to rlds --as bridge`.
+    Example: `soar data export D --store S --to lerobot --outcomes success`.
 
     Args:
         out: folder of the data set.
         store: the store's folder.
         to: LeRobot v3.0, or RLDS as TensorFlow Datasets reads it.
         which: filter of the episodes.
-        video: encode the images as video (lerobot); the stored files are copied by default.
-        subgoals: add the image that the policy pursues as a feature (lerobot; soar_dataset always has it).
-        commanded: add the commanded actions beside the executed ones (lerobot).
-        interventions: add whether a person or an expert chose an action (lerobot).
-        progress: write the progress of every frame, for reward-weighted cloning (lerobot).
-        size: height and width of the images [px]; they keep theirs by default. RLDS has 256 always.
+        content: content of the data set; of these, RLDS knows the last frame alone.
         as_: features of soar_dataset or of bridge_dataset (rlds).
-        last_frame: add the observation after the last action, with an action that moves nothing.
+        progress: write the progress of every frame, for reward-weighted cloning (lerobot).
         dry_run: say what would be written, and write nothing.
     """
     from soar.data.store.lance import open_store
-    from soar.errors import ConfigError
     from soar.exchange.export import RldsOptions, export_episodes, stored_bytes
-    from soar.exchange.lerobot.writer import LeRobotOptions
     from soar.exchange.stores import one_contract
 
-    only = {
-        "video": video, "subgoals": subgoals, "commanded": commanded, "interventions": interventions,
-        "progress": progress, "size": size,
-    }  # fmt: skip
-    if to == "rlds" and (wrong := [name for name, value in only.items() if value]):
-        raise ConfigError(f"--{wrong[0]} doesn't apply to rlds; valid: --as, --last-frame")
-    options: LeRobotOptions | RldsOptions = (
-        RldsOptions(as_, last_frame)
-        if to == "rlds"
-        else LeRobotOptions(video, subgoals, commanded, interventions, last_frame, size)
-    )
+    options = content if to == "lerobot" else RldsOptions(as_, content.last_frame)
+    if to == "rlds":
+        _refuse(progress=progress, **vars(replace(content, last_frame=False)))
     source = open_store(store, read_only=True)
     _, facts = one_contract(source.query(which))
-    size_gb = stored_bytes(source, which) / 1e9
     if dry_run:
+        size_gb = stored_bytes(source, which) / 1e9
         print(f"{facts['episodes']} episodes, {facts['steps']} steps, {size_gb:.2f} GB match")
         return
     with progress_bar() as bar:
         row = bar.add_task("writing", total=facts["episodes"], note="")
         counts = export_episodes(
-            source,
-            which,
-            out,
-            options,
-            progress=progress,
-            on_episode=lambda id: bar.update(row, advance=1, note=id),
+            source, which, out, options, progress=progress, on_episode=lambda _: bar.advance(row)
         )
     _print_counts(counts, out)
+
+
+def _refuse(**options: object) -> None:
+    """Raise ConfigError for a LeRobot option that was given for RLDS."""
+    if wrong := [name for name, value in options.items() if value]:
+        raise ConfigError(f"--{wrong[0]} doesn't apply to rlds; valid: --as, --last-frame")
+
+
+def _print_import(results: Iterable[tuple[Recording, str]], total: int, done: str) -> None:
+    """Go through the results of an import, and say what was stored and what wasn't."""
+    stored = steps = there = 0
+    refused: list[str] = []
+    with progress_bar() as bar:
+        row = bar.add_task("reading", total=total, note="")
+        for recording, problem in results:
+            bar.update(row, advance=1, note=printable(recording.instruction)[:40])
+            stored, steps = stored + (not problem), steps + len(recording) * (not problem)
+            there += problem == "there already"
+            if problem and problem != "there already":
+                refused.append(f"{recording.key}: {problem}")
+    print(f"{stored} episodes, {steps} steps {done}" + (f"; {there} were there" if there else ""))
+    for line in refused[:_SHOWN]:
+        print(printable(f"not stored: {line}"))
+    if len(refused) > _SHOWN:
+        print(f"and {len(refused) - _SHOWN} others not stored")
 
 
 def _print_counts(counts: Counts, out: Path) -> None:

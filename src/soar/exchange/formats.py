@@ -1,4 +1,4 @@
-"""Formats of data sets: recognized by looking, opened, and exported to."""
+"""Formats of data sets: recognized by their files, and opened."""
 
 from __future__ import annotations
 

@@ -178,8 +178,8 @@ def parse_date(text: str) -> float:
     plain = " ".join(words.split())
     for form in ("%a %b %d %H:%M:%S %Y", "%a %d %b %Y %I:%M:%S %p", "%a %b %d %I:%M:%S %p %Y"):
         try:
-            moment = calendar.timegm(time.strptime(plain, form))
+            seconds = calendar.timegm(time.strptime(plain, form))
         except ValueError:
             continue
-        return float(moment + 3600 * (hours[zone[0]] if zone else 0))
+        return float(seconds + 3600 * (hours[zone[0]] if zone else 0))
     return 0.0

@@ -19,7 +19,7 @@ _TASKS = 50
 
 
 class Origins(NamedTuple):
-    """Where a store's episodes come from, counted."""
+    """Numbers of a store's episodes by judge, policy, station and contract."""
 
     judges: Mapping[str, int]
     policies: Mapping[str, int]

@@ -22,7 +22,7 @@ from soar.types import EpisodeSummary
 BATCH = 64
 """Episodes that become visible at once."""
 Group: TypeAlias = Literal["episode", "task", "scene", "station"]
-"""What stays together when a store is split."""
+"""Episodes that stay together when a store is split."""
 
 
 def copy_episodes(

@@ -126,13 +126,13 @@ def columns_by_name(numbers: Numbers, names: Sequence[str], feature: str) -> lis
         ConfigError: a number is missing, or there are others.
     """
     found = [_plain(name) for name in names]
-    wanted = [_plain(name) for name in numbers.names]
-    if sorted(found) != sorted(wanted):
+    expected = [_plain(name) for name in numbers.names]
+    if sorted(found) != sorted(expected):
         raise ConfigError(
             f"{feature} holds {', '.join(names) or 'numbers without names'}; its contract names "
             f"{', '.join(numbers.names)}: give another with --contract FILE"
         )
-    return [found.index(name) for name in wanted]
+    return [found.index(name) for name in expected]
 
 
 def names_of(feature: Json) -> list[str]:

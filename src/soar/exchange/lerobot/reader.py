@@ -137,8 +137,8 @@ class LeRobotReader:
         found: dict[int, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("meta/episodes/*/*.parquet")):
             names = _table(lambda path=path: pq.read_schema(path), path).names
-            wanted = [n for n in names if not n.startswith(("stats/", "soar/"))]
-            rows = _table(lambda path=path, w=wanted: pq.read_table(path, columns=w), path)
+            columns = [n for n in names if not n.startswith(("stats/", "soar/"))]
+            rows = _table(lambda path=path, w=columns: pq.read_table(path, columns=w), path)
             found |= {row["episode_index"]: row for row in rows.to_pylist()}
         return found
 

@@ -10,9 +10,10 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from soar.contract.contract import Contract
 from soar.data.store.images import decode, image_size
@@ -45,7 +46,7 @@ class LeRobotOptions:
     """Add whether a person or an expert chose an action."""
     last_frame: bool = False
     """Add the last observation, with an action that moves nothing."""
-    size: int | None = None
+    size: Annotated[int, Ge(2), Le(4096)] | None = None
     """Height and width of the images [px]; None keeps them."""
 
 
