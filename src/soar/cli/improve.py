@@ -39,7 +39,7 @@ def improve(
     """Evaluate, collect, learn, evaluate from the same starts, promote or keep: R rounds.
 
     With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
-    --method hindsight the policy imitates successes, as in the paper.
+    --method hindsight the policy imitates successes, as in the paper. docs/improvement.md lists the other methods.
 
     Everything lands in one folder, and the same command resumes it. `soar report OUT` makes a page of it.
 
