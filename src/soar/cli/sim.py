@@ -18,7 +18,7 @@ from soar.types import Image
 if TYPE_CHECKING:
     from soar.sim.scenes.spec import Scene, SceneTask
 
-_SCENE_HELP = "1 to 10, dev1 to dev4, bridge-SEED, broad-SEED, or a YAML file of your own."
+_SCENE_HELP = "1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a YAML file; 3+6 adds six distracting objects."
 SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
 
 

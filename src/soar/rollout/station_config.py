@@ -74,9 +74,9 @@ class SceneInfo(NamedTuple):
 
 def check_station_name(name: str) -> None:
     """Refuse what can't be the name of a station, which names a folder too. Raises ConfigError."""
-    if not re.fullmatch(r"\w[\w .-]{0,99}", name):
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", name):
         raise ConfigError(
-            f"{name!r:.80} is no station's name; valid: up to 100 letters, digits, '-', '_', '.' "
+            f"{name!r:.80} is no station's name; valid: up to 100 letters, digits, '-', '+', '_', '.' "
             "and blanks that begin with a letter, a digit or '_'"
         )
 

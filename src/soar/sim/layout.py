@@ -23,6 +23,9 @@ _MAX_INSIDE = 2
 """Largest number of items that start in containers; one more where a goal needs it."""
 _GAP_M = 0.03
 """Free space around each item for the fingers [m]."""
+_DISTRACTOR_GAP_M = 0.005
+_DISTRACTOR_MARGIN_M = 0.03
+"""Distance beyond `REGION` at which a distracting item may lie [m]: to the end of the end effector's box."""
 _LAYOUT_TRIES, _POSITION_TRIES = 60, 200
 _SETTLE_S = 0.8
 
@@ -121,6 +124,9 @@ def _place_free(
     (x0, x1), (y0, y1) = REGION
     kind = kind_of(obj)
     radius = kind.radius * obj.scale
+    if obj.distractor:
+        margin = _DISTRACTOR_MARGIN_M
+        x0, x1, y0, y1 = x0 - margin, x1 + margin, y0 - margin, y1 + margin
     if kind.role == "container":
         x0, x1, y0, y1 = x0 + 0.03, x1 - 0.02, y0 + 0.03, y1 - 0.03
     if isinstance(goal, OnSide) and goal.object == obj.name:
@@ -129,6 +135,7 @@ def _place_free(
     for _ in range(_POSITION_TRIES):
         x, y = rng.uniform(x0, x1), rng.uniform(y0, y1)
         gap = _GAP_M if kind.role == "item" else 0.01
+        gap = _DISTRACTOR_GAP_M if obj.distractor else gap
         if all(np.hypot(x - d.x, y - d.y) > radius + d.radius + gap for d in occupied):
             occupied.append(_Disc(x, y, radius))
             z = 0.001 + (obj.scale * kind.height / 2 if kind.role == "item" else 0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from soar.errors import ConfigError
+from soar.sim.scenes.clutter import with_distractors
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_scene
 from soar.sim.scenes.spec import Scene
@@ -19,6 +20,8 @@ _FILES = Path(__file__).parent / "development"
 def load_scene(name: str | Path) -> Scene:
     """Return the scene with a name such as "3", "dev1", "bridge-17" or "broad-4", or the one in a YAML file.
 
+    "+N" at the end adds N distracting objects: "3+6".
+
     Raises:
         ConfigError: there is no such scene, or the file is invalid.
     """
@@ -27,6 +30,9 @@ def load_scene(name: str | Path) -> Scene:
         return SCENES[word]
     if word in DEVELOPMENT + UNTOUCHED:
         return load_scene(_FILES / f"{word}.yaml")
+    plain, plus, count = word.rpartition("+")
+    if plus and count.isdigit():
+        return with_distractors(load_scene(plain), int(count))
     regime, _, seed = word.partition("-")
     if regime in RANDOM_REGIMES and seed.isdigit():
         return sample_scene(regime, int(seed))
@@ -35,5 +41,5 @@ def load_scene(name: str | Path) -> Scene:
 
         return read_scene(Path(word))
     raise ConfigError(
-        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a .yaml file"
+        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a .yaml file; with +N for N distracting objects"
     )

@@ -32,6 +32,8 @@ class SceneObject:
     """Size as a factor of the kind's."""
     yaw: Annotated[float, Ge(-3.2), Le(3.2)] | None = None
     """Fixed initial heading [rad]; None samples it."""
+    distractor: bool = False
+    """Whether no task names it; it may then lie closer to others, and at the edge of the workspace."""
 
 
 @dataclass(frozen=True)
