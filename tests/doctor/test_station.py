@@ -62,7 +62,7 @@ class Elsewhere(ToyRobot):
         observation = super().observe()
         image, rng = observation.image, np.random.default_rng(int(10 * observation.time_s))
         noisy = np.full_like(image, 90) + rng.integers(0, 5, image.shape)
-        return Observation(noisy.astype(np.uint8), observation.state, 0)
+        return Observation(noisy.astype(np.uint8), observation.state, observation.time_s)
 
 
 class Dead(ToyRobot):

@@ -116,7 +116,7 @@ def check_camera(name: str, trial: RobotTrial) -> CheckResult:
     images = [o.image for o in trial.observations]
     same = sum(np.array_equal(a, b) for a, b in pairwise(images))
     times = np.diff([o.time_s for o in trial.observations])
-    if wrong := _time_problem(times.tolist()):
+    if wrong := _time_problem(times.tolist(), moved=bool(trial.executed)):
         advice = "time_s is when the image was taken, in seconds: take it from time.monotonic()"
         return CheckResult(f"{name}: camera", "failed", f"the observations' time {wrong}", advice)
     if not trial.executed:
@@ -175,11 +175,14 @@ def check_pose(name: str, trial: RobotTrial) -> CheckResult:
     return CheckResult(title, "ok", what)
 
 
-def _time_problem(differences_s: list[float]) -> str:
-    """Say what is wrong with the times between observations [s]; empty for nothing."""
+def _time_problem(differences_s: list[float], *, moved: bool) -> str:
+    """Say what is wrong with the times between observations [s]; empty for nothing.
+
+    `moved`: whether the arm did; a simulator's time may stand still while it does not.
+    """
     if min(differences_s) < 0:
         return "goes backward"
-    if max(differences_s) == 0:
+    if moved and max(differences_s) == 0:
         return "stands still"
     if max(differences_s) > _JUMP_S:
         return f"jumps by {max(differences_s):.3g} s"
