@@ -26,6 +26,7 @@ from soar.plugins import (
 )
 from soar.types import SUCCESS_THRESHOLD
 from soar.utils.files import read_json
+from soar.utils.terminal import check_no_password
 
 Kind: TypeAlias = Literal[
     "packaged", "folder", "susie", "python", "plugin", "transformers", "chat", "systemone", "decisions",
@@ -248,6 +249,7 @@ _PARSERS: dict[Role, Callable[[str], ModelSpec]] = {
 
 def _code_spec(role: Role, name: str) -> ModelSpec | None:
     """The specification of a user's function, a registered name, a served policy or a component file; else None."""
+    check_no_password(name)
     if is_component_file(name):
         inner, options = read_component_file(role, name)
         spec = _PARSERS[role](inner)
@@ -350,6 +352,7 @@ def load_detector(
         threshold: P(success) from which an episode counts as a success.
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """
+    check_no_password(name)
     options: Mapping[str, Any] = {}
     if is_component_file(name):
         name, options = read_component_file("detector", name)

@@ -17,7 +17,9 @@ from soar.cli.data import _table
 from soar.cli.status import _latest_events, _station_row
 from soar.cli.vlm import _confusions
 from soar.collection.status import StationStatus, StatusFolder
+from soar.errors import ConfigError
 from soar.evaluation.plots import plot_rates
+from soar.registry import load_detector, policy_spec, vlm_spec
 from soar.types import EpisodeSummary, Provenance, Verdict
 from soar.utils.progress import literal, printable
 from soar.utils.statistics import Confusion, Interval
@@ -43,6 +45,47 @@ def rendered(*parts: object) -> str:
 
 def test_control_characters_become_escapes_and_lines_stay():
     assert printable("a\x1b[2J\x07\n\u202eé") == "a\\x1b[2J\\x07\n\\u202eé"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("chat:m@http://me:PASS@host/v1", "chat:m@http://***@host/v1"),
+        ("ws://me:P/A:S@S@host failed", "ws://***@host failed"),
+        ("http://PASS@host", "http://***@host"),
+        ("chat:m@http://h:80/v1?decoder=chat:m@https://me:PASS@h", "chat:m@http://h:80/v1?decoder=chat:m@https://***@h"),
+    ],
+)  # fmt: skip
+def test_passwords_of_addresses_are_never_shown(text, shown):
+    assert printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["chat:m@http://h:8000/v1/a@b", "chat:a@http://h/v1,chat:b@http://i:1/v1", "https://h/a@rev"],
+)
+def test_addresses_without_a_password_are_shown_as_they_are(text):
+    assert printable(text) == text
+
+
+@pytest.mark.parametrize(
+    ("parse", "name"),
+    [
+        (vlm_spec, "chat:m@http://me:PASS@host/v1"),
+        (vlm_spec, "decisions:m@http://PASS@host/v1"),
+        (vlm_spec, "chat:m@http://h/v1?decoder=chat:m@http://me:PASS@h"),
+        (policy_spec, "openpi:ws://me:PASS@host:8000"),
+        (policy_spec, "openvla:http://me:PASS@host:8000"),
+        (load_detector, "robometer:http://me:PASS@host"),
+        (load_detector, "roboreward:m@http://me:PASS@host"),
+    ],
+)
+def test_a_name_with_a_password_is_refused_and_not_repeated(parse, name):
+    with pytest.raises(
+        ConfigError, match="carries a user or password; valid: '#VARIABLE'"
+    ) as error:
+        parse(name)
+    assert "PASS" not in str(error.value)
 
 
 def test_markup_is_shown_as_it_is():

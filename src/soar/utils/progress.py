@@ -13,14 +13,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from soar.utils.terminal import hide_passwords
+
 console = Console(stderr=True)
 """Console of progress and messages; a command's results go to standard output."""
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which a terminal would obey, by escapes such as \\x1b. Lines stay."""
+    """Replace control characters, which a terminal would obey, by escapes such as \\x1b. Lines stay.
+
+    Passwords in addresses are hidden.
+    """
+    shown = hide_passwords(text)
     return "".join(
-        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text
+        c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in shown
     )
 
 
