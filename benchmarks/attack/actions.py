@@ -36,10 +36,10 @@ class RecordingArm:
             gain: share of the way to the target that it goes in a step.
             adds_to_target: whether an action counts from the target commanded last or from the measured position.
         """
+        self.position = self.target = np.array(_HOME)
         self._gain, self._adds_to_target = gain, adds_to_target
         self.received = 0
         self.problems: list[str] = []
-        self.home()
 
     def observe(self) -> Observation:
         """Return the position."""
@@ -182,7 +182,7 @@ def _structured(rng: np.random.Generator, base: np.ndarray[Any, Any]) -> Any:
         np.zeros(7, "M8[s]"),
         np.zeros(7, "m8[s]"),
         np.zeros(7, [("x", "f4")]),
-        np.ma.masked_array(base, base > 0),  # type: ignore[no-untyped-call]
+        np.ma.masked_array(base, base > 0),
         np.broadcast_to(np.float32(base[0]), 7),
         np.asfortranarray(base)[::-1],
         base.astype(">f4"),

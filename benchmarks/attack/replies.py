@@ -289,7 +289,7 @@ _BOMB = gzip.compress(bytes(50_000_000))
 def _error_in_200(rng: np.random.Generator, client: str) -> Reply:
     """An error that is reported with status 200."""
     message = ("overloaded", _KEY, "line\nline", "\x1b]0;title\x07", "x" * 5000)[rng.integers(5)]
-    code = (None, 429, "500", 400, True, [], 10**30)[rng.integers(7)]
+    code: Any = (None, 429, "500", 400, True, [], 10**30)[rng.integers(7)]
     body = {"error": {"message": message, "code": code}, "choices": []}
     return Reply((http(json.dumps(body).encode()),))
 

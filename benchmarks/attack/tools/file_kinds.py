@@ -219,6 +219,10 @@ def _read_lease(folder: Path) -> object:
         return None
 
 
+def _make_config(folder: Path) -> None:
+    (folder / "config.yaml").write_text(_CONFIG)
+
+
 def _make_lease(folder: Path) -> None:
     import json
 
@@ -272,6 +276,6 @@ KINDS = (
     FileKind("decoded frames", _make_frames, "**/*.np*", _nothing(_read_frames)),
     FileKind("checkpoint of a VLM", _copy("checkpoints/vlm"), "vlm/*", _nothing(lambda f: load_vlm(str(f / "vlm"))), True),
     FileKind("checkpoint of a subgoal generator", _copy("checkpoints/subgoals"), "subgoals/*", _nothing(lambda f: load_subgoals(str(f / "subgoals"))), True),
-    FileKind("configuration", lambda f: (f / "config.yaml").write_text(_CONFIG) and None, "*.yaml", _nothing(_read_config)),
+    FileKind("configuration", _make_config, "*.yaml", _nothing(_read_config)),
 )  # fmt: skip
 """All kinds."""
