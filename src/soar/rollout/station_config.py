@@ -91,13 +91,13 @@ class StationConfig:
     registers (`soar plugins`)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that builds the robot."""
+    tasks: tuple[str, ...] = ()
+    """Instructions; empty takes those of the simulated scene."""
     host: tuple[str, ...] = ()
     """Python interpreter of another environment that runs the robot, with arguments of its own; empty for this one.
     "lerobot" is a robot there, too."""
     simulator: bool = False
     """Whether it is a simulator whose time stands still between steps: no pauses, and it knows whether tasks are done."""
-    tasks: tuple[str, ...] = ()
-    """Instructions; empty takes those of the simulated scene."""
     questions: str = ""
     """Question file for tasks that the grammar doesn't know: see `soar tasks questions`."""
     language_model: str = ""
