@@ -84,7 +84,7 @@ def test_a_second_phase_starts_from_the_weights_of_the_first(source, tmp_path):
     config = debug("ptr")
     first, _ = train_critic(config, [source], tmp_path / "first")
     start = checkpoints.load(tmp_path / "first")
-    still = replace(config, fit=replace(config.fit, steps=1, learning_rate=0.0))
+    still = replace(config, fit=replace(config.fit, steps=1, learning_rate=1e-30))
     second, _ = train_critic(still, [source], None, start=start)
     assert second.config.tasks == ("close the drawer", "open the drawer")
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
@@ -100,7 +100,7 @@ def test_the_actor_learns_at_its_own_rate(source):
     trained, _ = train_critic(one_step, [source], None)
     still, _ = train_critic(frozen, [source], None)
     none, _ = train_critic(
-        replace(one_step, fit=replace(one_step.fit, learning_rate=0.0)), [source], None
+        replace(one_step, fit=replace(one_step.fit, learning_rate=1e-30)), [source], None
     )
     moved, kept = (
         max(

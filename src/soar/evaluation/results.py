@@ -82,10 +82,10 @@ class EvalSetting:
     """Seed of the first start of each task; the others follow."""
     subgoals_per_trial: int
     steps_per_subgoal: int
-    duration_s: float | None = None
-    """Duration of a trial in seconds, on stations that set one (`soar.rollout.station.EpisodeConfig`)."""
     details: Mapping[str, Json] = field(default_factory=dict)
     """Further provenance: checkpoint folder, code version, judge."""
+    duration_s: float | None = None
+    """Duration of a trial in seconds, on stations that set one (`soar.rollout.station.EpisodeConfig`)."""
 
     @property
     def scenes(self) -> tuple[str, ...]:

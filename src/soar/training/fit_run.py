@@ -244,7 +244,7 @@ class FitRun:
 
     def identity(self) -> dict[str, Any]:
         """Return the settings and provenance that must be the same for a resume."""
-        free = {"device", "accumulate", "log_every", "save_every", "trackers"}
+        free = {"device", "accumulate", "log_every", "save_every", "trackers", "hours"}
         settings = {k: v for k, v in dataclasses.asdict(self.config).items() if k not in free}
         if self.export:
             exported = dataclasses.asdict(dataclasses.replace(self.export(), weights={}))
