@@ -50,18 +50,18 @@ def test_a_broken_off_attack_goes_on_and_repeats_no_step(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("kind", "scale"), [(WildActions, 0.001), (HostileReplies, 0.002), (StoreWriters, 0.004)]
+    ("kind", "scale"), [(WildActions, 0.001), (HostileReplies, 0.002), (StoreWriters, 0.002)]
 )
 def test_a_few_tries_find_nothing(kind: type[Attack], scale: float, tmp_path: Path) -> None:
     found = run(kind, scale, tmp_path)
-    assert found.tries >= 4
+    assert found.tries >= 2
     assert (found.harm, found.leftovers) == (0, 0), found.examples
 
 
 def test_an_hour_with_faults_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.attack.day._HOUR_S", 60.0)
+    monkeypatch.setattr("benchmarks.attack.day._HOUR_S", 20.0)
     found = run(LongRun, 0.01, tmp_path)
     assert (found.harm, found.leftovers) == (0, 0), found.examples
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -175,7 +176,9 @@ def _list_commands(args: list[str]) -> None:
 
 
 def _fail(message: str) -> None:
+    """Exit with 2 and one line, in which no word is longer than 200 characters."""
     from soar.utils.progress import printable
 
-    print(f"soar: {printable(' '.join(message.splitlines()))}", file=sys.stderr)
+    line = re.sub(r"(\S{200})\S{40,}", r"\1...", " ".join(message.splitlines()))
+    print(f"soar: {printable(line)}", file=sys.stderr)
     sys.exit(2)

@@ -315,7 +315,8 @@ _SWITCH = Annotated[tyro.conf.FlagCreatePairsOff[bool], tyro.conf.arg(name="prin
 
 def _one_line(text: str, prog: str) -> str:
     """tyro's box of text as one line."""
-    lines = [re.sub(r"[│╭╮╰╯]", "", line).strip() for line in text.splitlines()]
-    parts = " ".join(line if line.strip("─") else "\n" for line in lines[1:]).split("\n")
+    lines = [re.sub(r"[│╭╮╰╯]|^[|+]|[|+]$", "", line).strip() for line in text.splitlines()]
+    parts = " ".join(line if line.strip("─-") else "\n" for line in lines[1:]).split("\n")
     kept = [" ".join(p.split()) for p in parts if not re.match(r"\s*(For full|Argument help)", p)]
+    kept = [p if len(p) < 600 else f"{p[:200]} ... {p[-200:]}" for p in kept]  # a huge value
     return "; ".join([*filter(None, kept), f"see {prog} --help"])
