@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -45,9 +46,9 @@ def main() -> None:
         goals = rng.integers(0, 256, (batch, PIXELS, PIXELS, 3), np.uint8)
         seen = [Observation(g, np.zeros(7, np.float32), 0.0) for g in goals[::-1]]
         calls: list[Callable[[], object]] = [
-            lambda seen=seen, goals=goals: policy.act(seen, goals, rng),
-            lambda seen=seen, goals=goals: policy.sample(seen, goals, rng, args.samples),
-            lambda seen=seen, goals=goals: steered.act(seen, goals, rng),
+            partial(policy.act, seen, goals, rng),
+            partial(policy.sample, seen, goals, rng, args.samples),
+            partial(steered.act, seen, goals, rng),
         ]
         alone, sampled, whole = medians(calls, args.calls)
         print(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_summary_names_what_differs_from_the_widowx() -> None:
         ({"gripper": Gripper}, ""),
     ],
 )
-def test_what_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
+def test_what_makes_no_sense_is_refused(fields: dict[str, Any], message: str) -> None:
     if message:
         with pytest.raises(ConfigError, match=message):
             Numbers(**fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from soar.contract.contract import (
     Contract,
     Gripper,
     Numbers,
+    Rotation,
 )
 from soar.contract.convert import Conversion, apply, decode, express, spread
 from soar.contract.rotations import from_matrix, to_matrix, wrap
@@ -36,7 +38,7 @@ motions = st.tuples(*[st.floats(-0.05, 0.05)] * 3, *[st.floats(-0.3, 0.3)] * 3, 
 @st.composite
 def meanings(draw: st.DrawFn) -> Contract:
     """A contract of an end effector with three rotations, in any other convention."""
-    common = {
+    common: dict[str, Any] = {
         "length": draw(st.sampled_from(["m", "cm", "mm"])),
         "angle": draw(st.sampled_from(["rad", "deg"])),
         "axes": draw(st.sampled_from(["x_forward_y_left", "x_right_y_forward"])),
@@ -45,9 +47,9 @@ def meanings(draw: st.DrawFn) -> Contract:
         "gripper": draw(grippers),
     }
     rotation = draw(st.sampled_from(ROTATIONS))
-    reference = draw(st.sampled_from(["delta", "absolute"]))
-    turn = draw(st.sampled_from(["left", "right"]))
-    frame = draw(st.sampled_from(["base", "end_effector"]))
+    reference: Any = draw(st.sampled_from(["delta", "absolute"]))
+    turn: Any = draw(st.sampled_from(["left", "right"]))
+    frame: Any = draw(st.sampled_from(["base", "end_effector"]))
     action = ActionNumbers(
         **common, rotation=rotation, reference=reference, turn=turn, frame=frame,
         scale=(0.5,) * 3 + (1.0,) * len(ROTATION_NAMES[rotation]),
@@ -93,7 +95,7 @@ def test_an_action_leads_to_the_same_pose_in_every_convention(
 @given(st.sampled_from(ROTATIONS), wide, angle, wide)
 @settings(max_examples=100, deadline=None)
 def test_a_rotation_comes_back_from_its_numbers(
-    rotation: str, roll: float, pitch: float, yaw: float
+    rotation: Rotation, roll: float, pitch: float, yaw: float
 ) -> None:
     matrix = to_matrix(np.array([[roll, pitch, yaw]]), "rpy")
     numbers = from_matrix(matrix, rotation)
@@ -182,7 +184,7 @@ def test_joints_in_degrees_come_back() -> None:
 
 def test_joints_are_no_conversion_of_a_pose() -> None:
     joints = replace(WIDOWX, action=ActionNumbers(space="joints", joints=JOINTS))
-    with pytest.raises(ConfigError, match=r"joints joint0, .* pose: that takes kinematics"):
+    with pytest.raises(ConfigError, match=r"joints joint0, .* pose: that takes `kinematics` in"):
         Conversion(joints, WIDOWX)
 
 

@@ -100,7 +100,7 @@ def test_verify_names_a_damaged_frame_of_any_camera(
 ) -> None:
     from soar.data.store import steps
 
-    encode = steps.encode
+    encode = steps.encode  # type: ignore[attr-defined]
     wrist = joint_episode(make_episode).other_images["wrist"][2].shape
     monkeypatch.setattr(
         steps, "encode", lambda i, codec: b"x" if i.shape == wrist else encode(i, codec)

@@ -199,7 +199,7 @@ def test_a_gripper_of_another_range_works_once_it_is_declared():
 
 def test_a_contract_that_nobody_declared_is_a_warning():
     robot = ToyRobot()
-    robot.contract = None
+    robot.contract = None  # type: ignore[assignment]
     assert check_contract("a", trial_of(robot, move=False)).health == "warning"
     assert check_contract("a", trial_of(ToyRobot(), move=False)).health == "ok"
 

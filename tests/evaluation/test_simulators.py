@@ -1,5 +1,7 @@
 """Evaluation on a simulator of others, by its own truth."""
 
+from typing import Any
+
 import gymnasium
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ class Reach(gymnasium.Env):
         return image
 
 
-gymnasium.register("SoarReach-v0", Reach)
+gymnasium.register("SoarReach-v0", Reach)  # type: ignore[arg-type]
 ENTRIES = [[0, 1000], [1, 1000], [2, 1000]]
 OPTIONS = {
     "env": "SoarReach-v0",
@@ -63,7 +65,7 @@ class Forward:
 
 
 def station(**changes) -> StationConfig:
-    fields = {
+    fields: dict[str, Any] = {
         "robot": "gym",
         "options": OPTIONS,
         "simulator": True,

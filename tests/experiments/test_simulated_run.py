@@ -12,7 +12,7 @@ from soar.errors import ConfigError
 from soar.experiments.learning import Learning, plan_learning
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import bridge_demonstrations, improve_in_simulation
-from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 from soar.improvement.methods.corrections.method import Corrections
 from soar.improvement.methods.hindsight import Hindsight
@@ -63,7 +63,7 @@ def test_corrections_are_the_default_where_they_apply() -> None:
     assert (learning.method, learning.finetunes) == ("corrections", True)
     assert messages == ["method: corrections"]
     train = learning.cotraining(None, None)
-    assert train is not None
+    assert isinstance(train, CoTraining)
     assert isinstance(train.method, Corrections)
     assert train.outcomes == ()
 
@@ -86,7 +86,7 @@ def test_hindsight_is_the_default_where_corrections_do_not_apply_and_the_reason_
     assert reason in messages[0]
     assert messages[1].startswith("the subgoal generator stays as it is: ")
     train = learning.cotraining(None, None)
-    assert train is not None
+    assert isinstance(train, CoTraining)
     assert isinstance(train.method, Hindsight)
     assert train.outcomes == ("success",)
 

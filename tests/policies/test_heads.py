@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def goals(n: int) -> np.ndarray:
 @pytest.mark.parametrize("chunk", [1, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_first_sample_is_the_policys_own_answer(kind: str, chunk: int) -> None:
-    policy = trained(replace(SMALL, kind=kind, chunk=chunk))
+    policy = trained(replace(SMALL, kind=kind, chunk=chunk))  # type: ignore[arg-type]
     seen = [observation(), observation()]
     wanted = goals(2)
     samples = policy.sample(seen, wanted, np.random.default_rng(0), 4)
@@ -53,14 +54,15 @@ def test_the_first_sample_is_the_policys_own_answer(kind: str, chunk: int) -> No
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sampling_encodes_each_image_once(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = trained(replace(SMALL, kind=kind))
-    encoded = []
+    policy = trained(replace(SMALL, kind=kind))  # type: ignore[arg-type]
+    encoded: list[int] = []
     real = policy.encoder.forward
-    monkeypatch.setattr(
-        policy.encoder,
-        "forward",
-        lambda x, context=None: encoded.append(len(x)) or real(x, context),
-    )
+
+    def forward(x: Any, context: Any = None) -> Any:
+        encoded.append(len(x))
+        return real(x, context)
+
+    monkeypatch.setattr(policy.encoder, "forward", forward)
     policy.sample([observation()] * 2, goals(2), np.random.default_rng(0), 10)
     assert encoded == [2]
 
@@ -142,7 +144,7 @@ class Counting:
     def __init__(self) -> None:
         self.calls, self.committed = 0, 0
 
-    def chunk(self, observations, goals, rng, *, noise=0.0):  # type: ignore[no-untyped-def]
+    def chunk(self, observations, goals, rng, *, noise=0.0):
         chunk = 10 * self.calls + np.arange(4, dtype=np.float32)
         self.calls += 1
         return np.tile(chunk[None, :, None], (len(observations), 1, 7))

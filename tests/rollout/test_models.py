@@ -77,7 +77,7 @@ def test_a_success_detector_of_your_own_gets_the_threshold(tmp_path, monkeypatch
     detector = replace(TOYS, detector="python:reward:Reward", threshold=0.7).load_detector()
     assert isinstance(detector, EpisodeSuccessDetector)
     assert (detector.name, detector.threshold) == ("reward", 0.7)
-    with pytest.raises(ConfigError, match="no success detector 'reward'; valid: vlm, vlm.wording"):
+    with pytest.raises(ConfigError, match=r"no success detector 'reward'; valid: vlm, vlm.wording"):
         replace(TOYS, detector="reward").load_detector()
 
 

@@ -170,7 +170,7 @@ def test_the_arm_collects_trains_and_is_evaluated(tmp_path: Path) -> None:
     assert policy.takes_state
     assert checkpoints.load(tmp_path / "policy").contract == ARM
 
-    spec = EvalSpec(lambda: load_policy(tmp_path / "policy", "cpu"), ToySubgoals, JointEnv)
+    spec = EvalSpec(lambda: load_policy(tmp_path / "policy", "cpu"), ToySubgoals, JointEnv)  # type: ignore[arg-type]
     setting = EvalSetting(
         "c", "gcbc", "toy", (("toy", INSTRUCTIONS[0]),), 2, 5, 2, 5, duration_s=1.0
     )

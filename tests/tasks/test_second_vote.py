@@ -22,7 +22,8 @@ class Scripted:
     name = "scripted"
 
     def __init__(self, **p: float) -> None:
-        self.p, self.asked = p, []
+        self.p = p
+        self.asked: list[str] = []
 
     def answer(self, images, questions):
         self.asked += [q.text for asked in questions for q in asked]

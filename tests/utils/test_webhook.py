@@ -31,8 +31,9 @@ def server(reply: bytes, drip_s: float = 0.0) -> Iterator[tuple[str, list[bytes]
             with connection:
                 received.append(connection.recv(65536))
                 try:
-                    for byte in reply if drip_s else [reply]:
-                        connection.sendall(bytes([byte]) if drip_s else reply)
+                    parts = [reply[i : i + 1] for i in range(len(reply))] if drip_s else [reply]
+                    for part in parts:
+                        connection.sendall(part)
                         time.sleep(drip_s)
                 except OSError:
                     pass

@@ -79,7 +79,7 @@ def test_images_of_vla_eval_are_decoded() -> None:
     ],
 )
 def test_what_is_no_array_is_refused(part: dict[Any, Any]) -> None:
-    with pytest.raises(ConfigError, match="no message|no image"):
+    with pytest.raises(ConfigError, match=r"no message|no image"):
         unpack(msgpack.packb({"x": part}))
 
 

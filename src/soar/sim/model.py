@@ -93,7 +93,8 @@ def _set_physics(spec: mujoco.MjSpec) -> None:
 def set_brightness(model: mujoco.MjModel, brightness: float) -> None:
     """Set the light of a compiled scene, by a factor of the default."""
     model.light_diffuse[0] = _LIGHT_DIFFUSE * brightness
-    model.light_dir[0] = _LIGHT_DIRECTION / np.linalg.norm(_LIGHT_DIRECTION)
+    direction = np.asarray(_LIGHT_DIRECTION)
+    model.light_dir[0] = direction / np.linalg.norm(direction)
     model.vis.headlight.ambient[:] = _AMBIENT * brightness
     model.vis.headlight.diffuse[:] = _HEADLIGHT_DIFFUSE * brightness
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from soar.checkpoint import Checkpoint
-from soar.critics.learning.batches import CriticBatches
 from soar.critics.config import ALGORITHMS, CriticConfig
 from soar.critics.critic import Critic, critic_from
+from soar.critics.learning.batches import CriticBatches
 from soar.critics.learning.labels import CriticSource, StoreVerdicts
 from soar.critics.learning.learner import CriticLearner
 from soar.data.frame_cache import build_frames

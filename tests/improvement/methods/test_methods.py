@@ -115,7 +115,7 @@ class Forward:
     def __init__(self, disagreement: float) -> None:
         self.disagreement = disagreement
 
-    def values(self, observations, goals, actions):  # type: ignore[no-untyped-def]
+    def values(self, observations, goals, actions):
         q = actions[..., 0]
         return np.stack([q - self.disagreement, q + self.disagreement])
 
@@ -192,7 +192,8 @@ def test_own_episodes_get_instructions_in_place_of_their_own(
     )
     [source] = Dial(config, 32, bag_of_words, demonstrations).sources(own, 0.3)
     assert {e.instruction for e in source.frames.episodes} == {"close the box"}
-    assert (source.weight, len(source.chosen)) == (pytest.approx(0.3), 3)
+    assert source.weight == pytest.approx(0.3)
+    assert len(source.chosen) == 3
     with pytest.raises(ConfigError, match="learns its labels from demonstrations"):
         Dial(config, 32, bag_of_words, None).sources(own, 0.3)
 
@@ -285,7 +286,7 @@ def test_methods_plan_with_a_generator_that_only_returns_images() -> None:
         learning = plan_learning(
             RunConfig(method=method, subgoals=name),
             PUT,
-            lambda text: None,  # type: ignore[arg-type]
+            lambda text: None,
         )
         assert learning.method == method
         assert not learning.finetunes

@@ -37,7 +37,7 @@ class Arm:
             raise RobotFault("motor 3 is hot")
         if action[0] < -1:
             raise ValueError("no such joint")
-        self.write("execute %g %g" % (action[0], action[-1]))
+        self.write(f"execute {action[0]:g} {action[-1]:g}")
         self.position = self.position + action
         return action
 
@@ -69,7 +69,7 @@ class Simulator(Arm):
         return instruction == "done"
 
     def reset(self, seed: int) -> None:
-        self.write("reset %d" % seed)
+        self.write(f"reset {seed}")
 
 
 def refuse() -> None:

@@ -181,8 +181,8 @@ class TurningHand(gymnasium.Env[Any, Any]):
         return np.array([self.x, 0, np.cos(half), np.sin(half), 0], np.float32)
 
 
-gymnasium.register("TurningHand-v0", TurningHand)
-HAND = {
+gymnasium.register("TurningHand-v0", TurningHand)  # type: ignore[arg-type]
+HAND: dict[str, Any] = {
     "env": "TurningHand-v0",
     "action": [[0, 100], {"dim": 5, "scale": 10}],
     "state": [["", 0, 0]],
@@ -195,7 +195,7 @@ def test_a_control_step_is_several_steps_that_share_its_motion():
     robot = make(**HAND)
     executed = robot.execute(np.array([0.02, 0, 0, 0, 0, 0.2, 1], np.float32))
     assert executed == pytest.approx([0.02, 0, 0, 0, 0, 0.2, 0], abs=1e-6)
-    assert robot.env.unwrapped.steps == 4
+    assert robot.env.unwrapped.steps == 4  # type: ignore[attr-defined]
     assert robot.observe().state == pytest.approx([0.02, 0, 0, 0, 0, 0.2, 0], abs=1e-6)
     assert robot.execute(push(1.0))[0] == pytest.approx(0.04)  # the Box allows 1 cm in each of four
 

@@ -7,6 +7,7 @@ import pytest
 
 from soar.contract.contract import ActionNumbers, Contract, Numbers
 from soar.errors import MotionHeld
+from soar.robots.limits import Limits
 from soar.robots.operation.dry_run import DryRunRobot
 from soar.robots.operation.guard import (
     GuardedRobot,
@@ -16,7 +17,7 @@ from soar.robots.operation.guard import (
     release_motion,
     stop_motion,
 )
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 
 FORWARD = np.array([0.02, 0, 0, 0, 0, 0.1, 1], np.float32)
