@@ -90,3 +90,8 @@ def test_images_of_two_sizes_in_a_batch_are_resized_each_by_itself():
     assert np.array_equal(images[0], resize(small.image, 96))
     same = [observation, observation]
     assert of_one_size(same) is same
+    wrist = replace(wide, other_images={"wrist": wide.image})
+    larger = replace(small, other_images={"wrist": images[0]})
+    found = of_one_size([small, wrist, larger])
+    assert [sorted(o.other_images) for o in found] == [[], ["wrist"], ["wrist"]]
+    assert [o.other_images["wrist"].shape for o in found[1:]] == [(96, 96, 3)] * 2

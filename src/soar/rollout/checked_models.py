@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -198,22 +199,27 @@ def checked_detector(detector: AnySuccessDetector, on_change: OnChange) -> AnySu
 
 
 def of_one_size(observations: Sequence[Observation]) -> Sequence[Observation]:
-    """Return the observations; where a camera's image sizes differ, each is resized to the longest side of all."""
-    images = _of_one_size([o.image for o in observations])
-    names = observations[0].other_images if observations else {}
-    others = {name: _of_one_size([o.other_images[name] for o in observations]) for name in names}
-    return [
-        replace(o, image=images[i], other_images={name: all[i] for name, all in others.items()})
-        for i, o in enumerate(observations)
-    ]
+    """Return the observations; where a camera's image sizes differ, each is resized to the longest side of all.
+
+    A camera that only some robots have is left to them.
+    """
+    shapes = defaultdict[str, set[tuple[int, ...]]](set)
+    for observation in observations:
+        for camera, image in _images(observation).items():
+            shapes[camera].add(image.shape)
+    sides = {c: max(max(s[:2]) for s in found) for c, found in shapes.items() if len(found) > 1}
+    return [_resized(o, sides) for o in observations] if sides else observations
 
 
-def _of_one_size(images: Sequence[Image]) -> Sequence[Image]:
-    shapes = {image.shape for image in images}
-    if len(shapes) < 2:
-        return images
-    side = max(max(shape[:2]) for shape in shapes)
-    return [resize(image, side) for image in images]
+def _images(observation: Observation) -> dict[str, Image]:
+    """Return the images of all cameras by name; the primary camera's name is empty."""
+    return {"": observation.image, **observation.other_images}
+
+
+def _resized(observation: Observation, sides: Mapping[str, int]) -> Observation:
+    """Return an observation whose images are squares where a camera has a side length [px]."""
+    images = {c: resize(i, sides[c]) if c in sides else i for c, i in _images(observation).items()}
+    return replace(observation, image=images.pop(""), other_images=images)
 
 
 def _answer(answer: Answer) -> Answer:
