@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,8 @@ def test_without_videos_there_is_no_grid(tmp_path: Path) -> None:
     assert not (tmp_path / "grid.mp4").exists()
     with pytest.raises(ConfigError, match="no video was kept"):
         read_trial_video(found, found.trials[0])
+    with pytest.raises(ConfigError, match=r"seed \d+\): '/etc/passwd' is no mp4 file"):
+        read_trial_video(found, replace(found.trials[0], video="/etc/passwd"))
 
 
 def test_videos_are_framed_in_the_color_of_their_outcome(tmp_path: Path) -> None:

@@ -210,7 +210,9 @@ def read_trial_video(evaluation: Evaluation, trial: Trial) -> list[Image]:
     """
     path = video_of(evaluation, trial)
     if path is None:
-        raise ConfigError(f"there is no video of {trial.key}")
+        named = f"'{trial.video}' is no mp4 file of the evaluation"
+        found = named if trial.video else "no video was kept"
+        raise ConfigError(f"{trial.instruction} ({trial.scene}, seed {trial.seed}): {found}")
     frames = read_video(path)
     for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
         frames[edge] = tuple(bytes.fromhex(OUTCOME_COLORS[trial.outcome].removeprefix("#")))
