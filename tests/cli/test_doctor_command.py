@@ -24,7 +24,7 @@ def words(tmp_path: Path) -> list[str]:
 def test_a_healthy_lab_passes_and_nothing_is_stored(words, tmp_path, capsys):
     main([*words, "--episodes", "100"])
     shown = capsys.readouterr().out
-    assert "13 checks: 0 failed" in shown
+    assert "17 checks: 0 failed" in shown
     warned = [line for line in shown.splitlines() if line.startswith("warning")]
     assert all(": rate" in line for line in warned)  # of a busy machine
     assert "100 episodes need" in shown

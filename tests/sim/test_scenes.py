@@ -228,7 +228,7 @@ def test_invalid_scene_file_names_the_error(
 
 
 def test_missing_scene_file_raises_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nowhere.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml is missing"):
         load_scene(tmp_path / "nowhere.yaml")
 
 
