@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from soar.errors import ConfigError
 from soar.types import Outcome
@@ -211,16 +211,17 @@ def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> E
         ConfigError: there is no evaluation, it is damaged, or it was made with another setting.
     """
     folder = Path(folder)
+    known = None
     if setting is None or (folder / MANIFEST).exists():
         known = from_plain(EvalSetting, read_json(folder / MANIFEST), folder / MANIFEST)
         if setting is not None:
             _check_same(folder, known, setting)
-    if setting is not None:
+    if setting is not None and setting != known:  # an equal one stays as it was written
         write_json(folder / MANIFEST, asdict(setting))
     rows = from_plain(tuple[Trial, ...], read_lines(folder / TRIALS), folder / TRIALS)
     trials = {t.key: t for t in rows}
     order = sorted(trials.values(), key=lambda t: t.seed)
-    return Evaluation(folder, setting or known, tuple(order))
+    return Evaluation(folder, cast(EvalSetting, setting or known), tuple(order))
 
 
 def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
