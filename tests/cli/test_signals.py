@@ -43,8 +43,9 @@ class Command:
     """A running command in a session of its own."""
 
     def __init__(self, *words: str, folder: Path) -> None:
+        default = ["env", "--default-signal=HUP"]  # under nohup it would be ignored
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "soar", *words],
+            [*default, sys.executable, "-m", "soar", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -79,7 +80,7 @@ def start(tmp_path) -> Iterator[Callable[..., Command]]:
     ("words", "began", "number", "kept"),
     [
         (
-            "evaluate --scene 1 --trials 2 --steps-per-subgoal 50 --workers 2 --out out",
+            "evaluate --scene 1 --trials 200 --steps-per-subgoal 50 --workers 2 --out out",
             "out/evaluation.json",
             signal.SIGINT,
             "finished trials are kept, and the same command continues",
@@ -91,7 +92,7 @@ def start(tmp_path) -> Iterator[Callable[..., Command]]:
             "the last saved state is kept, and the same command continues from it",
         ),
         (
-            "sim demos --store out --episodes 100 --workers 2",
+            "sim demos --store out --episodes 100000 --workers 2",
             "out/store.json",
             signal.SIGHUP,
             "stored demonstrations are kept, and the same command continues",
@@ -122,16 +123,20 @@ COLLECT = "collect --store store --station arm1.yaml arm2.yaml --models models.y
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("numbers", "code"),
-    [([signal.SIGINT], 0), ([signal.SIGHUP, signal.SIGTERM], 128 + signal.SIGTERM)],
+    ("numbers", "steps", "code"),
+    [
+        ([signal.SIGINT], 5, 0),
+        ([signal.SIGHUP, signal.SIGTERM], 10_000, 128 + signal.SIGTERM),  # 33 minutes
+    ],
     ids=["Ctrl-C", "a lost connection, then systemd"],
 )
 def test_a_signal_ends_a_fleet_after_its_episodes_and_a_second_one_at_once(
-    numbers, code, tmp_path, start
+    numbers, steps, code, tmp_path, start
 ):
     for name, text in LAB.items():
         (tmp_path / name).write_text(text)
-    command = start(*COLLECT.split(), "--episode.num-subgoals=1", "--episode.steps-per-subgoal=5")
+    length = ("--episode.num-subgoals=1", f"--episode.steps-per-subgoal={steps}")
+    command = start(*COLLECT.split(), *length)
     folders = [tmp_path / "store" / "stations" / name for name in ("arm1", "arm2")]
     until(lambda: all((f / "status.json").exists() for f in folders))
     for number in numbers:
