@@ -61,11 +61,11 @@ class Operator:
 
 @pytest.fixture(scope="module")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of episodes in which the toy policy moves the block."""
+    """A store of episodes in which the toy policy moves the block of an arm with the stations' contract."""
     store = tmp_path_factory.mktemp("demonstrations") / "store"
     models = ModelsConfig(f"{TOYS}VLM", f"{TOYS}Subgoals", f"{TOYS}Policy")
     job = CollectionJob(store, models, CollectionConfig(EpisodeConfig(2, 12)), episodes=3)
-    run_fleet([StationConfig("demonstrator", robot="toy")], job)
+    run_fleet([station("demonstrator", 0)], job)
     return store
 
 
