@@ -45,7 +45,7 @@ from soar.policies.encoders import EncoderConfig
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.loading import load_policy
 from soar.report.page import write_report
-from soar.robots.safety import Limits
+from soar.robots.limits import Limits
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, sim_stations, station_tasks
 from soar.sim.scenes.catalog import load_scene

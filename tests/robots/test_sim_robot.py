@@ -5,7 +5,8 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.interfaces import Robot
-from soar.robots.safety import Limits, SafeRobot
+from soar.robots.limits import Limits
+from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.sim.arm import END_EFFECTOR_SITE
 from soar.sim.scenes.paper_scenes import SCENES

@@ -101,7 +101,10 @@ def test_simulated_stations_have_distinct_names_and_seeds():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("robot: r2d2", "no robot 'r2d2'; valid: sim, toy, remote, gym, bridge, package.module:function"),
+        (
+            "robot: r2d2",
+            "no robot 'r2d2'; valid: sim, toy, remote, gym, bridge, package.module:function",
+        ),
         ("speed: 3", "unknown key .speed.*valid keys are name, robot, options"),
         ("seeds: 3", "unknown key .seeds., did you mean .seed."),
         ("timeout_s: 0", "timeout_s: 0 is not valid; valid: a number above 0"),

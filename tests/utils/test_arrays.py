@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ GOOD = {
 }
 
 
-def npz(**changes: object) -> bytes:
+def npz(**changes: Any) -> bytes:
     file = io.BytesIO()
-    np.savez(file, **{k: np.asarray(v) for k, v in {**GOOD, **changes}.items() if v is not None})
+    arrays: Any = {k: np.asarray(v) for k, v in {**GOOD, **changes}.items() if v is not None}
+    np.savez(file, **arrays)
     return file.getvalue()
 
 
