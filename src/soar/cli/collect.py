@@ -24,7 +24,7 @@ class StationOptions:
     station: tuple[StationConfig, ...] = ()
     """Station files (see docs/operations.md); without them, simulated stations in `scene`."""
     scene: str = "1"
-    """1 to 10, dev1 to dev4, or a YAML file."""
+    """1 to 10, dev1 to dev12, or a YAML file."""
     stations: Annotated[int, Ge(1)] = 1
     """Number of simulated stations."""
     seed: Annotated[int, Ge(0)] = 0

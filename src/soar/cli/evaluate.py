@@ -44,7 +44,7 @@ def evaluate(
 
     Args:
         config: the policy and its trials.
-        scenes: 1 to 10, dev1 to dev4, YAML files; "bridge" or "broad": --trials random unseen scenes.
+        scenes: 1 to 10, dev1 to dev12, YAML files; "bridge" or "broad": --trials random unseen scenes.
         station: station file of a real robot, at which you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, a VLM as in `soar vlm`, or "truth" with a
             simulator of others (`simulator: true`), whose info["success"] counts.

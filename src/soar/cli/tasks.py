@@ -22,7 +22,7 @@ def questions(
         soar tasks questions --tasks "stack the cups" --questions q.yaml --language-model MODEL@https://HOST/v1#KEY
 
     Args:
-        scene: 1 to 10, dev1 to dev4, or a YAML file.
+        scene: 1 to 10, dev1 to dev12, or a YAML file.
         tasks: instructions in addition to those of the scene.
         questions: question file; without it, that of the scene. Written if a language model was asked.
         language_model: MODEL@URL of a chat endpoint, with "#VARIABLE" at the end if that environment variable holds
