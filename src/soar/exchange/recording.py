@@ -8,12 +8,14 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from soar.contract.contract import WIDOWX, Contract
 from soar.data.store.images import decode, encode, image_size
+from soar.data.store.rows import from_row
 from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
 from soar.utils.media import resize
 
@@ -50,6 +52,21 @@ class Recording:
     def __len__(self) -> int:
         """Number of control steps."""
         return len(self.actions)
+
+    def restored(self, row: Mapping[str, Any]) -> Recording:
+        """Return an episode that soar exported with its own id, verdict, provenance, end and actors.
+
+        `row`: its row in the store, as `soar.data.store.rows.to_row` makes it.
+        """
+        summary = from_row(row)
+        return replace(
+            self,
+            id=summary.id,
+            verdict=summary.verdict,
+            provenance=summary.provenance,
+            end=summary.end,
+            actors=tuple(row.get("actors", ()))[: len(self)],
+        )
 
     def summary(self, id: str) -> EpisodeSummary:
         """Return the episode without its frames, under the id that it has in a store."""

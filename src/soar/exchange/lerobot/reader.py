@@ -19,7 +19,6 @@ from jaxtyping import Float32
 
 from soar.contract.contract import WIDOWX, Camera, Contract
 from soar.data.store.images import encode
-from soar.data.store.rows import from_row
 from soar.errors import ConfigError
 from soar.exchange.lerobot import layout
 from soar.exchange.lerobot.video import VideoReader
@@ -217,7 +216,7 @@ class LeRobotReader:
             contract=self.contract,
             subgoals=subgoals_of(goals),
         )
-        return _as_written(recording, written) if written else recording
+        return recording.restored(written) if written else recording
 
     def _verdict(self, rows: pa.Table) -> Verdict:
         """Return what the data set says about success; unknown if it says nothing."""
@@ -225,19 +224,6 @@ class LeRobotReader:
             return Verdict("unknown")
         success = bool(rows[layout.SUCCESS][-1].as_py())
         return Verdict("success" if success else "failure", judge=self.name)
-
-
-def _as_written(recording: Recording, row: dict[str, Json]) -> Recording:
-    """Return an episode that soar exported, with all that it noted."""
-    summary = from_row(row)
-    return replace(
-        recording,
-        id=summary.id,
-        verdict=summary.verdict,
-        provenance=summary.provenance,
-        end=summary.end,
-        actors=tuple(row.get("actors", ()))[: len(recording)],
-    )
 
 
 def _cameras(features: Mapping[str, Json], primary: str, folder: Path) -> dict[str, str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from jaxtyping import Float32, Float64
 
 from soar.contract.contract import WIDOWX, Camera, Contract
 from soar.errors import ConfigError
+from soar.exchange.raw.trajectories import TrajectoryReader
 from soar.exchange.recording import Recording, nominal_times
 from soar.types import Provenance, Verdict
 from soar.utils.files import read_bytes, read_text
@@ -46,7 +47,7 @@ _HARMLESS = {
 }
 
 
-class BridgeReader:
+class BridgeReader(TrajectoryReader):
     """Reads all trajectories below a folder.
 
     Args:
@@ -54,28 +55,12 @@ class BridgeReader:
         least_confidence: instructions that their labeler was less sure of are dropped, in [0, 1].
     """
 
-    contract = WIDOWX
-
     def __init__(self, folder: Path, least_confidence: float = 0.0) -> None:
-        self.folder = folder
+        super().__init__(folder, MARK)
         self._least_confidence = least_confidence
-        self._paths = sorted(path.parent for path in folder.rglob(MARK))
 
-    @property
-    def name(self) -> str:
-        """Name of the data set: that of its folder."""
-        return self.folder.resolve().name
-
-    def __len__(self) -> int:
-        """Number of trajectories."""
-        return len(self._paths)
-
-    def read(self) -> Iterator[Recording]:
-        """Yield the trajectories by path. Raises ConfigError: a file is missing or damaged."""
-        for path in self._paths:
-            yield self._recording(path)
-
-    def _recording(self, path: Path) -> Recording:
+    def recording(self, path: Path) -> Recording:
+        """See `TrajectoryReader.recording`."""
         observations = load_pickle(path / MARK)
         if not isinstance(observations, dict) or "full_state" not in observations:
             raise ConfigError(f"{path / MARK} holds no 'full_state'")

@@ -10,7 +10,6 @@ There is no observation after the last action, so T - 1 control steps are read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from jaxtyping import Float32
 from soar.contract.contract import WIDOWX
 from soar.data.store.images import encode
 from soar.errors import ConfigError
+from soar.exchange.raw.trajectories import TrajectoryReader
 from soar.exchange.recording import (
     STEPS_PER_SUBGOAL,
     Recording,
@@ -33,30 +33,14 @@ MARK = "trajectory.mp4"
 """File that every trajectory has."""
 
 
-class SoarLogReader:
+class SoarLogReader(TrajectoryReader):
     """Reads all trajectories below a folder."""
 
-    contract = WIDOWX
-
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._paths = sorted(path.parent for path in folder.rglob(MARK))
+        super().__init__(folder, MARK)
 
-    @property
-    def name(self) -> str:
-        """Name of the data set: that of its folder."""
-        return self.folder.resolve().name
-
-    def __len__(self) -> int:
-        """Number of trajectories."""
-        return len(self._paths)
-
-    def read(self) -> Iterator[Recording]:
-        """Yield the trajectories by path. Raises ConfigError: a file is missing or damaged."""
-        for path in self._paths:
-            yield self._recording(path)
-
-    def _recording(self, path: Path) -> Recording:
+    def recording(self, path: Path) -> Recording:
+        """See `TrajectoryReader.recording`."""
         actions, states = _vectors(path / "actions.npy"), _vectors(path / "eef_poses.npy")
         images = _frames(path / MARK)
         if not len(actions) == len(states) == len(images) >= 2:

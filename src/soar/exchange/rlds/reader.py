@@ -151,7 +151,9 @@ class RldsReader:
             subgoals=subgoals_of(goals, None if self._about else STEPS_PER_SUBGOAL),
             end="terminated" if any(_ints(example, "steps/is_terminal")) else "truncated",
         )
-        return _as_written(recording, row) if row else recording
+        if not row:
+            return recording
+        return replace(recording.restored(row), contract=from_row(row).contract)
 
     def _matrix(
         self, example: Mapping[str, Feature], name: str, width: int, key: str
@@ -207,19 +209,6 @@ class RldsReader:
             started_s=parse_date(started[0]),
             code_version=f"{self.name} {self._info.get('version', '')}".strip(),
         )
-
-
-def _as_written(recording: Recording, row: dict[str, Json]) -> Recording:
-    """Return an episode that soar exported with its own id, verdict and provenance, and its last frame."""
-    summary = from_row(row)
-    return replace(
-        recording,
-        id=summary.id,
-        verdict=summary.verdict,
-        provenance=summary.provenance,
-        contract=summary.contract,
-        end=summary.end,
-    )
 
 
 def _cameras(features: Features, folder: Path) -> dict[str, str]:

@@ -70,8 +70,8 @@ class Denoiser(nn.Module):
         return chunk.float()
 
 
-class FlowHead(nn.Module):
-    """Flow matching: a velocity field that carries noise at time 0 to a chunk at time 1 along straight lines."""
+class _DenoisingHead(nn.Module):
+    """The parts that flow and diffusion share."""
 
     def __init__(
         self,
@@ -84,7 +84,35 @@ class FlowHead(nn.Module):
         self.action = action
         self.config, self.size = config, config.chunk * action.dim
         self.body = mlp([dim, *hidden])
-        self.velocity = Denoiser([dim, *hidden][-1], self.size, config)
+        self.denoiser = Denoiser([dim, *hidden][-1], self.size, config)
+
+    def condition(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n w"]:
+        """Return what the denoiser reads of the features."""
+        condition: Tensor = self.denoiser.of_features(self.body(features))
+        return condition
+
+    def answer_errors(
+        self,
+        answer: Float[Tensor, "n 1 k"],
+        actions: Float[Tensor, "n h a"],
+        inside: Bool[Tensor, "n h"] | None,
+    ) -> dict[str, Tensor]:
+        """Return the errors of the head's own answer."""
+        return error_metrics(
+            squared_errors(answer.view(actions.shape), actions, inside), self.action
+        )
+
+    def _scaled_noise(
+        self, scale: Scale, rng: np.random.Generator, like: Tensor
+    ) -> Float[Tensor, "n k a"]:
+        shape = (*scale.shape, self.size)
+        if not scale.any():
+            return torch.zeros(shape, device=like.device)
+        return to_tensor(scale[:, :, None] * rng.standard_normal(shape), like)
+
+
+class FlowHead(_DenoisingHead):
+    """Flow matching: a velocity field that carries noise at time 0 to a chunk at time 1 along straight lines."""
 
     def loss(
         self,
@@ -94,26 +122,26 @@ class FlowHead(nn.Module):
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the mean over times of |v - (a - z)|^2 / 2, and in validation the errors of the own answer."""
-        shared = self.velocity.of_features(self.body(features))
+        shared = self.condition(features)
         target = actions.flatten(1)[:, None].float()
         shape = (len(actions), self.config.draws)
         time = torch.rand(shape, generator=generator, device=target.device)
         noise = torch.randn((*shape, self.size), generator=generator, device=target.device)
         noisy = noise.lerp(target, time[..., None])
-        found = self.velocity(noisy, self.velocity.times(_TIME_SCALE * time), shared)
+        found = self.denoiser(noisy, self.denoiser.times(_TIME_SCALE * time), shared)
         error = _masked(found - (target - noise), inside).square()
         metrics = {"flow_error": error.mean()}
         if not self.training:
-            answer = self._integrate(shared, torch.zeros_like(target)).view(actions.shape)
-            metrics |= error_metrics(squared_errors(answer, actions, inside), self.action)
+            answer = self._integrate(shared, torch.zeros_like(target))
+            metrics |= self.answer_errors(answer, actions, inside)
         return error.sum(2).mean() / 2, metrics
 
     def sample(
         self, features: Float[Tensor, "n d"], scale: Scale, rng: np.random.Generator
     ) -> Float[Tensor, "n k h a"]:
         """Integrate the velocity from scaled noise by Euler's method."""
-        shared = self.velocity.of_features(self.body(features))
-        start = _scaled_noise(scale, self.size, rng, shared)
+        shared = self.condition(features)
+        start = self._scaled_noise(scale, rng, shared)
         return self._integrate(shared, start).view(*scale.shape, -1, self.action.dim)
 
     def _integrate(
@@ -121,12 +149,12 @@ class FlowHead(nn.Module):
     ) -> Float[Tensor, "n k a"]:
         steps = self.config.steps
         times = torch.arange(steps, device=shared.device) / steps
-        for embedded in self.velocity.times(_TIME_SCALE * times):
-            chunks = chunks + self.velocity(chunks, embedded, shared) / steps
+        for embedded in self.denoiser.times(_TIME_SCALE * times):
+            chunks = chunks + self.denoiser(chunks, embedded, shared) / steps
         return chunks
 
 
-class DiffusionHead(nn.Module):
+class DiffusionHead(_DenoisingHead):
     """A denoising diffusion model with a cosine schedule, which predicts the noise (SuSIE's low-level policy)."""
 
     betas: Float[Tensor, " t"]
@@ -138,11 +166,7 @@ class DiffusionHead(nn.Module):
         config: HeadConfig,
         action: ActionNumbers = WIDOWX.action,
     ) -> None:
-        super().__init__()
-        self.action = action
-        self.config, self.size = config, config.chunk * action.dim
-        self.body = mlp([dim, *hidden])
-        self.noise = Denoiser([dim, *hidden][-1], self.size, config)
+        super().__init__(dim, hidden, config, action)
         self.register_buffer("betas", cosine_betas(config.steps), persistent=False)
 
     def loss(
@@ -153,29 +177,27 @@ class DiffusionHead(nn.Module):
         generator: torch.Generator,
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Return the squared error of the predicted noise, and in validation the errors of the own answer."""
-        shared = self.noise.of_features(self.body(features))
+        shared = self.condition(features)
         target = actions.flatten(1)[:, None].float()
         shape = (len(actions), self.config.draws)
         time = torch.randint(self.config.steps, shape, generator=generator, device=target.device)
         noise = torch.randn((*shape, self.size), generator=generator, device=target.device)
         kept = (1 - self.betas).cumprod(0)[time][..., None]
         noisy = kept.sqrt() * target + (1 - kept).sqrt() * noise
-        found = self.noise(noisy, self.noise.times(time.float()), shared)
+        found = self.denoiser(noisy, self.denoiser.times(time.float()), shared)
         error = _masked(found - noise, inside).square()
         metrics = {"diffusion_error": error.mean()}
         if not self.training:
             answer = self._denoise(shared, torch.zeros_like(target), None, None)
-            metrics |= error_metrics(
-                squared_errors(answer.view(actions.shape), actions, inside), self.action
-            )
+            metrics |= self.answer_errors(answer, actions, inside)
         return error.sum(2).mean(), metrics
 
     def sample(
         self, features: Float[Tensor, "n d"], scale: Scale, rng: np.random.Generator
     ) -> Float[Tensor, "n k h a"]:
         """Denoise scaled noise, with scaled noise added in every step but the last (Ho et al. 2020)."""
-        shared = self.noise.of_features(self.body(features))
-        start = _scaled_noise(scale, self.size, rng, shared)
+        shared = self.condition(features)
+        start = self._scaled_noise(scale, rng, shared)
         return self._denoise(shared, start, scale, rng).view(*scale.shape, -1, self.action.dim)
 
     def _denoise(
@@ -186,13 +208,15 @@ class DiffusionHead(nn.Module):
         rng: np.random.Generator | None,
     ) -> Float[Tensor, "n k a"]:
         kept = (1 - self.betas).cumprod(0)
-        embedded = self.noise.times(torch.arange(self.config.steps, device=shared.device).float())
+        embedded = self.denoiser.times(
+            torch.arange(self.config.steps, device=shared.device).float()
+        )
         for t in reversed(range(self.config.steps)):
-            found = self.noise(chunks, embedded[t], shared)
+            found = self.denoiser(chunks, embedded[t], shared)
             chunks = chunks - self.betas[t] / (1 - kept[t]).sqrt() * found
             chunks = chunks / (1 - self.betas[t]).sqrt()
             if t and scale is not None and rng is not None:
-                noise = _scaled_noise(scale, self.size, rng, shared)
+                noise = self._scaled_noise(scale, rng, shared)
                 chunks = chunks + self.betas[t].sqrt() * noise
             chunks = chunks.clamp(-self.config.clip, self.config.clip)
         return chunks
@@ -203,15 +227,6 @@ def cosine_betas(steps: int) -> Float[Tensor, " t"]:
     time = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     kept = ((time + _COSINE_OFFSET) / (1 + _COSINE_OFFSET) * math.pi / 2).cos().square()
     return (1 - kept[1:] / kept[:-1]).clamp(0, 0.999).float()
-
-
-def _scaled_noise(
-    scale: Scale, size: int, rng: np.random.Generator, like: Tensor
-) -> Float[Tensor, "n k a"]:
-    shape = (*scale.shape, size)
-    if not scale.any():
-        return torch.zeros(shape, device=like.device)
-    return to_tensor(scale[:, :, None] * rng.standard_normal(shape), like)
 
 
 def _masked(
