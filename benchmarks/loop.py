@@ -19,7 +19,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from soar.collection.collector import CollectionConfig, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.robots.duty_cycle import MeteredRobot

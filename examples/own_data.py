@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.frame_cache import build_frames
 from soar.data.mixture import Source

@@ -20,7 +20,8 @@ from golden_common import INSTRUCTIONS, QUESTIONS, Json, digest, exact, run, run
 import soar
 from soar.checkpoint import Checkpoint
 from soar.checkpoint import load as load_checkpoint
-from soar.collection.collector import CollectionConfig, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import regenerated_goals

@@ -125,7 +125,7 @@ def test_identities_differ_by_options(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_policy_with_fit_is_trained_in_a_round(tmp_path: Path) -> None:
-    from soar.collection.collector import CollectionConfig
+    from soar.collection.config import CollectionConfig
     from soar.improvement.collecting import collect_round
     from soar.rollout.models import ModelsConfig
 

@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.attack.attack import Attack, Outcome
 from benchmarks.attack.store_writers import leftovers
 
-from soar.collection.collector import CollectionConfig, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder
 from soar.collection.supervisor import FaultLimits

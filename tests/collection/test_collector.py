@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soar.collection.collector import CollectionConfig, CollectionSummary, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.judging import judge_unknown
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder, status_folders

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet, shares
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder

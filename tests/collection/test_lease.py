@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.collection.lease import held, robot_lease
 from soar.data.store.lance import open_store

@@ -7,7 +7,7 @@ from threading import Thread
 
 import pytest
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.store.lance import SCHEMA, open_store
 from soar.doctor.machine import (

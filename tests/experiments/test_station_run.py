@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from soar.checkpoint import load as load_checkpoint
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.frame_cache import build_frames
 from soar.data.mixture import Source

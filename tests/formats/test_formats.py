@@ -25,7 +25,7 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder, status_folders
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.data.store.lance import open_store
 from soar.errors import SoarError
 from soar.improvement.collecting import collect_round

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from soar import checkpoint as checkpoints
-from soar.collection.collector import CollectionConfig, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, ActionNumbers, Camera, Contract, Numbers
 from soar.data.frame_cache import build_frames

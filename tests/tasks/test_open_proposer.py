@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.collection.collector import CollectionConfig, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError

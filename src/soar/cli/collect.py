@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from soar.cli.options import FLAT, OUT, PRESET, default_of, save_in_store
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.errors import ConfigError, SoarError
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config, sim_stations
@@ -112,7 +112,12 @@ def collect(
         summary = run_fleet(configs, job, stop=stop, callbacks=[console])
     if dry_run:
         print(f"dry run of {summary.episodes} episodes: nothing moved, nothing stored")
-        return
+    else:
+        _print_summary(summary, store)
+
+
+def _print_summary(summary: CollectionSummary, store: Path) -> None:
+    """Print what was stored. Raises SoarError: a station needs a person."""
     print(
         f"{summary.episodes} episodes stored in {store}, {summary.dropped} dropped, "
         f"{summary.faults} faults"

@@ -149,20 +149,12 @@ def calibrate(
     """
     from soar.data.store.lance import open_store
     from soar.vlm.calibration import by_source
-    from soar.vlm.labels import read_labels
 
     if out.suffix not in _PLOTS:
         raise ConfigError(f"--out {out}: no file of a plot; valid endings: {', '.join(_PLOTS)}")
 
     opened = open_store(store, read_only=True)
-    known = read_labels(labels) if labels else {}
-    labeled = [(e, known.get(e.id) if labels else e.provenance.truth) for e in opened.query(which)]
-    episodes = [e for e, success in labeled if success is not None]
-    truth = np.array([success for _, success in labeled if success is not None])
-    if not episodes:
-        raise ConfigError(
-            f"no episode of {store} has a known outcome; label some with soar vlm label"
-        )
+    episodes, truth = _known_outcomes(opened, which, labels)
     verdicts = _verdicts(opened, episodes, vlm, detector)
     groups = by_source(verdicts)
     if not groups:
@@ -181,6 +173,26 @@ def calibrate(
     rich.print(f"[dim]{PAPER}[/dim]")
     if left_out := len(verdicts) - sum(map(len, groups.values())):
         print(f"{left_out} verdicts of persons, or without an answer, are left out")
+
+
+def _known_outcomes(
+    store: LanceStore, which: Query, labels: Path | None
+) -> tuple[list[EpisodeSummary], Bool[np.ndarray, "n"]]:
+    """Return the episodes with a person's label, or without labels a known truth, and whether each succeeded.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from soar.vlm.labels import read_labels
+
+    known = read_labels(labels) if labels else {}
+    labeled = [(e, known.get(e.id) if labels else e.provenance.truth) for e in store.query(which)]
+    episodes = [e for e, success in labeled if success is not None]
+    if not episodes:
+        raise ConfigError(
+            f"no episode of {store.path} has a known outcome; label some with soar vlm label"
+        )
+    return episodes, np.array([success for _, success in labeled if success is not None])
 
 
 def _calibrate(

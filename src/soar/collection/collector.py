@@ -12,19 +12,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from annotated_types import Ge, Le
 
 import soar
 from soar.collection import unstored
-from soar.collection.retry import Backoff, Retrier, with_retries
+from soar.collection.config import CollectionConfig, CollectionSummary
+from soar.collection.retry import Retrier, with_retries
 from soar.collection.status import StatusFolder
-from soar.collection.supervisor import FaultLimits, StationSupervisor
+from soar.collection.supervisor import StationSupervisor
 from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, SoarError, StoreError
 from soar.interfaces import EpisodeStore
 from soar.rollout.assessment import assess
@@ -33,51 +33,15 @@ from soar.rollout.contracts import require_contracts
 from soar.rollout.loop import INLINE, run_episodes
 from soar.rollout.models import Models
 from soar.rollout.recorder import Recorder
-from soar.rollout.station import EpisodeConfig, Station
+from soar.rollout.station import Station
 from soar.types import History, Proposal, Provenance, Query, TaskCount
 from soar.utils.clock import Clock, Metronome
-from soar.utils.config import check_ranges
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _POLL_S = 0.5
 """Interval in seconds at which a paused station reads its command."""
-
-
-@dataclass(frozen=True)
-class CollectionConfig:
-    """Configuration of a collection."""
-
-    episode: EpisodeConfig = field(default_factory=EpisodeConfig)
-    exploring: Annotated[float, Ge(0), Le(1)] = 0.5
-    """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
-    noise: Annotated[float, Ge(0)] = 1.0
-    """Scale of the standard deviation in those."""
-    overlap: bool = True
-    """Whether the VLM, the detector and subgoals generated ahead run while the arm moves."""
-    fault_limits: FaultLimits = field(default_factory=FaultLimits)
-    backoff: Backoff = field(default_factory=Backoff)
-    """Retries of unavailable models, and pauses while the store can't be written."""
-    round: Annotated[int, Ge(0)] = 0
-    """Round of improvement, for the record."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-
-
-@dataclass(frozen=True)
-class CollectionSummary:
-    """Result of a collection."""
-
-    episodes: int
-    """Number of stored episodes."""
-    dropped: int
-    """Number of episodes that were broken off."""
-    faults: int
-    """Number of faults."""
-    broken: tuple[str, ...] = ()
-    """Names of the stations that need a person."""
 
 
 def collect(
@@ -130,15 +94,7 @@ def collect(
     ]
     metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
     collector = Collector(
-        supervisors,
-        models,
-        store,
-        config,
-        stop,
-        callbacks,
-        metronome,
-        config_hash,
-        spare,
+        supervisors, models, store, config, stop, callbacks, metronome, config_hash, spare
     )
     try:
         collector.run(episodes, hours, refresh)

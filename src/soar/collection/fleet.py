@@ -22,7 +22,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from soar.collection.collector import CollectionConfig, CollectionSummary, collect
+from soar.collection.collector import collect
+from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.keys import operator_keys
 from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.status import StatusFolder

@@ -220,13 +220,7 @@ class Mixture:
             if s.frames.fingertips is not None:
                 batch["points"][mine] = np.stack([s.frames.fingertips[f] for f in keyframes], 1)
             if s.generated_goals is not None:
-                index = s.generated_goals.image_indices[frames]
-                use = (index >= 0) & (chance[mine] < s.generated_goals.share)
-                generated = np.flatnonzero(mine)[use]
-                batch["goal"][generated] = s.generated_goals.images[index[use]]
-                k = len(self.pose_dims)
-                batch["pose"][generated, k : 2 * k] = np.nan
-                batch["points"][generated, 1] = np.nan
+                self._use_generated(batch, s.generated_goals, np.flatnonzero(mine), frames, chance)
             for ahead in range(self.chunk):
                 later = np.minimum(frames + ahead, last - 1)
                 batch["action"][mine, ahead] = summed_actions(
@@ -243,6 +237,23 @@ class Mixture:
             batch["action"] = batch["action"][:, 0]
             del batch["inside"]
         return batch
+
+    def _use_generated(
+        self,
+        batch: dict[str, _Array],
+        goals: GeneratedGoals,
+        rows: Int64[np.ndarray, " m"],
+        frames: Int64[np.ndarray, " m"],
+        chance: Float64[np.ndarray, " n"],
+    ) -> None:
+        """Replace the goals of some rows by generated ones, which have no pose and no points."""
+        index = goals.image_indices[frames]
+        use = (index >= 0) & (chance[rows] < goals.share)
+        generated = rows[use]
+        batch["goal"][generated] = goals.images[index[use]]
+        k = len(self.pose_dims)
+        batch["pose"][generated, k : 2 * k] = np.nan
+        batch["points"][generated, 1] = np.nan
 
 
 def pose_dims(contract: Contract) -> list[int]:

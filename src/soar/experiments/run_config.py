@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeAlias
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
-from soar.collection.collector import CollectionConfig
+from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.store.lance import open_store
 from soar.errors import SoarError
