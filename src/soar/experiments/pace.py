@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -58,6 +61,17 @@ def measure_pace(config: RunConfig) -> Pace:
     return Pace(_episode_s(config), _policy_step_s(config), _keypoint_step_s(config))
 
 
+@contextmanager
+def _muted(name: str) -> Iterator[None]:
+    """Silence a logger: what happens to the objects of a measurement is nothing to mend."""
+    logger = logging.getLogger(name)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
+
+
 class _Stopwatch(Callback):
     """Time from the first start of an episode to the last end."""
 
@@ -77,7 +91,7 @@ class _Stopwatch(Callback):
 def _episode_s(config: RunConfig) -> float:
     options, watch = config.collect, _Stopwatch()
     stations = sim_stations(config.scenes[0], options.stations, options.seed, options.questions)
-    with TemporaryDirectory(prefix="soar-pace-") as folder:
+    with TemporaryDirectory(prefix="soar-pace-") as folder, _muted("soar.collection.status"):
         episodes = config.collection(config.episode_config)
         job = CollectionJob(Path(folder), config.models, episodes, options.stations)
         run_fleet(stations, job, callbacks=[watch])

@@ -1,0 +1,53 @@
+"""Progress without a terminal: lines with the time left, and nothing else."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from soar.utils import progress
+from soar.utils.progress import ProgressLines, progress_bar
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    written = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=written, width=40))
+    monkeypatch.setattr(ProgressLines, "interval_s", 0.02)
+    return written
+
+
+def wait_for(log: io.StringIO, text: str) -> None:
+    ends = time.monotonic() + 10
+    while text not in log.getvalue() and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert text in log.getvalue()
+
+
+def test_a_long_stage_says_how_far_it_is_and_how_long_it_takes(log: io.StringIO) -> None:
+    with progress_bar() as bar:
+        task = bar.add_task("trials [x]", total=60, note="success 40%")
+        wait_for(log, "trials [x] 0/60, 0:00:0")
+        wait_for(log, " so far, success 40%\n")
+        for _ in range(3):
+            time.sleep(0.01)
+            bar.advance(task)
+        wait_for(log, "trials [x] 3/60, 0:00:0")
+        wait_for(log, " left, success 40%\n")
+    said = log.getvalue()
+    time.sleep(0.1)
+    assert log.getvalue() == said  # it ends with its stage
+    assert not [line for line in said.splitlines() if not line.strip()]
+
+
+def test_a_short_or_hidden_stage_says_nothing(log: io.StringIO) -> None:
+    bar = progress_bar()
+    bar.disable = True
+    with bar:
+        bar.add_task("hidden", total=2, note="")
+        time.sleep(0.1)
+    with progress_bar() as bar:
+        bar.update(bar.add_task("done", total=1, note=""), completed=1)
+        time.sleep(0.1)
+    assert log.getvalue() == ""
