@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import mujoco
 import numpy as np
 from jaxtyping import Bool, Float32
 
@@ -102,7 +101,7 @@ def labeled_images(
         yield labeled_image(world, facts, style, config, rng)
     world.restyle(scene)
     plain.apply(world.model)
-    mujoco.mj_camlight(world.model, world.data)
+    world.update_view()
 
 
 def labeled_image(
@@ -121,7 +120,7 @@ def labeled_image(
         config: number of questions, and the image's resolution.
         rng: samples facts and words.
     """
-    mujoco.mj_camlight(world.model, world.data)
+    world.update_view()
     sampled = sample_facts(facts, config.questions, rng)
     names = {o.name: s.name for o, s in zip(world.scene.objects, style.objects, strict=True)}
     named = [

@@ -132,9 +132,13 @@ class World:
         Lasts until the next `reset`, except the table, which stays. See `soar.sim.scenes.restyling.restyle`.
         """
         restyling.restyle(self.model, scene)
-        mujoco.mj_camlight(self.model, self.data)
+        self.update_view()
         for renderer in self._renderers.values():
             renderer.upload_texture("tabletop")
+
+    def update_view(self) -> None:
+        """Recompute where camera and light are, after the model's have been changed."""
+        mujoco.mj_camlight(self.model, self.data)
 
     def state(self) -> State:
         """Return the measured x, y, z [m], roll, pitch, yaw [rad] and gripper opening in [0, 1]."""
