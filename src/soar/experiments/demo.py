@@ -32,12 +32,13 @@ _LEAST_STEPS = 100
 _MOST_EPISODES = 300
 """Episodes of a demonstration of MINUTES, at most; longer ones collect more."""
 
-_TRIAL, _DEMONSTRATION = 1.0, 0.25
-"""Time of a trial and of a demonstration, relative to a collected episode's."""
-_OTHER_SCENE = 0.35
-"""Time of the samples of another scene, relative to a collected episode's."""
+_TRIAL, _DEMONSTRATION, _OTHER_SCENE = 0.8, 0.25, 0.35
+"""Time of a trial, a demonstration, and another scene's samples, relative to a collected episode's. The first was .8 on
+a Zen 3 and .45 on an AMX machine; the others are rounded up from one run."""
 _READING = 1.25
 """Time of a fine-tuning with the reading of its episodes, relative to its gradient steps."""
+_EVALUATION_SHARE = 0.25
+"""Share of the time from which evaluations take half of their trials."""
 _COLLECTION_SHARE, _FINETUNING_SHARE = 0.3, 0.25
 """Shares of the time that evaluations leave."""
 _OVERHEAD_S = 45.0
@@ -107,12 +108,9 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
         The configuration, and the expected duration of each stage.
     """
     e = pace.episode_s
-    trials = max(config.trials // 2, -(-LEAST_STARTS // tasks))
-    trials = (
-        min(config.trials, trials)
-        if e * config.trials * tasks > 60 * minutes / 8
-        else config.trials
-    )
+    trials = config.trials
+    if 2 * trials * tasks * _TRIAL * e > _EVALUATION_SHARE * 60 * minutes:
+        trials = min(trials, max(trials // 2, -(-LEAST_STARTS // tasks)))
     evaluations = 2 * trials * tasks * _TRIAL * e
     left = max(0.0, 60 * minutes - evaluations - _OVERHEAD_S)
     episodes = _between(LEAST_EPISODES, left * _COLLECTION_SHARE / e, config.episodes)
