@@ -144,7 +144,7 @@ def terminal():
 
 def test_keys_stop_release_and_beat(tmp_path, terminal, monkeypatch):
     ours, stream = terminal
-    monkeypatch.setattr("soar.collection.keys._in_foreground", lambda _: True)
+    monkeypatch.setattr("soar.utils.keys._in_foreground", lambda _: True)
     folders = [StatusFolder(tmp_path, name) for name in ("a", "b")]
     emergencies = [f.folder / "emergency" for f in folders]
     with operator_keys(folders, stream):

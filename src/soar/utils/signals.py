@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class _Handler:
         """The signal that set it."""
         self.raised: int | None = None
         """The signal that raised `Stopped`."""
+        self.at_exit: list[Callable[[], None]] = []
+        """Functions that are called where the process ends at once."""
 
     def __call__(self, number: int, _: object) -> None:
         if self.graceful is not None and not self.graceful.is_set():
@@ -53,6 +55,8 @@ class _Handler:
 
     def exit(self, number: int) -> None:
         """End the process without closing anything; its children end by themselves."""
+        for function in reversed(self.at_exit):
+            function()
         os.write(2, self.farewell.encode())
         os._exit(128 + number)
 
@@ -102,6 +106,17 @@ def stopping(stop: threading.Event, *, raises: bool = False) -> Iterator[None]:
     if raises and _handler.first is not None:
         _handler.raised = _handler.first
         raise Stopped(_handler.first)
+
+
+@contextmanager
+def at_exit(function: Callable[[], None]) -> Iterator[None]:
+    """Call a function also where a second signal ends the process at once, without leaving any context."""
+    calls = _handler.at_exit
+    calls.append(function)
+    try:
+        yield
+    finally:
+        calls.remove(function)
 
 
 def is_stopped() -> bool:

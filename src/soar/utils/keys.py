@@ -1,0 +1,81 @@
+"""Keys of the terminal that a command runs in, one by one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import threading
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+from soar.utils.signals import at_exit
+
+UP, DOWN, RIGHT, LEFT = "up", "down", "right", "left"
+"""Names of the arrow keys; any other key is its character."""
+_ARROWS = dict(zip("ABCD", (UP, DOWN, RIGHT, LEFT), strict=True))
+_SEQUENCE = re.compile(r"\x1b[\[O]([\d;]*)(.)|(.)", re.DOTALL)
+_WAIT_S = 0.1
+"""Longest time in seconds until the end of the listening is noticed."""
+
+
+@contextlib.contextmanager
+def listen(handle: Callable[[str], None], stream: TextIO) -> Iterator[bool]:
+    """Call `handle` with each key pressed, in a thread. The terminal is as before at the end, however that comes.
+
+    Args:
+        handle: takes a character, or the name of an arrow key.
+        stream: the terminal.
+
+    Yields:
+        Whether the stream is a terminal of a foreground command; without one there are no keys.
+    """
+    try:
+        import termios
+        import tty
+
+        number = stream.fileno()
+        before = termios.tcgetattr(number)
+    except (ImportError, OSError, ValueError, AttributeError, termios.error):
+        yield False
+        return
+    if not _in_foreground(number):
+        yield False
+        return
+    ended = threading.Event()
+
+    def run() -> None:
+        while not ended.is_set():
+            ready, _, _ = select.select([number], [], [], _WAIT_S)
+            if ready and _in_foreground(number):
+                for key in keys_in(os.read(number, 64).decode(errors="ignore")):
+                    handle(key)
+
+    def restore() -> None:
+        termios.tcsetattr(number, termios.TCSADRAIN, before)
+
+    thread = threading.Thread(target=run, daemon=True)
+    with at_exit(restore):
+        tty.setcbreak(number)  # keys come at once; Ctrl-C still interrupts
+        thread.start()
+        try:
+            yield True
+        finally:
+            ended.set()
+            thread.join()
+            restore()
+
+
+def keys_in(text: str) -> list[str]:
+    """Return the keys in what a terminal sent; function keys other than the arrows are left out."""
+    keys = [m[3] or _ARROWS.get(m[2], "") for m in _SEQUENCE.finditer(text)]
+    return [key for key in keys if key]
+
+
+def _in_foreground(number: int) -> bool:
+    """Whether this process may read the terminal; reading it in the background would stop the process."""
+    try:
+        return os.tcgetpgrp(number) == os.getpgrp()
+    except OSError:
+        return False
