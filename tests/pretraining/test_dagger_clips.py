@@ -8,34 +8,10 @@ from soar.evaluation.envs import SimEvalEnv
 from soar.pretraining.clips import ClipConfig
 from soar.pretraining.dagger_clips import dagger_clips
 from soar.sim.scenes.regimes import sample_scene
+from tests.pretraining.models import Copies, Down
 
 SEED = 3
 SMALL = ClipConfig(resolution=32)
-
-
-class Down:
-    """A policy that moves its open gripper down."""
-
-    name = checkpoint_id = "down"
-
-    def __init__(self) -> None:
-        self.states: list[np.ndarray] = []
-
-    def act(self, observations, goals, rng, *, noise=0.0):
-        self.states += [o.state for o in observations]
-        return np.array([[0, 0, -0.01, 0, 0, 0, 1]] * len(observations), np.float32)
-
-    def reset(self) -> None:
-        pass
-
-
-class Copies:
-    """A generator that returns the present image."""
-
-    name = "copies"
-
-    def generate(self, observations, tasks, rng):
-        return np.stack([o.image for o in observations])
 
 
 def test_expert_continues_from_each_state_with_a_subgoal_request():

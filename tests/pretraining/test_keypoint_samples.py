@@ -8,12 +8,15 @@ import torch
 
 from soar.errors import ConfigError
 from soar.pretraining.keypoint_samples import (
-    SAMPLES_PER_SCENE,
-    _sample,
+    STATES_PER_SCENE,
+    KeypointSampleConfig,
+    _samples,
+    dagger_samples,
     make_keypoint_samples,
     samples_in,
 )
 from soar.sim.scenes.regimes import sample_scene
+from soar.sim.scenes.spec import Inside
 from soar.sim.world import World
 from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
 from soar.subgoals.compact.observation_encoder import GRIPPER, OBJECT
@@ -25,20 +28,22 @@ from soar.training.keypoint_samples import (
     mentions_side,
 )
 from soar.training.subgoal_losses import SAMPLE_PREFIX, SAMPLES_SHARE, mirror, with_keypoint_samples
+from tests.pretraining.models import Copies, Down
 
 SEED = 3
+SMALL = KeypointSampleConfig(resolution=32)
 
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory) -> KeypointSamples:
     return make_keypoint_samples(
-        tmp_path_factory.mktemp("samples"), 2, workers=1, seed=SEED, resolution=32
+        tmp_path_factory.mktemp("samples"), 2, workers=1, seed=SEED, config=SMALL
     )
 
 
 def test_samples_hold_current_and_future_keypoints(samples):
     n = len(samples.images)
-    assert SAMPLES_PER_SCENE < n <= 2 * SAMPLES_PER_SCENE
+    assert STATES_PER_SCENE < n <= 2 * STATES_PER_SCENE
     assert samples.images.shape == (n, 32, 32, 3)
     assert samples.later.shape == (n, MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1, 7, 2)
     moved = np.abs(samples.later[:, -1, GRIPPER] - samples.points[:, GRIPPER]).max(1)
@@ -51,7 +56,8 @@ def test_sampling_runs_an_expert_and_leaves_the_world_unchanged():
     world, task = World(scene, 64), scene.tasks[0]
     world.reset(SEED, task.goal)
     before = world.state(), world.render()
-    _, points, later, state, instruction = _sample(world, task, 32)
+    rng = np.random.default_rng(0)
+    [(_, points, later, state, instruction)] = _samples(world, task, SMALL, rng)
     np.testing.assert_array_equal(world.state(), before[0])
     np.testing.assert_array_equal(world.render(), before[1])
     np.testing.assert_array_equal(state, before[0])
@@ -61,12 +67,38 @@ def test_sampling_runs_an_expert_and_leaves_the_world_unchanged():
     world.close()
 
 
+def test_views_of_a_state_differ_in_style_camera_and_names_alone():
+    scenes = (sample_scene("broad", seed) for seed in range(SEED, 99))
+    scene = next(s for s in scenes if isinstance(s.tasks[0].goal, Inside))
+    world, task = World(scene, 64), scene.tasks[0]
+    world.reset(SEED, task.goal)
+    before = world.render()
+    config = KeypointSampleConfig(resolution=32, views=3)
+    views = list(_samples(world, task, config, np.random.default_rng(0)))
+    np.testing.assert_array_equal(world.render(), before)
+    assert len({v.images.tobytes() for v in views}) == 3
+    assert len({v.points.tobytes() for v in views}) == 3
+    assert len({v.later.tobytes() for v in views}) == 3
+    assert len({v.states.tobytes() for v in views}) == 1
+    assert len({v.instructions for v in views}) > 1
+    world.close()
+
+
+def test_samples_of_an_attempt_begin_where_subgoals_are_requested():
+    models = Down(), Copies()
+    samples = dagger_samples(sample_scene("broad", SEED), SEED, models, SMALL)
+    assert len(samples) == 10
+    requested = models[0].states[::10]
+    for sample, state in zip(samples, requested, strict=True):
+        np.testing.assert_allclose(sample.states, state, atol=1e-5)
+
+
 def test_interrupted_generation_resumes(tmp_path):
-    whole = make_keypoint_samples(tmp_path / "a", 2, workers=1, seed=SEED, resolution=32)
-    make_keypoint_samples(tmp_path / "b", 1, workers=1, seed=SEED, resolution=32)
+    whole = make_keypoint_samples(tmp_path / "a", 2, workers=1, seed=SEED, config=SMALL)
+    make_keypoint_samples(tmp_path / "b", 1, workers=1, seed=SEED, config=SMALL)
     kept = tmp_path / "b" / "scenes" / f"{SEED:07d}.npz"
     written = kept.stat().st_mtime_ns
-    again = make_keypoint_samples(tmp_path / "b", 2, workers=1, seed=SEED, resolution=32)
+    again = make_keypoint_samples(tmp_path / "b", 2, workers=1, seed=SEED, config=SMALL)
     assert kept.stat().st_mtime_ns == written
     for name, array in vars(whole).items():
         np.testing.assert_array_equal(array, getattr(again, name))
@@ -83,7 +115,7 @@ def test_objects_that_do_not_fit_give_no_samples(monkeypatch):
         raise ConfigError("no room")
 
     monkeypatch.setattr(World, "reset", full)
-    assert len(samples_in(sample_scene("broad", SEED), SEED, 32)["images"]) == 0
+    assert samples_in(sample_scene("broad", SEED), SEED, SMALL) == []
 
 
 def test_batch_depends_on_its_step_only_and_parts_make_the_whole(samples):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from soar.sim.projection import arm_keypoints, project_fingertips, project_point
+from soar.sim.projection import arm_positions, project_fingertips, project_point, project_points
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
 
@@ -26,7 +26,7 @@ def world() -> Iterator[World]:
 
 
 def test_fingertips_and_wrist_are_those_of_the_simulator(world: World) -> None:
-    left, right, wrist, ground = arm_keypoints(world)
+    left, right, wrist, ground = project_points(world, arm_positions(world))
     for tip, name in ((left, "left_finger_pad"), (right, "right_finger_pad")):
         pad = world.model.geom(name)
         axes = world.data.geom(name).xmat.reshape(3, 3)
@@ -59,6 +59,6 @@ def test_fingertips_of_an_upright_gripper_follow_from_its_state(world: World) ->
     world.reset(0)
     scene = load_scene("1")
     [middle] = project_fingertips(scene.camera, world.state()[None])
-    left, right, *_ = arm_keypoints(world)
+    left, right, *_ = project_points(world, arm_positions(world))
     # a reset displaces the camera by up to 1 cm
     np.testing.assert_allclose(middle, (left + right) / 2, atol=0.06)

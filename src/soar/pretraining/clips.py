@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Float64, UInt8
 
 from soar.data.frame_cache import Frames
 from soar.errors import ConfigError, RobotFault
 from soar.pretraining.demonstrations import demonstrate, disturb
 from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
 from soar.sim.layout import is_feasible
-from soar.sim.projection import arm_keypoints, project_point
+from soar.sim.projection import arm_positions, project_points
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, Scene
 from soar.sim.world import World
@@ -158,10 +158,15 @@ class LabeledWorld(World):
 
 def goal_keypoints(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
     """Return the image positions of a goal's objects and of the arm, in the order of `soar.subgoals.clips.Points`."""
+    return project_points(world, goal_positions(world, goal))
+
+
+def goal_positions(world: World, goal: Goal) -> Float64[np.ndarray, "7 3"]:
+    """Return the positions in the world [m] that `goal_keypoints` projects; NaN for none."""
     gripper, _ = world.gripper_pose()
-    positions = [world.object_pose(name)[0] if name else None for name in _objects_of(goal)]
-    own = [project_point(world, p) for p in (*positions, gripper)]
-    return np.concatenate([own, arm_keypoints(world)])
+    nowhere = np.full(3, np.nan)
+    objects = [world.object_pose(name)[0] if name else nowhere for name in _objects_of(goal)]
+    return np.array([*objects, gripper, *arm_positions(world)])
 
 
 def clip_of(episode: Episode, world: LabeledWorld, resolution: int) -> Clip:

@@ -1,23 +1,35 @@
 """Keypoint samples of the *broad* regime: single states with the keypoints that an expert would reach from them.
 
 The keypoint predictor learns from these besides whole clips. They cost a tenth, so they come from many more scenes, and
-they start from states that failing attempts and drift lead to. The labels are image positions, not actions.
+they start from states that failing attempts and drift lead to, or the packaged system itself (DAgger). Each state is
+shown in several styles, which costs little beside its physics. The labels are image positions, not actions.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float32, Float64
 
 from soar.errors import ConfigError, RobotFault
+from soar.interfaces import Policy, SubgoalGenerator
 from soar.nn.text import SentenceEncoder
-from soar.pretraining.clips import goal_keypoints
+from soar.pretraining.clips import goal_positions
+from soar.pretraining.dagger import attempt, packaged_models
 from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
+from soar.pretraining.views import styled_views
+from soar.robots.simulated import SimRobot
+from soar.rollout.station import EpisodeConfig
 from soar.sim.expert.expert import Expert
 from soar.sim.layout import is_feasible
+from soar.sim.projection import project_points
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
@@ -28,19 +40,47 @@ from soar.training.keypoint_samples import (
     KeypointSamples,
     mentions_side,
 )
+from soar.types import Image, State
 from soar.utils.files import cache_folder, replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
-SAMPLES_PER_SCENE = 8
+STATES_PER_SCENE = 8
 _OTHER_SCENES_SEED = 900_000
 """Seed of the first scene of the samples that fine-tuning mixes with a robot's own."""
 _DONE_PROBABILITY = 0.3
 """Probability that a fulfilled task is sampled once more; its label is that nothing moves."""
+_ATTEMPT = EpisodeConfig(num_subgoals=10, steps_per_subgoal=10)
+
+
+@dataclass(frozen=True)
+class KeypointSampleConfig:
+    """Contents of a scene's samples."""
+
+    resolution: int = 96
+    """Image side in pixels."""
+    views: int = 1
+    """Images of each state: one of the scene itself, the others with other colors, names, table, camera and light."""
+    dagger: bool = False
+    """Whether the states are those of an attempt of the packaged system."""
+
+
+class Sample(NamedTuple):
+    """One image with its labels."""
+
+    images: Image
+    points: Float32[np.ndarray, "7 2"]
+    later: Float32[np.ndarray, "k 7 2"]
+    states: State
+    instructions: str
 
 
 def make_keypoint_samples(
-    folder: str | Path, scenes: int, workers: int = 2, seed: int = 0, resolution: int = 96
+    folder: str | Path,
+    scenes: int,
+    workers: int = 2,
+    seed: int = 0,
+    config: KeypointSampleConfig | None = None,
 ) -> KeypointSamples:
     """Generate the samples of random scenes, or resume an interrupted generation.
 
@@ -49,14 +89,15 @@ def make_keypoint_samples(
         scenes: number of scenes that have samples.
         workers: number of processes; the result doesn't depend on it.
         seed: seed of the first scene.
-        resolution: image side in pixels.
+        config: contents of a scene's samples.
 
     Raises:
         ConfigError: `scenes` is less than 1.
     """
     if scenes < 1:
         raise ConfigError(f"keypoint samples of {scenes} scenes; valid: at least 1")
-    folder, generate = Path(folder), partial(_scene_samples, resolution=resolution)
+    config = config or KeypointSampleConfig()
+    folder, generate = Path(folder), partial(_broad_samples, config=config)
     parts: list[Arrays] = []
     with (
         progress_bar() as bar,
@@ -83,33 +124,71 @@ def other_scene_samples(scenes: int, workers: int) -> KeypointSamples:
     return make_keypoint_samples(folder, scenes, workers, _OTHER_SCENES_SEED)
 
 
-def samples_in(scene: Scene, seed: int, resolution: int) -> Arrays:
-    """Generate the samples of one scene; empty where the objects don't fit on the table or the physics diverged."""
-    rng, rows = np.random.default_rng(seed), []
+def samples_in(scene: Scene, seed: int, config: KeypointSampleConfig) -> list[Sample]:
+    """Generate the samples of one scene; none where the objects don't fit on the table or the physics diverged."""
+    rng, samples = np.random.default_rng(seed), list[Sample]()
     world = World(scene)
     try:
-        task = scene.tasks[int(rng.integers(len(scene.tasks)))]
-        world.reset(seed, task.goal)
-        for _ in range(SAMPLES_PER_SCENE):
-            _perturb(world, task, rng)
-            if world.objects_lost():
-                break
-            if world.fulfilled(task.goal) and rng.random() > _DONE_PROBABILITY:
-                feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
-                if not feasible:
-                    break
-                task = feasible[int(rng.integers(len(feasible)))]
-            rows.append(_sample(world, task, resolution))
+        for task in _perturbed_states(world, seed, rng):
+            samples += _samples(world, task, config, rng)
     except (RobotFault, ConfigError):
         pass
     finally:
         world.close()
-    names = ("images", "points", "later", "states", "instructions")
-    return {n: np.array([r[i] for r in rows]) for i, n in enumerate(names)}
+    return samples
 
 
-def _scene_samples(seed: int, resolution: int) -> Arrays:
-    return samples_in(sample_scene("broad", seed), seed, resolution)
+def dagger_samples(
+    scene: Scene,
+    seed: int,
+    models: tuple[Policy, SubgoalGenerator],
+    config: KeypointSampleConfig,
+) -> list[Sample]:
+    """Generate samples of the states in which a policy and a subgoal generator request subgoals for a random task."""
+    rng, samples = np.random.default_rng(seed), list[Sample]()
+    task = scene.tasks[int(rng.integers(len(scene.tasks)))]
+    robot = SimRobot(scene, seed=0)
+
+    def record(world: World) -> None:
+        if not world.fulfilled(task.goal) or rng.random() < _DONE_PROBABILITY:
+            samples.extend(_samples(world, task, config, rng))
+
+    try:
+        attempt(robot, task, seed, models, record, rng, _ATTEMPT)
+    except (RobotFault, ConfigError):
+        pass
+    finally:
+        robot.close()
+    return samples
+
+
+def _broad_samples(seed: int, config: KeypointSampleConfig) -> Arrays:
+    """Return the samples of the *broad* scene with this seed as arrays."""
+    scene = sample_scene("broad", seed)
+    found = (
+        dagger_samples(scene, seed, packaged_models(), config)
+        if config.dagger
+        else samples_in(scene, seed, config)
+    )
+    columns = zip(*found, strict=True) if found else [()] * len(Sample._fields)
+    return {name: np.array(column) for name, column in zip(Sample._fields, columns, strict=True)}
+
+
+def _perturbed_states(world: World, seed: int, rng: np.random.Generator) -> Iterator[SceneTask]:
+    """Bring the world into states on the way of its tasks and beside it, and yield the task to sample in each."""
+    scene = world.scene
+    task = scene.tasks[int(rng.integers(len(scene.tasks)))]
+    world.reset(seed, task.goal)
+    for _ in range(STATES_PER_SCENE):
+        _perturb(world, task, rng)
+        if world.objects_lost():
+            return
+        if world.fulfilled(task.goal) and rng.random() > _DONE_PROBABILITY:
+            feasible = [t for t in scene.tasks if is_feasible(world, t.goal)]
+            if not feasible:
+                return
+            task = feasible[int(rng.integers(len(feasible)))]
+        yield task
 
 
 def _perturb(world: World, task: SceneTask, rng: np.random.Generator) -> None:
@@ -133,20 +212,40 @@ def _perturb(world: World, task: SceneTask, rng: np.random.Generator) -> None:
         world.step(action)
 
 
-def _sample(
-    world: World, task: SceneTask, resolution: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, str]:
-    """Return image, keypoints, keypoints after an expert's next steps, state and instruction; the world stays as it is."""
-    image, points, state = world.render(), goal_keypoints(world, task.goal), world.state()
+def _samples(
+    world: World, task: SceneTask, config: KeypointSampleConfig, rng: np.random.Generator
+) -> Iterator[Sample]:
+    """Yield the views of the present state with their labels; the world stays as it is."""
+    now, state = goal_positions(world, task.goal), world.state()
+    later = _expert_positions(world, task)
+    for style in styled_views(world, config.views, rng):
+        yield Sample(
+            images=resize(world.render(), config.resolution),
+            points=project_points(world, now),
+            later=np.stack([project_points(world, positions) for positions in later]),
+            states=state,
+            instructions=_renamed(task.instruction, world.scene, style),
+        )
+
+
+def _expert_positions(world: World, task: SceneTask) -> list[Float64[np.ndarray, "7 3"]]:
+    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is."""
     expert, later = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), []
     before = world.snapshot()
     for step in range(1, MAX_STEPS_AHEAD + 1):
         if not expert.done:
             world.step(expert.act())
         if step >= MIN_STEPS_AHEAD:
-            later.append(goal_keypoints(world, task.goal))
+            later.append(goal_positions(world, task.goal))
     world.restore(before)
-    return resize(image, resolution), points, np.stack(later), state, task.instruction
+    return later
+
+
+def _renamed(instruction: str, scene: Scene, style: Scene) -> str:
+    """Return an instruction with the objects' names of another style."""
+    names = {o.name: s.name for o, s in zip(scene.objects, style.objects, strict=True)}
+    longest_first = sorted(map(re.escape, names), key=len, reverse=True)
+    return re.sub(rf"\b({'|'.join(longest_first)})\b", lambda m: names[m[1]], instruction)
 
 
 def _join(parts: list[Arrays]) -> KeypointSamples:

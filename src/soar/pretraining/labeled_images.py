@@ -16,10 +16,9 @@ from jaxtyping import Bool, Float32
 
 from soar.errors import RobotFault
 from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
+from soar.pretraining.views import styled_views
 from soar.sim.expert.expert import Expert
 from soar.sim.projection import project_point
-from soar.sim.scenes import randomization
-from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_style
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.types import Action, Image, QuestionKind
@@ -89,19 +88,9 @@ def labeled_images(
     world: World, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[LabeledImage]:
     """Generate images of a random scene's present state in several styles, each with its own questions."""
-    facts, scene = facts_of(world), world.scene
-    yield labeled_image(world, facts, scene, config, rng)
-    if scene.regime not in RANDOM_REGIMES:
-        return
-    plain = randomization.Appearance.of(world.model)
-    for _ in range(config.views - 1):
-        style = sample_style(scene, rng)
-        world.restyle(style)
-        randomization.randomize(world.model, style, rng)
+    facts = facts_of(world)
+    for style in styled_views(world, config.views, rng):
         yield labeled_image(world, facts, style, config, rng)
-    world.restyle(scene)
-    plain.apply(world.model)
-    world.update_view()
 
 
 def labeled_image(
@@ -120,7 +109,6 @@ def labeled_image(
         config: number of questions, and the image's resolution.
         rng: samples facts and words.
     """
-    world.update_view()
     sampled = sample_facts(facts, config.questions, rng)
     names = {o.name: s.name for o, s in zip(world.scene.objects, style.objects, strict=True)}
     named = [

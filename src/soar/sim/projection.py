@@ -26,10 +26,17 @@ def project_point(world: World, position: Vector3 | None) -> Float32[np.ndarray,
     return np.asarray(points[0])
 
 
-def arm_keypoints(world: World) -> Float32[np.ndarray, "4 2"]:
-    """Return the image positions of left fingertip, right fingertip, wrist, and the point of the table below the gripper.
+def project_points(
+    world: World, positions: Float64[np.ndarray, "n 3"]
+) -> Float32[np.ndarray, "n 2"]:
+    """Project positions in the world to the camera's image; NaN stays NaN."""
+    return np.stack([project_point(world, p) for p in positions])
 
-    Together with the gripper's own image position they determine its height, yaw, tilt and opening.
+
+def arm_positions(world: World) -> Float64[np.ndarray, "4 3"]:
+    """Return the positions of left fingertip, right fingertip, wrist, and the point of the table below the gripper [m].
+
+    Together with the gripper's own position their images determine its height, yaw, tilt and opening.
     """
     gripper, rpy = world.gripper_pose()
     across = world.gripper_opening() * FINGER_TRAVEL_M + FINGER_THICKNESS_M / 2
@@ -39,7 +46,7 @@ def arm_keypoints(world: World) -> Float32[np.ndarray, "4 2"]:
         (-WRIST_TO_GRIPPER_M, 0, 0),
     ]
     points = [gripper + rotation(rpy) @ offset for offset in np.array(offsets)]
-    return np.stack([project_point(world, p) for p in (*points, np.array([*gripper[:2], 0.0]))])
+    return np.array([*points, [*gripper[:2], 0.0]])
 
 
 def project_fingertips(
