@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
@@ -26,15 +27,18 @@ from soar.collection.collector import collect
 from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.keys import operator_keys
 from soar.collection.lease import held, robot_lease, station_lease
+from soar.collection.restarts import Restarts
+from soar.collection.live import LivePictures
 from soar.collection.status import StatusFolder
 from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
+from soar.interfaces import TaskProposer, VisionLanguageModel
 from soar.rollout.callbacks import Callback
 from soar.rollout.console import SentActions
 from soar.rollout.models import ModelsConfig, PromotionWatcher
-from soar.rollout.station_config import StationConfig, open_station
-from soar.types import Query
+from soar.rollout.station_config import StationConfig, open_station, station_tasks
+from soar.types import Query, Task
 from soar.utils.clock import Clock
 from soar.utils.processes import end_with_parent, start_resource_tracker
 from soar.utils.signals import STOP_SIGNALS, Stopped, blocked, stoppable, stopping
@@ -42,8 +46,6 @@ from soar.utils.terminal import log_to_terminal
 
 log = logging.getLogger(__name__)
 
-_RESTARTS = 3
-"""Number of crashes in a row, without an episode between them, after which a station isn't started again."""
 _POLL_S = 0.2
 """Interval in seconds at which stations' processes are looked after."""
 _END_S = 10.0
@@ -121,8 +123,11 @@ def run_lockstep(
             folder = StatusFolder(job.store, config.name).folder
             station = open_station(config, clock, folder, dry_run=job.dry_run)
             stack.callback(station.robot.close)
+            choose = partial(_choose_tasks, config, job.models, models.vlm)
             proposer = job.models.load_proposer(station.tasks, models.vlm)
-            opened.append(replace(station, proposer=proposer))
+            opened.append(replace(station, proposer=proposer, choose_tasks=choose))
+        live = LivePictures(job.store, job.config.episode.at(opened[0].robot.period_s).length)
+        stack.callback(live.close)
         return collect(
             opened,
             models,
@@ -134,10 +139,24 @@ def run_lockstep(
             stop=stop,
             clock=clock,
             refresh=PromotionWatcher(job.models),
-            callbacks=[*callbacks, *([SentActions()] if job.dry_run else [])],
+            callbacks=[*callbacks, live, *([SentActions()] if job.dry_run else [])],
             config_hash=job.config_hash,
             spare=spare_folder(store),
         )
+
+
+def _choose_tasks(
+    config: StationConfig,
+    models: ModelsConfig,
+    vlm: VisionLanguageModel,
+    instructions: Sequence[str],
+) -> tuple[tuple[Task, ...], TaskProposer]:
+    """Return a station's tasks and their proposer. See `Station.choose_tasks`."""
+    possible = config.scene_info.instructions
+    if config.simulated and (others := [i for i in instructions if i not in possible]):
+        raise ConfigError(f"the scene has no task '{others[0]}'; there is: {', '.join(possible)}")
+    tasks = station_tasks(replace(config, tasks=tuple(instructions) or config.tasks))
+    return tasks, models.load_proposer(tasks, vlm)
 
 
 @contextmanager
@@ -202,11 +221,10 @@ class StationProcess:
         self.dropped = self.faults = 0
         self._job, self._stop = job, stop
         self._query = Query(stations=(station.name,))
-        self._before = self._before_start = self._count()
-        """Number of the station's episodes in the store before all processes, and before the current one."""
+        self._before = self._count()
+        """Number of the station's episodes in the store before all processes."""
         self._status_folder = StatusFolder(job.store, station.name, station.webhook)
-        self._crashes = 0
-        """Number of crashes in a row without a stored episode."""
+        self._restarts = Restarts(open_store(job.store), self._status_folder, job.config.backoff)
         self._starts_at = time.monotonic()
         self._ends_at = None if job.hours is None else self._starts_at + 3600 * job.hours
         self._told = False
@@ -252,7 +270,6 @@ class StationProcess:
         if finished or (job.hours is not None and job.hours <= 0):
             self.over = True
             return
-        self._before_start = self._count()
         context = mp.get_context("spawn")
         self._receiver, sender = context.Pipe(duplex=False)
         self.process = context.Process(target=_run_station, args=(sender, self.station, job))
@@ -282,15 +299,14 @@ class StationProcess:
             self.over = True
             return
         why = str(result) if result else f"its process ended with exit code {process.exitcode}"
-        self._crashes = 1 if self._count() > self._before_start else self._crashes + 1
-        if isinstance(result, ConfigError) or self._crashes > _RESTARTS:
-            self.error = result if isinstance(result, ConfigError) else None
+        if isinstance(result, ConfigError):
+            self.error = result
             self.over = self.broken = True
             self._status_folder.note("broken", why, person=True)
             return
-        pause = self._job.config.backoff.pause_s(self._crashes - 1)
-        self._starts_at = time.monotonic() + pause
-        self._status_folder.note("crash", f"{why}; next start in {pause:g} s")
+        pause = self._restarts.pause_after(why)
+        self.over, self.broken = pause is None, self._restarts.broken
+        self._starts_at = time.monotonic() + (pause or 0)
 
     def _count(self) -> int:
         history = open_store(self._job.store).history(self._query)

@@ -3,6 +3,7 @@
     <store>/stations/<name>/status.json    current status, rewritten after every episode
     <store>/stations/<name>/events.jsonl   faults, dropped episodes and missing objects, appended
     <store>/stations/<name>/wish           command "pause" or "stop"; absent for "run"
+    <store>/stations/<name>/tasks.json     a person's list of tasks, in place of the station file's; absent without one
     <store>/stations/<name>/emergency      emergency stop, which holds the arm until "run" releases it
     <store>/stations/<name>/heartbeat      changes with every heartbeat of the operator
 
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
@@ -32,6 +33,7 @@ from soar.utils.files import (
     read_lines,
     read_text,
     refresh_json,
+    write_json,
     writing,
 )
 from soar.utils.progress import printable
@@ -54,9 +56,11 @@ EventKind: TypeAlias = Literal[
     "crash",
     "broken",
     "held",
+    "tasks",
 ]
 UnixTime: TypeAlias = Annotated[float, Ge(0), Lt(1e11)]
 _COMMAND_FILE = "wish"
+_TASKS_FILE = "tasks.json"
 _MOST_UNWRITTEN = 1000
 """Number of events that are kept in memory while the disk is full."""
 
@@ -88,6 +92,8 @@ class StationStatus:
     """Share of time in which the arm moved; None where time waits for the robot."""
     late_ms: float | None = None
     """Mean lateness of a control step in milliseconds."""
+    tasks: tuple[str, ...] = ()
+    """Instructions among which it chooses."""
 
     def alive(self) -> bool:
         """Whether the process still runs, if it is on this machine."""
@@ -153,6 +159,24 @@ class StatusFolder:
                 path.unlink(missing_ok=True)
             else:
                 path.write_text(command)
+
+    def requested_tasks(self) -> tuple[str, ...]:
+        """Return a person's list of tasks; empty for the station's own."""
+        try:
+            words = read_json(self.folder / _TASKS_FILE)
+        except ConfigError:
+            return ()
+        valid = isinstance(words, list) and all(isinstance(w, str) for w in words)
+        return tuple(words) if valid else ()
+
+    def request_tasks(self, instructions: Sequence[str]) -> None:
+        """Request other tasks from the next episode on, also after a restart; none for its own. Raises FileError."""
+        path = self.folder / _TASKS_FILE
+        if instructions:
+            write_json(path, list(instructions))
+        else:
+            with writing(path):
+                path.unlink(missing_ok=True)
 
     def show(self, status: StationStatus) -> None:
         """Write the status, also while the disk is full. A failure is only logged."""

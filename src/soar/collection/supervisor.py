@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge
 
 from soar.collection.status import Activity, EventKind, StationStatus, StatusFolder
-from soar.errors import CameraFault, MotionHeld, RobotFault, SoarError
+from soar.errors import CameraFault, ConfigError, MotionHeld, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
 from soar.robots.duty_cycle import MeteredRobot
 from soar.rollout.assessment import SceneAssessment
@@ -81,6 +81,8 @@ class StationSupervisor:
         """Number of assessments in a row without each object."""
         self._drops_in_a_row = self._episodes_with_missing = 0
         self._started_s = time.time()
+        self._requested_tasks: tuple[str, ...] = ()
+        """List of tasks that a person requested last; empty for the station's own."""
         if status_folder.command() == "stop":
             status_folder.request("run")  # the command was for the process before this one
         if station.simulation is not None:
@@ -114,6 +116,7 @@ class StationSupervisor:
             self.activity = "starting"  # it goes home first
         if command == "pause" and self.activity != "paused":
             self.show("paused")
+        self._change_tasks()
         return command == "run"
 
     def show(self, activity: Activity, doing: str = "", late_ms: float | None = None) -> None:
@@ -135,8 +138,25 @@ class StationSupervisor:
                 self.missing,
                 robot.duty_cycle() if isinstance(robot, MeteredRobot) else None,
                 late_ms,
+                tuple(task.instruction for task in self.station.tasks),
             )
         )
+
+    def _change_tasks(self) -> None:
+        """Take over a person's list of tasks, if it is a new one with a question for each."""
+        requested = self.status_folder.requested_tasks()
+        if requested == self._requested_tasks or self.station.choose_tasks is None:
+            return
+        self._requested_tasks = requested
+        try:
+            tasks, proposer = self.station.choose_tasks(requested)
+        except ConfigError as error:
+            self.status_folder.note("tasks", f"the tasks stay as they were: {error}")
+            return
+        self.station = replace(self.station, tasks=tasks, proposer=proposer)
+        self._absences, self.missing, self.assessment = {}, (), None
+        names = ", ".join(task.instruction for task in tasks)
+        self.status_folder.note("tasks", f"from now on: {names}")
 
     def finish(self, result: EpisodeResult) -> None:
         """Handle the end of an episode; returns after the recovery from a fault."""

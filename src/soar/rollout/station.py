@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -106,3 +107,6 @@ class Station:
     """The simulated table under the robot; None for a real one."""
     guard: MotionGuard | None = None
     """What a person says about the robot's motion; None where nobody can."""
+    choose_tasks: Callable[[Sequence[str]], tuple[tuple[Task, ...], TaskProposer]] | None = None
+    """Returns tasks for other instructions, none for the station's own, and their proposer; raises ConfigError. None
+    where the tasks can't be changed."""
