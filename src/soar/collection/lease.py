@@ -31,6 +31,11 @@ from soar.utils.files import read_json, refresh_json
 
 log = logging.getLogger(__name__)
 
+
+class InUse(ConfigError):
+    """Another process holds the lease."""
+
+
 DURATION_S = 60.0
 """Time in seconds after which a lease that isn't renewed expires."""
 
@@ -48,14 +53,14 @@ def held(
         duration_s: time after which it expires without renewal.
 
     Raises:
-        ConfigError: another process holds it.
+        InUse: another process holds it.
         FileError: it can't be written.
     """
     token = secrets.token_hex(8)
     with _locked(path):
         other = _read(path)
         if other and other.holds():
-            raise ConfigError(
+            raise InUse(
                 f"{what} is in use by process {other.pid} on {other.host}; end that one first"
             )
         _write(path, token, duration_s)

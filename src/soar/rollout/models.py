@@ -93,9 +93,16 @@ class ModelsConfig:
     def load(self) -> Models:
         """Load the models. Raises ConfigError, CheckpointError."""
         now = self.with_promoted()
-        subgoals = None if now.subgoals == "none" else load_subgoals(now.subgoals)
-        vlm = load_vlm(self.vlm_name)
-        return Models(vlm, now.load_policy(), subgoals, self.load_detector(vlm))
+        vlm = self.load_vlm()
+        return Models(vlm, now.load_policy(), now.load_subgoals(), self.load_detector(vlm))
+
+    def load_vlm(self) -> VisionLanguageModel:
+        """Load the vision-language model. Raises ConfigError, CheckpointError."""
+        return load_vlm(self.vlm_name)
+
+    def load_subgoals(self) -> SubgoalGenerator | None:
+        """Load the subgoal generator; None for "none". Raises ConfigError, CheckpointError."""
+        return None if self.subgoals == "none" else load_subgoals(self.subgoals)
 
     def load_policy(self) -> Policy:
         """Load the policy. Raises ConfigError, CheckpointError."""
@@ -148,7 +155,7 @@ class PromotionWatcher:
             if new.policy != old.policy:
                 changed = replace(changed, policy=new.load_policy())
             if new.subgoals != old.subgoals:
-                changed = replace(changed, subgoals=load_subgoals(new.subgoals))
+                changed = replace(changed, subgoals=new.load_subgoals())
         except SoarError as error:
             log.warning("promoted models can't be used, going on with the current ones: %s", error)
             return models

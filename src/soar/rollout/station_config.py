@@ -44,6 +44,7 @@ from soar.tasks.question_file import tasks_from_instructions
 from soar.types import Regime, Task
 from soar.utils import config as configs
 from soar.utils.clock import Clock
+from soar.utils.files import Json
 from soar.utils.webhook import check_webhook
 from soar.utils.yaml_files import read_plain
 
@@ -156,7 +157,21 @@ class StationConfig:
         data = read_plain(path)
         if isinstance(data, dict):
             data = {"name": path.stem, **data}
-        config = configs.from_plain(cls, data, f"station file {path}")
+        return cls.from_data(data, f"station file {path}", path)
+
+    @classmethod
+    def from_data(cls, data: Json, where: str, path: Path) -> StationConfig:
+        """Build a station from plain data, in which files are named relative to the file at `path`.
+
+        Args:
+            data: what a station file holds, and the station's name.
+            where: name of the data's source, for messages.
+            path: the file that holds it.
+
+        Raises:
+            ConfigError: a key is unknown or missing, or a value isn't valid.
+        """
+        config = configs.from_plain(cls, data, where)
         host = config.host
         if host and "/" in host[0] and not host[0].startswith("~"):
             host = (str((path.parent / host[0]).absolute()), *host[1:])
