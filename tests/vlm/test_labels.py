@@ -14,8 +14,8 @@ TEXT = "id,instruction,success\r\na,put the \u00e4pple away,yes\r\nb,,NO\r\n"
 
 def test_labels_are_read_as_written_and_as_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_labels(path, {"a": True, "b": False}, {})
-    assert read_labels(path) == {"a": True, "b": False}
+    write_labels(path, {"a": True, "b": False, "c": None}, {})
+    assert read_labels(path) == {"a": True, "b": False, "c": None}
     for data in (TEXT.encode(), TEXT.encode("utf-8-sig"), TEXT.replace("\r", "").encode()):
         path.write_bytes(data)
         assert read_labels(path) == {"a": True, "b": False}
@@ -28,8 +28,8 @@ def test_labels_are_read_as_written_and_as_saved_by_a_spreadsheet(tmp_path: Path
         (TEXT.encode("utf-16"), "no text in UTF-8"),
         (b"id;success\na;yes\n", "needs the columns id and success"),
         (b"", "needs the columns id and success"),
-        (b"id,success\na,maybe\n", r"line 2: success must be yes or no, not 'maybe'"),
-        (b"id,success\na\n", r"line 2: success must be yes or no, not ''"),
+        (b"id,success\na,maybe\n", r"line 2: success must be yes, no or unsure, not 'maybe'"),
+        (b"id,success\na\n", r"line 2: success must be yes, no or unsure, not ''"),
         (b"id,success\na," + b"y" * 200_000 + b"\n", "no CSV file: field larger"),
         (b"PK\x03\x04\xff", "no text in UTF-8"),
     ],

@@ -86,7 +86,8 @@ def label(
     """Label episodes as success or failure: in the terminal, or from a CSV file.
 
     Shows the first and last frame of each episode that the file doesn't contain yet. y: success, n:
-    failure, s: skip, b: back to the previous one, q: quit. Every label is saved at once.
+    failure, u: unsure, s: skip, b: back to the previous one, q: quit. Every label is saved at once.
+    `soar watch` does the same in a browser, with the whole film.
     With --apply, the file's labels become the store's verdicts, judged by "person".
 
     Examples:
@@ -95,7 +96,7 @@ def label(
 
     Args:
         store: the store's folder.
-        labels: CSV file with the columns id, instruction, success (yes or no).
+        labels: CSV file with the columns id, instruction, success (yes, no or unsure).
         which: filter of the episodes.
         apply: write the file's labels into the store instead of asking.
         size: width of each image in characters.
@@ -109,12 +110,12 @@ def label(
     if not apply:
         _label_by_hand(opened, episodes, labels, known, size)
         return
-    chosen = {id: success for id, success in known.items() if id in episodes}
+    chosen = {i: success for i, success in known.items() if i in episodes and success is not None}
     for id, success in chosen.items():
         outcome: Outcome = "success" if success else "failure"
         opened.set_verdict(id, Verdict(outcome, float(success), judge="person"))
     print(
-        f"{len(chosen)} verdicts written to {store}; {len(known) - len(chosen)} labels of other episodes"
+        f"{len(chosen)} verdicts written to {store}; {len(known) - len(chosen)} labels unsure or of other episodes"
     )
 
 
@@ -274,7 +275,7 @@ def _label_by_hand(
     store: LanceStore,
     episodes: Mapping[str, EpisodeSummary],
     path: Path,
-    known: Mapping[str, bool],
+    known: Mapping[str, bool | None],
     size: int,
 ) -> None:
     from soar.utils.media import resize
@@ -287,9 +288,9 @@ def _label_by_hand(
         frames = store.images(episode.id, [0, episode.length])
         both = np.concatenate([resize(f, size) for f in frames], axis=1)
         print(f"\n{to_blocks(both)}\n{index + 1} of {len(order)}: {printable(episode.instruction)}")
-        match input("success? [y]es [n]o [s]kip [b]ack [q]uit: ").strip().lower()[:1]:
-            case "y" | "n" as word:
-                labels[episode.id] = word == "y"
+        match input("success? [y]es [n]o [u]nsure [s]kip [b]ack [q]uit: ").strip().lower()[:1]:
+            case "y" | "n" | "u" as word:
+                labels[episode.id] = None if word == "u" else word == "y"
                 write_labels(path, labels, episodes)
                 index += 1
             case "s":

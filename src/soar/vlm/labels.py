@@ -1,4 +1,4 @@
-"""A person's labels of episodes in a CSV file with the columns id, instruction, success (yes or no)."""
+"""A person's labels of episodes in a CSV file with the columns id, instruction, success (yes, no or unsure)."""
 
 from __future__ import annotations
 
@@ -12,28 +12,33 @@ from soar.types import EpisodeSummary, Image
 from soar.utils.files import read_text, write_bytes
 
 _COLUMNS = ("id", "instruction", "success")
-_WORDS = {"yes": True, "y": True, "1": True, "true": True, "success": True,
-          "no": False, "n": False, "0": False, "false": False, "failure": False}  # fmt: skip
+_WORDS: dict[str, bool | None] = {"yes": True, "y": True, "1": True, "true": True, "success": True,
+          "no": False, "n": False, "0": False, "false": False, "failure": False, "unsure": None}  # fmt: skip
+_WRITTEN = {True: "yes", False: "no", None: "unsure"}
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of text that a spreadsheet would run as a formula."""
 
 
-def read_labels(path: str | Path) -> dict[str, bool]:
-    """Return success by episode id; empty if there is no file. Raises ConfigError naming a wrong line."""
+def read_labels(path: str | Path) -> dict[str, bool | None]:
+    """Return success by episode id, None where the person was unsure; empty if there is no file.
+
+    Raises:
+        ConfigError: it can't be read; the message names a wrong line.
+    """
     path = Path(path)
     if not path.exists():
         return {}
-    labels: dict[str, bool] = {}
+    labels: dict[str, bool | None] = {}
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
     try:
         if not {"id", "success"} <= set(rows.fieldnames or ()):
-            raise ConfigError(f"{path} needs the columns id and success (yes or no)")
+            raise ConfigError(f"{path} needs the columns id and success (yes, no or unsure)")
         for number, row in enumerate(rows, 2):
             word = (row["success"] or "").strip().lower()
             if word not in _WORDS:
                 raise ConfigError(
-                    f"{path}, line {number}: success must be yes or no, not '{word:.40}'"
+                    f"{path}, line {number}: success must be yes, no or unsure, not '{word:.40}'"
                 )
             labels[row["id"]] = _WORDS[word]
     except csv.Error as error:
@@ -42,7 +47,7 @@ def read_labels(path: str | Path) -> dict[str, bool]:
 
 
 def write_labels(
-    path: str | Path, labels: Mapping[str, bool], episodes: Mapping[str, EpisodeSummary]
+    path: str | Path, labels: Mapping[str, bool | None], episodes: Mapping[str, EpisodeSummary]
 ) -> None:
     """Write the labels of episodes, replacing the file whole or not at all."""
     text = io.StringIO(newline="")
@@ -51,7 +56,7 @@ def write_labels(
     for id, success in labels.items():
         instruction = episodes[id].instruction if id in episodes else ""
         shown = f"'{instruction}" if instruction.startswith(_FORMULA) else instruction
-        rows.writerow((id, shown, "yes" if success else "no"))
+        rows.writerow((id, shown, _WRITTEN[success]))
     write_bytes(Path(path), text.getvalue().encode())
 
 
