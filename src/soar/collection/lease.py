@@ -100,6 +100,12 @@ def robot_lease(config: StationConfig) -> Path:
     return Path(tempfile.gettempdir()) / f"soar-robots-{os.getuid()}" / f"{name}.json"
 
 
+def is_held(path: Path) -> bool:
+    """Return whether a process holds a lease: of this machine, or of another one that renewed it lately."""
+    lease = _read(path)
+    return lease is not None and lease.holds()
+
+
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Keep other processes from reading and writing a lease for a moment."""

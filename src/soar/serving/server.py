@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from annotated_types import Ge, Le
 from starlette.applications import Starlette
@@ -100,12 +100,10 @@ class Guard:
     def _refusal(self, scope: Scope) -> int:
         """The status of the refusal; 0 for a client that may pass."""
         headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        origin = headers.get("origin", "")
-        if origin and origin.rpartition("/")[2] != host:
+        if is_foreign(headers):
             return 403
-        if not self._secret:  # a page whose name was turned to this machine has another host
-            return 0 if _name(host) in (*LOOPBACK, "") else 403
+        if not self._secret:
+            return 0 if names_this_machine(headers) else 403
         if scope["path"] in _OPEN_PATHS:
             return 0
         scheme, _, given = headers.get("authorization", "").partition(" ")
@@ -115,7 +113,30 @@ class Guard:
         return 0 if known else 401
 
 
-def listen(config: ServerConfig) -> socket.socket:
+def is_foreign(headers: Headers) -> bool:
+    """Whether a request comes from a web page of another origin."""
+    origin = headers.get("origin", "")
+    return bool(origin) and origin.rpartition("/")[2] != headers.get("host", "")
+
+
+def names_this_machine(headers: Headers) -> bool:
+    """Whether a request is for this machine by its own name; a page whose name was turned to it has another host."""
+    return _name(headers.get("host", "")) in (*LOOPBACK, "")
+
+
+class Address(Protocol):
+    """Where a server listens."""
+
+    @property
+    def host(self) -> str:
+        """Address of this machine."""
+
+    @property
+    def port(self) -> int:
+        """Port; 0 for any that is free."""
+
+
+def listen(config: Address) -> socket.socket:
     """Open the server's socket. Raises ConfigError: the address or port can't be used."""
     try:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
