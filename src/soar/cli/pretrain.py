@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 
 from soar.cli.options import FLAT, OUT, default_of, saved_config
 from soar.pretraining.weights import DemonstrationSet
+from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, compact, with_fit
 from soar.training.subgoals import SubgoalTrainConfig
 from soar.training.vlm import VLMTrainConfig
@@ -52,6 +53,13 @@ def subgoals_preset() -> SubgoalTrainConfig:
     """Training of the packaged subgoal generator."""
     config = SubgoalTrainConfig()
     return replace(config, fit=replace(config.fit, steps=7500))
+
+
+def keypoints_preset() -> FitConfig:
+    """Further training of the packaged generator's keypoint predictor."""
+    return replace(
+        SubgoalTrainConfig().fit, steps=8000, batch_size=64, learning_rate=8e-4, save_every=500
+    )
 
 
 @default_of(lambda given: {"config": policy_preset("gcbc", given["start"])})
@@ -204,6 +212,69 @@ def subgoals(
     folder = out or WEIGHTS / "subgoals"
     with saved_config(subgoals, folder):
         _install(work, folder, "subgoals", ("broad", "bridge") if bridge else ("broad",))
+
+
+@default_of(lambda given: {"config": keypoints_preset()})
+def keypoints(
+    config: Annotated[FitConfig, FLAT],
+    scenes: Positive = 2500,
+    dagger_scenes: Positive = 800,
+    views: Positive = 4,
+    dagger_share: Share = 0.4,
+    start: Path | None = None,
+    workers: Positive = 2,
+    out: Annotated[Path | None, OUT] = None,
+) -> None:
+    """Train the keypoint predictor of a compact subgoal generator further; its renderer stays as it is.
+
+    It learns from single states of many *broad* scenes: an expert's, disturbed, and those in which the packaged system
+    itself requests subgoals (DAgger).
+
+    Example: `soar pretrain keypoints --scenes 2500 --dagger-scenes 800 --steps 8000`.
+
+    Args:
+        config: optimization.
+        scenes: number of scenes of the expert, with about eight states each.
+        dagger_scenes: number of scenes of the packaged system, with about ten states each.
+        views: images of each state, all but one with other colors, names, table, camera and light.
+        dagger_share: share of the system's own states in a batch.
+        start: the generator's folder; by default the package's own.
+        workers: number of processes that make the samples.
+        out: folder of the checkpoint and its card; by default the package's own.
+    """
+    from soar.pretraining.keypoint_samples import KeypointSampleConfig, make_keypoint_samples
+    from soar.registry import WEIGHTS, packaged
+    from soar.subgoals.compact.generator import KIND
+    from soar.training.keypoint_predictor import MixedKeypointBatches, train_keypoint_predictor
+
+    before = _load(start or packaged("subgoals"), KIND)
+    assert before is not None
+    cache = cache_folder() / "pretrain" / f"keypoint-samples-{views}"
+    theirs, its = (KeypointSampleConfig(views=views, dagger=dagger) for dagger in (False, True))
+    expert = make_keypoint_samples(cache / "expert", scenes, workers, _KEYPOINT_SEED, theirs)
+    at = cache / f"dagger-{before.id}"
+    dagger = make_keypoint_samples(at, dagger_scenes, workers, _DAGGER_SEED, its)
+    learned = {
+        "started_from": before.id,
+        "scenes": scenes,
+        "samples": len(expert.images),
+        "dagger_scenes": dagger_scenes,
+        "dagger_samples": len(dagger.images),
+        "dagger_share": dagger_share,
+    }
+    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}-steps-{config.steps}"
+    work = cache_folder() / "pretrain" / f"{name}-start-{before.id}"
+    train_keypoint_predictor(
+        before,
+        MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
+        work,
+        config,
+        SubgoalTrainConfig.attention_weight,
+        {**before.provenance, "keypoints": learned},
+    )
+    folder = out or WEIGHTS / "subgoals"
+    with saved_config(keypoints, folder):
+        _install(work, folder, "subgoals", ("broad",))
 
 
 def _policy(

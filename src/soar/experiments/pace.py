@@ -17,13 +17,13 @@ from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.frame_cache import Frames
 from soar.data.mixture import Source
 from soar.experiments.run_config import RunConfig
-from soar.improvement.methods.corrections.finetune_subgoals import KeypointLearner, net_config
 from soar.promotion import promoted_models
 from soar.registry import policy_spec, subgoals_spec
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
 from soar.rollout.station_config import sim_stations
 from soar.training.fit import fit
+from soar.training.keypoint_predictor import KeypointLearner, net_config
 from soar.training.keypoint_samples import (
     MAX_STEPS_AHEAD,
     MIN_STEPS_AHEAD,

@@ -23,8 +23,8 @@ from soar.subgoals.compact.observation_encoder import NUM_SUPERVISED, CompactSub
 from soar.subgoals.susie import InstructPix2Pix
 from soar.training.keypoint_samples import KeypointBatches, mentions_side
 
-OBJECT_POINTS_SHARE, OBJECT_POINTS_STD = 0.8, 0.05
-"""Share of training samples with given object points, and their standard error [half an image]."""
+OBJECT_POINTS_SHARE, OBJECT_POINTS_STD = 0.8, 0.015
+"""Share of training samples with given object points, and their standard error [half an image]: the packaged VLM's."""
 KEYPOINTS_SHARE, STATES_SHARE = 0.9, 0.8
 """Shares of samples in which the renderer gets future keypoints, and the predictor the robot's state."""
 AUGMENTATION = (

@@ -169,6 +169,19 @@ class CompactSubgoalGenerator:
             pixels = sample(self.denoise, start, conditions, scheduler, self.sampler)
         return to_images(pixels)
 
+    def sample_keypoints(
+        self,
+        observations: Sequence[Observation],
+        tasks: Sequence[Task],
+        rng: np.random.Generator,
+    ) -> Float32[np.ndarray, "n f 2"]:
+        """Draw future keypoints (`keypoint_predictor.PREDICTED_POINTS`) as `generate` does, x and y in [-1, 1]."""
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        instructions = [task.instruction for task in tasks]
+        points = self._object_points(observations, tasks)
+        predictions = self.predict_keypoints(observations, instructions, points)
+        return np.asarray(_sample_keypoints(predictions, generator).float().cpu())
+
     @torch.inference_mode()
     def predict_keypoints(
         self,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-import numpy as np
-import torch
 from annotated_types import Ge, Gt, Le
-from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
@@ -22,11 +19,14 @@ from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.keypoint_labels import keypoint_labels
 from soar.improvement.methods.corrections.planner import from_each_scene
 from soar.registry import subgoals_spec
-from soar.subgoals.compact.generator import FINETUNED_FROM, KIND, load_compact, to_checkpoint
-from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
-from soar.training.fit import FitConfig, FitResult, fit
-from soar.training.keypoint_samples import KeypointBatches, KeypointSamples
-from soar.training.subgoal_losses import CompactSubgoalLearner
+from soar.subgoals.compact.generator import FINETUNED_FROM, KIND, load_compact
+from soar.training.fit import FitConfig, FitResult
+from soar.training.keypoint_predictor import (
+    MixedKeypointBatches,
+    predicting,
+    train_keypoint_predictor,
+)
+from soar.training.keypoint_samples import KeypointSamples
 from soar.types import Query
 
 OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
@@ -98,7 +98,7 @@ def finetune_subgoals(
         ConfigError: the generator has no keypoint predictor, or no scene can be labeled.
     """
     start = checkpoints.load(subgoals_spec(subgoals).folder, KIND)
-    net = _finetunable(start)
+    net = predicting(start)
     cache = out.parent / "frames"
     episodes = [build_frames(store, q, net.input_resolution, cache, workers) for q in queries]
     other_samples = others(config.other_scenes, workers)
@@ -126,63 +126,12 @@ def finetune_keypoints(
         ConfigError: the checkpoint has no keypoint predictor.
         CheckpointError: `out` holds a run with other settings.
     """
-    torch.manual_seed(config.fit.seed)
-    learner = KeypointLearner(_finetunable(start), config.attention_weight)
-    checkpoints.load_weights(learner.whole.net, start)
     provenance = {
         FINETUNED_FROM: start.id,
         "moments": len(own.images),
         "own_share": config.own_share,
     }
-    return fit(
-        learner,
-        _MixedBatches(own, others, config.own_share, config.fit.seed),
-        config.fit,
-        out,
-        export=lambda: to_checkpoint(learner.whole.net, provenance),
+    batches = MixedKeypointBatches(own, others, config.own_share, config.fit.seed)
+    return train_keypoint_predictor(
+        start, batches, out, config.fit, config.attention_weight, provenance
     )
-
-
-def net_config(checkpoint: Checkpoint) -> CompactSubgoalConfig:
-    """Return the network's configuration in a checkpoint of the compact subgoal generator."""
-    return CompactSubgoalConfig(**checkpoint.config["net"])
-
-
-def _finetunable(start: Checkpoint) -> CompactSubgoalConfig:
-    net = net_config(start)
-    if not net.predict_keypoints:
-        raise ConfigError(f"checkpoint {start.id} has no keypoint predictor to fine-tune")
-    return net
-
-
-class KeypointLearner(nn.Module):
-    """The compact subgoal network with all but its keypoint predictor frozen."""
-
-    def __init__(self, config: CompactSubgoalConfig, attention_weight: float) -> None:
-        super().__init__()
-        learner = CompactSubgoalLearner(config, attention_weight=attention_weight)
-        for name, weight in learner.net.named_parameters():
-            weight.requires_grad_(name.startswith("keypoint_predictor."))
-        self.whole = learner
-
-    def loss(
-        self, batch: Mapping[str, Tensor], generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `CompactSubgoalLearner.keypoint_loss`."""
-        return self.whole.keypoint_loss(batch, generator)
-
-
-class _MixedBatches:
-    """Batches with a fixed share of own samples, which come first in every slice of a batch."""
-
-    def __init__(
-        self, own: KeypointSamples, others: KeypointSamples, share: float, seed: int
-    ) -> None:
-        self._own, self._others = KeypointBatches(own, seed), KeypointBatches(others, seed)
-        self._share = share
-
-    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
-        """Return a slice of a step's batch."""
-        count = round(len(range(*part.indices(size))) * self._share)
-        own, others = self._own(step, size, part), self._others(step, size, part)
-        return {k: np.concatenate([own[k][:count], others[k][count:]]) for k in own}

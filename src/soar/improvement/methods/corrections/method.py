@@ -17,13 +17,13 @@ from soar.improvement.methods.corrections.finetune_subgoals import (
     FinetuneSubgoalsConfig,
     OtherSamples,
     finetune_subgoals,
-    net_config,
 )
 from soar.improvement.methods.corrections.labels import correction_sources, make_corrections
 from soar.improvement.methods.corrections.planner import queries_by_scene
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.registry import subgoals_spec
 from soar.subgoals.compact.generator import KIND
+from soar.training.keypoint_predictor import net_config
 from soar.types import Outcome, Task
 
 
