@@ -25,7 +25,8 @@ from soar.plugins import (
     read_component_file,
 )
 from soar.types import SUCCESS_THRESHOLD
-from soar.utils.files import read_json
+from soar.utils.files import local_path, read_json
+from soar.utils.hub import HUB
 from soar.utils.terminal import check_no_password
 
 Kind: TypeAlias = Literal[
@@ -112,7 +113,7 @@ class ModelSpec:
             return packaged(cast(Packaged, self.source))
         if self.kind != "folder":
             raise ConfigError(f"'{self.kind}:{self.source}' is not a checkpoint's folder")
-        return Path(self.source)
+        return local_path(self.source)
 
 
 def vlm_spec(name: str = COMPACT) -> ModelSpec:
@@ -179,8 +180,8 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     """Parse a subgoal generator's name.
 
     Args:
-        name: "compact", a compact checkpoint's folder, or "expert" (the scripted expert's frames), each with
-            "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none";
+        name: "compact", a compact checkpoint's folder (also hub:org/name@revision), or "expert" (the scripted expert's
+            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none";
             "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
@@ -201,6 +202,8 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         source, ahead = name or "", COMPACT_STEPS_AHEAD
     elif steps.isdigit() and int(steps):
         ahead = int(steps)
+    elif source.startswith(HUB):  # "hub:org/name@revision"
+        source, ahead = name or "", COMPACT_STEPS_AHEAD
     else:
         raise ConfigError(
             f"'{name}': after '@' comes a number of control steps, such as {source}@16"
@@ -304,7 +307,10 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     spec = subgoals_spec(name)
     if spec.kind == "chosen":
         choose = component("soar.critics.subgoal_choice:load_chosen")
-        return cast(SubgoalGenerator, choose(load_subgoals(spec.base), spec.source, spec.options))
+        return cast(
+            SubgoalGenerator,
+            choose(load_subgoals(spec.base), str(local_path(spec.source)), spec.options),
+        )
     if (made := _from_code("subgoals", spec)) is not None:
         return cast(SubgoalGenerator, made)
     if spec.kind == "susie":
@@ -319,7 +325,9 @@ def load_policy(name: str = "gcbc") -> Policy:
     spec = policy_spec(name)
     if spec.kind == "steered":
         steer = component("soar.critics.steering:load_steered")
-        return cast(Policy, steer(load_policy(spec.base), spec.source, spec.options))
+        return cast(
+            Policy, steer(load_policy(spec.base), str(local_path(spec.source)), spec.options)
+        )
     if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
     serve = component(

@@ -12,7 +12,8 @@ from typing import Any, NoReturn
 import torch
 
 from soar.errors import ConfigError
-from soar.utils.files import Json, read_json
+from soar.utils.files import Json, local_path, read_json
+from soar.utils.hub import HUB
 
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _MODELS = ("unet", "vae", "text_encoder")
@@ -66,7 +67,7 @@ def noise_schedule(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _local(source: str | Path) -> Path:
     """The folder, or the downloaded snapshot of a hub id."""
-    folder = Path(source).expanduser()
+    folder = local_path(str(source)) if str(source).startswith(HUB) else Path(source).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from soar.errors import ConfigError, FileError
+from soar.utils.hub import HUB, check_own, hub_folder
 
 Json: TypeAlias = Any
 """JSON value: dict with string keys, list, str, int, float, bool or None."""
@@ -32,7 +33,9 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises:
         FileError: the file can't be written.
+        ConfigError: it is in a copy of a folder on the Hub.
     """
+    check_own(path.parent)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
@@ -165,7 +168,9 @@ def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
 
     Raises:
         FileError: the file can't be written.
+        ConfigError: it is in a copy of a folder on the Hub.
     """
+    check_own(path.parent)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -200,7 +205,13 @@ def _parse(path: Path, text: str) -> Json:
 
 
 def local_path(text: str) -> Path:
-    """Return the path of a file or folder on this machine, with "~" expanded. Raises ConfigError: it is a URL."""
+    """Return the path of a file or folder on this machine, with "~" expanded; of the Hub's, that of its local copy.
+
+    Raises:
+        ConfigError: it is a URL, or the Hub hasn't got it (`soar.utils.hub`).
+    """
+    if text.startswith(HUB):
+        return hub_folder(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ConfigError(f"'{text}' is a URL; valid: a file or folder on this machine")
     try:

@@ -29,6 +29,7 @@ from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_t
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
 from soar.utils.files import read_json, write_bytes
+from soar.utils.hub import hub_origin
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,6 +60,10 @@ def open_store(
         StoreError: there is no store, or one of a newer version of this package, or it isn't writable.
     """
     folder = Path(path)
+    if not read_only and (name := hub_origin(folder)):
+        raise StoreError(
+            f"{name} is only read; copy it to a store of yours: soar data merge {name} --out S"
+        )
     if create and not read_only and not (folder / "store.json").exists():
         _create(folder)
     about = _read_about(folder)

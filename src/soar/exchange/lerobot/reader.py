@@ -27,6 +27,7 @@ from soar.exchange.staging import FOLDER
 from soar.types import Provenance, Verdict
 from soar.utils.config import from_plain
 from soar.utils.files import Json, read_json, read_lines
+from soar.utils.hub import folder_name, hub_origin
 from soar.utils.media import decode_image
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LeRobotReader:
     @property
     def name(self) -> str:
         """Name of the data set: that of its folder."""
-        return self.folder.resolve().name
+        return folder_name(self.folder)
 
     def __len__(self) -> int:
         """Number of episodes."""
@@ -211,7 +212,7 @@ class LeRobotReader:
                 scene="",
                 seed=0,
                 started_s=0.0,
-                code_version=f"{self.name} {layout.VERSION}",
+                code_version=f"{hub_origin(self.folder) or self.name} {layout.VERSION}",
             ),
             contract=self.contract,
             subgoals=subgoals_of(goals),

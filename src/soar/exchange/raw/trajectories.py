@@ -8,6 +8,7 @@ from pathlib import Path
 
 from soar.contract.contract import WIDOWX
 from soar.exchange.recording import Recording
+from soar.utils.hub import folder_name
 
 
 class TrajectoryReader(ABC):
@@ -22,7 +23,7 @@ class TrajectoryReader(ABC):
     @property
     def name(self) -> str:
         """Name of the data set: that of its folder."""
-        return self.folder.resolve().name
+        return folder_name(self.folder)
 
     def __len__(self) -> int:
         """Number of trajectories."""

@@ -32,6 +32,7 @@ from soar.exchange.rlds.tfrecord import read_records
 from soar.exchange.staging import FOLDER
 from soar.types import Provenance, Verdict
 from soar.utils.files import Json, read_json, read_lines
+from soar.utils.hub import hub_origin
 
 _WIDOWX_SETS = ("soar_dataset", "bridge_dataset", "bridge_orig", "bridge")
 """Data sets whose actions and states are the WidowX's."""
@@ -207,7 +208,7 @@ class RldsReader:
             scene=split,
             seed=0,
             started_s=parse_date(started[0]),
-            code_version=f"{self.name} {self._info.get('version', '')}".strip(),
+            code_version=f"{hub_origin(self.folder) or self.name} {self._info.get('version', '')}".strip(),
         )
 
 

@@ -1,0 +1,1 @@
+"""Folders of weights and data on the Hugging Face Hub, with cards that say what they are."""
