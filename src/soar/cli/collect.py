@@ -113,10 +113,10 @@ def collect(
     if dry_run:
         print(f"dry run of {summary.episodes} episodes: nothing moved, nothing stored")
     else:
-        _print_summary(summary, store)
+        print_summary(summary, store)
 
 
-def _print_summary(summary: CollectionSummary, store: Path) -> None:
+def print_summary(summary: CollectionSummary, store: Path) -> None:
     """Print what was stored. Raises SoarError: a station needs a person."""
     print(
         f"{summary.episodes} episodes stored in {store}, {summary.dropped} dropped, "

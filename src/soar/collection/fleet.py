@@ -27,8 +27,8 @@ from soar.collection.collector import collect
 from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.keys import operator_keys
 from soar.collection.lease import held, robot_lease, station_lease
-from soar.collection.restarts import Restarts
 from soar.collection.live import LivePictures
+from soar.collection.restarts import Restarts
 from soar.collection.status import StatusFolder
 from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
@@ -162,6 +162,9 @@ def _choose_tasks(
 @contextmanager
 def reserved_cores(robots: int) -> Iterator[None]:
     """Leave one core to each robot's process while it is open, as torch's waiting threads would take them."""
+    if "torch" not in sys.modules:  # the models are elsewhere
+        yield
+        return
     import torch
 
     before = torch.get_num_threads()

@@ -88,6 +88,12 @@ def held(
                 path.unlink()
 
 
+def holder(path: Path) -> tuple[str, int] | None:
+    """Return the host and process that hold a lease; None if nobody does."""
+    lease = _read(path)
+    return (lease.host, lease.pid) if lease and lease.holds() else None
+
+
 def station_lease(store: Path, station: str) -> Path:
     """Return the file of a station's lease in a store."""
     return store / "stations" / station / "lease.json"

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder
+from soar.errors import SoarError
 from soar.interfaces import EpisodeStore
 from soar.types import Query
+
+log = logging.getLogger(__name__)
 
 MOST_RESTARTS = 3
 """Number of crashes in a row, without an episode between them, after which a station isn't started again."""
@@ -43,13 +47,16 @@ class Restarts:
     def pause_after(self, why: str) -> float | None:
         """Note a crash. Return the pause in seconds before the next start; None if there is to be none.
 
-        Raises:
-            StoreError, ConfigError: the station's episodes or events can't be read.
+        While the store can't be read, no crash is one too many.
         """
         if self._status_folder.command() == "stop":
             self._status_folder.note("crash", f"{why}; it had been stopped")
             return None
-        crashes = self._crashes_in_a_row()
+        try:
+            crashes = self._crashes_in_a_row()
+        except SoarError as error:
+            log.warning("crashes of %s not counted: %s", self._status_folder.station, error)
+            return self._backoff.max_s
         if crashes >= MOST_RESTARTS:
             self.broken = True
             self._status_folder.note("broken", why, person=True)

@@ -115,6 +115,9 @@ class ToyPolicy:
     def reset(self) -> None:
         """Do nothing: the policy has no state."""
 
+    def commit(self, actions: Actions) -> None:
+        """Do nothing: the policy has no state."""
+
     def _one(self, observation: Observation, goal: Image | str) -> Float64[np.ndarray, "7"]:
         action = np.zeros(ACTION_DIM)
         action[6] = 1.0

@@ -18,6 +18,7 @@ from soar.tasks.grammar import parse_instruction
 from soar.types import Action, Actions, Image, Images, Noise, Observation
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 STATE_KEYS = ("observation/state", "observation.state", "state", "states", "proprio")
 """Keys of the state in a request."""
@@ -131,10 +132,10 @@ class Follower:
         for request in requests:
             self._begin(request)
         due = [i for i, request in enumerate(requests) if self._needs_subgoal(request)]
-        generated = _in_groups(due, requests, _subgoal_key, self._generate)
+        generated = in_groups(due, requests, _subgoal_key, self._generate)
         failed = {i: e for i, e in generated.items() if isinstance(e, SoarError)}
         ready = [i for i in range(len(requests)) if i not in failed]
-        acted = _in_groups(ready, requests, _act_key, self._act)
+        acted = in_groups(ready, requests, _act_key, self._act)
         return [_finish(request, failed.get(i) or acted[i]) for i, request in enumerate(requests)]
 
     def _begin(self, request: ActRequest) -> None:
@@ -242,11 +243,11 @@ def _goal(request: ActRequest) -> Image | str:
     return request.instruction if found is None else found
 
 
-def _in_groups(
+def in_groups(
     indices: Sequence[int],
-    requests: Sequence[ActRequest],
-    key: Callable[[int, ActRequest], Hashable],
-    call: Callable[[Sequence[ActRequest]], Sequence[T | SoarError]],
+    requests: Sequence[R],
+    key: Callable[[int, R], Hashable],
+    call: Callable[[Sequence[R]], Sequence[T | SoarError]],
 ) -> dict[int, T | SoarError]:
     """Call a function with each group of requests of one key; return the results, or the group's error, by index."""
     groups: dict[Hashable, list[int]] = {}

@@ -1,0 +1,1 @@
+"""Fleets: many stations of one file, on one machine or, with Ray, on many."""
