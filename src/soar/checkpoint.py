@@ -14,10 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
-
-from torch import Tensor, nn
-from torch.nn.modules import module as modules
+from typing import TYPE_CHECKING, TypeVar
 
 from soar.contract.contract import WIDOWX, Contract
 from soar.errors import CheckpointError, ConfigError, SoarError
@@ -30,6 +27,9 @@ from soar.utils.files import (
     write_bytes,
     write_json,
 )
+
+if TYPE_CHECKING:  # importing torch takes seconds, and a robot's process needs none
+    from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -180,6 +180,8 @@ def building(checkpoint: Checkpoint) -> Iterator[None]:
 @contextlib.contextmanager
 def _limited_size(checkpoint: Checkpoint) -> Iterator[None]:
     """Raise ValueError for modules whose parameters are more than the checkpoint's weights can be."""
+    from torch.nn.modules import module as modules
+
     tensors, numbers = checkpoint.weights, sum(w.numel() for w in checkpoint.weights.values())
     left = {"tensors": 2 * len(tensors) + _SPARE_TENSORS, "numbers": 2 * numbers + _SPARE_NUMBERS}
 
@@ -232,6 +234,8 @@ def present_key(module: nn.Module, key: str) -> str:
 
     An old name must not be in use for something else in the same class.
     """
+    from torch import nn
+
     name, dot, rest = key.partition(".")
     name = getattr(module, "RENAMED", {}).get(name, name)
     child = getattr(module, name, None)

@@ -1,6 +1,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -131,6 +133,14 @@ def test_exactly_as_many_episodes_as_asked_are_shared_out():
     assert shares(1, 2) == [1, 0]
     assert shares(7, 3) == [3, 2, 2]
     assert shares(None, 2) == [None, None]
+
+
+def test_a_process_whose_models_need_no_torch_never_imports_it():
+    """It would take two seconds of each station's and each worker's start."""
+    code = (
+        "import sys, soar.collection.fleet, soar.evaluation.runner; print('torch' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
 
 
 def test_stations_of_one_name_are_refused(tmp_path):
