@@ -16,7 +16,7 @@ from soar.critics.critic import Critic
 from soar.critics.learning.labels import CriticSource
 from soar.types import Images, Observation, Outcome
 
-_AHEAD = 12
+AHEAD = 12
 """Steps from an observation to the later frame that stands for a subgoal where none was recorded."""
 
 
@@ -130,7 +130,7 @@ def _goals(critic: Critic, source: CriticSource, episode: int) -> Images | list[
     if critic.config.condition != "goal":
         return [frames.episodes[episode].instruction] * (last - first)
     steps = np.arange(first, last)
-    goals = np.array(frames.images[np.minimum(steps + _AHEAD, last)])
+    goals = np.array(frames.images[np.minimum(steps + AHEAD, last)])
     if source.subgoals is not None:
         index = source.subgoals.image_indices[steps]
         goals[index >= 0] = source.subgoals.images[index[index >= 0]]
