@@ -1,4 +1,4 @@
-.PHONY: demo test attack test-foreign test-exchange test-clients setup format
+.PHONY: demo test attack test-foreign test-exchange test-clients test-ray setup format
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
@@ -30,6 +30,11 @@ test-clients: setup
 	$(python) -m pip install --quiet --no-deps --upgrade --target $(clients) \
 		openpi-client==0.1.2 vla-eval==0.8.0 lazyregistry==0.4.0 json-numpy==2.1.1
 	SOAR_CLIENTS=$(clients) $(python) -m pytest -n 0 tests/serving/test_real_clients.py
+
+# A fleet on a Ray cluster of several nodes on this machine, and what it survives: some minutes.
+test-ray: setup
+	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	SOAR_RAY=1 $(python) -m pytest -n 0 -x tests/fleet/test_ray.py
 
 setup:
 	@scripts/setup

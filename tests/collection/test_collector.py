@@ -36,6 +36,7 @@ from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer, feasible_tasks
 from soar.tasks.success_detector import VLMSuccessDetector
 from soar.types import Proposal, Query, Question, Verdict
+from soar.utils.notices import Webhook
 
 TASKS = tuple(task_from_instruction(i) for i in INSTRUCTIONS)
 DETECTOR = VLMSuccessDetector(ToyVLM())
@@ -65,7 +66,8 @@ def work(
 ) -> tuple[LanceStore, CollectionSummary]:
     """Collect into a store at `folder` and return it with the summary."""
     store = open_store(folder, create=True)
-    places = [StatusFolder(folder, s.name, webhook) for s in stations]
+    channels = [Webhook(webhook)] if webhook else []
+    places = [StatusFolder(folder, s.name, channels) for s in stations]
     options = {"episodes": 3} | options
     return store, collect(stations, models, store, places, config, **options)
 

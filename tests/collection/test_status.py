@@ -5,6 +5,7 @@ import pytest
 
 from soar.collection.status import StationStatus, StatusFolder, status_folders
 from soar.errors import ConfigError
+from soar.utils.notices import Webhook
 
 STATUS = StationStatus("arm1", "3", "collecting", 10.0, 20.0, os.getpid(), "fold the cloth", 5)
 
@@ -44,7 +45,9 @@ def test_events_are_kept_in_order(tmp_path):
 
 
 def test_an_unavailable_webhook_raises_nothing(tmp_path):
-    StatusFolder(tmp_path, "arm1", "http://127.0.0.1:9/").note("missing", "the lemon", person=True)
+    folder = StatusFolder(tmp_path, "arm1", [Webhook("http://127.0.0.1:9/")])
+    folder.note("missing", "the lemon", person=True)
+    folder.settle()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -13,14 +13,15 @@ from soar.data.store.lance import SCHEMA, open_store
 from soar.doctor.machine import (
     EpisodeSize,
     check_disk,
+    check_notices,
     check_rendering,
     check_store,
-    check_webhook,
     episode_size,
 )
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
+from soar.utils.notices import Slack, Webhook
 
 TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyVLM",
@@ -106,9 +107,9 @@ def test_a_webhook_gets_a_test_message():
     server = HTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.handle_request, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
-    assert check_webhook("arm", url).health == "ok"
+    assert check_notices("arm", Webhook(url)).health == "ok"
     [message] = received
     assert json.loads(message).items() >= {"station": "arm", "kind": "test"}.items()
     server.server_close()
-    assert check_webhook("arm", url).health == "warning"
-    assert check_webhook("arm", "nonsense").health == "warning"
+    assert check_notices("arm", Webhook(url)).health == "warning"
+    assert check_notices("arm", Slack("$SOAR_NO_SUCH")).health == "warning"

@@ -13,13 +13,13 @@ import pytest
 
 from soar.errors import ConfigError, ModelUnavailable, SoarError
 from soar.fleet.config import Role
-from soar.fleet.model_server import ModelFacts, ModelServer, policy_batches
+from soar.fleet.model_server import _LOADERS, ModelFacts, ModelServer, policy_batches
 from soar.fleet.served_models import ServedModels
 from soar.policies.chunks import ChunkBroker
 from soar.registry import load_policy
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy
-from soar.rollout.models import ModelsConfig, PromotionWatcher
+from soar.rollout.models import Models, ModelsConfig, PromotionWatcher
 from soar.tasks.grammar import task_from_instruction
 from soar.types import Observation
 
@@ -49,7 +49,7 @@ class Replica:
         return self._result(self.server.counts())
 
     def _result(self, call: Any) -> Any:
-        value = asyncio.run_coroutine_threadsafe(call, self._loop).result(60)
+        value = asyncio.run_coroutine_threadsafe(call, self._loop).result(300)
         if isinstance(value, SoarError):
             raise value
         return value
@@ -88,19 +88,15 @@ def test_served_models_answer_as_loaded_ones(replicas):
     assert (served.vlm.name, served.policy.name) == (own.vlm.name, own.policy.name)
 
 
-def test_requests_of_many_stations_share_batches(replicas):
+def test_requests_of_many_stations_share_batches(replicas, monkeypatch):
     gate = threading.Event()
 
     class Slow(ToyPolicy):
         def act(self, *args: Any, **kwargs: Any) -> Any:
-            gate.wait(10)
+            gate.wait(60)
             return super().act(*args, **kwargs)
 
-    import soar.fleet.model_server as model_server
-
-    pytest.MonkeyPatch().setitem(
-        model_server._LOADERS, "policy", lambda name: policy_batches(Slow())
-    )
+    monkeypatch.setitem(_LOADERS, "policy", lambda name: policy_batches(Slow()))
     goal = seen(1)[0].image[None]
     with ThreadPoolExecutor(9) as pool:
         stations = [ServedModels.of(TOYS, replicas).load_policy() for _ in range(9)]
@@ -109,7 +105,7 @@ def test_requests_of_many_stations_share_batches(replicas):
         while len(replicas["policy"].server._loaded[TOYS.policy].batcher._waiting) < 8:
             pass
         gate.set()
-        actions = [call.result(10) for call in calls]
+        actions = [call.result(60) for call in calls]
     assert replicas["policy"].counts() == (
         2,
         9,
@@ -144,17 +140,14 @@ def test_a_promotion_reaches_each_station_between_its_own_episodes(replicas, mon
         policy.name = name
         return policy_batches(policy)
 
-    monkeypatch.setitem(
-        __import__("soar.fleet.model_server").fleet.model_server._LOADERS, "policy", load
-    )
+    monkeypatch.setitem(_LOADERS, "policy", load)
     config = ServedModels.of(
         ModelsConfig(subgoals="none", policy="run"), {"policy": replicas["policy"]}
     )
     watch = [PromotionWatcher(config), PromotionWatcher(config)]
     first = config.with_promoted().load_policy()
-    from soar.rollout.models import Models
-
-    models = [Models(None, first, None, None)] * 2  # type: ignore[arg-type]
+    toy = TOYS.load()
+    models = [Models(toy.vlm, first, None, toy.detector)] * 2
     promoted = "new"
     goal, rng = seen(1)[0].image[None], np.random.default_rng(0)
     one = watch[0](models[0])

@@ -132,7 +132,7 @@ def run_lockstep(
             opened,
             models,
             store,
-            [StatusFolder(job.store, s.name, s.webhook) for s in stations],
+            [StatusFolder(job.store, s.name, s.channels) for s in stations],
             job.config,
             episodes=job.episodes,
             hours=job.hours,
@@ -226,7 +226,7 @@ class StationProcess:
         self._query = Query(stations=(station.name,))
         self._before = self._count()
         """Number of the station's episodes in the store before all processes."""
-        self._status_folder = StatusFolder(job.store, station.name, station.webhook)
+        self._status_folder = StatusFolder(job.store, station.name, station.channels)
         self._restarts = Restarts(open_store(job.store), self._status_folder, job.config.backoff)
         self._starts_at = time.monotonic()
         self._ends_at = None if job.hours is None else self._starts_at + 3600 * job.hours

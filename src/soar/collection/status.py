@@ -36,8 +36,8 @@ from soar.utils.files import (
     write_json,
     writing,
 )
+from soar.utils.notices import NoticeChannel, Notices
 from soar.utils.progress import printable
-from soar.utils.webhook import Post
 
 log = logging.getLogger(__name__)
 
@@ -109,13 +109,15 @@ class StationStatus:
 class StatusFolder:
     """One station's folder."""
 
-    def __init__(self, store: str | Path, station: str, webhook: str = "") -> None:
+    def __init__(
+        self, store: str | Path, station: str, channels: Sequence[NoticeChannel] = ()
+    ) -> None:
         """Choose the folder.
 
         Args:
             store: folder of the store.
             station: name of the station.
-            webhook: URL that gets every event that needs a person as a JSON POST.
+            channels: ways to tell a person of events that need one.
 
         Raises:
             ConfigError: the name isn't that of a station.
@@ -123,9 +125,8 @@ class StatusFolder:
         check_station_name(station)
         self.folder = Path(store) / "stations" / station
         self.station = station
-        self.webhook = webhook
         self._unwritten: list[dict[str, Json]] = []
-        self._posts: list[Post] = []
+        self._notices = Notices(channels)
 
     def command(self) -> Command:
         """Return the command for this station."""
@@ -202,15 +203,13 @@ class StatusFolder:
             self._unwritten = []
         except FileError as error:
             log.warning("event of %s not written: %s", self.station, error)
-        if person and self.webhook:
-            self._posts.append(Post(self.webhook, event | {"message": printable(message)[:1000]}))
+        if person:
+            self._notices.send(event | {"message": printable(message)[:1000]})
 
     def settle(self) -> None:
-        """Wait until messages to the webhook have arrived, or failed, which is only logged."""
-        for problem in [post.wait() for post in self._posts]:
-            if problem:
-                log.warning("webhook of %s: %s", self.station, problem)
-        self._posts = []
+        """Wait until notices have arrived, or failed, which is only logged."""
+        for problem in self._notices.settle():
+            log.warning("notice of %s not sent: %s", self.station, problem)
 
     def events(self) -> list[dict[str, Json]]:
         """Return all events, oldest first. Raises ConfigError: the file is damaged."""

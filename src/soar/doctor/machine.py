@@ -18,7 +18,7 @@ from soar.doctor.results import CheckResult, Failure, attempt
 from soar.errors import StoreError
 from soar.rollout.station import EpisodeConfig
 from soar.types import Image
-from soar.utils.webhook import Post
+from soar.utils.notices import NoticeChannel
 
 _RENDERING_TIMEOUT_S = 120.0
 _TIGHT = 0.8
@@ -96,16 +96,15 @@ def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> Ch
     return CheckResult("disk", "ok", what)
 
 
-def check_webhook(name: str, url: str) -> CheckResult:
-    """Send a test message to a station's webhook."""
-    message = {"station": name, "kind": "test", "message": "test of the webhook by soar doctor"}
-    problem = attempt(lambda: Post(url, message).wait())
+def check_notices(name: str, channel: NoticeChannel) -> CheckResult:
+    """Send a test message by one of a station's ways to a person."""
+    kind = type(channel).__name__.lower()
+    message = {"station": name, "kind": "test", "message": f"test of the {kind} by soar doctor"}
+    problem = attempt(lambda: channel.send(message).wait())
     if problem:
-        advice = (
-            "correct `webhook` in the station's file; without it only `soar status` shows problems"
-        )
-        return CheckResult(f"{name}: webhook", "warning", str(problem), advice)
-    return CheckResult(f"{name}: webhook", "ok", "received a test message")
+        advice = f"correct the {kind} in the station's file; without it only `soar status` shows problems"
+        return CheckResult(f"{name}: {kind}", "warning", str(problem), advice)
+    return CheckResult(f"{name}: {kind}", "ok", "received a test message")
 
 
 def episode_size(path: Path, images: Sequence[Image], episode: EpisodeConfig) -> EpisodeSize | None:

@@ -11,7 +11,7 @@ from soar.contract.compare import declares_contract
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
 from soar.doctor.latency import measure_latency
-from soar.doctor.machine import check_webhook
+from soar.doctor.machine import check_notices
 from soar.doctor.results import CheckResult, Failure, attempt
 from soar.doctor.station_checks import (
     GRIPPER_STEPS,
@@ -70,8 +70,7 @@ def try_station(config: StationConfig, move: bool) -> TriedStation:
     results = check_trial(config.name, config.box, trial, len(opened.tasks))
     if isinstance(closed, Failure):
         results.append(robot_failed(config.name, closed))
-    if config.webhook:
-        results.append(check_webhook(config.name, config.webhook))
+    results += [check_notices(config.name, channel) for channel in config.channels]
     has_image = all(r.health != "failed" for r in results if r.name.endswith("image"))
     return TriedStation(
         config, tuple(results), opened.tasks, opened.robot.period_s, trial.contract,

@@ -28,6 +28,7 @@ from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config
 from soar.utils.config import check_ranges, from_plain, to_plain
 from soar.utils.files import Json, local_path
+from soar.utils.notices import Channel
 from soar.utils.yaml_files import read_plain
 
 Engine: TypeAlias = Literal["embedded", "ray"]
@@ -110,6 +111,8 @@ class FleetConfig:
     """The models' replicas on Ray."""
     tasks: tuple[str, ...] = ()
     """Instructions for the stations that name none."""
+    notices: tuple[Channel, ...] = ()
+    """Ways to tell a person, for the stations that name none."""
     collection: CollectionConfig = field(default_factory=CollectionConfig)
     """Configuration of the collection."""
 
@@ -163,7 +166,8 @@ def _entry(entry: Json, fleet: Mapping[str, Json], path: Path) -> Json:
         station = read_plain(file)
         if isinstance(station, dict):
             station = {"name": file.stem, **station}
-    if isinstance(station, dict) and fleet.get("tasks"):
-        station = {"tasks": fleet["tasks"], **station}
+    if isinstance(station, dict):
+        common = {key: fleet[key] for key in ("tasks", "notices") if fleet.get(key)}
+        station = {**common, **station}
     where = f"fleet file {path}: station" if file == path else f"station file {file}"
     return {**entry, "station": to_plain(StationConfig.from_data(station, where, file))}

@@ -47,7 +47,7 @@ class StationRun:
         """Begin in a thread. `again`: whether its process was lost, as after a kill."""
         self._task, self._again = task, again
         self._stop = threading.Event()
-        self._folder = StatusFolder(task.job.store, task.station.name, task.station.webhook)
+        self._folder = StatusFolder(task.job.store, task.station.name, task.station.channels)
         self._summary = CollectionSummary(0, 0, 0)
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()

@@ -45,6 +45,7 @@ from soar.types import Regime, Task
 from soar.utils import config as configs
 from soar.utils.clock import Clock
 from soar.utils.files import Json
+from soar.utils.notices import Channel, NoticeChannel, Webhook
 from soar.utils.webhook import check_webhook
 from soar.utils.yaml_files import read_plain
 
@@ -130,6 +131,8 @@ class StationConfig:
     """Duration of an episode in seconds; None for 100 control steps, whatever the control period."""
     webhook: str = ""
     """URL that gets a JSON POST when a person is needed."""
+    notices: tuple[Channel, ...] = ()
+    """Further ways to tell a person: webhook, slack and email (docs/operations.md)."""
 
     def __post_init__(self) -> None:
         check_station_name(self.name)
@@ -180,6 +183,11 @@ class StationConfig:
         if kinematics:
             kinematics = replace(kinematics, model=str(path.parent / kinematics.model))
         return replace(config, questions=questions, host=host, kinematics=kinematics)
+
+    @property
+    def channels(self) -> tuple[NoticeChannel, ...]:
+        """Ways to tell a person."""
+        return (*([Webhook(self.webhook)] if self.webhook else []), *self.notices)
 
     @property
     def simulated(self) -> bool:

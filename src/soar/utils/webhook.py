@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
@@ -23,31 +23,42 @@ def check_webhook(url: str) -> None:
         raise ConfigError("webhook is not valid; valid: a URL such as https://HOST/PATH")
 
 
-class Post:
-    """A message on its way. Redirects aren't followed, and the reply's body isn't read."""
+class Sending:
+    """A message on its way, in a thread."""
+
+    def __init__(self, send: Callable[[], str | None], limit_s: float) -> None:
+        """Begin. `send` returns what went wrong, or raises; only the type of that is shown, as its text may hold secrets."""
+        self._problem, self._limit_s = f"no reply within {limit_s:g} s", limit_s
+        self._thread = threading.Thread(target=self._run, args=(send,), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> str:
+        """Return what went wrong within the time limit; empty if the message has arrived."""
+        self._thread.join(self._limit_s)
+        return self._problem
+
+    def _run(self, send: Callable[[], str | None]) -> None:
+        try:
+            self._problem = send() or ""
+        except Exception as error:  # noqa: BLE001  a hostile server's bytes raise many types
+            self._problem = f"connection failed ({type(error).__name__})"
+
+
+class Post(Sending):
+    """A JSON message to a webhook. Redirects aren't followed, and the reply's body isn't read."""
 
     def __init__(self, url: str, message: Mapping[str, object]) -> None:
         """Begin to send. Raises ConfigError: see `check_webhook`."""
         check_webhook(url)
-        self._problem = f"no reply within {_TIMEOUT_S:g} s"
-        self._thread = threading.Thread(target=self._send, args=(url, message), daemon=True)
-        self._thread.start()
+        super().__init__(lambda: _post(url, message), _TIMEOUT_S)
 
-    def wait(self) -> str:
-        """Return what went wrong within the time limit, without the URL; empty if the message has arrived."""
-        self._thread.join(_TIMEOUT_S)
-        return self._problem
 
-    def _send(self, url: str, message: Mapping[str, object]) -> None:
-        import httpx
+def _post(url: str, message: Mapping[str, object]) -> str:
+    import httpx
 
-        try:
-            with (
-                httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False) as client,
-                client.stream("POST", url, json=message) as reply,
-            ):
-                status = reply.status_code
-        except Exception as error:  # noqa: BLE001  a hostile server's bytes raise many types
-            self._problem = f"connection failed ({type(error).__name__})"
-        else:
-            self._problem = "" if 200 <= status < 300 else f"status {status}"
+    with (
+        httpx.Client(timeout=_TIMEOUT_S, follow_redirects=False) as client,
+        client.stream("POST", url, json=message) as reply,
+    ):
+        status = reply.status_code
+    return "" if 200 <= status < 300 else f"status {status}"

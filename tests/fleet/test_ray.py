@@ -1,0 +1,288 @@
+"""A fleet on a Ray cluster of three nodes on this machine, with what may go wrong.
+
+The tests follow one fleet, one after another, as starting Ray takes long: `make test-ray`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from soar.collection.status import StatusFolder
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError, StoreError
+from soar.types import EpisodeSummary
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("SOAR_RAY" not in os.environ, reason="takes minutes: make test-ray"),
+]
+
+PATIENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "400",
+    "RAY_gcs_server_request_timeout_seconds": "300",
+    "RAY_health_check_timeout_ms": "60000",
+    "RAY_worker_register_timeout_seconds": "400",
+    "RAY_num_prestart_python_workers": "0",
+}
+"""Settings of Ray for a busy machine, where a process may take a minute to start."""
+
+
+class Machines:
+    """Nodes of a cluster: a head, which has the models, and labs that can leave and come back."""
+
+    def __init__(self) -> None:
+        from ray.cluster_utils import Cluster
+
+        head = {"num_cpus": 2, "resources": {"gpus": 1}, "include_dashboard": False}
+        self.cluster = Cluster(initialize_head=True, head_node_args=head | _MEMORY)
+        self.nodes: dict[str, Any] = {}
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def add(self, lab: str) -> None:
+        self.nodes[lab] = self.cluster.add_node(num_cpus=1, resources={lab: 1}, **_MEMORY)
+
+    def remove(self, lab: str) -> None:
+        self.cluster.remove_node(self.nodes.pop(lab))
+
+
+_MEMORY = {"object_store_memory": 100_000_000}
+
+
+def _patient(call: Callable[..., Any], limit_s: float = 400) -> Callable[..., Any]:
+    """Return a function that is called again while it raises RuntimeError."""
+
+    def again(*args: Any) -> Any:
+        until = time.monotonic() + limit_s
+        while True:
+            try:
+                return call(*args)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    return again
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Machines]:
+    pytest.importorskip("ray", reason="needs the extra: pip install 'soar-robot[ray]'")
+    patch = pytest.MonkeyPatch()
+    for name, value in PATIENT.items():
+        patch.setenv(name, value)
+    import ray
+    from ray._private import services
+
+    patch.setattr(services, "get_node", _patient(services.get_node))  # Ray itself waits 30 s
+    made = Machines()
+    yield made
+    ray.shutdown()
+    made.cluster.shutdown()
+    patch.undo()
+
+
+def soar(*words: str | Path) -> subprocess.Popen[str]:
+    """Start a command."""
+    command = [sys.executable, "-m", "soar", *map(str, words)]
+    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def wait_until(what: Callable[[], object], limit_s: float = 300) -> None:
+    until = time.monotonic() + limit_s
+    while not what():
+        assert time.monotonic() < until, "took too long"
+        time.sleep(0.2)
+
+
+def episodes(store: Path, station: str | None = None) -> list[EpisodeSummary]:
+    """Episodes of a store so far, oldest first; none while it can't be read."""
+    try:
+        found = list(open_store(store, read_only=True).query())
+    except StoreError:
+        return []
+    return [s for s in found if station in (None, s.provenance.station)]
+
+
+def assert_whole(store: Path) -> None:
+    """All episodes of a store can be read, none is there twice, and none has a wrong label."""
+    opened, found = open_store(store), episodes(store)
+    seeds = [(s.provenance.station, s.provenance.started_s) for s in found]
+    assert len(set(seeds)) == len(found)
+    for summary in found:
+        episode = opened.load(summary.id)
+        assert len(episode) == summary.length
+        outcome = episode.verdict.outcome
+        assert outcome == "unknown" or (outcome == "success") == episode.provenance.truth
+    assert os.listdir(store / "steps")
+
+
+STATIONS = {"arm1": "lab1", "arm2": "lab2"}
+
+
+class Fleet:
+    """A fleet file and its running command."""
+
+    def __init__(self, folder: Path, machines: Machines) -> None:
+        self.file, self.store, self.machines = folder / "fleet.yaml", folder / "store", machines
+        self.up: Any = None
+        self.write(STATIONS)
+
+    def write(self, stations: dict[str, str]) -> None:
+        rows = "\n".join(
+            f"  - {{station: {{name: {name}, robot: toy, seed: {i}}}, where: {where}}}"
+            for i, (name, where) in enumerate(stations.items())
+        )
+        self.file.write_text(
+            f"""
+store: store
+engine: ray
+address: {self.machines.address}
+stations:
+{rows}
+models:
+  vlm: python:soar.robots.toy_models:ToyVLM
+  subgoals: python:soar.robots.toy_models:ToySubgoals
+  policy: python:soar.robots.toy_models:ToyPolicy
+replicas:
+  vlm: {{where: gpus}}
+  subgoals: {{where: gpus}}
+  policy: {{where: gpus, timeout_s: 20}}
+collection:
+  episode: {{num_subgoals: 2, steps_per_subgoal: 12}}
+  backoff: {{initial_s: 0.2, max_s: 2}}
+"""
+        )
+
+    def start(self) -> None:
+        self.up = soar("fleet", "up", self.file)
+
+    def run(self, *words: str) -> str:
+        process = soar("fleet", *words, self.file)
+        text, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, text
+        return text
+
+    def pid(self, station: str) -> int:
+        return StatusFolder(self.store, station).status().pid
+
+    def activity(self, station: str) -> str:
+        try:
+            return StatusFolder(self.store, station).status().activity
+        except ConfigError:
+            return ""
+
+    def events(self, station: str) -> list[str]:
+        return [e["kind"] for e in StatusFolder(self.store, station).events()]
+
+    def goes_on(self, *stations: str, more: int = 2) -> None:
+        """Wait until each station has stored some more episodes."""
+        before = {s: len(episodes(self.store, s)) for s in stations}
+        wait_until(lambda: all(len(episodes(self.store, s)) >= n + more for s, n in before.items()))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, machines: Machines):
+    for lab in STATIONS.values():
+        machines.add(lab)
+    made = Fleet(tmp_path_factory.mktemp("fleet"), machines)
+    made.start()
+    yield made
+    if made.up.poll() is None:
+        made.up.kill()
+    made.up.wait()
+
+
+def test_stations_collect_on_their_machines_with_the_models_of_another(fleet):
+    fleet.goes_on("arm1", "arm2")
+    text = fleet.run("status")
+    assert "policy-0: on " in text
+    assert "toy-policy" in text
+    assert fleet.pid("arm1") != fleet.pid("arm2")
+
+
+def test_a_killed_station_starts_again(fleet):
+    os.kill(fleet.pid("arm1"), signal.SIGKILL)
+    fleet.goes_on("arm1", "arm2")
+    assert "crash" in fleet.events("arm1")
+    assert_whole(fleet.store)
+
+
+def test_the_models_may_be_gone_for_a_while(fleet):
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(fleet.machines.address, log_to_driver=False, logging_level="ERROR")
+    [space] = {a["namespace"] for a in ray.util.list_named_actors(all_namespaces=True)}
+    for role in ("vlm", "subgoals", "policy"):
+        ray.kill(ray.get_actor(f"{role}-0", space), no_restart=False)
+    fleet.goes_on("arm1", "arm2")
+    assert "broken" not in fleet.events("arm1") + fleet.events("arm2")
+    assert_whole(fleet.store)
+
+
+def test_a_machine_leaves_and_comes_back(fleet):
+    fleet.machines.remove("lab2")
+    fleet.goes_on("arm1")
+    before = len(episodes(fleet.store, "arm2"))
+    time.sleep(2)
+    assert len(episodes(fleet.store, "arm2")) == before
+    fleet.machines.add("lab2")
+    fleet.goes_on("arm2")
+    assert_whole(fleet.store)
+
+
+def test_the_command_is_killed_and_started_again(fleet):
+    pids = [fleet.pid(name) for name in STATIONS]
+    fleet.up.kill()
+    fleet.up.wait()
+    fleet.goes_on("arm1", "arm2")
+    fleet.start()
+    fleet.goes_on("arm1", "arm2")
+    assert [fleet.pid(name) for name in STATIONS] == pids
+
+
+def test_while_the_store_is_away_the_arms_wait(fleet):
+    names = list(STATIONS)
+    away = fleet.store.with_name("away")
+    fleet.store.rename(away)
+    time.sleep(10)
+    for path in [p for p in fleet.store.rglob("*") if p.is_file()]:
+        path.unlink()  # status files that were written meanwhile
+    for folder, *_ in sorted(os.walk(fleet.store), reverse=True):
+        os.rmdir(folder)
+    away.rename(fleet.store)
+    fleet.goes_on(*names)
+    assert_whole(fleet.store)
+
+
+def test_a_station_is_added_while_the_fleet_runs(fleet):
+    fleet.machines.add("lab3")
+    fleet.write({**STATIONS, "arm3": "lab3"})
+    fleet.goes_on("arm3")
+
+
+def test_one_station_is_paused_and_the_fleet_drained(fleet):
+    folder = StatusFolder(fleet.store, "arm1")
+    folder.request("pause")
+    wait_until(lambda: fleet.activity("arm1") == "paused")
+    text = fleet.run("drain")
+    assert "drained" in text
+    text, _ = fleet.up.communicate(timeout=120)
+    assert fleet.up.returncode == 0, text
+    assert "episodes stored" in text
+    assert {fleet.activity(name) for name in STATIONS} == {"stopped"}
+    assert_whole(fleet.store)
+    assert "nothing of this fleet is running" in soar("fleet", "down", fleet.file).communicate()[0]
