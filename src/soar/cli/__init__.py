@@ -65,6 +65,7 @@ COMMANDS = {
     "serve subgoals": Entry("serve:subgoals", "Serve a subgoal generator over HTTP"),
     "serve vlm": Entry("serve:vlm", "Serve a VLM as an OpenAI-style endpoint"),
     "report": Entry("report:report", "Write a run's report as one HTML page", kept=_AGAIN),
+    "report film": Entry("report:film", "Film two collections side by side", kept=_AGAIN),
     "reproduce table6": Entry("reproduce:table6", "A store beside the known data sets"),
     "reproduce figure5": Entry("reproduce:figure5", "The paper's main result, in simulation", runs=True, kept=_RUN),
     "plugins": Entry("plugins:plugins", "List components that installed packages register"),

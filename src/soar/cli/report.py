@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Gt
+
+from soar.cli.options import FLAT
+from soar.report.film import FilmConfig
 
 
 def report(
@@ -37,3 +41,38 @@ def report(
     rich.print(f"{literal(page)} ({page.stat().st_size / 1e6:.1f} MB)")
     if show:
         webbrowser.open(page.resolve().as_uri())
+
+
+def film(
+    left: Annotated[Path, tyro.conf.Positional],
+    right: Annotated[Path, tyro.conf.Positional],
+    config: Annotated[FilmConfig, FLAT],
+    out: Path = Path("film.mp4"),
+    preview: Path | None = None,
+    preview_mb: Annotated[float, Gt(0)] = 1.5,
+) -> None:
+    """Write the film of two collections side by side: accelerated, with subgoals in the corner and verdicts.
+
+    Example, the language-conditioned policy beside the whole system:
+        soar collect --store lcbc --scene 1 --policy lcbc --subgoals none --episodes 8
+        soar collect --store system --scene 1 --episodes 8
+        soar report film lcbc system --out film.mp4 --preview film.webp
+
+    Args:
+        left: folder of the episode store shown on the left.
+        right: folder of the one on the right.
+        config: what is shown.
+        out: mp4 to write.
+        preview: animated WebP to write, too, for a page; none if left out.
+        preview_mb: largest size of it in MB.
+    """
+    from soar.report.film import film_frames, write_film, write_preview
+    from soar.utils.progress import printable
+
+    write_film(left, right, out, config)
+    print(printable(f"{out}: {out.stat().st_size / 1e6:.1f} MB"))
+    if preview is not None:
+        count = write_preview(
+            list(film_frames(left, right, config)), preview, int(1e6 * preview_mb)
+        )
+        print(printable(f"{preview}: {count / 1e6:.2f} MB"))

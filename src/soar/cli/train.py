@@ -36,6 +36,9 @@ class OwnData:
     """Share of the samples (paper: 0.2 with all scenes); without it, up-sampling determines the share."""
     upsample: Annotated[float, Ge(0)] = 10
     """Factor by which these episodes are up-sampled (paper: 10 with one scene)."""
+    takeovers: Annotated[float, Ge(0)] = 1.0
+    """Weight of steps that a person or an expert chose in the policy's place, relative to the policy's own: 0 leaves
+    them out, 1 keeps them as they are."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -105,6 +108,7 @@ def _sources(
     from soar.data.idle_frames import drop_idle_frames
     from soar.data.mixture import Source, upsampled_share
     from soar.data.store.lance import open_store
+    from soar.data.takeovers import weight_takeovers, with_takeovers
     from soar.improvement.methods.corrections.config import CorrectionsConfig
     from soar.improvement.methods.corrections.labels import correction_sources, make_corrections
     from soar.improvement.methods.corrections.planner import queries_by_scene
@@ -124,10 +128,12 @@ def _sources(
         share = AUTONOMOUS_SHARE if own.share is None else own.share
         return [replace(first, weight=1 - share), *correction_sources(corrected, share)]
     frames = build_frames(collected, own.query, r, cache, cameras=cameras)
+    frames = with_takeovers(collected, frames)
     second = Source("autonomous", frames, 1.0, config.autonomous_goals, config.autonomous_sum_steps)
     share = own.share or upsampled_share(
         len(second.steps()[0]), len(first.steps()[0]), own.upsample
     )
     if config.autonomous_min_motion_m:
         second = drop_idle_frames(second, config.autonomous_min_motion_m)
-    return [replace(first, weight=1 - share), replace(second, weight=share)]
+    second = replace(second, weight=share)
+    return [replace(first, weight=1 - share), *weight_takeovers(second, own.takeovers)]

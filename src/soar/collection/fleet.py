@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,6 +30,7 @@ from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.live import LivePictures
 from soar.collection.restarts import Restarts
 from soar.collection.status import StatusFolder
+from soar.collection.takeover import TakeoverKeys
 from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, SoarError
@@ -37,7 +38,9 @@ from soar.interfaces import TaskProposer, VisionLanguageModel
 from soar.rollout.callbacks import Callback
 from soar.rollout.console import SentActions
 from soar.rollout.models import ModelsConfig, PromotionWatcher
+from soar.rollout.station import Station
 from soar.rollout.station_config import StationConfig, open_station, station_tasks
+from soar.rollout.takeover import Takeover
 from soar.types import Query, Task
 from soar.utils.clock import Clock
 from soar.utils.processes import end_with_parent, start_resource_tracker
@@ -93,8 +96,11 @@ def run_fleet(
         raise ConfigError(f"two stations are named '{twice[0]}'; give each a `name` of its own")
     stop = stop or threading.Event()
     open_store(job.store, create=True)
-    with operator_keys([StatusFolder(job.store, name) for name in names]):
-        if len(stations) == 1 or not any(s.keeps_period for s in stations):
+    keys = TakeoverKeys()
+    with operator_keys([StatusFolder(job.store, name) for name in names], press=keys.press):
+        if len(stations) == 1:
+            return run_lockstep(stations, job, stop, callbacks, keys.make)
+        if not any(s.keeps_period for s in stations):
             return run_lockstep(stations, job, stop, callbacks)
         return _run_separately(stations, job, stop)
 
@@ -104,8 +110,12 @@ def run_lockstep(
     job: CollectionJob,
     stop: threading.Event,
     callbacks: Sequence[Callback] = (),
+    make_takeover: Callable[[Station], Takeover | None] = lambda station: None,
 ) -> CollectionSummary:
-    """Collect with all stations in this process, with one batch for each call of a model. See `run_fleet`."""
+    """Collect with all stations in this process, with one batch for each call of a model. See `run_fleet`.
+
+    `make_takeover`: returns who may act at an opened station in the policy's place; None for nobody.
+    """
     models = job.models.load()
     clock = Clock() if any(s.keeps_period for s in stations) else None
     with ExitStack() as stack:
@@ -125,7 +135,10 @@ def run_lockstep(
             stack.callback(station.robot.close)
             choose = partial(_choose_tasks, config, job.models, models.vlm)
             proposer = job.models.load_proposer(station.tasks, models.vlm)
-            opened.append(replace(station, proposer=proposer, choose_tasks=choose))
+            takeover = make_takeover(station)
+            opened.append(
+                replace(station, proposer=proposer, choose_tasks=choose, takeover=takeover)
+            )
         live = LivePictures(job.store, job.config.episode.at(opened[0].robot.period_s).length)
         stack.callback(live.close)
         return collect(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from soar.collection.status import StatusFolder
@@ -15,7 +15,11 @@ STOP_KEY, RELEASE_KEY = " ", "r"
 
 
 @contextlib.contextmanager
-def operator_keys(folders: Sequence[StatusFolder], stream: TextIO | None = None) -> Iterator[None]:
+def operator_keys(
+    folders: Sequence[StatusFolder],
+    stream: TextIO | None = None,
+    press: Callable[[str], None] = lambda key: None,
+) -> Iterator[None]:
     """Take keys while stations collect: the space bar holds all arms, "r" releases them, any key is a heartbeat.
 
     Does nothing where the input is no terminal, and nothing while the command runs in the background.
@@ -23,6 +27,7 @@ def operator_keys(folders: Sequence[StatusFolder], stream: TextIO | None = None)
     Args:
         folders: the stations' folders.
         stream: the terminal; None is the standard input.
+        press: takes every key, too.
     """
 
     def handle(key: str) -> None:
@@ -32,6 +37,7 @@ def operator_keys(folders: Sequence[StatusFolder], stream: TextIO | None = None)
             elif key == RELEASE_KEY:
                 folder.request("run")
             folder.beat()
+        press(key)
         if key == STOP_KEY:
             console.print("[bold red]emergency stop[/]: all arms are held; r releases them")
         elif key == RELEASE_KEY:

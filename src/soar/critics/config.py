@@ -30,9 +30,10 @@ class RewardConfig:
     failure: Literal["timeout", "terminal"] = "timeout"
     """End of a failure: "timeout" bootstraps from the last frame; "terminal" ends with the cost step / (1 - discount),
     as in RECAP."""
-    labels: Literal["verdict", "probability", "hindsight"] = "verdict"
-    """Source of success: the verdict's outcome; its P(success), which gives expected rewards and masks; or, for goal
-    images, whether the goal is reached, which needs no verdict."""
+    labels: Literal["verdict", "probability", "hindsight", "takeover"] = "verdict"
+    """Source of success: the verdict's outcome; its P(success), which gives expected rewards and masks; for goal images,
+    whether the goal is reached, which needs no verdict; or when a person took over (RLIF, Luo et al. 2024): `step` for
+    the policy's last step before each takeover, 0 for all others, and no end."""
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ def _lapse_frames(episode: Episode, number: int) -> Iterator[Image]:
     last = len(episode.images) - 1
     for t in [*range(0, last, LAPSE_STRIDE), *[last] * 8]:
         text = f"{label}\n{episode.verdict.outcome}" if t == last else label
-        yield caption(_with_subgoal(episode, t), text, lines=4)
+        yield caption(with_subgoal(episode, t), text, lines=4)
 
 
-def _with_subgoal(episode: Episode, t: int) -> Image:
-    frame = resize(episode.images[t], VIDEO_SIZE)
+def with_subgoal(episode: Episode, t: int, size: int = VIDEO_SIZE) -> Image:
+    """Return an episode's frame t at `size` x `size` pixels, with the current subgoal in the corner."""
+    frame = resize(episode.images[t], size)
     current = [s for s in episode.subgoals if s.step <= t]
     return inset(frame, current[-1].image) if current else frame
 
@@ -57,7 +58,7 @@ def choose_samples(episodes: Sequence[EpisodeSummary], count: int) -> list[Episo
 def episode_video(episode: Episode) -> bytes:
     """Encode every second frame of an episode as mp4, with the current subgoal in the corner."""
     steps = range(0, len(episode.images), 2)
-    return encode_video((_with_subgoal(episode, t) for t in steps), fps=10, crf=28)
+    return encode_video((with_subgoal(episode, t) for t in steps), fps=10, crf=28)
 
 
 def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]]:

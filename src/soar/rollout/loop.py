@@ -23,9 +23,11 @@ from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
 from soar.rollout.contracts import robot_contract
 from soar.rollout.models import Models
 from soar.rollout.station import EpisodeConfig, Station
+from soar.rollout.takeover import TakenAction
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, to_verdict
 from soar.types import (
     STATE_DIM,
+    Action,
     EpisodeFrames,
     History,
     Image,
@@ -151,6 +153,9 @@ def run_episodes(
             stations, assessments, histories, scales, strict=True
         )
     ]
+    for state in states:
+        if state.station.takeover:
+            state.station.takeover.start(state.proposal.task.instruction)
     models.policy.reset()
     if isinstance(models.policy, InstructedPolicy):
         models.policy.instruct([s.proposal.task.instruction for s in states])
@@ -274,14 +279,23 @@ def act(
         raise BadOutput(
             f"{policy.name} gave actions of shape {np.shape(actions)} for {len(states)} robots with {width} numbers"
         )
-    live = [(s, a) for s, a in zip(states, actions, strict=True) if s.fault is None]
-    done = call_all([s.station.robot for s, _ in live], "execute", [(a,) for _, a in live])
-    for (state, commanded), executed in zip(live, done, strict=True):
+    live = [
+        (s, *_chosen(s, index, a)) for s, a in zip(states, actions, strict=True) if s.fault is None
+    ]
+    done = call_all([s.station.robot for s, *_ in live], "execute", [(a,) for _, a, _ in live])
+    for (state, commanded, actor), executed in zip(live, done, strict=True):
         if isinstance(executed, SoarError):
             state.fault = executed
             continue
-        step = Step(index, state.observation, commanded, executed, state.subgoal)
+        step = Step(index, state.observation, commanded, executed, state.subgoal, actor)
         callback.on_step(state.station, step)
+
+
+def _chosen(state: EpisodeState, index: int, action: Action) -> TakenAction:
+    """Return the policy's action, or that of a person who has taken over."""
+    takeover = state.station.takeover
+    taken = takeover.act(index, state.observation, action) if takeover else None
+    return taken or TakenAction(action, "policy")
 
 
 def judge_and_home(

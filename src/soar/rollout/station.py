@@ -13,6 +13,7 @@ from soar.errors import ConfigError
 from soar.interfaces import Robot, TaskProposer
 from soar.registry import PAPER_STEPS_PER_SUBGOAL
 from soar.robots.operation.guard import MotionGuard
+from soar.rollout.takeover import Takeover
 from soar.types import Regime, Task
 from soar.utils.config import check_ranges
 
@@ -107,6 +108,8 @@ class Station:
     """The simulated table under the robot; None for a real one."""
     guard: MotionGuard | None = None
     """What a person says about the robot's motion; None where nobody can."""
+    takeover: Takeover | None = None
+    """A person who may act in the policy's place; None where nobody can."""
     choose_tasks: Callable[[Sequence[str]], tuple[tuple[Task, ...], TaskProposer]] | None = None
     """Returns tasks for other instructions, none for the station's own, and their proposer; raises ConfigError. None
     where the tasks can't be changed."""

@@ -18,6 +18,7 @@ from soar.data.frame_cache import build_frames
 from soar.data.generated_goals import recorded_subgoals
 from soar.data.mixture import Embed
 from soar.data.store.lance import LanceStore
+from soar.data.takeovers import with_takeovers
 from soar.data.transforms import AnyTransform, Color, Crop, Resize, ToFloat
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.text import SentenceEncoder
@@ -88,7 +89,7 @@ def critic_source(
     Raises:
         StoreError: no episode matches, or one is damaged.
     """
-    frames = build_frames(store, query, config.resolution, cache)
+    frames = with_takeovers(store, build_frames(store, query, config.resolution, cache))
     recorded = config.condition == "goal" and config.rewards.labels != "hindsight"
     subgoals = recorded_subgoals(store, frames, 1.0) if recorded else None
     return CriticSource(name, frames, weight, StoreVerdicts(store), subgoals)

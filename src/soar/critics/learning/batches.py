@@ -199,7 +199,11 @@ class CriticBatches:
         self, steps: _Steps, goals: Sequence[_Goals], chosen: _Indices
     ) -> dict[str, _Array]:
         mine = _Steps(*(a[chosen] for a in steps))
-        targets, ahead = _targets(mine, self.config, goals[0].frame[chosen] if goals else None)
+        takeovers = [
+            self.sources[s].takeovers(e) for s, e in zip(mine.source, mine.episode, strict=True)
+        ]
+        frames = goals[0].frame[chosen] if goals else None
+        targets, ahead = _targets(mine, self.config, frames, takeovers)
         after = mine.frame + ahead
         # The last frame of an episode has no action: that of the last step stands for it.
         acting = np.minimum(after, mine.last - 1)
@@ -245,7 +249,10 @@ class CriticBatches:
 
 
 def _targets(
-    steps: _Steps, config: CriticConfig, goal_frames: _Indices | None
+    steps: _Steps,
+    config: CriticConfig,
+    goal_frames: _Indices | None,
+    takeovers: Sequence[tuple[int, ...]],
 ) -> tuple[_Array, _Indices]:
     """Return reward, discount and Monte-Carlo return of each step, and the steps to the frame after its window."""
     targets, ahead = (
@@ -260,7 +267,7 @@ def _targets(
         if hindsight and not steps.negative[i]:
             assert goal_frames is not None
             t, length, rewards = 0, int(goal_frames[i] - frame), reaching
-        w = windows(length, success, rewards, config.discount, config.n_step)
+        w = windows(length, success, rewards, config.discount, config.n_step, takeovers[i])
         targets[i] = w.rewards[t], w.discounts[t], w.returns[t]
         ahead[i] = w.ahead[t]
     return targets, ahead

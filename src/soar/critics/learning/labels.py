@@ -75,7 +75,7 @@ class CriticSource:
     ) -> Float64[np.ndarray, " e"]:
         """Return P(success) of each episode by its present verdict; NaN where that is unknown or it isn't used.
 
-        With hindsight labels every episode is as good as a success.
+        With hindsight labels every episode is as good as a success, with those of takeovers one without any.
         """
         labels = np.full(len(self.frames.episodes), np.nan)
         for i in self.chosen:
@@ -85,7 +85,18 @@ class CriticSource:
             labels[i] = np.nan if p is None else p
         if config.rewards.labels == "hindsight":
             labels[self.chosen] = 1
+        if config.rewards.labels == "takeover":
+            labels[self.chosen] = [not self.takeovers(i) for i in self.chosen]
         return labels
+
+    def takeovers(self, episode: int) -> tuple[int, ...]:
+        """Return the steps of an episode at which a person took the arm from the policy."""
+        taken = self.frames.taken_over
+        if taken is None:
+            return ()
+        start, end = self.frames.starts[episode : episode + 2]
+        mine = taken[start : end - 1]
+        return tuple(np.flatnonzero(mine & ~np.append(False, mine[:-1])).tolist())
 
 
 def held_out(source: CriticSource, share: float) -> tuple[CriticSource, CriticSource | None]:

@@ -7,6 +7,7 @@ and 1, rewards, masks and returns are expectations over both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -86,16 +87,39 @@ def monte_carlo_returns(
     return expected
 
 
+def takeover_rewards(length: int, takeovers: Sequence[int], config: RewardConfig) -> StepRewards:
+    """Return rewards and masks of an episode whose policy learns from takeovers alone (RLIF).
+
+    Args:
+        length: T, number of steps.
+        takeovers: steps at which a person took the arm; the policy's step before each costs `config.step`.
+        config: rewards.
+    """
+    rewards = np.zeros(length)
+    rewards[[t - 1 for t in takeovers if t > 0]] = config.step
+    return StepRewards(rewards, np.ones(length))
+
+
 @lru_cache(maxsize=4096)
 def windows(
-    length: int, success: float, config: RewardConfig, discount: float, n_step: int
+    length: int,
+    success: float,
+    config: RewardConfig,
+    discount: float,
+    n_step: int,
+    takeovers: tuple[int, ...] = (),
 ) -> Windows:
     """Return the n-step targets of an episode's steps, shorter ones near its end.
 
     y_t = sum_i discount^i (prod_{j<i} m_{t+j}) r_{t+i} + discount^n (prod_{j<n} m_{t+j}) V(s_{t+n}): nothing counts
-    after a terminal step.
+    after a terminal step. `takeovers`: see `takeover_rewards`, for its labels.
     """
-    rewards, masks = step_rewards(length, success, config, discount)
+    by_takeover = config.labels == "takeover"
+    rewards, masks = (
+        takeover_rewards(length, takeovers, config)
+        if by_takeover
+        else step_rewards(length, success, config, discount)
+    )
     sums, discounts = np.zeros(length), np.ones(length)
     steps = np.arange(length)
     for i in range(n_step):
@@ -103,5 +127,18 @@ def windows(
         sums[inside] += discounts[inside] * rewards[inside + i]
         discounts[inside] *= discount * masks[inside + i]
     ahead: Int64[np.ndarray, " t"] = np.minimum(n_step, length - steps)
-    returns = monte_carlo_returns(length, success, config, discount)
+    returns = (
+        _discounted_sums(rewards, discount)
+        if by_takeover
+        else monte_carlo_returns(length, success, config, discount)
+    )
     return Windows(sums, discounts, ahead, returns)
+
+
+def _discounted_sums(
+    rewards: Float64[np.ndarray, " t"], discount: float
+) -> Float64[np.ndarray, " t"]:
+    sums, following = np.zeros(len(rewards)), 0.0
+    for t in reversed(range(len(rewards))):
+        following = sums[t] = rewards[t] + discount * following
+    return sums

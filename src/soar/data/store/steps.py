@@ -152,6 +152,20 @@ def read_numbers(
     return table_numbers(table)
 
 
+def read_actors(path: Path) -> tuple[Actor, ...]:
+    """Read who chose the action of each step; empty if all were the policy's. Raises StoreError."""
+    from lance.file import LanceFileReader
+
+    try:
+        with no_panic():
+            if "actor" not in LanceFileReader(str(path)).metadata().schema.names:
+                return ()
+            reader = LanceFileReader(str(path), columns=["actor"])
+            return tuple(reader.read_all().to_table()["actor"].to_pylist()[:-1])
+    except LANCE_ERRORS as error:
+        raise _unreadable(path, error) from error
+
+
 def _unreadable(path: Path, error: BaseException) -> StoreError:
     problem = "is damaged" if path.exists() else "is missing"
     return StoreError(f"steps file '{path}' {problem}: {first_line(error)}")

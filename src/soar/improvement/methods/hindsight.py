@@ -14,6 +14,7 @@ from soar.data.generated_goals import GeneratedGoals, recorded_subgoals
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
+from soar.data.takeovers import weight_takeovers, with_takeovers
 from soar.errors import ConfigError
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.types import Outcome
@@ -37,6 +38,9 @@ class HindsightConfig:
     """Motion between two frames [m] below which the later one is idle and dropped; 0 keeps all (paper)."""
     recorded_goals: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of samples whose goal is the subgoal that was pursued in the episode (paper: none)."""
+    takeovers: Annotated[float, Ge(0)] = 1.0
+    """Weight of steps that a person or an expert chose in the policy's place, relative to the policy's own: 0 leaves
+    them out, 1 keeps them as they are."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -64,9 +68,11 @@ class Hindsight:
         if next(iter(store.query(own.query)), None) is None:
             raise ConfigError(f"no episode was judged a {' or '.join(c.outcomes)}")
         cache = own.run.folder / "frames"
-        frames = build_frames(store, own.query, self.resolution, cache)
+        frames = with_takeovers(store, build_frames(store, own.query, self.resolution, cache))
         goals = recorded_subgoals(store, frames, c.recorded_goals)
         if goals is None and self.regenerate:
             goals = self.regenerate(frames, cache / f"painted-{own.round}.npz")
         source = Source("autonomous", frames, share, c.goals, c.sum_steps, generated_goals=goals)
-        return [drop_idle_frames(source, c.min_motion_m) if c.min_motion_m else source]
+        if c.min_motion_m:
+            source = drop_idle_frames(source, c.min_motion_m)
+        return weight_takeovers(source, c.takeovers)

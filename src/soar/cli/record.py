@@ -1,0 +1,174 @@
+"""`soar record`: demonstrations by a person or a script."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import Ge
+
+from soar.errors import ConfigError
+from soar.rollout.station_config import StationConfig, open_station, sim_stations
+
+if TYPE_CHECKING:
+    from soar.collection.recording import Recording, View
+    from soar.collection.status import StatusFolder
+    from soar.data.store.lance import LanceStore
+    from soar.robots.operation.teleoperation import CommandKeys, Teleoperator
+    from soar.rollout.station import Station
+    from soar.types import Task
+    from soar.utils.clock import Clock
+
+
+def record(
+    store: Path,
+    task: tuple[str, ...] = (),
+    station: StationConfig | None = None,
+    scene: str = "1",
+    seed: Annotated[int, Ge(0)] = 0,
+    device: str = "keyboard",
+    script: str = "",
+    episodes: Annotated[int, Ge(1)] | None = None,
+) -> None:
+    """Record demonstrations by a person into an episode store, on any station, real or simulated.
+
+    In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends. The
+    arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper. The
+    space bar stops the arm at once, and r releases it. Time stands still while no key is pressed. A simulated table is
+    laid anew for each demonstration; `soar watch` shows the picture in a browser, too.
+
+    Each step notes who acted, and `soar train --store S` learns from S as from any demonstrations.
+
+    Examples:
+        soar record --store demos --scene 1 --task "put the green block in the wooden bowl" --episodes 10
+        soar record --store demos --station arm1.yaml --device leader:ws://leader:8765
+        soar record --store demos --scene dev1 --script my_script:make --episodes 20
+
+    Args:
+        store: the episode store's folder; created if there is none.
+        task: instructions, also of a new skill; by default the station's tasks in turn.
+        station: station file (docs/operations.md); without it a simulated arm in `scene`.
+        scene: 1 to 10, dev1 to dev12, or a YAML file.
+        seed: seed of the simulated table.
+        device: "keyboard", "gamepad" (the extra `gamepad`), or "leader:ws://HOST:PORT", a second arm behind `soar robot
+            host` that a person moves by hand. With each of them the terminal's keys start, keep and stop.
+        script: in place of a person: package.module:function, which for an instruction returns a function of the
+            observation that returns actions and then None; or a file with an action in each row (.csv, .npy).
+        episodes: number of demonstrations after which to end; with a script 1 by default.
+    """
+    from soar.collection.live import LivePictures
+    from soar.collection.recording import Recording
+    from soar.collection.status import StatusFolder
+    from soar.collection.unstored import spare_folder
+    from soar.data.store.lance import open_store
+    from soar.robots.operation.devices import Scripted, open_device
+    from soar.robots.operation.teleoperation import CommandKeys
+    from soar.rollout.contracts import robot_contract
+    from soar.rollout.station import PAPER_EPISODE
+    from soar.utils.clock import Clock, Metronome
+
+    if not script and not sys.stdin.isatty():
+        raise ConfigError("a person records in a terminal; valid without one: --script")
+    config, clock = station or sim_stations(scene, 1, seed)[0], Clock()
+    opened = open_store(store, create=True)
+    folder = StatusFolder(store, config.name)
+    commands = CommandKeys(lambda hold: folder.request("emergency" if hold else "run", "space bar"))
+    recording = None
+    try:
+        with ExitStack() as stack:
+            place = _open_station(stack, config, opened, folder, clock, commands)
+            contract = robot_contract(place.robot)
+            teleoperator: Teleoperator = (
+                Scripted(script) if script else open_device(device, contract, commands.give)
+            )
+            stack.callback(teleoperator.close)
+            live = LivePictures(store, PAPER_EPISODE.length)
+            stack.callback(live.close)
+            paced = not script or config.keeps_period
+            recording = Recording(
+                place,
+                teleoperator,
+                opened,
+                folder,
+                commands,
+                view=None if script else _open_terminal(stack, teleoperator, commands),
+                metronome=Metronome(clock, contract.period_s) if paced else None,
+                callback=live,
+                spare=spare_folder(opened),
+                help_lines=_help_lines(teleoperator, store),
+            )
+            recording.run(_tasks(task, place), episodes or (1 if script else None))
+    finally:
+        if recording is not None:
+            _print_result(recording, store)
+
+
+def _open_station(
+    stack: ExitStack,
+    config: StationConfig,
+    store: LanceStore,
+    folder: StatusFolder,
+    clock: Clock,
+    commands: CommandKeys,
+) -> Station:
+    """Open a station for this process alone, and store what an earlier one couldn't store."""
+    from soar.collection.lease import held, robot_lease, station_lease
+    from soar.collection.unstored import restore
+
+    def end() -> None:
+        commands.give("quit")
+
+    lease = station_lease(store.path, config.name)
+    stack.enter_context(held(lease, f"station '{config.name}' of {store.path}", end))
+    if not config.simulated:
+        what = f"the robot of station '{config.name}'"
+        stack.enter_context(held(robot_lease(config), what, end))
+    restore(store, config.name)
+    place = open_station(config, clock, folder.folder)
+    stack.callback(place.robot.close)
+    return place
+
+
+def _open_terminal(stack: ExitStack, teleoperator: Teleoperator, commands: CommandKeys) -> View:
+    """Take the terminal's keys and its screen. Raises ConfigError: the command runs in the background."""
+    from soar.collection.terminal_view import TerminalView
+    from soar.robots.operation.teleoperation import Keyboard
+    from soar.utils.keys import listen
+
+    motion: Callable[[str], object] = (
+        teleoperator.press if isinstance(teleoperator, Keyboard) else lambda _: None
+    )
+
+    def handle(key: str) -> None:
+        motion(key)
+        commands.press(key)
+
+    if not stack.enter_context(listen(handle, sys.stdin)):
+        raise ConfigError("a person records in a terminal's foreground; valid elsewhere: --script")
+    return stack.enter_context(TerminalView(sys.stderr).open())
+
+
+def _help_lines(teleoperator: Teleoperator, store: Path) -> list[str]:
+    from soar.robots.operation.devices import Gamepad
+    from soar.robots.operation.teleoperation import COMMAND_HELP, MOTION_HELP, Keyboard
+
+    motion = {Keyboard: MOTION_HELP, Gamepad: Gamepad.HELP}.get(type(teleoperator), "")
+    return [*filter(None, [motion]), COMMAND_HELP, f"picture: soar watch --store {store}"]
+
+
+def _tasks(instructions: tuple[str, ...], station: Station) -> list[Task]:
+    """Return the tasks to record: the station's where it has them, else those of the instruction alone."""
+    from soar.tasks.grammar import parse_instruction
+
+    known = {t.instruction: t for t in station.tasks}
+    chosen = [known.get(i) or parse_instruction(i) for i in instructions if i.strip()] or list(station.tasks)
+    if not chosen:
+        raise ConfigError(f"station {station.name} has no tasks; name one with --task")
+    return chosen
+
+
+def _print_result(recording: Recording, store: Path) -> None:
+    print(f"{recording.kept} demonstrations stored in {store}, {recording.discarded} thrown away")

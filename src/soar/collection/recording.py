@@ -1,0 +1,300 @@
+"""Demonstrations by a person, a leader arm or a script, at one station, into an episode store.
+
+The arm moves behind the same safety limits as in a collection. A control step takes place only while something is
+commanded, so that nobody has to hurry and pauses aren't recorded.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+import soar
+from soar.collection import unstored
+from soar.collection.status import Activity, StationStatus, StatusFolder
+from soar.errors import ConfigError, MotionHeld, RobotFault, StoreError
+from soar.interfaces import EpisodeStore
+from soar.robots.operation.teleoperation import Command, CommandKeys, Teleoperator
+from soar.rollout.assessment import SceneAssessment
+from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
+from soar.rollout.contracts import robot_contract
+from soar.rollout.recorder import EpisodeBuffer, to_episode
+from soar.rollout.station import Station
+from soar.types import (
+    Image,
+    Observation,
+    Outcome,
+    Proposal,
+    Provenance,
+    Query,
+    Step,
+    Task,
+    Verdict,
+)
+from soar.utils.clock import Metronome
+
+log = logging.getLogger(__name__)
+
+_PLACEMENTS = 200
+"""Random placements of a simulated table among which one is looked for in which the task is undone."""
+_FAULTS = 3
+"""Faults in a row after which the recording ends."""
+
+
+@runtime_checkable
+class View(Protocol):
+    """Where the person looks."""
+
+    def show(self, image: Image, lines: Sequence[str]) -> None:
+        """Show the camera's picture and some lines of text."""
+
+
+class Recording:
+    """Demonstrations at one station, one after the other."""
+
+    def __init__(
+        self,
+        station: Station,
+        teleoperator: Teleoperator,
+        store: EpisodeStore,
+        status_folder: StatusFolder,
+        commands: CommandKeys,
+        *,
+        view: View | None = None,
+        metronome: Metronome | None = None,
+        callback: Callback = NO_CALLBACK,
+        spare: Path | None = None,
+        help_lines: Sequence[str] = (),
+    ) -> None:
+        """Prepare to record.
+
+        Args:
+            station: the station.
+            teleoperator: where the actions come from.
+            store: where demonstrations are stored.
+            status_folder: shows the station's status.
+            commands: a person's commands; the demonstrations of a script begin and end by themselves.
+            view: where the person looks.
+            metronome: keeps the control period; None runs without pauses.
+            callback: called back at each step, and at each look between two steps.
+            spare: folder for demonstrations that can't be stored.
+            help_lines: what the person is told beside the state.
+        """
+        self.station, self.teleoperator, self._store = station, teleoperator, store
+        self._status_folder, self._commands, self._view = status_folder, commands, view
+        self._metronome, self._callback, self._spare = metronome, callback, spare
+        self._help = tuple(help_lines)
+        self._started_s, self._faults, self._problem = time.time(), 0, ""
+        past = store.history(Query(stations=(station.name,)))
+        self._count = sum(c.attempts for c in past.values())
+        """Number of the station's episodes in the store, from which the next seed follows."""
+        self.kept = self.discarded = 0
+
+    def run(self, tasks: Sequence[Task], demonstrations: int | None) -> None:
+        """Record until `demonstrations` are stored or the person ends it.
+
+        Args:
+            tasks: the tasks; the first one until the person asks for the next.
+            demonstrations: number of demonstrations; None for no limit.
+
+        Raises:
+            RobotFault: several faults in a row.
+            StoreError: a demonstration can't be stored; the message says where it is.
+            ConfigError: a simulated table has no placement in which a task is undone.
+        """
+        turns = itertools.cycle(tasks)
+        task = next(turns)
+        try:
+            while demonstrations is None or self.kept < demonstrations:
+                try:
+                    word = self._demonstrate(task)
+                except RobotFault as error:
+                    self._recover(error)
+                    continue
+                self._faults = 0
+                if word == "quit":
+                    return
+                if word == "next":
+                    task = next(turns)
+        finally:
+            self._show_status("stopped")
+
+    def _demonstrate(self, task: Task) -> Command:
+        """Record one demonstration. Returns the command that ended it."""
+        self._show_status("collecting", f"recording: {task.instruction}")
+        self._prepare(task)
+        word = self._wait_for_start(task) if self.teleoperator.actor == "person" else "enter"
+        if word != "enter":
+            return word
+        self.teleoperator.reset(task.instruction)
+        buffer = EpisodeBuffer(self._provenance(task), robot_contract(self.station.robot))
+        buffer.done_before = self._truth(task)
+        before, after, word = self._record(task, buffer)
+        if word == "enter" and buffer.steps:
+            self._keep(task, buffer, before, after)
+        else:
+            self.discarded += bool(buffer.steps)
+        return word
+
+    def _prepare(self, task: Task) -> None:
+        """Home the arm, after a simulated table was laid so that the task is undone."""
+        robot, simulation = self.station.robot, self.station.simulation
+        if simulation is not None:
+            for attempt in range(_PLACEMENTS):
+                simulation.reset(self._seed + attempt)
+                if not self._truth(task):
+                    break
+            else:
+                raise ConfigError(
+                    f"the table has no start for '{task.instruction}', as it is always done"
+                )
+        robot.home()
+
+    def _wait_for_start(self, task: Task) -> Command:
+        """Show the picture until the person starts or wants something else."""
+        while True:
+            self.teleoperator.act(self._look(task, 0, "ready: Enter starts"))
+            word = self._commands.next()
+            if word is not None and word != "discard":
+                return word
+
+    def _record(
+        self, task: Task, buffer: EpisodeBuffer
+    ) -> tuple[Observation, Observation, Command]:
+        """Take control steps until the end. Returns the first and the last observation, and the command."""
+        steps, state = buffer.steps, "recording: Enter keeps it, x throws it away"
+        first = observation = self._look(task, 0, state)
+        self._callback.on_start(self.station, Proposal(task, "asked"))
+        while True:
+            word = self._commands.next()
+            if word == "enter" and not steps:
+                word = None
+            if word is not None:
+                return first, observation, word
+            try:
+                action = self.teleoperator.act(observation)
+                if action is not None:
+                    executed = self.station.robot.execute(action)
+                    actor = self.teleoperator.actor
+                    step = Step(len(steps), observation, action, executed, None, actor)
+                    steps.append(step)
+            except StopIteration:
+                return first, observation, "enter"
+            except MotionHeld:
+                pass  # the person sees it; the demonstration goes on when the arm may move again
+            observation = self._look(task, len(steps), state)
+
+    def _look(self, task: Task, steps: int, state: str) -> Observation:
+        """Wait for the next control step, observe, and show it."""
+        if self._metronome:
+            self._metronome.tick()
+        observation = self.station.robot.observe()
+        seen = np.zeros(robot_contract(self.station.robot).action.dim, np.float32)
+        self._callback.on_step(self.station, Step(steps, observation, seen, seen, None))
+        if self._view:
+            held = self.station.guard.reason() if self.station.guard else ""
+            state = f"held: {held}" if held else state
+            counts = f"{self.kept} kept, {self.discarded} thrown away"
+            lines = [
+                task.instruction,
+                f"{state}   step {steps}   {counts}",
+                *self._help,
+                self._problem,
+            ]
+            self._view.show(observation.image, lines)
+        return observation
+
+    def _keep(
+        self, task: Task, buffer: EpisodeBuffer, before: Observation, after: Observation
+    ) -> None:
+        done = self._truth(task)
+        known = done is not None and buffer.done_before is not None
+        buffer.truth = bool(done and not buffer.done_before) if known else None
+        result = EpisodeResult(
+            Proposal(task, "asked"),
+            SceneAssessment(before, {}),
+            SceneAssessment(after, {}),
+            self._verdict(buffer.truth),
+            noise=0.0,
+        )
+        episode = to_episode(buffer, result)
+        try:
+            self._store.append(episode)
+        except StoreError as error:
+            raise StoreError(unstored.keep(self._spare, [episode], error)) from error
+        self._count += 1
+        self.kept, self._problem = self.kept + 1, ""
+        self._callback.on_episode(self.station, result)
+
+    def _verdict(self, truth: bool | None) -> Verdict:
+        """A person keeps what they find good; of a script only the simulator knows."""
+        if self.teleoperator.actor == "person":
+            return Verdict("success", judge="person")
+        outcome: Outcome = "unknown" if truth is None else "success" if truth else "failure"
+        return Verdict(outcome, judge="" if truth is None else "simulator")
+
+    def _provenance(self, task: Task) -> Provenance:
+        return Provenance(
+            station=self.station.name,
+            regime=self.station.regime,
+            scene=self.station.scene,
+            seed=self._seed,
+            started_s=time.time(),
+            checkpoint=self.teleoperator.actor,
+            code_version=soar.__version__,
+            proposal=Proposal(task, "asked"),
+        )
+
+    @property
+    def _seed(self) -> int:
+        state = np.random.SeedSequence([self.station.seed, self._count]).generate_state(1)
+        return int(state[0])
+
+    def _truth(self, task: Task) -> bool | None:
+        """Whether the simulator finds the task done; None without one, or for a task that it doesn't know."""
+        known = {t.instruction for t in self.station.tasks}
+        if self.station.simulation is None or task.instruction not in known:
+            return None
+        return self.station.simulation.truth(task.instruction)
+
+    def _recover(self, error: RobotFault) -> None:
+        """Clear a fault, which dropped the running demonstration. Raises RobotFault: there were too many."""
+        self._faults += 1
+        if self._faults >= _FAULTS:
+            raise error
+        self._problem = f"the demonstration was dropped: {error}"
+        log.warning("%s", self._problem)
+        if isinstance(error, MotionHeld):
+            self._wait_while_held()
+        else:
+            self.station.robot.recover()
+
+    def _wait_while_held(self) -> None:
+        """Wait until the arm may move again, on its way home, too."""
+        self._faults = 0
+        while self.station.guard is not None and self.station.guard.reason():
+            if self._commands.next() == "quit":
+                raise RobotFault("ended while the arm was held")
+            time.sleep(0.1)
+
+    def _show_status(self, activity: Activity, doing: str = "") -> None:
+        self._status_folder.show(
+            StationStatus(
+                self.station.name,
+                self.station.scene,
+                activity,
+                self._started_s,
+                time.time(),
+                os.getpid(),
+                doing,
+                self.kept,
+                self.discarded,
+            )
+        )

@@ -1,0 +1,303 @@
+"""Demonstrations by a person at the keys of a pseudo-terminal, by scripts, by a gamepad and by a leader arm."""
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from soar.cli import main
+from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Numbers
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError
+from soar.robots.operation.devices import Gamepad, LeaderArm, Scripted
+from soar.robots.operation.teleoperation import GRIPPER_STEPS, Command, CommandKeys, Hand, Keyboard
+from soar.robots.toy import ToyRobot
+from soar.types import Observation, Query
+
+TASK = "move the green block to the left side"
+JOINTS = ActionNumbers(space="joints", joints=("a", "b"), reference="absolute")
+JOINT_ARM = Contract(action=JOINTS, state=Numbers(space="joints", joints=("a", "b")))
+
+
+class Person:
+    """A `soar record` in a pseudo-terminal, whose keys a test presses."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.terminal, theirs = pty.openpty()
+        self.before = termios.tcgetattr(self.terminal)
+        self.screen = ""
+        environment = {**os.environ, "COLORTERM": "truecolor", "COLUMNS": "120", "LINES": "40"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "soar", "record", *arguments],
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+
+    def press(self, keys: str, times: int = 1) -> None:
+        """Press keys, one in each control step."""
+        for _ in range(times):
+            os.write(self.terminal, keys.encode())
+            self.look(0.2)
+
+    def look(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.terminal], [], [], left)[0]:
+                try:
+                    self.screen = (
+                        self.screen + os.read(self.terminal, 65536).decode(errors="ignore")
+                    )[-60000:]
+                except OSError:  # the process has ended
+                    return
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + 90
+        while text not in self.screen:
+            assert time.monotonic() < end, self.screen[-2000:]
+            self.look(0.1)
+        self.screen = ""
+
+    def end(self) -> int:
+        end = time.monotonic() + 60
+        while self.process.poll() is None:
+            assert time.monotonic() < end
+            self.look(0.1)
+        self.look(0.1)
+        assert termios.tcgetattr(self.terminal) == self.before
+        return self.process.returncode
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "arm.yaml"
+    path.write_text("robot: toy\n")
+    return path
+
+
+@contextlib.contextmanager
+def person(*arguments: str) -> Iterator[Person]:
+    one = Person(*arguments)
+    try:
+        yield one
+    finally:
+        one.process.kill()
+        one.process.wait()
+        os.close(one.terminal)
+
+
+def test_a_person_records_discards_and_ends_by_keys_in_a_terminal(toy, tmp_path):
+    with person("--store", "s", "--station", "arm.yaml", "--task", TASK, "fold the cloth") as one:
+        one.wait_for("ready: Enter starts")
+        one.press("\n")
+        one.press("\x1b[A", 2)
+        one.press("x")
+        one.wait_for("1 thrown away")
+        one.press("\n")
+        one.press("\x1b[D", 3)
+        one.press("w")
+        one.press("g")
+        one.look(0.8)  # the gripper closes meanwhile
+        one.press(" ")
+        one.wait_for("held: ")
+        one.press("s")
+        one.press("r")
+        one.wait_for("recording: ")
+        one.press("\n")
+        one.wait_for("1 kept")
+        one.press("n")
+        one.wait_for("fold the cloth")
+        one.press("q")
+        assert one.end() == 0
+        assert "1 demonstrations stored in s, 1 thrown away" in one.screen
+    (summary,) = open_store(tmp_path / "s").query(Query(outcomes=("success",)))
+    episode = open_store(tmp_path / "s").load(summary.id)
+    assert (summary.instruction, summary.provenance.checkpoint) == (TASK, "person")
+    assert set(episode.actors) == {"person"}
+    assert summary.interventions == len(episode)
+    assert episode.verdict.judge == "person"
+    assert episode.provenance.truth is False
+    left, up = episode.states[-1, 1:3] - episode.states[0, 1:3]
+    assert left > 0.02
+    assert up > 0.005
+    assert episode.actions[-1, 6] == 0
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_the_terminal_is_as_before_after_a_signal(toy, signals):
+    with person("--store", "s", "--station", "arm.yaml") as one:
+        one.wait_for("ready: Enter starts")
+        for _ in range(signals):
+            one.process.send_signal(signal.SIGTERM)
+        assert one.end() == 128 + signal.SIGTERM
+        assert "\x1b[?1049l" in one.screen
+
+
+def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, capsys):
+    Path("wave_arm.py").write_text(
+        "import numpy as np\n"
+        "def make(instruction):\n"
+        "    steps = iter([np.array([0, 0.02, 0, 0, 0, 0, 1])] * 4)\n"
+        "    return lambda observation: next(steps, None)\n"
+    )
+    np.savetxt("actions.csv", np.tile([0, 0, -0.01, 0, 0, 0, 1], (5, 1)), delimiter=",")
+    for script, count in (("wave_arm:make", "2"), ("actions.csv", "1")):
+        where = ["--store", "s", "--station", "arm.yaml", "--task", TASK]
+        main(["record", *where, "--script", script, "--episodes", count])
+    found = list(open_store(tmp_path / "s").query())
+    assert [e.length for e in found] == [4, 4, 5]
+    assert {(e.verdict.outcome, e.provenance.checkpoint) for e in found} == {("failure", "expert")}
+    assert len({e.provenance.seed for e in found}) == 3
+    assert "2 demonstrations stored" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "in a terminal; valid without one: --script"),
+        (["--script", "none.csv"], "none.csv holds no actions"),
+        (["--script", "wave"], "valid: package.module:function"),
+    ],
+)
+def test_wrong_options_are_one_line(toy, options, message, capsys):
+    with pytest.raises(SystemExit):
+        main(["record", "--store", "s", "--station", "arm.yaml", *options])
+    assert message in capsys.readouterr().err
+
+
+def test_an_arm_driven_by_joints_needs_a_leader_or_a_script():
+    with pytest.raises(ConfigError, match="a leader arm, or a script"):
+        Hand(JOINT_ARM)
+
+
+def test_a_held_key_moves_faster_than_taps_and_keys_of_one_step_add_up():
+    keyboard, seen = Keyboard(WIDOWX), ToyRobot().observe()
+    steps = []
+    for _ in range(4):
+        keyboard.press("up")
+        keyboard.press("a")
+        steps.append(keyboard.act(seen))
+    forward, turn = np.array([s[0] for s in steps if s is not None]), steps[0]
+    assert np.allclose(forward, [0.008, 0.016, 0.024, 0.025])
+    assert turn is not None
+    assert turn[5] > 0
+    assert keyboard.act(seen) is None
+    keyboard.press("g")
+    closing = [keyboard.act(seen) for _ in range(GRIPPER_STEPS + 1)]
+    assert [a is not None and a[6] for a in closing] == [0.0] * GRIPPER_STEPS + [False]
+
+
+def test_a_leaders_pose_is_followed_by_deltas_or_by_joints():
+    seen = ToyRobot().observe()
+
+    class Leader:
+        contract: Contract | None = None
+
+        def __init__(self, state, contract=None) -> None:
+            self.state, self.contract = np.array(state, np.float32), contract
+
+        def observe(self) -> Observation:
+            return replace(seen, state=self.state)
+
+        def close(self) -> None:
+            pass
+
+    goal = seen.state + np.array([0.1, 0, -0.02, 0, 0, 7.0, -1], np.float32)
+    action = LeaderArm(Leader(goal), WIDOWX).act(seen)
+    assert action is not None
+    assert np.allclose(action, [0.1, 0, -0.02, 0, 0, 7.0 - 2 * np.pi, 0], atol=1e-6)
+    joints = replace(seen, state=np.zeros(3, np.float32))
+    followed = LeaderArm(Leader([1, 2, 0.5], JOINT_ARM), JOINT_ARM).act(joints)
+    assert followed is not None
+    assert np.allclose(followed, [1, 2, 0.5])
+    with pytest.raises(ConfigError, match="the same numbers"):
+        LeaderArm(Leader([1, 2, 0.5], JOINT_ARM), WIDOWX)
+
+
+def test_a_script_that_fails_or_returns_nothing_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bad_script.py").write_text(
+        "def none(instruction): pass\ndef fails(instruction): return lambda observation: 1 / 0\n"
+    )
+    with pytest.raises(ConfigError, match="must return a function"):
+        Scripted("bad_script:none").reset(TASK)
+    script = Scripted("python:bad_script:fails")
+    script.reset(TASK)
+    with pytest.raises(ConfigError, match="bad_script:fails: ZeroDivisionError"):
+        script.act(ToyRobot().observe())
+
+
+@pytest.fixture
+def sdl():
+    """SDL with a virtual controller, and functions that move its sticks and press its buttons."""
+    os.environ["SDL_VIDEODRIVER"] = "dummy"
+    pygame = pytest.importorskip("pygame", reason="pip install 'soar-robot[gamepad]'")
+    libraries = (Path(pygame.__file__).parents[1] / "pygame_ce.libs").glob("libSDL2-2*")
+    path = next(libraries, None)
+    if path is None:
+        pytest.skip("pygame-ce without its own SDL")
+    library = ctypes.CDLL(str(path))
+    library.SDL_JoystickFromInstanceID.restype = ctypes.c_void_p
+    library.SDL_JoystickSetVirtualAxis.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int16]
+    library.SDL_JoystickSetVirtualButton.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint8]
+    pygame.display.init()
+    pygame.joystick.init()
+    assert library.SDL_JoystickAttachVirtual(1, 6, 15, 0) == 0
+    yield library
+    pygame.quit()
+
+
+def test_a_gamepad_moves_the_hand_and_gives_commands(sdl):
+    given: list[Command] = []
+    pad = Gamepad(WIDOWX, given.append)
+    stick, seen = sdl.SDL_JoystickFromInstanceID(0), ToyRobot().observe()
+    pad.act(seen)
+    sdl.SDL_JoystickSetVirtualAxis(stick, 1, -32768)  # left stick forward
+    sdl.SDL_JoystickSetVirtualAxis(
+        stick, 0, 3000
+    )  # and a little to the right, within the dead zone
+    action = pad.act(seen)
+    assert action is not None
+    assert np.allclose(action, [0.025, 0, 0, 0, 0, 0, 1])
+    sdl.SDL_JoystickSetVirtualAxis(stick, 1, 0)
+    assert pad.act(seen) is None
+    for button in (0, 6, 1, 9, 10):  # A, Start, B, both shoulders
+        sdl.SDL_JoystickSetVirtualButton(stick, button, 1)
+    action = pad.act(seen)
+    assert action is not None
+    assert action[6] == 0
+    assert sorted(given) == ["discard", "enter", "stop"]
+    pad.close()
+
+
+def test_without_a_gamepad_the_message_says_so():
+    pytest.importorskip("pygame")
+    with pytest.raises(ConfigError, match="there is no gamepad"):
+        Gamepad(WIDOWX, lambda _: None)
+
+
+def test_a_stop_acts_at_once_and_other_commands_wait():
+    held: list[bool] = []
+    commands = CommandKeys(held.append)
+    for key in " r\nxq":
+        commands.press(key)
+    assert held == [True, False]
+    assert [commands.next() for _ in range(4)] == ["enter", "discard", "quit", None]
