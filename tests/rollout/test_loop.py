@@ -16,7 +16,6 @@ from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
-from soar.rollout.live_page import LivePage
 from soar.rollout.loop import run_episodes
 from soar.rollout.models import Models
 from soar.rollout.station import EpisodeConfig, Station
@@ -355,15 +354,3 @@ def test_all_callbacks_of_a_list_are_called():
 def test_prefetching_a_whole_subgoal_early_is_refused():
     with pytest.raises(ConfigError, match="prefetch_steps from 0 to below steps_per_subgoal"):
         EpisodeConfig(prefetch_steps=20)
-
-
-def test_the_live_page_shows_every_station_with_its_verdict(tmp_path):
-    page = LivePage(tmp_path / "run")
-    run([station(name="one"), station(name="two", seed=1)], callback=page)
-    [result, _] = run([station(name="one"), station(name="two", seed=1)], callback=page)
-    html = page.page.read_text()
-    assert "one" in html
-    assert result.proposal.task.instruction in html
-    assert result.verdict.outcome in html
-    assert (tmp_path / "run" / "live.jpg").read_bytes().startswith(b"\xff\xd8")
-    assert {p.name for p in (tmp_path / "run").iterdir()} == {"live.html", "live.jpg"}

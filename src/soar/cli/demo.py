@@ -25,7 +25,8 @@ def demo(
     """Watch simulated robots propose tasks, try them, judge themselves, and improve.
 
     Success before, autonomous collection, learning from it, success after from the same starts, and one page
-    with the results. Ctrl-C stops at any time; the same command resumes.
+    with the results. A page in the browser shows all of it live; its address is printed. Ctrl-C stops at any time; the
+    same command resumes.
 
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
@@ -45,4 +46,4 @@ def demo(
     for done in result.record.rounds:
         print(f"round {done.index}: {done.decision}")
     print(f"report     {result.report}")
-    print(f"episodes   soar data ls --store {folder / 'store'}")
+    print(f"again      soar watch {folder}")

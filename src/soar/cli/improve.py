@@ -41,7 +41,7 @@ def improve(
     With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
     --method hindsight the policy imitates successes, as in the paper. docs/improvement.md lists the other methods.
 
-    Everything lands in one folder, and the same command resumes it. `soar report OUT` makes a page of it.
+    Everything lands in one folder, and the same command resumes it. `soar watch OUT` shows it live in the browser, `soar report OUT` makes a page of it.
 
     On real stations trials before and after learning are interleaved, and the person who judges them isn't told which
     is which.

@@ -20,6 +20,7 @@ from soar.improvement.run import RunRecord
 from soar.report.page import write_report
 from soar.rollout.station_config import sim_stations, station_tasks
 from soar.utils.config import load
+from soar.watch.beside import page_beside
 
 SCENE = "dev1"
 """Scene of the demonstration: the first development scene, fixed before anything was measured in it."""
@@ -140,7 +141,7 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
 def run_demo(
     folder: Path, config: RunConfig, minutes: float, on_message: OnMessage, command: str = ""
 ) -> DemoResult:
-    """Run a demonstration, or what is left of it, and write its report.
+    """Run a demonstration, or what is left of it, with a page in the browser, and write its report.
 
     Args:
         folder: the run's folder; a run in it goes on with its own sizes.
@@ -150,17 +151,18 @@ def run_demo(
         command: command line that repeats the run.
     """
     settled = folder / "config.yaml"
-    if settled.exists():
-        config = load(RunConfig, settled)
-    else:
-        on_message("measuring this machine")
-        [station] = sim_stations(config.scenes[0], 1, questions=config.collect.questions)
-        tasks = len(station_tasks(station))
-        config, schedule = fitted(config, minutes, measure_pace(config), tasks)
-        on_message(str(schedule))
-    record = improve_in_simulation(folder, config, command=command, on_message=on_message)
-    on_message("writing the report")
-    return DemoResult(record, write_report(folder))
+    with page_beside(folder, on_message):
+        if settled.exists():
+            config = load(RunConfig, settled)
+        else:
+            on_message("measuring this machine")
+            [station] = sim_stations(config.scenes[0], 1, questions=config.collect.questions)
+            tasks = len(station_tasks(station))
+            config, schedule = fitted(config, minutes, measure_pace(config), tasks)
+            on_message(str(schedule))
+        record = improve_in_simulation(folder, config, command=command, on_message=on_message)
+        on_message("writing the report")
+        return DemoResult(record, write_report(folder))
 
 
 def _between(least: int, wanted: float, most: int) -> int:

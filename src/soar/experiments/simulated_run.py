@@ -21,7 +21,6 @@ from soar.policies.gcbc import GCBCConfig
 from soar.pretraining.keypoint_samples import other_scene_samples
 from soar.pretraining.weights import DemonstrationSet, demonstrations, demonstrations_folder
 from soar.rollout.console import ConsoleCallback
-from soar.rollout.live_page import LivePage
 from soar.rollout.station_config import sim_stations, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.subgoals.compact.generator import load_compact
@@ -57,7 +56,7 @@ def improve_in_simulation(
         kept = stored_demonstrations(learning, Run(Path(folder)), regenerate, on_message)
     stages = Stages(
         scenes=tuple(s.scene_info.name for s in stations),
-        collect=partial(_collect, config, on_message),
+        collect=partial(_collect, config),
         evaluate=partial(evaluate_in_simulation, config),
         finetune_subgoals=learning.finetuning(other_scene_samples),
         train=learning.cotraining(kept, regenerate),
@@ -99,15 +98,11 @@ def _regenerate(share: float, frames: Frames, path: Path) -> GeneratedGoals:
     return regenerated_goals(frames, load_compact().generate_from_futures, share, 0, path)
 
 
-def _collect(
-    config: RunConfig, on_message: OnMessage, run: Run, round: int, policy: str, subgoals: str
-) -> None:
-    """Collect in each scene, with a line for every episode and a page that shows what the stations see."""
+def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
+    """Collect in each scene, with a line for every episode."""
     options = config.collect
     models = replace(config.models, policy=policy, subgoals=subgoals)
     for scene in config.scenes:
-        live = LivePage(run.folder)
-        on_message(f"watch it: {live.page.resolve().as_uri()}")
         stations = sim_stations(scene, options.stations, options.seed, options.questions)
         with ConsoleCallback(config.episodes) as console:
             collect_round(
@@ -117,7 +112,7 @@ def _collect(
                 models,
                 config.collection(config.episode_config),
                 config.episodes,
-                [console, live],
+                [console],
             )
 
 

@@ -62,7 +62,10 @@ def _values(place: Place) -> Values:
 
 def _run_values(place: Place, run: Run) -> dict[str, Json]:
     if not (run.folder / "run.json").exists():
-        return {"title": "A run is about to begin", "stages": [_stage("measure the machine", True)]}
+        return {
+            "title": "A run is about to begin",
+            "stages": [_stage("measure the machine, prepare", True)],
+        }
     try:
         record, evaluations = run.record(), run.evaluations()
     except ConfigError as error:
