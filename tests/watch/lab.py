@@ -1,0 +1,50 @@
+"""Stations with slow toy robots, in a process of their own: python tests/watch/lab.py STORE NAME..."""
+
+import sys
+import time
+from pathlib import Path
+
+from soar.collection.config import CollectionConfig
+from soar.collection.fleet import CollectionJob, run_fleet
+from soar.robots.toy import ToyRobot
+from soar.robots.toy_models import INSTRUCTIONS
+from soar.rollout.models import ModelsConfig
+from soar.rollout.station import EpisodeConfig
+from soar.rollout.station_config import StationConfig
+from soar.types import Action
+
+TOYS = ModelsConfig(
+    "python:soar.robots.toy_models:ToyVLM",
+    "python:soar.robots.toy_models:ToySubgoals",
+    "python:soar.robots.toy_models:ToyPolicy",
+)
+
+
+class SlowToy(ToyRobot):
+    """A toy robot that takes 50 ms for a step."""
+
+    def execute(self, action: Action) -> Action:
+        """Move, slowly."""
+        time.sleep(0.05)
+        return super().execute(action)
+
+
+def main(store: Path, names: list[str], episodes: int | None = None) -> None:
+    """Collect until the process is ended, or with so many episodes."""
+    stations = [
+        StationConfig(
+            name,
+            f"{Path(__file__).stem}:SlowToy",
+            {"seed": seed},
+            tasks=INSTRUCTIONS,
+            simulator=True,
+            process=False,
+        )
+        for seed, name in enumerate(names)
+    ]
+    config = CollectionConfig(episode=EpisodeConfig(4, 10))
+    run_fleet(stations, CollectionJob(store, TOYS, config, episodes, None if episodes else 1.0))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
