@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 from annotated_types import Ge, Le
 from starlette.applications import Starlette
@@ -124,6 +124,7 @@ def names_this_machine(headers: Headers) -> bool:
     return _name(headers.get("host", "")) in (*LOOPBACK, "")
 
 
+@runtime_checkable
 class Address(Protocol):
     """Where a server listens."""
 
