@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from soar.types import (
     Task,
     Verdict,
 )
+from soar.utils import objects
 
 TASK = Task(
     "put the lemon in the bowl", Question("Is the lemon in the bowl?"), True, ("lemon", "bowl")
@@ -88,7 +89,35 @@ def _same() -> Callable[[Episode, Episode], bool]:
     return same
 
 
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of an S3 on loopback."""
+    from object_storage import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> LanceStore:
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty bucket, which the environment gives access to."""
+    from object_storage import new_bucket, s3_environment
+
+    for name, value in s3_environment(s3).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    objects._opened.cache_clear()
+    return new_bucket(s3)
+
+
+@pytest.fixture
+def place() -> str:
+    """Where the store is: "disk", unless the test says "s3"."""
+    return "disk"
+
+
+@pytest.fixture
+def store(place: str, request: pytest.FixtureRequest, tmp_path: Path) -> LanceStore:
     """An empty store that keeps frames bit for bit."""
-    return open_store(tmp_path / "store", create=True, codec="png")
+    where = tmp_path / "store" if place == "disk" else request.getfixturevalue("bucket") + "/store"
+    return open_store(where, create=True, codec="png")

@@ -15,17 +15,22 @@ from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
 from soar.types import Query, Subgoal, TaskCount, Verdict
 
+both = pytest.mark.parametrize("place", ["disk", "s3"])
+"""Mark of a test of what a store promises on a disk and in object storage."""
+
 
 def ids(store: LanceStore, **query: Any) -> list[str]:
     return [e.id for e in store.query(Query(**query))]
 
 
+@both
 def test_an_episode_is_read_as_it_was_written(store, make_episode, same):
     typed: EpisodeStore = store
     episode = make_episode(seed=3, instruction="put the 'red' fruit in the bowl; --")
     assert same(typed.load(typed.append(episode)), episode)
 
 
+@both
 def test_an_episode_without_steps_is_stored(store, make_episode, same):
     episode = make_episode(steps=0)
     assert same(store.load(store.append(episode)), episode)
@@ -41,6 +46,7 @@ def test_jpeg_changes_frames_little_and_nothing_else(tmp_path, make_episode):
     assert np.array_equal(back.actions, episode.actions)
 
 
+@both
 def test_a_query_matches_every_field_that_is_set(store, make_episode):
     a = store.append(make_episode(0, station="one", scene="1", checkpoint="x", outcome="success"))
     b = store.append(make_episode(1, station="two", scene="1", round=2, outcome="failure"))
@@ -56,11 +62,13 @@ def test_a_query_matches_every_field_that_is_set(store, make_episode):
     assert ids(store, limit=2) == [a, b]
 
 
+@both
 def test_a_query_lists_the_oldest_first(store, make_episode):
     late, early = store.append(make_episode(9)), store.append(make_episode(1))
     assert ids(store) == [early, late]
 
 
+@both
 def test_an_old_version_can_be_queried(store, make_episode):
     a = store.append(make_episode(0))
     version = store.version
@@ -74,6 +82,7 @@ def test_an_old_version_can_be_queried(store, make_episode):
         ids(store, version=999)
 
 
+@both
 def test_history_counts_attempts_and_successes(store, make_episode):
     for seed, (task, outcome) in enumerate(
         [("a", "success"), ("a", "failure"), ("a", "unknown"), ("b", "success")]
@@ -85,6 +94,7 @@ def test_history_counts_attempts_and_successes(store, make_episode):
     assert store.history(Query(stations=("none",))) == {}
 
 
+@both
 def test_a_verdict_can_be_replaced(store, make_episode):
     id = store.append(make_episode(outcome="unknown"))
     verdict = Verdict("success", 0.75, "Is it?", "yes, it's there", "judge")
@@ -95,17 +105,20 @@ def test_a_verdict_can_be_replaced(store, make_episode):
         store.set_verdict("x", verdict)
 
 
+@both
 def test_frames_are_read_in_the_requested_order(store, make_episode):
     episode = make_episode()
     id = store.append(episode)
     assert np.array_equal(store.images(id, [3, 0, 3]), episode.images[[3, 0, 3]])
 
 
+@both
 def test_an_unknown_episode_is_an_error(store):
     with pytest.raises(StoreError, match="no episode 'x'"):
         store.load("x")
 
 
+@both
 def test_inconsistent_episodes_are_refused(store, make_episode):
     episode = make_episode()
     for name, value, message in [
@@ -123,6 +136,7 @@ def test_inconsistent_episodes_are_refused(store, make_episode):
     assert not list(store.path.glob("steps/*/*"))
 
 
+@both
 def test_a_read_only_store_refuses_to_write_and_leaves_no_trace(store, make_episode):
     id = store.append(make_episode())
     before = sorted(store.path.rglob("*"))
@@ -172,6 +186,7 @@ def test_a_truncated_store_json_is_one_clear_error(store):
         open_store(store.path)
 
 
+@both
 def test_creating_twice_opens_the_same_store(store, make_episode):
     id = store.append(make_episode())
     again = open_store(store.path, create=True)
@@ -184,6 +199,7 @@ def test_interrupted_creation_can_be_repeated(store):
     assert ids(open_store(store.path, create=True)) == []
 
 
+@both
 def test_a_store_can_be_pickled(store, make_episode):
     id = store.append(make_episode())
     assert ids(pickle.loads(pickle.dumps(store))) == [id]
@@ -196,6 +212,7 @@ def test_fragments_are_merged_as_the_store_grows(store, make_episode, monkeypatc
     assert ids(store) == expected
 
 
+@both
 def test_cleaning_keeps_tagged_versions(store, make_episode):
     a = store.append(make_episode(0))
     kept = store.tag("gcbc/scene 1")

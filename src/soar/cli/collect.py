@@ -15,6 +15,7 @@ from soar.errors import ConfigError, SoarError
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config, sim_stations
 from soar.utils.config import check_ranges, load
+from soar.utils.files import public_name
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def collect(
 def print_summary(summary: CollectionSummary, store: Path) -> None:
     """Print what was stored. Raises SoarError: a station needs a person."""
     print(
-        f"{summary.episodes} episodes stored in {store}, {summary.dropped} dropped, "
+        f"{summary.episodes} episodes stored in {public_name(store)}, {summary.dropped} dropped, "
         f"{summary.faults} faults"
     )
     if summary.broken:

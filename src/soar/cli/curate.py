@@ -12,6 +12,8 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Query
+from soar.utils.files import public_name
+from soar.utils.objects import object_of
 from soar.utils.progress import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -199,13 +201,15 @@ def _copy(source: LanceStore, ids: Sequence[str], out: Path, dry_run: bool) -> N
     if dry_run:
         known = _known(out)
         new = sum(id not in known for id in ids)
-        print(f"{source.path} to {out}: {new} episodes, {len(ids) - new} are there already")
+        print(
+            f"{source.root} to {public_name(out)}: {new} episodes, {len(ids) - new} are there already"
+        )
         return
     target = open_store(out, create=True)
     counts: Counter[str] = Counter()
     damaged: list[str] = []
     with progress_bar() as bar:
-        row = bar.add_task(f"copying to {out}", total=len(ids), note="")
+        row = bar.add_task(f"copying to {public_name(out)}", total=len(ids), note="")
         for id, problem in copy_episodes(source, ids, target):
             bar.advance(row)
             kind = problem if problem in ("", "there already") else "damaged"
@@ -213,7 +217,7 @@ def _copy(source: LanceStore, ids: Sequence[str], out: Path, dry_run: bool) -> N
             if kind == "damaged":
                 damaged.append(f"{id}: {problem}")
     print(
-        f"{source.path} to {out}: {counts['']} episodes, {counts['there already']} were there already"
+        f"{source.root} to {public_name(out)}: {counts['']} episodes, {counts['there already']} were there already"
     )
     _name(damaged)
 
@@ -231,7 +235,7 @@ def _known(out: Path) -> set[str]:
     """Return the ids in a store; none if there is no store yet."""
     from soar.data.store.lance import open_store
 
-    if not out.exists():
+    if not (object_of(out) or out).exists():
         return set()
     rows = open_store(out, read_only=True).index.rows(("id",), "")
     return set(rows["id"].to_pylist())

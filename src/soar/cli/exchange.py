@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 from soar.errors import ConfigError
 from soar.exchange.lerobot.writer import LeRobotOptions
 from soar.types import Query
+from soar.utils.files import public_name
 from soar.utils.progress import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def import_data(
         if dry_run
         else import_episodes(reader, open_store(store, create=True), outcome, drop_still_start)
     )
-    _print_import(results, len(reader), "can be stored" if dry_run else f"stored in {store}")
+    _print_import(
+        results, len(reader), "can be stored" if dry_run else f"stored in {public_name(store)}"
+    )
 
 
 def export_data(

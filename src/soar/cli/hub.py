@@ -27,6 +27,8 @@ def push(
 ) -> None:
     """Publish a checkpoint, a store, or an exported data set on the Hugging Face Hub, in one commit.
 
+    A URL such as s3://bucket/policies/kitchen instead of org/name publishes a checkpoint there, for stations to load.
+
     A card is written from what the folder says: meaning of the numbers, results, provenance. A README.md in the folder
     takes its place. What an earlier commit has beside these files is removed from the newest one. HF_TOKEN, or
     `hf auth login`, gives permission.
@@ -35,7 +37,7 @@ def push(
 
     Args:
         folder: a checkpoint's folder, a store, or a data set as LeRobot v3.0 or RLDS (`soar data export`).
-        repo: where, as org/name.
+        repo: where, as org/name, or for a checkpoint a URL of object storage.
         license: its license, as the Hub abbreviates it.
         results: folders of evaluations of this checkpoint, for its card.
         private: create it private.
@@ -43,11 +45,15 @@ def push(
         dry_run: print the card and the files, and publish nothing.
     """
     from soar import checkpoint as checkpoints
-    from soar.exchange.hub.push import CARD, plan_upload
+    from soar.exchange.hub.push import CARD, plan_upload, push_to_objects
     from soar.exchange.hub.push import push as publish
+    from soar.utils.objects import is_object_url
 
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is a run; name what it trained: {_trained(folder)}")
+    if is_object_url(repo):
+        print(f"checkpoint {push_to_objects(folder, repo)} is {repo}")
+        return
     id = checkpoints.load(folder).id if results and checkpoints.exists(folder) else ""
     upload = plan_upload(folder, repo, license, [r for path in results for r in _results(path, id)])
     size = f"{len(upload.files)} files, {upload.size / 1e6:.1f} MB"

@@ -37,8 +37,7 @@ from typing import (
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
-from soar.utils.files import Json, local_path
-from soar.utils.hub import pinned_name
+from soar.utils.files import Json, local_path, public_name
 from soar.utils.yaml_files import check_plain, read_plain
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def from_plain(kind: Any, data: Json, where: str | Path, base: Any = None) -> An
 def to_plain(value: object, kind: Any = None) -> Json:
     """Convert a configuration to what JSON can hold; `kind` is its declared type, by default its class.
 
-    Copies of folders on the Hub become their names there.
+    Local copies of what is on the Hub or in object storage become its names there.
     """
     [plain] = _adapter(kind or cast(Any, type(value))).dump_python((value,), mode="json")
     return _pinned(plain)
@@ -140,7 +139,7 @@ def _pinned(plain: Json) -> Json:
         return {k: _pinned(v) for k, v in plain.items()}
     if isinstance(plain, list):
         return [_pinned(v) for v in plain]
-    return pinned_name(plain) if isinstance(plain, str) else plain
+    return public_name(plain) if isinstance(plain, str) else plain
 
 
 def load(kind: type[T], path: str | Path, base: T | None = None) -> T:

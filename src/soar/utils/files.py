@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
 from soar.errors import ConfigError, FileError
-from soar.utils.hub import HUB, check_own, hub_folder
+from soar.utils.hub import HUB, check_own, hub_folder, pinned_name
+from soar.utils.objects import check_no_part, is_object_url, local_folder, object_of
 
 Json: TypeAlias = Any
 """JSON value: dict with string keys, list, str, int, float, bool or None."""
@@ -36,6 +37,7 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         ConfigError: it is in a copy of a folder on the Hub.
     """
     check_own(path.parent)
+    check_no_part(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
@@ -171,6 +173,7 @@ def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
         ConfigError: it is in a copy of a folder on the Hub.
     """
     check_own(path.parent)
+    check_no_part(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+b") as file:
@@ -205,19 +208,30 @@ def _parse(path: Path, text: str) -> Json:
 
 
 def local_path(text: str) -> Path:
-    """Return the path of a file or folder on this machine, with "~" expanded; of the Hub's, that of its local copy.
+    """Return the path of a file or folder on this machine, with "~" expanded.
+
+    A folder on the Hub, or a checkpoint in object storage, is that of its local copy; a store there is the folder for
+    what stays local of it.
 
     Raises:
-        ConfigError: it is a URL, or the Hub hasn't got it (`soar.utils.hub`).
+        ConfigError: it is another URL, or the Hub hasn't got it (`soar.utils.hub`).
+        FileError: object storage can't be reached or refuses (`soar.utils.objects`).
     """
     if text.startswith(HUB):
         return hub_folder(text)
+    if is_object_url(text):
+        return local_folder(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ConfigError(f"'{text}' is a URL; valid: a file or folder on this machine")
     try:
         return Path(text).expanduser()
     except RuntimeError:
         raise ConfigError(f"'{text}' begins with the home of an unknown user") from None
+
+
+def public_name(path: str | Path) -> str:
+    """Return the name by which others know a path that `local_path` returned: its URL, or its name on the Hub."""
+    return str(object_of(path) or pinned_name(path))
 
 
 def cache_folder() -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush
@@ -18,6 +19,7 @@ from soar.data.store.rows import Row
 from soar.data.store.steps import checksum
 from soar.errors import StoreError
 from soar.types import EpisodeSummary
+from soar.utils.objects import AnyPath
 
 BATCH = 64
 """Episodes that become visible at once."""
@@ -107,9 +109,16 @@ def _copy_batch(
             target.commit(*copied)
         except LANCE_ERRORS as error:
             raise StoreError(
-                f"episodes not stored in '{target.path}': {first_line(error)}"
+                f"episodes not stored in '{target.root}': {first_line(error)}"
             ) from error
     yield from problems.items()
+
+
+def _copy_object(path: AnyPath, to: AnyPath) -> None:
+    """Copy a file to or from object storage; one that is damaged is found by its checksum."""
+    if isinstance(to, Path):
+        to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(path.read_bytes())
 
 
 def _rows(source: LanceStore, ids: Sequence[str]) -> list[Row]:
@@ -127,8 +136,11 @@ def _copy_file(source: LanceStore, row: Row | None, id: str, target: LanceStore)
         return "its row is damaged"
     path, to = source.steps_path(id), target.steps_path(id)
     try:
-        to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, to)
+        if isinstance(path, Path) and isinstance(to, Path):
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to)
+        else:
+            _copy_object(path, to)
         if checksum(to) != row["crc32"]:
             to.unlink()
             return f"steps file '{path}' is damaged"
@@ -136,5 +148,5 @@ def _copy_file(source: LanceStore, row: Row | None, id: str, target: LanceStore)
     except FileNotFoundError:
         return f"steps file '{path}' is missing"
     except OSError as error:
-        raise StoreError(f"episodes not stored in '{target.path}': {first_line(error)}") from error
+        raise StoreError(f"episodes not stored in '{target.root}': {first_line(error)}") from error
     return ""

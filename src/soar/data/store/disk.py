@@ -6,9 +6,9 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from soar.utils.files import DISK_FULL
+from soar.utils.objects import AnyPath, ObjectPath
 
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 """Errors of pylance when a file is missing, damaged or can't be written."""
@@ -33,9 +33,11 @@ def first_line(error: BaseException) -> str:
     return text.splitlines()[0].split(", /")[0][:200]
 
 
-def flush(*paths: Path) -> None:
-    """Wait until files, and folders' directory entries, are on the disk."""
+def flush(*paths: AnyPath) -> None:
+    """Wait until files, and folders' directory entries, are on the disk; objects in object storage are durable."""
     for path in paths:
+        if isinstance(path, ObjectPath):
+            continue
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -19,6 +19,7 @@ from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
 from soar.data.store.rows import Row, from_row
 from soar.errors import StoreError
 from soar.types import Query
+from soar.utils.objects import AnyPath, ObjectPath, lance_options, sorted_glob
 
 if TYPE_CHECKING:
     import lance
@@ -41,15 +42,21 @@ _LAST_NAME = 2**64 - 1
 class Index:
     """Rows in a Lance table. It holds nothing but a path: every call sees the newest version."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: AnyPath) -> None:
         self.path = path
+        self._options = lance_options(path)
 
     def create(self) -> None:
         """Create an empty table, unless another process was faster."""
         import lance
 
         try:
-            lance.write_dataset(_schema().empty_table(), str(self.path), mode="create")
+            lance.write_dataset(
+                _schema().empty_table(),
+                str(self.path),
+                mode="create",
+                storage_options=self._options,
+            )
         except LANCE_ERRORS:
             if not self.path.exists():
                 raise
@@ -61,10 +68,8 @@ class Index:
         Raises:
             StoreError: there is no such version any more, or the table can't be read.
         """
-        import lance
-
         try:
-            return lance.dataset(str(self.path), version=version)
+            return self._dataset(version)
         except LANCE_ERRORS as error:
             intact = next((v for v, good in self.manifests() if good), None)
             if intact is None:
@@ -75,16 +80,18 @@ class Index:
                 )
                 raise StoreError(text) from error
             _log.warning("the newest version of '%s' is damaged: reading %d", self.path, intact)
-            return lance.dataset(str(self.path), version=intact)
+            return self._dataset(intact)
+
+    def _dataset(self, version: int | None) -> lance.LanceDataset:
+        import lance
+
+        return lance.dataset(str(self.path), version=version, storage_options=self._options)
 
     def manifests(self) -> Iterator[tuple[int, bool]]:
         """Yield the versions on disk, newest first, and whether each one's manifest is intact."""
-        for path in sorted(self._versions.glob("[0-9]*.manifest")):
+        for path in sorted_glob(self._versions, "[0-9]*.manifest"):
             try:
-                with path.open("rb") as file:
-                    size = file.seek(0, 2)
-                    file.seek(max(0, size - 4))
-                    intact = size > 16 and file.read() == _MANIFEST_END
+                intact = isinstance(path, ObjectPath) or _is_whole(path)
             except FileNotFoundError:
                 continue  # a sweep deleted it meanwhile
             yield _LAST_NAME - int(path.stem), intact
@@ -163,7 +170,8 @@ class Index:
         """
         versions = list(self.manifests())
         if not any(intact for _, intact in versions):
-            self.path.rename(self.path.with_name(f"{self.path.name}.damaged.{time.time_ns()}"))
+            if isinstance(self.path, Path):
+                self.path.rename(self.path.with_name(f"{self.path.name}.damaged.{time.time_ns()}"))
             self.create()
             return True
         self._set_aside([v for v, intact in versions if not intact])
@@ -171,9 +179,9 @@ class Index:
             self._retry(lambda: self._drop(fragments))
         return bool(fragments or self.set_aside())
 
-    def set_aside(self) -> list[Path]:
+    def set_aside(self) -> list[AnyPath]:
         """Return the manifests that were found damaged and renamed."""
-        return sorted(self._versions.glob("*.damaged"))
+        return sorted_glob(self._versions, "*.damaged")
 
     def merge(self) -> None:
         """Merge small fragments; a merge that another process disturbs is left to the next one."""
@@ -198,7 +206,9 @@ class Index:
         from lance.fragment import write_fragments
 
         dataset = self.open()
-        fragments = write_fragments(pa.Table.from_pylist(list(rows), _schema()), dataset)
+        fragments = write_fragments(
+            pa.Table.from_pylist(list(rows), _schema()), dataset, storage_options=self._options
+        )
         flush(*(self.path / "data" / f.path for fragment in fragments for f in fragment.files))
         change = lance.LanceOperation.Append(fragments)
         dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
@@ -222,13 +232,13 @@ class Index:
         for version in versions:
             path = self._manifest(version)
             with contextlib.suppress(FileNotFoundError):  # another process was faster
-                path.rename(path.with_suffix(".damaged"))
+                path.rename(path.with_suffix(".damaged"))  # type: ignore[arg-type]
 
-    def _manifest(self, version: int) -> Path:
+    def _manifest(self, version: int) -> AnyPath:
         return self._versions / f"{_LAST_NAME - version}.manifest"
 
     @property
-    def _versions(self) -> Path:
+    def _versions(self) -> AnyPath:
         return self.path / "_versions"
 
     def _retry(self, change: Callable[[], T]) -> T:
@@ -261,6 +271,14 @@ class Index:
             except LANCE_ERRORS as error:
                 _log.warning("a damaged fragment of '%s': %s", self.path, first_line(error))
         return parts
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a manifest was written to its end."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 4))
+        return size > 16 and file.read() == _MANIFEST_END
 
 
 def where(query: Query) -> str:

@@ -10,6 +10,8 @@ the columns of schema 2 at the first change that this version makes. See docs/da
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
 import re
@@ -28,8 +30,9 @@ from soar.data.store.rows import Row, from_row, summary_of, to_json, to_row, ver
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_table, write_steps
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
-from soar.utils.files import read_json, write_bytes
+from soar.utils.files import local_path, read_json, write_bytes
 from soar.utils.hub import hub_origin
+from soar.utils.objects import AnyPath, ObjectPath, is_object_url, object_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -50,7 +53,7 @@ def open_store(
     """Open an episode store.
 
     Args:
-        path: the store's folder.
+        path: the store's folder, or its URL in object storage (s3://, gs://, az://).
         create: create an empty store if there is none.
         read_only: refuse to write, and need no permission to.
         codec: encoding of the frames that are written: "jpeg" (q95, 4:4:4) or "png" (lossless). Readers recognize
@@ -59,15 +62,24 @@ def open_store(
     Raises:
         StoreError: there is no store, or one of a newer version of this package, or it isn't writable.
     """
-    folder = Path(path)
+    folder = Path(local_path(str(path)) if is_object_url(str(path)) else path)
+    root = object_of(folder) or folder
     if not read_only and (name := hub_origin(folder)):
         raise StoreError(
             f"{name} is only read; copy it to a store of yours: soar data merge {name} --out S"
         )
-    if create and not read_only and not (folder / "store.json").exists():
-        _create(folder)
-    about = _read_about(folder)
-    if not read_only and not os.access(folder, os.W_OK):
+    try:
+        if create and not read_only and not (root / "store.json").exists():
+            _create(root)
+        about = _read_about(root)
+        if isinstance(root, ObjectPath):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "store.json").write_text(
+                to_json(about)
+            )  # for those who look whether there is a store
+    except OSError as error:
+        raise StoreError(str(error)) from error
+    if not read_only and isinstance(root, Path) and not os.access(root, os.W_OK):
         raise StoreError(f"'{folder}' is not writable; open it with read_only=True to read it")
     return LanceStore(folder, about.get("id", ""), read_only, codec, about["schema"])
 
@@ -92,7 +104,9 @@ class LanceStore:
         self.read_only = read_only
         self.codec: Codec = codec
         self._schema = schema
-        self.index = Index(path / "episodes.lance")
+        self.root: AnyPath = object_of(path) or path
+        """Where the episodes are: `path`, or in object storage; then `path` is the folder for what stays local."""
+        self.index = Index(self.root / "episodes.lance")
 
     @property
     def version(self) -> int:
@@ -126,9 +140,9 @@ class LanceStore:
             self.commit((row, path))
         except LANCE_ERRORS as error:
             self._forget(row["id"], path)
-            raise StoreError(f"episode not stored in '{self.path}': {first_line(error)}") from error
+            raise StoreError(f"episode not stored in '{self.root}': {first_line(error)}") from error
 
-    def commit(self, *episodes: tuple[Row, Path]) -> None:
+    def commit(self, *episodes: tuple[Row, AnyPath]) -> None:
         """Commit at once the rows of episodes whose steps files are on disk."""
         self._upgrade()
         self.index.append(
@@ -163,7 +177,7 @@ class LanceStore:
         """Read an episode's row. Raises StoreError: there is no such episode."""
         rows = self.index.rows(_SUMMARY, f"id = {quoted(id)}").to_pylist()
         if not rows:
-            raise StoreError(f"no episode '{id}' in '{self.path}'")
+            raise StoreError(f"no episode '{id}' in '{self.root}'")
         return from_row(rows[0])
 
     def steps(self, id: str) -> Steps:
@@ -209,9 +223,9 @@ class LanceStore:
         except LANCE_ERRORS as error:
             raise StoreError(f"verdict of '{id}' not stored: {first_line(error)}") from error
 
-    def steps_path(self, id: str) -> Path:
+    def steps_path(self, id: str) -> AnyPath:
         """Return the path of an episode's frames and actions. Raises StoreError: that is no id."""
-        return self.path / "steps" / check_id(id)[:8] / f"{id}.lance"
+        return self.root / "steps" / check_id(id)[:8] / f"{id}.lance"
 
     def tag(self, name: str, version: int | None = None) -> int:
         """Tag a version (None is the newest), so that it is kept, and return its number.
@@ -232,7 +246,7 @@ class LanceStore:
     def require_write(self) -> None:
         """Raise StoreError if the store was opened read-only."""
         if self.read_only:
-            raise StoreError(f"'{self.path}' was opened read-only")
+            raise StoreError(f"'{self.root}' was opened read-only")
 
     def _upgrade(self) -> None:
         """Turn a store of schema 1 into one of schema 2: new columns first, then `store.json`, which older versions read."""
@@ -242,7 +256,11 @@ class LanceStore:
         about = {"format": FORMAT, "schema": SCHEMA}
         if self.identity:
             about["id"] = self.identity
-        write_bytes(self.path / "store.json", (to_json(about) + "\n").encode())
+        data = (to_json(about) + "\n").encode()
+        if isinstance(self.root, Path):
+            write_bytes(self.root / "store.json", data)
+        else:
+            (self.root / "store.json").write_bytes(data)
         _log.warning(
             "'%s' is of schema %d from now on; older versions can't read it", self.path, SCHEMA
         )
@@ -263,7 +281,7 @@ class LanceStore:
         rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
         return rows.slice(0, query.limit)
 
-    def _forget(self, id: str, path: Path) -> None:
+    def _forget(self, id: str, path: AnyPath) -> None:
         """Remove the steps of a failed append, unless its row was committed after all."""
         try:
             if not self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
@@ -272,36 +290,58 @@ class LanceStore:
             return  # `soar data sweep` removes the file
 
 
-def _create(folder: Path) -> None:
+def _create(root: AnyPath) -> None:
     """Create an empty store; `store.json` comes last, so that an interrupted creation leaves no store."""
+    about = {"format": FORMAT, "schema": SCHEMA, "id": secrets.token_hex(8)}
+    text = to_json(about) + "\n"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        others = {p.name for p in folder.iterdir()} - {"episodes.lance", "steps"}
-        if any(not name.startswith("store.json") for name in others):
-            raise StoreError(f"'{folder}' is not empty and no episode store; name a new folder")
-        Index(folder / "episodes.lance").create()
-        about = {"format": FORMAT, "schema": SCHEMA, "id": secrets.token_hex(8)}
-        draft = folder / f"store.json.{about['id']}"
-        draft.write_text(to_json(about) + "\n")
-        flush(draft)
-        try:
-            os.link(draft, folder / "store.json")
-        except FileExistsError:
-            pass  # another process was faster
-        finally:
-            draft.unlink()
-        flush(folder)
+        names = _first_parts(root)
+        if any(n not in ("episodes.lance", "steps") and n[:10] != "store.json" for n in names):
+            raise StoreError(f"'{root}' is not empty and no episode store; name a new folder")
+        Index(root / "episodes.lance").create()
+        if isinstance(root, Path):
+            _link_new(root, about["id"], text)
+        else:
+            with contextlib.suppress(FileExistsError):  # another process was faster
+                (root / "store.json").write_new(text.encode())
     except LANCE_ERRORS as error:
-        raise StoreError(f"can't create a store in '{folder}': {first_line(error)}") from error
+        raise StoreError(f"can't create a store in '{root}': {first_line(error)}") from error
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
+def _first_parts(root: AnyPath) -> set[str]:
+    """Return the names in a folder, which is created."""
+    if isinstance(root, ObjectPath):
+        return {str(p).removeprefix(f"{root}/").split("/")[0] for p in root.glob("*")}
+    root.mkdir(parents=True, exist_ok=True)
+    return {path.name for path in root.iterdir()}
+
+
+def _link_new(folder: Path, id: object, text: str) -> None:
+    """Write `store.json`, unless another process is faster."""
+    draft = folder / f"store.json.{id}"
+    draft.write_text(text)
+    flush(draft)
     try:
-        about: dict[str, Any] = read_json(folder / "store.json")
+        os.link(draft, folder / "store.json")
+    except FileExistsError:
+        pass  # another process was faster
+    finally:
+        draft.unlink()
+    flush(folder)
+
+
+def _read_about(folder: AnyPath) -> dict[str, Any]:
+    try:
+        path = folder / "store.json"
+        about: dict[str, Any] = (
+            read_json(path) if isinstance(path, Path) else json.loads(path.read_bytes())
+        )
         found, schema, id = about["format"], about["schema"], about.get("id", "")
         if not isinstance(id, str):
             raise TypeError("id")
-    except (ConfigError, LookupError, TypeError, AttributeError) as error:
+    except (
+        ConfigError, FileNotFoundError, LookupError, TypeError, ValueError, AttributeError,
+    ) as error:  # fmt: skip
         raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
     if found != FORMAT or schema not in _READABLE:
         raise StoreError(

@@ -24,6 +24,7 @@ from soar.data.store.images import Codec, decode, decode_all, encode
 from soar.data.store.rows import Row, from_row, to_json
 from soar.errors import StoreError
 from soar.types import Actor, Episode, Images, Subgoal
+from soar.utils.objects import AnyPath, lance_options
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,19 +50,20 @@ class Steps:
     actors: tuple[Actor, ...]
 
 
-def write_steps(path: Path, table: pa.Table, row: Row) -> None:
+def write_steps(path: AnyPath, table: pa.Table, row: Row) -> None:
     """Write a steps file and wait until it is on the disk."""
     from lance.file import LanceFileWriter
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writer = LanceFileWriter(str(path), table.schema)
+    if isinstance(path, Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    writer = LanceFileWriter(str(path), table.schema, storage_options=lance_options(path))
     writer.write_batch(table)
     writer.add_schema_metadata(_ROW, to_json(row))
     writer.close()
     flush(path, path.parent)
 
 
-def read_steps(path: Path) -> Steps:
+def read_steps(path: AnyPath) -> Steps:
     """Read and decode a whole file. Raises StoreError: it is missing or damaged."""
     table = read_table(path)
     actions, commanded, states, times_s = table_numbers(table)
@@ -107,7 +109,7 @@ def table_numbers(
     )
 
 
-def read_images(path: Path, indices: Sequence[int], camera: str | None = None) -> Images:
+def read_images(path: AnyPath, indices: Sequence[int], camera: str | None = None) -> Images:
     """Decode some frames of a camera, in the order of `indices`; None is the primary camera.
 
     Raises:
@@ -119,21 +121,19 @@ def read_images(path: Path, indices: Sequence[int], camera: str | None = None) -
     return images if np.array_equal(rows, indices) else images[order]
 
 
-def read_table(path: Path, rows: Sequence[int] | None = None, column: str = "image") -> pa.Table:
+def read_table(path: AnyPath, rows: Sequence[int] | None = None, column: str = "image") -> pa.Table:
     """Read a whole steps file without decoding it, or one column of some rows. Raises StoreError."""
-    from lance.file import LanceFileReader
-
     try:
         with no_panic():
             if rows is None:
-                return LanceFileReader(str(path)).read_all().to_table()
+                return _reader(path).read_all().to_table()
             return image_reader(path, column).take_rows(list(rows)).to_table()
     except LANCE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
 def read_numbers(
-    path: Path,
+    path: AnyPath,
 ) -> tuple[
     Float32[np.ndarray, "t action"],
     Float32[np.ndarray, "t action"],
@@ -141,43 +141,37 @@ def read_numbers(
     Float64[np.ndarray, " t+1"],
 ]:
     """Read a steps file without its images; returns what `table_numbers` does. Raises StoreError."""
-    from lance.file import LanceFileReader
-
     columns = ["executed", "wanted", "state", "time_s"]
     try:
         with no_panic():
-            table = LanceFileReader(str(path), columns=columns).read_all().to_table()
+            table = _reader(path, columns).read_all().to_table()
     except LANCE_ERRORS as error:
         raise _unreadable(path, error) from error
     return table_numbers(table)
 
 
-def read_actors(path: Path) -> tuple[Actor, ...]:
+def read_actors(path: AnyPath) -> tuple[Actor, ...]:
     """Read who chose the action of each step; empty if all were the policy's. Raises StoreError."""
-    from lance.file import LanceFileReader
-
     try:
         with no_panic():
-            if "actor" not in LanceFileReader(str(path)).metadata().schema.names:
+            if "actor" not in _reader(path).metadata().schema.names:
                 return ()
-            reader = LanceFileReader(str(path), columns=["actor"])
+            reader = _reader(path, ["actor"])
             return tuple(reader.read_all().to_table()["actor"].to_pylist()[:-1])
     except LANCE_ERRORS as error:
         raise _unreadable(path, error) from error
 
 
-def _unreadable(path: Path, error: BaseException) -> StoreError:
+def _unreadable(path: AnyPath, error: BaseException) -> StoreError:
     problem = "is damaged" if path.exists() else "is missing"
     return StoreError(f"steps file '{path}' {problem}: {first_line(error)}")
 
 
-def read_row(path: Path) -> Row:
+def read_row(path: AnyPath) -> Row:
     """Read the copy of the episode's row in a steps file. Raises StoreError."""
-    from lance.file import LanceFileReader
-
     try:
         with no_panic():
-            metadata = LanceFileReader(str(path)).metadata().schema.metadata or {}
+            metadata = _reader(path).metadata().schema.metadata or {}
         row: Row = json.loads(metadata[_ROW.encode()])
         from_row(row)
     except StoreError:
@@ -187,17 +181,21 @@ def read_row(path: Path) -> Row:
     return row
 
 
-def checksum(path: Path) -> int:
+def checksum(path: AnyPath) -> int:
     """Return the CRC-32 of a file's bytes."""
     return zlib.crc32(path.read_bytes())
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def image_reader(path: Path, column: str = "image") -> LanceFileReader:
+def image_reader(path: AnyPath, column: str = "image") -> LanceFileReader:
     """Open a steps file to read one camera's frames alone."""
+    return _reader(path, [column])
+
+
+def _reader(path: AnyPath, columns: list[str] | None = None) -> LanceFileReader:
     from lance.file import LanceFileReader
 
-    return LanceFileReader(str(path), columns=[column])
+    return LanceFileReader(str(path), lance_options(path), columns=columns)
 
 
 def to_table(episode: Episode, codec: Codec) -> pa.Table:

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from soar.data.store.content import numbers
@@ -17,6 +16,7 @@ from soar.data.store.rows import Row, from_row
 from soar.data.store.steps import camera_columns, checksum, read_row, read_table, table_numbers
 from soar.errors import StoreError
 from soar.utils.files import os_problem
+from soar.utils.objects import AnyPath, ObjectPath, sorted_glob
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
 class SweepResult(NamedTuple):
     """Changes made by a sweep."""
 
-    removed: tuple[Path, ...]
+    removed: tuple[AnyPath, ...]
     """Steps files without a row, and temporary files of killed writers, that were deleted."""
     restored: tuple[str, ...]
     """Episodes whose row was restored from the copy in their steps file."""
@@ -200,22 +200,24 @@ def _remove_damaged(store: LanceStore) -> tuple[str, ...]:
         store.index.delete(id)
         path = store.steps_path(id)
         if path.exists():
-            path.rename(path.with_suffix(".damaged"))
+            path.rename(path.with_suffix(".damaged"))  # type: ignore[arg-type]
     return tuple(bad)
 
 
-def _orphans(store: LanceStore, with_row: set[Any]) -> list[Path]:
-    files = (store.path / "steps").glob("*/*.lance")
-    return sorted(path for path in files if path.stem not in with_row)
+def _orphans(store: LanceStore, with_row: set[Any]) -> list[AnyPath]:
+    files = sorted_glob(store.root / "steps", "*/*.lance")
+    return [path for path in files if path.stem not in with_row]
 
 
-def _temporaries(store: LanceStore) -> list[Path]:
+def _temporaries(store: LanceStore) -> list[AnyPath]:
     """Return the files that Lance and the store's creation write before they rename them."""
     patterns = ("steps/*/.tmp*", "episodes.lance/*/.tmp*", f"store.json.{'[0-9a-f]' * 16}")
-    return sorted(path for pattern in patterns for path in store.path.glob(pattern))
+    if isinstance(store.root, ObjectPath):
+        return []
+    return sorted(path for pattern in patterns for path in store.root.glob(pattern))
 
 
-def _age_s(path: Path) -> float:
+def _age_s(path: AnyPath) -> float:
     """Return the time since a file's last change in seconds; 0 if it is gone."""
     try:
         return time.time() - path.stat().st_mtime
@@ -223,7 +225,7 @@ def _age_s(path: Path) -> float:
         return 0.0
 
 
-def _copy_of_row(path: Path) -> Row | None:
+def _copy_of_row(path: AnyPath) -> Row | None:
     try:
         read_table(path)
         row = read_row(path)

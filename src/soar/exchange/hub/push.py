@@ -23,6 +23,7 @@ from soar.types import Query
 from soar.utils.config import from_plain, to_plain
 from soar.utils.files import Json, read_json
 from soar.utils.hub import CODE_FILES, DATA_FILES, RepoKind, hub_errors, parse_hub_name
+from soar.utils.objects import Changed, ObjectPath, object_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -71,6 +72,8 @@ def plan_upload(
     """
     if parse_hub_name(f"hub:{repo}").revision or repo.startswith(("models/", "datasets/")):
         raise ConfigError(f"'{repo}' is no place on the Hub; valid: org/name")
+    if url := object_of(folder):
+        raise ConfigError(f"{url} is in object storage; copy it to a folder with `soar data merge`")
     if checkpoints.exists(folder):
         upload = _checkpoint(folder, repo, license, results)
     elif results:
@@ -126,6 +129,34 @@ def push(upload: Upload, repo: str, private: bool = False, message: str = "") ->
         if upload.tag:
             _move_tag(api, repo, upload)
     return done.oid, len(old)
+
+
+def push_to_objects(folder: Path, url: str) -> str:
+    """Publish a checkpoint at a URL of object storage, in place of the one there, and return its id.
+
+    Weights come first and the manifest last, so that a reader sees the old checkpoint or the new one.
+
+    Raises:
+        CheckpointError: the folder holds none, or it is damaged.
+        FileError: the storage can't be reached or refuses, or someone else published meanwhile.
+    """
+    id, place = checkpoints.load(folder).id, ObjectPath(url.rstrip("/"))
+    manifest = read_json(folder / checkpoints.MANIFEST)
+    weights = f"weights-{id}.safetensors"
+    try:
+        _, tag = (place / checkpoints.MANIFEST).read_tagged()
+    except FileNotFoundError:
+        tag = ""
+    (place / weights).write_bytes(folder / manifest["weights"])
+    data = _json({**manifest, "weights": weights})
+    try:
+        (place / checkpoints.MANIFEST).write_if(data, tag)
+    except FileExistsError:
+        raise Changed(f"{url} was written by someone else meanwhile; look, and try again") from None
+    for old in place.glob("weights-*.safetensors"):
+        if old.name != weights:
+            old.unlink()
+    return id
 
 
 def _move_tag(api: HfApi, repo: str, upload: Upload) -> None:

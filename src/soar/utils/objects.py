@@ -1,0 +1,307 @@
+"""Folders and files in object storage, by URL: s3://, gs:// and az://.
+
+Credentials and endpoints come from the environment alone, as each provider's tools read them (AWS_ACCESS_KEY_ID,
+AWS_ENDPOINT_URL, GOOGLE_APPLICATION_CREDENTIALS, AZURE_STORAGE_ACCOUNT_NAME and so on). An object is written whole or
+not at all, and is durable once it is written.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, TypeAlias
+from urllib.parse import quote, unquote
+
+from soar.errors import ConfigError, FileError
+
+_MANIFEST = "checkpoint.json"
+_ATTEMPTS = 3
+"""Attempts to read a checkpoint that someone replaces meanwhile."""
+_URL = re.compile(r"(s3|gs|az)://[^/\s]+(/.*)?", re.DOTALL)
+_STORE = re.compile(r".*/stores/((?:s3|gs|az)%3A%2F%2F[^/]+)(/.*)?", re.DOTALL)
+
+
+class Changed(FileError):
+    """An object isn't what it was when it was read: someone else has written it."""
+
+
+class ObjectStat(NamedTuple):
+    """Size and time of an object."""
+
+    st_size: int
+    """In bytes."""
+    st_mtime: float
+    """Unix time of its last change."""
+
+
+@dataclass(frozen=True, order=True)
+class ObjectPath:
+    """An object or a folder of objects, with those methods of `pathlib.Path` that have a meaning there.
+
+    Raises:
+        FileNotFoundError: an object that is read is missing.
+        FileError: the storage can't be reached or refuses.
+    """
+
+    url: str
+    """Without a slash at its end."""
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __truediv__(self, name: str) -> ObjectPath:
+        return ObjectPath(f"{self.url}/{name}")
+
+    @property
+    def parent(self) -> ObjectPath:
+        """The folder that it is in."""
+        return ObjectPath(self.url.rpartition("/")[0])
+
+    @property
+    def name(self) -> str:
+        """Last part of the URL."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def stem(self) -> str:
+        """Name without its ending."""
+        return PurePosixPath(self.name).stem
+
+    def with_suffix(self, suffix: str) -> ObjectPath:
+        """Return the object with another ending."""
+        return self.parent / f"{self.stem}{suffix}"
+
+    def exists(self) -> bool:
+        """Whether there is such an object, or one in such a folder."""
+        return self.is_file() or any(True for _ in self.glob("*", most=1))
+
+    def is_file(self) -> bool:
+        """Whether there is such an object."""
+        try:
+            self.stat()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def stat(self) -> ObjectStat:
+        """Return size and time of change of an object."""
+        with _errors(self):
+            found = _obstore().head(_bucket(self.url), _key(self.url))
+        return ObjectStat(found["size"], found["last_modified"].timestamp())
+
+    def glob(self, pattern: str, most: int | None = None) -> Iterator[ObjectPath]:
+        """Yield the objects below a folder whose relative names match; "*" stays within one part.
+
+        Args:
+            pattern: parts with "*" and "[...]", or "*" alone for all objects at any depth.
+            most: number of objects that are asked for at once.
+        """
+        parts, prefix = pattern.split("/"), _key(self.url)
+        with _errors(self):
+            batches = _obstore().list(_bucket(self.url), prefix, chunk_size=most or 1000)
+            for batch in batches:
+                for found in batch:
+                    name = found["path"].removeprefix(prefix).lstrip("/")
+                    if pattern == "*" or _matches(name.split("/"), parts):
+                        yield self / name
+
+    def read_bytes(self) -> bytes:
+        """Read an object."""
+        with _errors(self):
+            return bytes(_obstore().get(_bucket(self.url), _key(self.url)).bytes())
+
+    def read_tagged(self) -> tuple[bytes, str]:
+        """Read an object, and the tag of its content for `write_if`."""
+        with _errors(self):
+            found = _obstore().get(_bucket(self.url), _key(self.url))
+            return bytes(found.bytes()), str(found.meta["e_tag"])
+
+    def write_bytes(self, data: bytes | Path) -> None:
+        """Write or replace an object, from memory or from a file."""
+        with _errors(self):
+            _obstore().put(_bucket(self.url), _key(self.url), data)
+
+    def write_new(self, data: bytes) -> None:
+        """Write an object where there is none. Raises FileExistsError."""
+        self.write_if(data, "")
+
+    def write_if(self, data: bytes, tag: str) -> None:
+        """Replace an object that still has a tag; "" writes one where there is none.
+
+        Raises:
+            FileExistsError: there is one.
+            Changed: it was replaced since, or is gone.
+        """
+        mode: Any = {"e_tag": tag} if tag else "create"
+        with _errors(self):
+            _obstore().put(_bucket(self.url), _key(self.url), data, mode=mode, use_multipart=False)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Delete an object; it may be missing in any case, as storages don't tell."""
+        with _errors(self):
+            _obstore().delete(_bucket(self.url), _key(self.url))
+
+    def rename(self, target: ObjectPath) -> None:
+        """Copy an object and delete the original."""
+        with _errors(self):
+            _obstore().rename(_bucket(self.url), _key(self.url), _key(target.url))
+
+
+AnyPath: TypeAlias = Path | ObjectPath
+"""A file or folder on this machine or in object storage."""
+
+
+def sorted_glob(folder: AnyPath, pattern: str) -> list[AnyPath]:
+    """Return the files in a folder whose relative names match, by name."""
+    found: list[AnyPath] = [*folder.glob(pattern)]
+    return sorted(found, key=str)
+
+
+def is_object_url(text: str) -> bool:
+    """Whether a text is a URL of object storage."""
+    return bool(_URL.fullmatch(text))
+
+
+def lance_options(path: AnyPath) -> dict[str, str] | None:
+    """Return the `storage_options` of Lance for a path; Lance reads the environment itself."""
+    if isinstance(path, Path):
+        return None
+    return {"allow_http": "true"} if _is_http() else {}
+
+
+def local_part(url: str) -> Path:
+    """Return the folder on this machine for what stays local of a store in object storage, such as stations' files."""
+    from soar.utils.files import cache_folder
+
+    name = quote(url.rstrip("/"), safe="")
+    if len(name) > 200:
+        raise ConfigError(f"'{url:.60}...' is too long; valid: a URL of up to 200 characters")
+    return cache_folder() / "stores" / name
+
+
+def local_folder(url: str) -> Path:
+    """Return the folder on this machine that stands for a URL: a checkpoint's copy, or what stays local of a store.
+
+    Raises:
+        ConfigError: the URL isn't valid, or the checkpoint is damaged.
+        FileError: the storage can't be reached or refuses.
+    """
+    place, folder = ObjectPath(url.rstrip("/")), local_part(url)
+    if (place / "store.json").is_file() or not (place / _MANIFEST).is_file():
+        return folder
+    for _ in range(_ATTEMPTS):
+        if copy := _checkpoint_copy(place):
+            return copy
+    raise ConfigError(f"{url} is damaged: its weights are missing")
+
+
+def _checkpoint_copy(place: ObjectPath) -> Path | None:
+    """Download a checkpoint unless it is in the cache; None if it was replaced meanwhile. Raises ConfigError."""
+    from soar.utils.files import cache_folder, write_bytes
+
+    data = (place / _MANIFEST).read_bytes()
+    try:
+        manifest = json.loads(data)
+        id, weights = str(manifest["id"]), str(manifest["weights"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise ConfigError(f"{place} is damaged: its {_MANIFEST} can't be read") from error
+    if not re.fullmatch(r"[0-9a-f]{12}", id) or not re.fullmatch(r"\w[\w.-]*", weights):
+        raise ConfigError(f"{place} is damaged: its {_MANIFEST} names no weights")
+    folder = cache_folder() / "checkpoints" / id
+    if not (folder / _MANIFEST).exists():
+        try:
+            write_bytes(folder / weights, (place / weights).read_bytes())
+        except FileNotFoundError:
+            return None
+        write_bytes(folder / _MANIFEST, data)
+    return folder
+
+
+def object_of(path: str | Path) -> ObjectPath | None:
+    """Return the store in object storage whose local folder a path is; None for any other path."""
+    match = _STORE.fullmatch(str(path)) if "/stores/" in str(path) else None
+    return ObjectPath(unquote(match[1])) if match and not match[2] else None
+
+
+def check_no_part(path: Path) -> None:
+    """Raise ConfigError for a file that would be written where an object was meant: only stores' files stay local."""
+    for folder in (path, path.parent):
+        if url := object_of(folder):
+            raise ConfigError(
+                f"{url} can't be written: only stores are kept there; write to a folder, and publish a checkpoint with "
+                "`soar hub push FOLDER URL`"
+            )
+
+
+def _matches(names: list[str], patterns: list[str]) -> bool:
+    return len(names) == len(patterns) and all(map(fnmatch, names, patterns))
+
+
+def _is_http() -> bool:
+    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT")
+    return any(os.environ.get(name, "").startswith("http://") for name in names)
+
+
+def _obstore() -> Any:
+    try:
+        import obstore
+    except ImportError:
+        raise ConfigError(
+            "object storage needs a package; install it: pip install 'soar-robot[cloud]'"
+        ) from None
+    return obstore
+
+
+def _bucket(url: str) -> Any:
+    scheme, _, rest = url.partition("://")
+    return _opened(f"{scheme}://{rest.partition('/')[0]}", _is_http())
+
+
+@lru_cache(maxsize=16)
+def _opened(bucket: str, http: bool) -> Any:
+    from obstore.store import from_url
+
+    return from_url(bucket, client_options={"allow_http": http}, retry_config={"max_retries": 5})
+
+
+def _key(url: str) -> str:
+    return url.partition("://")[2].partition("/")[2]
+
+
+@contextmanager
+def _errors(path: ObjectPath) -> Iterator[None]:
+    """Turn the storage's errors into OSErrors of one line."""
+    exceptions = _obstore().exceptions
+    try:
+        yield
+    except FileNotFoundError as error:
+        if "NoSuchBucket" in str(error):
+            raise FileError(f"{path} can't be used: there is no such bucket") from None
+        raise FileNotFoundError(f"{path} is missing") from None
+    except exceptions.AlreadyExistsError as error:
+        raise FileExistsError(f"{path} exists") from error
+    except (exceptions.PreconditionError, exceptions.NotModifiedError) as error:
+        raise Changed(
+            f"{path} was written by someone else meanwhile; look, and try again"
+        ) from error
+    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+        raise FileError(
+            f"{path} isn't permitted: check the credentials in the environment, such as AWS_ACCESS_KEY_ID"
+        ) from error
+    except exceptions.BaseError as error:
+        raise FileError(f"{path} can't be used: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return the storage's own code, or else the client's words, in one line."""
+    text = " ".join(str(error).split("Debug source:")[0].split())
+    if code := re.search(r"<Code>(\w+)</Code>", text):
+        return f"the storage answers {code[1]}"
+    return text.rpartition(" - ")[2][:200]
