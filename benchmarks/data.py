@@ -2,6 +2,7 @@
 
     python benchmarks/data.py                       everything: about 15 minutes and 6 GB of disk
     python benchmarks/data.py --episodes 200 --rows 1000
+    python benchmarks/data.py --episodes 50 --rows 0 --simulated 0 --url s3://bucket/speed
 
 1. Time to write a 100-step 256 x 256 episode as the store grows, beside the time to encode its frames alone.
 2. The same for 10,000 episodes of one tiny step, which shows the cost of the index.
@@ -48,6 +49,7 @@ def main(
     rows: int = 10_000,
     simulated: int = 100_000,
     folder: Path | None = None,
+    url: str = "",
     workers: int | None = None,
 ) -> None:
     """Measure the store.
@@ -57,12 +59,13 @@ def main(
         rows: number of tiny ones.
         simulated: number of rows without files.
         folder: folder on the disk to measure; None is the default temporary folder.
+        url: new folder in object storage, such as s3://bucket/speed, for the full-size episodes; "" is the disk.
         workers: threads that build the frame cache; None is one for each core.
     """
     with _temporary_folder(folder) as home:
         images = _camera_images(STEPS + 1)
         if episodes:
-            store = open_store(home / "full", create=True)
+            store = open_store(url or home / "full", create=True)
             measure_appending(store, _episode(images), episodes)
             measure_reading(store, home / "cache", workers)
         if rows:

@@ -40,6 +40,7 @@ from soar.utils.config import (
     to_plain,
 )
 from soar.utils.files import local_path, write_bytes
+from soar.utils.objects import object_of
 from soar.utils.yaml_files import dump, read_plain
 
 Command = Callable[..., None]
@@ -146,7 +147,11 @@ def save_in_store(command: Command, store: Path) -> str:
     """Save the running command's configuration as `store/configs/HASH.yaml`, and return the hash."""
     config = run_config(command)
     name = content_hash(config)
-    write_bytes(store / "configs" / f"{name}.yaml", dump(config).encode())
+    path = (object_of(store) or store) / "configs" / f"{name}.yaml"
+    if isinstance(path, Path):
+        write_bytes(path, dump(config).encode())
+    else:
+        path.write_bytes(dump(config).encode())
     return name
 
 

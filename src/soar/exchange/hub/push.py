@@ -201,7 +201,7 @@ def _store(folder: Path, repo: str, license: str) -> Upload:
     paths += [p for name in _STORE_PARTS for p in _files(folder / name) if p.parent != versions]
     files: dict[str, Path | bytes] = {str(p.relative_to(folder)): p for p in paths}
     text = card(store, Query(), repo, license)
-    use = f"\n```\nsoar train --store hub:datasets/{repo} --out D\nsoar hub pull datasets/{repo} --out S\n```\n"
+    use = f"\n```\nsoar train gcbc --store hub:datasets/{repo} --out D\nsoar hub pull datasets/{repo} --out S\n```\n"
     return Upload(
         "dataset",
         f"store of {episodes} episodes",
