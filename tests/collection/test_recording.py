@@ -51,11 +51,14 @@ class Person:
         )
         os.close(theirs)
 
-    def press(self, keys: str, times: int = 1) -> None:
-        """Press keys, one in each control step."""
-        for _ in range(times):
-            os.write(self.terminal, keys.encode())
-            self.look(0.2)
+    def press(self, keys: str) -> None:
+        os.write(self.terminal, keys.encode())
+
+    def press_until(self, key: str, text: str) -> None:
+        """Press a key once in each control step, until a text is shown."""
+        for step in range(1, 1 + int(text.split()[1])):
+            self.press(key)
+            self.wait_for(f"step {step} ")
 
     def look(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -108,17 +111,22 @@ def test_a_person_records_discards_and_ends_by_keys_in_a_terminal(toy, tmp_path)
     with person("--store", "s", "--station", "arm.yaml", "--task", TASK, "fold the cloth") as one:
         one.wait_for("ready: Enter starts")
         one.press("\n")
-        one.press("\x1b[A", 2)
+        one.wait_for("recording: ")
+        one.press_until("\x1b[A", "step 2 ")
         one.press("x")
         one.wait_for("1 thrown away")
         one.press("\n")
-        one.press("\x1b[D", 3)
+        one.wait_for("recording: ")
+        one.press_until("\x1b[D", "step 3 ")
         one.press("w")
+        one.wait_for("step 4 ")
         one.press("g")
-        one.look(0.8)  # the gripper closes meanwhile
+        one.wait_for("step 7 ")  # the gripper closes meanwhile
         one.press(" ")
         one.wait_for("held: ")
         one.press("s")
+        for _ in range(3):  # so many control steps later it still hasn't moved
+            one.wait_for("held: ")
         one.press("r")
         one.wait_for("recording: ")
         one.press("\n")
@@ -141,14 +149,23 @@ def test_a_person_records_discards_and_ends_by_keys_in_a_terminal(toy, tmp_path)
     assert episode.actions[-1, 6] == 0
 
 
-@pytest.mark.parametrize("signals", [1, 2])
-def test_the_terminal_is_as_before_after_a_signal(toy, signals):
+def test_the_terminal_is_as_before_after_a_signal(toy):
     with person("--store", "s", "--station", "arm.yaml") as one:
         one.wait_for("ready: Enter starts")
-        for _ in range(signals):
-            one.process.send_signal(signal.SIGTERM)
+        one.process.send_signal(signal.SIGTERM)
         assert one.end() == 128 + signal.SIGTERM
         assert "\x1b[?1049l" in one.screen
+
+
+def test_a_second_signal_ends_it_also_while_nobody_reads_the_terminal(toy):
+    with person("--store", "s", "--station", "arm.yaml") as one:
+        one.wait_for("ready: Enter starts")
+        time.sleep(1)  # it is stuck in writing a picture
+        for _ in range(2):
+            one.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+        assert one.process.wait(15) == 128 + signal.SIGTERM
+        assert termios.tcgetattr(one.terminal) == one.before
 
 
 def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, capsys):

@@ -199,3 +199,26 @@ def test_shuffled_actions_raise_the_loss_of_a_trained_critic(source, tiny):
         optimizer.step()
     shuffled = {**batch, "action": actions[torch.randperm(SIZE)]}
     assert learner.loss(shuffled, torch.Generator())[1]["td_error"] > 3 * metrics["td_error"]
+
+
+def test_labels_of_takeovers_cost_the_policys_step_before_each_and_need_no_verdict(
+    store, tiny, tmp_path
+):
+    config = replace(tiny, rewards=RewardConfig(labels="takeover"), n_step=1)
+    with pytest.raises(ConfigError, match="nobody took over"):
+        critic_source(store, "own", Query(), config, tmp_path / "frames")
+    actors = (*["policy"] * 2, *["person"] * 4)
+    (unknown,) = store.query(Query(outcomes=("unknown",)))
+    episode = store.load(unknown.id)
+    provenance = replace(episode.provenance, started_s=2e9)
+    states = episode.states + np.eye(7, dtype=np.float32)[0]
+    taken_over = replace(episode, actors=actors, states=states, provenance=provenance)
+    store.append(taken_over)
+    source = critic_source(store, "own", Query(), config, tmp_path / "frames")
+    batch = draw(source, config)
+    taken = batch["state"][:, 0] == 4
+    assert taken.any()
+    assert (batch["share/failure"] == taken).all()
+    before = taken & (batch["state"][:, 1] == 1)
+    assert (batch["reward"] == np.where(before, -1, 0)).all()
+    assert (batch["discount"] == np.float32(0.98)).all()

@@ -85,3 +85,11 @@ def test_labels_are_the_outcome_or_its_probability_and_never_unknown():
     assert success_probability(likely, soft) == 0.8
     assert success_probability(Verdict("failure"), soft) == 0
     assert success_probability(Verdict("unknown", 0.5), soft) is None
+
+
+def test_with_labels_of_takeovers_only_the_step_before_each_costs_and_nothing_ends():
+    config = RewardConfig(labels="takeover")
+    w = windows(6, 0.0, config, 0.5, 1, (3, 0))
+    assert w.rewards.tolist() == [0, 0, -1, 0, 0, 0]  # at step 0 the policy had done nothing yet
+    assert w.discounts.tolist() == [0.5] * 6
+    assert w.returns.tolist() == [-0.25, -0.5, -1, 0, 0, 0]

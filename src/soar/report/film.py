@@ -26,6 +26,9 @@ _HELD_S = 0.8
 _PREVIEWS = ((320, 3, 50), (256, 3, 40), (224, 4, 35), (192, 5, 30), (160, 6, 25))
 """Width [px] of one side, frames of the film for each of the preview's, and quality: the first that is small enough."""
 
+_SAMPLED = 8
+"""Number of frames from which a preview's size is estimated."""
+
 
 @dataclass(frozen=True)
 class FilmConfig:
@@ -84,8 +87,11 @@ def write_preview(frames: Sequence[Image], out: Path, most_bytes: int) -> int:
         ConfigError: the film is too long for that size.
         FileError: the file can't be written.
     """
-    data = b""
     for width, stride, quality in _PREVIEWS:
+        some = frames[:: stride * max(1, len(frames) // (stride * _SAMPLED))]
+        size = len(_encode_webp(some, 2 * width, quality, 1)) * len(frames) / (stride * len(some))
+        if size > most_bytes and stride < _PREVIEWS[-1][1]:
+            continue  # frames farther apart than the preview's are a little larger, never smaller
         data = _encode_webp(frames[::stride], 2 * width, quality, 1000 * stride // _FPS)
         if len(data) <= most_bytes:
             write_bytes(out, data)
@@ -137,6 +143,6 @@ def _encode_webp(frames: Sequence[Image], width: int, quality: int, duration_ms:
     buffer = io.BytesIO()
     small[0].save(
         buffer, "WEBP", save_all=True, append_images=small[1:], quality=quality, duration=duration_ms, loop=0,
-        method=4,
+        method=2,
     )  # fmt: skip
     return buffer.getvalue()

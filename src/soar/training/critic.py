@@ -88,8 +88,11 @@ def critic_source(
 
     Raises:
         StoreError: no episode matches, or one is damaged.
+        ConfigError: the labels are those of takeovers, and there are none.
     """
     frames = with_takeovers(store, build_frames(store, query, config.resolution, cache))
+    if config.rewards.labels == "takeover" and frames.taken_over is None:
+        raise ConfigError(f"nobody took over in '{store.path}': labels 'takeover' need takeovers")
     recorded = config.condition == "goal" and config.rewards.labels != "hindsight"
     subgoals = recorded_subgoals(store, frames, 1.0) if recorded else None
     return CriticSource(name, frames, weight, StoreVerdicts(store), subgoals)

@@ -14,6 +14,8 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLEANUP_S = 20.0
 """Time in seconds for everything to be closed after `Stopped`, before the process ends without."""
+_LEAVE_S = 0.5
+"""Time in seconds for the last words of a process that ends at once."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -55,10 +57,15 @@ class _Handler:
 
     def exit(self, number: int) -> None:
         """End the process without closing anything; its children end by themselves."""
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(_LEAVE_S)  # a terminal that nobody reads blocks
+        os._exit(128 + number)
+
+    def _leave(self) -> None:
         for function in reversed(self.at_exit):
             function()
         os.write(2, self.farewell.encode())
-        os._exit(128 + number)
 
 
 _handler = _Handler()
