@@ -52,6 +52,20 @@ def test_a_killed_holder_on_this_machine_loses_its_lease_at_once(tmp_path):
         pass
 
 
+def test_a_lease_outlives_the_absence_of_its_store(tmp_path):
+    store, away = tmp_path / "store", tmp_path / "away"
+    path, lost = store / "lease.json", threading.Event()
+    with held(path, "x", lost.set, duration_s=0.6):
+        store.rename(away)
+        assert not lost.wait(0.5)
+        assert not store.exists()
+        away.rename(store)
+        assert not lost.wait(0.5)
+        path.unlink()  # as where another holder took it meanwhile, and has ended
+        assert not lost.wait(0.5)
+        assert path.exists()
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("expires_s", []), ("expires_s", None), ("pid", "x"), ("pid", -1), ("host", {}), ("token", 1)],

@@ -30,6 +30,16 @@ def test_an_episode_is_read_as_it_was_written(store, make_episode, same):
     assert same(typed.load(typed.append(episode)), episode)
 
 
+def test_nothing_is_written_where_a_store_was(tmp_path, make_episode):
+    store = open_store(tmp_path / "store", create=True)
+    store.path.rename(tmp_path / "away")
+    with pytest.raises(StoreError, match="is away"):
+        store.append(make_episode())
+    assert not store.path.exists()
+    (tmp_path / "away").rename(store.path)
+    assert store.append(make_episode())
+
+
 @both
 def test_an_episode_without_steps_is_stored(store, make_episode, same):
     episode = make_episode(steps=0)

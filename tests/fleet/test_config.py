@@ -65,7 +65,7 @@ def test_models_and_collection_are_those_of_collect(tmp_path):
         ("store: s\nengine: kubernetes\nstations: [{station: {name: a, robot: toy}}]", "'embedded' or 'ray'"),
         ("store: s\nstations: [{station: {name: a, robot: toy}}]\nreplicas: {policy: {count: -1}}", "at least 0"),
         ("store: s\nstations: [{station: {name: a, robot: toy}, resources: {GPU: -1}}]", "amounts from 0"),
-        ("store: s3://bucket/x\nstations: [{station: {name: a, robot: toy}}]", "a file or folder"),
+        ("store: ftp://host/x\nstations: [{station: {name: a, robot: toy}}]", "a file or folder"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line_that_says_what_is_valid(tmp_path, text, message):

@@ -132,8 +132,8 @@ def test_the_gripper_of_each_station_remembers_its_own_last_action(replicas):
 
 
 def test_a_promotion_reaches_each_station_between_its_own_episodes(replicas, monkeypatch):
-    promoted = "old"
-    monkeypatch.setattr("soar.rollout.models.promoted_models", lambda source: (promoted, promoted))
+    promoted, toy = "old", TOYS.load()
+    monkeypatch.setattr("soar.rollout.models.promoted_models", lambda source: (promoted, "none"))
 
     def load(name: str) -> Any:
         policy = ToyPolicy()
@@ -146,7 +146,6 @@ def test_a_promotion_reaches_each_station_between_its_own_episodes(replicas, mon
     )
     watch = [PromotionWatcher(config), PromotionWatcher(config)]
     first = config.with_promoted().load_policy()
-    toy = TOYS.load()
     models = [Models(toy.vlm, first, None, toy.detector)] * 2
     promoted = "new"
     goal, rng = seen(1)[0].image[None], np.random.default_rng(0)

@@ -68,8 +68,10 @@ def held(
 
     def renew() -> None:
         while not ended.wait(duration_s / 6):
+            if not path.parent.exists():
+                continue  # the store is away; whoever else sees it may take the lease over
             with contextlib.suppress(OSError), _locked(path):
-                if _is_of(path, token):
+                if _is_of(path, token) or not path.exists():
                     _write(path, token, duration_s)
                 elif not ended.is_set():
                     log.error("%s was taken over by another process", what)

@@ -127,10 +127,11 @@ class Cluster:
         if ray.is_initialized():
             return
         try:
+            _check_reachable(config.address)
             ray.init(
                 config.address, namespace=self.namespace, log_to_driver=False, logging_level="ERROR"
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             why = str(error).splitlines()[0][:200]
             raise ConfigError(
                 f"no Ray cluster at '{config.address}' ({why}); start one with `ray start --head`, and on each other "
@@ -266,6 +267,13 @@ class Cluster:
             except ValueError:
                 return
             time.sleep(0.05)
+
+
+def _check_reachable(address: str) -> None:
+    """Try an address HOST:PORT, at which Ray itself would wait for minutes. Raises OSError."""
+    host, _, port = address.rpartition(":")
+    if host and "/" not in host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_CALL_S).close()
 
 
 def _actor_name(station: str) -> str:

@@ -48,6 +48,8 @@ def drain(config: FleetConfig) -> Iterator[str]:
             folder = StatusFolder(config.store, name)
             if folder.command() != "stop":  # also where it was begun anew meanwhile
                 folder.request("stop")
+        if cluster:
+            cluster.stop(waiting)
         time.sleep(_POLL_S)
         still = working(waiting)
         for name in waiting:

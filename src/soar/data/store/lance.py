@@ -134,6 +134,8 @@ class LanceStore:
             StoreError: it isn't stored, and nothing of it is visible; another attempt may help.
         """
         self.require_write()
+        if isinstance(self.root, Path) and not (self.root / "store.json").exists():
+            raise StoreError(f"'{self.root}' is away, such as a drive that isn't mounted")
         path = self.steps_path(row["id"])
         try:
             write_steps(path, table, row)
