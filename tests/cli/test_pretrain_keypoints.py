@@ -1,0 +1,49 @@
+"""`soar pretrain keypoints`, with noise for samples."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+import soar.pretraining.keypoint_samples as module
+from soar.cli.pretrain import keypoints, keypoints_preset
+from soar.registry import packaged
+from soar.subgoals.clips import MAX_TOKENS
+from soar.subgoals.compact.generator import CompactSubgoalGenerator
+from soar.training.keypoint_samples import MAX_STEPS_AHEAD, MIN_STEPS_AHEAD, KeypointSamples
+
+AHEAD = MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1
+
+
+def noise_samples(folder, scenes, workers, seed, config) -> KeypointSamples:
+    rng, n = np.random.default_rng(seed), 2 * scenes
+    return KeypointSamples(
+        images=rng.integers(0, 256, (n, 96, 96, 3), np.uint8),
+        points=rng.uniform(-1, 1, (n, 7, 2)).astype(np.float32),
+        later=rng.uniform(-1, 1, (n, AHEAD, 7, 2)).astype(np.float32),
+        states=rng.uniform(-0.1, 0.1, (n, 7)).astype(np.float32),
+        words=rng.normal(size=(1, MAX_TOKENS, 384)).astype(np.float16),
+        rows=np.zeros(n, np.int64),
+        sided=np.zeros(n, bool),
+    )
+
+
+def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
+    config = replace(
+        keypoints_preset(), steps=2, batch_size=4, warmup_steps=1, log_every=1, save_every=1, ema_decay=0
+    )  # fmt: skip
+    keypoints(config, scenes=3, dagger_scenes=1, views=1, out=tmp_path / "out")
+    before, after = (
+        CompactSubgoalGenerator.load(folder, device="cpu").net.state_dict()
+        for folder in (packaged("subgoals"), tmp_path / "out")
+    )
+    changed = {k.split(".")[0] for k, w in after.items() if not torch.equal(w, before[k])}
+    assert changed == {"keypoint_predictor"}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert '"samples": 6' in card
+    assert '"dagger_samples": 2' in card
+    assert '"painter"' in card  # the renderer's provenance stays
