@@ -55,9 +55,11 @@ class Feed:
                 news = [(k, text) for k, (serial, text) in self._sent.items() if serial > seen]
                 seen = self._serial
                 for key, text in news:
-                    yield f"event: {key.split(' ')[0]}\ndata: {text}\n\n"
+                    yield f'data: {{"event": "{key.split(" ")[0]}", "value": {text}}}\n\n'
                 if not news and not await self._wait(seen, is_ending):
                     yield ": still here\n\n"
+            if is_ending():
+                yield "event: end\ndata: {}\n\n"
         finally:
             self._pages -= 1
             if not self._pages and self._task is not None:

@@ -102,21 +102,22 @@ function listen() {
   const source = new EventSource("/events");
   source.addEventListener("hello", event => {
     clockOffset = JSON.parse(event.data).now_s - Date.now() / 1000;
+    ended = false;
     state("on", "live");
     notice(maySteer ? "" : "Read-only: to steer and to label, open the address that soar watch printed, with its token.");
   });
+  let ended = false;
+  source.addEventListener("end", () => { ended = true; });
   source.onerror = () => {
     state("off", "connection lost");
-    notice("Connection lost: what you see is old. Trying again.");
+    notice(ended ? "The page's server has ended: this is what it showed last. Start soar watch to go on." : "Connection lost: what you see is old. Trying again.");
   };
-  for (const name of ["station", "picture", "store", "run", "device"]) {
-    source.addEventListener(name, event => {
-      const value = JSON.parse(event.data);
-      (values[name] ||= {})[value.name || ""] = value;
-      for (const [wanted, call] of listeners) if (wanted === name) call(value);
-      if (name === "station" || name === "store") summarize();
-    });
-  }
+  source.onmessage = message => {
+    const { event, value } = JSON.parse(message.data);
+    (values[event] ||= {})[value.name || ""] = value;
+    for (const [wanted, call] of listeners) if (wanted === event) call(value);
+    if (event === "station" || event === "store") summarize();
+  };
 }
 
 function state(kind, words) {
