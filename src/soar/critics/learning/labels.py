@@ -89,7 +89,7 @@ class CriticSource:
             labels[self.chosen] = [not self.takeovers(i) for i in self.chosen]
         return labels
 
-    def takeovers(self, episode: int) -> tuple[int, ...]:
+    def takeovers(self, episode: int | np.integer) -> tuple[int, ...]:
         """Return the steps of an episode at which a person took the arm from the policy."""
         taken = self.frames.taken_over
         if taken is None:
