@@ -17,8 +17,8 @@ from soar.types import Action, Observation
 _HOME = (0.29, 0.0, 0.1)
 _SLACK_M = 1e-6
 """Rounding of float32."""
-_SIMULATED_SLACK_M = 0.02
-"""Overshoot of the simulated arm, whose commanded joints stay inside; tests/robots/test_sim_robot.py."""
+_SIMULATED_SLACK_M = 0.003
+"""Overshoot of the simulated arm by momentum and contacts."""
 _IMAGE = np.zeros((2, 2, 3), np.uint8)
 _EPISODE = 100
 """Actions between two homings."""
@@ -101,7 +101,7 @@ class WildActions(Attack):
         """Say how many arms were simulated ones."""
         return (
             "995 of 1,000 actions on arms of a few lines, which arrive at once or lag; the others on the simulated "
-            "arm, which may swing 20 mm out of its box"
+            "arm, which may swing 3 mm out of its box"
         )
 
     def _attack_simulator(self, rng: np.random.Generator) -> Outcome:

@@ -7,6 +7,7 @@ action is the change of the commanded pose after all limits.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import mink
@@ -27,6 +28,8 @@ DOWN: Float64[np.ndarray, "3 3"] = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]]
 _REACH_TOLERANCE_M = 0.002
 _SMALLER = 0.3
 """Share of a step that is tried where the whole one leads outside."""
+_BACK_M = (0.01, 0.03)
+"""Steps back into the box, where holding still leads outside."""
 _ON_THE_WAY = (0.25, 0.5, 0.75, 1.0)
 """Shares of a joint motion at which the end effector's position is checked."""
 _CLOSE_ENOUGH = 3e-5
@@ -113,8 +116,8 @@ class EndEffectorController:
         """Apply an action to a commanded pose.
 
         A pose out of the arm's reach (a far corner of the box) becomes the one that the arm reaches. Where that, or
-        the way there, lies outside of the box, the arm doesn't turn, takes a smaller step, or holds still. A contact
-        may still push the hand out: by up to 1.5 cm under wild actions.
+        the way there, lies outside of the box, the arm doesn't turn, takes a smaller step, or holds still. Momentum or
+        a contact may still lead the hand out, for which `World.step` tries the `smaller` actions.
 
         Args:
             target: present commanded pose.
@@ -144,17 +147,33 @@ class EndEffectorController:
         executed = np.concatenate([position - target.position, rpy - target.rpy, [gripper]])
         return Target(position, rpy, gripper, joints), executed.astype(np.float32)
 
+    def smaller(self, action: Action, hand: Vector3) -> Iterator[Action]:
+        """Yield an action, then the same without its turn, with a part of its step, without motion, and motions back.
+
+        Args:
+            action: delta [m, rad] and gripper opening in [0, 1].
+            hand: view of the end effector's position [m], which the motions back are for.
+        """
+        yield action
+        c = self.config
+        step = np.clip(action[:3], -c.max_step_m, c.max_step_m)
+        for share in (1.0, _SMALLER, 0.0):
+            yield np.array([*(share * step), 0, 0, 0, action[6]], np.float32)
+        back = np.sign(np.clip(hand, c.low, c.high) - hand)
+        for length in _BACK_M:
+            yield np.array([*(length * back), 0, 0, 0, action[6]], np.float32)
+
+    def outside(self, position: Vector3) -> float:
+        """Return by how much a position lies outside of the box [m]; at most 0 inside."""
+        low, high = np.asarray(self.config.low), np.asarray(self.config.high)
+        return float(np.maximum(low - position, position - high).max())
+
     def _reach(
         self, position: Vector3, rpy: Vector3, start: Joints
     ) -> tuple[Joints, Float64[np.ndarray, "3"]]:
         """Return the joint angles for a pose, and the position [m] to which they really lead."""
         joints = self.solve(position, rpy, start)
         return joints, np.array(self._configuration.data.site(END_EFFECTOR_SITE).xpos)
-
-    def _outside(self, position: Vector3) -> float:
-        """Return by how much a position lies outside of the box [m]; at most 0 inside."""
-        low, high = np.asarray(self.config.low), np.asarray(self.config.high)
-        return float(np.maximum(low - position, position - high).max())
 
     def _outside_on_the_way(self, start: Joints, end: Joints) -> float:
         """Return by how much a straight joint motion leads outside of the box [m]; at most 0 inside."""
@@ -163,7 +182,7 @@ class EndEffectorController:
         for share in _ON_THE_WAY:
             q[: len(JOINTS)] = start + share * (end - start)
             self._configuration.update(q)
-            worst = max(worst, self._outside(self._configuration.data.site(END_EFFECTOR_SITE).xpos))
+            worst = max(worst, self.outside(self._configuration.data.site(END_EFFECTOR_SITE).xpos))
         return float(worst)
 
     def solve(self, position: Vector3, rpy: Vector3, start: Joints, iterations: int = 6) -> Joints:

@@ -35,6 +35,9 @@ _CHUNKS = 8
 """Updates of the joint command within a control step."""
 _RAMP = 6
 """Updates after which the joint command reaches its target."""
+_OVERSHOOT_M = 0.002
+"""Distance from the box to which a step may swing or push the end effector."""
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,8 @@ class World:
     def step(self, action: Action) -> Action:
         """Apply an action for one control step of 0.2 s.
 
+        An action after which momentum or a contact leads the end effector out of the box is tried again, smaller.
+
         Args:
             action: delta of position [m] and angles [rad], and gripper opening in [0, 1].
 
@@ -110,12 +115,14 @@ class World:
         if not np.isfinite(action).all():
             raise RobotFault(f"the action is not finite: {action}")
         position, _ = self.gripper_pose()
-        self._target, executed = self.controller.follow(self._target, action, position)
-        start, end = self.data.ctrl[self._ctrl].copy(), self._command(self._target)
-        for k in range(1, _CHUNKS + 1):
-            self.data.ctrl[self._ctrl] = start + (end - start) * min(1.0, k / _RAMP)
-            mujoco.mj_step(self.model, self.data, self._substeps)
-        self._refresh()
+        before, target = self._physics(), self._target
+        hand = self.data.site_xpos[self._site]
+        for number, smaller in enumerate(self.controller.smaller(action, hand)):
+            if number:
+                mujoco.mj_setState(self.model, self.data, before, _STATE)
+            self._target, executed = self.controller.follow(target, smaller, position)
+            if self._move() <= _OVERSHOOT_M:
+                break
         return executed
 
     def render(self, size: int | None = None) -> Image:
@@ -154,15 +161,11 @@ class World:
 
     def snapshot(self) -> Snapshot:
         """Copy the full state."""
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        physics = np.empty(mujoco.mj_stateSize(self.model, kind))
-        mujoco.mj_getState(self.model, self.data, physics, kind)
-        return Snapshot(physics, self._target, randomization.Appearance.of(self.model))
+        return Snapshot(self._physics(), self._target, randomization.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot of a world of the same scene, bit for bit on one machine."""
-        kind = mujoco.mjtState.mjSTATE_INTEGRATION
-        mujoco.mj_setState(self.model, self.data, snapshot.physics, kind)
+        mujoco.mj_setState(self.model, self.data, snapshot.physics, _STATE)
         self._target = snapshot.target
         snapshot.appearance.apply(self.model)
         self._refresh()
@@ -238,6 +241,22 @@ class World:
         self.data.qpos[self._arm] = target.joints
         self.data.qpos[self._fingers] = target.finger_m
         self.data.ctrl[self._ctrl] = self._command(target)
+
+    def _move(self) -> float:
+        """Go towards the commanded pose for a step; return how far outside of the box that led [m], at most 0 if inside."""
+        start, end = self.data.ctrl[self._ctrl].copy(), self._command(self._target)
+        outside = -np.inf
+        for k in range(1, _CHUNKS + 1):
+            self.data.ctrl[self._ctrl] = start + (end - start) * min(1.0, k / _RAMP)
+            mujoco.mj_step(self.model, self.data, self._substeps)
+            outside = max(outside, self.controller.outside(self.data.site_xpos[self._site]))
+        self._refresh()
+        return max(outside, self.controller.outside(self.data.site_xpos[self._site]))
+
+    def _physics(self) -> Float64[np.ndarray, "_n"]:
+        physics = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, physics, _STATE)
+        return physics
 
     def _command(self, target: Target) -> Float64[np.ndarray, "7"]:
         return np.array([*target.joints, target.finger_m])
