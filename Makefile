@@ -1,16 +1,26 @@
-.PHONY: demo test attack test-foreign test-exchange test-clients test-ray setup format
+.PHONY: demo test checks tests test-slow attack test-foreign test-exchange test-clients test-ray setup format test-page
 python := .venv/bin/python
 export MUJOCO_GL ?= $(if $(filter Linux,$(shell uname)),egl)
 
 demo: setup
 	.venv/bin/soar demo
 
+# Both at the same time: mypy has one thread.
 test: setup
+	@$(MAKE) --no-print-directory -j2 checks tests
+
+checks:
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-	$(python) -m pytest -n 2 --dist worksteal
+
+tests:
+	$(python) -m pytest -n 2 --dist worksteal -m "not slow"
+
+# More tries of what `make test` holds, and checks against other software that is installed.
+test-slow: setup
+	$(python) -m pytest -n 2 --dist worksteal -m slow
 
 # SCALE=1 takes a night, .1 about an hour of two cores; the same command goes on where it was broken off.
 attack: setup
@@ -35,6 +45,11 @@ test-clients: setup
 test-ray: setup
 	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	SOAR_RAY=1 $(python) -m pytest -n 0 -x tests/fleet/test_ray.py
+
+# The page of `soar watch` in a real Chromium (Debian: apt-get install chromium), with the extra `page`.
+test-page: setup
+	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[page]'
+	$(python) -m pytest -n 0 tests/watch
 
 setup:
 	@scripts/setup

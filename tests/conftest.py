@@ -1,7 +1,12 @@
 """Array shapes and types in annotations are checked at run time in every test."""
 
+import contextlib
+import io
 import os
+from collections.abc import Callable, Iterator
+from functools import cache
 
+import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("MUJOCO_GL", "egl")
@@ -11,3 +16,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # An int is a float, as PEP 484 and mypy have it.
 install_import_hook("soar", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+
+@pytest.fixture(scope="session")
+def help_of() -> Callable[[str], str]:
+    """A function that returns a command's help, which takes up to a second, made once."""
+    from soar.cli import main
+
+    @cache
+    def shown(command: str) -> str:
+        text, patch = io.StringIO(), pytest.MonkeyPatch()
+        patch.setenv("COLUMNS", "200")
+        with contextlib.redirect_stdout(text), pytest.raises(SystemExit) as stop:
+            main([*command.split(), "--help"])
+        patch.undo()
+        assert not stop.value.code
+        return text.getvalue()
+
+    return shown
+
+
+@pytest.fixture(scope="module")
+def warm_workers() -> Iterator[None]:
+    """Worker processes are forks of one that has imported torch, which else each of them would for seconds."""
+    from multiprocessing import get_context
+
+    from soar.utils import processes
+
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["torch", "transformers", "soar.nn.text"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "get_context", lambda _: context)
+        yield

@@ -164,7 +164,6 @@ def test_a_package_that_cannot_be_imported_is_one_line(
         plugins._entry_points.cache_clear()
 
 
-@pytest.mark.slow
 def test_the_example_packages_install(tmp_path: Path) -> None:
     """With pip, into a folder of their own, without an index."""
     sources, target = tmp_path / "sources", tmp_path / "target"

@@ -42,7 +42,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(out.glob("*.whl"))
 
 
-@pytest.mark.slow
 def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     held = set(zipfile.ZipFile(wheel).namelist())
     listed = subprocess.run(
@@ -53,7 +52,6 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
     assert any(n.startswith("soar/weights/vlm/") for n in held)
 
 
-@pytest.mark.slow
 def test_the_wheel_works_without_the_sources(wheel: Path, tmp_path: Path) -> None:
     """In an environment of its own, which finds only the dependencies of this one."""
     venv.create(tmp_path / "env", with_pip=False)

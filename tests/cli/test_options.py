@@ -216,20 +216,15 @@ def test_an_old_option_is_one_line_that_names_the_new_one(command, old, capsys):
 
 
 @pytest.mark.parametrize("command", OLD_OPTIONS)
-def test_new_names_of_old_options_exist(command, capsys):
-    with pytest.raises(SystemExit):
-        main([*command.split(), "--help"])
-    shown = capsys.readouterr().out
-    assert all(new in shown for new in OLD_OPTIONS[command].values())
+def test_new_names_of_old_options_exist(command, help_of):
+    assert all(new in help_of(command) for new in OLD_OPTIONS[command].values())
 
 
-def test_every_option_of_975160d_exists_or_names_its_successor(capsys):
+def test_every_option_of_975160d_exists_or_names_its_successor(help_of):
     file = Path(__file__).parent / "options_of_975160d.json"
     for command, options in json.loads(file.read_text()).items():
         now, renamed = OLD_COMMANDS.get(command, command), OLD_OPTIONS.get(command, {})
-        with pytest.raises(SystemExit):
-            main([*now.split(), "--help"])
-        exist = set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))
+        exist = set(re.findall(r"--[a-z][\w.-]*", help_of(now)))
         prefixes = tuple(old for old in renamed if old.endswith("."))
         for option in options:
             gone = option in renamed or (prefixes and option.startswith(prefixes))

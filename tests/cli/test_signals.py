@@ -121,7 +121,6 @@ LAB = {
 COLLECT = "collect --store store --station arm1.yaml arm2.yaml --models models.yaml --hours 1"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("numbers", "steps", "code"),
     [

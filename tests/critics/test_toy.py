@@ -21,8 +21,6 @@ from soar.training.critic import CriticTrainConfig, train_critic
 from soar.training.fit import FitConfig
 from soar.types import Episode, Observation, Provenance, Verdict
 
-pytestmark = pytest.mark.slow
-
 STEPS, RADIUS, STRIDE = 12, 0.2, 0.15
 """Control steps of an episode, radius of success, and motion at the largest action."""
 BOUND = 0.05
@@ -146,7 +144,7 @@ def train(critic: CriticConfig, steps: int):
 
 @pytest.fixture(scope="module")
 def iql():
-    return train(TINY, 300)
+    return train(TINY, 150)
 
 
 def test_the_best_of_ten_succeeds_far_more_often_and_the_worst_less(iql):
@@ -167,6 +165,7 @@ def test_its_scores_on_other_episodes_tell_that_it_steers(iql):
     assert scores.successes + scores.failures == 60
 
 
+@pytest.mark.slow
 def test_a_calibrated_critic_steers_too():
     cql = replace(
         TINY, backup="policy_max", alpha=1.0, calibrated=True, actor="gaussian", actor_encoder="shared", n_step=1

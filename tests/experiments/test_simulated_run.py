@@ -113,7 +113,6 @@ def test_improvement_augments_as_the_policy_it_goes_on_from_did() -> None:
     assert recipe.fit.warmup_steps == 5
 
 
-@pytest.mark.slow
 def test_goals_of_demonstrations_are_rendered_once_and_only_for_policies_that_reach_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,7 +110,6 @@ def config(policy: Path, **changes: object) -> RunConfig:
     return replace(base, **changes)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_a_station_improves_by_hindsight_with_interleaved_trials_that_a_person_judges(
     policy: Path, tmp_path: Path
 ) -> None:
@@ -142,7 +141,6 @@ def test_a_station_improves_by_hindsight_with_interleaved_trials_that_a_person_j
     assert "arm1" in write_report(run.folder).read_text()
 
 
-@pytest.mark.slow
 def test_several_stations_improve_with_demonstrations_of_a_store_and_kept_scenes(
     policy: Path, demonstrations: Path, tmp_path: Path
 ) -> None:

@@ -135,7 +135,6 @@ def stages(config: ImproveConfig, outcome: Outcome = "success", **parts: object)
     return replace(base, **parts)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     policy: Path, config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
@@ -164,7 +163,6 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
         improve(run, replace(config, trials=2), given)
 
 
-@pytest.mark.slow
 def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
@@ -176,7 +174,6 @@ def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     assert "nothing to learn from" in write_report(run.folder).read_text()
 
 
-@pytest.mark.slow
 def test_a_policy_learns_from_corrections_of_failures_too(
     config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
@@ -193,7 +190,6 @@ def test_a_policy_learns_from_corrections_of_failures_too(
     assert done.query["outcomes"] == []
 
 
-@pytest.mark.slow
 def test_a_policy_without_corrections_stays(
     config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):
@@ -203,7 +199,6 @@ def test_a_policy_without_corrections_stays(
     assert "nothing was ever held" in done.decision
 
 
-@pytest.mark.slow
 def test_a_subgoal_generator_learns_from_failures_and_is_evaluated_with_the_old_policy(
     policy: Path, config: ImproveConfig, tmp_path: Path
 ):
@@ -223,7 +218,6 @@ def test_a_subgoal_generator_learns_from_failures_and_is_evaluated_with_the_old_
     assert run.models_in_force(run.record()) == (str(policy), "expert@10")
 
 
-@pytest.mark.slow
 def test_a_round_in_which_the_subgoal_generator_cannot_learn_ends(
     config: ImproveConfig, tmp_path: Path
 ):

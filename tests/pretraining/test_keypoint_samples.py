@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.pretraining.models import Copies, Down
 
 from soar.errors import ConfigError
 from soar.pretraining.keypoint_samples import (
@@ -28,14 +29,15 @@ from soar.training.keypoint_samples import (
     mentions_side,
 )
 from soar.training.subgoal_losses import SAMPLE_PREFIX, SAMPLES_SHARE, mirror, with_keypoint_samples
-from tests.pretraining.models import Copies, Down
+
+pytestmark = pytest.mark.usefixtures("warm_workers")
 
 SEED = 3
 SMALL = KeypointSampleConfig(resolution=32)
 
 
 @pytest.fixture(scope="module")
-def samples(tmp_path_factory) -> KeypointSamples:
+def samples(tmp_path_factory, warm_workers) -> KeypointSamples:
     return make_keypoint_samples(
         tmp_path_factory.mktemp("samples"), 2, workers=1, seed=SEED, config=SMALL
     )
@@ -93,16 +95,15 @@ def test_samples_of_an_attempt_begin_where_subgoals_are_requested():
         np.testing.assert_allclose(sample.states, state, atol=1e-5)
 
 
-def test_interrupted_generation_resumes(tmp_path):
-    whole = make_keypoint_samples(tmp_path / "a", 2, workers=1, seed=SEED, config=SMALL)
+def test_interrupted_generation_resumes(samples, tmp_path):
     make_keypoint_samples(tmp_path / "b", 1, workers=1, seed=SEED, config=SMALL)
     kept = tmp_path / "b" / "scenes" / f"{SEED:07d}.npz"
     written = kept.stat().st_mtime_ns
     again = make_keypoint_samples(tmp_path / "b", 2, workers=1, seed=SEED, config=SMALL)
     assert kept.stat().st_mtime_ns == written
-    for name, array in vars(whole).items():
+    for name, array in vars(samples).items():
         np.testing.assert_array_equal(array, getattr(again, name))
-    np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, whole.images)
+    np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, samples.images)
 
 
 def test_less_than_one_scene_raises_an_error(tmp_path):

@@ -65,10 +65,10 @@ def wander(steps):
     assert np.ptp(visited, axis=0).min() > 0.1, "the motion covers the box"
 
 
-@pytest.mark.slow
-def test_a_hundred_thousand_random_actions_never_leave_the_box():
+@pytest.mark.parametrize("actions", [10_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_random_actions_never_leave_the_box(actions):
     """In a process without the tests' type checks, which would take most of the time."""
-    code = f"import runpy; runpy.run_path({__file__!r})['wander'](100_000)"
+    code = f"import runpy; runpy.run_path({__file__!r})['wander']({actions})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -68,10 +68,11 @@ def test_select_task_refuses_an_empty_set():
         select_task([], {}, np.random.default_rng(0))
 
 
-def test_attempts_even_out_over_a_hundred_thousand_rounds():
+@pytest.mark.parametrize("rounds", [5_000, pytest.param(100_000, marks=pytest.mark.slow)])
+def test_attempts_even_out(rounds):
     tasks = [Task(f"task {i}", Question(f"Is {i} done?")) for i in range(7)]
     rng, attempts = np.random.default_rng(0), np.zeros(7, int)
-    for _ in range(100_000):
+    for _ in range(rounds):
         history = {f"task {i}": TaskCount(int(n)) for i, n in enumerate(attempts)}
         attempts[int(select_task(tasks, history, rng).instruction[5:])] += 1
     assert attempts.max() - attempts.min() <= 1

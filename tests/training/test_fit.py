@@ -164,7 +164,6 @@ print("processes:", torch.distributed.get_world_size())
 """
 
 
-@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(TWO_PROCESSES)

@@ -60,7 +60,6 @@ def expert(tmp_path_factory: pytest.TempPathFactory) -> Expert:
     return Expert(made, positions)
 
 
-@pytest.mark.slow
 def test_a_subgoal_generator_is_fine_tuned_in_two_passes_and_can_be_used(
     expert: Expert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,7 +97,6 @@ def test_a_subgoal_generator_is_fine_tuned_in_two_passes_and_can_be_used(
     assert again.step == QUICK.steps
 
 
-@pytest.mark.slow
 def test_labels_of_a_scene_hold_the_positions_of_its_objects(
     expert: Expert, tmp_path: Path
 ) -> None:
@@ -120,7 +118,6 @@ def test_labels_of_a_scene_hold_the_positions_of_its_objects(
     )
 
 
-@pytest.mark.slow
 def test_corrections_of_an_expert_agree_with_its_actions(expert: Expert, tmp_path: Path) -> None:
     queries = queries_by_scene(expert.store, Query(outcomes=("failure",)))
     [made] = make_corrections(expert.store, queries, "compact", tmp_path, 64, CORRECTIONS)
