@@ -22,6 +22,7 @@ from soar.utils.config import from_plain, to_plain
 from soar.utils.files import (
     Json,
     os_problem,
+    public_name,
     read_bytes,
     read_text,
     write_bytes,
@@ -290,7 +291,7 @@ def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:
 def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
     """Read a manifest and its weights; retries if a writer replaces them meanwhile."""
     if not exists(folder):
-        raise CheckpointError(f"no checkpoint in {folder}: it has no {MANIFEST}")
+        raise CheckpointError(f"no checkpoint in {public_name(folder)}: it has no {MANIFEST}")
     for _ in range(attempts):
         try:
             text = read_text(folder / MANIFEST, MAX_MANIFEST_BYTES)

@@ -132,9 +132,9 @@ def test_a_tilde_is_the_home_folder_and_a_url_is_refused(folder, capsys, monkeyp
     monkeypatch.setenv("HOME", str(folder))
     assert outcome(["data", "stats", "--store=~/store"], capsys)[0] == 0
     for words in (
-        "data stats --store s3://bucket/x",
+        "data stats --store ftp://bucket/x",
         "data stats --store=~nobody-here/x",
-        "collect --episodes 1 --store s --station s3://bucket/arm.yaml",
+        "collect --episodes 1 --store s --station https://bucket/arm.yaml",
     ):
         code, error = outcome(words.split(), capsys)
         assert (code, error.count("\n")) == (2, 1)
