@@ -14,8 +14,8 @@ from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet, shares
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder
-from soar.data.store.lance import open_store
-from soar.errors import ConfigError
+from soar.data.store.lance import LanceStore, open_store
+from soar.errors import ConfigError, StoreError
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS
 from soar.rollout.models import ModelsConfig
@@ -51,6 +51,24 @@ def test_real_time_stations_run_separately_and_share_the_store(tmp_path):
     assert summary.episodes == 2
     store = open_store(tmp_path / "store")
     assert {s.provenance.station for s in store.query()} == {"arm0", "arm1"}
+
+
+def test_an_episode_whose_disk_is_gone_after_its_commit_is_stored_once(tmp_path, monkeypatch):
+    append, gone = LanceStore.append, []
+
+    def commit_and_fail(self, episode):
+        id = append(self, episode)
+        if len(gone) < 2:
+            gone.append(id)
+            raise StoreError("gone")
+        return id
+
+    monkeypatch.setattr(LanceStore, "append", commit_and_fail)
+    quick = replace(SHORT, backoff=Backoff(initial_s=0.01))
+    assert run_fleet([StationConfig("arm", "toy")], job(tmp_path, config=quick)).episodes == 4
+    started = [s.provenance.started_s for s in open_store(tmp_path / "store").query()]
+    assert len(gone) == 2
+    assert len(set(started)) == len(started) == 4
 
 
 def test_a_fleet_can_be_stopped(tmp_path):

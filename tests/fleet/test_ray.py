@@ -6,6 +6,7 @@ The tests follow one fleet, one after another, as starting Ray takes long: `make
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -259,13 +260,19 @@ def test_while_the_store_is_away_the_arms_wait(fleet):
     away = fleet.store.with_name("away")
     fleet.store.rename(away)
     time.sleep(10)
-    for path in [p for p in fleet.store.rglob("*") if p.is_file()]:
-        path.unlink()  # status files that were written meanwhile
-    for folder, *_ in sorted(os.walk(fleet.store), reverse=True):
-        os.rmdir(folder)
-    away.rename(fleet.store)
+    wait_until(lambda: _comes_back(fleet.store, away))
     fleet.goes_on(*names)
     assert_whole(fleet.store)
+
+
+def _comes_back(store: Path, away: Path) -> bool:
+    """Put a store back in its place, without the status files that were written there meanwhile."""
+    shutil.rmtree(store, ignore_errors=True)
+    try:
+        away.rename(store)
+    except OSError:
+        return False  # another one was written just now
+    return True
 
 
 def test_a_station_is_added_while_the_fleet_runs(fleet):

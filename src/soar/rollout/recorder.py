@@ -16,7 +16,7 @@ from soar.interfaces import EpisodeStore
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.contracts import robot_contract
 from soar.rollout.station import Station
-from soar.types import Episode, Proposal, Provenance, Step, Subgoal
+from soar.types import Episode, Proposal, Provenance, Query, Step, Subgoal
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +106,17 @@ class Recorder(Callback):
             except ContentError as error:
                 log.error("an episode of %s is dropped: %s", episode.provenance.station, error)
             except StoreError:
-                self._pending[0] = (episode, self._thread.submit(self._store.append, episode))
+                self._pending[0] = (episode, self._thread.submit(self._append_again, episode))
                 raise
             self._pending.pop(0)
+
+    def _append_again(self, episode: Episode) -> str:
+        """Store an episode, unless the attempt that failed did so: the disk may have gone after the commit."""
+        started_s = episode.provenance.started_s
+        end_s = float(np.nextafter(started_s, np.inf))
+        stations = (episode.provenance.station,)
+        found = self._store.query(Query(stations=stations, since_s=started_s, until_s=end_s))
+        return next((summary.id for summary in found), None) or self._store.append(episode)
 
     @property
     def unstored(self) -> list[Episode]:
