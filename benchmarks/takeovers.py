@@ -72,11 +72,8 @@ class ExpertTakeover:
             self._expert = Expert(self._robot.world, self._goal, np.random.default_rng(self._steps))
         if self._expert is None or self._expert.done:
             return None
-        chosen = self._expert.act()
-        if self._expert.done:
-            return None
         self._taken += 1
-        return TakenAction(chosen, "expert")
+        return TakenAction(self._expert.act(), "expert")
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ ACTORS = (*["policy"] * (STEPS - TAKEN), *["person"] * TAKEN)
 
 @pytest.fixture
 def source(store, make_episode, tmp_path) -> Source:
-    store.append(make_episode(STEPS))
-    store.append(replace(make_episode(STEPS), actors=ACTORS))
+    store.append(make_episode(0, STEPS))
+    store.append(replace(make_episode(1, STEPS), actors=ACTORS))
     frames = build_frames(store, Query(), 8, tmp_path / "frames")
     return Source("own", with_takeovers(store, frames), 0.3)
 
@@ -35,7 +35,7 @@ def test_taken_steps_are_those_of_the_store(source):
 
 
 def test_a_store_without_takeovers_changes_nothing(store, make_episode, tmp_path):
-    store.append(make_episode(STEPS))
+    store.append(make_episode(0, STEPS))
     frames = build_frames(store, Query(), 8, tmp_path / "frames")
     assert with_takeovers(store, frames) is frames
     source = Source("own", frames, 0.3)
@@ -68,7 +68,7 @@ def test_idle_frames_can_be_dropped_before(source):
 
 
 def test_an_episode_of_takeovers_alone_is_one_source(store, make_episode, tmp_path):
-    store.append(replace(make_episode(STEPS), actors=("person",) * STEPS))
+    store.append(replace(make_episode(0, STEPS), actors=("person",) * STEPS))
     frames = with_takeovers(store, build_frames(store, Query(), 8, tmp_path / "frames"))
     (taken,) = weight_takeovers(Source("own", frames, 0.3), 2)
     assert (taken.name, taken.weight) == ("own takeovers", 0.3)

@@ -94,7 +94,7 @@ def record(
                 opened,
                 folder,
                 commands,
-                view=None if script else _open_terminal(stack, teleoperator, commands),
+                view=None if script else _open_terminal(stack, teleoperator, commands, folder),
                 metronome=Metronome(clock, contract.period_s) if paced else None,
                 callback=live,
                 spare=spare_folder(opened),
@@ -132,7 +132,9 @@ def _open_station(
     return place
 
 
-def _open_terminal(stack: ExitStack, teleoperator: Teleoperator, commands: CommandKeys) -> View:
+def _open_terminal(
+    stack: ExitStack, teleoperator: Teleoperator, commands: CommandKeys, folder: StatusFolder
+) -> View:
     """Take the terminal's keys and its screen. Raises ConfigError: the command runs in the background."""
     from soar.collection.terminal_view import TerminalView
     from soar.robots.operation.teleoperation import Keyboard
@@ -145,6 +147,7 @@ def _open_terminal(stack: ExitStack, teleoperator: Teleoperator, commands: Comma
     def handle(key: str) -> None:
         motion(key)
         commands.press(key)
+        folder.beat()
 
     if not stack.enter_context(listen(handle, sys.stdin)):
         raise ConfigError("a person records in a terminal's foreground; valid elsewhere: --script")
@@ -164,7 +167,9 @@ def _tasks(instructions: tuple[str, ...], station: Station) -> list[Task]:
     from soar.tasks.grammar import parse_instruction
 
     known = {t.instruction: t for t in station.tasks}
-    chosen = [known.get(i) or parse_instruction(i) for i in instructions if i.strip()] or list(station.tasks)
+    chosen = [known.get(i) or parse_instruction(i) for i in instructions if i.strip()] or list(
+        station.tasks
+    )
     if not chosen:
         raise ConfigError(f"station {station.name} has no tasks; name one with --task")
     return chosen

@@ -28,6 +28,7 @@ from soar.rollout.contracts import robot_contract
 from soar.rollout.recorder import EpisodeBuffer, to_episode
 from soar.rollout.station import Station
 from soar.types import (
+    Action,
     Image,
     Observation,
     Outcome,
@@ -44,6 +45,8 @@ log = logging.getLogger(__name__)
 
 _PLACEMENTS = 200
 """Random placements of a simulated table among which one is looked for in which the task is undone."""
+_HELD_S = 0.1
+"""Interval in seconds at which a held arm is tried again."""
 _FAULTS = 3
 """Faults in a row after which the recording ends."""
 
@@ -116,7 +119,8 @@ class Recording:
                 try:
                     word = self._demonstrate(task)
                 except RobotFault as error:
-                    self._recover(error)
+                    if self._recover(task, error) == "quit":
+                        return
                     continue
                 self._faults = 0
                 if word == "quit":
@@ -171,6 +175,7 @@ class Recording:
         """Take control steps until the end. Returns the first and the last observation, and the command."""
         steps, state = buffer.steps, "recording: Enter keeps it, x throws it away"
         first = observation = self._look(task, 0, state)
+        held: Action | None = None
         self._callback.on_start(self.station, Proposal(task, "asked"))
         while True:
             word = self._commands.next()
@@ -179,16 +184,18 @@ class Recording:
             if word is not None:
                 return first, observation, word
             try:
-                action = self.teleoperator.act(observation)
+                action = self.teleoperator.act(observation) if held is None else held
                 if action is not None:
+                    held = action if self.teleoperator.actor == "expert" else None
+                    self._status_folder.beat()
                     executed = self.station.robot.execute(action)
                     actor = self.teleoperator.actor
-                    step = Step(len(steps), observation, action, executed, None, actor)
-                    steps.append(step)
+                    steps.append(Step(len(steps), observation, action, executed, None, actor))
+                    held = None
             except StopIteration:
                 return first, observation, "enter"
             except MotionHeld:
-                pass  # the person sees it; the demonstration goes on when the arm may move again
+                time.sleep(_HELD_S)  # the demonstration goes on when the arm may move again
             observation = self._look(task, len(steps), state)
 
     def _look(self, task: Task, steps: int, state: str) -> Observation:
@@ -264,25 +271,26 @@ class Recording:
             return None
         return self.station.simulation.truth(task.instruction)
 
-    def _recover(self, error: RobotFault) -> None:
-        """Clear a fault, which dropped the running demonstration. Raises RobotFault: there were too many."""
+    def _recover(self, task: Task, error: RobotFault) -> Command | None:
+        """Clear a fault, which dropped the running demonstration, or wait while a person holds the arm.
+
+        Returns the command "quit" if it came meanwhile. Raises RobotFault: there were too many faults in a row.
+        """
+        guard = self.station.guard
+        if isinstance(error, MotionHeld) and guard is not None and guard.reason():
+            while guard.reason():
+                self._look(task, 0, "held")
+                if self._commands.next() == "quit":
+                    return "quit"
+                time.sleep(_HELD_S)
+            return None
         self._faults += 1
         if self._faults >= _FAULTS:
             raise error
         self._problem = f"the demonstration was dropped: {error}"
         log.warning("%s", self._problem)
-        if isinstance(error, MotionHeld):
-            self._wait_while_held()
-        else:
-            self.station.robot.recover()
-
-    def _wait_while_held(self) -> None:
-        """Wait until the arm may move again, on its way home, too."""
-        self._faults = 0
-        while self.station.guard is not None and self.station.guard.reason():
-            if self._commands.next() == "quit":
-                raise RobotFault("ended while the arm was held")
-            time.sleep(0.1)
+        self.station.robot.recover()
+        return None
 
     def _show_status(self, activity: Activity, doing: str = "") -> None:
         self._status_folder.show(

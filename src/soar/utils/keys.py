@@ -53,7 +53,7 @@ def listen(handle: Callable[[str], None], stream: TextIO) -> Iterator[bool]:
                     handle(key)
 
     def restore() -> None:
-        termios.tcsetattr(number, termios.TCSADRAIN, before)
+        termios.tcsetattr(number, termios.TCSANOW, before)  # also while nobody reads the output
 
     thread = threading.Thread(target=run, daemon=True)
     with at_exit(restore):

@@ -63,7 +63,7 @@ class _Handler:
         os._exit(128 + number)
 
     def _leave(self) -> None:
-        for function in reversed(self.at_exit):
+        for function in self.at_exit:
             function()
         os.write(2, self.farewell.encode())
 

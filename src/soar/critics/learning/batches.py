@@ -199,9 +199,8 @@ class CriticBatches:
         self, steps: _Steps, goals: Sequence[_Goals], chosen: _Indices
     ) -> dict[str, _Array]:
         mine = _Steps(*(a[chosen] for a in steps))
-        takeovers = [
-            self.sources[s].takeovers(e) for s, e in zip(mine.source, mine.episode, strict=True)
-        ]
+        places = zip(mine.source.tolist(), mine.episode.tolist(), strict=True)
+        takeovers = [self.sources[source].takeovers(episode) for source, episode in places]
         frames = goals[0].frame[chosen] if goals else None
         targets, ahead = _targets(mine, self.config, frames, takeovers)
         after = mine.frame + ahead

@@ -86,7 +86,7 @@ class CriticSource:
         if config.rewards.labels == "hindsight":
             labels[self.chosen] = 1
         if config.rewards.labels == "takeover":
-            labels[self.chosen] = [not self.takeovers(i) for i in self.chosen]
+            labels[self.chosen] = [not self.takeovers(i) for i in self.chosen.tolist()]
         return labels
 
     def takeovers(self, episode: int | np.integer) -> tuple[int, ...]:
