@@ -11,7 +11,7 @@ from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.heatmaps import gaussian_heatmaps, grid_cells
-from soar.subgoals.clips import NUM_POINTS, ClipCorpus
+from soar.subgoals.clips import NUM_POINTS, ClipCorpus, Part
 from soar.subgoals.compact.generator import KIND, CompactSubgoalGenerator
 from soar.subgoals.compact.keypoint_predictor import NUM_PREDICTED, KeypointPredictions
 from soar.subgoals.compact.network import CompactSubgoalNet
@@ -25,6 +25,7 @@ from soar.training.subgoal_losses import (
     AUGMENTATION,
     CompactSubgoalLearner,
     Dropout,
+    MixedBatches,
     SubgoalBatches,
     augment,
     stratified_angles,
@@ -100,6 +101,35 @@ def test_a_batch_depends_on_its_step_alone(numbered):
     again = batches(7, 12, slice(4, 8))
     assert all(np.array_equal(whole[k][4:8], again[k], equal_nan=True) for k in whole)
     assert not np.array_equal(whole["observation"], batches(8, 12, slice(None))["observation"])
+
+
+def test_a_mixture_has_its_weights_and_the_instructions_of_both(numbered, moving):
+    batches = [SubgoalBatches(c, slice(None), (2, 5)) for c in (numbered, moving)]
+    mixed = MixedBatches(batches, (1, 3))
+    whole = mixed(7, 400, slice(None))
+    of_second = whole["row"] >= len(numbered.instructions)
+    assert 0.68 < of_second.mean() < 0.82
+    instructions = np.array([*numbered.instructions, *moving.instructions])[whole["row"]]
+    assert {LEFT, RIGHT} == set(instructions[of_second])
+    assert whole["observation"][~of_second].max() < sum(LENGTHS)
+    assert whole["observation"][of_second].min() == 60
+    again = mixed(7, 400, slice(100, 300))
+    assert all(np.array_equal(whole[k][100:300], again[k], equal_nan=True) for k in whole)
+
+
+def test_videos_of_people_train_a_generator_beside_a_corpus(moving, tmp_path):
+    people = replace(moving.frames, states=np.full_like(moving.frames.states, np.nan))
+    parts = [Part(moving, 45), Part(ClipCorpus.from_frames(people), 75)]
+    config = SubgoalTrainConfig(
+        net=replace(TINY, predict_keypoints=True), steps_ahead=(2, 4), held_out=0.3
+    )
+    fit = replace(
+        config.fit, steps=4, warmup_steps=1, batch_size=8, device="cpu", log_every=1, ema_decay=0
+    )
+    result = train_compact_subgoals(parts, tmp_path / "out", replace(config, fit=fit))
+    assert np.isfinite(result.loss)
+    corpus = checkpoints.load(tmp_path / "out", KIND).provenance["corpus"]
+    assert corpus == {"episodes": 6, "frames": 2 * len(moving.frames)}
 
 
 def test_batches_keep_to_their_episodes(numbered):

@@ -11,13 +11,18 @@ from annotated_types import Ge
 from soar.cli.options import FLAT, OUT, default_of, saved_config
 from soar.errors import ConfigError
 from soar.registry import COMPACT, COMPACT_STEPS_AHEAD
+from soar.subgoals.clips import ClipCorpus, Part
 from soar.training.subgoals import SubgoalTrainConfig, SusieTrainConfig
+from soar.types import Query
 from soar.utils.config import OneOf
 
 if TYPE_CHECKING:
     from soar.evaluation.subgoals.scores import Score
     from soar.evaluation.subgoals.sequences import ExpertSequence
+    from soar.subgoals.clips import ClipCorpus
 
+SUSIE_PIXELS = 256
+"""Height and width of SuSIE's images."""
 TEN = tuple(str(n) for n in range(1, 11))
 Training = Annotated[
     SubgoalTrainConfig | SusieTrainConfig,
@@ -32,17 +37,21 @@ def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
 
     if given["base"]:
         return {"config": SusieTrainConfig()}
-    if given["frames"] == Path():  # not known yet, as for --help
+    if not given["frames"]:  # none, or not known yet, as for --help
         return {}
-    pixels = Frames.load(given["frames"]).resolution
+    pixels = Frames.load(given["frames"][0]).resolution
     net = CompactSubgoalConfig(resolution=pixels, input_resolution=pixels)
     return {"config": SubgoalTrainConfig(net)}
 
 
 @default_of(_defaults)
 def train(
-    frames: Path,
     out: Annotated[Path, OUT],
+    which: Annotated[Query, FLAT],
+    frames: tuple[Path, ...] = (),
+    store: tuple[Path, ...] = (),
+    videos: tuple[Path, ...] = (),
+    weights: tuple[float, ...] = (),
     config: Training = SubgoalTrainConfig(),  # noqa: B008
     base: str = "",
 ) -> None:
@@ -52,24 +61,67 @@ def train(
     one, an InstructPix2Pix model in diffusers format (SuSIE's, for example) is fine-tuned, and written to
     OUT/model. `soar pretrain subgoals` makes the packaged weights ("compact"), corpus included.
 
-    Example: `soar subgoals train --frames frames --out generator --fit.steps 20000`.
+    Data come from folders of frames, stores, and folders of videos of people with captions as Something-Something's:
+    ID.webm, and a JSON list of {"id": ID, "label": CAPTION} beside them or in labels/. Stores and videos are decoded
+    once, into OUT/frames.
+
+    Examples, from frames, and as SuSIE was trained, from robots' and people's videos:
+        soar subgoals train --frames frames --out generator --fit.steps 20000
+        soar subgoals train --base instruct-pix2pix --store bridge --videos something --weights 45 75 --out susie
 
     Args:
-        frames: folder of frames, as `soar pretrain` and the frame cache write them.
         out: folder of the checkpoint.
+        which: filter of the stores' episodes.
+        frames: folders of frames, as `soar pretrain` and the frame cache write them.
+        store: stores' folders.
+        videos: folders of videos with captions.
+        weights: share of the samples from each of these, frames first, then stores, then videos; any sum, equal by
+            default.
         config: model and optimization; with a base, SuSIE's.
         base: folder or hub id of a model to fine-tune.
     """
     from soar.training.subgoals import fine_tune_susie, train_compact_subgoals
 
+    pixels = SUSIE_PIXELS if isinstance(config, SusieTrainConfig) else config.net.input_resolution
+    count = len(frames) + len(store) + len(videos)
+    if not count or len(weights) not in (0, count) or any(w <= 0 for w in weights):
+        raise ConfigError(
+            f"{count} folders of data and weights {weights}; valid: at least one of --frames, --store and --videos, and "
+            "no weights or one above 0 for each"
+        )
     with saved_config(train, out):
+        corpora = _corpora(frames, store, which, videos, pixels, out / "frames")
+        parts = [Part(c, w) for c, w in zip(corpora, weights or (1.0,) * count, strict=True)]
         if isinstance(config, SusieTrainConfig):
-            result = fine_tune_susie(base, frames, out, config)
+            result = fine_tune_susie(base, parts, out, config)
         else:
-            result = train_compact_subgoals(frames, out, config)
+            result = train_compact_subgoals(parts, out, config)
     print(
         f"{out}: {result.step} steps, loss {result.loss:.4f}, {result.samples_per_s:.0f} samples/s"
     )
+
+
+def _corpora(
+    frames: Sequence[Path],
+    stores: Sequence[Path],
+    which: Query,
+    videos: Sequence[Path],
+    pixels: int,
+    cache: Path,
+) -> list[ClipCorpus]:
+    """Return the data of each folder, stores and videos decoded at the resolution of the first frames, or `pixels`."""
+    from soar.data.frame_cache import build_frames
+    from soar.data.store.lance import open_store
+    from soar.data.video_frames import build_video_frames
+    from soar.subgoals.clips import ClipCorpus
+
+    found = [ClipCorpus.load(folder) for folder in frames]
+    if found:
+        pixels = found[0].frames.resolution
+    stored = (open_store(folder, read_only=True) for folder in stores)
+    decoded = [build_frames(store, which, pixels, cache) for store in stored]
+    decoded += [build_video_frames(folder, pixels, cache) for folder in videos]
+    return [*found, *map(ClipCorpus.from_frames, decoded)]
 
 
 def sheet(

@@ -165,7 +165,7 @@ def build_frames(
         )
     home = Path(folder) / _key(store.identity, resolution, labels, episodes, cameras)
     try:
-        with _locked(home):
+        with locked(home):
             if not (home / _ABOUT).exists():
                 _build(store, episodes, resolution, home, workers, query, labels, cameras)
     except OSError as error:
@@ -329,7 +329,7 @@ def _brief(query: Query) -> str:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Hold a folder's lock, which the operating system releases if the process dies."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float16, Float32, Int64
@@ -89,6 +90,14 @@ class ClipCorpus:
             with replace_file(folder / f"{name}.npy") as file:
                 np.save(file, getattr(self, name))
         self.frames.save(folder)
+
+
+class Part(NamedTuple):
+    """A corpus in a mixture."""
+
+    corpus: ClipCorpus
+    weight: float = 1.0
+    """Share of the samples, relative to the other parts'."""
 
 
 def _rows(frames: Frames) -> Int64[np.ndarray, " e"]:

@@ -42,6 +42,8 @@ KEYPOINT_LOSS_WEIGHT = 0.2
 """Weight of the keypoint loss, in nats, beside the renderer's. The two share no weights."""
 SAMPLE_PREFIX, SAMPLES_SHARE = "sample_", 0.8
 """Prefix of keypoint samples' names in a batch, and their share among the predictor's samples."""
+MAX_EMBEDDED = 2000
+"""Most instructions whose embeddings are kept in memory: CLIP's are 240 KB each."""
 PIXEL_TOLERANCE = 0.1
 """Pixel errors well below this, where images span [-1, 1], hardly matter to a policy."""
 
@@ -105,7 +107,7 @@ class SubgoalBatches:
         self.rows = np.repeat(corpus.rows[numbers], lengths)
         self.sided = np.array([mentions_side(i) for i in corpus.instructions])
 
-    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+    def __call__(self, step: int, size: int, part: slice | np.ndarray) -> Mapping[str, np.ndarray]:
         """Return images, instructions, keypoints and states.
 
         `row` and `words` are the instruction, `points` all keypoints now, `future_points` the predicted ones later.
@@ -129,10 +131,37 @@ class SubgoalBatches:
         }
 
 
+class MixedBatches:
+    """Batches from several corpora, each sample from one of them at random; a pure function of the step."""
+
+    def __init__(self, batches: Sequence[SubgoalBatches], weights: Sequence[float]) -> None:
+        """Take corpora of one resolution. `weights`: positive, of any sum."""
+        self.batches = batches
+        self.shares = np.array(weights) / sum(weights)
+        counts = [len(b.corpus.instructions) for b in batches]
+        self.first_rows = np.cumsum([0, *counts])[:-1]
+        """Index of each corpus's first instruction among all, which a batch's `row` counts."""
+
+    def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
+        """Return a batch as `SubgoalBatches` does."""
+        rng = step_rng(self.batches[0].seed + 1, step)
+        chosen = rng.choice(len(self.batches), size, p=self.shares)[part]
+        samples = np.arange(size)[part]
+        mixed: dict[str, np.ndarray] = {}
+        for i, batches in enumerate(self.batches):
+            here = chosen == i
+            batch = dict(batches(step, size, samples[here]))
+            batch["row"] = batch["row"] + self.first_rows[i]
+            for name, values in batch.items():
+                mixed.setdefault(name, np.empty((len(samples), *values.shape[1:]), values.dtype))
+                mixed[name][here] = values
+        return mixed
+
+
 class ClipAndKeypointBatches:
     """Batches of clips, with keypoint samples beside them under prefixed names."""
 
-    def __init__(self, clips: SubgoalBatches, samples: KeypointBatches) -> None:
+    def __init__(self, clips: SubgoalBatches | MixedBatches, samples: KeypointBatches) -> None:
         self.clips, self.samples = clips, samples
 
     def __call__(self, step: int, size: int, part: slice) -> Mapping[str, np.ndarray]:
@@ -237,12 +266,12 @@ class CompactSubgoalLearner(nn.Module):
 class SusieLearner(nn.Module):
     """The U-Net of an InstructPix2Pix model under fine-tuning; text encoder and autoencoder are frozen."""
 
-    words: Float[Tensor, "u l d"]
+    words: Float[Tensor, "u l d"] | None
 
     def __init__(
         self, model: InstructPix2Pix, instructions: Sequence[str], dropout: Dropout | None = None
     ) -> None:
-        """Embed the instructions once; a batch's `row` is an index into them."""
+        """Take instructions, of which a batch's `row` is an index; a few are embedded once, many in every batch."""
         from diffusers import DDPMScheduler
 
         super().__init__()
@@ -250,8 +279,11 @@ class SusieLearner(nn.Module):
         self.model.unet.requires_grad_(True)
         self.dropout = dropout or Dropout()
         self.scheduler = DDPMScheduler.from_config(model.noise_schedule)
-        with torch.no_grad():
-            words = torch.cat([model.words([text]) for text in (*instructions, "")])
+        self.instructions = (*instructions, "")
+        words = None
+        if len(instructions) <= MAX_EMBEDDED:
+            with torch.no_grad():
+                words = torch.cat([model.words([text]) for text in self.instructions])
         self.register_buffer("words", words, persistent=False)
 
     def loss(
@@ -263,7 +295,7 @@ class SusieLearner(nn.Module):
             context = self.model.context(pixels(batch["observation"]))
             clean = self.model.encode(pixels(batch["subgoal"]), generator)
         context = context * has_image[:, None, None, None]
-        words = self.words[batch["row"].where(has_text, -1)]
+        words = self._words(batch["row"].where(has_text, -1))
         noise = torch.randn(clean.shape, generator=generator, device=generator.device)
         steps = self.scheduler.config.num_train_timesteps
         timestep = torch.randint(steps, (len(clean),), generator=generator, device=generator.device)
@@ -271,6 +303,12 @@ class SusieLearner(nn.Module):
         target = self._target(clean, noise, timestep)
         loss = (self.model.denoise(noisy, timestep, (context, words)) - target).square().mean()
         return loss, {}
+
+    @torch.no_grad()
+    def _words(self, rows: Tensor) -> Tensor:
+        if self.words is not None:
+            return self.words[rows]
+        return self.model.words([self.instructions[i] for i in rows.tolist()])
 
     def _target(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         kind = self.scheduler.config.prediction_type

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +13,7 @@ from annotated_types import Ge, Le
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
-from soar.subgoals.clips import ClipCorpus
+from soar.subgoals.clips import ClipCorpus, Part
 from soar.subgoals.compact.generator import to_checkpoint
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.susie import InstructPix2Pix
@@ -22,6 +23,7 @@ from soar.training.subgoal_losses import (
     ClipAndKeypointBatches,
     CompactSubgoalLearner,
     Dropout,
+    MixedBatches,
     SubgoalBatches,
     SusieLearner,
 )
@@ -69,7 +71,7 @@ class SusieTrainConfig:
 
 
 def train_compact_subgoals(
-    folder: str | Path,
+    folder: str | Path | Sequence[Part],
     out: str | Path,
     config: SubgoalTrainConfig | None = None,
     start: Checkpoint | None = None,
@@ -78,7 +80,7 @@ def train_compact_subgoals(
     """Train the compact network and write its checkpoint; resumes a run that stopped in `out`.
 
     Args:
-        folder: a `ClipCorpus`, or any `Frames` with instructions.
+        folder: a `ClipCorpus`, or any `Frames` with instructions; or several corpora and their weights.
         out: folder of the checkpoint.
         config: network and training settings.
         start: initial weights, of a network of the same size.
@@ -87,16 +89,19 @@ def train_compact_subgoals(
     Raises:
         ConfigError: the corpus has another resolution.
     """
-    config, corpus = config or SubgoalTrainConfig(), ClipCorpus.load(folder)
-    _check_resolution(corpus, config.net.input_resolution)
+    config, parts = config or SubgoalTrainConfig(), _parts(folder)
+    for corpus, _ in parts:
+        _check_resolution(corpus, config.net.input_resolution)
     torch.manual_seed(config.fit.seed)
     learner = CompactSubgoalLearner(
         config.net, config.dropout, config.attention_weight, config.augment
     )
     if start is not None:
         checkpoints.load_weights(learner.net, start)
-    ours, held_out = _split(corpus, config.steps_ahead, config.held_out, config.fit.seed)
-    counts = {"episodes": len(corpus.frames.episodes), "frames": len(corpus.frames)}
+    ours, held_out = _split(parts, config.steps_ahead, config.held_out, config.fit.seed)
+    counts = {
+        "episodes": sum(len(c.frames.episodes) for c, _ in parts), "frames": sum(len(c.frames) for c, _ in parts)
+    }  # fmt: skip
     started_from = start.id if start else None
     provenance = {
         "corpus": counts, "ahead": list(config.steps_ahead), "started_from": started_from
@@ -116,17 +121,23 @@ def train_compact_subgoals(
 
 
 def fine_tune_susie(
-    source: str | Path, folder: str | Path, out: str | Path, config: SusieTrainConfig | None = None
+    source: str | Path,
+    folder: str | Path | Sequence[Part],
+    out: str | Path,
+    config: SusieTrainConfig | None = None,
 ) -> FitResult:
     """Fine-tune an InstructPix2Pix model on a corpus, and write `out/model` in diffusers format.
 
-    Resumes a run that stopped in `out`. `source` is a diffusers folder or a hub id.
+    Resumes a run that stopped in `out`. `source` is a diffusers folder or a hub id, `folder` as for
+    `train_compact_subgoals`.
     """
-    config, corpus = config or SusieTrainConfig(), ClipCorpus.load(folder)
+    config, parts = config or SusieTrainConfig(), _parts(folder)
     model = InstructPix2Pix.load(source)
-    _check_resolution(corpus, corpus.frames.resolution // 8 * 8)
-    learner = SusieLearner(model, corpus.instructions, config.dropout)
-    ours, held_out = _split(corpus, config.steps_ahead, config.held_out, config.fit.seed)
+    for corpus, _ in parts:
+        _check_resolution(corpus, parts[0].corpus.frames.resolution // 8 * 8)
+    instructions = [text for corpus, _ in parts for text in corpus.instructions]
+    learner = SusieLearner(model, instructions, config.dropout)
+    ours, held_out = _split(parts, config.steps_ahead, config.held_out, config.fit.seed)
 
     def export() -> Checkpoint:
         return Checkpoint(
@@ -139,16 +150,24 @@ def fine_tune_susie(
     return result
 
 
+def _parts(folder: str | Path | Sequence[Part]) -> Sequence[Part]:
+    return [Part(ClipCorpus.load(folder))] if isinstance(folder, str | Path) else folder
+
+
 def _split(
-    corpus: ClipCorpus, steps_ahead: tuple[int, int], held_out: float, seed: int
-) -> tuple[SubgoalBatches, SubgoalBatches]:
-    """Return batches of the first episodes for training and of the last ones for validation."""
-    count = len(corpus.frames.episodes)
-    cut = min(count - 1, round(count * (1 - held_out)))
-    return (
-        SubgoalBatches(corpus, slice(0, cut), steps_ahead, seed),
-        SubgoalBatches(corpus, slice(cut, None), steps_ahead, seed),
-    )
+    parts: Sequence[Part], steps_ahead: tuple[int, int], held_out: float, seed: int
+) -> tuple[SubgoalBatches | MixedBatches, SubgoalBatches | MixedBatches]:
+    """Return batches of each corpus's first episodes for training and of the last ones for validation."""
+    ours, kept = [], []
+    for corpus, _ in parts:
+        count = len(corpus.frames.episodes)
+        cut = min(count - 1, round(count * (1 - held_out)))
+        ours.append(SubgoalBatches(corpus, slice(0, cut), steps_ahead, seed))
+        kept.append(SubgoalBatches(corpus, slice(cut, None), steps_ahead, seed))
+    if len(parts) == 1:
+        return ours[0], kept[0]
+    weights = [part.weight for part in parts]
+    return MixedBatches(ours, weights), MixedBatches(kept, weights)
 
 
 def _check_resolution(corpus: ClipCorpus, resolution: int) -> None:
