@@ -40,12 +40,20 @@ def promoted_models(source: str) -> tuple[str, str]:
         models = latest_models(folder, rounds, record["models"])
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
-    if code := [m for m in models if m.startswith("python:") or is_component_file(m)]:
+    if code := _code_in(models[0]) or _code_in(models[1]):
         raise ConfigError(
-            f"{folder / 'run.json'} names code, '{code[0]:.60}', which isn't run from a record; "
+            f"{folder / 'run.json'} names code, '{code:.60}', which isn't run from a record; "
             "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
         )
     return models
+
+
+def _code_in(name: str) -> str:
+    """Return the part of a model's name that runs code of others; "" if there is none."""
+    kind, _, rest = name.partition(":")
+    if kind in ("steered", "chosen"):
+        return _code_in(rest.rpartition(",")[0])
+    return name if kind == "python" or is_component_file(name) else ""
 
 
 def latest_models(

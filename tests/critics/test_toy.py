@@ -144,7 +144,7 @@ def train(critic: CriticConfig, steps: int):
 
 @pytest.fixture(scope="module")
 def iql():
-    return train(TINY, 150)
+    return train(TINY, 300)
 
 
 def test_the_best_of_ten_succeeds_far_more_often_and_the_worst_less(iql):

@@ -81,9 +81,17 @@ def test_a_success_detector_of_your_own_gets_the_threshold(tmp_path, monkeypatch
         replace(TOYS, detector="reward").load_detector()
 
 
-@pytest.mark.parametrize("role", ["policy", "subgoals"])
-def test_code_that_a_run_of_others_names_is_never_run(tmp_path, role):
-    models = {"policy": "gcbc", "subgoals": "compact", role: "python:theirs:load"}
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [
+        ("policy", "python:theirs:load"),
+        ("subgoals", "python:theirs:load"),
+        ("policy", "steered:python:theirs:load,critic"),
+        ("subgoals", "chosen:python:theirs:load,critic"),
+    ],
+)
+def test_code_that_a_run_of_others_names_is_never_run(tmp_path, role, name):
+    models = {"policy": "gcbc", "subgoals": "compact", role: name}
     Run(tmp_path).write(RunRecord("t", ("1",), 1, 0.0, models=models))
     (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
     config = replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
