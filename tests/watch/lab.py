@@ -1,4 +1,4 @@
-"""Stations with slow toy robots, in a process of their own: python tests/watch/lab.py STORE NAME..."""
+"""Stations with slow toy robots, in a process of their own: python tests/watch/lab.py STORE arm1 arm2 ..."""
 
 import sys
 import time
@@ -21,7 +21,10 @@ TOYS = ModelsConfig(
 
 
 class SlowToy(ToyRobot):
-    """A toy robot that takes 50 ms for a step."""
+    """A toy robot that takes 50 ms for a step; `table` tells its lease from those of other tests."""
+
+    def __init__(self, seed: int, table: str) -> None:
+        super().__init__(seed)
 
     def execute(self, action: Action) -> Action:
         """Move, slowly."""
@@ -35,12 +38,12 @@ def main(store: Path, names: list[str], episodes: int | None = None) -> None:
         StationConfig(
             name,
             f"{Path(__file__).stem}:SlowToy",
-            {"seed": seed},
+            {"seed": int(name.removeprefix("arm")), "table": str(store)},
             tasks=INSTRUCTIONS,
             simulator=True,
             process=False,
         )
-        for seed, name in enumerate(names)
+        for name in names
     ]
     config = CollectionConfig(episode=EpisodeConfig(4, 10))
     run_fleet(stations, CollectionJob(store, TOYS, config, episodes, None if episodes else 1.0))

@@ -2,7 +2,7 @@
 
 import { el, percent, svg } from "./dom.js";
 
-const WIDTH = 640, HEIGHT = 230, LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 30;
+const WIDTH = innerWidth < 700 ? 380 : 640, HEIGHT = 230, LEFT = 44, RIGHT = 12, TOP = 10, BOTTOM = 30;
 
 /** A success rate with its 95 % interval over episodes; `marks` are [{episode, round}]. */
 export function curve(points, marks, words) {

@@ -74,7 +74,8 @@ export function duration(seconds) {
 
 export function clock(unixSeconds) {
   const time = new Date(1000 * unixSeconds);
-  return time.toLocaleString([], { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const isToday = time.toDateString() === new Date().toDateString();
+  return time.toLocaleString([], { ...(isToday ? {} : { day: "numeric", month: "short" }), hour: "2-digit", minute: "2-digit" });
 }
 
 /** A row of large numbers: [value, words]. */

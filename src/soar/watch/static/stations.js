@@ -10,6 +10,7 @@ export function open(root, page) {
   const tiles = new Map();
   const grid = el("div", { className: "tiles" });
   const empty = el("p", { className: "empty" }, "No station has collected here yet. As soon as one begins, it appears.");
+  empty.hidden = !page.values("store")[""];
   root.append(empty, grid);
 
   const tileOf = name => {
@@ -19,6 +20,7 @@ export function open(root, page) {
       const after = [...tiles.keys()].filter(n => n.localeCompare(name, undefined, { numeric: true }) > 0).sort((a, b) => a.localeCompare(b, undefined, { numeric: true }))[0];
       grid.insertBefore(tile.root, after ? tiles.get(after).root : null);
       empty.hidden = true;
+      grid.classList.toggle("few", tiles.size <= 4);
     }
     return tiles.get(name);
   };
@@ -27,6 +29,7 @@ export function open(root, page) {
   const ends = [
     page.on("station", value => tileOf(value.name).show(value)),
     page.on("picture", value => tileOf(value.name).picture(value)),
+    page.on("store", () => { empty.hidden = tiles.size > 0; }),
   ];
   const timer = setInterval(() => tiles.forEach(tile => tile.tick()), 250);
 
