@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.attack.attack import Attack, Findings, run, to_plain
+from benchmarks.attack.attack import Attack, Findings, one_arena, run, to_plain
 
 from soar.utils.files import read_json, write_json
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "TOKENIZERS_PARALLELISM": "false",
     }  # forks have one thread
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
+    one_arena()
     scale = _scale()
     path = options.out / "attack.json"
     if not options.table:

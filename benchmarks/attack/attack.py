@@ -137,6 +137,12 @@ def summed(kind: type[Attack], rows: Sequence[dict[str, object]], count: int) ->
     )
 
 
+def one_arena() -> None:
+    """Let all threads allocate from one arena; else what each of them once needed counts as growth (glibc)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+
+
 def memory_mb(pid: int | str = "self") -> float:
     """Return a process's resident memory in megabytes; 0 if it has ended.
 

@@ -40,6 +40,7 @@ WRITERS = (
     Writer("data sweep --store {disk}/own", 60_000),
     Writer("data video 1 --store {made}/store --out {disk}/episode.mp4", 30_000),
     Writer("report {made}/runs/finished --out {disk}/report.html", 150_000),
+    Writer("evaluate --scene {made}/files/mug.yaml --trials 1 --checkpoint {made}/checkpoints/gcbc --subgoals {made}/checkpoints/subgoals@10 --workers 1 --video-size 64 --out {disk}/evaluation", 12_000),
     Writer("judge --store {disk}/own --models models.yaml", 40_000),
 )  # fmt: skip
 """Commands that write into {disk}."""
@@ -49,7 +50,7 @@ class FullDisk(Attack):
     """One command in each step on a disk of a few megabytes, of which a random part is free."""
 
     title = "full disk"
-    tries = 60
+    tries = 70
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)

@@ -51,6 +51,8 @@ COMMANDS = (
     Command("sim sheet --out sheet.png", 8),
     Command("subgoals sheet --subgoals {made}/checkpoints/subgoals --scenes {made}/files/mug.yaml --out subgoals.png", 8),
     Command("subgoals evaluate --subgoals {made}/checkpoints/subgoals --vlm none --classifier classifier --scenes {made}/files/mug.yaml --trials 1 --out scores.json", 12, ends=False),
+    Command("subgoals train --store {store} --out trained --fit.steps 30 --fit.save-every 3 --fit.log-every 3 --fit.batch-size 4", 12, ends=False),
+    Command("vlm label --store {store} --labels labels.csv", 4, ends=False),
     Command("subgoals finetune --store {made}/runs/finished/store --subgoals {made}/checkpoints/subgoals --out finetuned --steps 4 --workers 1", 12, ends=False),
     Command("pretrain gcbc --episodes 4 --workers 2 --out gcbc", 15, ends=False),
     Command("pretrain lcbc --episodes 4 --workers 2 --out lcbc", 15, ends=False),
@@ -59,7 +61,7 @@ COMMANDS = (
     Command("reproduce figure5 --scenes 1 --episodes 2 --trials 1 --workers 1 --demonstrations none --out figure5", 15, ends=False),
     Command("demo --minutes 1 --out demo", 15, ends=False),
 )  # fmt: skip
-"""Every command that runs for long; `subgoals train` and `vlm label` need what these make, or a person."""
+"""Every command that runs for long, or waits for a person."""
 
 
 class Signals(Attack):

@@ -4,11 +4,13 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
 import pytest
 
+from soar.collection.status import StatusFolder
 from soar.improvement.run import Run
 from soar.report.page import write_report
 
@@ -35,7 +37,15 @@ addEventListener("load", async () => {
 @pytest.mark.skipif(not BROWSER, reason="no Chromium")
 @pytest.mark.parametrize("width", [500, 1200])
 def test_a_browser_shows_the_whole_page(run: Run, tmp_path: Path, width: int) -> None:
-    page = write_report(run.folder, tmp_path / "report.html")
+    """With a word of 5,000 letters, too, in each text that others give."""
+    copy, word = Run(tmp_path / "run"), 5000 * "x"
+    shutil.copytree(run.folder, copy.folder)
+    record = run.record()
+    models = {**record.models, "vlm": word}
+    copy.write(replace(record, title=word, command=word, models=models, config={word: word}))
+    StatusFolder(copy.store, "arm-0").note("robot fault", word)
+    page = write_report(copy.folder, tmp_path / "report.html")
+    assert page.read_text().count(word) > 4
     page.write_text(page.read_text().replace("<body>", "<body>" + PROBE, 1))
     command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]  # fmt: skip
     command += [f"--window-size={width},900", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]  # fmt: skip

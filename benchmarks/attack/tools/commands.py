@@ -200,8 +200,8 @@ def _become(request: dict[str, str]) -> None:
 
     os.setsid()
     out = os.open(request["out"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (out, 1), (out, 2)):
+    silent, _ = os.pipe()  # as a terminal at which nobody types
+    for source, target in ((silent, 0), (out, 1), (out, 2)):
         os.dup2(source, target)
     os.chdir(request["folder"])
     signal.signal(signal.SIGINT, signal.default_int_handler)
