@@ -133,6 +133,22 @@ def test_the_command_line_takes_a_url_for_a_store(bucket, make_episode, tmp_path
 
 
 TASK = "put the lemon in the bowl"
+MODELS = "\n".join(
+    f"{role}: python:soar.robots.toy_models:Toy{kind}"
+    for role, kind in (("vlm", "VLM"), ("subgoals", "Subgoals"), ("policy", "Policy"))
+)
+
+
+def test_a_station_collects_into_object_storage(bucket, tmp_path, capsys):
+    url, station, models = f"{bucket}/lab", tmp_path / "arm1.yaml", tmp_path / "models.yaml"
+    station.write_text("robot: toy\n")
+    models.write_text(MODELS)
+    words = ("collect", "--station", station, "--models", models, "--store", url)
+    assert f"2 episodes stored in {url}" in run(capsys, *words, "--episodes", "2")
+    assert "arm1" in run(capsys, "status", "--store", url)
+    summary = next(open_store(url).query())
+    config = ObjectPath(url) / "configs" / f"{summary.provenance.config_hash}.yaml"
+    assert b"robot: toy" in config.read_bytes()
 
 
 def test_refusals_are_one_line_without_secrets(bucket, remote, make_episode, monkeypatch, capsys):
