@@ -38,6 +38,8 @@ checkpoint in the package, "expert" is the scripted expert's frames, "none" is n
 policy or a "chosen" generator's images a critic chooses one."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
+PIPELINE = "model_index.json"
+"""File of a folder in diffusers format, in place of a checkpoint's manifest."""
 COMPACT = "compact"
 """Name of the packaged VLM and of the packaged subgoal generator."""
 WEIGHTS = Path(__file__).parent / "weights"
@@ -181,7 +183,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
 
     Args:
         name: "compact", a compact checkpoint's folder (also hub:org/name@revision), or "expert" (the scripted expert's
-            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options; "python:module:function"; "none";
+            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone; "python:module:function"; "none";
             "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
@@ -212,6 +214,8 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         return ModelSpec("expert", steps_ahead=ahead)
     if source == COMPACT:
         return ModelSpec("packaged", "subgoals", ahead)
+    if Path(name or "", PIPELINE).is_file():
+        return ModelSpec("susie", name or "")
     return ModelSpec("folder", source, ahead)
 
 

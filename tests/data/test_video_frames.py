@@ -60,7 +60,7 @@ def test_an_interrupted_build_goes_on_with_the_next_video(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = build_video_frames(videos, 16, tmp_path / "whole")
-    decoded = []
+    decoded: list[str] = []
 
     def stop_after_one(file, path, resolution):
         if decoded:

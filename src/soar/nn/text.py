@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float32
-from torch import Tensor
+from torch import Tensor, nn
 
 from soar.errors import ConfigError
 
@@ -56,6 +57,30 @@ class SentenceEncoder:
             hidden = _tokens(self.source, sentence)[:length]
             out[i, : len(hidden)] = hidden
         return out
+
+
+class KnownSentences(nn.Module):
+    """Embeddings of certain sentences by an encoder that isn't at hand, such as MUSE."""
+
+    vectors: Float32[Tensor, "n dim"]
+
+    def __init__(self, sentences: Sequence[str], dim: int) -> None:
+        """Make room for `dim` numbers of each sentence; they are part of the module's weights."""
+        super().__init__()
+        self._rows = {text: i for i, text in enumerate(sentences)}
+        self.register_buffer("vectors", torch.zeros(len(sentences), dim))
+
+    def forward(self, sentences: Sequence[str]) -> Float32[Tensor, "n dim"]:
+        """Return the embeddings on the CPU. Raises ConfigError: one isn't known."""
+        for text in sentences:
+            if text not in self._rows:
+                near = get_close_matches(text, self._rows, 3)
+                hint = f"; similar are: {', '.join(near)}" if near else ""
+                raise ConfigError(
+                    f"'{text:.80}' isn't among the {len(self._rows)} instructions whose embeddings this model has{hint}"
+                )
+        found: Tensor = self.vectors[[self._rows[text] for text in sentences]].cpu()
+        return found
 
 
 @lru_cache(maxsize=1024)

@@ -23,7 +23,7 @@ from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
 from soar.nn.heatmaps import attention_loss
 from soar.nn.layers import mlp
-from soar.policies.encoders import CompactEncoder, EncoderConfig, Encoding, ResNet
+from soar.policies.encoders import Encoder, EncoderConfig, Encoding
 from soar.policies.heads.build import build_head
 from soar.policies.heads.head import HeadConfig, Scale
 from soar.types import Actions, Images, Noise, Observation
@@ -95,11 +95,11 @@ class BehaviorCloning(nn.Module):
     def __init__(
         self,
         condition: Condition,
-        encoder: ResNet | CompactEncoder,
+        encoder: Encoder,
         transforms: Sequence[Transform],
         config: BehaviorCloningConfig,
         contract: Contract = WIDOWX,
-        cameras: Mapping[str, ResNet | CompactEncoder] | None = None,
+        cameras: Mapping[str, Encoder] | None = None,
     ) -> None:
         """Join the parts.
 

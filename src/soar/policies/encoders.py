@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch
 from annotated_types import Ge
@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soar.errors import ConfigError
+from soar.nn.bridge_resnet import BridgeResNet
 from soar.nn.heatmaps import grid_cells
 from soar.nn.layers import ResNetStages, channels_last, group_norm, with_coordinates
 
@@ -28,9 +29,10 @@ RESNETS: dict[str, tuple[tuple[int, ...], bool]] = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Kind and size of an encoder. All but the kind is of the compact encoder; the ResNets have no settings."""
+    """Kind and size of an encoder. All but the kind is of the compact encoder and of "bridge"; the ResNets have no settings."""
 
-    kind: Literal["resnet18", "resnet34", "resnet50", "compact"] = "resnet34"
+    kind: Literal["resnet18", "resnet34", "resnet50", "compact", "bridge"] = "resnet34"
+    """"bridge" is the ResNet of the papers' released weights (`soar.nn.bridge_resnet`)."""
     widths: tuple[int, ...] = (48, 96, 192)
     """Channels of the stages."""
     depths: tuple[int, ...] = (1, 1, 1)
@@ -45,10 +47,18 @@ class EncoderConfig:
     """Positions that spatial attention reads."""
     detail: Annotated[int, Ge(0)] = 32
     """Features of each of these positions."""
+    bottleneck: bool = False
+    """Whether the blocks of "bridge" are bottlenecks."""
+    coordinates: bool = True
+    """Whether the pixels' coordinates are further channels of "bridge"."""
+    activation: Literal["relu", "swish"] = "swish"
+    """Activation function of "bridge"."""
 
     def __post_init__(self) -> None:
-        if self.kind not in (*RESNETS, "compact"):
-            raise ConfigError(f"no encoder '{self.kind}'; valid: {', '.join(RESNETS)}, compact")
+        if self.kind not in (*RESNETS, "compact", "bridge"):
+            raise ConfigError(
+                f"no encoder '{self.kind}'; valid: {', '.join(RESNETS)}, compact, bridge"
+            )
         if len(self.widths) != len(self.depths) or any(w % 4 for w in self.widths):
             raise ConfigError("widths and depths need the same length, and widths multiples of 4")
         if self.fine and self.patch % 2:
@@ -65,8 +75,10 @@ class Encoding(NamedTuple):
 
 def build_encoder(
     config: EncoderConfig, channels: int, resolution: int, context_dim: int = 0
-) -> ResNet | CompactEncoder:
+) -> Encoder:
     """Build an encoder of square images; with FiLM unless `context_dim` is 0."""
+    if config.kind == "bridge":
+        return BridgeEncoder(config, channels, context_dim)
     if config.kind == "compact":
         return CompactEncoder(config, channels, resolution, context_dim)
     return ResNet(config.kind, channels, context_dim)
@@ -96,6 +108,22 @@ class ResNet(nn.Module):
         """Return the mean of the last feature map of images in [0, 1]."""
         features: Tensor = self.stages(self.stem(2 * images - 1), context)[-1]
         return Encoding(features.mean((2, 3)))
+
+
+class BridgeEncoder(BridgeResNet):
+    """The ResNet of the papers' released policies."""
+
+    def __init__(self, config: EncoderConfig, channels: int, context_dim: int = 0) -> None:
+        super().__init__(
+            channels, config.widths, config.depths, bottleneck=config.bottleneck, coordinates=config.coordinates,
+            activation=config.activation, context_dim=context_dim,
+        )  # fmt: skip
+
+    def forward(
+        self, images: Float[Tensor, "n c h w"], context: Float[Tensor, "n k"] | None = None
+    ) -> Encoding:
+        """Return the mean of the last feature map of images in [0, 1]."""
+        return Encoding(self.features(images, context))
 
 
 class CompactEncoder(nn.Module):
@@ -182,3 +210,7 @@ class SpatialAttention(nn.Module):
         position = weights @ self.cells
         offset = _OFFSET_SCALE * (position - position[:, :1])
         return Encoding(torch.cat([values, position, offset], -1).flatten(1), attention)
+
+
+Encoder: TypeAlias = ResNet | CompactEncoder | BridgeEncoder
+"""A torch module that encodes images in [0, 1]; `dim` is the number of its features."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from soar.data.transforms import Batch
 from soar.errors import ConfigError
 from soar.nn.layers import mlp
-from soar.nn.text import MINILM, SentenceEncoder
+from soar.nn.text import MINILM, KnownSentences, SentenceEncoder
 from soar.policies.behavior_cloning import BehaviorCloningConfig
 from soar.types import Images
 
@@ -28,8 +28,10 @@ class LCBCConfig(BehaviorCloningConfig):
     """Frozen sentence encoder: "minilm", a folder, or a hub id."""
     word_dim: Annotated[int, Ge(1)] = 384
     """Length of its embeddings."""
-    context_dim: Annotated[int, Ge(1)] = 256
-    """Width of the two layers between the embedding and the FiLM layers."""
+    context_dim: Annotated[int, Ge(0)] = 256
+    """Width of the two layers between the embedding and the FiLM layers; 0 is none, as in the released policies."""
+    sentences: tuple[str, ...] = ()
+    """The only instructions that it follows, if their embeddings are part of its weights."""
 
 
 class Instruction(nn.Module):
@@ -37,7 +39,9 @@ class Instruction(nn.Module):
 
     def __init__(self, config: LCBCConfig) -> None:
         super().__init__()
-        self.project = mlp([config.word_dim, config.context_dim, config.context_dim])
+        widths = [config.word_dim, config.context_dim, config.context_dim]
+        self.project = mlp(widths if config.context_dim else widths[:1])
+        self.known = KnownSentences(config.sentences, config.word_dim) if config.sentences else None
         self._source = config.words
         self._embed: SentenceEncoder | None = None
 
@@ -49,6 +53,8 @@ class Instruction(nn.Module):
         """Embed instructions, each only once."""
         if isinstance(goals, np.ndarray):
             raise ConfigError("an lcbc policy takes instructions, not goal images")
+        if self.known is not None:
+            return {"words": self.known(goals)}
         if self._embed is None:
             self._embed = SentenceEncoder(self._source)
         return {"words": self._embed(goals)}

@@ -57,7 +57,8 @@ def build_policy(
     if isinstance(config, GCBCConfig):
         condition, channels, context_dim = GoalImage(), 6, 0
     else:
-        condition, channels, context_dim = Instruction(config), 3, config.context_dim
+        condition, channels = Instruction(config), 3
+        context_dim = config.context_dim or config.word_dim
     encoder = build_encoder(config.encoder, channels, config.resolution, context_dim)
     cameras = {name: build_encoder(config.encoder, 3, config.resolution) for name in config.cameras}
     return BehaviorCloning(condition, encoder, transforms, config, contract, cameras)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from soar.errors import ConfigError
 
-SchedulerName: TypeAlias = Literal["ddim", "dpmsolver++", "unipc"]
+SchedulerName: TypeAlias = Literal["ddim", "dpmsolver++", "unipc", "susie"]
 Condition: TypeAlias = tuple[Tensor, ...]
 """A denoiser's inputs besides the noisy image; the first axis of every tensor is the batch."""
 
@@ -60,14 +61,17 @@ class SamplerConfig:
 
 
 SCHEDULERS: Mapping[SchedulerName, str] = {
-    "ddim": "DDIMScheduler",
-    "dpmsolver++": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
+    "ddim": "diffusers:DDIMScheduler",
+    "dpmsolver++": "diffusers:DPMSolverMultistepScheduler",
+    "unipc": "diffusers:UniPCMultistepScheduler",
+    "susie": "soar.subgoals.susie_scheduler:SusieScheduler",
 }
-"""Class in diffusers by scheduler name. All are deterministic: noise enters only at the start."""
+"""Class by scheduler name, as module:name. All are deterministic: noise enters only at the start."""
 
 REFERENCE = SamplerConfig("ddim", steps=50)
 """Setting of SuSIE's authors, here with the three branches in one forward pass (paper, B.4)."""
+SUSIE = SamplerConfig("susie", steps=50)
+"""The same with the times of SuSIE's own code, for converted weights."""
 
 
 def make_scheduler(name: SchedulerName, noise_schedule: Mapping[str, Any]) -> Any:
@@ -75,9 +79,8 @@ def make_scheduler(name: SchedulerName, noise_schedule: Mapping[str, Any]) -> An
 
     `noise_schedule`: config of a diffusers scheduler; options that the named scheduler lacks are ignored.
     """
-    import diffusers
-
-    return getattr(diffusers, SCHEDULERS[name]).from_config(dict(noise_schedule))
+    module, kind = SCHEDULERS[name].split(":")
+    return getattr(import_module(module), kind).from_config(dict(noise_schedule))
 
 
 @torch.inference_mode()

@@ -25,11 +25,14 @@ from soar.subgoals.sampler import (
     sample,
 )
 from soar.types import Images, Observation, Task
+from soar.utils.config import load
 from soar.utils.hardware import choose_device, choose_precision
 from soar.utils.media import resize
 
 FAST = replace(REFERENCE, scheduler="dpmsolver++", steps=10)
 """Guidance of the paper in fewer steps; not measured on real weights."""
+SAMPLER = "sampler.json"
+"""File of a folder's own `SamplerConfig`, as `soar convert susie` writes it."""
 
 
 def make_susie(source: str | Path, size: int = 256, **sampler: Any) -> Susie:
@@ -38,7 +41,7 @@ def make_susie(source: str | Path, size: int = 256, **sampler: Any) -> Susie:
     Args:
         source: a diffusers folder or a hub id.
         size: side of the generated images [pixels].
-        sampler: fields of `SamplerConfig` that differ from `FAST`.
+        sampler: fields of `SamplerConfig` that differ from those of the folder's `SAMPLER`, or of `FAST`.
 
     Raises:
         ConfigError: the model or an option can't be used.
@@ -46,7 +49,9 @@ def make_susie(source: str | Path, size: int = 256, **sampler: Any) -> Susie:
     scheduler = sampler.get("scheduler", FAST.scheduler)
     if scheduler not in SCHEDULERS:
         raise ConfigError(f"no scheduler '{scheduler}'; valid: {', '.join(SCHEDULERS)}")
-    return Susie(source, replace(FAST, **sampler), size)
+    own = Path(source) / SAMPLER
+    usual = load(SamplerConfig, own) if own.exists() else FAST
+    return Susie(source, replace(usual, **sampler), size)
 
 
 class Susie:

@@ -28,8 +28,9 @@ class Denoiser(nn.Module):
         self.of_features = nn.Linear(dim, width)
         self.of_chunk = nn.Linear(size, width, bias=False)
         self.frequencies = nn.Parameter(0.2 * torch.randn(config.time_dim // 2))
+        time = mlp([2 * (config.time_dim // 2), 2 * config.time_dim, config.time_dim])
         self.of_time = nn.Sequential(
-            mlp([2 * (config.time_dim // 2), 2 * config.time_dim, config.time_dim]),
+            time if config.time_activation else time[:-1],
             nn.Linear(config.time_dim, width, bias=False),
         )
         self.blocks = nn.ModuleList(

@@ -52,6 +52,8 @@ class HeadConfig:
     """Dropout in these blocks."""
     time_dim: Annotated[int, Ge(2)] = 32
     """Fourier features of the time."""
+    time_activation: bool = True
+    """Whether an activation follows the time's second layer; in the released policies none does."""
     draws: Annotated[int, Ge(1)] = 4
     """Times and noises in the loss of one sample: they cost little beside its image features."""
     clip: Annotated[float, Gt(0)] = 5.0

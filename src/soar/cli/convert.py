@@ -1,0 +1,110 @@
+"""`soar convert`: weights that the papers' authors released, in the formats of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from soar.errors import ConfigError
+from soar.utils.files import local_path
+from soar.utils.hub import DATA_FILES, HUB, hub_folder
+
+if TYPE_CHECKING:
+    from soar.conversion.policies import Kind
+
+Source = Annotated[str, tyro.conf.Positional]
+
+
+def susie(source: Source, base: str, out: Path) -> None:
+    """Write SuSIE's released U-Net, and the parts of Stable Diffusion that it needs, in diffusers format.
+
+    The folder is a subgoal generator for every command, with the sampler of SuSIE's code: 50 steps of DDIM, guidance 2.0
+    for the image and 7.5 for the words.
+
+    Example: `soar convert susie hub:kvablack/susie --base hub:runwayml/stable-diffusion-v1-5@flax --out susie`, then
+    `soar collect --subgoals susie`.
+
+    Args:
+        source: folder with `unet/`, or that folder itself (Flax or Orbax); also hub:org/name.
+        base: Stable Diffusion 1.5's folder, for Flax or for PyTorch; also hub:org/name@revision.
+        out: folder to write.
+    """
+    from soar.conversion.susie import convert_susie
+
+    _check_new(out)
+    convert_susie(_folder(source), _folder(base), out)
+    print(f"{out}: use it with --subgoals {out}")
+
+
+def gcbc(source: Source, settings: Path, out: Path) -> None:
+    """Write a goal-conditioned policy of bridge_data_v2 or SOAR as a checkpoint.
+
+    Example: `soar convert gcbc gcbc_256/checkpoint_300000 --settings gcbc_256/config.json --out gcbc`, then
+    `soar evaluate --policy gcbc`.
+
+    Args:
+        source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
+        settings: JSON of its training run, or SOAR's YAML of a robot (gc_bc.yaml), with the action statistics.
+        out: folder to write.
+    """
+    _policy("gcbc", source, settings, out)
+
+
+def dgcbc(source: Source, settings: Path, out: Path) -> None:
+    """Write a diffusion policy of bridge_data_v2, SuSIE or SOAR (gc_ddpm_bc) as a checkpoint.
+
+    Chunks are executed with temporal ensembling, as in SuSIE's evaluation.
+
+    Example: `soar convert dgcbc checkpoint_300000 --settings config.json --out dgcbc`.
+
+    Args:
+        source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
+        settings: JSON of its training run, or SOAR's YAML of a robot, with the action statistics.
+        out: folder to write.
+    """
+    _policy("dgcbc", source, settings, out)
+
+
+def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
+    """Write a language-conditioned policy of bridge_data_v2 or SOAR as a checkpoint.
+
+    Its instructions are embedded by MUSE, which needs TensorFlow: make the embeddings of the instructions that it shall
+    follow elsewhere. They become part of the checkpoint, which refuses others.
+
+    Example: `soar convert lcbc lcbc_256/checkpoint_300000 --settings lcbc_256/config.json --vectors muse.json --out lcbc`.
+
+    Args:
+        source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
+        settings: JSON of its training run, or SOAR's YAML of a robot, with the action statistics.
+        vectors: JSON object of instructions and their 512 numbers, or .npz with `sentences` and `vectors`.
+        out: folder to write.
+    """
+    _policy("lcbc", source, settings, out, vectors)
+
+
+def _policy(
+    kind: Kind, source: str, settings: Path, out: Path, vectors: Path | None = None
+) -> None:
+    from soar import checkpoint as checkpoints
+    from soar.conversion.policies import convert_policy
+    from soar.conversion.sentences import read_sentences
+
+    _check_new(out)
+    sentences = read_sentences(vectors) if vectors else None
+    id = checkpoints.save(out, convert_policy(kind, _folder(source), settings, sentences))
+    print(f"checkpoint {id} in {out}: use it with --policy {out}")
+
+
+def _check_new(out: Path) -> None:
+    """Refuse a folder that holds something. Raises ConfigError."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise ConfigError(f"{out} exists; name a new folder")
+
+
+def _folder(source: str) -> Path:
+    """Return a file or folder on this machine, or the copy of one on the Hub with its Flax weights."""
+    if source.startswith(HUB):
+        return hub_folder(source, (*DATA_FILES, "*.msgpack"))
+    return local_path(source)

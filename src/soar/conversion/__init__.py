@@ -1,0 +1,1 @@
+"""Weights that the papers' authors released, converted to checkpoints of this package."""

@@ -1,0 +1,26 @@
+"""Golden files of the authors' own code, unpacked."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Unpack one of the golden files, once."""
+    folders: dict[str, Path] = {}
+
+    def unpack(name: str) -> Path:
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            with tarfile.open(GOLDEN / f"{name}.tar.xz") as archive:
+                archive.extractall(folders[name], filter="data")
+        return folders[name]
+
+    return unpack
