@@ -174,6 +174,8 @@ def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, c
         "def make(instruction):\n"
         "    steps = iter([np.array([0, 0.02, 0, 0, 0, 0, 1])] * 4)\n"
         "    return lambda observation: next(steps, None)\n"
+        "def nothing(instruction):\n"
+        "    return lambda observation: None\n"
     )
     np.savetxt("actions.csv", np.tile([0, 0, -0.01, 0, 0, 0, 1], (5, 1)), delimiter=",")
     for script, count in (("wave_arm:make", "2"), ("actions.csv", "1")):
@@ -184,6 +186,9 @@ def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, c
     assert {(e.verdict.outcome, e.provenance.checkpoint) for e in found} == {("failure", "expert")}
     assert len({e.provenance.seed for e in found}) == 3
     assert "2 demonstrations stored" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["record", *where, "--script", "wave_arm:nothing"])
+    assert "ended without an action" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,7 @@ class Recording:
         Raises:
             RobotFault: several faults in a row.
             StoreError: a demonstration can't be stored; the message says where it is.
-            ConfigError: a simulated table has no placement in which a task is undone.
+            ConfigError: a simulated table has no placement in which a task is undone, or a script has no actions.
         """
         turns = itertools.cycle(tasks)
         task = next(turns)
@@ -134,6 +134,8 @@ class Recording:
         """Record one demonstration. Returns the command that ended it."""
         self._show_status("collecting", f"recording: {task.instruction}")
         self._prepare(task)
+        if self._metronome:
+            self._metronome.reset()
         word = self._wait_for_start(task) if self.teleoperator.actor == "person" else "enter"
         if word != "enter":
             return word
@@ -193,6 +195,8 @@ class Recording:
                     steps.append(Step(len(steps), observation, action, executed, None, actor))
                     held = None
             except StopIteration:
+                if not steps:
+                    raise ConfigError("the script has ended without an action") from None
                 return first, observation, "enter"
             except MotionHeld:
                 time.sleep(_HELD_S)  # the demonstration goes on when the arm may move again
