@@ -159,7 +159,7 @@ def _help_lines(teleoperator: Teleoperator, store: Path) -> list[str]:
     from soar.robots.operation.teleoperation import COMMAND_HELP, MOTION_HELP, Keyboard
 
     motion = {Keyboard: MOTION_HELP, Gamepad: Gamepad.HELP}.get(type(teleoperator), "")
-    return [*filter(None, [motion]), COMMAND_HELP, f"picture: soar watch --store {store}"]
+    return [*filter(None, [motion]), COMMAND_HELP, f"picture: soar watch {store}"]
 
 
 def _tasks(instructions: tuple[str, ...], station: Station) -> list[Task]:
