@@ -42,6 +42,7 @@ def step(index: int, image: np.ndarray) -> Step:
 
 
 def test_pictures_are_published_only_while_somebody_watches(tmp_path: Path) -> None:
+    open_store(tmp_path, create=True)
     arm, image = station(tmp_path), np.full((480, 640, 3), 128, np.uint8)
     live = LivePictures(tmp_path, 100)
     try:
@@ -61,6 +62,14 @@ def test_pictures_are_published_only_while_somebody_watches(tmp_path: Path) -> N
     assert shown.shape == (240, 320, 3), "reduced by a whole factor, as wide as it was"
     assert abs(int(shown.mean()) - 128) < 2
     assert picture.subgoal == picture.image
+
+
+def test_watching_does_not_stand_in_the_way_of_a_store(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    touch_watched(tmp_path / "store")
+    open_store(tmp_path / "store", create=True)
+    touch_watched(tmp_path / "store")
+    assert (tmp_path / "store/stations/watched").exists()
 
 
 def test_a_damaged_picture_is_none(tmp_path: Path) -> None:

@@ -152,7 +152,12 @@ def picture_time(store: Path, station: str) -> int:
 
 
 def touch_watched(store: Path) -> None:
-    """Ask the stations of a store for pictures, for some seconds; does nothing where that can't be written."""
+    """Ask the stations of a store for pictures, for some seconds; does nothing where that can't be written.
+
+    Nothing is written into a folder that isn't a store yet, as no store could be made there any more.
+    """
+    if not (store / "store.json").exists():
+        return
     with contextlib.suppress(OSError):
         (store / "stations").mkdir(exist_ok=True)
         (store / "stations" / _MARKER).write_text(str(time.time_ns()))
