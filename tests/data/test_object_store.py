@@ -183,6 +183,9 @@ def save(folder: Path, size: int) -> str:
 
 def test_a_checkpoint_is_published_and_loaded_by_url(bucket, tmp_path, capsys, monkeypatch):
     url, ids = f"{bucket}/policies/kitchen", []
+    save(tmp_path / "c", 2)
+    assert f"would become {url}" in run(capsys, "hub", "push", tmp_path / "c", url, "--dry-run")
+    assert not ObjectPath(url).exists()
     for size in (3, 4):
         ids.append(save(tmp_path / "c", size))
         said = run(capsys, "hub", "push", tmp_path / "c", url)

@@ -47,10 +47,15 @@ def push(
     from soar import checkpoint as checkpoints
     from soar.exchange.hub.push import CARD, plan_upload, push_to_objects
     from soar.exchange.hub.push import push as publish
+    from soar.utils.hub import HUB
     from soar.utils.objects import is_object_url
 
+    repo = repo.removeprefix(HUB)
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is a run; name what it trained: {_trained(folder)}")
+    if is_object_url(repo) and dry_run:
+        print(f"checkpoint {checkpoints.load(folder).id} would become {repo}")
+        return
     if is_object_url(repo):
         print(f"checkpoint {push_to_objects(folder, repo)} is {repo}")
         return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -144,18 +145,20 @@ def push_to_objects(folder: Path, url: str) -> str:
     manifest = read_json(folder / checkpoints.MANIFEST)
     weights = f"weights-{id}.safetensors"
     try:
-        _, tag = (place / checkpoints.MANIFEST).read_tagged()
+        before, tag = (place / checkpoints.MANIFEST).read_tagged()
     except FileNotFoundError:
-        tag = ""
+        before, tag = b"", ""
     (place / weights).write_bytes(folder / manifest["weights"])
     data = _json({**manifest, "weights": weights})
     try:
         (place / checkpoints.MANIFEST).write_if(data, tag)
     except FileExistsError:
         raise Changed(f"{url} was written by someone else meanwhile; look, and try again") from None
-    for old in place.glob("weights-*.safetensors"):
-        if old.name != weights:
-            old.unlink()
+    if not (place / weights).is_file():  # someone who replaced the same checkpoint has removed them
+        (place / weights).write_bytes(folder / manifest["weights"])
+    old = re.search(rb'"(weights-[0-9a-f]{12}\.safetensors)"', before)
+    if old and old[1].decode() != weights:
+        (place / old[1].decode()).unlink()
     return id
 
 
