@@ -29,10 +29,11 @@ pytestmark = [
 
 PATIENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_raylet_start_wait_time_s": "400",
     "RAY_gcs_server_request_timeout_seconds": "300",
     "RAY_health_check_timeout_ms": "60000",
     "RAY_worker_register_timeout_seconds": "400",
+    "RAY_agent_register_timeout_ms": "400000",
+    "RAY_raylet_start_wait_time_s": "400",
     "RAY_num_prestart_python_workers": "0",
 }
 """Settings of Ray for a busy machine, where a process may take a minute to start."""

@@ -62,7 +62,7 @@ class Replica:
 
 @pytest.fixture
 def replicas() -> Iterator[dict[Role, Replica]]:
-    made: dict[Role, Replica] = {r: Replica(r) for r in ("vlm", "subgoals", "policy")}  # type: ignore[misc]
+    made: dict[Role, Replica] = {r: Replica(r) for r in ("vlm", "subgoals", "policy")}
     yield made
     for replica in made.values():
         replica.close()
