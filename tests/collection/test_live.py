@@ -10,7 +10,14 @@ import numpy as np
 
 from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
-from soar.collection.live import PERIOD_S, LivePictures, picture_time, read_picture, touch_watched
+from soar.collection.live import (
+    PERIOD_S,
+    LivePictures,
+    _encoded,
+    picture_time,
+    read_picture,
+    touch_watched,
+)
 from soar.collection.status import StatusFolder
 from soar.data.store.images import decode
 from soar.data.store.lance import open_store
@@ -62,6 +69,7 @@ def test_pictures_are_published_only_while_somebody_watches(tmp_path: Path) -> N
     assert shown.shape == (240, 320, 3), "reduced by a whole factor, as wide as it was"
     assert abs(int(shown.mean()) - 128) < 2
     assert picture.subgoal == picture.image
+    assert _encoded(image[:128, :128, ::-1]), "another order of colors, as cameras have it"
 
 
 def test_watching_does_not_stand_in_the_way_of_a_store(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import numpy as np
 from annotated_types import Ge
 
 from soar.collection.status import UnixTime
@@ -180,8 +181,6 @@ def _encoded(image: Image) -> str:
 
     factor = -(-max(image.shape[:2]) // _MOST_PIXELS)
     if factor > 1:
-        import numpy as np
-
         image = np.asarray(Pillow.fromarray(image).reduce(factor))
-    data = simplejpeg.encode_jpeg(image, _QUALITY, "RGB", "420")
+    data = simplejpeg.encode_jpeg(np.ascontiguousarray(image), _QUALITY, "RGB", "420")
     return b64encode(data).decode()
