@@ -22,6 +22,8 @@ from soar.sim.expert.expert import Expert
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.types import Actions, Images, Noise, Observation, Task, image_only
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 SCENE = SCENES["1"]
 PUT, TAKE = SCENE.tasks[0].instruction, SCENE.tasks[1].instruction
 

@@ -24,6 +24,8 @@ from soar.subgoals.clips import ClipCorpus
 from soar.types import Answer, Question, Task
 from soar.utils.media import resize
 
+pytestmark = pytest.mark.usefixtures("warm_workers")
+
 SCENE = SCENES["5"]
 SHORT = ClipConfig(max_tasks=1)
 
