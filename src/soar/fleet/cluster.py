@@ -12,7 +12,7 @@ import os
 import socket
 import time
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from zlib import crc32
 
@@ -57,19 +57,16 @@ class StationActor:
         return self._run.ended()
 
 
-@dataclass(frozen=True)
 class RayReplicas:
     """One station's way to the replicas of a model: one of them, after a failure the next."""
 
-    namespace: str
-    role: Role
-    count: int
-    timeout_s: float
-    first: int
-    """Number of the replica that it asks first."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_failures", [0])
+    def __init__(
+        self, namespace: str, role: Role, count: int, timeout_s: float, station: str
+    ) -> None:
+        self._namespace, self._role = namespace, role
+        self._count, self._timeout_s = count, timeout_s
+        self._number = crc32(station.encode()) % count
+        """Number of the replica that it asks."""
 
     def facts(self, name: str) -> ModelFacts:
         """See `Replicated.facts`."""
@@ -78,26 +75,23 @@ class RayReplicas:
 
     def answer(self, name: str, requests: Sequence[Any]) -> list[Any]:
         """See `Replicated.answer`."""
-        found: list[Any] = self._call("answer", self.timeout_s, name, list(requests))
+        found: list[Any] = self._call("answer", self._timeout_s, name, list(requests))
         return found
 
     def _call(self, method: str, timeout_s: float, *args: Any) -> Any:
         import ray
 
-        failures: list[int] = self._failures  # type: ignore[attr-defined]
-        number = (self.first + failures[0]) % self.count
-        reply = None
+        reply, name = None, f"{self._role}-{self._number}"
         try:
-            actor = ray.get_actor(f"{self.role}-{number}", self.namespace)
+            actor = ray.get_actor(name, self._namespace)
             reply = getattr(actor, method).remote(*args)
             value = ray.get(reply, timeout=timeout_s)
         except (ray.exceptions.RayError, ValueError) as error:
-            failures[0] += 1
+            self._number = (self._number + 1) % self._count
             if reply is not None:
                 ray.cancel(reply)
-            why = type(error).__name__
             raise ModelUnavailable(
-                f"replica {number} of the {self.role} doesn't answer ({why})"
+                f"replica {name} doesn't answer ({type(error).__name__})"
             ) from error
         if isinstance(value, SoarError):
             raise value
@@ -172,9 +166,8 @@ class Cluster:
 
     def _replicated(self, station: str) -> dict[Role, Replicated]:
         """Return a station's way to the replicas."""
-        number = crc32(station.encode())
         return {
-            role: RayReplicas(self.namespace, role, r.count, r.timeout_s, number % r.count)
+            role: RayReplicas(self.namespace, role, r.count, r.timeout_s, station)
             for role, r in self._served().items()
         }
 
