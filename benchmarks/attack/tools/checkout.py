@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 from PIL import Image
 
@@ -126,7 +126,9 @@ class Lab:
 @contextlib.contextmanager
 def chat_server(answer: str, refuses: str = "") -> Iterator[type[Chat]]:
     """Serve chat completions that say `answer`, and refuse requests with a parameter."""
-    kind = type("Chat_", (Chat,), {"answer": answer, "refuses": refuses, "images": []})
+    kind = cast(
+        "type[Chat]", type("Chat_", (Chat,), {"answer": answer, "refuses": refuses, "images": []})
+    )
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     kind.name = f"chat:m@http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
