@@ -54,7 +54,7 @@ def test_real_time_stations_run_separately_and_share_the_store(tmp_path):
 
 
 def test_an_episode_whose_disk_is_gone_after_its_commit_is_stored_once(tmp_path, monkeypatch):
-    append, gone = LanceStore.append, []
+    append, gone = LanceStore.append, list[str]()
 
     def commit_and_fail(self, episode):
         id = append(self, episode)
