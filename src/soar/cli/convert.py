@@ -23,8 +23,8 @@ def susie(source: Source, base: str, out: Path) -> None:
     The folder is a subgoal generator for every command, with the sampler of SuSIE's code: 50 steps of DDIM, guidance 2.0
     for the image and 7.5 for the words.
 
-    Example: `soar convert susie hub:kvablack/susie --base hub:runwayml/stable-diffusion-v1-5@flax --out susie`, then
-    `soar collect --subgoals susie`.
+    Example: `soar convert susie hub:kvablack/susie --base hub:runwayml/stable-diffusion-v1-5@flax --out released/susie`, then
+    `soar collect --subgoals released/susie`.
 
     Args:
         source: folder with `unet/`, or that folder itself (Flax or Orbax); also hub:org/name.
@@ -41,8 +41,8 @@ def susie(source: Source, base: str, out: Path) -> None:
 def gcbc(source: Source, settings: Path, out: Path) -> None:
     """Write a goal-conditioned policy of bridge_data_v2 or SOAR as a checkpoint.
 
-    Example: `soar convert gcbc gcbc_256/checkpoint_300000 --settings gcbc_256/config.json --out gcbc`, then
-    `soar evaluate --policy gcbc`.
+    Example: `soar convert gcbc gcbc_256/checkpoint_300000 --settings gcbc_256/config.json --out released/gcbc`, then
+    `soar evaluate --checkpoint released/gcbc`.
 
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
@@ -57,7 +57,7 @@ def dgcbc(source: Source, settings: Path, out: Path) -> None:
 
     Chunks are executed with temporal ensembling, as in SuSIE's evaluation.
 
-    Example: `soar convert dgcbc checkpoint_300000 --settings config.json --out dgcbc`.
+    Example: `soar convert dgcbc checkpoint_300000 --settings config.json --out released/dgcbc`.
 
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
@@ -73,7 +73,7 @@ def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     Its instructions are embedded by MUSE, which needs TensorFlow: make the embeddings of the instructions that it shall
     follow elsewhere. They become part of the checkpoint, which refuses others.
 
-    Example: `soar convert lcbc lcbc_256/checkpoint_300000 --settings lcbc_256/config.json --vectors muse.json --out lcbc`.
+    Example: `soar convert lcbc lcbc_256/checkpoint_300000 --settings lcbc_256/config.json --vectors muse.json --out released/lcbc`.
 
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
