@@ -61,7 +61,7 @@ export function keepShape(element, image) {
 }
 
 export function percent(share) {
-  return share == null ? "" : `${Math.round(100 * share)} %`;
+  return share == null ? "" : `${Math.round(100 * share)}\u00a0%`;
 }
 
 export function duration(seconds) {
