@@ -135,7 +135,7 @@ def _report(found: Sequence[Attempt], out: Path) -> None:
         cells = [f"{r.value:.0%} ({r.low:.0%} to {r.high:.0%})" for r in of_count.values()]
         lines.append(f"| {count} | {len(by_count[count])} | {' | '.join(cells)} |")
     (out / "table.md").write_text("\n".join(lines) + "\n")
-    plot_rates({f"{c} distracting objects": r for c, r in rates.items()}).savefig(
+    plot_rates({f"{c} distractors": r for c, r in rates.items()}).savefig(
         out / "clutter.png", dpi=120
     )
     print("\n".join(lines), flush=True)
