@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,26 @@ def make_episode(
         actors=tuple(actors),  # type: ignore[arg-type]
         end="terminated" if seed % 2 else "truncated",
     )
+
+
+def make_bridge(folder: Path, date: str, cameras: int = 2, steps: int = 6) -> Path:
+    """One trajectory of raw BridgeData."""
+    rng = np.random.default_rng(0)
+    path = folder / f"kitchen/wipe/00/{date}/raw/traj_group0/traj3"
+    for camera in range(cameras):
+        (path / f"images{camera}").mkdir(parents=True)
+        for step, image in enumerate(jpegs(smooth(rng, steps + 1, 32))):
+            (path / f"images{camera}/im_{step}.jpg").write_bytes(image)
+    (path / "depth_images0").mkdir()
+    states = rng.normal(size=(steps + 1, 7))
+    observations = {"full_state": states, "time_stamp": list(1.65e9 + 0.2 * np.arange(steps + 1))}
+    (path / "obs_dict.pkl").write_bytes(pickle.dumps(observations))
+    actions = [
+        {"actions": rng.normal(size=7), "new_robot_transform": np.eye(4)} for _ in range(steps)
+    ]
+    (path / "policy_out.pkl").write_bytes(pickle.dumps(actions))
+    (path / "lang.txt").write_text("wipe the table\nconfidence: 0.40\n")
+    return path
 
 
 def same(a: Recording, b: Recording, but: Sequence[str] = ()) -> bool:

@@ -24,7 +24,6 @@ from soar.data.transforms import (
     NormalizeActions,
     Resize,
     ToFloat,
-    describe,
 )
 from soar.errors import ConfigError
 from soar.policies.gcbc import GCBCConfig
@@ -60,9 +59,9 @@ def convert_policy(
     found = read_settings(settings)
     if found.agent != AGENTS[kind]:
         raise ConfigError(f"{settings} is of agent '{found.agent}'; {kind} is '{AGENTS[kind]}'")
-    for name, valid in (("early_goal_concat", True), ("use_proprio", False)):
-        if kind != "lcbc" or name != "early_goal_concat":
-            found.require(name, valid)
+    found.require("use_proprio", False)
+    if kind != "lcbc":
+        found.require("early_goal_concat", True)
     parameters = _agent_parameters(source, "target_params" if kind == "dgcbc" else "params")
     actor = subtree(parameters, "modules_actor")
     weights = resnet_weights(subtree(actor, "encoder.encoder"), "encoder.")
@@ -85,15 +84,9 @@ def convert_policy(
     transforms = (
         Resize(config.resolution), ToFloat(), Crop(), Color(), BinarizeGripper(), _normalization(found, kind)
     )  # fmt: skip
-    checkpoint = Checkpoint(
-        config.kind,
-        weights | more,
-        build_policy(config, transforms).checkpoint({}).config,
-        describe(transforms),
-        {"converted_from": str(source), "agent": found.agent},
-    )
-    load_weights(build_policy(config, transforms), checkpoint)
-    return checkpoint
+    policy = build_policy(config, transforms)
+    load_weights(policy, Checkpoint(config.kind, weights | more, {}))
+    return policy.checkpoint({"converted_from": str(source), "agent": found.agent})
 
 
 def _agent_parameters(source: Path, which: str) -> Parameters:
