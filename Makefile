@@ -41,7 +41,8 @@ test-clients: setup
 		openpi-client==0.1.2 vla-eval==0.8.0 lazyregistry==0.4.0 json-numpy==2.1.1
 	SOAR_CLIENTS=$(clients) $(python) -m pytest -n 0 tests/serving/test_real_clients.py
 
-# A fleet on a Ray cluster of several nodes on this machine, and what it survives: some minutes.
+# A fleet on a Ray cluster of several nodes on this machine, and what it survives: five minutes. On a machine that is busy
+# with much else Ray's nodes don't start, as each gives its own processes 15 s.
 test-ray: setup
 	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	SOAR_RAY=1 $(python) -m pytest -n 0 -x tests/fleet/test_ray.py

@@ -5,11 +5,9 @@ The tests follow one fleet, one after another, as starting Ray takes long: `make
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -48,7 +46,7 @@ class Machines:
         from ray.cluster_utils import Cluster
 
         head = {"num_cpus": 2, "resources": {"gpus": 1}, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head | _common())
+        self.cluster = Cluster(initialize_head=True, head_node_args=head | _MEMORY)
         self.nodes: dict[str, Any] = {}
 
     @property
@@ -56,24 +54,13 @@ class Machines:
         return str(self.cluster.address)
 
     def add(self, lab: str) -> None:
-        self.nodes[lab] = self.cluster.add_node(num_cpus=1, resources={lab: 1}, **_common())
+        self.nodes[lab] = self.cluster.add_node(num_cpus=1, resources={lab: 1}, **_MEMORY)
 
     def remove(self, lab: str) -> None:
         self.cluster.remove_node(self.nodes.pop(lab))
 
 
-def _common() -> dict[str, int]:
-    """Settings of every node; ports are given, as a node waits but seconds for one that its agents choose."""
-    with contextlib.ExitStack() as stack:
-        free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
-        ports = [server.getsockname()[1] for server in free]
-    names = (
-        "metrics_agent_port",
-        "metrics_export_port",
-        "dashboard_agent_listen_port",
-        "runtime_env_agent_port",
-    )
-    return {"object_store_memory": 100_000_000, **dict(zip(names, ports, strict=True))}
+_MEMORY = {"object_store_memory": 100_000_000}
 
 
 def _patient(call: Callable[..., Any], limit_s: float = 400) -> Callable[..., Any]:
