@@ -12,7 +12,6 @@ from soar.pretraining.keypoint_samples import (
     STATES_PER_SCENE,
     KeypointSampleConfig,
     _samples,
-    _shown_step,
     dagger_samples,
     make_keypoint_samples,
     samples_in,
@@ -94,21 +93,6 @@ def test_samples_of_an_attempt_begin_where_subgoals_are_requested():
     requested = models[0].states[::10]
     for sample, state in zip(samples, requested, strict=True):
         np.testing.assert_allclose(sample.states, state, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("openings", "shown"),
-    [
-        ([0.0, 0.0, 0.0, 0.0], 3),  # stays shut
-        ([0.0, 0.6, 1.0, 1.0], 3),  # opens
-        ([1.0, 1.0, 0.5, 0.2], 3),  # closes
-        ([0.0, 0.6, 1.0, 0.95, 0.4, 0.0], 3),  # opens, and closes again
-        ([0.3, 0.9, 1.0, 0.5, 0.3], 2),  # lets go, and grasps again
-        ([0.3, 0.5, 0.3, 0.3], 3),  # no event
-    ],
-)
-def test_a_future_never_hides_that_the_gripper_opens_and_closes_again(openings, shown):
-    assert _shown_step(openings) == shown
 
 
 def test_interrupted_generation_resumes(samples, tmp_path):

@@ -8,7 +8,7 @@ shown in several styles, which costs little beside its physics. The labels are i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -50,8 +50,6 @@ _OTHER_SCENES_SEED = 900_000
 """Seed of the first scene of the samples that fine-tuning mixes with a robot's own."""
 _DONE_PROBABILITY = 0.3
 """Probability that a fulfilled task is sampled once more; its label is that nothing moves."""
-_GRIPPER_EVENT = 0.4
-"""Least change of the gripper's opening that counts as opening or closing."""
 _ATTEMPT = EpisodeConfig(num_subgoals=10, steps_per_subgoal=10)
 
 
@@ -231,29 +229,16 @@ def _samples(
 
 
 def _expert_positions(world: World, task: SceneTask) -> list[Float64[np.ndarray, "7 3"]]:
-    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is.
-
-    Where the gripper would open and close again until then, they are those of the last step at which it is open:
-    otherwise what should happen would look like what is, and a hand that closed on nothing would stay as it is.
-    """
-    expert, before = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), world.snapshot()
-    positions, openings = [], [world.gripper_opening()]
-    for _ in range(MAX_STEPS_AHEAD):
+    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is."""
+    expert, later = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), []
+    before = world.snapshot()
+    for step in range(1, MAX_STEPS_AHEAD + 1):
         if not expert.done:
             world.step(expert.act())
-        positions.append(goal_positions(world, task.goal))
-        openings.append(world.gripper_opening())
+        if step >= MIN_STEPS_AHEAD:
+            later.append(goal_positions(world, task.goal))
     world.restore(before)
-    steps = range(MIN_STEPS_AHEAD, MAX_STEPS_AHEAD + 1)
-    return [positions[_shown_step(openings[: step + 1]) - 1] for step in steps]
-
-
-def _shown_step(openings: Sequence[float]) -> int:
-    """Return the step to show, given the gripper's opening now and after each step: the last, or one before a return."""
-    changes = np.abs(np.array(openings) - openings[0])
-    if changes.max() < _GRIPPER_EVENT or changes[-1] > changes.max() / 2:
-        return len(openings) - 1
-    return int(np.flatnonzero(changes > 0.9 * changes.max())[-1])
+    return later
 
 
 def _renamed(instruction: str, scene: Scene, style: Scene) -> str:
