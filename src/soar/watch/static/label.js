@@ -87,6 +87,13 @@ export function open(root, page) {
     else if (event.key === "b") back();
   };
   document.addEventListener("keydown", onKey);
-  next();
-  return () => { document.removeEventListener("keydown", onKey); film?.close(); };
+  const wait = async () => {
+    if (current || busy) return;
+    busy = true;
+    await next();
+    busy = false;
+  };
+  wait();
+  const end = page.on("store", wait); // the first episode may come while the panel is open
+  return () => { end(); document.removeEventListener("keydown", onKey); film?.close(); };
 }
