@@ -93,7 +93,7 @@ class WarmServer:
         """End the server."""
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(_NO_END_S)
 
     def _wait(self, pid: int) -> int:
         """Return a command's exit code, and end one that hangs."""
