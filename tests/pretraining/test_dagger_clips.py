@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.pretraining.models import Copies, Down
 
 from soar.evaluation.envs import SimEvalEnv
 from soar.pretraining.clips import ClipConfig
 from soar.pretraining.dagger_clips import dagger_clips
 from soar.sim.scenes.regimes import sample_scene
-from tests.pretraining.models import Copies, Down
 
 SEED = 3
 SMALL = ClipConfig(resolution=32)
