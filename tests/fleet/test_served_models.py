@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -89,10 +90,11 @@ def test_served_models_answer_as_loaded_ones(replicas):
 
 
 def test_requests_of_many_stations_share_batches(replicas, monkeypatch):
-    gate = threading.Event()
+    began, gate = threading.Event(), threading.Event()
 
     class Slow(ToyPolicy):
         def act(self, *args: Any, **kwargs: Any) -> Any:
+            began.set()
             gate.wait(60)
             return super().act(*args, **kwargs)
 
@@ -101,15 +103,20 @@ def test_requests_of_many_stations_share_batches(replicas, monkeypatch):
     with ThreadPoolExecutor(9) as pool:
         stations = [ServedModels.of(TOYS, replicas).load_policy() for _ in range(9)]
         rng = np.random.default_rng(0)
-        calls = [pool.submit(s.act, [o], goal, rng) for s, o in zip(stations, seen(9), strict=True)]
-        while len(replicas["policy"].server._loaded[TOYS.policy].batcher._waiting) < 8:
-            pass
+        robots = list(zip(stations, seen(9), strict=True))
+        calls = [pool.submit(s.act, [o], goal, rng) for s, o in robots[:1]]
+        began.wait(60)
+        calls += [pool.submit(s.act, [o], goal, rng) for s, o in robots[1:]]
+        batcher, deadline = (
+            replicas["policy"].server._loaded[TOYS.policy].batcher,
+            time.monotonic() + 60,
+        )
+        while len(batcher._waiting) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
         gate.set()
         actions = [call.result(60) for call in calls]
-    assert replicas["policy"].counts() == (
-        2,
-        9,
-    )  # one that began alone, and the eight that came meanwhile
+    alone_and_the_others_together = (2, 9)
+    assert replicas["policy"].counts() == alone_and_the_others_together
     own = [ToyPolicy().act([o], goal, rng) for o in seen(9)]
     np.testing.assert_array_equal(actions, own)
 

@@ -212,8 +212,14 @@ def test_eight_clients_at_once_are_batched(serve: Callable[..., Running], toy: S
         assert np.array_equal(actions[0], alone)
 
 
+class HiddenState(ToyPolicy):
+    """A policy that can't be told what was executed."""
+
+    commit = None  # type: ignore[assignment]
+
+
 def test_a_policy_with_a_hidden_state_serves_one_client(serve: Callable[..., Running]) -> None:
-    server = serve(policy_routes(ToyPolicy()))
+    server = serve(policy_routes(HiddenState()))
     with opened(server) as first:
         first.recv()
         with opened(server) as second:

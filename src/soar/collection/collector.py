@@ -226,7 +226,8 @@ class Collector(Callback):
         Raises:
             StoreError: the collection was stopped while the store couldn't be written.
         """
-        self._when_store_works(partial(self._recorder.settle, keep))
+        # While the store fails, all of them: an attempt in the background says nothing yet.
+        self._when_store_works(lambda: self._recorder.settle(0 if self._store_problem else keep))
         return not self._stop.is_set()
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
