@@ -183,8 +183,9 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
 
     Args:
         name: "compact", a compact checkpoint's folder (also hub:org/name@revision), or "expert" (the scripted expert's
-            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone; "python:module:function"; "none";
-            "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
+            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone;
+            "python:module:function"; "none"; "chosen:GENERATOR,CRITIC" with options for the one of several images that a
+            critic values most.
 
     Raises:
         ConfigError: no positive number of control steps follows "@", or an option that there isn't.
@@ -200,11 +201,9 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         source, options = _with_options("susie", rest)
         return ModelSpec("susie", source, options=options)
     source, at, steps = (name or "").rpartition("@")
-    if not at or "/" in steps:  # the "@" belongs to a folder's name
-        source, ahead = name or "", COMPACT_STEPS_AHEAD
-    elif steps.isdigit() and int(steps):
+    if at and steps.isdigit() and int(steps):
         ahead = int(steps)
-    elif source.startswith(HUB):  # "hub:org/name@revision"
+    elif not at or "/" in steps or source.startswith(HUB):  # part of a folder's name, or a revision
         source, ahead = name or "", COMPACT_STEPS_AHEAD
     else:
         raise ConfigError(
@@ -311,10 +310,8 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     spec = subgoals_spec(name)
     if spec.kind == "chosen":
         choose = component("soar.critics.subgoal_choice:load_chosen")
-        return cast(
-            SubgoalGenerator,
-            choose(load_subgoals(spec.base), str(local_path(spec.source)), spec.options),
-        )
+        made = choose(load_subgoals(spec.base), str(local_path(spec.source)), spec.options)
+        return cast(SubgoalGenerator, made)
     if (made := _from_code("subgoals", spec)) is not None:
         return cast(SubgoalGenerator, made)
     if spec.kind == "susie":
@@ -329,9 +326,8 @@ def load_policy(name: str = "gcbc") -> Policy:
     spec = policy_spec(name)
     if spec.kind == "steered":
         steer = component("soar.critics.steering:load_steered")
-        return cast(
-            Policy, steer(load_policy(spec.base), str(local_path(spec.source)), spec.options)
-        )
+        made = steer(load_policy(spec.base), str(local_path(spec.source)), spec.options)
+        return cast(Policy, made)
     if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
     serve = component(

@@ -59,6 +59,24 @@ def record(
             observation that returns actions and then None; or a file with an action in each row (.csv, .npy).
         episodes: number of demonstrations after which to end; with a script 1 by default.
     """
+    if not script and not sys.stdin.isatty():
+        raise ConfigError("a person records in a terminal; valid without one: --script")
+    config = station or sim_stations(scene, 1, seed)[0]
+    recording = None
+    try:
+        with ExitStack() as stack:
+            recording = _open_recording(stack, store, config, device, script)
+            tasks = _tasks(task, recording.station)
+            recording.run(tasks, episodes or (1 if script else None))
+    finally:
+        if recording is not None:
+            _print_result(recording, store)
+
+
+def _open_recording(
+    stack: ExitStack, store: Path, config: StationConfig, device: str, script: str
+) -> Recording:
+    """Open store, station, and what a person or a script moves it by."""
     from soar.collection.live import LivePictures
     from soar.collection.recording import Recording
     from soar.collection.status import StatusFolder
@@ -70,40 +88,30 @@ def record(
     from soar.rollout.station import PAPER_EPISODE
     from soar.utils.clock import Clock, Metronome
 
-    if not script and not sys.stdin.isatty():
-        raise ConfigError("a person records in a terminal; valid without one: --script")
-    config, clock = station or sim_stations(scene, 1, seed)[0], Clock()
-    opened = open_store(store, create=True)
+    clock, opened = Clock(), open_store(store, create=True)
     folder = StatusFolder(store, config.name)
     commands = CommandKeys(lambda hold: folder.request("emergency" if hold else "run", "space bar"))
-    recording = None
-    try:
-        with ExitStack() as stack:
-            place = _open_station(stack, config, opened, folder, clock, commands)
-            contract = robot_contract(place.robot)
-            teleoperator: Teleoperator = (
-                Scripted(script) if script else open_device(device, contract, commands.give)
-            )
-            stack.callback(teleoperator.close)
-            live = LivePictures(store, PAPER_EPISODE.length)
-            stack.callback(live.close)
-            paced = not script or config.keeps_period
-            recording = Recording(
-                place,
-                teleoperator,
-                opened,
-                folder,
-                commands,
-                view=None if script else _open_terminal(stack, teleoperator, commands, folder),
-                metronome=Metronome(clock, contract.period_s) if paced else None,
-                callback=live,
-                spare=spare_folder(opened),
-                help_lines=_help_lines(teleoperator, store),
-            )
-            recording.run(_tasks(task, place), episodes or (1 if script else None))
-    finally:
-        if recording is not None:
-            _print_result(recording, store)
+    place = _open_station(stack, config, opened, folder, clock, commands)
+    contract = robot_contract(place.robot)
+    teleoperator: Teleoperator = (
+        Scripted(script) if script else open_device(device, contract, commands.give)
+    )
+    stack.callback(teleoperator.close)
+    live = LivePictures(store, PAPER_EPISODE.length)
+    stack.callback(live.close)
+    paced = not script or config.keeps_period
+    return Recording(
+        place,
+        teleoperator,
+        opened,
+        folder,
+        commands,
+        view=None if script else _open_terminal(stack, teleoperator, commands, folder),
+        metronome=Metronome(clock, contract.period_s) if paced else None,
+        callback=live,
+        spare=spare_folder(opened),
+        help_lines=_help_lines(teleoperator, store),
+    )
 
 
 def _open_station(

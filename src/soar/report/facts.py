@@ -162,14 +162,8 @@ def task_labels(episodes: Sequence[EpisodeSummary]) -> dict[str, str]:
 
 def confusion(episodes: Sequence[EpisodeSummary]) -> Confusion:
     """Count verdicts against the truth; episodes without a known truth are left out."""
-    known = [e for e in episodes if e.provenance.truth is not None]
-    counts = Counter((e.verdict.outcome, e.provenance.truth) for e in known)
-    return Confusion(
-        true_success=counts["success", True],
-        false_success=counts["success", False],
-        false_failure=counts["failure", True],
-        true_failure=counts["failure", False],
-        unknown=counts["unknown", True] + counts["unknown", False],
+    return Confusion.of(
+        (e.verdict.outcome, e.provenance.truth) for e in episodes if e.provenance.truth is not None
     )
 
 

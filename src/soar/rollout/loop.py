@@ -153,15 +153,14 @@ def run_episodes(
             stations, assessments, histories, scales, strict=True
         )
     ]
-    for state in states:
-        if state.station.takeover:
-            state.station.takeover.start(state.proposal.task.instruction)
     models.policy.reset()
     if isinstance(models.policy, InstructedPolicy):
         models.policy.instruct([s.proposal.task.instruction for s in states])
     if metronome:
         metronome.reset()
     for state in states:
+        if state.station.takeover:
+            state.station.takeover.start(state.proposal.task.instruction)
         callback.on_start(state.station, state.proposal)
     _run_steps(states, models, config, (subgoal_rng, act_rng), callback, worker, metronome)
     results = judge_and_home(states, models, config, worker)

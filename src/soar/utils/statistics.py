@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from math import comb, sqrt
 from statistics import NormalDist
@@ -104,6 +105,18 @@ class Confusion:
     """Successes judged a failure."""
     true_failure: int = 0
     unknown: int = 0
+
+    @classmethod
+    def of(cls, verdicts: Iterable[tuple[str, bool]]) -> Confusion:
+        """Count pairs of an outcome ("success", "failure" or "unknown") and the truth."""
+        counts = Counter(verdicts)
+        return cls(
+            true_success=counts["success", True],
+            false_success=counts["success", False],
+            false_failure=counts["failure", True],
+            true_failure=counts["failure", False],
+            unknown=counts["unknown", True] + counts["unknown", False],
+        )
 
     @property
     def judged(self) -> int:

@@ -31,17 +31,10 @@ def results(place: Place) -> Panel:
 
 def confusion(episodes: Iterable[EpisodeSummary], known: Mapping[str, bool | None]) -> Confusion:
     """Count verdicts of models against what is known by episode, a label or the truth; None is left out."""
-    counts: dict[tuple[str, bool], int] = defaultdict(int)
-    for episode in episodes:
-        success = known.get(episode.id)
-        if success is not None and episode.verdict.judge != PERSON:
-            counts[episode.verdict.outcome, success] += 1
-    return Confusion(
-        true_success=counts["success", True],
-        false_success=counts["success", False],
-        false_failure=counts["failure", True],
-        true_failure=counts["failure", False],
-        unknown=counts["unknown", True] + counts["unknown", False],
+    return Confusion.of(
+        (episode.verdict.outcome, success)
+        for episode in episodes
+        if (success := known.get(episode.id)) is not None and episode.verdict.judge != PERSON
     )
 
 
