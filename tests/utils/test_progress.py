@@ -51,3 +51,16 @@ def test_a_short_or_hidden_stage_says_nothing(log: io.StringIO) -> None:
         bar.update(bar.add_task("done", total=1, note=""), completed=1)
         time.sleep(0.1)
     assert log.getvalue() == ""
+
+
+def test_the_time_left_of_episodes_that_end_at_once_is_that_of_their_mean_pace() -> None:
+    now = 0.0
+    bar = progress_bar()
+    bar.get_time = lambda: now
+    task = bar.add_task("collecting", total=160, note="")
+    for now in (40.0, 80.0, 120.0):  # 16 robots in lockstep, every 40 s
+        for _ in range(16):
+            now += 0.01
+            bar.advance(task)
+    left = bar.tasks[0].time_remaining
+    assert left is not None and 150 < left < 300

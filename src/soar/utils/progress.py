@@ -22,6 +22,10 @@ from soar.utils.terminal import hide_passwords
 console = Console(stderr=True)
 """Console of progress and messages; a command's results go to standard output."""
 
+_SPEED_PERIOD_S = 600.0
+"""Period over which the remaining time is estimated [s]: many robots finish their episodes at once, and then none for
+a while."""
+
 
 def printable(text: str) -> str:
     """Replace control characters, which a terminal would obey, by escapes such as \\x1b. Lines stay.
@@ -90,7 +94,7 @@ def progress_bar() -> Progress:
     Add tasks with `bar.add_task("demonstrations", total=n, note="")`. Without a terminal it prints lines instead.
     """
     if not console.is_terminal:
-        return ProgressLines(console=console)
+        return ProgressLines(console=console, speed_estimate_period=_SPEED_PERIOD_S)
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -99,4 +103,5 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         TextColumn("[dim]{task.fields[note]}"),
         console=console,
+        speed_estimate_period=_SPEED_PERIOD_S,
     )
