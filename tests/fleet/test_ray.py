@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -96,10 +96,10 @@ def machines() -> Iterator[Machines]:
     patch.undo()
 
 
-def soar(*words: str | Path) -> subprocess.Popen[str]:
+def soar(*words: str | Path, stdout: int | IO[str] = subprocess.PIPE) -> subprocess.Popen[str]:
     """Start a command."""
     command = [sys.executable, "-m", "soar", *map(str, words)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, text=True, stdout=stdout, stderr=subprocess.STDOUT)
 
 
 def wait_until(what: Callable[[], object], limit_s: float = 300) -> None:
@@ -140,6 +140,7 @@ class Fleet:
     def __init__(self, folder: Path, machines: Machines) -> None:
         self.file, self.store, self.machines = folder / "fleet.yaml", folder / "store", machines
         self.up: Any = None
+        self.log = folder / "up.log"
         self.write(STATIONS)
 
     def write(self, stations: dict[str, str]) -> None:
@@ -169,7 +170,8 @@ collection:
         )
 
     def start(self) -> None:
-        self.up = soar("fleet", "up", self.file)
+        with self.log.open("a") as log:
+            self.up = soar("fleet", "up", self.file, stdout=log)
 
     def run(self, *words: str) -> str:
         process = soar("fleet", *words, self.file)
@@ -252,6 +254,7 @@ def test_the_command_is_killed_and_started_again(fleet):
     fleet.up.wait()
     fleet.goes_on("arm1", "arm2")
     fleet.start()
+    wait_until(lambda: fleet.log.read_text().count("arm2: started") == 2)
     fleet.goes_on("arm1", "arm2")
     assert [fleet.pid(name) for name in STATIONS] == pids
 
@@ -288,9 +291,8 @@ def test_one_station_is_paused_and_the_fleet_drained(fleet):
     wait_until(lambda: fleet.activity("arm1") == "paused")
     text = fleet.run("drain")
     assert "drained" in text
-    text, _ = fleet.up.communicate(timeout=120)
-    assert fleet.up.returncode == 0, text
-    assert "episodes stored" in text
+    assert fleet.up.wait(timeout=120) == 0
+    assert "episodes stored" in fleet.log.read_text()
     assert {fleet.activity(name) for name in STATIONS} == {"stopped"}
     assert_whole(fleet.store)
     assert "nothing of this fleet is running" in soar("fleet", "down", fleet.file).communicate()[0]

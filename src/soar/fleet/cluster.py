@@ -83,10 +83,9 @@ class RayReplicas:
 
         reply, name = None, f"{self._role}-{self._number}"
         try:
-            actor = ray.get_actor(name, self._namespace)
-            reply = getattr(actor, method).remote(*args)
+            reply = getattr(_actor(name, self._namespace), method).remote(*args)
             value = ray.get(reply, timeout=timeout_s)
-        except (ray.exceptions.RayError, ValueError) as error:
+        except (ray.exceptions.RayError, LookupError) as error:
             self._number = (self._number + 1) % self._count
             if reply is not None:
                 ray.cancel(reply)
@@ -218,9 +217,8 @@ class Cluster:
         """Call a method of several actors at once; return the replies of those that answer."""
         asked: dict[Any, str] = {}
         for name in names:
-            with contextlib.suppress(ValueError):  # there is no such actor
-                actor = self._ray.get_actor(name, self.namespace)
-                asked[getattr(actor, method).remote()] = name
+            with contextlib.suppress(LookupError):
+                asked[getattr(_actor(name, self.namespace), method).remote()] = name
         if not asked:
             return {}
         replies, late = self._ray.wait(list(asked), num_returns=len(asked), timeout=_CALL_S)
@@ -249,17 +247,12 @@ class Cluster:
 
     def _kill(self, name: str) -> None:
         """End an actor, and wait until its name is free."""
-        try:
-            self._ray.kill(self._ray.get_actor(name, self.namespace))
-        except ValueError:
-            return
         until = time.monotonic() + _CALL_S
-        while time.monotonic() < until:
-            try:
-                self._ray.get_actor(name, self.namespace)
-            except ValueError:
-                return
-            time.sleep(0.05)
+        with contextlib.suppress(LookupError):
+            self._ray.kill(_actor(name, self.namespace))
+            while time.monotonic() < until:
+                _actor(name, self.namespace)
+                time.sleep(0.05)
 
 
 def _check_reachable(address: str) -> None:
@@ -267,6 +260,16 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.rpartition(":")
     if host and "/" not in host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_CALL_S).close()
+
+
+def _actor(name: str, namespace: str) -> Any:
+    """Return an actor. Raises LookupError: there is none of this name, or it is just ending."""
+    import ray
+
+    try:
+        return ray.get_actor(name, namespace)
+    except (ValueError, AssertionError) as error:  # asserted: its class went with the last actor
+        raise LookupError(name) from error
 
 
 def _actor_name(station: str) -> str:

@@ -24,6 +24,7 @@ from soar.rollout.callbacks import Callback
 from soar.types import Query
 from soar.utils.config import content_hash, to_plain
 from soar.utils.files import write_bytes
+from soar.utils.progress import announce
 from soar.utils.yaml_files import dump
 
 log = logging.getLogger(__name__)
@@ -38,15 +39,15 @@ class FleetFile:
     def __init__(self, path: Path, where: str = "") -> None:
         """Read it. `where`: take only the stations at this place. Raises ConfigError."""
         self._path, self.where = path, where
-        self._changed_ns = self._mtime_ns()
+        self._version = self._file_version()
         self.config = self._read()
         """Content as last read."""
 
     def added(self, known: Collection[str]) -> list[FleetStation]:
         """Return the stations that aren't among the known names; a mistake in the file is only logged."""
-        now = self._mtime_ns()
-        if now != self._changed_ns:
-            self._changed_ns = now
+        now = self._file_version()
+        if now != self._version:
+            self._version = now
             try:
                 self.config = self._read()
             except ConfigError as error:
@@ -57,11 +58,13 @@ class FleetFile:
         config = FleetConfig.read(self._path)
         return config.at(self.where) if self.where else config
 
-    def _mtime_ns(self) -> int:
+    def _file_version(self) -> tuple[int, int]:
+        """Return its time and size: one that is read half written may have the time of the whole one."""
         try:
-            return os.stat(self._path).st_mtime_ns
+            found = os.stat(self._path)
         except OSError:
-            return 0
+            return 0, 0
+        return found.st_mtime_ns, found.st_size
 
 
 def fleet_lease(store: Path, where: str = "") -> Path:
@@ -166,6 +169,7 @@ def run_stations(
                 station, StationTask(station.station, job, time.time(), until, until_s)
             )
             running[name] = None
+            announce(f"{name}: started")
         results = engine.ended(running)
         if stop.is_set():
             engine.stop(running.keys() - results.keys())
