@@ -13,7 +13,7 @@ from soar.collection.fleet import CollectionJob, run_fleet
 from soar.collection.live import (
     PERIOD_S,
     LivePictures,
-    _encoded,
+    encode_picture,
     picture_time,
     read_picture,
     touch_watched,
@@ -69,7 +69,7 @@ def test_pictures_are_published_only_while_somebody_watches(tmp_path: Path) -> N
     assert shown.shape == (240, 320, 3), "reduced by a whole factor, as wide as it was"
     assert abs(int(shown.mean()) - 128) < 2
     assert picture.subgoal == picture.image
-    assert _encoded(image[:128, :128, ::-1]), "another order of colors, as cameras have it"
+    assert encode_picture(image[:128, :128, ::-1]), "another order of colors, as cameras have it"
 
 
 def test_watching_does_not_stand_in_the_way_of_a_store(tmp_path: Path) -> None:

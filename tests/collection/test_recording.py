@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from soar.cli import main
+from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Numbers
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
@@ -149,6 +150,27 @@ def test_a_person_records_discards_and_ends_by_keys_in_a_terminal(toy, tmp_path)
     assert episode.actions[-1, 6] == 0
 
 
+def test_a_pause_waits_between_demonstrations_and_a_stop_ends_the_recording(toy, tmp_path):
+    folder = StatusFolder(tmp_path / "s", "arm")
+    with person("--store", "s", "--station", "arm.yaml", "--task", TASK) as one:
+        one.wait_for("ready: Enter starts")
+        one.press("\n")
+        one.wait_for("recording: ")
+        folder.request("pause")
+        one.press_until("w", "step 1 ")
+        one.press("\n")
+        one.wait_for("paused: `soar resume` goes on   step 0   1 kept")
+        assert folder.status().activity == "paused"
+        one.press("\n")  # starts nothing
+        one.wait_for("paused: ")
+        folder.request("run")
+        one.wait_for("ready: Enter starts")
+        assert folder.status().activity == "collecting"
+        folder.request("stop")
+        assert one.end() == 0
+        assert "1 demonstrations stored in s, 0 thrown away" in one.screen
+
+
 def test_the_terminal_is_as_before_after_a_signal(toy):
     with person("--store", "s", "--station", "arm.yaml") as one:
         one.wait_for("ready: Enter starts")
@@ -194,7 +216,7 @@ def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, c
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "in a terminal; valid without one: --script"),
+        ([], "in a terminal; valid without one: --page, --script"),
         (["--script", "none.csv"], "none.csv holds no actions"),
         (["--script", "wave"], "valid: package.module:function"),
     ],

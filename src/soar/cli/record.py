@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
 from soar.rollout.station_config import StationConfig, open_station, sim_stations
@@ -32,18 +32,23 @@ def record(
     device: str = "keyboard",
     script: str = "",
     episodes: Annotated[int, Ge(1)] | None = None,
+    page: bool = False,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Ge(0), Le(65535)] = 8700,
 ) -> None:
     """Record demonstrations by a person into an episode store, on any station, real or simulated.
 
     In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends. The
     arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper. The
     space bar stops the arm at once, and r releases it. Time stands still while no key is pressed. A simulated table is
-    laid anew for each demonstration; `soar watch` shows the picture in a browser, too.
+    laid anew for each demonstration. With --page all of this takes place in the browser, at the printed address; without
+    it `soar watch` shows the picture there, too.
 
     Each step notes who acted, and `soar train --store S` learns from S as from any demonstrations.
 
     Examples:
         soar record --store demos --scene 1 --task "put the green block in the wooden bowl" --episodes 10
+        soar record --store demos --scene 1 --page
         soar record --store demos --station arm1.yaml --device leader:ws://leader:8765
         soar record --store demos --scene dev1 --script my_script:make --episodes 20
 
@@ -58,15 +63,18 @@ def record(
         script: in place of a person: package.module:function, which for an instruction returns a function of the
             observation that returns actions and then None; or a file with an action in each row (.csv, .npy).
         episodes: number of demonstrations after which to end; with a script 1 by default.
+        page: keys and picture in the browser instead of the terminal.
+        host: address of the page; 0.0.0.0 for every network of this machine.
+        port: port of the page; any other where it is in use.
     """
-    if not script and not sys.stdin.isatty():
-        raise ConfigError("a person records in a terminal; valid without one: --script")
+    if not script and not page and not sys.stdin.isatty():
+        raise ConfigError("a person records in a terminal; valid without one: --page, --script")
     config = station or sim_stations(scene, 1, seed)[0]
     recording = None
     try:
         with ExitStack() as stack:
-            recording = _open_recording(stack, store, config, device, script)
-            tasks = _tasks(task, recording.station)
+            address = (host, port) if page and not script else None
+            recording, tasks = _open_recording(stack, store, config, task, device, script, address)
             recording.run(tasks, episodes or (1 if script else None))
     finally:
         if recording is not None:
@@ -74,9 +82,15 @@ def record(
 
 
 def _open_recording(
-    stack: ExitStack, store: Path, config: StationConfig, device: str, script: str
-) -> Recording:
-    """Open store, station, and what a person or a script moves it by."""
+    stack: ExitStack,
+    store: Path,
+    config: StationConfig,
+    instructions: tuple[str, ...],
+    device: str,
+    script: str,
+    address: tuple[str, int] | None,
+) -> tuple[Recording, list[Task]]:
+    """Open store, station, what a person or a script moves it by, and the terminal or the page; also returns the tasks."""
     from soar.collection.live import LivePictures
     from soar.collection.recording import Recording
     from soar.collection.status import StatusFolder
@@ -92,26 +106,31 @@ def _open_recording(
     folder = StatusFolder(store, config.name)
     commands = CommandKeys(lambda hold: folder.request("emergency" if hold else "run", "space bar"))
     place = _open_station(stack, config, opened, folder, clock, commands)
-    contract = robot_contract(place.robot)
+    tasks, contract = _tasks(instructions, place), robot_contract(place.robot)
     teleoperator: Teleoperator = (
         Scripted(script) if script else open_device(device, contract, commands.give)
     )
     stack.callback(teleoperator.close)
     live = LivePictures(store, PAPER_EPISODE.length)
     stack.callback(live.close)
+    view: View | None = None
+    if address:
+        view = _open_page(stack, teleoperator, commands, folder, store, tasks, address)
+    elif not script:
+        view = _open_terminal(stack, teleoperator, commands, folder, store)
     paced = not script or config.keeps_period
-    return Recording(
+    made = Recording(
         place,
         teleoperator,
         opened,
         folder,
         commands,
-        view=None if script else _open_terminal(stack, teleoperator, commands, folder),
+        view=view,
         metronome=Metronome(clock, contract.period_s) if paced else None,
         callback=live,
         spare=spare_folder(opened),
-        help_lines=_help_lines(teleoperator, store),
     )
+    return made, tasks
 
 
 def _open_station(
@@ -141,43 +160,77 @@ def _open_station(
 
 
 def _open_terminal(
-    stack: ExitStack, teleoperator: Teleoperator, commands: CommandKeys, folder: StatusFolder
+    stack: ExitStack,
+    teleoperator: Teleoperator,
+    commands: CommandKeys,
+    folder: StatusFolder,
+    store: Path,
 ) -> View:
     """Take the terminal's keys and its screen. Raises ConfigError: the command runs in the background."""
     from soar.collection.terminal_view import TerminalView
-    from soar.robots.operation.teleoperation import Keyboard
+    from soar.robots.operation.teleoperation import COMMAND_HELP, MOTION_HELP, Keyboard
     from soar.utils.keys import listen
 
-    motion: Callable[[str], object] = (
-        teleoperator.press if isinstance(teleoperator, Keyboard) else lambda _: None
+    if not stack.enter_context(listen(_key_handler(teleoperator, commands, folder), sys.stdin)):
+        raise ConfigError(
+            "a person records in a terminal's foreground; valid elsewhere: --page, --script"
+        )
+    motion = MOTION_HELP if isinstance(teleoperator, Keyboard) else _device_help(teleoperator)
+    help_lines = [*filter(None, [motion]), COMMAND_HELP, f"picture: soar watch {store}"]
+    return stack.enter_context(TerminalView(sys.stderr, help_lines).open())
+
+
+def _open_page(
+    stack: ExitStack,
+    teleoperator: Teleoperator,
+    commands: CommandKeys,
+    folder: StatusFolder,
+    store: Path,
+    tasks: list[Task],
+    address: tuple[str, int],
+) -> View:
+    """Serve the page in which a person records, and print its address."""
+    from soar.watch.app import PageConfig
+    from soar.watch.place import open_place
+    from soar.watch.recording import RecordingPage
+
+    page = RecordingPage(
+        _key_handler(teleoperator, commands, folder),
+        commands.choose,
+        [task.instruction for task in tasks],
+        _device_help(teleoperator),
     )
+    served = stack.enter_context(page.serve(open_place(store), PageConfig(*address)))
+    print(f"record in the browser: {served}", flush=True)
+    return page
+
+
+def _key_handler(
+    teleoperator: Teleoperator, commands: CommandKeys, folder: StatusFolder
+) -> Callable[[str], None]:
+    from soar.robots.operation.teleoperation import Keyboard
 
     def handle(key: str) -> None:
-        motion(key)
+        if isinstance(teleoperator, Keyboard):
+            teleoperator.press(key)
         commands.press(key)
         folder.beat()
 
-    if not stack.enter_context(listen(handle, sys.stdin)):
-        raise ConfigError("a person records in a terminal's foreground; valid elsewhere: --script")
-    return stack.enter_context(TerminalView(sys.stderr).open())
+    return handle
 
 
-def _help_lines(teleoperator: Teleoperator, store: Path) -> list[str]:
+def _device_help(teleoperator: Teleoperator) -> str:
     from soar.robots.operation.devices import Gamepad
-    from soar.robots.operation.teleoperation import COMMAND_HELP, MOTION_HELP, Keyboard
 
-    motion = {Keyboard: MOTION_HELP, Gamepad: Gamepad.HELP}.get(type(teleoperator), "")
-    return [*filter(None, [motion]), COMMAND_HELP, f"picture: soar watch {store}"]
+    return Gamepad.HELP if isinstance(teleoperator, Gamepad) else ""
 
 
 def _tasks(instructions: tuple[str, ...], station: Station) -> list[Task]:
     """Return the tasks to record: the station's where it has them, else those of the instruction alone."""
-    from soar.tasks.grammar import parse_instruction
+    from soar.collection.recording import task_named
 
-    known = {t.instruction: t for t in station.tasks}
-    chosen = [known.get(i) or parse_instruction(i) for i in instructions if i.strip()] or list(
-        station.tasks
-    )
+    named = [task_named(station, i) for i in instructions if i.strip()]
+    chosen = named or list(station.tasks)
     if not chosen:
         raise ConfigError(f"station {station.name} has no tasks; name one with --task")
     return chosen

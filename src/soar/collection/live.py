@@ -120,7 +120,7 @@ class LivePictures(Callback):
             seen.step.index,
             self._steps,
             seen.time_s,
-            _encoded(seen.step.observation.image),
+            encode_picture(seen.step.observation.image),
             self._subgoal(name, seen.step),
         )
         path = self._stations / name / _FILE
@@ -133,7 +133,7 @@ class LivePictures(Callback):
             return ""
         image, encoded = self._subgoals.get(name, (None, ""))
         if image is not step.subgoal.image:
-            encoded = _encoded(step.subgoal.image)
+            encoded = encode_picture(step.subgoal.image)
             self._subgoals[name] = step.subgoal.image, encoded
         return encoded
 
@@ -175,7 +175,8 @@ def _time(path: Path) -> int:
         return 0
 
 
-def _encoded(image: Image) -> str:
+def encode_picture(image: Image) -> str:
+    """Return an image as a JPEG file in base64, reduced to at most 320 px."""
     import simplejpeg
     from PIL import Image as Pillow
 

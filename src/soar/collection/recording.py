@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -27,6 +28,7 @@ from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
 from soar.rollout.contracts import robot_contract
 from soar.rollout.recorder import EpisodeBuffer, to_episode
 from soar.rollout.station import Station
+from soar.tasks.grammar import parse_instruction
 from soar.types import (
     Action,
     Image,
@@ -47,16 +49,37 @@ _PLACEMENTS = 200
 """Random placements of a simulated table among which one is looked for in which the task is undone."""
 _HELD_S = 0.1
 """Interval in seconds at which a held arm is tried again."""
+_PAUSED = "paused: `soar resume` goes on"
 _FAULTS = 3
 """Faults in a row after which the recording ends."""
+
+
+@dataclass(frozen=True)
+class RecordingState:
+    """What a person who records is told."""
+
+    task: str
+    """Instruction of the running demonstration, or of the next one."""
+    state: str
+    """What the arm waits for, or why it is held."""
+    running: bool
+    """Whether a demonstration is running."""
+    step: int
+    """Control steps of the running demonstration."""
+    kept: int
+    """Number of demonstrations stored."""
+    discarded: int
+    """Number of demonstrations thrown away."""
+    problem: str
+    """Why the last demonstration was dropped; empty if it wasn't."""
 
 
 @runtime_checkable
 class View(Protocol):
     """Where the person looks."""
 
-    def show(self, image: Image, lines: Sequence[str]) -> None:
-        """Show the camera's picture and some lines of text."""
+    def show(self, image: Image, state: RecordingState) -> None:
+        """Show the camera's picture and the state, once in each control step."""
 
 
 class Recording:
@@ -74,7 +97,6 @@ class Recording:
         metronome: Metronome | None = None,
         callback: Callback = NO_CALLBACK,
         spare: Path | None = None,
-        help_lines: Sequence[str] = (),
     ) -> None:
         """Prepare to record.
 
@@ -88,17 +110,18 @@ class Recording:
             metronome: keeps the control period; None runs without pauses.
             callback: called back at each step, and at each look between two steps.
             spare: folder for demonstrations that can't be stored.
-            help_lines: what the person is told beside the state.
         """
         self.station, self.teleoperator, self._store = station, teleoperator, store
         self._status_folder, self._commands, self._view = status_folder, commands, view
         self._metronome, self._callback, self._spare = metronome, callback, spare
-        self._help = tuple(help_lines)
         self._started_s, self._faults, self._problem = time.time(), 0, ""
+        self._activity: Activity | None = None
         past = store.history(Query(stations=(station.name,)))
         self._count = sum(c.attempts for c in past.values())
         """Number of the station's episodes in the store, from which the next seed follows."""
         self.kept = self.discarded = 0
+        if status_folder.command() == "stop":
+            status_folder.request("run")  # the command was for the process before this one
 
     def run(self, tasks: Sequence[Task], demonstrations: int | None) -> None:
         """Record until `demonstrations` are stored or the person ends it.
@@ -125,7 +148,9 @@ class Recording:
                 self._faults = 0
                 if word == "quit":
                     return
-                if word == "next":
+                if chosen := self._commands.chosen():
+                    task = task_named(self.station, chosen)
+                elif word == "next":
                     task = next(turns)
         finally:
             self._show_status("stopped")
@@ -136,7 +161,7 @@ class Recording:
         self._prepare(task)
         if self._metronome:
             self._metronome.reset()
-        word = self._wait_for_start(task) if self.teleoperator.actor == "person" else "enter"
+        word = self._wait_for_start(task)
         if word != "enter":
             return word
         self.teleoperator.reset(task.instruction)
@@ -164,11 +189,27 @@ class Recording:
         robot.home()
 
     def _wait_for_start(self, task: Task) -> Command:
-        """Show the picture until the person starts or wants something else."""
+        """Show the picture until the person starts or wants something else; a script starts by itself.
+
+        Nothing starts while `soar pause` holds the station, and `soar stop` ends the recording.
+        """
+        attended = self.teleoperator.actor == "person"
         while True:
-            self.teleoperator.act(self._look(task, 0, "ready: Enter starts"))
-            word = self._commands.next()
-            if word is not None and word != "discard":
+            asked = self._status_folder.command()
+            paused = asked == "pause"
+            if asked == "stop":
+                return "quit"
+            if not attended and not paused:
+                return "enter"
+            if paused != (self._activity == "paused"):
+                self._show_status("paused" if paused else "collecting", task.instruction)
+            observation = self._look(task, 0, _PAUSED if paused else "ready: Enter starts")
+            if attended:
+                self.teleoperator.act(observation)
+            else:
+                time.sleep(_HELD_S)
+            word = "next" if self._commands.has_chosen else self._commands.next()
+            if word in ("next", "quit") or (word == "enter" and not paused):
                 return word
 
     def _record(
@@ -176,7 +217,7 @@ class Recording:
     ) -> tuple[Observation, Observation, Command]:
         """Take control steps until the end. Returns the first and the last observation, and the command."""
         steps, state = buffer.steps, "recording: Enter keeps it, x throws it away"
-        first = observation = self._look(task, 0, state)
+        first = observation = self._look(task, 0, state, running=True)
         held: Action | None = None
         self._callback.on_start(self.station, Proposal(task, "asked"))
         while True:
@@ -200,9 +241,9 @@ class Recording:
                 return first, observation, "enter"
             except MotionHeld:
                 time.sleep(_HELD_S)  # the demonstration goes on when the arm may move again
-            observation = self._look(task, len(steps), state)
+            observation = self._look(task, len(steps), state, running=True)
 
-    def _look(self, task: Task, steps: int, state: str) -> Observation:
+    def _look(self, task: Task, steps: int, state: str, *, running: bool = False) -> Observation:
         """Wait for the next control step, observe, and show it."""
         if self._metronome:
             self._metronome.tick()
@@ -212,14 +253,9 @@ class Recording:
         if self._view:
             held = self.station.guard.reason() if self.station.guard else ""
             state = f"held: {held}" if held else state
-            counts = f"{self.kept} kept, {self.discarded} thrown away"
-            lines = [
-                task.instruction,
-                f"{state}   step {steps}   {counts}",
-                *self._help,
-                self._problem,
-            ]
-            self._view.show(observation.image, lines)
+            counts = self.kept, self.discarded, self._problem
+            seen_now = RecordingState(task.instruction, state, running, steps, *counts)
+            self._view.show(observation.image, seen_now)
         return observation
 
     def _keep(
@@ -270,8 +306,7 @@ class Recording:
 
     def _truth(self, task: Task) -> bool | None:
         """Whether the simulator finds the task done; None without one, or for a task that it doesn't know."""
-        known = {t.instruction for t in self.station.tasks}
-        if self.station.simulation is None or task.instruction not in known:
+        if self.station.simulation is None or task not in self.station.tasks:
             return None
         return self.station.simulation.truth(task.instruction)
 
@@ -297,6 +332,7 @@ class Recording:
         return None
 
     def _show_status(self, activity: Activity, doing: str = "") -> None:
+        self._activity = activity
         self._status_folder.show(
             StationStatus(
                 self.station.name,
@@ -310,3 +346,9 @@ class Recording:
                 self.discarded,
             )
         )
+
+
+def task_named(station: Station, instruction: str) -> Task:
+    """Return a station's task, or that of an instruction which it doesn't have."""
+    known = {task.instruction: task for task in station.tasks}
+    return known.get(instruction) or parse_instruction(instruction)

@@ -1,4 +1,4 @@
-"""The camera's picture and some lines of text, renewed in place on a terminal."""
+"""The camera's picture and the state of a recording, renewed in place on a terminal."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
+from soar.collection.recording import RecordingState
 from soar.types import Image
 from soar.utils.media import resize
 from soar.utils.progress import printable
@@ -23,9 +24,9 @@ _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[2J", "\x1b[?25h\x1b[?1049l"
 class TerminalView:
     """A view on a terminal: with the picture where it has true color and room, else with text alone."""
 
-    def __init__(self, stream: TextIO) -> None:
-        """`stream`: the terminal."""
-        self._stream = stream
+    def __init__(self, stream: TextIO, help_lines: Sequence[str] = ()) -> None:
+        """Take a terminal. `help_lines`: what the person is told beside the state."""
+        self._stream, self._help = stream, tuple(help_lines)
         self._colored = os.environ.get("COLORTERM", "") in ("truecolor", "24bit")
 
     @contextlib.contextmanager
@@ -45,8 +46,11 @@ class TerminalView:
         room = min(size.columns, 2 * (size.lines - 8), _MOST_PIXELS) // 2 * 2
         return room if self._colored and room >= _LEAST_PIXELS else 0
 
-    def show(self, image: Image, lines: Sequence[str]) -> None:
-        """Show a picture and lines of text in place of those before."""
+    def show(self, image: Image, state: RecordingState) -> None:
+        """Show a picture and the state in place of those before."""
+        counts = f"{state.kept} kept, {state.discarded} thrown away"
+        now = f"{state.state}   step {state.step}   {counts}"
+        lines = (state.task, now, *self._help, state.problem)
         width, pixels = shutil.get_terminal_size().columns, self.pixels
         picture = to_blocks(resize(image, pixels)).split("\n") if pixels else []
         text = [printable(line)[: width - 1] for line in lines]

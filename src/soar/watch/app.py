@@ -103,6 +103,59 @@ def make_page(
     return Starlette(routes=routes, middleware=[access])
 
 
+class PageServer:
+    """The page's server, which listens from its construction on."""
+
+    address: str
+    """Address with the token."""
+
+    def __init__(
+        self,
+        place: Place,
+        config: PageConfig,
+        *,
+        any_port: bool = False,
+        panels: Sequence[Callable[[Place], Panel]] = PANELS,
+    ) -> None:
+        """Listen.
+
+        Args:
+            place: what is shown.
+            config: address and token.
+            any_port: take another port where the configured one is in use.
+            panels: makers of the panels.
+
+        Raises:
+            ConfigError: the address or port can't be used.
+        """
+        import uvicorn
+
+        self._listening = _listening(config, any_port)
+        host, port = self._listening.getsockname()[:2]
+        name = f"[{host}]" if ":" in host else host
+        self.address = f"http://{name}:{port}/?token={config.token}"
+        app = make_page(
+            place,
+            config.token,
+            open_here=config.host in LOOPBACK,
+            is_ending=lambda: self._server.should_exit,
+            panels=panels,
+        )
+        options = uvicorn.Config(
+            app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
+        )
+        self._server = uvicorn.Server(options)
+
+    def run(self) -> None:
+        """Serve until `end`, and in the main thread until Ctrl-C or SIGTERM."""
+        with self._listening:
+            self._server.run(sockets=[self._listening])
+
+    def end(self) -> None:
+        """End `run`, from any thread."""
+        self._server.should_exit = True
+
+
 def serve_page(
     place: Place, config: PageConfig, on_ready: Callable[[str], None], *, any_port: bool = False
 ) -> None:
@@ -117,24 +170,9 @@ def serve_page(
     Raises:
         ConfigError: the address or port can't be used.
     """
-    import uvicorn
-
-    with _listening(config, any_port) as listening:
-        host, port = listening.getsockname()[:2]
-        name = f"[{host}]" if ":" in host else host
-        servers: list[uvicorn.Server] = []
-        app = make_page(
-            place,
-            config.token,
-            open_here=config.host in LOOPBACK,
-            is_ending=lambda: any(server.should_exit for server in servers),
-        )
-        options = uvicorn.Config(
-            app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2
-        )
-        servers.append(uvicorn.Server(options))
-        on_ready(f"http://{name}:{port}/?token={config.token}")
-        servers[0].run(sockets=[listening])
+    server = PageServer(place, config, any_port=any_port)
+    on_ready(server.address)
+    server.run()
 
 
 def _listening(config: PageConfig, any_port: bool) -> socket.socket:

@@ -192,6 +192,7 @@ class CommandKeys:
         self._on_stop = on_stop
         self._lock = threading.Lock()
         self._waiting: list[Command] = []
+        self._task = ""
 
     def press(self, key: str) -> None:
         """Take a key."""
@@ -205,6 +206,20 @@ class CommandKeys:
             return
         with self._lock:
             self._waiting.append(command)
+
+    def choose(self, instruction: str) -> None:
+        """Ask for a task from the next demonstration on."""
+        self._task = instruction
+
+    @property
+    def has_chosen(self) -> bool:
+        """Whether a task was asked for."""
+        return bool(self._task)
+
+    def chosen(self) -> str:
+        """Return the task that was asked for and wasn't returned yet; empty without one."""
+        task, self._task = self._task, ""
+        return task
 
     def next(self) -> Command | None:
         """Return the oldest command that wasn't returned yet; None without one."""
