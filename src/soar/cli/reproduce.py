@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-from annotated_types import Ge
+from annotated_types import Ge, MinLen
 
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.experiments.figure5 import TEN_SCENES
 from soar.experiments.run_config import RunConfig
+from soar.experiments.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
+from soar.improvement.methods.method import MethodName
+
+_TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
+_TABLE2 = replace(TEN_SCENES, scenes=("1",))
+_DEV1 = replace(TEN_SCENES, scenes=("dev1",))
+_METHODS: tuple[MethodName, ...] = ("hindsight", "corrections", "critic", "advantage", "lcbc")
 
 
 def table6(store: Path) -> None:
@@ -52,3 +61,72 @@ def figure5(
         figure = reproduce_figure5(out, config, jobs, announce, command_line())
     print((out / "figure5.md").read_text())
     print(f"figure: {figure}")
+
+
+def table1(
+    config: Annotated[RunConfig, FLAT] = _TABLE1,
+    out: Annotated[Path, OUT] = Path("results/table1"),
+) -> None:
+    """Reproduce Table 1: policies that reach images and that follow instructions, with more and more own episodes.
+
+    Each is measured as pretrained, trained with a scene's own episodes, and with those of all scenes. All learn from the
+    same episodes, which the pretrained system collects. The same command resumes.
+
+    Example: `soar reproduce table1 --scenes dev1 dev2 --episodes 200 --trials 20`.
+
+    Args:
+        config: scenes, episodes, trials, and each method's options.
+        out: folder for episodes, models, numbers, table and figure.
+    """
+    _table(table1, TABLE1, config, out)
+
+
+def table2(
+    config: Annotated[RunConfig, FLAT] = _TABLE2,
+    out: Annotated[Path, OUT] = Path("results/table2"),
+) -> None:
+    """Reproduce Table 2: hindsight imitation, RoboFuME and DIAL, learned from the same episodes of a scene.
+
+    The same command resumes.
+
+    Args:
+        config: scenes, episodes, trials, and each method's options.
+        out: folder for episodes, models, numbers, table and figure.
+    """
+    _table(table2, TABLE2, config, out)
+
+
+def methods(
+    names: Annotated[tuple[MethodName, ...], MinLen(1)] = _METHODS,
+    config: Annotated[RunConfig, FLAT] = _DEV1,
+    store: Path | None = None,
+    out: Annotated[Path, OUT] = Path("results/methods"),
+) -> None:
+    """Compare methods of improvement that learn from the same episodes, on the same starts.
+
+    The same command resumes; a further method is added to what is there.
+
+    Example: `soar reproduce methods --names hindsight critic --scenes dev1 --episodes 300 --trials 50`.
+
+    Args:
+        names: the methods (docs/improvement.md).
+        config: scenes, episodes, trials, and each method's options.
+        store: store of episodes in these scenes to learn from; without it, the robots collect.
+        out: folder for episodes, models, numbers, table and figure.
+    """
+    _table(methods, methods_table(names), config, out, store)
+
+
+def _table(
+    command: Callable[..., None],
+    spec: TableSpec,
+    config: RunConfig,
+    out: Path,
+    store: Path | None = None,
+) -> None:
+    from soar.utils.progress import announce
+
+    with saved_config(command, out):
+        table = reproduce_table(spec, out, config, announce, store)
+    print(table.read_text())
+    print(f"figure: {table.with_suffix('.png')}")

@@ -187,7 +187,7 @@ def stored_demonstrations(
         )
         return None
     on_message(f"demonstrations for co-training: {store}")
-    cache = run.folder / "frames"
+    cache = run.frames
     opened = open_store(store, read_only=True)
     frames = build_frames(opened, Query(), recipe.policy.resolution, cache)
     source = Source("pretraining", frames, 1.0, recipe.goals)

@@ -15,7 +15,15 @@ from soar.evaluation.runner import evaluate
 from soar.experiments.learning import Learning, plan_learning, stored_demonstrations
 from soar.experiments.run_config import RunConfig, evaluation_of
 from soar.improvement.collecting import collect_round
-from soar.improvement.rounds import Candidate, ImproveConfig, OnMessage, Stages, improve
+from soar.improvement.rounds import (
+    Candidate,
+    FinetuneStage,
+    ImproveConfig,
+    OnMessage,
+    Stages,
+    TrainStage,
+    improve,
+)
 from soar.improvement.run import Run, RunRecord
 from soar.policies.gcbc import GCBCConfig
 from soar.pretraining.keypoint_samples import other_scene_samples
@@ -46,6 +54,26 @@ def improve_in_simulation(
         CheckpointError: a packaged model is missing.
         ConfigError: there is no such scene, the method doesn't apply, or the folder holds a run with other settings.
     """
+    run = Run(Path(folder))
+    finetunes, trains = learning_of(config, run, on_message)
+    stages = Stages(
+        scenes=tuple(load_scene(s).name for s in config.scenes),
+        collect=partial(collect_in_simulation, config),
+        evaluate=partial(evaluate_in_simulation, config),
+        finetune_subgoals=finetunes,
+        train=trains,
+    )
+    return improve(run, config, stages, command=command, on_message=on_message)
+
+
+def learning_of(
+    config: RunConfig, run: Run, on_message: OnMessage
+) -> tuple[FinetuneStage | None, TrainStage | None]:
+    """Return the stages that fine-tune the subgoal generator and train the policy, None where it stays as it is.
+
+    Raises:
+        ConfigError: there is no such scene, or the method doesn't apply.
+    """
     stations = [sim_stations(s, 1, questions=config.collect.questions)[0] for s in config.scenes]
     tasks = [task for station in stations for task in station_tasks(station)]
     learning = plan_learning(config, tasks, on_message)
@@ -53,15 +81,8 @@ def improve_in_simulation(
     if isinstance(config.demonstrations, int):
         kept = _made_demonstrations(learning, config.demonstrations, on_message)
     else:
-        kept = stored_demonstrations(learning, Run(Path(folder)), regenerate, on_message)
-    stages = Stages(
-        scenes=tuple(s.scene_info.name for s in stations),
-        collect=partial(_collect, config),
-        evaluate=partial(evaluate_in_simulation, config),
-        finetune_subgoals=learning.finetuning(other_scene_samples),
-        train=learning.cotraining(kept, regenerate),
-    )
-    return improve(Run(Path(folder)), config, stages, command=command, on_message=on_message)
+        kept = stored_demonstrations(learning, run, regenerate, on_message)
+    return learning.finetuning(other_scene_samples), learning.cotraining(kept, regenerate)
 
 
 def bridge_demonstrations(
@@ -98,7 +119,9 @@ def _regenerate(share: float, frames: Frames, path: Path) -> GeneratedGoals:
     return regenerated_goals(frames, load_compact().generate_from_futures, share, 0, path)
 
 
-def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
+def collect_in_simulation(
+    config: RunConfig, run: Run, round: int, policy: str, subgoals: str
+) -> None:
     """Collect in each scene, with a line for every episode."""
     options = config.collect
     models = replace(config.models, policy=policy, subgoals=subgoals)

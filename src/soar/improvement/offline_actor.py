@@ -67,6 +67,8 @@ class OfflineActorTraining:
     demonstrations: Source | None
     """Demonstrations, which count as successes; needed unless the policy in force is an actor already."""
     outcomes: ClassVar[tuple[Outcome, ...]] = ()
+    shared: ClassVar[bool] = True
+    """All processes of a launcher take part."""
 
     def __call__(self, own: OwnEpisodes, incumbent: str, out: Path) -> Mapping[str, float]:
         """Train into `out`; resumes.
@@ -84,7 +86,7 @@ class OfflineActorTraining:
         share = self.config.own_share if self.demonstrations else 1.0
         try:
             mine = critic_source(
-                own.open_store(), "own", own.query, recipe.critic, own.run.folder / "frames", share
+                own.open_store(), "own", own.query, recipe.critic, own.run.frames, share
             )
             sources = [mine, *self._given(1 - share)]
             train_critic(recipe, sources, out, start=start)

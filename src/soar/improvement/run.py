@@ -100,11 +100,18 @@ class Run:
     """Paths of a run's folder, and readers of what they hold."""
 
     folder: Path
+    source: Path | None = None
+    """Folder of another run, whose episodes it learns from; None for its own."""
 
     @property
     def store(self) -> Path:
         """Folder of the episode store."""
-        return self.folder / "store"
+        return (self.source or self.folder) / "store"
+
+    @property
+    def frames(self) -> Path:
+        """Folder of the store's decoded frames."""
+        return (self.source or self.folder) / "frames"
 
     @property
     def config(self) -> Path:

@@ -128,7 +128,7 @@ def train_round_critic(
     recipe = replace(config.train, critic=replace(config.train.critic, resolution=resolution))
     share = config.demonstrations_share if demonstrations else 0.0
     mine = critic_source(
-        own.open_store(), "own", own.query, recipe.critic, own.run.folder / "frames", 1 - share
+        own.open_store(), "own", own.query, recipe.critic, own.run.frames, 1 - share
     )
     sources = [mine]
     if demonstrations and share:
@@ -154,7 +154,7 @@ def own_frames(own: OwnEpisodes, resolution: int) -> tuple[Frames, GeneratedGoal
     query: Query = replace(own.query, outcomes=judged)
     if next(iter(store.query(query)), None) is None:
         raise ConfigError("no episode has a verdict")
-    frames = build_frames(store, query, resolution, own.run.folder / "frames")
+    frames = build_frames(store, query, resolution, own.run.frames)
     goals = recorded_subgoals(store, frames, 1.0)
     if goals is None or not len(goals.images):
         raise ConfigError(

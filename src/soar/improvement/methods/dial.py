@@ -106,7 +106,7 @@ class Dial:
         store = own.open_store()
         if next(iter(store.query(own.query)), None) is None:
             raise ConfigError("there is no episode to label")
-        frames = build_frames(store, own.query, self.resolution, own.run.folder / "frames")
+        frames = build_frames(store, own.query, self.resolution, own.run.frames)
         encoder = load_policy(policy_spec(self.config.encoder).folder, "cpu")
         known = [given.frames.episodes[i].instruction for i in given.chosen]
         pool = self.config.pool or tuple(

@@ -67,7 +67,7 @@ class Hindsight:
         store, c = own.open_store(), self.config
         if next(iter(store.query(own.query)), None) is None:
             raise ConfigError(f"no episode was judged a {' or '.join(c.outcomes)}")
-        cache = own.run.folder / "frames"
+        cache = own.run.frames
         frames = with_takeovers(store, build_frames(store, own.query, self.resolution, cache))
         goals = recorded_subgoals(store, frames, c.recorded_goals)
         if goals is None and self.regenerate:

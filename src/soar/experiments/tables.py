@@ -1,0 +1,167 @@
+"""The paper's tables of methods in simulation, as studies of arms.
+
+FOLDER/NAME.json   every number
+FOLDER/NAME.md     a table: a row for each task, a column for each arm
+FOLDER/NAME.png    the bars of the scenes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from soar.errors import ConfigError
+from soar.evaluation.plots import format_points, plot_rates
+from soar.evaluation.results import Evaluation, compare, rate
+from soar.experiments.arms import LCBC, Arm, run_study
+from soar.experiments.run_config import RunConfig
+from soar.improvement.methods.method import MethodName
+from soar.improvement.rounds import OnMessage
+from soar.utils.files import write_json
+from soar.utils.statistics import Interval
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table of the paper, or one like it."""
+
+    name: str
+    arms: Mapping[str, Arm]
+    """The columns; the first is what the others are compared with."""
+    paper: Mapping[str, float] = field(default_factory=dict)
+    """The paper's mean success, by arm."""
+
+
+TABLE1 = TableSpec(
+    "table1",
+    {
+        "gcbc": Arm(),
+        "gcbc, own scene": Arm("hindsight"),
+        "gcbc, all scenes": Arm("hindsight", pooled=True),
+        "lcbc": LCBC,
+        "lcbc, own scene": replace(LCBC, method="lcbc"),
+        "lcbc, all scenes": replace(LCBC, method="lcbc", pooled=True),
+    },
+    {
+        "gcbc": 0.33, "gcbc, own scene": 0.58, "gcbc, all scenes": 0.65,
+        "lcbc": 0.0, "lcbc, own scene": 0.32, "lcbc, all scenes": 0.28,
+    },
+)  # fmt: skip
+"""Policies that reach images and that follow instructions: pretrained, with own episodes, with those of all scenes."""
+
+TABLE2 = TableSpec(
+    "table2",
+    {
+        "pretrained": Arm(),
+        "soar": Arm("hindsight"),
+        "robofume": Arm("robofume", subgoals="none"),
+        "dial": replace(LCBC, method="dial"),
+    },
+    {"soar": 0.75, "robofume": 0.0, "dial": 0.0},
+)
+"""Other ways to learn without people, from the same episodes of one scene."""
+
+
+def methods_table(methods: Sequence[MethodName]) -> TableSpec:
+    """Return the table of some methods beside the pretrained models.
+
+    Raises:
+        ConfigError: a method can't learn from another system's episodes.
+    """
+    instructed: Mapping[MethodName, Arm] = {
+        "lcbc": replace(LCBC, method="lcbc"),
+        "dial": replace(LCBC, method="dial"),
+        "robofume": Arm("robofume", subgoals="none"),
+    }
+    if "external" in methods:
+        raise ConfigError("a study compares this package's methods; external needs `soar improve`")
+    return TableSpec(
+        "methods", {"pretrained": Arm(), **{m: instructed.get(m, Arm(m)) for m in methods}}
+    )
+
+
+def reproduce_table(
+    spec: TableSpec,
+    folder: Path,
+    config: RunConfig,
+    on_message: OnMessage,
+    store: Path | None = None,
+) -> Path:
+    """Run the arms of a table, or what is left of them; write numbers, table and figure; return the table's path.
+
+    The arguments are those of `soar.experiments.arms.run_study`.
+    """
+    results = run_study(folder, spec.arms, config, on_message, store)
+    table = folder / f"{spec.name}.md"
+    write_json(folder / f"{spec.name}.json", _numbers(spec, results))
+    table.write_text(_markdown(spec, results))
+    plot_rates({arm: _by_scene(found) for arm, found in results.items()}).savefig(
+        folder / f"{spec.name}.png", dpi=150
+    )
+    return table
+
+
+def _by_scene(found: Sequence[Evaluation]) -> dict[str, Interval]:
+    scenes = {f"scene {e.setting.scenes[0]}": e.overall() for e in found}
+    return scenes | ({"all": _overall(found)} if len(scenes) > 1 else {})
+
+
+def _overall(found: Sequence[Evaluation]) -> Interval:
+    return rate([t for e in found for t in e.trials])
+
+
+def _difference(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Interval:
+    """Return success after minus before, over the starts of all scenes, of the same weight."""
+    first, *others = [compare(b, a) for b, a in zip(before, after, strict=True)]
+    pairs = first.pairs + tuple(pair for c in others for pair in c.pairs)
+    return replace(first, pairs=pairs).difference
+
+
+def _numbers(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> dict[str, object]:
+    base = next(iter(results.values()))
+    return {
+        name: {
+            "success": _overall(found)._asdict(),
+            "difference": _difference(base, found)._asdict(),
+            "paper": spec.paper.get(name),
+            "trials": sum(len(e.trials) for e in found),
+            "scenes": {
+                e.setting.scenes[0]: {t: r._asdict() for (_, t), r in e.by_task().items()}
+                for e in found
+            },
+            "checkpoints": [e.setting.checkpoint for e in found],
+        }
+        for name, found in results.items()
+    }
+
+
+def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> str:
+    names = list(results)
+    tasks = {name: _tasks(found) for name, found in results.items()}
+    lines = [f"| task (scene) | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for task in tasks[names[0]]:
+        cells = (f"{tasks[name][task].value:.0%}" for name in names)
+        lines.append(f"| {task} | {' | '.join(cells)} |")
+    lines.append(f"| all | {' | '.join(_percent(_overall(results[n])) for n in names)} |")
+    base = results[names[0]]
+    changes = ("" if n == names[0] else _points(_difference(base, results[n])) for n in names)
+    lines.append(f"| points, paired | {' | '.join(changes)} |")
+    if spec.paper:
+        paper = (f"{spec.paper[n]:.0%}" if n in spec.paper else "" for n in names)
+        lines.append(f"| the paper | {' | '.join(paper)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _tasks(found: Sequence[Evaluation]) -> dict[str, Interval]:
+    return {f"{task} ({scene})": r for e in found for (scene, task), r in e.by_task().items()}
+
+
+def _percent(rate: Interval) -> str:
+    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"
+
+
+def _points(change: Interval) -> str:
+    return (
+        f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]"
+    )
