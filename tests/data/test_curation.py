@@ -12,7 +12,7 @@ from soar.cli import main
 from soar.contract.contract import WIDOWX, Gripper, Numbers
 from soar.data.curation.card import card
 from soar.data.curation.copying import copy_episodes, held_out, select
-from soar.data.curation.overview import overview, table6_row, thousands
+from soar.data.curation.overview import overview, table5_rows, table6_row, thousands
 from soar.data.curation.quality import entropy, idle_steps, measure
 from soar.data.store.lance import open_store
 from soar.data.store.verify import verify
@@ -125,6 +125,16 @@ def test_table_6_counts_stations_failures_and_who_acted(store, make_episode, cap
     assert thousands(30_582) == "30.5k"
     out = run(capsys, "stats", "--store", store.path, "--table6")
     assert "SOAR-Data 30.5k 5 yes yes yes 100% autonomous" in out
+
+
+def test_table_5_counts_tasks_and_successes_by_scene(store, make_episode, capsys):
+    for seed, (scene, outcome) in enumerate(
+        [("1", "success"), ("1", "failure"), ("1", "success"), ("dev1", "failure")]
+    ):
+        store.append(make_episode(seed, outcome=outcome, scene=scene))
+    assert table5_rows(store, Query()) == [("1", 1, 2, 3), ("dev1", 0, 0, 1)]
+    main(["reproduce", "table5", "--store", str(store.path)])
+    assert "1 │ 1 │ 2 │ 3 │ 4 │ 2056" in " ".join(capsys.readouterr().out.split())
 
 
 def test_an_overview_reads_no_file(store, make_episode):

@@ -10,6 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, MinLen
 
 from soar.cli.options import FLAT, OUT, saved_config
+from soar.experiments.appendix_d import SCENES, reproduce_appendix_d
 from soar.experiments.figure5 import TEN_SCENES
 from soar.experiments.run_config import RunConfig
 from soar.experiments.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
@@ -17,8 +18,32 @@ from soar.improvement.methods.method import MethodName
 
 _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
 _TABLE2 = replace(TEN_SCENES, scenes=("1",))
+_APPENDIX_D = replace(TEN_SCENES, scenes=SCENES, episodes=91)  # 546 in all
 _DEV1 = replace(TEN_SCENES, scenes=("dev1",))
 _METHODS: tuple[MethodName, ...] = ("hindsight", "corrections", "critic", "advantage", "lcbc")
+
+
+def table5(store: Path) -> None:
+    """Count a store's successes in each scene, beside the paper's Table 5.
+
+    Example: `soar reproduce table5 --store S`.
+
+    Args:
+        store: the store's folder.
+    """
+    import rich
+    from rich.table import Table
+
+    from soar.data.curation.overview import PAPER_SUCCESSES, table5_rows
+    from soar.data.store.lance import open_store
+    from soar.types import Query
+    from soar.utils.progress import literal
+
+    table = Table("scene", "tasks", "judged a success", "attempts", "the paper: tasks", "successes")
+    for row in table5_rows(open_store(store, read_only=True), Query()):
+        paper = map(str, PAPER_SUCCESSES.get(row.scene, ("", "")))
+        table.add_row(literal(row.scene), *map(str, row[1:]), *paper)
+    rich.print(table)
 
 
 def table6(store: Path) -> None:
@@ -115,6 +140,29 @@ def methods(
         out: folder for episodes, models, numbers, table and figure.
     """
     _table(methods, methods_table(names), config, out, store)
+
+
+def appendix_d(
+    config: Annotated[RunConfig, FLAT] = _APPENDIX_D,
+    out: Annotated[Path, OUT] = Path("results/appendix-d"),
+) -> None:
+    """Reproduce appendix D: what the success detector gets wrong, and who collects more successes.
+
+    The whole system and the policy that follows instructions collect in scenes like those that they were pretrained on
+    (bridge-SEED) and in others. The same command resumes.
+
+    Example: `soar reproduce appendix-d --scenes bridge-1000001 dev1 --episodes 40`.
+
+    Args:
+        config: scenes, episodes in each, and how they are collected.
+        out: folder for episodes, numbers, tables and figure.
+    """
+    from soar.utils.progress import announce
+
+    with saved_config(appendix_d, out):
+        table = reproduce_appendix_d(out, config, announce)
+    print(table.read_text())
+    print(f"figure: {table.with_suffix('.png')}")
 
 
 def _table(

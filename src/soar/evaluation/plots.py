@@ -25,6 +25,17 @@ def format_points(share: float) -> str:
     return "0" if text in ("+0", "-0") else text.replace("-", "−")
 
 
+def format_rate(rate: Interval) -> str:
+    """Format a rate with its interval: "45% [39%, 51%]"."""
+    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"
+
+
+def format_change(change: Interval) -> str:
+    """Format a difference of rates in percentage points, with its interval: "+7 [+4, +10]"."""
+    low, high = format_points(change.low), format_points(change.high)
+    return f"{format_points(change.value)} [{low}, {high}]"
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure of `width` x `height` inches in the project's style, without a display."""
     from matplotlib import rc_context

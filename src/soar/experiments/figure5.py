@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluation.plots import format_points, plot_rates
+from soar.evaluation.plots import format_change, format_rate, plot_rates
 from soar.evaluation.results import Comparison, compare
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import improve_in_simulation
@@ -202,8 +202,8 @@ def _table(results: Sequence[SceneResult]) -> str:
     for r in results:
         c = r.comparison
         lines.append(
-            f"| {r.scene} | {_percent(c.before.overall())} | {_percent(c.after.overall())} "
-            f"| {_points(c.difference)} | {len(c.pairs)} "
+            f"| {r.scene} | {format_rate(c.before.overall())} | {format_rate(c.after.overall())} "
+            f"| {format_change(c.difference)} | {len(c.pairs)} "
             f"| {r.collected} | {r.judged_success} | {r.truly_success} |"
         )
     mean = _means(results)
@@ -215,17 +215,7 @@ def _table(results: Sequence[SceneResult]) -> str:
     )
     lines.append(
         f"| mean; all starts | {mean['before']:.0%} | {mean['after']:.0%} "
-        f"| {_points(_difference(results))} | {' | '.join(map(str, counts))} |"
+        f"| {format_change(_difference(results))} | {' | '.join(map(str, counts))} |"
     )
     lines.append(f"| paper, ten scenes | {PAPER_BEFORE:.0%} | {PAPER_AFTER:.0%} | | | | | |")
     return "\n".join(lines) + "\n"
-
-
-def _points(change: Interval) -> str:
-    return (
-        f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]"
-    )
-
-
-def _percent(rate: Interval) -> str:
-    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from soar.errors import ConfigError
-from soar.evaluation.plots import format_points, plot_rates
+from soar.evaluation.plots import format_change, format_rate, plot_rates
 from soar.evaluation.results import Evaluation, compare, rate
 from soar.experiments.arms import LCBC, Arm, run_study
 from soar.experiments.run_config import RunConfig
@@ -143,9 +143,9 @@ def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> s
     for task in tasks[names[0]]:
         cells = (f"{tasks[name][task].value:.0%}" for name in names)
         lines.append(f"| {task} | {' | '.join(cells)} |")
-    lines.append(f"| all | {' | '.join(_percent(_overall(results[n])) for n in names)} |")
+    lines.append(f"| all | {' | '.join(format_rate(_overall(results[n])) for n in names)} |")
     base = results[names[0]]
-    changes = ("" if n == names[0] else _points(_difference(base, results[n])) for n in names)
+    changes = ("" if n == names[0] else format_change(_difference(base, results[n])) for n in names)
     lines.append(f"| points, paired | {' | '.join(changes)} |")
     if spec.paper:
         paper = (f"{spec.paper[n]:.0%}" if n in spec.paper else "" for n in names)
@@ -155,13 +155,3 @@ def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> s
 
 def _tasks(found: Sequence[Evaluation]) -> dict[str, Interval]:
     return {f"{task} ({scene})": r for e in found for (scene, task), r in e.by_task().items()}
-
-
-def _percent(rate: Interval) -> str:
-    return f"{rate.value:.0%} [{rate.low:.0%}, {rate.high:.0%}]"
-
-
-def _points(change: Interval) -> str:
-    return (
-        f"{format_points(change.value)} [{format_points(change.low)}, {format_points(change.high)}]"
-    )

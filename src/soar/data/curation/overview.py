@@ -63,6 +63,38 @@ KNOWN = (
 """The paper's Table 6."""
 
 
+class SceneRow(NamedTuple):
+    """One row of the paper's Table 5."""
+
+    scene: str
+    tasks: int
+    """Tasks with a success."""
+    success: int
+    """Episodes judged a success."""
+    attempts: int
+
+
+PAPER_SUCCESSES = {
+    "1": (4, 2056), "2": (2, 282), "3": (6, 364), "4": (4, 206), "5": (2, 221),
+    "6": (2, 46), "7": (4, 82), "8": (6, 700), "9": (4, 200), "10": (2, 523),
+}  # fmt: skip
+"""The paper's Table 5: tasks, and episodes judged a success, of each scene."""
+
+
+def table5_rows(store: LanceStore, query: Query) -> list[SceneRow]:
+    """Count the episodes of each scene that match, the largest scene first."""
+    rows = store.index.rows(("scene", "instruction", "outcome"), where(query), query.version)
+    groups = rows.group_by(["scene", "instruction", "outcome"]).aggregate([([], "count_all")])
+    found: dict[str, SceneRow] = {}
+    for group in groups.to_pylist():
+        name, count = group["scene"], group["count_all"]
+        row, won = found.get(name, SceneRow(name, 0, 0, 0)), group["outcome"] == "success"
+        found[name] = SceneRow(
+            name, row.tasks + won, row.success + count * won, row.attempts + count
+        )
+    return sorted(found.values(), key=lambda row: -row.attempts)
+
+
 def overview(store: LanceStore, query: Query) -> Overview:
     """Count the episodes that match, reading columns of the index and no file."""
     import pyarrow.compute as pc
