@@ -5,6 +5,7 @@ import io
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
@@ -48,3 +49,25 @@ def warm_workers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(processes, "get_context", lambda _: context)
         yield
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """Address of an S3 on loopback."""
+    from object_storage import s3_server
+
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """URL of an empty bucket, which the environment gives access to."""
+    from object_storage import new_bucket, s3_environment
+    from soar.utils import objects
+
+    for name, value in s3_environment(s3).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    objects._opened.cache_clear()
+    return new_bucket(s3)

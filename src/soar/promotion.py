@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from soar.checkpoint import MANIFEST
 from soar.errors import ConfigError
 from soar.plugins import is_component_file
 from soar.registry import policy_spec, subgoals_spec
 from soar.utils.files import Json, read_json
+from soar.utils.objects import AnyPath, ObjectPath, is_object_url
+
+P = TypeVar("P", Path, ObjectPath, AnyPath)
 
 CRITIC = "critic"
 """Subfolder of a trained policy with the critic that steers it."""
@@ -20,8 +25,8 @@ POLICY_FILE = "policy.yaml"
 def promoted_models(source: str) -> tuple[str, str]:
     """Return the names of the policy and subgoal generator that a run last promoted.
 
-    A `source` that isn't a run's folder is returned as both; in "steered:RUN,CRITIC" and "chosen:RUN,CRITIC" the run is
-    replaced by its models.
+    A `source` that isn't a run's folder, or its URL in object storage, is returned as both; in "steered:RUN,CRITIC" and
+    "chosen:RUN,CRITIC" the run is replaced by its models.
 
     Raises:
         ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
@@ -31,10 +36,10 @@ def promoted_models(source: str) -> tuple[str, str]:
         base, _, critic = rest.rpartition(",")
         policy, subgoals = promoted_models(base)
         return f"{kind}:{policy},{critic}", f"{kind}:{subgoals},{critic}"
-    folder = Path(source)
-    if not (folder / "run.json").exists():
+    folder: AnyPath = ObjectPath(source.rstrip("/")) if is_object_url(source) else Path(source)
+    if not (folder / "run.json").is_file():
         return source, source
-    record = read_json(folder / "run.json")
+    record = _read_record(folder / "run.json")
     try:
         rounds = [int(r["index"]) for r in record["rounds"] if r["promoted"]]
         models = latest_models(folder, rounds, record["models"])
@@ -48,6 +53,15 @@ def promoted_models(source: str) -> tuple[str, str]:
     return models
 
 
+def _read_record(path: AnyPath) -> Json:
+    if isinstance(path, Path):
+        return read_json(path)
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+
+
 def _code_in(name: str) -> str:
     """Return the part of a model's name that runs code of others; "" if there is none."""
     kind, _, rest = name.partition(":")
@@ -57,12 +71,12 @@ def _code_in(name: str) -> str:
 
 
 def latest_models(
-    folder: Path, rounds: Sequence[int], first: Mapping[str, Json]
+    folder: AnyPath, rounds: Sequence[int], first: Mapping[str, Json]
 ) -> tuple[str, str]:
     """Return the names of the newest policy and subgoal generator of some rounds of a run.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or its URL.
         rounds: indices of the rounds, oldest first.
         first: initial names, by role "policy" and "subgoals".
     """
@@ -72,21 +86,21 @@ def latest_models(
         trained = folder / "train" / f"round-{index}"
         tuned = subgoals_folder(folder) / f"round-{index}"
         policy = trained_policy(trained) or policy
-        subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).exists() else subgoals
+        subgoals = f"{tuned}@{ahead}" if (tuned / MANIFEST).is_file() else subgoals
     return policy, subgoals
 
 
-def trained_policy(folder: Path) -> str:
+def trained_policy(folder: AnyPath) -> str:
     """Return the name of the policy that a round has trained into a folder; "" if there is none.
 
     It is a component file, a checkpoint, or a checkpoint steered by the critic in its subfolder.
     """
-    if (folder / POLICY_FILE).exists():
+    if (folder / POLICY_FILE).is_file():
         return str(folder / POLICY_FILE)
-    if not (folder / MANIFEST).exists():
+    if not (folder / MANIFEST).is_file():
         return ""
     critic = folder / CRITIC
-    return f"steered:{folder},{critic}" if (critic / MANIFEST).exists() else str(folder)
+    return f"steered:{folder},{critic}" if (critic / MANIFEST).is_file() else str(folder)
 
 
 def base_policy(name: str) -> str:
@@ -95,7 +109,7 @@ def base_policy(name: str) -> str:
     return base_policy(spec.base) if spec.kind == "steered" else name
 
 
-def subgoals_folder(run: Path) -> Path:
+def subgoals_folder(run: P) -> P:
     """Return the folder of a run's fine-tuned subgoal generators, which version 0.1 called "imagination"."""
     old = run / "imagination"
     return old if old.exists() else run / "subgoals"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from soar.types import (
     Task,
     Verdict,
 )
-from soar.utils import objects
 
 TASK = Task(
     "put the lemon in the bowl", Question("Is the lemon in the bowl?"), True, ("lemon", "bowl")
@@ -87,27 +86,6 @@ def _make_episode() -> Callable[..., Episode]:
 @pytest.fixture(name="same")
 def _same() -> Callable[[Episode, Episode], bool]:
     return same
-
-
-@pytest.fixture(scope="session")
-def s3() -> Iterator[str]:
-    """Address of an S3 on loopback."""
-    from object_storage import s3_server
-
-    with s3_server() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """URL of an empty bucket, which the environment gives access to."""
-    from object_storage import new_bucket, s3_environment
-
-    for name, value in s3_environment(s3).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
-    objects._opened.cache_clear()
-    return new_bucket(s3)
 
 
 @pytest.fixture

@@ -166,7 +166,7 @@ def test_refusals_are_one_line_without_secrets(bucket, remote, make_episode, mon
     (ObjectPath(bucket) / "busy/holiday.jpg").write_bytes(b"1")
     with pytest.raises(StoreError, match="is not empty and no episode store"):
         open_store(f"{bucket}/busy", create=True)
-    with pytest.raises(ConfigError, match="only stores are kept there"):
+    with pytest.raises(ConfigError, match="can't be written: stores, runs"):
         write_bytes(local_path(f"{bucket}/run") / "checkpoint.json", b"1")
     with pytest.raises(StoreError, match="opened read-only"):
         open_store(str(remote.root), read_only=True).append(make_episode())
@@ -218,4 +218,4 @@ def test_of_two_publishers_one_is_told(bucket, tmp_path, monkeypatch):
         push_to_objects(tmp_path / "c", url)
     assert checkpoints.load(local_path(url)).id == other
     with pytest.raises(FileError):
-        (ObjectPath(url) / "checkpoint.json").write_if(b"1", '"no-such-tag"')
+        (ObjectPath(url) / "checkpoint.json").write_if(b"1", {"e_tag": '"no-such-tag"'})

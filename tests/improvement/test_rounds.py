@@ -16,7 +16,7 @@ from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError, SoarError
+from soar.errors import ConfigError, FileError, SoarError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
@@ -26,6 +26,8 @@ from soar.improvement.methods.method import LearningMethod, MethodName, OwnEpiso
 from soar.improvement.rounds import Candidate, ImproveConfig, Stages, changed_settings, improve
 from soar.improvement.run import RoundRecord, Run
 from soar.pretraining.demonstrations import demonstrate
+from soar.promotion import promoted_models
+from soar.registry import policy_spec
 from soar.report.page import write_report
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
@@ -33,6 +35,8 @@ from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.training.policy import debug, train_policy
 from soar.types import Episode, Outcome, Query
+from soar.utils.files import local_path
+from soar.utils.mirrors import out_folder
 
 KITCHEN = """
 name: kitchen
@@ -314,3 +318,36 @@ def test_a_run_of_version_01_is_read_under_the_new_names(tmp_path: Path):
     assert record.rounds == (expected,)
     assert run.subgoals_folder(1) == tmp_path / "imagination" / "round-1"
     assert Query(**record.rounds[0].query) == Query()
+
+
+def test_a_run_in_object_storage_goes_on_elsewhere_and_its_models_are_found(
+    bucket: str,
+    config: ImproveConfig,
+    demonstrations: Source,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    url = f"{bucket}/runs/lab"
+    given = stages(config, train=cotraining(hindsight(), demonstrations))
+
+    def interrupted(candidates: Sequence[Candidate]) -> None:
+        if candidates[0].folder.name == "round-1":
+            raise FileError("the machine is gone")
+        given.evaluate(candidates)
+
+    with pytest.raises(FileError, match="gone"):
+        improve(Run(out_folder(url)), config, replace(given, evaluate=interrupted))
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "elsewhere"))
+    run = Run(out_folder(url))
+    record = improve(run, config, given)
+    assert isinstance(given.collect, Robots)
+    assert len(given.collect.calls) == 1
+    assert [s.provenance.station for s in open_store(f"{url}/store").query()] == ["arm"]
+    (done,) = record.rounds
+    assert done.stage == "done"
+    run.write(record.with_round(replace(done, promoted=True)))
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "station"))
+    policy, subgoals = promoted_models(url)
+    assert (policy, subgoals) == (f"{url}/train/round-1", "expert")
+    assert checkpoints.load(policy_spec(policy).folder).id == done.candidate
+    assert Run(local_path(url)).evaluations()[1].finished

@@ -13,6 +13,7 @@ from annotated_types import Ge
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.evaluation.protocol import EvalConfig
 from soar.rollout.station_config import StationConfig
+from soar.utils.files import public_name
 from soar.utils.progress import printable
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def evaluate(
     import os
 
     from soar.evaluation.runner import evaluate as run
+    from soar.evaluation.tables import write_results
 
     if station is None:
         spec, setting = _simulated(config, scenes)
@@ -65,7 +67,44 @@ def evaluate(
         evaluation = run(
             spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
         )
+        write_results(evaluation)
     _show(evaluation, folder)
+
+
+def sequences(
+    config: Annotated[EvalConfig, FLAT],
+    scenes: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--scene"])] = ("1",),
+    length: Annotated[int, Ge(1)] = 5,
+    out: Annotated[Path | None, OUT] = None,
+) -> None:
+    """Measure how many tasks in a row a policy does in a scene that is never reset, as in CALVIN.
+
+    Each sequence begins at a start of an evaluation; further tasks are drawn among those that are possible then, and a
+    failure ends it. The same command resumes, and a larger --trials adds sequences.
+
+    Example: `soar evaluate sequences --scene dev1 --trials 20`.
+
+    Args:
+        config: the policy, and as `--trials` the number of sequences in each scene.
+        scenes: 1 to 10, dev1 to dev12, YAML files.
+        length: most tasks in a row.
+        out: folder of the result; by default runs/sequences/NAME, where NAME describes the evaluation.
+    """
+    import rich
+    from rich.table import Table
+
+    from soar.evaluation.plots import format_rate
+    from soar.evaluation.sequences import evaluate_sequences, rates
+
+    spec, setting = _simulated(config, scenes)
+    folder = out or Path("runs/sequences") / _folder(setting, scenes).name
+    with saved_config(sequences, folder):
+        found = rates(evaluate_sequences(spec, setting, folder, length), length)
+    table = Table("tasks in a row", f"share of {found.count} sequences")
+    for number, share in enumerate(found.at_least, 1):
+        table.add_row(str(number), format_rate(share))
+    rich.print(table)
+    print(f"mean: {found.mean:.2f} of {length} tasks in a row; {printable(public_name(folder))}")
 
 
 def compare(
@@ -99,12 +138,11 @@ def compare(
 def _show(evaluation: Evaluation, folder: Path) -> None:
     import rich
 
-    from soar.evaluation.tables import rates_table, write_results
+    from soar.evaluation.tables import rates_table
 
-    write_results(evaluation)
     rich.print(rates_table(evaluation))
     print(
-        f"\n{printable(str(folder))}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4"
+        f"\n{printable(public_name(folder))}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4"
     )
 
 

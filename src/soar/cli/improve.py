@@ -13,6 +13,7 @@ from soar.experiments.run_config import RunConfig
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
 from soar.utils.config import load
+from soar.utils.files import public_name
 
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -41,6 +42,9 @@ def improve(
     With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
     --method hindsight the policy imitates successes, as in the paper. docs/improvement.md lists the other methods.
 
+    Several GPUs, or processes of a CPU, train together under `accelerate launch`, `torchrun` or `soar fleet launch`;
+    the first one does everything else.
+
     Everything lands in one folder, and the same command resumes it. `soar watch OUT` shows it live in the browser, `soar report OUT` makes a page of it.
 
     On real stations trials before and after learning are interleaved, and the person who judges them isn't told which
@@ -60,10 +64,16 @@ def improve(
     from soar.cli import command_line
     from soar.experiments.simulated_run import improve_in_simulation
     from soar.experiments.station_run import improve_on_stations
+    from soar.improvement.rounds import await_beginning
+    from soar.improvement.run import Run
+    from soar.utils.hardware import is_main_process
     from soar.utils.progress import announce
 
+    await_beginning(Run(out))
     run = improve_on_stations if config.stations else improve_in_simulation
     record = run(out, config, command=command_line(), on_message=announce)
+    if not is_main_process():
+        return
     for done in record.rounds:
         print(f"round {done.index}: {done.decision}")
-    print(f"report: soar report {out}")
+    print(f"report: soar report {public_name(out)}")

@@ -40,7 +40,8 @@ from soar.utils.config import (
     to_plain,
 )
 from soar.utils.files import local_path, write_bytes
-from soar.utils.objects import object_of
+from soar.utils.mirrors import begin, out_folder, publish
+from soar.utils.objects import is_object_url, object_of
 from soar.utils.yaml_files import dump, read_plain
 
 Command = Callable[..., None]
@@ -159,14 +160,17 @@ def save_in_store(command: Command, store: Path) -> str:
 def saved_config(command: Command, folder: Path) -> Iterator[None]:
     """Save the running command's configuration as `folder/config.yaml`, for `--config`.
 
-    A file that is there, as of a run that goes on, is only replaced when the command has succeeded.
+    A file that is there, as of a run that goes on, is only replaced when the command has succeeded. A folder for object
+    storage is published then.
     """
+    begin(folder)
     path = folder / "config.yaml"
     text = dump(run_config(command)).encode()
     if not path.exists():
         write_bytes(path, text)
     yield
     write_bytes(path, text)
+    publish(folder)
 
 
 def _options(command: Command) -> dict[str, Option]:
@@ -267,15 +271,7 @@ def _registry() -> ConstructorRegistry:
 
     @registry.primitive_rule
     def path_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-        if info.type is not Path:
-            return None
-        return PrimitiveConstructorSpec(
-            nargs=1,
-            metavar="PATH",
-            instance_from_str=lambda words: local_path(words[0]),
-            is_instance=lambda value: isinstance(value, Path),
-            str_from_instance=lambda value: [str(value)],
-        )
+        return _path_constructor(local_path) if info.type is Path else None
 
     @registry.primitive_rule
     def file_rule(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
@@ -293,6 +289,24 @@ def _registry() -> ConstructorRegistry:
     return registry
 
 
+def _path_constructor(to_path: Callable[[str], Path]) -> PrimitiveConstructorSpec[Any]:
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: to_path(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def _out_path(text: str) -> Path:
+    """Return the folder that a command writes to: of a URL the local one, with what is there so far."""
+    return out_folder(text) if is_object_url(text) else local_path(text)
+
+
+_OUT_PATH = _path_constructor(_out_path)
+
+
 def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]) -> type:
     """A dataclass with the command's options."""
     doc = inspect.getdoc(command) or ""
@@ -300,7 +314,8 @@ def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]
     for name, option in _options(command).items():
         default = defaults.get(name, option.default)
         has_default = default is not inspect.Parameter.empty
-        described.append((name, option.kind, field(default=default) if has_default else field()))
+        kind = Annotated[option.kind, _OUT_PATH] if option.has(OUT) else option.kind
+        described.append((name, kind, field(default=default) if has_default else field()))
     if configurable:
         doc += "" if "\nArgs:\n" in doc else "\n\nArgs:"
         doc += (

@@ -14,6 +14,7 @@ from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
 from soar.training.policy import PRESETS, PolicyTrainConfig, with_fit
 from soar.types import Query
 from soar.utils.config import check_ranges
+from soar.utils.files import public_name
 
 if TYPE_CHECKING:
     from soar.data.mixture import Source
@@ -95,7 +96,7 @@ def train(
             if path is not None:
                 tag_version(path, id, source.frames.version)
         print(
-            f"checkpoint {id} in {out}: step {result.step}, loss {result.loss:.4f}, "
+            f"checkpoint {id} in {public_name(out)}: step {result.step}, loss {result.loss:.4f}, "
             f"{result.samples_per_s:.0f} samples/s, {result.wait_share:.1%} of the time waiting for data"
         )
 

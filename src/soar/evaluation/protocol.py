@@ -26,8 +26,7 @@ from soar.registry import (
 from soar.rollout.station_config import StationConfig, episode_config, station_tasks
 from soar.sim.scenes.spec import Scene
 from soar.utils.config import check_ranges
-from soar.utils.files import Json
-from soar.utils.hub import pinned_name
+from soar.utils.files import Json, public_name
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _setting(
     spec = policy_spec(config.checkpoint)
     details: dict[str, Json] = {"code_version": __version__, "judge": judge}
     if spec.is_compact:
-        details["folder"] = pinned_name(spec.folder)
+        details["folder"] = public_name(spec.folder)
     else:
         details |= {"model": f"{spec.kind}:{spec.source}", "options": dict(spec.options)}
     return EvalSetting(

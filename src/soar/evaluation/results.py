@@ -16,6 +16,7 @@ from soar.errors import ConfigError
 from soar.types import Outcome
 from soar.utils.config import from_plain
 from soar.utils.files import Json, append_lines, read_json, read_lines, write_json
+from soar.utils.mirrors import publish_if_reachable
 from soar.utils.statistics import Interval, mcnemar, paired_bootstrap, wilson
 
 MANIFEST = "evaluation.json"
@@ -225,8 +226,9 @@ def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> E
 
 
 def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
-    """Append finished trials; they are on disk when this returns."""
+    """Append finished trials; they are on disk when this returns, and in object storage if that can be reached."""
     append_lines(folder / TRIALS, [asdict(t) for t in trials])
+    publish_if_reachable(folder)
 
 
 def _check_same(folder: Path, known: EvalSetting, requested: EvalSetting) -> None:

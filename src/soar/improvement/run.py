@@ -28,6 +28,7 @@ from soar.evaluation.results import MANIFEST, Evaluation, open_evaluation
 from soar.promotion import latest_models, subgoals_folder
 from soar.utils.config import from_plain, to_plain
 from soar.utils.files import Json, read_json, read_lines, write_json
+from soar.utils.mirrors import begin, publish
 
 Stage: TypeAlias = Literal["collect", "finetune", "fit", "evaluate", "decide", "done"]
 """Next stage of a round."""
@@ -149,8 +150,10 @@ class Run:
         return latest_models(self.folder, rounds, record.models)
 
     def write(self, record: RunRecord) -> None:
-        """Replace `run.json`, whole or not at all."""
+        """Replace `run.json`, whole or not at all; for object storage it follows all that it names."""
+        begin(self.folder)
         write_json(self.folder / "run.json", to_plain(record))
+        publish(self.folder)
 
     def record(self) -> RunRecord:
         """Read `run.json`. Raises ConfigError: it is missing or damaged."""

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeAlias
 
 from soar.errors import ConfigError, FileError
 from soar.utils.hub import HUB, check_own, hub_folder, pinned_name
-from soar.utils.objects import check_no_part, is_object_url, local_folder, object_of
+from soar.utils.objects import check_no_part, is_object_url, object_of
 
 Json: TypeAlias = Any
 """JSON value: dict with string keys, list, str, int, float, bool or None."""
@@ -210,16 +210,18 @@ def _parse(path: Path, text: str) -> Json:
 def local_path(text: str) -> Path:
     """Return the path of a file or folder on this machine, with "~" expanded.
 
-    A folder on the Hub, or a checkpoint in object storage, is that of its local copy; a store there is the folder for
-    what stays local of it.
+    A folder on the Hub is that of its local copy, and so is one in object storage (`soar.utils.mirrors`); a store there
+    is the folder for what stays local of it.
 
     Raises:
         ConfigError: it is another URL, or the Hub hasn't got it (`soar.utils.hub`).
-        FileError: object storage can't be reached or refuses (`soar.utils.objects`).
+        FileError: object storage can't be reached or refuses.
     """
     if text.startswith(HUB):
         return hub_folder(text)
     if is_object_url(text):
+        from soar.utils.mirrors import local_folder
+
         return local_folder(text)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ConfigError(f"'{text}' is a URL; valid: a file or folder on this machine")

@@ -7,10 +7,8 @@ not at all, and is durable once it is written.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -21,11 +19,13 @@ from urllib.parse import quote, unquote
 
 from soar.errors import ConfigError, FileError
 
-_MANIFEST = "checkpoint.json"
-_ATTEMPTS = 3
-"""Attempts to read a checkpoint that someone replaces meanwhile."""
+PUBLISHED = ".published.json"
+"""File in the local folder of a URL: what `soar.utils.mirrors` has published of it."""
 _URL = re.compile(r"(s3|gs|az)://[^/\s]+(/.*)?", re.DOTALL)
-_STORE = re.compile(r".*/stores/((?:s3|gs|az)%3A%2F%2F[^/]+)(/.*)?", re.DOTALL)
+_LOCAL = re.compile(r"(.*/stores/((?:s3|gs|az)%3A%2F%2F[^/]+))(/.*)?", re.DOTALL)
+
+Tag: TypeAlias = Mapping[str, str]
+"""Tag of an object's content: "e_tag", and "version" where the provider numbers them (Google)."""
 
 
 class Changed(FileError):
@@ -112,36 +112,62 @@ class ObjectPath:
                     if pattern == "*" or _matches(name.split("/"), parts):
                         yield self / name
 
+    def names(self) -> set[str]:
+        """Return the names of the objects and folders in a folder, not of those below."""
+        folders, objects = self._children()
+        return {*folders, *objects}
+
+    def tags(self, without: Sequence[str] = ()) -> dict[str, str]:
+        """Return the tag of each object at any depth, by its relative name, for `same_content`.
+
+        Args:
+            without: names of folders that are left out where they are directly in this one.
+        """
+        folders, tags = self._children()
+        prefix = _key(self.url)
+        for name in sorted(folders - {*without}):
+            with _errors(self):
+                for batch in _obstore().list(_bucket(self.url), _key((self / name).url)):
+                    tags |= {o["path"].removeprefix(f"{prefix}/"): o["e_tag"] for o in batch}
+        return tags
+
+    def _children(self) -> tuple[set[str], dict[str, str]]:
+        """Return the names of folders, and names and tags of objects, directly in this one."""
+        with _errors(self):
+            found = _obstore().list_with_delimiter(_bucket(self.url), _key(self.url))
+        folders = {path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]}
+        return folders, {o["path"].rpartition("/")[2]: o["e_tag"] for o in found["objects"]}
+
     def read_bytes(self) -> bytes:
         """Read an object."""
-        with _errors(self):
-            return bytes(_obstore().get(_bucket(self.url), _key(self.url)).bytes())
+        return self.read_tagged()[0]
 
-    def read_tagged(self) -> tuple[bytes, str]:
+    def read_tagged(self) -> tuple[bytes, Tag]:
         """Read an object, and the tag of its content for `write_if`."""
         with _errors(self):
             found = _obstore().get(_bucket(self.url), _key(self.url))
-            return bytes(found.bytes()), str(found.meta["e_tag"])
+            return bytes(found.bytes()), _tag(found.meta)
 
-    def write_bytes(self, data: bytes | Path) -> None:
-        """Write or replace an object, from memory or from a file."""
+    def write_bytes(self, data: bytes | Path) -> Tag:
+        """Write or replace an object, from memory or from a file, and return its content's tag."""
         with _errors(self):
-            _obstore().put(_bucket(self.url), _key(self.url), data)
+            return _tag(_obstore().put(_bucket(self.url), _key(self.url), data))
 
     def write_new(self, data: bytes) -> None:
         """Write an object where there is none. Raises FileExistsError."""
-        self.write_if(data, "")
+        self.write_if(data, {})
 
-    def write_if(self, data: bytes, tag: str) -> None:
-        """Replace an object that still has a tag; "" writes one where there is none.
+    def write_if(self, data: bytes, tag: Tag) -> Tag:
+        """Replace an object that still has a tag, and return the new one; {} writes one where there is none.
 
         Raises:
             FileExistsError: there is one.
             Changed: it was replaced since, or is gone.
         """
-        mode: Any = {"e_tag": tag} if tag else "create"
+        put, mode = _obstore().put, dict(tag) or "create"
         with _errors(self):
-            _obstore().put(_bucket(self.url), _key(self.url), data, mode=mode, use_multipart=False)
+            done = put(_bucket(self.url), _key(self.url), data, mode=mode, use_multipart=False)
+        return _tag(done)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete an object; it may be missing in any case, as storages don't tell."""
@@ -173,7 +199,7 @@ def lance_options(path: AnyPath) -> dict[str, str] | None:
     """Return the `storage_options` of Lance for a path; Lance reads the environment itself."""
     if isinstance(path, Path):
         return None
-    return {"allow_http": "true"} if _is_http() else {}
+    return {"allow_http": "true"}  # where the endpoint is one, as on loopback
 
 
 def local_part(url: str) -> Path:
@@ -186,67 +212,52 @@ def local_part(url: str) -> Path:
     return cache_folder() / "stores" / name
 
 
-def local_folder(url: str) -> Path:
-    """Return the folder on this machine that stands for a URL: a checkpoint's copy, or what stays local of a store.
-
-    Raises:
-        ConfigError: the URL isn't valid, or the checkpoint is damaged.
-        FileError: the storage can't be reached or refuses.
-    """
-    place, folder = ObjectPath(url.rstrip("/")), local_part(url)
-    if (place / "store.json").is_file() or not (place / _MANIFEST).is_file():
-        return folder
-    for _ in range(_ATTEMPTS):
-        if copy := _checkpoint_copy(place):
-            return copy
-    raise ConfigError(f"{url} is damaged: its weights are missing")
-
-
-def _checkpoint_copy(place: ObjectPath) -> Path | None:
-    """Download a checkpoint unless it is in the cache; None if it was replaced meanwhile. Raises ConfigError."""
-    from soar.utils.files import cache_folder, write_bytes
-
-    data = (place / _MANIFEST).read_bytes()
-    try:
-        manifest = json.loads(data)
-        id, weights = str(manifest["id"]), str(manifest["weights"])
-    except (ValueError, LookupError, TypeError) as error:
-        raise ConfigError(f"{place} is damaged: its {_MANIFEST} can't be read") from error
-    if not re.fullmatch(r"[0-9a-f]{12}", id) or not re.fullmatch(r"\w[\w.-]*", weights):
-        raise ConfigError(f"{place} is damaged: its {_MANIFEST} names no weights")
-    folder = cache_folder() / "checkpoints" / id
-    if not (folder / _MANIFEST).exists():
-        try:
-            write_bytes(folder / weights, (place / weights).read_bytes())
-        except FileNotFoundError:
-            return None
-        write_bytes(folder / _MANIFEST, data)
-    return folder
-
-
 def object_of(path: str | Path) -> ObjectPath | None:
-    """Return the store in object storage whose local folder a path is; None for any other path."""
-    match = _STORE.fullmatch(str(path)) if "/stores/" in str(path) else None
-    return ObjectPath(unquote(match[1])) if match and not match[2] else None
+    """Return what is in object storage of a path in the local folder of a URL; None for any other path.
+
+    That is the store itself, and of what is published (`soar.utils.mirrors`) each file and folder.
+    """
+    match = _LOCAL.fullmatch(str(path)) if "/stores/" in str(path) else None
+    if not match or (match[3] and not Path(match[1], PUBLISHED).exists()):
+        return None
+    return ObjectPath(unquote(match[2]) + (match[3] or ""))
+
+
+def published_folder(path: str | Path) -> Path | None:
+    """Return the local folder that a path is or is in, if it is one that `soar.utils.mirrors` publishes."""
+    match = _LOCAL.fullmatch(str(path)) if "/stores/" in str(path) else None
+    folder = Path(match[1]) if match else None
+    return folder if folder and (folder / PUBLISHED).exists() else None
 
 
 def check_no_part(path: Path) -> None:
-    """Raise ConfigError for a file that would be written where an object was meant: only stores' files stay local."""
+    """Raise ConfigError for a file that would be written where an object was meant: only stations' files stay local."""
+    if path.name == PUBLISHED or published_folder(path):
+        return
     for folder in (path, path.parent):
         if url := object_of(folder):
             raise ConfigError(
-                f"{url} can't be written: only stores are kept there; write to a folder, and publish a checkpoint with "
-                "`soar hub push FOLDER URL`"
+                f"{url} can't be written: stores, runs, evaluations and trainings are kept there; write to a folder, and "
+                "publish a checkpoint with `soar hub push FOLDER URL`"
             )
+
+
+def same_content(a: Tag | str, b: Tag | str) -> bool:
+    """Whether two tags are of the same content; listings write some without quotes."""
+    one, two = (t if isinstance(t, str) else t.get("e_tag", "") for t in (a, b))
+    return _unquoted(one) == _unquoted(two)
+
+
+def _unquoted(tag: str | None) -> str:
+    return (tag or "").strip('"')
+
+
+def _tag(meta: Mapping[str, Any]) -> Tag:
+    return {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}
 
 
 def _matches(names: list[str], patterns: list[str]) -> bool:
     return len(names) == len(patterns) and all(map(fnmatch, names, patterns))
-
-
-def _is_http() -> bool:
-    names = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AZURE_STORAGE_ENDPOINT")
-    return any(os.environ.get(name, "").startswith("http://") for name in names)
 
 
 def _obstore() -> Any:
@@ -261,14 +272,14 @@ def _obstore() -> Any:
 
 def _bucket(url: str) -> Any:
     scheme, _, rest = url.partition("://")
-    return _opened(f"{scheme}://{rest.partition('/')[0]}", _is_http())
+    return _opened(f"{scheme}://{rest.partition('/')[0]}")
 
 
 @lru_cache(maxsize=16)
-def _opened(bucket: str, http: bool) -> Any:
+def _opened(bucket: str) -> Any:
     from obstore.store import from_url
 
-    return from_url(bucket, client_options={"allow_http": http}, retry_config={"max_retries": 5})
+    return from_url(bucket, client_options={"allow_http": True}, retry_config={"max_retries": 5})
 
 
 def _key(url: str) -> str:
@@ -296,7 +307,10 @@ def _errors(path: ObjectPath) -> Iterator[None]:
             f"{path} isn't permitted: check the credentials in the environment, such as AWS_ACCESS_KEY_ID"
         ) from error
     except exceptions.BaseError as error:
-        raise FileError(f"{path} can't be used: {_cause(error)}") from error
+        cause = _cause(error)
+        if "NoSuchBucket" in cause:
+            cause = "there is no such bucket"
+        raise FileError(f"{path} can't be used: {cause}") from error
 
 
 def _cause(error: BaseException) -> str:

@@ -147,7 +147,7 @@ def push_to_objects(folder: Path, url: str) -> str:
     try:
         before, tag = (place / checkpoints.MANIFEST).read_tagged()
     except FileNotFoundError:
-        before, tag = b"", ""
+        before, tag = b"", {}
     (place / weights).write_bytes(folder / manifest["weights"])
     data = _json({**manifest, "weights": weights})
     try:
