@@ -32,7 +32,7 @@ test-foreign: setup
 # What LeRobot 0.4.4, lerobot-doctor and TensorFlow Datasets read in our exports.
 test-exchange: setup
 	scripts/exchange_envs
-	$(python) -m pytest -n 0 tests/exchange/test_foreign_readers.py
+	$(python) -m pytest -n 0 tests/exchange/test_foreign_readers.py tests/data/test_other_clouds.py
 
 # Clients of `soar serve`, without their dependencies: openpi-client asks for a numpy below 2 and works with a newer one.
 clients ?= $(HOME)/.cache/soar/envs/clients
