@@ -60,6 +60,7 @@ COMMANDS = {
     "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True, kept=_TRAINING),
     "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True, kept=_TRAINING),
     "evaluate": Entry("evaluate:evaluate", "Measure success rates of a policy", runs=True, kept="finished trials are kept, and the same command continues"),
+    "evaluate sequences": Entry("evaluate:sequences", "Count the tasks in a row that a policy does", runs=True, kept="finished sequences are kept, and the same command continues"),
     "compare": Entry("evaluate:compare", "Compare two evaluations start by start", kept=_AGAIN),
     "convert susie": Entry("convert:susie", "SuSIE's released weights as a subgoal generator", kept=_AGAIN),
     "convert gcbc": Entry("convert:gcbc", "A released goal-conditioned policy as a checkpoint", kept=_AGAIN),

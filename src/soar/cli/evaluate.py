@@ -100,7 +100,7 @@ def sequences(
     folder = out or Path("runs/sequences") / _folder(setting, scenes).name
     with saved_config(sequences, folder):
         found = rates(evaluate_sequences(spec, setting, folder, length), length)
-    table = Table("tasks in a row", f"share of {found.count} sequences")
+    table = Table("tasks in a row", f"share of {found.sequences} sequences")
     for number, share in enumerate(found.at_least, 1):
         table.add_row(str(number), format_rate(share))
     rich.print(table)

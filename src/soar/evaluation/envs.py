@@ -86,6 +86,10 @@ class SimEvalEnv:
         self.world.reset(seed, goal=self.goal)
         self.robot = SafeRobot(self._sim)
 
+    def set_task(self, instruction: str) -> None:
+        """Go on with another task in the scene as it is. Raises ConfigError: there is no such task."""
+        self.goal = goal_of(self.scene, instruction)
+
     def fulfilled(self) -> bool:
         """Whether the strict predicate of the task holds."""
         return self.world.fulfilled(self.goal)

@@ -78,21 +78,22 @@ class EvalWorker:
 
     def run(self, batch: TrialBatch) -> list[Trial]:
         """Run every start of a batch."""
-        self._open_envs(batch.keys[0].scene, len(batch.keys))
+        self.open_envs(batch.keys[0].scene, len(batch.keys))
         envs = self.envs[: len(batch.keys)]
         require_contracts([(self.scene, env.robot) for env in envs], self.policy)
         return run_trials(
             envs,
             batch.keys,
             self.policy,
-            self._subgoals(envs),
+            self.subgoals_for(envs),
             self.episode_config.at(envs[0].robot.period_s),
             np.random.default_rng(batch.entropy),
             self.folder,
             self.video_size,
         )
 
-    def _subgoals(self, envs: Sequence[EvalEnv]) -> SubgoalGenerator | None:
+    def subgoals_for(self, envs: Sequence[EvalEnv]) -> SubgoalGenerator | None:
+        """Return the generator of some environments' subgoals; None without one."""
         if isinstance(self.spec.subgoals, ExpertFrames):
             return ExpertSubgoals(envs, self.spec.subgoals.steps_ahead)
         return self.generator
@@ -103,7 +104,8 @@ class EvalWorker:
             env.close()
         self.envs = []
 
-    def _open_envs(self, scene: str, count: int) -> None:
+    def open_envs(self, scene: str, count: int) -> None:
+        """Have at least `count` environments of a scene."""
         if scene != self.scene:
             self.close()
         self.scene = scene
