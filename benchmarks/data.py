@@ -34,7 +34,7 @@ from soar.data.store import steps
 from soar.data.store.images import decode, encode
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.rows import summary_of, to_row
-from soar.data.store.steps import read_table
+from soar.data.store.steps import checksum, read_table
 from soar.data.store.verify import verify
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
@@ -57,7 +57,7 @@ def main(
     Args:
         episodes: number of full-size episodes.
         rows: number of tiny ones.
-        simulated: number of rows without files.
+        simulated: number of rows that share their files.
         folder: folder on the disk to measure; None is the default temporary folder.
         url: new folder in object storage, such as s3://bucket/speed, for the full-size episodes; "" is the disk.
         workers: threads that build the frame cache; None is one for each core.
@@ -165,11 +165,14 @@ def measure_queries(store: LanceStore) -> None:
 
 
 def measure_simulated(store: LanceStore, images: Images, count: int, batch: int = 1000) -> None:
-    """Print the time to add rows in batches, and that of commands; the newest 100 rows have files."""
+    """Print the time to add rows in batches, and that of commands; the rows share a few steps files by links."""
     episode = _episode(images[:2, :16, :16])
-    row = to_row(summary_of("x", episode)) | {"bytes": 400_000, "crc32": 0}
     seconds = []
+    row, path = to_row(summary_of("x", episode)), store.root
     for start in range(0, count - 100, batch):
+        if start % 50_000 == 0:  # a file has at most some 60,000 names
+            path = store.steps_path(store.append(episode))
+            row |= {"bytes": path.stat().st_size, "crc32": checksum(path)}
         rows = [
             row
             | {
@@ -179,6 +182,10 @@ def measure_simulated(store: LanceStore, images: Images, count: int, batch: int 
             }
             for i in range(start, min(start + batch, count - 100))
         ]
+        for added in rows:
+            link = Path(str(store.steps_path(added["id"])))
+            link.parent.mkdir(exist_ok=True)
+            link.hardlink_to(str(path))
         seconds.append(_seconds(lambda rows=rows: store.index.append(*rows)))  # type: ignore[misc]
     for i in range(100):
         started = replace(episode.provenance, started_s=1.6e9 + i)
@@ -197,6 +204,8 @@ def measure_simulated(store: LanceStore, images: Images, count: int, batch: int 
         "history": store.history,
         "query, 100 that match": lambda: list(store.query(newest)),
         "query, every episode": lambda: sum(1 for _ in store.query()),
+        "verify --sample 1": lambda: list(verify(store, sample=1)),
+        "verify --sample 100": lambda: list(verify(store, sample=100)),
     }
     for name, command in commands.items():
         cpu = time.process_time()

@@ -1,11 +1,13 @@
 """Speed of exports, imports and random pairs, beside the image codecs and LeRobot's reader. Prints two tables.
 
     python benchmarks/exchange.py --store STORE
+    python benchmarks/exchange.py --store STORE --url s3://bucket/speed        also from object storage
 
 1. Export and import of the same episodes in images per CPU second, and the codec's share of that time. Image files are
    copied, so only video has one.
-2. Random (observation, goal) pairs from the store, from its frame cache, and from LeRobot's own reader on the same
-   episodes (where its environment is; see docs/data-exchange.md).
+2. Random (observation, goal) pairs from the store's JPEG files (its steps files open, or not yet), from its frame cache
+   (warm, or cold: its building is counted), from LeRobot's own reader on the same episodes (where its environment is; see
+   docs/data-exchange.md), and from the JPEG decoder alone.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ import rich
 import tyro
 from rich.table import Table
 
+from soar.data.curation.copying import copy_episodes
 from soar.data.frame_cache import build_frames
 from soar.data.mixture import Mixture, Source
 from soar.data.store.images import decode, encode
 from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.steps import image_reader
 from soar.exchange.export import RldsOptions, export_episodes
 from soar.exchange.formats import open_data_set
 from soar.exchange.lerobot.video import VideoCodec, VideoReader, VideoWriter
@@ -37,6 +41,8 @@ from soar.types import Image, Query
 from soar.utils.files import cache_folder
 
 PAIRS = 64
+DRAWS = 20
+"""Number of times that each frame is drawn, on average, after a cold start."""
 FORMATS: dict[str, LeRobotOptions | RldsOptions] = {
     "LeRobot, images": LeRobotOptions(),
     "LeRobot, h264": LeRobotOptions("h264"),
@@ -46,19 +52,20 @@ FORMATS: dict[str, LeRobotOptions | RldsOptions] = {
 CODECS: dict[str, VideoCodec] = {"LeRobot, h264": "h264", "LeRobot, AV1": "av1"}
 
 
-def main(store: Path, episodes: int = 100, folder: Path | None = None) -> None:
+def main(store: Path, episodes: int = 100, folder: Path | None = None, url: str = "") -> None:
     """Measure export, import and random reads.
 
     Args:
         store: an episode store with at least two judged episodes of 256 x 256 pixels.
         episodes: number of its episodes.
         folder: folder on the disk to measure; None is the default temporary folder.
+        url: new folder in object storage, such as s3://bucket/speed, to measure pairs from as well; "" for none.
     """
     source = open_store(store, read_only=True)
     query = Query(outcomes=("success", "failure"), limit=episodes)
     with _temporary_folder(folder) as home:
         measure_formats(source, query, home)
-        measure_pairs(source, query, home)
+        measure_pairs(source, query, home, url)
 
 
 def measure_formats(source: LanceStore, query: Query, home: Path) -> None:
@@ -95,18 +102,17 @@ def measure_formats(source: LanceStore, query: Query, home: Path) -> None:
     rich.print(table)
 
 
-def measure_pairs(source: LanceStore, query: Query, home: Path) -> None:
+def measure_pairs(source: LanceStore, query: Query, home: Path, url: str) -> None:
     """Print images per CPU second as random pairs."""
-    ids = [(s.id, s.length) for s in source.query(query)]
-    rng = np.random.default_rng(0)
-    frames = build_frames(source, query, 64, home / "cache")
-    mixture = Mixture([Source("all", frames, 1.0)], seed=0)
-    rates = {
-        "the store's JPEG files": _rate(lambda: _pairs(source, ids, rng)),
-        "its frame cache, 64 px": _rate(
-            lambda: len(mixture(int(rng.integers(2**31)), PAIRS, slice(None))["image"]) * 2
-        ),
-    }
+    rates = _rates_of(source, query, home / "cache")
+    if url:
+        remote = open_store(url, create=True)
+        list(copy_episodes(source, [s.id for s in source.query(query)], remote))
+        rates |= {
+            f"{name}, {url[:2]}": r for name, r in _rates_of(remote, query, home / "other").items()
+        }
+    jpeg = [encode(frame) for frame in _frames(source, query, 100)]
+    rates["JPEG decoder alone"] = _rate(lambda: len([decode(data) for data in jpeg]))
     python = cache_folder() / "envs" / "lerobot044" / "bin" / "python"
     for name, codec in (("images", "images"), ("h264", "h264"), ("AV1", "AV1")):
         if python.exists():
@@ -116,6 +122,32 @@ def measure_pairs(source: LanceStore, query: Query, home: Path) -> None:
     for name, rate in rates.items():
         table.add_row(name, f"{rate:,.0f}", f"{rate / slowest:,.1f}")
     rich.print(table)
+
+
+def _rates_of(store: LanceStore, query: Query, cache: Path) -> dict[str, float]:
+    """Return images per CPU second of the ways to read pairs from a store."""
+    ids = [(s.id, s.length) for s in store.query(query)]
+    rng = np.random.default_rng(0)
+
+    def drawn(mixture: Mixture) -> int:
+        return len(mixture(int(rng.integers(2**31)), 4 * PAIRS, slice(None))["image"]) * 2
+
+    def not_open() -> int:
+        image_reader.cache_clear()
+        return _pairs(store, ids, rng)
+
+    began = time.process_time()
+    frames = build_frames(store, query, 64, cache)
+    mixture, count = Mixture([Source("all", frames, 1.0)], seed=0), 0
+    while count < DRAWS * len(frames):
+        count += drawn(mixture)
+    cold = count / (time.process_time() - began)
+    return {
+        "JPEG files, not open yet": _rate(not_open, 5),
+        "JPEG files, open": _rate(lambda: _pairs(store, ids, rng)),
+        f"frame cache of 64 px, cold, each frame drawn {DRAWS} times": cold,
+        "frame cache of 64 px, warm": _rate(lambda: drawn(mixture)),
+    }
 
 
 def _lerobot(python: Path, folder: Path) -> float:

@@ -82,3 +82,21 @@ def test_an_interrupted_build_goes_on_with_the_next_video(
     resumed = build_video_frames(videos, 16, tmp_path / "cut")
     assert sorted(decoded) == ["12.mp4", "7.mp4", "9.mp4"]
     assert (resumed.images == whole.images).all()
+
+
+def test_a_build_that_is_killed_at_its_end_loses_no_frame(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = build_video_frames(videos, 16, tmp_path / "whole")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("soar.data.frame_cache.Frames.save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            build_video_frames(videos, 16, tmp_path / "cut")
+    resumed = build_video_frames(videos, 16, tmp_path / "cut")
+    assert resumed.images.any()
+    assert (resumed.images == whole.images).all()
+    assert {p.name for p in next((tmp_path / "cut").iterdir()).iterdir()} >= {"images.npy"}

@@ -121,7 +121,7 @@ def _corpora(
     stored = (open_store(folder, read_only=True) for folder in stores)
     decoded = [build_frames(store, which, pixels, cache) for store in stored]
     decoded += [build_video_frames(folder, pixels, cache) for folder in videos]
-    return [*found, *map(ClipCorpus.from_frames, decoded)]
+    return [*found, *(ClipCorpus.from_frames(frames, cache=cache) for frames in decoded)]
 
 
 def sheet(

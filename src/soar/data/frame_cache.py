@@ -104,10 +104,10 @@ class Frames:
         others = {name: arrays.pop(f"images_{name}") for name in cameras}
         return cls(**arrays, episodes=episodes, version=version, query=query, other_images=others)
 
-    def save(self, folder: str | Path) -> None:
-        """Write the arrays into a folder, and the JSON last."""
+    def save(self, folder: str | Path, images: bool = True) -> None:
+        """Write the arrays into a folder, and the JSON last. `images`: whether `images.npy` isn't there yet."""
         folder = Path(folder)
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays = {name: getattr(self, name) for name in _ARRAYS if images or name != "images"}
         arrays |= {f"images_{name}": images for name, images in self.other_images.items()}
         for name, array in arrays.items():
             with replace_file(folder / f"{name}.npy") as file:

@@ -7,6 +7,7 @@ the frame cache's format, one video at a time: memory doesn't grow with their nu
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ SUFFIXES = (".webm", ".mp4", ".mkv", ".mov", ".avi")
 """Endings of the files that are read."""
 _ID_KEYS = ("id", "video_id", "video", "file")
 _CAPTION_KEYS = ("label", "caption", "text")
+_HEADER_BYTES = 128
+"""Size of the header of an array file of images, which NumPy pads to this."""
 _DONE = "done.jsonl"
 """Lines of the videos whose frames are complete, in order."""
 
@@ -98,8 +101,10 @@ def _build(captions: Mapping[Path, str], resolution: int, home: Path) -> None:
     from soar.utils.progress import progress_bar
 
     done = _read_done(home / _DONE)
+    if (home / "images.npy").exists():  # a build that was killed at its end
+        (home / "images.npy").rename(home / "images.raw")
     with (home / "images.raw").open("ab") as images, progress_bar() as bar:
-        images.truncate(sum(done.values()) * resolution * resolution * 3)
+        images.truncate(_HEADER_BYTES + sum(done.values()) * resolution * resolution * 3)
         images.seek(0, os.SEEK_END)
         task = bar.add_task("decoding videos", total=len(captions), note=f"{resolution} px")
         for path in captions:
@@ -154,19 +159,25 @@ def _frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 def _finish(
     home: Path, episodes: Sequence[EpisodeSummary], counts: Sequence[int], resolution: int
 ) -> None:
-    """Write the arrays beside the images, which get their header, and the JSON last."""
+    """Put the header before the images, which stay where they are, and write the other arrays and the JSON."""
     total = sum(counts)
-    images = np.memmap(home / "images.raw", np.uint8, "r", shape=(total, resolution, resolution, 3))
+    header = io.BytesIO()
+    shape = (total, resolution, resolution, 3)
+    about = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, about)
+    with (home / "images.raw").open("r+b") as file:
+        file.write(header.getvalue())
+        os.fsync(file.fileno())
+    (home / "images.raw").rename(home / "images.npy")
     frames = Frames(
-        images=images,
-        states=np.full((total, ACTION_DIM), np.nan, np.float32),
-        actions=np.zeros((total, ACTION_DIM), np.float32),
+        images=np.load(home / "images.npy", mmap_mode="r"),
+        states=np.broadcast_to(np.float32(np.nan), (total, ACTION_DIM)),
+        actions=np.broadcast_to(np.float32(0), (total, ACTION_DIM)),
         starts=np.cumsum([0, *counts], dtype=np.int64),
         episodes=tuple(episodes),
     )
-    frames.save(home)
-    for leftover in ("images.raw", _DONE):
-        (home / leftover).unlink()
+    frames.save(home, images=False)
+    (home / _DONE).unlink()
 
 
 def _read_done(path: Path) -> dict[str, int]:

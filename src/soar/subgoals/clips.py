@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +21,8 @@ from soar.utils.files import replace_file
 MAX_TOKENS = 24
 """Tokens of an instruction that are read; the rest is cut off."""
 
+_BLOCK = 256
+"""Instructions that are embedded at once."""
 NUM_POINTS = 7
 Points = Float32[np.ndarray, "n 7 2"]
 """Image coordinates of seven keypoints, x and y in [-1, 1], NaN where unknown.
@@ -44,12 +49,23 @@ class ClipCorpus:
         return sorted({e.instruction for e in self.frames.episodes})
 
     @classmethod
-    def from_frames(cls, frames: Frames, points: Points | None = None) -> ClipCorpus:
-        """Embed the instructions of some frames; without `points`, all keypoints are NaN."""
+    def from_frames(
+        cls, frames: Frames, points: Points | None = None, cache: Path | None = None
+    ) -> ClipCorpus:
+        """Embed the instructions of some frames.
+
+        Args:
+            frames: the frames.
+            points: their keypoints; without them all are NaN.
+            cache: folder for the embeddings, which are then read from the disk as they are needed.
+        """
         if points is None:
-            points = np.full((len(frames), NUM_POINTS, 2), np.nan, np.float32)
+            points = np.broadcast_to(np.float32(np.nan), (len(frames), NUM_POINTS, 2))
         instructions = sorted({e.instruction for e in frames.episodes})
-        words = SentenceEncoder().tokens(instructions, MAX_TOKENS).half().numpy()
+        if cache is None:
+            words = SentenceEncoder().tokens(instructions, MAX_TOKENS).half().numpy()
+        else:
+            words = _words_on_disk(instructions, cache)
         return cls(frames, points, words, _rows(frames))
 
     @classmethod
@@ -98,6 +114,27 @@ class Part(NamedTuple):
     corpus: ClipCorpus
     weight: float = 1.0
     """Share of the samples, relative to the other parts'."""
+
+
+def _words_on_disk(instructions: Sequence[str], cache: Path) -> Float16[np.ndarray, "u l d"]:
+    """Return token embeddings mapped from a file, which is written once, block by block."""
+    from soar.utils.progress import progress_bar
+
+    name = hashlib.sha256(json.dumps(instructions).encode()).hexdigest()[:16]
+    path = cache / f"words-{name}.npy"
+    if not path.exists():
+        encoder = SentenceEncoder()
+        shape = (len(instructions), MAX_TOKENS, encoder.dim)
+        about = {"descr": "<f2", "fortran_order": False, "shape": shape}
+        with replace_file(path) as file, progress_bar() as bar:
+            task = bar.add_task("reading captions", total=len(instructions), note="")
+            np.lib.format.write_array_header_1_0(file, about)
+            for start in range(0, len(instructions), _BLOCK):
+                block = instructions[start : start + _BLOCK]
+                file.write(encoder.tokens(block, MAX_TOKENS).half().numpy().tobytes())
+                bar.advance(task, len(block))
+    words: Float16[np.ndarray, "u l d"] = np.load(path, mmap_mode="r")
+    return words
 
 
 def _rows(frames: Frames) -> Int64[np.ndarray, " e"]:
