@@ -54,6 +54,7 @@ COMMANDS = {
     "fleet up": Entry("fleet:up", "Run the stations of a fleet file, here or on a Ray cluster", kept="stored episodes are kept, and the same command continues"),
     "fleet status": Entry("fleet:status", "Show a fleet's stations, tasks and engine"),
     "fleet drain": Entry("fleet:drain", "End a fleet after its running episodes"),
+    "fleet launch": Entry("fleet:launch", "Train in several processes, here or on a Ray cluster", kept=_TRAINING),
     "fleet down": Entry("fleet:down", "End a fleet at once"),
     "robot host": Entry("robot:host", "Serve a robot to a station on another machine"),
     "improve": Entry("improve:improve", "Rounds of collect, learn, evaluate, promote", runs=True, kept=_RUN),
@@ -138,7 +139,7 @@ def command_line() -> str:
 def _guarded(args: list[str]) -> None:
     """Run one command; exit with 2 and one line after an error that a user can meet."""
     try:
-        _run(args)
+        run_command(args)
     except SoarError as error:
         _fail(str(error))
     except BrokenPipeError:
@@ -150,7 +151,8 @@ def _guarded(args: list[str]) -> None:
         _fail("the input has ended before an answer; run it in a terminal")
 
 
-def _run(args: list[str]) -> None:
+def run_command(args: list[str]) -> None:
+    """Run one command, given as its words. Raises what it raises."""
     if args[:1] in (["--version"], ["-V"]):
         print(f"soar {__version__}")
         return

@@ -1,4 +1,4 @@
-"""`soar fleet up`, `status`, `drain` and `down`: many stations, from one file."""
+"""`soar fleet up`, `status`, `drain`, `launch` and `down`: many stations, and training, from one file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from annotated_types import Ge, Gt
 from soar.errors import ConfigError
 
 File = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(help="The fleet file.")]
+_TRAINING = ("train", "improve", "subgoals")
+"""First words of commands that train in several processes."""
 Where = Annotated[str, tyro.conf.arg(help="Take only the stations at this place.")]
 
 
@@ -84,6 +86,39 @@ def drain(fleet: File, where: Where = "") -> None:
     config = FleetConfig.read(fleet)
     for line in control.drain(config.at(where) if where else config):
         print(line)
+
+
+def launch(
+    fleet: File,
+    command: Annotated[
+        tuple[str, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(help="A command that trains, after `--`."),
+    ],
+) -> None:
+    """Run a command of soar that trains in the fleet's training processes, by the engine of the fleet file.
+
+    Ray's are on the machines of the cluster, and see the same folders; those of the embedded engine are on this one. Each
+    takes its part of every batch, so that losses are those of one process with the same seed and batch size. The same
+    command continues from the last saved state.
+
+    Examples:
+        soar fleet launch lab.yaml -- train gcbc --store /data/demos --out /data/first
+        soar fleet launch lab.yaml -- improve --out /data/run --scenes 1
+
+    Args:
+        fleet: the fleet file, whose `training` says how many processes there are, where, and with what.
+        command: the command's words after "soar".
+    """
+    from soar.cli import run_command
+    from soar.fleet.config import FleetConfig
+    from soar.fleet.training import launch as launch_command
+
+    if not command or command[0] not in _TRAINING:
+        raise ConfigError(
+            f"no command that trains after the fleet file; valid: -- {', '.join(_TRAINING)} ..."
+        )
+    launch_command(FleetConfig.read(fleet), command, run_command)
 
 
 def down(fleet: File, where: Where = "") -> None:

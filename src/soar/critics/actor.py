@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from soar.critics.actions import MARGIN
+from soar.nn import draws
 
 LOG_STD = (-5.0, 2.0)
 """Range of the log standard deviation before squashing (PTR)."""
@@ -50,7 +51,11 @@ class GaussianActor(nn.Module):
         """Sample `count` actions for each state, differentiable in the parameters."""
         mean, log_std = self._distribution(features)
         shape = (len(features), count, mean.shape[1])
-        noise = torch.randn(shape, generator=generator, device=mean.device, dtype=mean.dtype)
+        noise = (
+            torch.randn(shape, device=mean.device)
+            if generator is None
+            else draws.randn(shape, generator)
+        )
         before = mean[:, None] + log_std.exp()[:, None] * noise
         return Sampled(before.tanh(), _log_density(before, mean[:, None], log_std[:, None]))
 

@@ -111,25 +111,7 @@ class Cluster:
             ConfigError: Ray isn't installed, or there is no cluster.
         """
         self.config, self.namespace = config, f"soar-{identity}"
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError("the engine ray needs Ray: pip install 'soar-robot[ray]'") from None
-        self._ray = ray
-        if ray.is_initialized():
-            return
-        try:
-            _check_reachable(config.address)
-            ray.init(
-                config.address, namespace=self.namespace, log_to_driver=False, logging_level="ERROR"
-            )
-        except (OSError, RuntimeError, ValueError) as error:
-            why = str(error).splitlines()[0][:200]
-            raise ConfigError(
-                f"no Ray cluster at '{config.address}' ({why}); start one with `ray start --head`, and on each other "
-                "machine `ray start --address HOST:6379 --resources '{\"lab1\": 1}'`"
-            ) from None
+        self._ray = connect(config.address, self.namespace)
 
     def start_replicas(self) -> None:
         """Start the replicas that aren't there, and let them load their models.
@@ -253,6 +235,36 @@ class Cluster:
             while time.monotonic() < until:
                 _actor(name, self.namespace)
                 time.sleep(0.05)
+
+
+def connect(address: str, namespace: str, *, show_logs: bool = False) -> Any:
+    """Connect this process to a cluster, unless it is, and return the package `ray`.
+
+    Args:
+        address: HOST:PORT, or "auto".
+        namespace: that of the actors.
+        show_logs: whether to show what the cluster's processes print for this one.
+
+    Raises:
+        ConfigError: Ray isn't installed, or there is no cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("the engine ray needs Ray: pip install 'soar-robot[ray]'") from None
+    if ray.is_initialized():
+        return ray
+    try:
+        _check_reachable(address)
+        ray.init(address, namespace=namespace, log_to_driver=show_logs, logging_level="ERROR")
+    except (OSError, RuntimeError, ValueError) as error:
+        why = str(error).splitlines()[0][:200]
+        raise ConfigError(
+            f"no Ray cluster at '{address}' ({why}); start one with `ray start --head`, and on each other "
+            "machine `ray start --address HOST:6379 --resources '{\"lab1\": 1}'`"
+        ) from None
+    return ray
 
 
 def _check_reachable(address: str) -> None:

@@ -87,6 +87,16 @@ class ReplicasConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Training(Placement):
+    """Processes that train together, by `soar fleet launch`."""
+
+    count: Annotated[int, Ge(1)] = 1
+    """Number of processes, each with the resources; without any, a CPU of Ray's."""
+    retries: Annotated[int, Ge(0)] = 3
+    """Times that Ray starts all of them again after it lost one; training goes on from its last saved state."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetStation(Placement):
     """A station and where it runs."""
 
@@ -109,6 +119,8 @@ class FleetConfig:
     """The models, or the name of a models file."""
     replicas: ReplicasConfig = field(default_factory=ReplicasConfig)
     """The models' replicas on Ray."""
+    training: Training = field(default_factory=Training)
+    """The processes of `soar fleet launch`."""
     tasks: tuple[str, ...] = ()
     """Instructions for the stations that name none."""
     notices: tuple[Channel, ...] = ()

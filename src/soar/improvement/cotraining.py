@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Lt
 
@@ -75,6 +75,8 @@ class CoTraining:
     method: LearningMethod
     demonstrations: Source | None = None
     """Demonstrations that keep the policy general; None trains on own episodes alone."""
+    shared: ClassVar[bool] = True
+    """All processes of a launcher take part."""
 
     @property
     def outcomes(self) -> tuple[Outcome, ...]:

@@ -6,6 +6,7 @@ nothing but the run's folder: `run.json` names each round's next stage, and ever
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
 from soar.utils.config import check_ranges, content_hash, to_plain
 from soar.utils.files import Json, write_bytes
+from soar.utils.hardware import is_main_process
 from soar.utils.yaml_files import dump
 
 
@@ -115,6 +117,8 @@ class Stages:
     """None leaves the policy as it is."""
 
 
+_POLL_S = 1.0
+"""Interval in seconds at which a run's other processes look whether it trains."""
 _MESSAGES = {
     "collect": "the robots propose tasks, try them, and judge themselves",
     "finetune": "fine-tuning the subgoal generator on own episodes",
@@ -134,6 +138,8 @@ def improve(
 ) -> RunRecord:
     """Run all rounds, or what is left of them.
 
+    Started by a launcher in several processes, the first one does everything, and the others take part in training.
+
     Args:
         run: the run's folder.
         config: configuration; its class may have more fields, which are recorded as well.
@@ -144,6 +150,8 @@ def improve(
     Raises:
         ConfigError: the folder holds a run with another configuration.
     """
+    if not is_main_process():
+        return _take_part(run, config, stages)
     record = _begin(run, config, stages, command)
     if not stages.interleaved:
         began = time.monotonic()
@@ -157,6 +165,38 @@ def improve(
     for index in range(1, config.rounds + 1):
         record = _round(run, record, index, stages, on_message)
     return record
+
+
+def await_beginning(run: Run) -> None:
+    """Wait, in all of a launcher's processes but the first, until that one has prepared everything."""
+    while not is_main_process() and not (run.folder / "run.json").exists():
+        time.sleep(_POLL_S)
+
+
+def _take_part(run: Run, config: ImproveConfig, stages: Stages) -> RunRecord:
+    """Train together with the process that leads a run, whenever its record says that it does, until the last round."""
+    done: set[tuple[int, str]] = set()
+    while True:
+        record = run.record()
+        this = next((r for r in record.rounds if r.stage != "done"), None)
+        if this is None and len(record.rounds) == config.rounds:
+            return record
+        if this is None or (this.index, this.stage) in done:
+            time.sleep(_POLL_S)
+            continue
+        done.add((this.index, this.stage))
+        policy, subgoals = run.models_in_force(record)
+        with contextlib.suppress(ConfigError, NothingToLearnError):  # the first process decides
+            if this.stage == "finetune" and stages.finetune_subgoals is not None:
+                own = OwnEpisodes(run, this.index, _query(this, stages), subgoals)
+                stages.finetune_subgoals(own, run.subgoals_folder(this.index))
+            elif this.stage == "fit" and stages.train and getattr(stages.train, "shared", False):
+                subgoals, incumbent = (
+                    run.models_in_force(record, this.index)[1],
+                    _folder_or_name(policy),
+                )
+                own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
+                stages.train(own, incumbent, run.train_folder(this.index))
 
 
 def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> RunRecord:
@@ -290,9 +330,8 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
         return _without_training(
             this, "there is nothing that the subgoal generator could learn from"
         )
-    version = this.store_version or open_store(run.store, read_only=True).version
-    query = replace(_query(this, stages), outcomes=stages.train.outcomes, version=version)
-    own = OwnEpisodes(run, this.index, query, subgoals, incumbent)
+    own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
+    version = own.query.version or 0
     out = run.train_folder(this.index)
     try:
         mixture = stages.train(own, incumbent, out)
@@ -304,10 +343,19 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
         this,
         stage="evaluate",
         candidate=candidate,
-        query=to_plain(query),
+        query=to_plain(own.query),
         store_version=version,
         mixture=mixture,
     )
+
+
+def _learned_from(
+    run: Run, this: RoundRecord, train: TrainStage, stages: Stages, subgoals: str, incumbent: str
+) -> OwnEpisodes:
+    """Return the own episodes that the policy learns from."""
+    version = this.store_version or open_store(run.store, read_only=True).version
+    query = replace(_query(this, stages), outcomes=train.outcomes, version=version)
+    return OwnEpisodes(run, this.index, query, subgoals, incumbent)
 
 
 def _folder_or_name(policy: str) -> str:

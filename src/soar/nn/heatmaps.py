@@ -9,7 +9,7 @@ import math
 
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor
+from torch import Tensor, distributed
 
 
 def grid_cells(side: int) -> Float[Tensor, "p 2"]:
@@ -53,6 +53,8 @@ def attention_loss(
 ) -> Float[Tensor, ""]:
     """Cross-entropy of attention maps against Gaussians around points, averaged over the points that are known.
 
+    Of several processes that train together, the mean is theirs of all points.
+
     Args:
         attention: log-probability of p square cells.
         points: x and y in [-1, 1], or NaN where unknown.
@@ -60,4 +62,13 @@ def attention_loss(
     """
     known = ~points.isnan().any(-1)
     target = gaussian_heatmaps(points, math.isqrt(attention.shape[-1]), width).softmax(-1)
-    return -((target * attention).sum(-1) * known).sum() / known.sum().clamp(min=1)
+    count = _mean_over_processes(known.sum()).clamp(min=1e-6)
+    return -((target * attention).sum(-1) * known).sum() / count
+
+
+def _mean_over_processes(count: Int64[Tensor, ""]) -> Tensor:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return count
+    total = count.float()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

@@ -21,6 +21,7 @@ from soar.data.mixture import pose_dims
 from soar.data.proprioception import PROPRIOCEPTION, proprioception
 from soar.data.transforms import Batch, Transform, describe
 from soar.errors import ConfigError
+from soar.nn import draws
 from soar.nn.heatmaps import attention_loss
 from soar.nn.layers import mlp
 from soar.policies.encoders import Encoder, EncoderConfig, Encoding
@@ -273,15 +274,13 @@ class BehaviorCloning(nn.Module):
         if self.proprioception is not None:
             measured = proprioception(batch["state"]) if self._usual else batch["state"]
             if noise is not None:
-                offset = torch.randn(measured.shape, generator=noise, device=measured.device)
-                measured = measured + _PROPRIOCEPTION_NOISE * offset
+                measured = measured + _PROPRIOCEPTION_NOISE * draws.randn(measured.shape, noise)
             features = torch.cat([features, self.proprioception(measured)], 1)
         if self.advantage is None:
             return features
         told = batch.get("advantage", torch.full((len(features),), LARGE, device=features.device))
         if noise is not None:
-            kept = torch.rand(told.shape, generator=noise, device=told.device) >= _UNTOLD
-            told = told * kept
+            told = told * (draws.rand(told.shape, noise) >= _UNTOLD)
         added: Tensor = self.advantage(told)
         return features + added
 

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from soar.errors import ConfigError
+from soar.nn import draws
 from soar.subgoals.diffusers_folder import load_pipeline, noise_schedule
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.subgoals.sampler import (
@@ -171,7 +172,10 @@ class InstructPix2Pix(torch.nn.Module):
 
     def encode(self, pixels: Float[Tensor, "n 3 h w"], generator: torch.Generator) -> Tensor:
         """Encode target images: a sample of the latents, scaled."""
-        latents: Tensor = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.sample(generator)
+        found = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
+        latents: Tensor = found.mean + found.std * draws.randn(found.mean.shape, generator).to(
+            found.mean
+        )
         return latents * float(self.vae.config.scaling_factor)
 
     def decode(self, latents: Float[Tensor, "n c h8 w8"]) -> Float[Tensor, "n 3 h w"]:

@@ -21,6 +21,7 @@ from soar.contract.contract import WIDOWX
 from soar.data.prefetch import Batches, to_device
 from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner
+from soar.nn.draws import PartGenerator
 from soar.training.tracking import Tracker, open_trackers
 from soar.utils.files import read_lines
 from soar.utils.hardware import accelerator, choose_device, choose_precision
@@ -119,7 +120,7 @@ class FitRun:
         config = self.config
         means: dict[str, Tensor] = {}
         for part in range(config.accumulate):
-            generator = self.generator(step, self.rank * config.accumulate + part)
+            generator = self.generator(step, part)
             last = part + 1 == config.accumulate
             with contextlib.nullcontext() if last else self.no_sync():
                 batch = next(parts)
@@ -148,10 +149,15 @@ class FitRun:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return cast(tuple[Tensor, dict[str, Tensor]], self.model(batch, generator))
 
-    def generator(self, step: int, part: int) -> torch.Generator:
-        """Return the loss's random generator for a part of a step."""
-        seed = np.random.SeedSequence((self.config.seed, step, part)).generate_state(1, np.uint64)
-        return torch.Generator(self.device).manual_seed(int(seed[0]))
+    def generator(self, step: int, part: int | None = None) -> torch.Generator:
+        """Return the loss's random generator for a part of a step that this process computes; None is the whole step."""
+        seed = np.random.SeedSequence((self.config.seed, step, 0)).generate_state(1, np.uint64)
+        generator = PartGenerator(self.device)
+        if part is not None:
+            generator.part = self.rank * self.config.accumulate + part
+            generator.parts = self.world * self.config.accumulate
+        generator.manual_seed(int(seed[0]))
+        return generator
 
     def no_sync(self) -> contextlib.AbstractContextManager[Any]:
         """Skip the gradients' synchronization between processes, for all but the last part."""
@@ -172,7 +178,7 @@ class FitRun:
         with self.averaged():
             for step in range(count):
                 batch = to_device(batches(step, size, slice(0, size)), self.device)
-                loss, metrics = self.loss(batch, self.generator(step, 0))
+                loss, metrics = self.loss(batch, self.generator(step))
                 for name, value in {"loss": loss, **metrics}.items():
                     means[name] = means.get(name, 0.0) + float(value) / count
         self.learner.train()

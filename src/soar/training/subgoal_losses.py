@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from soar.data.prefetch import step_rng
 from soar.data.transforms import Color, Crop
 from soar.errors import ConfigError
+from soar.nn import draws
 from soar.nn.heatmaps import attention_loss
 from soar.subgoals.clips import ClipCorpus
 from soar.subgoals.compact.keypoint_predictor import PREDICTED_POINTS
@@ -66,7 +67,7 @@ class Dropout:
         self, n: int, generator: torch.Generator
     ) -> tuple[Bool[Tensor, " n"], Bool[Tensor, " n"]]:
         """Draw which samples keep their text, and which their image."""
-        x = torch.rand(n, generator=generator, device=generator.device)
+        x = draws.rand((n,), generator)
         no_text = x < self.text + self.both
         no_image = (x >= self.text) & (x < self.text + self.both + self.image)
         return ~no_text, ~no_image
@@ -222,7 +223,7 @@ class CompactSubgoalLearner(nn.Module):
         keypoints = batch["future_points"].where(known[:, None, None], torch.nan)
         encoded = self.net.add_keypoints(encoded, keypoints)
         angle = stratified_angles(n, generator)
-        noise = torch.randn(subgoal.shape, generator=generator, device=generator.device)
+        noise = draws.randn(subgoal.shape, generator)
         a, s = (f(angle)[:, None, None, None] for f in (torch.cos, torch.sin))
         clean, scale = self.net.denoise(a * subgoal + s * noise, angle, encoded)
         error = clean - subgoal
@@ -296,9 +297,9 @@ class SusieLearner(nn.Module):
             clean = self.model.encode(pixels(batch["subgoal"]), generator)
         context = context * has_image[:, None, None, None]
         words = self._words(batch["row"].where(has_text, -1))
-        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        noise = draws.randn(clean.shape, generator)
         steps = self.scheduler.config.num_train_timesteps
-        timestep = torch.randint(steps, (len(clean),), generator=generator, device=generator.device)
+        timestep = draws.randint(steps, (len(clean),), generator)
         noisy = self.scheduler.add_noise(clean, noise, timestep)
         target = self._target(clean, noise, timestep)
         loss = (self.model.denoise(noisy, timestep, (context, words)) - target).square().mean()
@@ -351,10 +352,11 @@ def augment(
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n k 2"], Float[Tensor, "n f 2"]]:
     """Return observations in [-1, 1], `points` and `future_points` after random transforms."""
     image, points = batch["observation"].float() / 255, batch["points"]
-    draws = torch.rand(len(image), 10, generator=generator, device=generator.device)
     sample = {
-        "image": image, "points": torch.cat([points, batch["future_points"]], 1), "draws": draws
-    }  # fmt: skip
+        "image": image,
+        "points": torch.cat([points, batch["future_points"]], 1),
+        "draws": draws.rand((len(image), 10), generator),
+    }
     with torch.autocast(image.device.type, enabled=False):
         for transform in transforms:
             sample = transform.train(sample)
@@ -376,13 +378,11 @@ def stratified_angles(n: int, generator: torch.Generator) -> Float[Tensor, " n"]
 
     The few sampling steps that CPUs afford decide nearly everything there.
     """
-    at = torch.rand(n, generator=generator, device=generator.device)
-    order = torch.randperm(n, generator=generator, device=generator.device)
-    return MIN_ANGLE + (MAX_ANGLE - MIN_ANGLE) * ((order + at) / n).sqrt()
+    return MIN_ANGLE + (MAX_ANGLE - MIN_ANGLE) * draws.stratified(n, generator).sqrt()
 
 
 def _random_mask(n: int, share: float, generator: torch.Generator) -> Bool[Tensor, " n"]:
-    return torch.rand(n, generator=generator, device=generator.device) < share
+    return draws.rand((n,), generator) < share
 
 
 def noisy_object_points(
@@ -390,5 +390,5 @@ def noisy_object_points(
 ) -> Float[Tensor, "n 2 2"]:
     """Simulate a locator: the points with noise, NaN for a random share of the samples."""
     given = _random_mask(len(points), OBJECT_POINTS_SHARE, generator)
-    error = torch.randn(points.shape, generator=generator, device=generator.device)
+    error = draws.randn(points.shape, generator)
     return (points + OBJECT_POINTS_STD * error).where(given[:, None, None], torch.nan)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from soar.contract.contract import WIDOWX, ActionNumbers
+from soar.nn import draws
 from soar.nn.layers import mlp
 from soar.policies.heads.head import HeadConfig, Scale, error_metrics, squared_errors, to_tensor
 
@@ -126,8 +127,8 @@ class FlowHead(_DenoisingHead):
         shared = self.condition(features)
         target = actions.flatten(1)[:, None].float()
         shape = (len(actions), self.config.draws)
-        time = torch.rand(shape, generator=generator, device=target.device)
-        noise = torch.randn((*shape, self.size), generator=generator, device=target.device)
+        time = draws.rand(shape, generator)
+        noise = draws.randn((*shape, self.size), generator)
         noisy = noise.lerp(target, time[..., None])
         found = self.denoiser(noisy, self.denoiser.times(_TIME_SCALE * time), shared)
         error = _masked(found - (target - noise), inside).square()
@@ -181,8 +182,8 @@ class DiffusionHead(_DenoisingHead):
         shared = self.condition(features)
         target = actions.flatten(1)[:, None].float()
         shape = (len(actions), self.config.draws)
-        time = torch.randint(self.config.steps, shape, generator=generator, device=target.device)
-        noise = torch.randn((*shape, self.size), generator=generator, device=target.device)
+        time = draws.randint(self.config.steps, shape, generator)
+        noise = draws.randn((*shape, self.size), generator)
         kept = (1 - self.betas).cumprod(0)[time][..., None]
         noisy = kept.sqrt() * target + (1 - kept).sqrt() * noise
         found = self.denoiser(noisy, self.denoiser.times(time.float()), shared)
