@@ -13,74 +13,25 @@ import argparse
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_lockstep
 from soar.data.store.lance import open_store
 from soar.evaluation.plots import plot_rates
-from soar.robots.simulated import SimRobot
-from soar.rollout.callbacks import Callback, EpisodeResult
+from soar.experiments.observed import (
+    Attempt,
+    Observer,
+    feasible,
+    precision,
+    read_attempts,
+    success,
+)
 from soar.rollout.models import ModelsConfig
-from soar.rollout.station import Station
 from soar.rollout.station_config import episode_config, sim_stations
-from soar.sim.layout import is_feasible
-from soar.types import Outcome, Proposal, Step
-from soar.utils.files import append_lines, read_lines
-from soar.utils.statistics import Interval, wilson
 
 COUNTS = (0, 3, 6)
-MEASURES = ("success", "precision of verdicts", "feasible proposals")
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One episode, with the simulator's truth about it."""
-
-    scene: str
-    distractors: int
-    instruction: str
-    feasible: bool
-    """Whether its task was undone and possible when it was proposed."""
-    done: bool
-    """Whether it was feasible, and done at the end."""
-    verdict: Outcome
-
-
-class Truth(Callback):
-    """Appends each stored episode to a file, with what the simulator knows."""
-
-    def __init__(self, path: Path, scene: str, distractors: int) -> None:
-        """`path`: the file; `scene`, `distractors`: what its lines say."""
-        self._path, self._scene, self._distractors = path, scene, distractors
-
-    def on_start(self, station: Station, proposal: Proposal) -> None:
-        """Ask whether the task is feasible."""
-        robot = station.simulation
-        assert isinstance(robot, SimRobot)
-        tasks = {t.instruction: t for t in robot.scene.tasks}
-        self._goal = tasks[proposal.task.instruction].goal
-        self._feasible = is_feasible(robot.world, self._goal)
-
-    def on_step(self, station: Station, step: Step) -> None:
-        """Ask whether the task is done, of which the last step's answer counts."""
-        assert isinstance(station.simulation, SimRobot)
-        self._done = station.simulation.world.fulfilled(self._goal)
-
-    def on_episode(self, station: Station, result: EpisodeResult) -> None:
-        """Append a line."""
-        if result.fault is None:
-            instruction, done = result.proposal.task.instruction, self._feasible and self._done
-            made = Attempt(
-                self._scene,
-                self._distractors,
-                instruction,
-                self._feasible,
-                done,
-                result.verdict.outcome,
-            )
-            append_lines(self._path, [asdict(made)])
+MEASURES = {"success": success, "precision of verdicts": precision, "feasible proposals": feasible}
 
 
 def main() -> None:
@@ -93,40 +44,31 @@ def main() -> None:
     path = args.out / "episodes.jsonl"
     for scene in args.scenes:
         for count in COUNTS:
-            have = [a for a in attempts(path) if (a.scene, a.distractors) == (scene, count)]
-            if missing := args.episodes - len(have):
-                _collect(scene, count, missing, len(have), path)
-            _report(attempts(path), args.out)
+            name = f"{scene}+{count}" if count else scene
+            have = sum(a.scene == name for a in read_attempts(path))
+            if missing := args.episodes - have:
+                _collect(name, missing, have, path)
+            _report(read_attempts(path), args.out)
 
 
-def attempts(path: Path) -> list[Attempt]:
-    """Return the episodes so far."""
-    return [Attempt(**row) for row in read_lines(path)] if path.exists() else []
-
-
-def _collect(scene: str, count: int, episodes: int, done: int, path: Path) -> None:
+def _collect(name: str, episodes: int, done: int, path: Path) -> None:
     """Collect with one station; the episodes themselves aren't kept."""
-    name = f"{scene}+{count}" if count else scene
     [station] = sim_stations(name, 1, seed=done)
     models = ModelsConfig()
     config = CollectionConfig(episode_config([station], models.subgoals))
     with tempfile.TemporaryDirectory() as store:
         open_store(store, create=True)
         job = CollectionJob(Path(store), models, config, episodes=episodes)
-        run_lockstep([station], job, threading.Event(), [Truth(path, scene, count)])
-
-
-def measures(found: Sequence[Attempt]) -> dict[str, Interval]:
-    """Return success and precision of the verdicts, and the share of feasible proposals, with 95 % intervals."""
-    feasible = [a for a in found if a.feasible]
-    praised = [a for a in found if a.verdict == "success"]
-    shares = ([a.done for a in feasible], [a.done for a in praised], [a.feasible for a in found])
-    return {m: wilson(sum(s), len(s)) for m, s in zip(MEASURES, shares, strict=True)}
+        run_lockstep([station], job, threading.Event(), [Observer(path)])
 
 
 def _report(found: Sequence[Attempt], out: Path) -> None:
-    by_count = {c: [a for a in found if a.distractors == c] for c in COUNTS}
-    rates = {c: measures(some) for c, some in by_count.items() if some}
+    by_count = {c: [a for a in found if _distractors(a) == c] for c in COUNTS}
+    rates = {
+        c: {name: measure(some) for name, measure in MEASURES.items()}
+        for c, some in by_count.items()
+        if some
+    }
     lines = [
         "| distracting objects | episodes | " + " | ".join(MEASURES) + " |",
         "|---|---|---|---|---|",
@@ -139,6 +81,10 @@ def _report(found: Sequence[Attempt], out: Path) -> None:
         out / "clutter.png", dpi=120
     )
     print("\n".join(lines), flush=True)
+
+
+def _distractors(attempt: Attempt) -> int:
+    return int(attempt.scene.rpartition("+")[2]) if "+" in attempt.scene else 0
 
 
 if __name__ == "__main__":

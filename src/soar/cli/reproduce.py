@@ -11,6 +11,7 @@ from annotated_types import Ge, MinLen
 
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.experiments.appendix_d import SCENES, reproduce_appendix_d
+from soar.experiments.appendix_g import reproduce_appendix_g
 from soar.experiments.figure5 import TEN_SCENES
 from soar.experiments.run_config import RunConfig
 from soar.experiments.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
@@ -163,6 +164,28 @@ def appendix_d(
         table = reproduce_appendix_d(out, config, announce)
     print(table.read_text())
     print(f"figure: {table.with_suffix('.png')}")
+
+
+def appendix_g(
+    config: Annotated[RunConfig, FLAT] = _DEV1,
+    out: Annotated[Path, OUT] = Path("results/appendix-g"),
+) -> None:
+    """Reproduce appendix G: which module fails, and what each costs, by the simulator's knowledge.
+
+    Subgoals are replaced by an expert's frames from the same starts; the proposer's feasible tasks are compared with random
+    ones, and verdicts with the truth. The same command resumes.
+
+    Example: `soar reproduce appendix-g --scenes dev1 --trials 20 --episodes 40`.
+
+    Args:
+        config: scenes, trials, and episodes that are collected in each.
+        out: folder for episodes, numbers and table.
+    """
+    from soar.utils.progress import announce
+
+    with saved_config(appendix_g, out):
+        table = reproduce_appendix_g(out, config, announce)
+    print(table.read_text())
 
 
 def _table(

@@ -28,6 +28,7 @@ from soar.improvement.run import Run, RunRecord
 from soar.policies.gcbc import GCBCConfig
 from soar.pretraining.keypoint_samples import other_scene_samples
 from soar.pretraining.weights import DemonstrationSet, demonstrations, demonstrations_folder
+from soar.rollout.callbacks import Callback
 from soar.rollout.console import ConsoleCallback
 from soar.rollout.station_config import sim_stations, station_tasks
 from soar.sim.scenes.catalog import load_scene
@@ -120,7 +121,12 @@ def _regenerate(share: float, frames: Frames, path: Path) -> GeneratedGoals:
 
 
 def collect_in_simulation(
-    config: RunConfig, run: Run, round: int, policy: str, subgoals: str
+    config: RunConfig,
+    run: Run,
+    round: int,
+    policy: str,
+    subgoals: str,
+    callbacks: Sequence[Callback] = (),
 ) -> None:
     """Collect in each scene, with a line for every episode."""
     options = config.collect
@@ -135,7 +141,7 @@ def collect_in_simulation(
                 models,
                 config.collection(config.episode_config),
                 config.episodes,
-                [console],
+                [console, *callbacks],
             )
 
 

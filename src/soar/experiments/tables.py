@@ -104,14 +104,15 @@ def reproduce_table(
 
 def _by_scene(found: Sequence[Evaluation]) -> dict[str, Interval]:
     scenes = {f"scene {e.setting.scenes[0]}": e.overall() for e in found}
-    return scenes | ({"all": _overall(found)} if len(scenes) > 1 else {})
+    return scenes | ({"all": overall(found)} if len(scenes) > 1 else {})
 
 
-def _overall(found: Sequence[Evaluation]) -> Interval:
+def overall(found: Sequence[Evaluation]) -> Interval:
+    """Return success over the trials of several evaluations."""
     return rate([t for e in found for t in e.trials])
 
 
-def _difference(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Interval:
+def paired_difference(before: Sequence[Evaluation], after: Sequence[Evaluation]) -> Interval:
     """Return success after minus before, over the starts of all scenes, of the same weight."""
     first, *others = [compare(b, a) for b, a in zip(before, after, strict=True)]
     pairs = first.pairs + tuple(pair for c in others for pair in c.pairs)
@@ -122,8 +123,8 @@ def _numbers(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> di
     base = next(iter(results.values()))
     return {
         name: {
-            "success": _overall(found)._asdict(),
-            "difference": _difference(base, found)._asdict(),
+            "success": overall(found)._asdict(),
+            "difference": paired_difference(base, found)._asdict(),
             "paper": spec.paper.get(name),
             "trials": sum(len(e.trials) for e in found),
             "scenes": {
@@ -143,9 +144,11 @@ def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> s
     for task in tasks[names[0]]:
         cells = (f"{tasks[name][task].value:.0%}" for name in names)
         lines.append(f"| {task} | {' | '.join(cells)} |")
-    lines.append(f"| all | {' | '.join(format_rate(_overall(results[n])) for n in names)} |")
+    lines.append(f"| all | {' | '.join(format_rate(overall(results[n])) for n in names)} |")
     base = results[names[0]]
-    changes = ("" if n == names[0] else format_change(_difference(base, results[n])) for n in names)
+    changes = (
+        "" if n == names[0] else format_change(paired_difference(base, results[n])) for n in names
+    )
     lines.append(f"| points, paired | {' | '.join(changes)} |")
     if spec.paper:
         paper = (f"{spec.paper[n]:.0%}" if n in spec.paper else "" for n in names)
