@@ -54,8 +54,8 @@ def film(
     """Write the film of two collections side by side: accelerated, with subgoals in the corner and verdicts.
 
     Example, the language-conditioned policy beside the whole system:
-        soar collect --store lcbc --scene 1 --policy lcbc --subgoals none --episodes 8
-        soar collect --store system --scene 1 --episodes 8
+        soar collect --store lcbc --scene dev1 --policy lcbc --subgoals none --episodes 8
+        soar collect --store system --scene dev1 --episodes 8
         soar report film lcbc system --out film.mp4 --preview film.webp
 
     Args:

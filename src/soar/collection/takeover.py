@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from soar.contract.contract import Contract
@@ -28,7 +29,10 @@ class TakeoverKeys:
             self._takeover = KeyboardTakeover(robot_contract(station.robot))
         except ConfigError:
             return None
-        console.print(f"{TAKEOVER_KEY}: take the arm, give it back   {MOTION_HELP}", style="dim")
+        if sys.stdin.isatty():
+            console.print(
+                f"{TAKEOVER_KEY}: take the arm, give it back   {MOTION_HELP}", style="dim"
+            )
         return self._takeover
 
     def press(self, key: str) -> None:

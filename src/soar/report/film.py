@@ -131,7 +131,8 @@ class _Side:
 
     def _frame(self, episode: Episode, t: int, text: str) -> Image:
         picture = with_subgoal(episode, t, self._config.size)
-        return caption(picture, f"{self._title}\n{text}", lines=4)
+        words = f"{self._title}, {self._config.speed:g}x\n{text}"
+        return caption(picture, words, lines=4)
 
 
 def _encode_webp(frames: Sequence[Image], width: int, quality: int, duration_ms: int) -> bytes:

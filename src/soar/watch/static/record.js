@@ -33,7 +33,7 @@ export function open(root, page) {
     el("form", { onsubmit: event => { event.preventDefault(); choose(); } }, el("label", {}, el("small", {}, "Task"), task), offered),
     state, counts, problem,
     el("div", { className: "choices" }, start, key("x", "x", "Throw away"), key("n", "n", "Next task"), key("q", "q", "End"), stop, key("r", "r", "Release")),
-    el("div", { className: "pad" }, key("w", "w", "Up"), key("up", "↑", "Away"), key("s", "s", "Down"), key("left", "←", "Left"), key("g", "g", "Gripper"), key("right", "→", "Right"), key("a", "a", "Turn left"), key("down", "↓", "Near"), key("d", "d", "Turn right")),
+    el("div", { className: "pad" }, key("w", "w", "Up"), key("up", "↑", "Away"), key("s", "s", "Down"), key("left", "←", "Left"), key("g", "g", "Gripper"), key("right", "→", "Right"), key("a", "a", "Turn left"), key("down", "↓", "Closer"), key("d", "d", "Turn right")),
     device)));
   let shown = {}, open = true;
 
