@@ -14,6 +14,8 @@ from soar.collection.collector import collect
 from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, ActionNumbers, Camera, Contract, Numbers
+from soar.critics.actor_policy import load_actor
+from soar.critics.steering import load_steered
 from soar.data.frame_cache import build_frames
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
@@ -33,6 +35,8 @@ from soar.rollout.station import EpisodeConfig, Station
 from soar.tasks.grammar import task_from_instruction
 from soar.tasks.proposer import UncertaintyProposer
 from soar.tasks.success_detector import VLMSuccessDetector
+from soar.training.critic import critic_source, train_critic
+from soar.training.critic import debug as debug_critic
 from soar.training.policy import debug, train_policy, with_fit
 from soar.types import Action, Actions, Images, Noise, Observation, Query
 
@@ -178,6 +182,37 @@ def test_the_arm_collects_trains_and_is_evaluated(tmp_path: Path) -> None:
     done = evaluate(spec, setting, tmp_path / "evaluation", video_size=0, quiet=True)
     assert done.finished
     assert len(done.trials) == 2
+
+
+def test_a_critic_learns_from_the_arm_and_steers_its_policy(tmp_path: Path) -> None:
+    collected(tmp_path / "store", JointPolicy())
+    store = open_store(tmp_path / "store")
+    recipe = debug_critic("calql")
+    recipe = replace(recipe, fit=replace(recipe.fit, device="cpu", precision="fp32"))
+    source = critic_source(store, "own", Query(), recipe.critic, tmp_path / "frames")
+    critic, result = train_critic(recipe, [source], tmp_path / "critic")
+    assert np.isfinite(result.loss)
+    assert critic.contract == replace(ARM, cameras=(Camera("front"),))
+    actions = np.concatenate([store.load(e.id).actions for e in store.query()])
+    assert critic.config.bounds.low == pytest.approx(actions.min(0))
+    again, _ = train_critic(recipe, [source], None, start=checkpoints.load(tmp_path / "critic"))
+    assert again.config == critic.config
+    assert again.transforms == critic.transforms
+
+    observations = [JointArm(seed).observe() for seed in (1, 2)]
+    goals = np.stack([o.image for o in observations])
+    steered = load_steered(JointPolicy(), str(tmp_path / "critic"), {"count": 3, "guard": 0.0})
+    rng = np.random.default_rng(0)
+    assert steered.act(observations, goals, rng).shape == (2, 6)
+    assert steered.contract == ARM  # type: ignore[attr-defined]
+    assert load_actor(tmp_path / "critic", "cpu").act(observations, goals, rng).shape == (2, 6)
+    with pytest.raises(ConfigError, match=r"action.space is end_effector for policy 'toy'"):
+        load_steered(Widow(), str(tmp_path / "critic"), {})
+
+
+class Widow(ToyPolicy):
+    name = "toy"
+    contract = WIDOWX
 
 
 def test_a_policy_of_another_arm_is_refused_before_anything_moves(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from soar.utils.files import local_path
 from soar.utils.hub import DATA_FILES, HUB, hub_folder
 
 if TYPE_CHECKING:
+    from soar.checkpoint import Checkpoint
     from soar.conversion.policies import Kind
 
 Source = Annotated[str, tyro.conf.Positional]
@@ -84,17 +85,45 @@ def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     _policy("lcbc", source, settings, out, vectors)
 
 
+def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
+    """Write a critic of V-GPS (Cal-QL or IQL with instructions) as a checkpoint that steers policies.
+
+    Its instructions are embedded by MUSE, as those of lcbc: it values the instructions in the file and refuses others. Its
+    actions are in the units of Bridge, whatever data it learned from beside.
+
+    Example: `soar convert vgps checkpoint_500000 --settings pretrained_checkpoint.yaml --vectors muse.json --out
+    released/vgps`, then `soar evaluate --checkpoint steered:gcbc,released/vgps`.
+
+    Args:
+        source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
+        settings: JSON of its training run, or V-GPS's pretrained_checkpoint.yaml.
+        vectors: JSON object of instructions and their 512 numbers, or .npz with `sentences` and `vectors`.
+        out: folder to write.
+    """
+    from soar.conversion.critics import convert_critic
+    from soar.conversion.sentences import read_sentences
+
+    _check_new(out)
+    made = convert_critic(_folder(source), settings, read_sentences(vectors))
+    print(f"checkpoint {_save(out, made)} in {out}: use it with --policy steered:POLICY,{out}")
+
+
 def _policy(
     kind: Kind, source: str, settings: Path, out: Path, vectors: Path | None = None
 ) -> None:
-    from soar import checkpoint as checkpoints
     from soar.conversion.policies import convert_policy
     from soar.conversion.sentences import read_sentences
 
     _check_new(out)
     sentences = read_sentences(vectors) if vectors else None
-    id = checkpoints.save(out, convert_policy(kind, _folder(source), settings, sentences))
-    print(f"checkpoint {id} in {out}: use it with --policy {out}")
+    made = convert_policy(kind, _folder(source), settings, sentences)
+    print(f"checkpoint {_save(out, made)} in {out}: use it with --policy {out}")
+
+
+def _save(out: Path, made: Checkpoint) -> str:
+    from soar import checkpoint as checkpoints
+
+    return checkpoints.save(out, made)
 
 
 def _check_new(out: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from annotated_types import Ge, Gt, Lt
 
 from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
+from soar.critics.config import CriticConfig
 from soar.training.critic import PRESETS, CriticTrainConfig
 from soar.types import Query
 from soar.utils.config import check_ranges
@@ -37,6 +38,11 @@ class OtherData:
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     preset = PRESETS[given["preset"]](given["algorithm"])
+    if (start := given["start"]) is not None:
+        from soar import checkpoint as checkpoints
+
+        found = checkpoints.load(start, "critic").model_config(CriticConfig)
+        preset = replace(preset, critic=found)
     return {"config": replace(preset, fit=replace(preset.fit, trackers=("tensorboard",)))}
 
 
@@ -71,7 +77,7 @@ def critic(
         algorithm: defaults of the critic's options: "iql", or those of a paper: Cal-QL, PTR, V-GPS (with Cal-QL or with
             IQL) or RoboFuME.
         preset: size: "compact" fits a CPU; "debug" runs in seconds.
-        start: a critic's folder to begin from, of the same architecture.
+        start: a critic's folder to begin from, whose configuration is then the default. Its architecture can't change.
         held_out: share of the episodes of the last store given, evenly spread in time, that only give the scores.
     """
     from soar import checkpoint as checkpoints

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any, NamedTuple
 
-from soar.contract.contract import WIDOWX, Contract, Numbers
+from soar.contract.contract import WIDOWX, Contract, Gripper, Numbers
 from soar.errors import ConfigError
 
 _REMEDIES = {
@@ -92,6 +92,16 @@ def require_match(
             f"{first.field} is {first.left} for {names[0]} and {first.right} for {names[1]}{more}: {first.remedy}"
         )
     return found
+
+
+def require_unit_gripper(contract: Contract) -> None:
+    """Refuse what models can't learn from. Raises ConfigError: a gripper has another range than 0 closed to 1 open."""
+    for numbers in (contract.action, contract.state):
+        if numbers.gripper not in (None, Gripper()):
+            raise ConfigError(
+                f"the gripper's range is {numbers.gripper.closed:g} to {numbers.gripper.open:g}; valid for models: "
+                "0 closed to 1 open (`convert: true` in the station's file)"
+            )
 
 
 def contract_of(component: object) -> Contract | None:

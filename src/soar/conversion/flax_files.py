@@ -49,6 +49,15 @@ def subtree(parameters: Parameters, prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(start): v for k, v in parameters.items() if k.startswith(start)}
 
 
+def agent_parameters(source: Path, which: str) -> Parameters:
+    """Return an agent's parameters, or its moving averages. Raises ConfigError."""
+    parameters = read_parameters(source)
+    for prefix in (f"state.{which}", which, "state.params", "params"):
+        if found := subtree(parameters, prefix):
+            return found
+    raise ConfigError(f"{source} holds no agent: it has no 'state.{which}'")
+
+
 def _read_msgpack(path: Path) -> Iterator[tuple[str, Any]]:
     with path.open("rb") as file:
         try:

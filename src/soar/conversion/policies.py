@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 from torch import Tensor
 
 from soar.checkpoint import Checkpoint, load_weights
-from soar.conversion.flax_files import Parameters, read_parameters, subtree
-from soar.conversion.resnet import resnet_weights
-from soar.conversion.sentences import Sentences
+from soar.conversion.flax_files import Parameters, agent_parameters, subtree
+from soar.conversion.layers import linear, resnet_weights
+from soar.conversion.sentences import Sentences, known_sentences
 from soar.conversion.settings import AgentSettings, read_settings
 from soar.data.transforms import (
     BinarizeGripper,
@@ -62,7 +62,7 @@ def convert_policy(
     found.require("use_proprio", False)
     if kind != "lcbc":
         found.require("early_goal_concat", True)
-    parameters = _agent_parameters(source, "target_params" if kind == "dgcbc" else "params")
+    parameters = agent_parameters(source, "target_params" if kind == "dgcbc" else "params")
     actor = subtree(parameters, "modules_actor")
     weights = resnet_weights(subtree(actor, "encoder.encoder"), "encoder.")
     if kind == "dgcbc":
@@ -76,7 +76,7 @@ def convert_policy(
     }  # fmt: skip
     config: GCBCConfig | LCBCConfig = GCBCConfig(**size)
     if kind == "lcbc":
-        known = _sentences(found, sentences)
+        known = known_sentences(found, sentences)
         config = LCBCConfig(
             **size, words=found.text, word_dim=known.vectors.shape[1], context_dim=0, sentences=known.sentences
         )  # fmt: skip
@@ -87,15 +87,6 @@ def convert_policy(
     policy = build_policy(config, transforms)
     load_weights(policy, Checkpoint(config.kind, weights | more, {}))
     return policy.checkpoint({"converted_from": str(source), "agent": found.agent})
-
-
-def _agent_parameters(source: Path, which: str) -> Parameters:
-    """Return an agent's parameters, or its moving averages. Raises ConfigError."""
-    parameters = read_parameters(source)
-    for prefix in (f"state.{which}", which, "state.params", "params"):
-        if found := subtree(parameters, prefix):
-            return found
-    raise ConfigError(f"{source} holds no agent: it has no 'state.{which}'")
 
 
 def _gaussian_head(
@@ -164,13 +155,6 @@ def _diffusion_head(
     return config, weights
 
 
-def linear(layer: Parameters, name: str) -> dict[str, Tensor]:
-    """Return a Flax Dense layer's weights by PyTorch's names."""
-    if layer.keys() != {"kernel", "bias"}:
-        raise ConfigError(f"the checkpoint lacks the layer of {name.rstrip('.')}")
-    return {f"{name}weight": layer["kernel"].T, f"{name}bias": layer["bias"]}
-
-
 def _normalization(settings: AgentSettings, kind: Kind) -> NormalizeActions:
     """Return the action statistics.
 
@@ -188,15 +172,3 @@ def _normalization(settings: AgentSettings, kind: Kind) -> NormalizeActions:
     if level is not None:
         mean, std = (*mean[:-1], 0.5), (*std[:-1], 0.5 / float(level))
     return NormalizeActions(mean, std)
-
-
-def _sentences(settings: AgentSettings, sentences: Sentences | None) -> Sentences:
-    if settings.text != "muse_embedding":
-        raise ConfigError(
-            f"{settings.path}: the sentence encoder '{settings.text}' can't be converted; convertible: muse_embedding"
-        )
-    if sentences is None:
-        raise ConfigError(
-            "this policy takes MUSE embeddings, which can't be made here; name a file of them with --vectors"
-        )
-    return sentences

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
+from soar.conversion.settings import AgentSettings
 from soar.errors import ConfigError
 from soar.utils.files import read_json
 
@@ -60,3 +61,16 @@ def _read_object(path: Path) -> tuple[list[str], np.ndarray]:
         return list(data), np.array(list(data.values()), np.float32)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{path}: the instructions need {DIM} numbers each") from error
+
+
+def known_sentences(settings: AgentSettings, sentences: Sentences | None) -> Sentences:
+    """Return the embeddings for an agent of MUSE. Raises ConfigError: it has another encoder, or they are missing."""
+    if settings.text != "muse_embedding":
+        raise ConfigError(
+            f"{settings.path}: the sentence encoder '{settings.text}' can't be converted; convertible: muse_embedding"
+        )
+    if sentences is None:
+        raise ConfigError(
+            "this model takes MUSE embeddings, which can't be made here; name a file of them with --vectors"
+        )
+    return sentences

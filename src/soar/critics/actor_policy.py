@@ -24,6 +24,8 @@ class ActorPolicy:
                 f"{critic.name} has no actor; valid as a policy: Cal-QL, RoboFuME, PTR"
             )
         self.critic, self.name = critic, f"actor of {critic.name}"
+        self.contract = critic.contract
+        """Meaning of its actions, and of what it sees."""
         self.checkpoint_id = critic.checkpoint_id
         """Id of the critic's checkpoint, for episodes' provenance."""
         self.resolution = critic.resolution
@@ -51,7 +53,7 @@ class ActorPolicy:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count 1 7"]:
+    ) -> Float32[np.ndarray, "n count 1 a"]:
         """Return the mode and `count` - 1 samples for each robot."""
         noisy = np.ones((len(observations), count), bool)
         noisy[:, 0] = False
@@ -75,7 +77,7 @@ class ActorPolicy:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         noisy: Bool[np.ndarray, "n k"],
-    ) -> Float32[np.ndarray, "n k 7"]:
+    ) -> Float32[np.ndarray, "n k a"]:
         if not self.critic.takes_images and isinstance(goals, np.ndarray) and self._instructions:
             goals = self._instructions
         assert self.critic.actor is not None
@@ -90,8 +92,9 @@ class ActorPolicy:
                 torch.from_numpy(noisy)[..., None].to(drawn.device), drawn, actions
             )
         physical = self.critic.config.bounds.to_physical(actions).float().cpu().numpy()
-        result: Float32[np.ndarray, "n k 7"] = physical.copy()
-        result[..., 6] = result[..., 6] > 0.5
+        result: Float32[np.ndarray, "n k a"] = physical.copy()
+        if self.contract.action.gripper is not None:
+            result[..., -1] = result[..., -1] > 0.5
         return result
 
 

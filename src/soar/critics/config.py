@@ -54,10 +54,23 @@ class CriticConfig:
     context_dim: Annotated[int, Ge(1)] = 64
     """Width of the projected sentence embedding."""
 
+    sentences: tuple[str, ...] = ()
+    """The only instructions that it values, if their embeddings are part of its weights."""
+
+    encoder: Literal["convolutions", "bridge"] = "convolutions"
+    """Encoder of the image: convolutions with spatial embeddings, or "bridge", the ResNet of V-GPS's released weights
+    (`soar.nn.bridge_resnet`), whose mean features and FiLM layers need no `patch`, `embeddings`, `feature_dim` or
+    `context_dim`."""
     resolution: Annotated[int, Ge(1)] = 96
     """Height and width of the images [px]; a multiple of the last feature map's cells."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
-    """Channels of the convolutions with GroupNorm, each of stride 2 after the first."""
+    """Channels of the convolutions with GroupNorm, each of stride 2 after the first; of "bridge" those of the stages."""
+    depths: tuple[int, ...] = (2, 2, 2, 2)
+    """Residual blocks of the stages of "bridge"."""
+    bottleneck: bool = False
+    """Whether the blocks of "bridge" are bottlenecks."""
+    coordinates: bool = True
+    """Whether the pixels' coordinates are further channels of "bridge"."""
     patch: Literal[2, 4] = 2
     """Stride of the first convolution [px]: 2 with a kernel of 3, or 4 with a kernel of 4, which costs a third."""
     embeddings: Annotated[int, Ge(1)] = 8
@@ -71,7 +84,7 @@ class CriticConfig:
     layer_norm: bool = True
     """LayerNorm before every activation of Q and V."""
     activation: Literal["relu", "silu"] = "relu"
-    """Activation function of Q, V and the actor."""
+    """Activation function of Q, V and the actor, and of "bridge"."""
     inject: Literal["first", "action", "both"] = "action"
     """Input repeated at every hidden layer of Q: nothing, the action, or action and features (PTR)."""
     ensemble: Annotated[int, Ge(1)] = 2
@@ -79,7 +92,7 @@ class CriticConfig:
     final_scale: Annotated[float, Ge(0)] = 1e-2
     """Range of the initial weights of Q's last layer."""
     bounds: ActionBounds = field(default_factory=ActionBounds)
-    """Units of actions."""
+    """Units of actions. For another arm than the WidowX the defaults mean the smallest and largest action of the data."""
 
     rewards: RewardConfig = field(default_factory=RewardConfig)
     discount: Annotated[float, Gt(0), Lt(1)] = 0.98
@@ -139,7 +152,12 @@ class CriticConfig:
             raise ConfigError(
                 f"hindsight labels need goal images; the critic's condition is '{self.condition}'"
             )
-        if self.resolution % self.cell:
+        if self.encoder == "bridge":
+            if len(self.widths) != len(self.depths) or any(w % 4 for w in self.widths):
+                raise ConfigError(
+                    "widths and depths need the same length, and widths multiples of 4"
+                )
+        elif self.resolution % self.cell:
             raise ConfigError(
                 f"resolution is {self.resolution}; valid with {len(self.widths)} convolutions: a multiple of {self.cell}"
             )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
+from soar.contract.contract import WIDOWX, Contract
 from soar.critics.config import CriticConfig
 from soar.critics.learning.learner import KIND, Actor
 from soar.critics.network import CriticNetwork
@@ -36,7 +37,7 @@ class ActionCritic(Protocol):
         self,
         observations: Sequence[Observation],
         goals: Images | Sequence[str],
-        actions: Float32[np.ndarray, "n k 7"],
+        actions: Float32[np.ndarray, "n k a"],
     ) -> Float32[np.ndarray, "e n k"]:
         """Return the values of k physical actions of each of n robots, by each of e Q functions."""
 
@@ -44,11 +45,20 @@ class ActionCritic(Protocol):
 class Critic(nn.Module):
     """A critic's network with its transforms and units. Implements `ActionCritic`."""
 
-    def __init__(self, config: CriticConfig, transforms: Sequence[Transform]) -> None:
+    def __init__(
+        self,
+        config: CriticConfig,
+        transforms: Sequence[Transform],
+        contract: Contract = WIDOWX,
+    ) -> None:
         super().__init__()
-        self.config = config
-        self.network = CriticNetwork(config)
-        self.actor = Actor(config) if config.actor != "none" else None
+        self.config, self.contract = config, contract
+        if len(config.bounds.low) != contract.action.dim:
+            raise ConfigError(
+                f"action bounds have {len(config.bounds.low)} numbers, the actions {contract.action.dim}"
+            )
+        self.network = CriticNetwork(config, contract)
+        self.actor = Actor(config, contract) if config.actor != "none" else None
         self.transforms = tuple(transforms)
         self.name = f"{config.algorithm} critic"
         self.checkpoint_id = ""
@@ -65,6 +75,11 @@ class Critic(nn.Module):
         """Whether its goals are images; else they are instructions."""
         return self.config.condition == "goal"
 
+    @property
+    def takes_state(self) -> bool:
+        """Whether it takes the state beside images."""
+        return self.config.state_dim > 0
+
     @torch.inference_mode()
     def encode(
         self, observations: Sequence[Observation], goals: Images | Sequence[str]
@@ -78,7 +93,7 @@ class Critic(nn.Module):
 
     @torch.inference_mode()
     def q(
-        self, features: Float[Tensor, "n d"], actions: Float32[np.ndarray, "n k 7"]
+        self, features: Float[Tensor, "n d"], actions: Float32[np.ndarray, "n k a"]
     ) -> Float32[np.ndarray, "e n k"]:
         """Return the values of physical actions, clipped to the critic's bounds."""
         scaled = self.config.bounds.to_box(torch.from_numpy(actions).to(features.device))
@@ -91,7 +106,7 @@ class Critic(nn.Module):
         self,
         observations: Sequence[Observation],
         goals: Images | Sequence[str],
-        actions: Float32[np.ndarray, "n k 7"],
+        actions: Float32[np.ndarray, "n k a"],
     ) -> Float32[np.ndarray, "e n k"]:
         """Return the values of k physical actions of each of n robots, by each of e Q functions."""
         return self.q(self.encode(observations, goals), actions)
@@ -136,6 +151,8 @@ class Critic(nn.Module):
             raise ConfigError(f"wrong goals for {self.name}; valid: {valid}")
         if isinstance(goals, np.ndarray):
             return {"goal": torch.from_numpy(goals)}
+        if self.network.known is not None:
+            return {"words": self.network.known(goals)}
         if condition == "text":
             self._words = self._words or SentenceEncoder(self.config.words)
             return {"words": self._words(goals)}
@@ -162,7 +179,7 @@ def critic_from(checkpoint: Checkpoint) -> Critic:
     if checkpoint.kind != KIND:
         raise CheckpointError(f"a '{checkpoint.kind}' checkpoint is no critic")
     config = checkpoint.model_config(CriticConfig)
-    critic = Critic(config, transforms_from(checkpoint.transforms))
+    critic = Critic(config, transforms_from(checkpoint.transforms), checkpoint.contract)
     checkpoints.load_weights(critic, checkpoint)
     critic.checkpoint_id = checkpoint.id
     critic.name = f"{config.algorithm} critic {checkpoint.id}".strip()

@@ -115,7 +115,7 @@ def episode_values(
     steps = np.delete(np.arange(len(frames)), frames.starts[1:] - 1)  # a last frame has no action
     others = frames.actions[rng.choice(steps, actions)]
     executed = frames.actions[first:last]
-    candidates: Float32[np.ndarray, "t k 7"] = np.concatenate(
+    candidates: Float32[np.ndarray, "t k a"] = np.concatenate(
         [executed[:, None], np.broadcast_to(others, (last - first, actions, 7))], 1
     )
     values = critic.values(observations, _goals(critic, source, episode), candidates)

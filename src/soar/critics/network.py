@@ -9,18 +9,20 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from soar.contract.contract import WIDOWX, Contract
 from soar.critics.config import CriticConfig
 from soar.data.image_ops import to_planes
 from soar.data.proprioception import PROPRIOCEPTION, proprioception
 from soar.data.transforms import Batch
+from soar.nn.bridge_resnet import BridgeResNet
 from soar.nn.layers import FiLM
-from soar.types import ACTION_DIM
+from soar.nn.text import KnownSentences
 
 _GROUPS = 4
 _FILM_STAGES = 2
@@ -40,12 +42,11 @@ class SpatialEmbeddings(nn.Module):
         return embedded.flatten(1)
 
 
-class StateEncoder(nn.Module):
-    """Features of image, goal or task, and the end effector's state."""
+class ConvolutionEncoder(nn.Module):
+    """Features of an image, and a goal image or an instruction: convolutions, spatial embeddings, a bottleneck."""
 
     def __init__(self, config: CriticConfig) -> None:
         super().__init__()
-        self.condition = config.condition
         channels = [6 if config.condition == "goal" else 3, *config.widths]
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, 2, 1) for i, o in itertools.pairwise(channels)
@@ -60,30 +61,64 @@ class StateEncoder(nn.Module):
         side = config.resolution // config.cell
         self.embeddings = SpatialEmbeddings(config.widths[-1], side, config.embeddings)
         self.image = _bottleneck(config.widths[-1] * config.embeddings, config.feature_dim)
-        self.state = (
-            _bottleneck(len(PROPRIOCEPTION), config.state_dim) if config.state_dim else None
-        )
-        self.tasks = len(config.tasks) if config.condition == "task" else 0
-        self.dim = config.feature_dim + config.state_dim + self.tasks
+        self.dim = config.feature_dim
 
-    def forward(self, batch: Batch) -> Float[Tensor, "n d"]:
-        """Return features of a transformed batch.
-
-        Args:
-            batch: "image" (n, r, r, 3) in [0, 1], "state" (n, 7), and, by the condition, "goal" (n, r, r, 3), "words"
-                (n, w) or "task" (n,) int64. Unknown states count as typical ones.
-        """
-        names = ("image", "goal") if self.condition == "goal" else ("image",)
-        x = 2 * torch.cat([to_planes(batch[k]) for k in names], 1) - 1
-        context = None if self.words is None else torch.relu(self.words(batch["words"]))
+    def features(
+        self, images: Float[Tensor, "n c h w"], words: Float[Tensor, "n k"] | None = None
+    ) -> Float[Tensor, "n d"]:
+        """Return the features of images in [0, 1]. `words`: embeddings of the instructions."""
+        x = 2 * images - 1
+        context = None if self.words is None else torch.relu(self.words(words))
         first_film = len(self.convs) - len(self.films)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             x = torch.relu(norm(conv(x)))
             if context is not None and i >= first_film:
                 x = self.films[i - first_film](x, context)
-        parts = [self.image(self.embeddings(x))]
+        found: Tensor = self.image(self.embeddings(x))
+        return found
+
+
+class StateEncoder(nn.Module):
+    """Features of image, goal or task, and the arm's state."""
+
+    RENAMED: ClassVar = {
+        name: f"vision.{name}"
+        for name in ("convs", "norms", "words", "films", "embeddings", "image")
+    }
+
+    def __init__(self, config: CriticConfig, contract: Contract) -> None:
+        super().__init__()
+        self.condition = config.condition
+        text = config.condition == "text"
+        channels = 6 if config.condition == "goal" else 3
+        self.vision: ConvolutionEncoder | BridgeResNet = (
+            ConvolutionEncoder(config)
+            if config.encoder == "convolutions"
+            else BridgeResNet(
+                channels, config.widths, config.depths, bottleneck=config.bottleneck, coordinates=config.coordinates,
+                activation="swish" if config.activation == "silu" else "relu", context_dim=config.word_dim * text,
+            )
+        )  # fmt: skip
+        self._usual = contract.state == WIDOWX.state
+        measured = len(PROPRIOCEPTION) if self._usual else contract.state.dim
+        self.state = _bottleneck(measured, config.state_dim) if config.state_dim else None
+        self.tasks = len(config.tasks) if config.condition == "task" else 0
+        self.dim = self.vision.dim + config.state_dim + self.tasks
+
+    def forward(self, batch: Batch) -> Float[Tensor, "n d"]:
+        """Return features of a transformed batch.
+
+        Args:
+            batch: "image" (n, r, r, 3) in [0, 1], "state" (n, s), and, by the condition, "goal" (n, r, r, 3), "words"
+                (n, w) or "task" (n,) int64. Unknown states count as typical ones.
+        """
+        names = ("image", "goal") if self.condition == "goal" else ("image",)
+        x = torch.cat([to_planes(batch[k]) for k in names], 1)
+        parts = [self.vision.features(x, batch.get("words"))]
         if self.state is not None:
-            parts.append(self.state(proprioception(batch["state"]).nan_to_num(0.0)))
+            state = batch["state"]
+            measured = proprioception(state) if self._usual else state
+            parts.append(self.state(measured.nan_to_num(0.0)))
         if self.tasks:
             parts.append(nn.functional.one_hot(batch["task"], self.tasks).to(x.dtype))
         return torch.cat(parts, 1)
@@ -187,12 +222,13 @@ class EnsembleMLP(nn.Module):
 class CriticNetwork(nn.Module):
     """Encoder, Q functions, and V where the backup needs it."""
 
-    def __init__(self, config: CriticConfig) -> None:
+    def __init__(self, config: CriticConfig, contract: Contract) -> None:
         super().__init__()
-        self.encoder = StateEncoder(config)
+        self.known = KnownSentences(config.sentences, config.word_dim) if config.sentences else None
+        self.encoder = StateEncoder(config, contract)
         self.q_head = EnsembleMLP(
             self.encoder.dim,
-            ACTION_DIM,
+            contract.action.dim,
             config.hidden,
             ensemble=config.ensemble,
             inject=config.inject,
@@ -219,7 +255,7 @@ class CriticNetwork(nn.Module):
         return features
 
     def q(
-        self, features: Float[Tensor, "n d"], actions: Float[Tensor, "n k 7"]
+        self, features: Float[Tensor, "n d"], actions: Float[Tensor, "n k a"]
     ) -> Float[Tensor, "e n k"]:
         """Return the values of k actions in [-1, 1] of each state, by each Q function."""
         values: Tensor = self.q_head(features, actions)

@@ -13,10 +13,11 @@ import numpy as np
 from annotated_types import Ge
 from jaxtyping import Float, Float32, Int64
 
+from soar.contract.compare import contract_of, require_match, takes_state
 from soar.critics.critic import ActionCritic, load_critic
 from soar.errors import ConfigError
 from soar.interfaces import InstructedPolicy, Policy
-from soar.types import ACTION_DIM, Actions, Images, Noise, Observation
+from soar.types import Actions, Images, Noise, Observation
 from soar.utils.config import check_ranges, from_plain
 from soar.utils.media import resize
 
@@ -33,7 +34,7 @@ class SamplingPolicy(Protocol):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count h 7"]:
+    ) -> Float32[np.ndarray, "n count h a"]:
         """Return `count` chunks of h actions for each observation, from one batched call of the model.
 
         The first of them is the policy's own answer, which is executed where the critic can't tell the others apart.
@@ -69,7 +70,7 @@ class NoisySampling:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
-    ) -> Float32[np.ndarray, "n count 1 7"]:
+    ) -> Float32[np.ndarray, "n count 1 a"]:
         """Return the policy's answer and `count` - 1 noisy ones for each observation."""
         n = len(observations)
         repeated = [o for o in observations for _ in range(count)]
@@ -80,7 +81,7 @@ class NoisySampling:
         )
         noise = np.tile(np.r_[0.0, np.full(count - 1, self.noise)], n)
         actions = self.policy.act(repeated, many, rng, noise=noise)
-        return actions.reshape(n, count, 1, ACTION_DIM)
+        return actions.reshape(n, count, 1, -1)
 
     def commit(self, actions: Actions) -> None:
         """Do nothing: the policy's state of each sample follows from its own answers."""
@@ -125,6 +126,10 @@ class SteeredPolicy:
         self.name = f"{base.name} steered by {critic.name}{_settings(config)}"
         self.checkpoint_id = getattr(base, "checkpoint_id", "")
         """Id of the base policy's checkpoint, for episodes' provenance."""
+        self.contract = contract_of(base)
+        """Meaning of its actions, and of what it sees; None if the base policy doesn't say."""
+        self.takes_state = takes_state(base) or takes_state(critic)
+        """Whether one of the two takes the state beside images."""
         self._varies = config.count == 1
         self._instructions: tuple[str, ...] = ()
 
@@ -158,7 +163,7 @@ class SteeredPolicy:
         rng: np.random.Generator,
         *,
         noise: Noise = 0.0,
-    ) -> Float32[np.ndarray, "n h 7"]:
+    ) -> Float32[np.ndarray, "n h a"]:
         """Return the chunk whose first action is chosen; the arguments are those of `act`."""
         observations, goals = self._resized(observations, goals)
         samples = self.base.sample(observations, goals, rng, self.config.count)
@@ -166,7 +171,7 @@ class SteeredPolicy:
         if self.config.count == 1:
             return samples[:, 0]
         values = self.critic.values(observations, self._task(goals), samples[:, :, 0])
-        chosen: Float32[np.ndarray, "n h 7"] = samples[
+        chosen: Float32[np.ndarray, "n h a"] = samples[
             np.arange(len(samples)), choose(values, self.config, rng)
         ]
         return chosen
@@ -207,7 +212,7 @@ class SteeredPolicy:
         small = [replace(o, image=i) for o, i in zip(observations, images, strict=True)]
         return small, resize(goals, size) if isinstance(goals, np.ndarray) else goals
 
-    def _check(self, samples: Float32[np.ndarray, "n k h 7"]) -> None:
+    def _check(self, samples: Float32[np.ndarray, "n k h a"]) -> None:
         if self._varies or not len(samples):
             return
         if np.ptp(samples, axis=1).max() == 0:
@@ -240,7 +245,14 @@ def steer(policy: Policy, critic: ActionCritic, config: SteeringConfig) -> Polic
 
     Chunks are chosen by their first action and then executed as before (V-GPS). A policy that can't sample several
     actions gives its own answer and noisy ones.
+
+    Raises:
+        ConfigError: the critic learned from other actions.
     """
+    ours, learned = contract_of(policy), contract_of(critic)
+    if ours is not None and learned is not None:
+        names = f"policy '{policy.name}'", critic.name
+        require_match(ours, learned, names, uses_state=takes_state(critic))
     if isinstance(policy, Broker):
         return policy.with_policy(SteeredPolicy(policy.policy, critic, config))
     base = policy if isinstance(policy, SamplingPolicy) else NoisySampling(policy)

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
+from soar.contract.compare import contract_of
+from soar.contract.contract import WIDOWX
 from soar.interfaces import InstructedPolicy
 from soar.types import Actions, Images, Noise, Observation
 
@@ -28,7 +30,7 @@ class ChunkPolicy(Protocol):
         rng: np.random.Generator,
         *,
         noise: Noise = 0.0,
-    ) -> Float32[np.ndarray, "n h 7"]:
+    ) -> Float32[np.ndarray, "n h a"]:
         """Return the next h actions of each robot; the arguments are those of `soar.interfaces.Policy.act`."""
 
     def commit(self, actions: Actions) -> None:
@@ -56,7 +58,7 @@ class ChunkBroker:
         self.name = policy.name
         self.checkpoint_id = str(getattr(policy, "checkpoint_id", ""))
         """Id of the policy's checkpoint, for episodes' provenance."""
-        self._chunks: list[Float32[np.ndarray, "n h 7"]] = []
+        self._chunks: list[Float32[np.ndarray, "n h a"]] = []
         """Predictions for this step and later ones, the oldest first."""
         self._done = 0
         self._goals: Images | tuple[str, ...] = ()
@@ -77,7 +79,7 @@ class ChunkBroker:
             kept = self._chunks if self.ensemble else []
             new = self.policy.chunk(observations, goals, rng, noise=noise)
             self._chunks, self._done = [*kept, new], 0
-        actions = _mean([chunk[:, 0] for chunk in self._chunks])
+        actions = self._mean([chunk[:, 0] for chunk in self._chunks])
         self._chunks = [chunk[:, 1:] for chunk in self._chunks if chunk.shape[1] > 1]
         self._done += 1
         self.policy.commit(actions)
@@ -102,12 +104,12 @@ class ChunkBroker:
             return isinstance(self._goals, np.ndarray) and np.array_equal(goals, self._goals)
         return isinstance(self._goals, tuple) and tuple(goals) == self._goals
 
-
-def _mean(predictions: Sequence[Actions]) -> Actions:
-    """Return the weighted mean of several predictions, the oldest with the largest weight."""
-    if len(predictions) == 1:
-        return predictions[0]
-    weights = np.exp(-_DECAY * np.arange(len(predictions)))
-    mean: Actions = np.average(predictions, 0, weights).astype(np.float32)
-    mean[:, 6] = mean[:, 6] > 0.5
-    return mean
+    def _mean(self, predictions: Sequence[Actions]) -> Actions:
+        """Return the weighted mean of several predictions, the oldest with the largest weight."""
+        if len(predictions) == 1:
+            return predictions[0]
+        weights = np.exp(-_DECAY * np.arange(len(predictions)))
+        mean: Actions = np.average(predictions, 0, weights).astype(np.float32)
+        if (contract_of(self.policy) or WIDOWX).action.gripper is not None:
+            mean[:, -1] = mean[:, -1] > 0.5
+        return mean

@@ -11,7 +11,8 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
-from soar.contract.contract import WIDOWX, Contract, Gripper
+from soar.contract.compare import require_unit_gripper
+from soar.contract.contract import WIDOWX, Contract
 from soar.data.transforms import NormalizeActions, NormalizeStates, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
 from soar.policies.behavior_cloning import KEYPOINTS, BehaviorCloning, Condition
@@ -41,12 +42,7 @@ def build_policy(
         ConfigError: `attention_weight` needs more attention points than the encoder has, or the gripper has another
             range than 0 to 1.
     """
-    for numbers in (contract.action, contract.state):
-        if numbers.gripper not in (None, Gripper()):
-            raise ConfigError(
-                f"the gripper's range is {numbers.gripper.closed:g} to {numbers.gripper.open:g}; valid for policies: "
-                "0 closed to 1 open (`convert: true` in the station's file)"
-            )
+    require_unit_gripper(contract)
     points = config.encoder.attention_points
     if config.attention_weight and points < KEYPOINTS:
         raise ConfigError(

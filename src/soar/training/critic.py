@@ -5,25 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from soar.checkpoint import Checkpoint
+from soar.contract.compare import require_match, require_unit_gripper
+from soar.contract.contract import WIDOWX, Contract
+from soar.critics.actions import ActionBounds, bounds_of
 from soar.critics.config import ALGORITHMS, CriticConfig
 from soar.critics.critic import Critic, critic_from
 from soar.critics.learning.batches import CriticBatches
 from soar.critics.learning.labels import CriticSource, StoreVerdicts
 from soar.critics.learning.learner import CriticLearner
-from soar.data.frame_cache import build_frames
+from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import recorded_subgoals
-from soar.data.mixture import Embed
+from soar.data.mixture import SMALLEST_STD, Embed
 from soar.data.store.lance import LanceStore
 from soar.data.takeovers import with_takeovers
-from soar.data.transforms import AnyTransform, Color, Crop, Resize, ToFloat
+from soar.data.transforms import (
+    AnyTransform,
+    Color,
+    Crop,
+    NormalizeStates,
+    Resize,
+    ToFloat,
+    Transform,
+    transforms_from,
+)
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.text import SentenceEncoder
 from soar.training.fit import FitConfig, FitResult, fit
 from soar.types import Query
+
+_Floats: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -118,23 +134,28 @@ def train_critic(
         validation: data whose loss is logged.
 
     Raises:
-        ConfigError: the sources' resolution isn't the critic's, or no episode has a verdict.
+        ConfigError: the sources' resolution isn't the critic's, no episode has a verdict, or a gripper has another
+            range than 0 to 1.
         CheckpointError: `folder` holds a run with other settings, or `start` is another kind of critic.
     """
     critic = config.critic
     if critic.condition == "task" and not critic.tasks:
         known = {e.instruction for s in [*sources, *validation] for e in s.frames.episodes}
         critic = replace(critic, tasks=tuple(sorted(known)))
-    transforms = (Resize(critic.resolution), ToFloat(), *config.image_transforms)
-    batches = CriticBatches(sources, critic, config.fit.seed, _embedder(critic))
-    held_out = (
-        CriticBatches(validation, critic, config.fit.seed, _embedder(critic))
-        if validation
-        else None
-    )
+    embed = _embedder(critic, start)
+    batches = CriticBatches(sources, critic, config.fit.seed, embed)
+    held_out = CriticBatches(validation, critic, config.fit.seed, embed) if validation else None
+    contract = batches.contract
+    require_unit_gripper(contract)
+    critic = replace(critic, bounds=_bounds(critic, contract, sources, start))
+    transforms: list[Transform] = [Resize(critic.resolution), ToFloat(), *config.image_transforms]
+    if critic.state_dim and contract.state != WIDOWX.state:
+        transforms.append(_normalized_states(sources, start))
     torch.manual_seed(config.fit.seed)
-    learner = CriticLearner(critic, transforms)
+    learner = CriticLearner(critic, transforms, contract)
     if start is not None:
+        names = "the training data", f"critic {start.id}"
+        require_match(contract, start.contract, names, uses_state=critic.state_dim > 0)
         _start_from(learner, start)
     provenance = {
         "data": batches.provenance(),
@@ -155,10 +176,49 @@ def _critic(algorithm: str) -> CriticConfig:
     return ALGORITHMS[algorithm]()
 
 
-def _embedder(config: CriticConfig) -> Embed | None:
-    """Return the sentence encoder of a critic with instructions."""
+def _bounds(
+    config: CriticConfig,
+    contract: Contract,
+    sources: Sequence[CriticSource],
+    start: Checkpoint | None,
+) -> ActionBounds:
+    """Return the units of actions: those given, else, for another arm than the WidowX, those of the data or the start."""
+    if contract.action == WIDOWX.action or config.bounds != ActionBounds():
+        return config.bounds
+    if start is not None:
+        return start.model_config(CriticConfig).bounds
+    return bounds_of(np.concatenate([_inside(s.frames)[0] for s in sources]), contract.action)
+
+
+def _normalized_states(
+    sources: Sequence[CriticSource], start: Checkpoint | None
+) -> NormalizeStates:
+    """Return states of another arm than the WidowX, whose scales are fixed, as z-scores of the data or of the start."""
+    for transform in transforms_from(start.transforms) if start else ():
+        if isinstance(transform, NormalizeStates):
+            return transform
+    states = np.concatenate([_inside(s.frames)[1] for s in sources]).astype(np.float64)
+    std = np.maximum(states.std(0), SMALLEST_STD)
+    return NormalizeStates(tuple(states.mean(0).tolist()), tuple(std.tolist()))
+
+
+def _inside(frames: Frames) -> tuple[_Floats, _Floats]:
+    """Return the actions and states of all frames but the episodes' last, which have no action."""
+    acting = np.delete(np.arange(len(frames)), frames.starts[1:] - 1)
+    return frames.actions[acting], frames.states[acting]
+
+
+def _embedder(config: CriticConfig, start: Checkpoint | None) -> Embed | None:
+    """Return the sentence encoder of a critic with instructions: its own, or the embeddings in the weights it starts from."""
     if config.condition != "text":
         return None
+    if config.sentences:
+        known = critic_from(start).network.known if start else None
+        if known is None:
+            raise ConfigError(
+                "`sentences` are those of a critic to start from, which holds their embeddings"
+            )
+        return lambda sentences: known(sentences).numpy()
     encoder = SentenceEncoder(config.words)
     if encoder.dim != config.word_dim:
         raise ConfigError(f"word_dim is {config.word_dim}; '{config.words}' needs {encoder.dim}")
@@ -171,6 +231,8 @@ def _start_from(learner: CriticLearner, start: Checkpoint) -> None:
     architecture = (
         "condition",
         "tasks",
+        "sentences",
+        "encoder",
         "widths",
         "patch",
         "embeddings",

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float64, Int64
 from soar.critics.config import CriticConfig
 from soar.critics.learning.labels import CriticSource, Pool, make_pools, pool_shares
 from soar.critics.learning.returns import windows
+from soar.data.frame_cache import common_contract
 from soar.data.mixture import DRAWS, Embed
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
@@ -60,7 +61,7 @@ class CriticBatches:
 
     Keys:
         "image", "next_image" (n, r, r, 3) uint8: the window's first frame, and the frame after it.
-        "state", "next_state", "action", "next_action" (n, 7) float32; actions in physical units.
+        "state", "next_state" (n, s) and "action", "next_action" (n, a) float32; actions in physical units.
         "reward", "discount", "mc_return" (n,) float32: as in `soar.critics.learning.returns.Windows`.
         "draws", "next_draws" (n, 29) float32, uniform in [0, 1), for augmentation.
         "goal", "next_goal" (n, r, r, 3) uint8, or "words" (n, d) float32, or "task" (n,) int64, by the condition.
@@ -83,7 +84,8 @@ class CriticBatches:
             embed: sentence encoder, for the condition "text".
 
         Raises:
-            ConfigError: no episode has a label, an instruction has no task id, or frames are of another resolution.
+            ConfigError: no episode has a label, an instruction has no task id, frames are of another resolution, or
+                episodes of several arms.
         """
         sizes = {s.frames.resolution for s in sources}
         if sizes != {config.resolution}:
@@ -91,6 +93,9 @@ class CriticBatches:
                 f"frames are {sorted(sizes)} px; this critic takes {config.resolution}"
             )
         self.sources, self.config, self.seed = tuple(sources), config, seed
+        shared = common_contract([e for s in sources for e in s.frames.episodes])
+        self.contract = replace(shared, cameras=shared.cameras[:1])
+        """Meaning of actions and states, which the sources share, and of the primary camera."""
         self._context = [_context(s, config, embed) for s in sources]
         self._verdicts: list[Mapping[str, Verdict]] = []
         self._labels: list[Float64[np.ndarray, " e"]] = []

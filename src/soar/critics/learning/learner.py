@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from soar.checkpoint import Checkpoint
+from soar.contract.contract import WIDOWX, Contract
 from soar.critics.actor import GaussianActor, Sampled
 from soar.critics.config import CriticConfig
 from soar.critics.learning.losses import (
@@ -37,7 +38,7 @@ from soar.critics.learning.losses import (
 )
 from soar.critics.network import CriticNetwork, StateEncoder
 from soar.data.transforms import Batch, Transform, describe
-from soar.types import ACTION_DIM
+from soar.nn.draws import rand
 from soar.utils.config import to_plain
 
 KIND = "critic"
@@ -56,14 +57,25 @@ class ActorDraws(NamedTuple):
 class CriticLearner(nn.Module):
     """A critic in training, with its target network and, if the algorithm has one, its actor."""
 
-    def __init__(self, config: CriticConfig, transforms: Sequence[Transform]) -> None:
-        """Make random weights from torch's global generator. `transforms`: of images; actions are scaled by bounds."""
+    def __init__(
+        self,
+        config: CriticConfig,
+        transforms: Sequence[Transform],
+        contract: Contract = WIDOWX,
+    ) -> None:
+        """Make random weights from torch's global generator.
+
+        Args:
+            config: network, losses and labels.
+            transforms: of images and states; actions are scaled by bounds.
+            contract: meaning of what it learns from.
+        """
         super().__init__()
-        self.config = config
+        self.config, self.contract = config, contract
         self.transforms = tuple(transforms)
-        self.network = CriticNetwork(config)
+        self.network = CriticNetwork(config, contract)
         self.target = copy.deepcopy(self.network).requires_grad_(False)
-        self.actor = Actor(config) if config.actor != "none" else None
+        self.actor = Actor(config, contract) if config.actor != "none" else None
         self.samples = config.alpha > 0 or config.backup == "policy_max"
         """True if the losses need actions of the actor."""
         self.log_temperature = nn.Parameter(torch.zeros(()), requires_grad=self.samples)
@@ -121,7 +133,9 @@ class CriticLearner(nn.Module):
         if self.actor is not None:
             weights |= {f"actor.{k}": v.detach() for k, v in self.actor.state_dict().items()}
         config, transforms = to_plain(self.config), describe(self.transforms)
-        return Checkpoint(KIND, weights, config, transforms, dict(provenance))
+        return Checkpoint(
+            KIND, weights, config, transforms, dict(provenance), contract=self.contract
+        )
 
     def _sample(
         self,
@@ -160,7 +174,7 @@ class CriticLearner(nn.Module):
         return max_backup(q)
 
     def _value_loss(
-        self, features: Float[Tensor, "n d"], now: Batch, actions: Float[Tensor, "n 7"]
+        self, features: Float[Tensor, "n d"], now: Batch, actions: Float[Tensor, "n a"]
     ) -> tuple[Float[Tensor, ""], Float[Tensor, " n"], Float[Tensor, " n"]]:
         """Return V's loss, V, and the data actions' smallest target Q."""
         v = self.network.v(features).float()
@@ -179,7 +193,7 @@ class CriticLearner(nn.Module):
         metrics: dict[str, Tensor],
     ) -> Float[Tensor, ""]:
         shape = draws.current.actions.shape
-        uniform = 2 * torch.rand(shape, generator=generator, device=data_q.device) - 1
+        uniform = 2 * rand(shape, generator) - 1
         gap = sampled_gap(
             self.config,
             lambda actions: self.network.q(features, actions).float(),
@@ -195,7 +209,7 @@ class CriticLearner(nn.Module):
         self,
         features: Float[Tensor, "n d"],
         now: Batch,
-        actions: Float[Tensor, "n 7"],
+        actions: Float[Tensor, "n a"],
         generator: torch.Generator,
         metrics: dict[str, Tensor],
     ) -> Float[Tensor, ""]:
@@ -222,13 +236,13 @@ class CriticLearner(nn.Module):
             "entropy": -log_prob.mean(),
             "temperature": temperature,
         }
-        return loss + temperature_loss(self.log_temperature, log_prob, -float(ACTION_DIM))
+        return loss + temperature_loss(self.log_temperature, log_prob, -float(actions.shape[1]))
 
     def _cloning_loss(
         self,
         features: Float[Tensor, "n d"],
         now: Batch,
-        actions: Float[Tensor, "n 7"],
+        actions: Float[Tensor, "n a"],
         advantages: Float[Tensor, " n"],
         metrics: dict[str, Tensor],
     ) -> Float[Tensor, ""]:
@@ -244,11 +258,11 @@ class CriticLearner(nn.Module):
 class Actor(nn.Module):
     """A Gaussian actor with its own encoder, or on the features of the critic's, which it doesn't train."""
 
-    def __init__(self, config: CriticConfig) -> None:
+    def __init__(self, config: CriticConfig, contract: Contract) -> None:
         super().__init__()
-        own = StateEncoder(config)
+        own = StateEncoder(config, contract)
         self.encoder = own if config.actor_encoder == "separate" else None
-        self.head = GaussianActor(own.dim, ACTION_DIM, config.hidden, config.activation)
+        self.head = GaussianActor(own.dim, contract.action.dim, config.hidden, config.activation)
 
     def features(self, critic_features: Float[Tensor, "n d"], batch: Batch) -> Float[Tensor, "n d"]:
         """Return the actor's features of a transformed batch."""

@@ -1,4 +1,4 @@
-"""The released encoders' weights by the names of `soar.nn.bridge_resnet.BridgeResNet`."""
+"""Weights of the released networks' layers by the names of PyTorch and of `soar.nn.bridge_resnet.BridgeResNet`."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def resnet_weights(parameters: Parameters, prefix: str) -> dict[str, Tensor]:
             joined = torch.cat(parts, -1)
             weights[f"{prefix}films.{i}.affine.{ours}"] = joined.T if joined.ndim == 2 else joined
     return weights
+
+
+def linear(layer: Parameters, name: str) -> dict[str, Tensor]:
+    """Return a Flax Dense layer's weights by PyTorch's names."""
+    if layer.keys() != {"kernel", "bias"}:
+        raise ConfigError(f"the checkpoint lacks the layer of {name.rstrip('.')}")
+    return {f"{name}weight": layer["kernel"].T, f"{name}bias": layer["bias"]}
 
 
 def _name(name: str) -> str:
