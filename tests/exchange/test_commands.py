@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +14,7 @@ from slow_export import export
 
 from soar.cli import main
 from soar.data.store.lance import open_store
+from soar.errors import FileError
 from soar.exchange.export import export_episodes
 from soar.exchange.lerobot.reader import LeRobotReader
 from soar.exchange.lerobot.writer import LeRobotOptions
@@ -103,3 +105,19 @@ def test_an_export_survives_kill_9_again_and_again(new_store, tmp_path):
     assert [r.id for r in LeRobotReader(out).read()] == [s.id for s in store.query()]
     assert pq.read_table(out / "data")["index"].to_pylist() == list(range(54))
     assert not list(tmp_path.glob("out.*"))
+
+
+def test_an_export_needs_space_for_new_episodes_alone(new_store, tmp_path, monkeypatch):
+    store, out = new_store("s", make_episode(0)), tmp_path / "out"
+
+    def export_all() -> int:
+        return export_episodes(store, Query(), out, LeRobotOptions()).exported
+
+    assert export_all() == 1
+    monkeypatch.setattr(
+        "soar.exchange.staging.shutil.disk_usage", lambda _: SimpleNamespace(free=9)
+    )
+    assert export_all() == 0
+    store.append(make_episode(1))
+    with pytest.raises(FileError, match="MB are needed, 0 MB are free"):
+        export_all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
@@ -12,7 +12,7 @@ from soar.exchange.lerobot.progress import write_progress
 from soar.exchange.lerobot.writer import LeRobotOptions, LeRobotWriter
 from soar.exchange.rlds.examples import Layout, check_contract
 from soar.exchange.rlds.writer import RldsWriter
-from soar.exchange.staging import Staging, check_space, staged
+from soar.exchange.staging import Staging, check_space, exported_ids, staged
 from soar.exchange.stores import one_contract, recordings
 from soar.types import Query
 from soar.utils.config import to_plain
@@ -76,7 +76,7 @@ def export_episodes(
     contract, _ = one_contract(store.query(query))
     if isinstance(options, RldsOptions):
         check_contract(contract)
-    check_space(out, stored_bytes(store, query))
+    check_space(out, stored_bytes(store, query, exported_ids(out)))
     exported = unknown = 0
     with staged(out, _about(contract, options)) as staging:
         done = staging.done()
@@ -91,12 +91,12 @@ def export_episodes(
     return Counts(exported, len(done), changed, unknown)
 
 
-def stored_bytes(store: LanceStore, query: Query) -> int:
-    """Return the size of the episodes that match [bytes]."""
+def stored_bytes(store: LanceStore, query: Query, without: Set[str] = frozenset()) -> int:
+    """Return the size of the episodes that match, but for some ids [bytes]."""
     from soar.data.store.index import where
 
-    sizes = store.index.rows(("bytes",), where(query), query.version)["bytes"].to_pylist()
-    return sum(sizes if query.limit is None else sizes[: query.limit])
+    rows = store.index.rows(("id", "bytes"), where(query), query.version).to_pylist()
+    return sum(row["bytes"] for row in rows[: query.limit] if row["id"] not in without)
 
 
 def _writer(

@@ -60,6 +60,14 @@ class Staging:
         write_bytes(self.path / FOLDER / f"{name}.jsonl", lines.encode())
 
 
+def exported_ids(out: Path) -> set[str]:
+    """Return the ids of the episodes that an export has already, whether it is finished or not."""
+    begun = Staging(out)
+    if not begun.path.exists():
+        begun.path = out
+    return set(begun.done())
+
+
 @contextlib.contextmanager
 def staged(out: Path, about: Mapping[str, Json]) -> Iterator[Staging]:
     """Open the folder of an export, and rename it to `out` at the end.
@@ -170,5 +178,5 @@ def check_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise FileError(
-            f"{path} can't be written: about {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free"
+            f"{path} can't be written: about {needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free"
         )
