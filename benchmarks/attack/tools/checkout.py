@@ -63,9 +63,10 @@ class Lab:
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start `soar` in a session of its own."""
         path = os.pathsep.join(map(str, (self.source / "src", ROOT)))
-        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+        own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HOME": str(self.folder), "MUJOCO_GL": "egl"}  # fmt: skip
+        env = {**os.environ, **own}
         process = subprocess.Popen(
-            [*("env", "--default-signal=HUP,INT"), sys.executable, "-m", "soar", *map(str, words)],
+            [*("env", "--default-signal=HUP,INT"), sys.executable, "-P", "-m", "soar", *map(str, words)],
             cwd=self.folder, env=env, text=True, errors="replace", start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
@@ -86,7 +87,7 @@ class Lab:
         """Run `soar` to its end."""
         return self.end(self.start(*words), limit_s)
 
-    def station(self, name: str, fault: str = "none", **keys: object) -> Path:
+    def station(self, name: str, fault: str = "none", /, **keys: object) -> Path:
         """Write a station's file. Its marker is NAME.marker."""
         options = {"fault": fault, "marker": str(self.folder / f"{name}.marker")}
         about = {"robot": "benchmarks.attack.tools.lab:arm", "options": options, "tasks": _TASKS}
@@ -94,17 +95,17 @@ class Lab:
         path.write_text(json.dumps({**about, "process": False, **keys}))
         return path
 
-    def collect(self, *words: object, policy: str = "policy") -> tuple[object, ...]:
+    def collect(self, *words: object, policy: str = "policy", store: str | Path = "store") -> tuple[object, ...]:  # fmt: skip
         """Return the words of a collection with the lab's models."""
         models = self.folder / "models.yaml"
         lab = "python:benchmarks.attack.tools.lab"
         models.write_text(f"vlm: {lab}:vlm\nsubgoals: {lab}:subgoals\npolicy: {lab}:{policy}\n")
-        return ("collect", "--store", "store", "--models", models, *words)
+        return ("collect", f"--store={store}", "--models", models, *words)
 
-    def episodes(self) -> list[Any]:
-        """Read the store's episodes."""
+    def episodes(self, name: str = "store") -> list[Any]:
+        """Read a store's episodes."""
         try:
-            store = open_store(self.folder / "store", read_only=True)
+            store = open_store(self.folder / name, read_only=True)
             return [store.load(e.id) for e in store.query()]
         except SoarError:
             return []
@@ -124,11 +125,10 @@ class Lab:
 
 
 @contextlib.contextmanager
-def chat_server(answer: str, refuses: str = "") -> Iterator[type[Chat]]:
-    """Serve chat completions that say `answer`, and refuse requests with a parameter."""
-    kind = cast(
-        "type[Chat]", type("Chat_", (Chat,), {"answer": answer, "refuses": refuses, "images": []})
-    )
+def chat_server(answer: str, refuses: str = "", body: str = "") -> Iterator[type[Chat]]:
+    """Serve chat completions that say `answer`, or are `body`, and refuse requests with a parameter."""
+    about = {"answer": answer, "refuses": refuses, "body": body, "images": []}
+    kind = cast("type[Chat]", type("Chat_", (Chat,), about))
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     kind.name = f"chat:m@http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -141,6 +141,7 @@ class Chat(BaseHTTPRequestHandler):
 
     answer: ClassVar[str]
     refuses: ClassVar[str]
+    body: ClassVar[str]
     images: ClassVar[list[bytes]]
     name: ClassVar[str]
 
@@ -155,7 +156,7 @@ class Chat(BaseHTTPRequestHandler):
         if wrong:
             message = f"Unsupported parameter: '{self.refuses}' is not supported with this model."
             reply = {"error": {"message": message, "param": self.refuses, "code": "unsupported_parameter"}}  # fmt: skip
-        data = json.dumps(reply).encode()
+        data = (self.body or json.dumps(reply)).encode()
         self.send_response(400 if wrong else 200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -9,18 +9,30 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from soar.robots.toy import ToyRobot
 
 try:
+    from soar.robots.host.gym_robot import GymMapping, GymRobot
     from soar.robots.toy_models import ToyPolicy, ToySubgoals, ToyVLM
 except ImportError:  # 975160d
+    from soar.robots.gym import GymRobot  # type: ignore[import-not-found, no-redef]
+    from soar.robots.gym import Mapping as GymMapping  # type: ignore[no-redef]
     from soar.toy import ToyPolicy, ToySubgoals, ToyVLM  # type: ignore[import-not-found, no-redef]
 
 _STEP = 15
 """Control step at which a fault happens."""
 _CLOSING_S = 2.0
+_WRONG: dict[str, dict[str, Any]] = {
+    "size": {"image": np.zeros((48, 40, 3), np.uint8)},
+    "none_state": {"state": None},
+    "wide": {"state": np.zeros(8, np.float32)},
+    "text": {"state": "0 0 0 0 0 0 1"},
+    "no_image": {"image": None},
+}
+"""Wrong values of one observation."""
 
 
 class FaultyArm(ToyRobot):
@@ -29,7 +41,7 @@ class FaultyArm(ToyRobot):
     period_s = 0.01
 
     def __init__(self, fault: str, marker: str) -> None:
-        """Make an arm. `fault`: "none", "size", "nan", "killed", "time", "close" or "lag"."""
+        """Make an arm. `fault`: "none", "killed", "time", "close", "lag", or one of `_WRONG`."""
         super().__init__(0)
         self.fault, self.marker, self.steps = fault, Path(marker), 0
         self.target = np.array(self._now())
@@ -42,14 +54,10 @@ class FaultyArm(ToyRobot):
         seen = super().observe()
         if self.fault == "time":
             return replace(seen, time_s=1.0)
-        if self.steps != _STEP or self.fault not in ("size", "nan") or self.marker.exists():
+        if self.steps != _STEP or self.fault not in _WRONG or self.marker.exists():
             return seen
         self.marker.touch()
-        if self.fault == "size":
-            return replace(seen, image=np.zeros((48, 40, 3), np.uint8))
-        state = np.array(seen.state)
-        state[3] = np.nan
-        return replace(seen, state=state)
+        return replace(seen, **_WRONG[self.fault])
 
     def execute(self, action: Any) -> Any:
         """Move; "lag" goes half of the way to the sum of all commands, and notes where it is."""
@@ -89,6 +97,59 @@ class WildPolicy(ToyPolicy):
         return actions.astype(np.float32)
 
 
+class Table(gymnasium.Env[Any, Any]):
+    """The toy robot as a Gymnasium environment without limits of its own; notes its actions in a file."""
+
+    action_space = gymnasium.spaces.Box(-99, 99, (7,), np.float32)
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "camera": gymnasium.spaces.Box(0, 255, (32, 32, 3), np.uint8),
+            "state": gymnasium.spaces.Box(-9, 9, (7,), np.float32),
+        }
+    )
+
+    def __init__(self, marker: str) -> None:
+        self._robot, self._marker = ToyRobot(0), Path(marker)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        """Place the block at random."""
+        super().reset(seed=seed)
+        self._robot.reset(seed or 0)
+        return self._seen(), {}
+
+    def step(self, action: Any) -> Any:
+        """Move."""
+        with self._marker.open("a") as file:
+            print(*action, file=file)
+        self._robot.execute(np.asarray(action, np.float32))
+        return self._seen(), 0.0, False, False, {}
+
+    def _seen(self) -> dict[str, Any]:
+        seen = self._robot.observe()
+        return {"camera": np.asarray(seen.image), "state": np.asarray(seen.state)}
+
+
+class FailingPolicy(ToyPolicy):
+    """A policy whose tenth call fails."""
+
+    calls = 0
+
+    def act(self, observations: Any, goals: Any, rng: Any, *, noise: Any = 0.0) -> Any:
+        """Return actions, or run out of memory."""
+        self.calls += 1
+        if self.calls == 10:
+            raise RuntimeError("CUDA out of memory")
+        return super().act(observations, goals, rng, noise=noise)
+
+
+def environment(marker: str, limit: int) -> GymRobot:
+    """Return a Gymnasium environment as a robot. `limit`: steps until it is truncated; 0 is never."""
+    env: gymnasium.Env[Any, Any] = Table(marker)
+    if limit:
+        env = gymnasium.wrappers.TimeLimit(env, limit)
+    return GymRobot(env, GymMapping(image_key="camera", period_s=0.01))
+
+
 def arm(fault: str, marker: str) -> FaultyArm:
     """Connect to the robot."""
     return FaultyArm(fault, marker)
@@ -112,3 +173,8 @@ def policy() -> ToyPolicy:
 def wild() -> WildPolicy:
     """Return a policy without sense."""
     return WildPolicy()
+
+
+def failing() -> FailingPolicy:
+    """Return a policy that fails once."""
+    return FailingPolicy()
