@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,20 @@ import pytest
 import torch
 import yaml
 
+from soar import checkpoint as checkpoints
 from soar.cli import main
-from soar.conversion.sentences import read_sentences
 from soar.conversion.settings import read_settings
+from soar.data.frame_cache import build_frames
+from soar.data.mixture import Source
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError
+from soar.improvement.cotraining import CoTrainConfig
+from soar.nn.sentences import read_sentences
 from soar.policies.chunks import ChunkBroker
 from soar.policies.loading import load_policy
 from soar.registry import load_policy as load_by_name
-from soar.types import image_only
+from soar.training.policy import train_policy, with_fit
+from soar.types import Episode, Provenance, Query, Verdict, image_only
 
 SENTENCES = ("put the green block in the bowl", "open the drawer")
 Golden = Callable[[str], Path]
@@ -81,6 +88,44 @@ def test_lcbc_follows_its_own_sentences_as_theirs_and_no_others(golden: Golden) 
     assert np.abs(actions - physical(policy, found["actions"]))[:, :6].max() < 1e-4
     with pytest.raises(ConfigError, match="open the drawer"):
         policy.act(image_only(found["image"][:1]), ["open a drawer"], np.random.default_rng(0))
+
+
+def episode(instruction: str, seed: int) -> Episode:
+    rng = np.random.default_rng(seed)
+    actions = rng.uniform(-0.02, 0.02, (6, 7)).astype(np.float32)
+    return Episode(
+        instruction, actions, actions, rng.integers(0, 256, (7, 64, 64, 3), np.uint8),
+        rng.normal(size=(7, 7)).astype(np.float32), np.arange(7.0), (), Verdict("success", 0.9),
+        Provenance("one", "dev", "1", seed, 1e9 + seed),
+    )  # fmt: skip
+
+
+def test_a_converted_lcbc_is_trained_further_with_embeddings_of_a_file(
+    golden: Golden, tmp_path: Path
+) -> None:
+    folder = with_small_images(golden("lcbc"))
+    vectors = dict(zip(SENTENCES, theirs(folder)["goal_language"].tolist(), strict=True))
+    (folder / "muse.json").write_text(json.dumps(vectors))
+    start = checkpoints.load(convert("lcbc", folder, "--vectors", str(folder / "muse.json")))
+    store = open_store(tmp_path / "store", create=True)
+    for seed, text in enumerate((SENTENCES[0], "fold the cloth")):
+        store.append(episode(text, seed))
+    source = Source("own", build_frames(store, Query(), 64, tmp_path / "frames"), 1.0)
+    recipe = CoTrainConfig(steps=2, batch_size=2, save_every=1).recipe(start)
+    recipe = with_fit(recipe, device="cpu", precision="fp32")
+    with pytest.raises(ConfigError, match="'fold the cloth' isn't among the 2 instructions"):
+        train_policy(recipe, [source], None, start=start)
+
+    (tmp_path / "more.json").write_text(json.dumps({"fold the cloth": [0.1] * 512}))
+    more = replace(recipe.policy, words=str(tmp_path / "more.json"))
+    train_policy(replace(recipe, policy=more), [source], tmp_path / "out", start=start)
+    policy = load_policy(tmp_path / "out", "cpu")
+    assert policy.config.sentences == (*SENTENCES, "fold the cloth")
+    given = torch.tensor([vectors[SENTENCES[0]], [0.1] * 512])
+    torch.testing.assert_close(
+        policy.condition.goals([SENTENCES[0], "fold the cloth"])["words"], given
+    )
+    assert policy.transforms[-1] == load_policy(folder / "converted").transforms[-1]
 
 
 class Recorded(np.random.Generator):
@@ -179,6 +224,6 @@ def test_another_sentence_encoder_is_refused_by_name(
 def test_files_of_vectors_are_checked(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", sentences=["a", "b"], vectors=np.ones((2, 512)))
     assert read_sentences(tmp_path / "v.npz").sentences == ("a", "b")
-    (tmp_path / "v.json").write_text('{"a": [1, 2]}')
-    with pytest.raises(ConfigError, match="512"):
+    (tmp_path / "v.json").write_text('{"a": [1, 2], "b": [1]}')
+    with pytest.raises(ConfigError, match="as many numbers each"):
         read_sentences(tmp_path / "v.json")

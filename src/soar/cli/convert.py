@@ -101,7 +101,7 @@ def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
         out: folder to write.
     """
     from soar.conversion.critics import convert_critic
-    from soar.conversion.sentences import read_sentences
+    from soar.nn.sentences import read_sentences
 
     _check_new(out)
     made = convert_critic(_folder(source), settings, read_sentences(vectors))
@@ -112,7 +112,7 @@ def _policy(
     kind: Kind, source: str, settings: Path, out: Path, vectors: Path | None = None
 ) -> None:
     from soar.conversion.policies import convert_policy
-    from soar.conversion.sentences import read_sentences
+    from soar.nn.sentences import read_sentences
 
     _check_new(out)
     sentences = read_sentences(vectors) if vectors else None

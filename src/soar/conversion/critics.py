@@ -16,13 +16,13 @@ from torch import Tensor
 from soar.checkpoint import Checkpoint
 from soar.conversion.flax_files import Parameters, agent_parameters, subtree
 from soar.conversion.layers import linear, resnet_weights
-from soar.conversion.sentences import Sentences, known_sentences
-from soar.conversion.settings import AgentSettings, read_settings
+from soar.conversion.settings import AgentSettings, known_sentences, read_settings
 from soar.critics.config import CriticConfig, vgps, vgps_iql
 from soar.critics.critic import critic_from
 from soar.critics.learning.learner import KIND
 from soar.data.transforms import Resize, ToFloat, describe
 from soar.errors import ConfigError
+from soar.nn.sentences import Sentences
 from soar.types import ACTION_DIM
 from soar.utils.config import to_plain
 

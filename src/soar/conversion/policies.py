@@ -15,8 +15,7 @@ from torch import Tensor
 from soar.checkpoint import Checkpoint, load_weights
 from soar.conversion.flax_files import Parameters, agent_parameters, subtree
 from soar.conversion.layers import linear, resnet_weights
-from soar.conversion.sentences import Sentences, known_sentences
-from soar.conversion.settings import AgentSettings, read_settings
+from soar.conversion.settings import AgentSettings, known_sentences, read_settings
 from soar.data.transforms import (
     BinarizeGripper,
     Color,
@@ -26,6 +25,7 @@ from soar.data.transforms import (
     ToFloat,
 )
 from soar.errors import ConfigError
+from soar.nn.sentences import Sentences
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.heads.head import HeadConfig
 from soar.policies.lcbc import LCBCConfig

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from soar.errors import ConfigError
+from soar.nn.sentences import Sentences
 from soar.policies.encoders import EncoderConfig
 from soar.utils.files import Json
 from soar.utils.yaml_files import read_plain
@@ -18,6 +19,8 @@ ENCODERS: Mapping[str, tuple[tuple[int, ...], bool]] = {
     "resnetv1-50": ((3, 4, 6, 3), True),
 }
 """Blocks of each stage by the encoder's name without its ending, and whether they are bottlenecks."""
+DIM = 512
+"""Length of MUSE's embeddings."""
 _ENDINGS = ("", "-bridge", "-bridge-film")
 _GRIPPER = 6
 """Index of the gripper in an action."""
@@ -133,3 +136,20 @@ def _statistics(
     if len(mean) != _GRIPPER + 1 or len(std) != _GRIPPER + 1:
         raise ConfigError(f"{path}: the action statistics need 7 numbers each")
     return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def known_sentences(settings: AgentSettings, sentences: Sentences | None) -> Sentences:
+    """Return the embeddings for an agent of MUSE. Raises ConfigError: it has another encoder, or they are missing."""
+    if settings.text != "muse_embedding":
+        raise ConfigError(
+            f"{settings.path}: the sentence encoder '{settings.text}' can't be converted; convertible: muse_embedding"
+        )
+    if sentences is None:
+        raise ConfigError(
+            "this model takes MUSE embeddings, which can't be made here; name a file of them with --vectors"
+        )
+    if sentences.vectors.shape[1] != DIM:
+        raise ConfigError(
+            f"the sentences' vectors have {sentences.vectors.shape[1]} numbers; MUSE's have {DIM}"
+        )
+    return sentences

@@ -70,6 +70,11 @@ class KnownSentences(nn.Module):
         self._rows = {text: i for i, text in enumerate(sentences)}
         self.register_buffer("vectors", torch.zeros(len(sentences), dim))
 
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """The sentences, in order."""
+        return tuple(self._rows)
+
     def forward(self, sentences: Sequence[str]) -> Float32[Tensor, "n dim"]:
         """Return the embeddings on the CPU. Raises ConfigError: one isn't known."""
         for text in sentences:

@@ -25,7 +25,8 @@ class LCBCConfig(BehaviorCloningConfig):
     kind: ClassVar[str] = "lcbc"
 
     words: str = MINILM
-    """Frozen sentence encoder: "minilm", a folder, or a hub id."""
+    """Frozen sentence encoder: "minilm", a folder, a hub id, or in training a file of embeddings (`soar.nn.sentences`),
+    which become part of the weights."""
     word_dim: Annotated[int, Ge(1)] = 384
     """Length of its embeddings."""
     context_dim: Annotated[int, Ge(0)] = 256

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from annotated_types import Ge
 from jaxtyping import Float32
+from torch import Tensor
 
 from soar.checkpoint import Checkpoint
 from soar.contract.compare import require_match
@@ -32,15 +33,18 @@ from soar.data.transforms import (
     Transform,
 )
 from soar.errors import ConfigError
+from soar.nn.sentences import FILES, read_sentences
+from soar.nn.text import KnownSentences
 from soar.policies.behavior_cloning import BehaviorCloning
 from soar.policies.encoders import EncoderConfig
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.heads.head import HeadConfig
-from soar.policies.lcbc import LCBCConfig
+from soar.policies.lcbc import Instruction, LCBCConfig
 from soar.policies.loading import (
     CONFIGS,
     PolicyConfig,
     build_policy,
+    config_from,
     lcbc_from_gcbc,
     policy_from,
     with_advantage,
@@ -48,6 +52,9 @@ from soar.policies.loading import (
     with_statistics_of,
 )
 from soar.training.fit import FitConfig, FitResult, fit
+
+_VECTORS = "condition.known.vectors"
+"""Weights of a policy that are embeddings of its instructions."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,10 @@ def train_policy(
         ConfigError: the sources' resolution isn't the policy's, or `start` is of another kind or resolution.
         CheckpointError: `folder` holds a run with other settings, or `start` can't be loaded.
     """
-    mixture = _mixture(config, sources)
+    known = _known_sentences(config.policy, start)
+    if known is not None:
+        config = _with_sentences(config, known)
+    mixture = _mixture(config, sources, known)
     contract = _contract(mixture, config)
     if start is not None:
         takes_state = bool(config.policy.proprioception_dim)
@@ -177,6 +187,8 @@ def train_policy(
         if config.fresh_head:
             policy = with_fresh_head(policy, config.policy.head)
         policy.transforms = with_statistics_of(policy, _transforms(config, mixture))
+    if known is not None:
+        _set_sentences(policy, config.policy, known)
     provenance = {
         "mixture": mixture.provenance(),
         "seed": config.fit.seed,
@@ -188,7 +200,7 @@ def train_policy(
         config.fit,
         folder,
         export=lambda: policy.checkpoint(provenance),
-        validation=_mixture(config, validation) if validation else None,
+        validation=_mixture(config, validation, known) if validation else None,
     )
     return policy.eval(), result
 
@@ -232,9 +244,64 @@ def _tuples(statistics: Mapping[str, list[float]]) -> dict[str, tuple[float, ...
     return {name: tuple(values) for name, values in statistics.items()}
 
 
-def _mixture(config: PolicyTrainConfig, sources: Sequence[Source]) -> Mixture:
+def _known_sentences(config: PolicyConfig, start: Checkpoint | None) -> KnownSentences | None:
+    """Return the embeddings of instructions in the weights to start from and in the file that `words` names."""
+    if not isinstance(config, LCBCConfig):
+        return None
+    parts: dict[str, Tensor] = {}
+    if start is not None and isinstance(learned := config_from(start), LCBCConfig):
+        vectors = start.weights.get(_VECTORS, torch.zeros(0, 0))
+        parts |= dict(zip(learned.sentences, vectors.float(), strict=True))
+    if config.words.endswith(FILES):
+        parts |= dict(zip(*read_sentences(Path(config.words)), strict=True))
+    if not parts:
+        if config.sentences:
+            raise ConfigError(
+                "`sentences` need their embeddings; valid: `words`, a file of them, or a policy to start from"
+            )
+        return None
+    if len(dims := {len(v) for v in parts.values()}) > 1:
+        raise ConfigError(f"embeddings of several lengths: {sorted(dims)}")
+    known = KnownSentences(tuple(parts), dims.pop())
+    known.vectors.copy_(torch.stack(list(parts.values())))
+    return known
+
+
+def _with_sentences(config: PolicyTrainConfig, known: KnownSentences) -> PolicyTrainConfig:
+    assert isinstance(config.policy, LCBCConfig)
+    policy = replace(
+        config.policy,
+        words=Path(config.policy.words).name,
+        sentences=known.sentences,
+        word_dim=known.vectors.shape[1],
+    )
+    return replace(config, policy=policy)
+
+
+def _set_sentences(policy: BehaviorCloning, config: PolicyConfig, known: KnownSentences) -> None:
+    """Give a policy the embeddings of its instructions, in place of those that it has."""
+    assert isinstance(policy.condition, Instruction)
+    assert isinstance(policy.config, LCBCConfig)
+    assert isinstance(config, LCBCConfig)
+    if config.word_dim != policy.config.word_dim:
+        raise ConfigError(
+            f"embeddings of {config.word_dim} numbers for a policy that takes {policy.config.word_dim}"
+        )
+    policy.condition.known = known
+    policy.config = replace(policy.config, sentences=config.sentences, words=config.words)
+
+
+def _mixture(
+    config: PolicyTrainConfig, sources: Sequence[Source], known: KnownSentences | None = None
+) -> Mixture:
     embed: Embed | None = None
-    if isinstance(config.policy, LCBCConfig):
+    if known is not None:
+
+        def embed(sentences: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+            vectors: Float32[np.ndarray, "n d"] = known(sentences).numpy()
+            return vectors
+
+    elif isinstance(config.policy, LCBCConfig):
         from soar.nn.text import SentenceEncoder
 
         encoder = SentenceEncoder(config.policy.words)

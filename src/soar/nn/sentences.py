@@ -1,4 +1,4 @@
-"""Embeddings of instructions from a file, for encoders that can't be run here (MUSE)."""
+"""Embeddings of instructions from a file, for sentence encoders that can't be run here."""
 
 from __future__ import annotations
 
@@ -10,31 +10,35 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from soar.conversion.settings import AgentSettings
 from soar.errors import ConfigError
 from soar.utils.files import read_json
 
-DIM = 512
-"""Length of MUSE's embeddings."""
+FILES = (".json", ".npz")
+"""Endings of these files."""
 
 
 class Sentences(NamedTuple):
     """Instructions and their embeddings."""
 
     sentences: tuple[str, ...]
-    vectors: Float32[Tensor, "n 512"]
+    vectors: Float32[Tensor, "n d"]
 
 
 def read_sentences(path: Path) -> Sentences:
-    """Read a JSON object of instructions and their 512 numbers, or an .npz with `sentences` (n,) and `vectors` (n, 512).
+    """Read a JSON object of instructions and their numbers, or an .npz with `sentences` (n,) and `vectors` (n, d).
 
     Raises:
         ConfigError: the file is another one, holds none, or the same instruction twice.
     """
     found, vectors = _read_npz(path) if path.suffix == ".npz" else _read_object(path)
-    if vectors.shape != (len(found), DIM) or not len(found) or not np.isfinite(vectors).all():
+    if (
+        vectors.ndim != 2
+        or len(vectors) != len(found)
+        or not vectors.size
+        or not np.isfinite(vectors).all()
+    ):
         raise ConfigError(
-            f"{path}: {len(found)} sentences with vectors of shape {vectors.shape}; valid: {DIM} finite numbers each"
+            f"{path}: {len(found)} sentences with vectors of shape {vectors.shape}; valid: as many finite numbers for each"
         )
     if len(set(found)) < len(found):
         raise ConfigError(f"{path} has a sentence twice")
@@ -60,17 +64,4 @@ def _read_object(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         return list(data), np.array(list(data.values()), np.float32)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: the instructions need {DIM} numbers each") from error
-
-
-def known_sentences(settings: AgentSettings, sentences: Sentences | None) -> Sentences:
-    """Return the embeddings for an agent of MUSE. Raises ConfigError: it has another encoder, or they are missing."""
-    if settings.text != "muse_embedding":
-        raise ConfigError(
-            f"{settings.path}: the sentence encoder '{settings.text}' can't be converted; convertible: muse_embedding"
-        )
-    if sentences is None:
-        raise ConfigError(
-            "this model takes MUSE embeddings, which can't be made here; name a file of them with --vectors"
-        )
-    return sentences
+        raise ConfigError(f"{path}: the instructions need as many numbers each") from error
