@@ -23,7 +23,7 @@ from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
 from soar.sim.layout import is_feasible
 from soar.sim.projection import arm_positions, project_points
 from soar.sim.scenes.regimes import sample_scene
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, Scene
+from soar.sim.scenes.spec import ClothFolded, DoorOpen, DrawerOpen, Goal, Inside, Scene
 from soar.sim.world import World
 from soar.subgoals.clips import ClipCorpus, Points
 from soar.types import ACTION_DIM, Episode, EpisodeSummary, Image, Provenance, Verdict
@@ -185,6 +185,8 @@ def _objects_of(goal: Goal) -> tuple[str | None, str | None]:
             return goal.drawer, None
         case ClothFolded():
             return goal.cloth, None
+        case DoorOpen():
+            return goal.cabinet, None
         case _:
             return goal.object, None
 

@@ -11,9 +11,19 @@ from soar.errors import ConfigError
 from soar.sim import predicates
 from soar.sim.model import SceneState
 from soar.sim.objects.cloth import WIDTH_M, hinges
+from soar.sim.objects.door import SWING_RAD, hinge_joint
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
 from soar.sim.objects.kinds import kind_of
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, SceneObject
+from soar.sim.scenes.spec import (
+    ClothFolded,
+    DoorOpen,
+    DrawerOpen,
+    Goal,
+    Inside,
+    OnSide,
+    SceneObject,
+    Stacked,
+)
 
 REGION = ((0.185, 0.395), (-0.175, 0.253))
 """Range of an item's initial center along x and y [m]: the end effector's box without a margin of 3 cm."""
@@ -73,6 +83,12 @@ def is_feasible(state: SceneState, goal: Goal) -> bool:
             return predicates.is_inside(state, obj, container) != value
         case OnSide(obj, _):
             return predicates.is_on_table(state, obj)
+        case Stacked(obj, base, value):
+            if not value:
+                return predicates.is_stacked(state, obj, base)
+            return all(predicates.is_on_table(state, o) for o in (obj, base)) and not _carries(
+                state, base
+            )
         case _:
             return True
 
@@ -81,15 +97,19 @@ def _arrange(state: SceneState, rng: np.random.Generator, goal: Goal | None) -> 
     """Sample all poses, those of large objects first."""
     occupied: list[_Disc] = []
     inside = _choose_containers(state, rng, goal)
-    order = {"drawer": 0, "cloth": 1, "container": 2, "item": 3}
+    order = {"drawer": 0, "door": 0, "cloth": 1, "container": 2, "item": 3}
     for obj in sorted(state.scene.objects, key=lambda o: order[kind_of(o).role]):
         role = kind_of(obj).role
         if role == "drawer":
             _place_drawer(state, obj, rng, goal, occupied)
+        elif role == "door":
+            _place_cabinet(state, obj, rng, goal, occupied)
         elif role == "cloth":
             _place_cloth(state, obj, rng, goal, occupied)
         elif obj.name not in inside:
             _place_free(state, obj, rng, goal, occupied)
+    if isinstance(goal, Stacked) and not goal.value:
+        _stack(state, goal, rng)
     for container in sorted(set(inside.values())):
         _fill(state, container, [n for n, c in inside.items() if c == container], rng)
 
@@ -111,6 +131,9 @@ def _choose_containers(
             chosen[goal.object] = goal.container
     elif isinstance(goal, OnSide):
         chosen.pop(goal.object, None)
+    elif isinstance(goal, Stacked):
+        chosen.pop(goal.object, None)
+        chosen.pop(goal.base, None)
     return chosen
 
 
@@ -142,6 +165,21 @@ def _place_free(
             _set_pose(state, obj.name, (x, y, z), _yaw(obj, rng))
             return
     raise _NoRoomError
+
+
+def _carries(state: SceneState, base: str) -> bool:
+    """Return whether another item rests on an item."""
+    items = [o.name for o in state.scene.objects if kind_of(o).role == "item" and o.name != base]
+    return any(predicates.is_stacked(state, name, base) for name in items)
+
+
+def _stack(state: SceneState, goal: Stacked, rng: np.random.Generator) -> None:
+    """Place an item on another one, which lies on the table."""
+    upper, lower = state.scene.find(goal.object), state.scene.find(goal.base)
+    x, y, _ = state.data.joint(goal.base).qpos[:3]
+    z = kind_of(lower).height * lower.scale + kind_of(upper).height * upper.scale / 2
+    shift = rng.uniform(-1, 1, 2) * 0.1 * kind_of(lower).grasp_width * lower.scale
+    _set_pose(state, goal.object, (x + shift[0], y + shift[1], z + 0.002), _yaw(upper, rng))
 
 
 def _fill(state: SceneState, container: str, names: list[str], rng: np.random.Generator) -> None:
@@ -177,6 +215,24 @@ def _place_drawer(
     occupied += [_Disc(x + 0.06, y, 0.11), _Disc(x - 0.07, y, 0.08)]
 
 
+def _place_cabinet(
+    state: SceneState,
+    obj: SceneObject,
+    rng: np.random.Generator,
+    goal: Goal | None,
+    occupied: list[_Disc],
+) -> None:
+    x, y = rng.uniform(0.335, 0.355), rng.uniform(-0.02, 0.12)
+    yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
+    mocap = int(state.model.body(obj.name).mocapid[0])
+    state.data.mocap_pos[mocap] = (x, y, 0.0)
+    state.data.mocap_quat[mocap] = _quaternion(yaw)
+    is_open = (not goal.value) if isinstance(goal, DoorOpen) else rng.random() < 0.5
+    hinge = state.data.joint(hinge_joint(obj.name))
+    hinge.qpos, hinge.qvel = (SWING_RAD if is_open else 0.0), 0.0
+    occupied += [_Disc(x + 0.04, y, 0.08), _Disc(x - 0.05, y + 0.02, 0.10)]
+
+
 def _place_cloth(
     state: SceneState,
     obj: SceneObject,
@@ -209,7 +265,11 @@ def _is_valid(state: SceneState, goal: Goal | None) -> bool:
     roles = {obj.name: kind_of(obj).role for obj in state.scene.objects}
     if predicates.objects_lost(state):
         return False
-    if not all(predicates.is_settled(state, n) for n, role in roles.items() if role != "drawer"):
+    if not all(
+        predicates.is_settled(state, n)
+        for n, role in roles.items()
+        if role not in ("drawer", "door")
+    ):
         return False
     for item in (n for n, role in roles.items() if role == "item"):
         for container in (n for n, role in roles.items() if role == "container"):

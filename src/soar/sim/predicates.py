@@ -8,9 +8,19 @@ from jaxtyping import Float64
 
 from soar.sim.model import SceneState
 from soar.sim.objects.cloth import STRIPS
+from soar.sim.objects.door import SWING_RAD, hinge_joint
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
 from soar.sim.objects.kinds import kind_of
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide, SceneObject
+from soar.sim.scenes.spec import (
+    ClothFolded,
+    DoorOpen,
+    DrawerOpen,
+    Goal,
+    Inside,
+    OnSide,
+    SceneObject,
+    Stacked,
+)
 
 SIDE_MARGIN_M = 0.03
 """Distance from the middle line (y = 0) beyond which an object's center is on a side [m]."""
@@ -20,8 +30,12 @@ REST_M_S, REST_RAD_S = 0.02, 0.5
 """Speeds below which an object is at rest [m/s, rad/s]."""
 REACH = ((0.126, 0.453), (-0.245, 0.323))
 """Range of an object's center along x and y within the gripper's reach [m]."""
+_OPEN_RAD, _SHUT_RAD = 0.15, 0.08
+"""Angles from an end stop within which a door is open or closed [rad]."""
 _LAYER_M = 0.03
 """Height above its lowest position up to which an object lies on the floor of its container, tilted or on edge [m]."""
+_LEVEL_M = 0.006
+"""Largest difference from the height at which an item lies flat on another one [m]."""
 _UPRIGHT = 0.9
 """Cosine of the largest tilt of an upright container."""
 _FOLDED_OVERLAP, _FLAT_OVERLAP = 0.7, 0.15
@@ -47,6 +61,11 @@ def fulfilled(state: SceneState, goal: Goal) -> bool:
             slide = state.data.joint(slide_joint(drawer))
             near = abs(slide.qpos[0] - opening) < DRAWER_TOLERANCE_M
             return bool(near and abs(slide.qvel[0]) < REST_M_S)
+        case DoorOpen(cabinet, value):
+            hinge = state.data.joint(hinge_joint(cabinet))
+            missing = (SWING_RAD - hinge.qpos[0]) if value else hinge.qpos[0]
+            near = missing < (_OPEN_RAD if value else _SHUT_RAD)
+            return bool(near and abs(hinge.qvel[0]) < REST_RAD_S)
         case ClothFolded(cloth, value):
             if not is_settled(state, cloth):
                 return False
@@ -54,6 +73,10 @@ def fulfilled(state: SceneState, goal: Goal) -> bool:
             if value:
                 return overlap >= _FOLDED_OVERLAP
             return overlap <= _FLAT_OVERLAP and width >= _FLAT_WIDTH
+        case Stacked(obj, base, value):
+            if not (is_settled(state, obj) and is_settled(state, base)):
+                return False
+            return is_stacked(state, obj, base) if value else is_on_table(state, obj)
 
 
 def objects_lost(state: SceneState) -> tuple[str, ...]:
@@ -100,6 +123,19 @@ def is_inside(state: SceneState, name: str, container: str) -> bool:
         for other, body in others.items()
         if kind_of(state.scene.find(other)).role == "item"
     )
+
+
+def is_stacked(state: SceneState, name: str, base: str) -> bool:
+    """Return whether an item rests on another one that lies on the table: its center above the other's, and no lower
+    contact."""
+    touching = _touching(state, name)
+    if state.model.body(base).id not in touching or 0 in touching or not is_on_table(state, base):
+        return False
+    lower, upper = state.scene.find(base), state.scene.find(name)
+    x, y, z = position(state, name) - position(state, base)
+    rise = (kind_of(lower).height * lower.scale + kind_of(upper).height * upper.scale) / 2
+    within = kind_of(lower).grasp_width * lower.scale / 2
+    return bool(np.hypot(x, y) < within and abs(z - rise) < _LEVEL_M)
 
 
 def _height_over_floor(state: SceneState, name: str, container: str) -> float:
@@ -152,7 +188,7 @@ def cloth_overlap(state: SceneState, cloth: str) -> tuple[float, float]:
 
 def _is_lost(state: SceneState, obj: SceneObject) -> bool:
     kind, body = kind_of(obj), state.data.body(obj.name)
-    if kind.role == "drawer":
+    if kind.role in ("drawer", "door"):
         return False
     (x0, x1), (y0, y1) = REACH
     x, y, z = body.xpos

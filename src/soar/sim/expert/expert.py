@@ -16,9 +16,10 @@ from soar.sim.expert import grasps
 from soar.sim.expert.grasps import Grasp
 from soar.sim.expert.motion import ScriptedGripper
 from soar.sim.objects.cloth import WIDTH_M, hem_site
+from soar.sim.objects.door import SWING_RAD, handle_site, hinge_joint
 from soar.sim.objects.drawer import TRAVEL_M, knob_site, slide_joint
 from soar.sim.objects.kinds import kind_of
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Goal, Inside, OnSide
+from soar.sim.scenes.spec import ClothFolded, DoorOpen, DrawerOpen, Goal, Inside, OnSide, Stacked
 from soar.sim.world import World
 from soar.types import Action, Image
 from soar.utils.trajectories import MotionConfig, Vector3
@@ -26,6 +27,8 @@ from soar.utils.trajectories import MotionConfig, Vector3
 Script = Iterator[Action]
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
+_STACK_M = 0.006
+"""Largest distance from the release point on another item [m]."""
 _MAX_REACH_STEPS = 45
 """Control steps after which a motion has failed."""
 
@@ -118,12 +121,20 @@ class Expert:
                 return lambda: self._put(obj, lambda: self._above_table(obj, side))
             case DrawerOpen(drawer, value):
                 return lambda: self._slide(drawer, TRAVEL_M if value else 0.0)
+            case DoorOpen(cabinet, value):
+                return lambda: self._swing(cabinet, SWING_RAD if value else 0.0)
             case ClothFolded(cloth, value):
                 return lambda: self._fold(cloth, value)
+            case Stacked(obj, base, value):
+                if value:
+                    return lambda: self._put(obj, lambda: self._above_item(base), _STACK_M)
+                return lambda: self._put(obj, lambda: self._above_table(obj, None))
 
     # Pick and place ---------------------------------------------------------------------------------
 
-    def _put(self, name: str, destination: Callable[[], Vector3]) -> Script:
+    def _put(
+        self, name: str, destination: Callable[[], Vector3], within_m: float = 0.012
+    ) -> Script:
         """Grasp an item unless it is held, carry it to a destination, and release it. Ends early when it slips."""
         if not self.world.held(name):
             yield from self._pick(name)
@@ -138,7 +149,7 @@ class Expert:
             offset = position - self.world.object_pose(name)[0]
             offset[2] = position[2] - grasps.item_height(self.world, name)[0]
             goal = self._inside_box(point + offset)
-            if self._gripper.is_at(goal, yaw, 0.012) or self._gripper.is_stuck():
+            if self._gripper.is_at(goal, yaw, within_m) or self._gripper.is_stuck():
                 break
             yield self._gripper.approach(goal, yaw, _CLOSED, clear)
         yield from self._hold(_OPEN, 2)
@@ -172,6 +183,11 @@ class Expert:
             point[2] = max(point[2], rim - 0.012 + FINGERTIP_OFFSET_M - below)
         return point
 
+    def _above_item(self, name: str) -> Vector3:
+        """Return where an item's bottom should be at release on another one."""
+        center = self.world.object_pose(name)[0]
+        return np.array([*center[:2], grasps.item_height(self.world, name)[1] + 0.004])
+
     def _above_table(self, name: str, side: str | None) -> Vector3:
         return np.array([*grasps.free_point(self.world, name, self._rng, side), 0.004])
 
@@ -194,6 +210,36 @@ class Expert:
             beyond = missing + 0.006 * np.sign(missing)
             yield self._gripper.move(self._inside_box(position + outward * beyond), yaw, _CLOSED)
         yield from self._hold(_OPEN, 2)
+
+    # Door -------------------------------------------------------------------------------------------
+
+    def _swing(self, cabinet: str, angle: float) -> Script:
+        """Grasp the door's bar unless it is held, and lead it around the hinge to an angle [rad]."""
+        data = self.world.data
+        handle, joint = data.site(handle_site(cabinet)), data.joint(hinge_joint(cabinet))
+        yaw = self.world.target.rpy[2]
+        if not self._holds(cabinet, handle.xpos):
+            yield from self._release()
+            yaw = self._door_yaw(cabinet)
+            yield from self._reach_and_close(lambda: Grasp(self._inside_box(handle.xpos), yaw))
+        for _ in range(30):
+            missing = angle - float(joint.qpos[0])
+            if abs(missing) < 0.04 or not self._near(handle.xpos, 0.03):
+                break
+            turn = float(np.clip(missing + 0.05 * np.sign(missing), -0.3, 0.3))
+            x, y, _ = handle.xpos - joint.xanchor
+            arm = np.array(
+                [x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)]
+            )
+            step = np.array([*(joint.xanchor[:2] + arm - handle.xpos[:2]), 0.0])
+            here = self.world.gripper_pose()[0]
+            yield self._gripper.move(self._inside_box(here + step), yaw, _CLOSED)
+        yield from self._hold(_OPEN, 2)
+
+    def _door_yaw(self, cabinet: str) -> float:
+        """Return the heading at which the fingers close along the door."""
+        axes = self.world.data.body(f"{cabinet} door").xmat.reshape(3, 3)
+        return float(np.arctan2(axes[1, 0], axes[0, 0]))
 
     # Cloth ------------------------------------------------------------------------------------------
 
@@ -281,6 +327,9 @@ class Expert:
         """Return the height of the tallest object except `held`, plus `below` [m] and a margin, within the box."""
         others = [obj for obj in self.world.scene.objects if obj.name != held]
         tallest = max((kind_of(obj).height * obj.scale for obj in others), default=0.0)
+        if isinstance(self.goal, Stacked):
+            items = [obj.name for obj in others if kind_of(obj).role == "item"]
+            tallest = max(tallest, *(grasps.item_height(self.world, name)[1] for name in items))
         return float(min(tallest + below + 0.02, self.world.controller.config.high[2]))
 
     def _inside_box(self, position: Vector3) -> Vector3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mujoco
 
 from soar.sim.objects.cloth import add_cloth
+from soar.sim.objects.door import add_door
 from soar.sim.objects.drawer import add_drawer
 from soar.sim.objects.kinds import kind_of
 from soar.sim.objects.parts import COLORS, add_part
@@ -14,8 +15,8 @@ from soar.sim.scenes.spec import SceneObject
 def add_object(spec: mujoco.MjSpec, obj: SceneObject) -> None:
     """Add a body with the object's name, on a free joint of the same name.
 
-    A drawer's body is fixed (mocap), and its box slides on the joint `drawer.slide_joint(name)`; a cloth also has a
-    flex of the same name.
+    The bodies of a drawer and of a cabinet are fixed (mocap), and box and door move on the joints `drawer.slide_joint(name)`
+    and `door.hinge_joint(name)`; a cloth also has a flex of the same name.
 
     Raises:
         ConfigError: the kind or color doesn't exist.
@@ -26,6 +27,8 @@ def add_object(spec: mujoco.MjSpec, obj: SceneObject) -> None:
         add_cloth(spec, obj.name, color, obj.scale)
     elif kind.role == "drawer":
         add_drawer(spec, obj.name, color)
+    elif kind.role == "door":
+        add_door(spec, obj.name, color)
     else:
         body = spec.worldbody.add_body(name=obj.name)
         body.add_freejoint(name=obj.name)

@@ -1,4 +1,4 @@
-"""Catalog of kinds: items, containers, drawer and cloth, each from a few primitives.
+"""Catalog of kinds: items, containers, drawer, cabinet and cloth, each from a few primitives.
 
 What collides and what is visible are two sets of parts. An item collides as one box, which makes its contacts cheap and
 keeps round objects from rolling away; its visible parts are ellipsoids, capsules and cylinders. A container's walls are
@@ -205,6 +205,7 @@ KINDS: dict[str, Kind] = {
     **_ITEMS,
     **_CONTAINERS,
     "drawer": Kind("drawer", (), radius=0.13, height=0.070),
+    "cabinet": Kind("door", (), radius=0.10, height=0.070),
     "cloth": Kind("cloth", (), radius=0.10, height=0.004),
 }
 """All kinds by name. A scene may give its objects other names."""

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from soar.sim.objects.parts import Part, Vector
 
-Role: TypeAlias = Literal["item", "container", "drawer", "cloth"]
+Role: TypeAlias = Literal["item", "container", "drawer", "door", "cloth"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ DEVELOPMENT = tuple(f"dev{i}" for i in range(1, 9))
 """Names of the scenes for every choice of a method or a constant."""
 UNTOUCHED = tuple(f"dev{i}" for i in range(9, 13))
 """Names of the development scenes that never choose anything; their results are only reported beside."""
+SKILLS = ("stack1", "stack2", "door1", "door2")
+"""Names of the scenes of tasks that no packaged model has learned."""
 _FILES = Path(__file__).parent / "development"
 
 
@@ -28,7 +30,7 @@ def load_scene(name: str | Path) -> Scene:
     word = str(name)
     if word in SCENES:
         return SCENES[word]
-    if word in DEVELOPMENT + UNTOUCHED:
+    if word in DEVELOPMENT + UNTOUCHED + SKILLS:
         return load_scene(_FILES / f"{word}.yaml")
     plain, plus, count = word.rpartition("+")
     if plus and count.isdigit():
@@ -41,5 +43,5 @@ def load_scene(name: str | Path) -> Scene:
 
         return read_scene(Path(word))
     raise ConfigError(
-        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a .yaml file; with +N for N distracting objects"
+        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, {', '.join(SKILLS)}, bridge-SEED, broad-SEED, or a .yaml file; with +N for N distracting objects"
     )

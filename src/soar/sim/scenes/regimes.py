@@ -81,7 +81,7 @@ _PLAIN_COLORS = tuple(c for c in COLORS if c not in ("wooden", "metal", "tan"))
 """Colors of any kind of object, without those of materials."""
 
 BROAD_COLORS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(KINDS, _PLAIN_COLORS),
+    **dict.fromkeys((k for k in KINDS if KINDS[k].role != "door"), _PLAIN_COLORS),
     **dict.fromkeys(
         ("bowl", "tray", "basket", "cylinder", "spoon"), (*_PLAIN_COLORS, "wooden", "metal")
     ),
@@ -103,7 +103,7 @@ BROAD_COLORS: dict[str, tuple[str, ...]] = {
     "pepper": ("red", "green", "yellow", "orange"),
     "fish": ("blue", "orange", "red", "gray", "teal", "pink"),
 }
-"""Colors by kind in *broad*, which has all kinds."""
+"""Colors by kind in *broad*, which has all kinds but the cabinet, whose door is a skill to be learned."""
 
 _BRIDGE_KINDS = (
     "block", "carrot", "mushroom", "banana", "corn", "pepper", "can", "cup", "sponge", "cylinder",

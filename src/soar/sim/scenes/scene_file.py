@@ -11,7 +11,7 @@
       - {instruction: move the red mug to the left, left: red mug}
     questions: questions.yaml        # beside this file; only for tasks that the grammar doesn't know
 
-Goals: `inside` and `outside` name an object and a container; `left`, `right`, `open`, `closed`, `folded` and `flat`
+Goals: `inside` and `outside` name an object and a container; `stacked` and `unstacked` an object and the one below; `left`, `right`, `open`, `closed`, `folded` and `flat`
 name one object. Optional: `barriers`, `light`, `camera` (position, look_at, fovy_deg, jitter_m, up). The scene belongs
 to the regime *dev*.
 """
@@ -31,6 +31,7 @@ from soar.sim.scenes.paper_scenes import NOMINAL
 from soar.sim.scenes.spec import (
     Camera,
     ClothFolded,
+    DoorOpen,
     DrawerOpen,
     Goal,
     Inside,
@@ -38,6 +39,7 @@ from soar.sim.scenes.spec import (
     Scene,
     SceneObject,
     SceneTask,
+    Stacked,
     Table,
 )
 from soar.sim.scenes.tables import style_of
@@ -50,11 +52,19 @@ _GOALS: dict[str, tuple[tuple[str, ...], Callable[..., Goal]]] = {
     "outside": (("item", "container"), lambda o, c: Inside(o, c, value=False)),
     "left": (("item",), lambda o: OnSide(o, "left")),
     "right": (("item",), lambda o: OnSide(o, "right")),
+    "stacked": (("item", "item"), lambda o, b: Stacked(o, b)),
+    "unstacked": (("item", "item"), lambda o, b: Stacked(o, b, value=False)),
     "open": (("drawer",), lambda d: DrawerOpen(d)),
     "closed": (("drawer",), lambda d: DrawerOpen(d, value=False)),
     "folded": (("cloth",), lambda c: ClothFolded(c)),
     "flat": (("cloth",), lambda c: ClothFolded(c, value=False)),
 }
+
+_DOORS: dict[str, Callable[[str], Goal]] = {
+    "open": lambda c: DoorOpen(c),
+    "closed": lambda c: DoorOpen(c, value=False),
+}
+"""Goals of the same words for a cabinet with a door."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,8 @@ class TaskEntry:
     instruction: str
     inside: tuple[str, str] | None = None
     outside: tuple[str, str] | None = None
+    stacked: tuple[str, str] | None = None
+    unstacked: tuple[str, str] | None = None
     left: str | None = None
     right: str | None = None
     open: str | None = None
@@ -135,6 +147,8 @@ def _goal(task: TaskEntry, roles: Mapping[str, str]) -> Goal:
             f"the task '{task.instruction}' has {len(given)} goals; valid: one of {', '.join(_GOALS)}"
         )
     [(key, value)] = given.items()
+    if key in _DOORS and isinstance(value, str) and roles.get(value) == "door":
+        return _DOORS[key](value)
     needed, goal = _GOALS[key]
     names = [value] if isinstance(value, str) else value
     if [roles.get(n) for n in names] != list(needed):

@@ -92,7 +92,24 @@ class ClothFolded:
     value: bool = True
 
 
-Goal: TypeAlias = Inside | OnSide | DrawerOpen | ClothFolded
+@dataclass(frozen=True)
+class Stacked:
+    """`object` rests on the item `base`, released; with `value=False` it lies on the table instead."""
+
+    object: str
+    base: str
+    value: bool = True
+
+
+@dataclass(frozen=True)
+class DoorOpen:
+    """The cabinet's door is within 0.15 rad of fully open, or with `value=False` within 0.08 rad of closed."""
+
+    cabinet: str
+    value: bool = True
+
+
+Goal: TypeAlias = Inside | OnSide | DrawerOpen | ClothFolded | Stacked | DoorOpen
 
 
 @dataclass(frozen=True)
