@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -265,6 +266,12 @@ def test_faults_are_one_line_each(hub, tmp_path, capsys, monkeypatch):
     hub.put("lab/gated", {"config.json": b"{}"})
     hub.repo("lab/gated").gated = True
     assert "is gated: accept its conditions" in refusal(capsys, *pull, "lab/gated")
+
+    def full(*_: object) -> Path:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(soar_hub, "_snapshot", full)
+    assert "the disk is full; free some space" in refusal(capsys, *pull, "lab/gcbc@v2")
 
 
 def test_offline_the_cache_is_used_and_nothing_else(hub, tmp_path, capsys, monkeypatch):

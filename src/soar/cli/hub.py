@@ -53,6 +53,8 @@ def push(
     repo = repo.removeprefix(HUB)
     if (folder / "run.json").exists():
         raise ConfigError(f"{folder} is a run; name what it trained: {_trained(folder)}")
+    if is_object_url(repo) and (folder / "store.json").exists():
+        raise ConfigError(f"{folder} is a store; copy it: soar data merge {folder} --out {repo}")
     if is_object_url(repo) and dry_run:
         print(f"checkpoint {checkpoints.load(folder).id} would become {repo}")
         return

@@ -187,6 +187,10 @@ def _problem(error: Exception) -> str:
         return "needs the Hub, and HF_HUB_OFFLINE is set"
     if isinstance(error, HTTPError) or "Consistency check failed" in str(error):
         return f"was interrupted ({_one_line(error)}); the same command continues"
+    if isinstance(error, OSError):
+        from soar.utils.files import os_problem
+
+        return f"can't be used: {os_problem(error)}"
     return f"can't be used: {_one_line(error)}"
 
 
