@@ -47,9 +47,9 @@ test-ray: setup
 	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
 	SOAR_RAY=1 $(python) -m pytest -n 0 -x -o faulthandler_timeout=0 tests/fleet/test_ray.py  # they have limits of their own
 
-# The page of `soar watch` in a real Chromium (Debian: apt-get install chromium), with the extra `page`.
+# The page of `soar watch` in a real Chromium (Debian: apt-get install chromium), and recordings for Rerun, read back.
 test-page: setup
-	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[page]'
+	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[page,rerun]'
 	$(python) -m pytest -n 0 tests/watch
 
 setup:

@@ -42,7 +42,7 @@ def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
         which: filter of the episodes.
         last: number of newest episodes to show; 0 shows all.
     """
-    found, shown = _open(store).newest(which, last or None)
+    found, shown = open_readable(store).newest(which, last or None)
     table = _table("episode", "steps", "verdict", "instruction", "station", "policy")
     for episode in shown:
         origin = episode.provenance
@@ -67,8 +67,8 @@ def show(name: Name, store: Where) -> None:
         name: the episode's id, or the beginning or end of it.
         store: the store's folder.
     """
-    source = _open(store)
-    summary = _find(source, name)
+    source = open_readable(store)
+    summary = find_episode(source, name)
     episode = source.load(summary.id)
     table = _table("", "")
     table.show_header = False
@@ -92,7 +92,7 @@ def stats(store: Where, which: Which, table6: bool = False) -> None:
     """
     from soar.data.curation.overview import overview
 
-    source = _open(store)
+    source = open_readable(store)
     if table6:
         _print_table6(source, which, store.resolve().name)
         return
@@ -141,7 +141,7 @@ def verify(store: Where, sample: Annotated[int, Ge(1)] | None = None) -> None:
     from soar.data.store.verify import verify as check
     from soar.utils.progress import progress_bar
 
-    source = _open(store)
+    source = open_readable(store)
     total = source.index.open().count_rows()
     checked = total if sample is None else min(sample, total)
     findings = []
@@ -190,7 +190,10 @@ def sweep(
     from soar.data.store.verify import sweep as clean_up
 
     if dry_run:
-        done, would = preview(_open(store), older_than_s=older_than_s, damaged=damaged), "would be "
+        done, would = (
+            preview(open_readable(store), older_than_s=older_than_s, damaged=damaged),
+            "would be ",
+        )
     else:
         would = ""
         done = clean_up(
@@ -225,8 +228,8 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
     """
     from soar.utils.media import write_video
 
-    source = _open(store)
-    episode = source.load(id := _find(source, name).id)
+    source = open_readable(store)
+    episode = source.load(id := find_episode(source, name).id)
     out = out or Path(f"{id}.mp4")
     write_video(out, film(episode))
     print(f"{out}: {len(episode.images)} frames, '{printable(episode.instruction)}'")
@@ -243,14 +246,15 @@ def film(episode: Episode) -> Iterator[Image]:
         yield caption(shown, text, lines=2)
 
 
-def _open(folder: Path) -> LanceStore:
+def open_readable(folder: Path) -> LanceStore:
+    """Open a store to read. Raises StoreError."""
     from soar.data.store.lance import open_store
 
     return open_store(folder, read_only=True)
 
 
-def _find(store: LanceStore, name: str) -> EpisodeSummary:
-    """The one episode whose id begins or ends with `name`. Raises StoreError."""
+def find_episode(store: LanceStore, name: str) -> EpisodeSummary:
+    """Return the one episode whose id begins or ends with `name`. Raises StoreError."""
     ids = store.index.rows(("id",), "")["id"].to_pylist()
     found = sorted(id for id in ids if id.startswith(name) or id.endswith(name))
     if len(found) != 1:

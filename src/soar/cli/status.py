@@ -62,7 +62,7 @@ def attend(store: Store, station: Names = ()) -> None:
 
     Example: `soar attend --store s`.
     """
-    for folder in _folders(store, station):
+    for folder in chosen_folders(store, station):
         folder.beat()
 
 
@@ -91,12 +91,12 @@ def status(
 
 def _request(store: Path, names: Sequence[str], command: Command) -> None:
     by = "`soar stop --emergency`" if command == "emergency" else ""
-    for folder in _folders(store, names):
+    for folder in chosen_folders(store, names):
         folder.request(command, by)
         print(f"{folder.station}: {command}")
 
 
-def _folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
+def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
     """Return the folders of the named stations, of all without names. Raises ConfigError: there is no such station."""
     from soar.collection.status import status_folders
 

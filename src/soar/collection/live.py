@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 import time
 from base64 import b64encode
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -23,10 +25,12 @@ import numpy as np
 from annotated_types import Ge
 
 from soar.collection.status import UnixTime
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import ConfigError
 from soar.rollout.callbacks import Callback
+from soar.rollout.contracts import robot_contract
 from soar.rollout.station import Station
-from soar.types import Image, Proposal, Step
+from soar.types import Action, Image, Proposal, State, Step
 from soar.utils.config import from_plain
 from soar.utils.files import read_json
 
@@ -55,6 +59,10 @@ class LivePicture:
     """JPEG file in base64."""
     subgoal: str = ""
     """The policy's goal, likewise; empty without one."""
+    state: Mapping[str, float] = field(default_factory=dict)
+    """The observation's state, by the contract's names."""
+    action: Mapping[str, float] = field(default_factory=dict)
+    """The executed action, likewise."""
 
 
 class _Seen(NamedTuple):
@@ -75,6 +83,7 @@ class LivePictures(Callback):
         """
         self._stations, self._steps = store / "stations", steps
         self._tasks: dict[str, str] = {}
+        self._contracts: dict[str, Contract] = {}
         self._newest: dict[str, _Seen] = {}
         self._subgoals: dict[str, tuple[Image, str]] = {}
         """Subgoal that was encoded last, by station."""
@@ -86,6 +95,7 @@ class LivePictures(Callback):
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Note the task."""
         self._tasks[station.name] = proposal.task.instruction
+        self._contracts[station.name] = robot_contract(station.robot)
 
     def on_step(self, station: Station, step: Step) -> None:
         """Note the step."""
@@ -122,11 +132,20 @@ class LivePictures(Callback):
             seen.time_s,
             encode_picture(seen.step.observation.image),
             self._subgoal(name, seen.step),
+            *self._numbers(name, seen.step),
         )
         path = self._stations / name / _FILE
         draft = path.with_name(f".{_FILE}")
         draft.write_text(json.dumps(asdict(picture)))
         os.replace(draft, path)  # at once, but without waiting for the disk: it may be lost
+
+    def _numbers(self, name: str, step: Step) -> tuple[dict[str, float], dict[str, float]]:
+        """Return state and executed action by name."""
+        contract = self._contracts.get(name, WIDOWX)
+        return (
+            _finite(contract.state.names, step.observation.state),
+            _finite(contract.action.names, step.executed),
+        )
 
     def _subgoal(self, name: str, step: Step) -> str:
         if step.subgoal is None:
@@ -136,6 +155,11 @@ class LivePictures(Callback):
             encoded = encode_picture(step.subgoal.image)
             self._subgoals[name] = step.subgoal.image, encoded
         return encoded
+
+
+def _finite(names: Sequence[str], values: State | Action) -> dict[str, float]:
+    numbers = zip(names, values.tolist(), strict=False)
+    return {name: round(value, 5) for name, value in numbers if math.isfinite(value)}
 
 
 def read_picture(store: Path, station: str) -> LivePicture | None:
