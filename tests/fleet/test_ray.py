@@ -17,10 +17,12 @@ from typing import IO, Any
 
 import pytest
 
+from soar.cli import main
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.types import EpisodeSummary
+from two_processes import assert_same_training, fill, training
 
 pytestmark = [
     pytest.mark.slow,
@@ -296,3 +298,19 @@ def test_one_station_is_paused_and_the_fleet_drained(fleet):
     assert {fleet.activity(name) for name in STATIONS} == {"stopped"}
     assert_whole(fleet.store)
     assert "nothing of this fleet is running" in soar("fleet", "down", fleet.file).communicate()[0]
+
+
+def test_two_processes_of_ray_train_have_the_losses_of_one(tmp_path, machines):
+    machines.add("trainer")
+    fill(tmp_path / "store")
+    main(training(tmp_path / "store", tmp_path / "one"))
+    file = tmp_path / "fleet.yaml"
+    file.write_text(
+        f"{{store: fleet, engine: ray, address: '{machines.address}', "
+        "training: {count: 2, where: trainer, resources: {CPU: 0.5}}, "
+        "stations: [{station: {name: arm, robot: toy}}]}"
+    )
+    words = ("fleet", "launch", file, "--", *training(tmp_path / "store", tmp_path / "two"))
+    text, _ = soar(*words).communicate(timeout=300)
+    assert text.count("step 6") == 1
+    assert_same_training(tmp_path / "one", tmp_path / "two")

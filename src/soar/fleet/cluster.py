@@ -164,9 +164,10 @@ class Cluster:
         self._start(_actor_name(name), StationActor, station, task)
 
     def ended(self, stations: Collection[str]) -> dict[str, CollectionSummary]:
-        """Return the results of those stations whose actors have ended."""
+        """Return the results of those stations that have ended, or whose actors are gone, as after `soar fleet down`."""
+        actors, gone = self._names(), CollectionSummary(0, 0, 0)
         found = self._ask("ended", map(_actor_name, stations))
-        named = {s: found.get(_actor_name(s)) for s in stations}
+        named = {s: found.get(a) if (a := _actor_name(s)) in actors else gone for s in stations}
         return {station: result for station, result in named.items() if result is not None}
 
     def working(self, stations: Sequence[str]) -> list[str]:
