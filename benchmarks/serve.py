@@ -1,37 +1,36 @@
-"""Time of a request to a served policy beside the model's own, and whole trials of a served policy beside in-process ones.
+"""Time of a request to a served policy of 224 px images: with a policy that takes no time, and with the packaged one.
 
-python benchmarks/serve.py                    # round trips at 224 pixels with a policy that takes no time
-python benchmarks/serve.py --whole-trials 10       # gcbc behind openpi's wire and in this process, from the same starts
+python benchmarks/serve.py
+
+The packaged policy's own time is measured in turns with the requests, so that both see the same load of the machine.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
-import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import tyro
 from websockets.sync.client import connect
 
-from soar.evaluation.protocol import EvalConfig, sim_protocol
-from soar.evaluation.results import Evaluation
-from soar.evaluation.runner import evaluate
 from soar.registry import load_policy
 from soar.serving.follower import Follower
 from soar.serving.openpi_routes import openpi_routes
 from soar.serving.policy_service import PolicyService
 from soar.serving.server import ServerConfig, listen, make_app, serve
-from soar.sim.scenes.catalog import load_scene
 from soar.types import Actions, Images, Noise, Observation
 from soar.utils.wire import pack, unpack
 
+WARMUP = 20
 TASK = "put the green block in the wooden bowl"
 
 
@@ -77,11 +76,11 @@ def round_trips(port: int, count: int, side: int = 224) -> list[float]:
     durations = []
     with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as socket:
         socket.recv()
-        for i in range(count + 20):
+        for i in range(count + WARMUP):
             began = time.perf_counter()
             socket.send(pack(request))
             unpack(bytes(socket.recv(decode=False)))
-            if i >= 20:
+            if i >= WARMUP:
                 durations.append(1000 * (time.perf_counter() - began))
     return durations
 
@@ -94,46 +93,77 @@ def show(what: str, durations: Sequence[float]) -> None:
     )
 
 
-def trials(name: str, count: int, folder: Path) -> Evaluation:
-    spec, setting = sim_protocol(EvalConfig(name, trials=count, tasks=(TASK,)), [load_scene("1")])
-    return evaluate(spec, setting, folder, workers=1, video_size=0)
+def beside_the_model(port: int, count: int, side: int = 224) -> tuple[list[float], list[float]]:
+    """Return the durations of requests for an action of gcbc, and of its own `act` in this process [ms]."""
+    policy, rng = load_policy("gcbc"), np.random.default_rng(0)
+    image = rng.integers(0, 256, (side, side, 3), np.uint8)
+    state = np.zeros(7, np.float32)
+    seen, goal = [Observation(image, state, 0.0)], image[None]
+    request = {
+        "observation/image": image,
+        "observation/state": state,
+        "observation/goal": image,
+        "prompt": TASK,
+    }
+    served, own = [], []
+    with connect(f"ws://127.0.0.1:{port}", compression=None, max_size=None) as socket:
+        socket.recv()
+        for i in range(count + WARMUP):
+            began = time.perf_counter()
+            socket.send(pack(request))
+            unpack(bytes(socket.recv(decode=False)))
+            between = time.perf_counter()
+            policy.act(seen, goal, rng)
+            if i >= WARMUP:
+                served.append(1000 * (between - began))
+                own.append(1000 * (time.perf_counter() - between))
+    return served, own
 
 
-def main(requests: int = 500, clients: int = 8, whole_trials: int = 0) -> None:
+def main(requests: int = 500, clients: int = 8) -> None:
     """Measure.
 
     Args:
         requests: of each client.
         clients: number of clients at once.
-        whole_trials: whole trials of gcbc in both ways; 0 for none.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process: Any = context.Process(target=server, args=("gcbc" if whole_trials else "", theirs))
-    process.start()
-    try:
-        port = ours.recv()
-        if whole_trials:
-            compare(port, whole_trials)
-            return
-        show("one client", round_trips(port, requests))
+    print(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    with running("") as port:
+        before = cpu_s()
+        show("one client, no model", round_trips(port, requests))
+        spent_ms = 1000 * (cpu_s() - before) / (requests + WARMUP)
+        print(f"CPU time of a round trip, both sides: {spent_ms:.2f} ms")
         with ThreadPoolExecutor(clients) as threads:
             found = threads.map(lambda _: round_trips(port, requests), range(clients))
-            show(f"{clients} clients at once", [d for durations in found for d in durations])
+            show(
+                f"{clients} clients at once, no model",
+                [d for durations in found for d in durations],
+            )
+    with running("gcbc") as port:
+        served, own = beside_the_model(port, requests)
+        show("one client, gcbc", served)
+        show("gcbc in this process", own)
+        print(f"ratio of the medians: {statistics.median(served) / statistics.median(own):.2f}")
+
+
+def cpu_s() -> float:
+    """CPU time of this process and the server's so far."""
+    own = psutil.Process()
+    return sum(sum(p.cpu_times()[:2]) for p in (own, *own.children()))
+
+
+@contextmanager
+def running(policy: str) -> Iterator[int]:
+    """Run a server, and yield its port."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process: Any = context.Process(target=server, args=(policy, theirs))
+    process.start()
+    try:
+        yield ours.recv()
     finally:
         process.terminate()
         process.join()
-
-
-def compare(port: int, count: int) -> None:
-    """Print successes of the served policy and of the one in this process, start by start."""
-    with tempfile.TemporaryDirectory() as folder:
-        remote = Path(folder) / "remote.yaml"
-        remote.write_text(f"policy: openpi:ws://127.0.0.1:{port}\noptions: {{timeout_s: 600}}\n")
-        inside = trials("gcbc", count, Path(folder) / "inside")
-        served = trials(str(remote), count, Path(folder) / "served")
-    print(f"in this process: {inside.overall().value:.0%}, served: {served.overall().value:.0%}")
-    print(f"the same trials: {inside.trials == served.trials}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Collect episodes with robots whose packages exclude soar's, each in an environment of its own (`make test-foreign`).
 
 Builds the environments under SOAR_ENVS (~/.cache/soar/envs; a few GB), where they stay, collects episodes with the station
-files of examples/robots, and prints what docs/add-a-robot.md shows: the time, and the lines that a newcomer writes.
+files of examples/robots, and prints what docs/add-a-robot.md shows: the time, and the lines that a newcomer writes. "flax"
+is no robot: there the papers' own code (JAX) makes fresh golden files, against which the converted weights are tested.
 """
 
 from __future__ import annotations
@@ -83,6 +84,26 @@ FOREIGN = (
 )
 
 
+JAX = (
+    "jax==0.4.30 jaxlib==0.4.30 flax==0.8.5 diffusers==0.29.2 transformers==4.44.2 huggingface_hub==0.24.7 "
+    "orbax-checkpoint==0.6.4 optax==0.2.3 distrax==0.1.5 tensorflow-probability==0.24.0 numpy<2 scipy<1.14 "
+    "ml_collections einops overrides matplotlib"
+)
+FLAX = Foreign("flax", tuple(JAX.split()), ())
+"""Environment of the papers' own code."""
+REFERENCES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("kvablack/susie", "8177f63", "make_golden_susie.py", ()),
+    (
+        "rail-berkeley/bridge_data_v2",
+        "830fc9e",
+        "make_golden_agents.py",
+        ("gcbc", "gcbc50", "lcbc", "dgcbc"),
+    ),
+    ("nakamotoo/V-GPS", "912a290", "make_golden_agents.py", ("vgps", "vgps_iql")),
+)
+"""Repositories on GitHub, their commits, the script of tests/conversion that runs each, and what that makes."""
+
+
 class Figures(NamedTuple):
     """Measured with one robot."""
 
@@ -90,6 +111,7 @@ class Figures(NamedTuple):
     install_s: float | None
     """Duration of the installation in seconds; None if it was there."""
     episodes: int
+    """Episodes; of "flax" golden files."""
     wall_s: float
     cpu_s: float
     lines: int
@@ -155,6 +177,34 @@ def collect(robot: Foreign, episodes: int) -> Figures:
     return Figures(robot.station, installed, episodes, wall_s, cpu_s, lines)
 
 
+def convert() -> Figures:
+    """Make fresh golden files with the papers' own code, and test `soar convert` against them."""
+    installed = build(FLAX)
+    tests = ROOT / "tests" / "conversion"
+    before, began = _cpu_s(), time.monotonic()
+    with tempfile.TemporaryDirectory() as golden:
+        environment = {**os.environ, "SOAR_GOLDEN": golden, "JAX_PLATFORMS": "cpu"}
+        for name, commit, script, made in REFERENCES:
+            source = ENVS / FLAX.station / "src" / name
+            if not source.exists():
+                url = f"https://github.com/{name}"
+                subprocess.run(["git", "clone", "--quiet", url, source], check=True)
+            subprocess.run(["git", "checkout", "--quiet", commit], cwd=source, check=True)
+            python = ENVS / FLAX.station / "bin" / "python"
+            subprocess.run(
+                [python, script, source, *made],
+                check=True,
+                cwd=tests,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+            )
+        files = len(list(Path(golden).iterdir()))
+        pytest = [sys.executable, "-m", "pytest", "-q", "-n0", str(tests)]
+        subprocess.run(pytest, check=True, cwd=ROOT, env=environment)
+    wall_s, cpu_s = time.monotonic() - began, _cpu_s() - before
+    return Figures(FLAX.station, installed, files, wall_s, cpu_s, 0)
+
+
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
@@ -169,15 +219,15 @@ def _lines(path: Path) -> int:
 def main() -> None:
     """Print a row for each robot."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("robots", nargs="*", help="names of some robots; all by default")
+    parser.add_argument("robots", nargs="*", help="names of some robots, or flax; all by default")
     parser.add_argument("--episodes", type=int, default=20)
     args = parser.parse_args()
-    known = {r.station: r for r in FOREIGN}
+    known = {r.station: r for r in (*FOREIGN, FLAX)}
     if unknown := [n for n in args.robots if n not in known]:
         parser.error(f"no robot '{unknown[0]}'; valid: {', '.join(known)}")
     rows = []
     for name in args.robots or known:
-        rows.append(collect(known[name], args.episodes))
+        rows.append(convert() if name == FLAX.station else collect(known[name], args.episodes))
         print(rows[-1], flush=True)
     print(
         "\n| robot | lines to write | install | episodes | wall | CPU |\n|---|---|---|---|---|---|"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(os.environ.get("SOAR_GOLDEN", Path(__file__).parent / "golden"))
+"""Those of this repository, or fresh ones (`make test-foreign`)."""
 
 
 @pytest.fixture(scope="session")

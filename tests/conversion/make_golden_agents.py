@@ -3,8 +3,8 @@
     python make_golden_agents.py PATH NAME...
 
 NAME is "gcbc", "gcbc50" (with a ResNet-50), "lcbc" or "dgcbc", PATH a checkout of rail-berkeley/bridge_data_v2
-(830fc9e); or "vgps" or "vgps_iql", PATH one of nakamotoo/V-GPS (912a290). Runs in the environment of make_golden_susie.py
-with distrax==0.1.5, tensorflow-probability==0.24.0, overrides and matplotlib. SOAR_GOLDEN names another folder to write to.
+(830fc9e); or "vgps" or "vgps_iql", PATH one of nakamotoo/V-GPS (912a290). Runs in the environment "flax" of
+scripts/test_foreign.py, which runs this too. SOAR_GOLDEN names another folder to write to.
 
 The files differ in layout as the released ones do: msgpack of flax.training.checkpoints, or Orbax with (OCDBT) and
 without one store for all arrays.

@@ -1,13 +1,13 @@
 """Write golden/susie.tar.xz: small random weights in SuSIE's released layout, and what its own code makes of them.
 
-Run in an environment of its own, with the authors' code (github.com/kvablack/susie) beside it:
+    python make_golden_susie.py PATH
 
-    pip install jax==0.4.30 jaxlib==0.4.30 flax==0.8.5 diffusers==0.29.2 transformers==4.44.2 huggingface_hub==0.24.7 \
-        orbax-checkpoint==0.6.4 optax==0.2.3 ml_collections einops "numpy<2" "scipy<1.14"
-    python make_golden_susie.py FOLDER_OF_SUSIE
+PATH is a checkout of kvablack/susie (8177f63). Runs in the environment "flax" of scripts/test_foreign.py, which runs this
+too. SOAR_GOLDEN names another folder to write to.
 """
 
 import json
+import os
 import string
 import sys
 import tarfile
@@ -102,7 +102,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for name, array in found.items():
         print(name, array.dtype, array.shape, float(array.std()))
     np.savez(folder / "golden.npz", **found)
-    out = Path(__file__).parent / "golden/susie.tar.xz"
+    out = Path(os.environ.get("SOAR_GOLDEN", Path(__file__).parent / "golden")) / "susie.tar.xz"
     with tarfile.open(out, "w:xz", preset=9) as archive:
         for part in ("susie", "stable-diffusion", "golden.npz"):
             archive.add(folder / part, part)
