@@ -5,9 +5,11 @@ The tests follow one fleet, one after another, as starting Ray takes long: `make
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -35,7 +37,7 @@ PATIENT = {
     "RAY_health_check_timeout_ms": "60000",
     "RAY_worker_register_timeout_seconds": "400",
     "RAY_agent_register_timeout_ms": "400000",
-    "RAY_raylet_start_wait_time_s": "400",
+    "RAY_raylet_start_wait_time_s": "40",
     "RAY_num_prestart_python_workers": "0",
 }
 """Settings of Ray for a busy machine, where a process may take a minute to start."""
@@ -47,38 +49,37 @@ class Machines:
     def __init__(self) -> None:
         from ray.cluster_utils import Cluster
 
-        head = {"num_cpus": 2, "resources": {"gpus": 1}, "include_dashboard": False}
-        self.cluster = Cluster(initialize_head=True, head_node_args=head | _MEMORY)
+        self.cluster = Cluster()
         self.nodes: dict[str, Any] = {}
+        self._start(num_cpus=2, resources={"gpus": 1}, include_dashboard=False)
 
     @property
     def address(self) -> str:
         return str(self.cluster.address)
 
     def add(self, lab: str) -> None:
-        self.nodes[lab] = self.cluster.add_node(num_cpus=1, resources={lab: 1}, **_MEMORY)
+        self.nodes[lab] = self._start(num_cpus=1, resources={lab: 1})
 
     def remove(self, lab: str) -> None:
         self.cluster.remove_node(self.nodes.pop(lab))
 
-
-_MEMORY = {"object_store_memory": 100_000_000}
-
-
-def _patient(call: Callable[..., Any], limit_s: float = 400) -> Callable[..., Any]:
-    """Return a function that is called again while it raises RuntimeError."""
-
-    def again(*args: Any) -> Any:
-        until = time.monotonic() + limit_s
-        while True:
+    def _start(self, tries: int = 8, **node: Any) -> Any:
+        """Start a node. Where the machine is busy Ray gives up after 15 s, the time for its own processes."""
+        for left in reversed(range(tries)):
             try:
-                return call(*args)
-            except RuntimeError:
-                if time.monotonic() > until:
+                return self.cluster.add_node(object_store_memory=100_000_000, **_ports(), **node)
+            except Exception:
+                if not left:
                     raise
-                time.sleep(1)
+        raise AssertionError
 
-    return again
+
+def _ports() -> dict[str, int]:
+    """Ports of a node's own processes, as it would take them time to choose some themselves."""
+    with contextlib.ExitStack() as stack:
+        names = ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent")
+        taken = [stack.enter_context(socket.create_server(("", 0))) for _ in names]
+        return {f"{n}_port": s.getsockname()[1] for n, s in zip(names, taken, strict=True)}
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +89,7 @@ def machines() -> Iterator[Machines]:
     for name, value in PATIENT.items():
         patch.setenv(name, value)
     import ray
-    from ray._private import services
 
-    patch.setattr(services, "get_node", _patient(services.get_node))  # Ray itself waits 30 s
     made = Machines()
     yield made
     ray.shutdown()
