@@ -342,7 +342,7 @@ def test_a_slow_policy_is_reported(caplog):
     metronome = Metronome(clock, 0.2)
     run([station()], replace(MODELS, policy=Slow()), EpisodeConfig(1, 5), metronome=metronome)
     assert metronome.jitter.missed >= 4
-    assert "a model is too slow" in caplog.text
+    assert "a model or the machine is too slow" in caplog.text
 
 
 def test_all_callbacks_of_a_list_are_called():

@@ -36,7 +36,7 @@ class Jitter:
     worst_s: float = 0.0
     """Largest lateness of a tick."""
     missed: int = 0
-    """Ticks more than half a period late, because a model is too slow."""
+    """Ticks more than half a period late, because a model or the machine is too slow."""
 
     def __str__(self) -> str:
         return (
@@ -77,7 +77,7 @@ class Metronome:
         if slow and jitter.missed & (jitter.missed - 1) == 0:  # the 1st, 2nd, 4th, 8th ... time
             log.warning(
                 "a control step came %.0f ms late (%d of %d so far); the period is %.0f ms: "
-                "a model is too slow",
+                "a model or the machine is too slow",
                 1000 * late,
                 jitter.missed,
                 jitter.ticks,
