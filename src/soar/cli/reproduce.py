@@ -13,6 +13,8 @@ from soar.cli.options import FLAT, OUT, saved_config
 from soar.experiments.appendix_d import SCENES, reproduce_appendix_d
 from soar.experiments.appendix_g import reproduce_appendix_g
 from soar.experiments.figure5 import TEN_SCENES
+from soar.experiments.new_skill import SCENES as SKILL_SCENES
+from soar.experiments.new_skill import NewSkillConfig, reproduce_new_skills
 from soar.experiments.run_config import RunConfig
 from soar.experiments.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.improvement.methods.method import MethodName
@@ -186,6 +188,31 @@ def appendix_g(
     with saved_config(appendix_g, out):
         table = reproduce_appendix_g(out, config, announce)
     print(table.read_text())
+
+
+def new_skills(
+    config: Annotated[NewSkillConfig, FLAT],
+    scenes: Annotated[tuple[str, ...], MinLen(1)] = SKILL_SCENES,
+    out: Annotated[Path, OUT] = Path("results/new-skills"),
+) -> None:
+    """Learn new skills from ten demonstrations (PTR), beside plain cloning, and go on with own attempts.
+
+    PTR trains a critic and its actor on demonstrations of other tasks, and goes on with the skill's; each policy then
+    attempts the skill by itself and learns from successes and failures. The same command resumes.
+
+    Example: `soar reproduce new-skills --scenes stack1 --demonstrations 10 --attempts 50`.
+
+    Args:
+        config: sizes.
+        scenes: stack1, stack2, door1, door2, or scene files; all of a scene's tasks are learned together.
+        out: folder for episodes, models, numbers, table and figure.
+    """
+    from soar.utils.progress import announce
+
+    with saved_config(new_skills, out):
+        table = reproduce_new_skills(out, scenes, config, announce)
+    print(table.read_text())
+    print(f"figure: {table.with_suffix('.png')}")
 
 
 def _table(

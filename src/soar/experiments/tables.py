@@ -93,12 +93,28 @@ def reproduce_table(
     The arguments are those of `soar.experiments.arms.run_study`.
     """
     results = run_study(folder, spec.arms, config, on_message, store)
-    table = folder / f"{spec.name}.md"
-    write_json(folder / f"{spec.name}.json", _numbers(spec, results))
-    table.write_text(_markdown(spec, results))
-    plot_rates({arm: _by_scene(found) for arm, found in results.items()}).savefig(
-        folder / f"{spec.name}.png", dpi=150
-    )
+    return write_table(folder, spec.name, results, spec.paper)
+
+
+def write_table(
+    folder: Path,
+    name: str,
+    results: Mapping[str, Sequence[Evaluation]],
+    paper: Mapping[str, float] | None = None,
+) -> Path:
+    """Write the evaluations of some arms as numbers, table and figure; return the table's path.
+
+    Args:
+        folder: where the files go.
+        name: name of the files.
+        results: each arm's evaluations, one for each scene; the others are compared with the first arm.
+        paper: the paper's mean success, by arm.
+    """
+    table = folder / f"{name}.md"
+    write_json(folder / f"{name}.json", _numbers(results, paper or {}))
+    table.write_text(_markdown(results, paper or {}))
+    bars = {arm: _by_scene(found) for arm, found in results.items()}
+    plot_rates(bars).savefig(folder / f"{name}.png", dpi=150)
     return table
 
 
@@ -119,13 +135,15 @@ def paired_difference(before: Sequence[Evaluation], after: Sequence[Evaluation])
     return replace(first, pairs=pairs).difference
 
 
-def _numbers(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> dict[str, object]:
+def _numbers(
+    results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, float]
+) -> dict[str, object]:
     base = next(iter(results.values()))
     return {
         name: {
             "success": overall(found)._asdict(),
             "difference": paired_difference(base, found)._asdict(),
-            "paper": spec.paper.get(name),
+            "paper": paper.get(name),
             "trials": sum(len(e.trials) for e in found),
             "scenes": {
                 e.setting.scenes[0]: {t: r._asdict() for (_, t), r in e.by_task().items()}
@@ -137,7 +155,7 @@ def _numbers(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> di
     }
 
 
-def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> str:
+def _markdown(results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, float]) -> str:
     names = list(results)
     tasks = {name: _tasks(found) for name, found in results.items()}
     lines = [f"| task (scene) | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
@@ -150,9 +168,9 @@ def _markdown(spec: TableSpec, results: Mapping[str, Sequence[Evaluation]]) -> s
         "" if n == names[0] else format_change(paired_difference(base, results[n])) for n in names
     )
     lines.append(f"| points, paired | {' | '.join(changes)} |")
-    if spec.paper:
-        paper = (f"{spec.paper[n]:.0%}" if n in spec.paper else "" for n in names)
-        lines.append(f"| the paper | {' | '.join(paper)} |")
+    if paper:
+        shares = (f"{paper[n]:.0%}" if n in paper else "" for n in names)
+        lines.append(f"| the paper | {' | '.join(shares)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,242 @@
+"""A new skill from a few demonstrations (PTR): offline reinforcement learning beside plain cloning, then own attempts.
+
+    FOLDER/demonstrations/         the few demonstrations of the skill
+    FOLDER/prior/                  PTR's first phase, on demonstrations of other tasks; shared by all skills
+    FOLDER/ARM/                    what an arm learned: a policy's or a critic's checkpoint
+    FOLDER/ARM-attempts/           own attempts of that policy
+    FOLDER/evaluations/ARM/        its success, as `soar evaluate` writes it
+
+Arms: "cloning" and "ptr" from the demonstrations; each "+ own" goes on with its own attempts, successes and failures as
+they were judged, and "own alone" is PTR
+without any demonstration of the skill. Policies follow instructions: no
+subgoal generator has seen the skill. Every step resumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Lt
+
+from soar.checkpoint import load as load_checkpoint
+from soar.critics.config import ALGORITHMS
+from soar.critics.learning.labels import CriticSource
+from soar.data.frame_cache import Frames, build_frames
+from soar.data.mixture import Source
+from soar.data.store.lance import open_store
+from soar.errors import ConfigError, StoreError
+from soar.evaluation.results import Evaluation, open_evaluation
+from soar.experiments.run_config import CollectOptions, RunConfig
+from soar.experiments.simulated_run import collect_in_simulation, evaluate_in_simulation
+from soar.experiments.tables import write_table
+from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.rounds import Candidate, OnMessage
+from soar.improvement.run import Run
+from soar.pretraining.demonstrations import collect_demonstrations
+from soar.pretraining.weights import DemonstrationSet, demonstrations
+from soar.registry import policy_spec
+from soar.sim.scenes.catalog import load_scene
+from soar.training.critic import CriticTrainConfig, critic_source, train_critic
+from soar.training.fit import FitConfig
+from soar.training.policy import train_policy
+from soar.types import Query
+from soar.utils.config import check_ranges
+
+SCENES = ("stack1", "door1")
+"""A skill of each of two families that no packaged model has learned."""
+
+
+@dataclass(frozen=True)
+class NewSkillConfig:
+    """Sizes of the study. A skill is a scene, all of whose tasks are learned together."""
+
+    demonstrations: Annotated[int, Ge(1)] = 10
+    """Demonstrations of the skill."""
+    prior: Annotated[int, Ge(1)] = 1000
+    """Demonstrations of other tasks, of the *bridge* regime."""
+    attempts: Annotated[int, Ge(1)] = 50
+    """Own attempts of a policy."""
+    trials: Annotated[int, Ge(1)] = 25
+    """Trials of each task in an evaluation."""
+    workers: Annotated[int, Ge(1)] = 2
+    """Processes of an evaluation."""
+    share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the skill's demonstrations, and then of own attempts as well, among PTR's samples (PTR: 0.1)."""
+    clone: CoTrainConfig = field(default_factory=lambda: CoTrainConfig(autonomous_share=0.5))
+    """Cloning, from the packaged policy; `autonomous_share` is that of the skill's episodes."""
+    prior_steps: Annotated[int, Ge(1)] = 10_000
+    """Gradient steps of PTR's first phase."""
+    steps: Annotated[int, Ge(1)] = 2000
+    """Gradient steps of each further phase."""
+    ptr: CriticTrainConfig = field(
+        default_factory=lambda: CriticTrainConfig(
+            replace(ALGORITHMS["ptr"](), condition="text"),
+            fit=FitConfig(
+                batch_size=128, warmup_steps=200, betas=(0.9, 0.999), weight_decay=0.0, clip_norm=10.0,
+                save_every=100,
+            ),
+        )
+    )  # fmt: skip
+    """PTR, with instructions in place of task ids; the steps are those above."""
+    collect: CollectOptions = field(default_factory=CollectOptions)
+    """Collection of own attempts."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+def reproduce_new_skills(
+    folder: Path, scenes: Sequence[str], config: NewSkillConfig, on_message: OnMessage
+) -> Path:
+    """Run every arm in every scene, or what is left of it; write numbers, table and figure; return the table's path.
+
+    Args:
+        folder: folder for all of it.
+        scenes: names of the scenes, or scene files.
+        config: sizes.
+        on_message: called with a few words before each stage.
+
+    Raises:
+        ConfigError: there is no such scene.
+    """
+    names = [load_scene(s).name for s in scenes]
+    found = [
+        learn_new_skill(folder / name, scene, config, on_message)
+        for name, scene in zip(names, scenes, strict=True)
+    ]
+    return write_table(folder, "new-skills", {arm: [of[arm] for of in found] for arm in found[0]})
+
+
+def learn_new_skill(
+    folder: Path, scene: str, config: NewSkillConfig, on_message: OnMessage
+) -> dict[str, Evaluation]:
+    """Run every arm for the tasks of a scene, or what is left of it, and return its evaluation.
+
+    Args:
+        folder: folder of the skill; its parent has the prior.
+        scene: name of the scene, or a scene file.
+        config: sizes.
+        on_message: called with a few words before each stage.
+    """
+    return _Skill(folder, scene, config, on_message).run()
+
+
+class _Skill:
+    """The study of one scene."""
+
+    def __init__(
+        self, folder: Path, scene: str, config: NewSkillConfig, on_message: OnMessage
+    ) -> None:
+        self._folder, self._scene, self._config = folder, scene, config
+        self._say = on_message
+        self._prior_frames = demonstrations(
+            DemonstrationSet(config.prior, resolution=config.ptr.critic.resolution)
+        )
+
+    def run(self) -> dict[str, Evaluation]:
+        """Run every arm, or what is left of it."""
+        c, store = self._config, self._folder / "demonstrations"
+        self._say(f"{self._scene}: {c.demonstrations} demonstrations")
+        collect_demonstrations(store, "dev", c.demonstrations, workers=1, scenes=(self._scene,))
+        given = build_frames(
+            open_store(store, read_only=True), Query(limit=c.demonstrations),
+            c.ptr.critic.resolution, self._folder / "frames", labels="commanded",
+        )  # fmt: skip
+        found = {"pretrained": self._evaluate("pretrained", "lcbc")}
+        cloned = self._clone("cloning", "lcbc", [given])
+        found["cloning"] = self._evaluate("cloning", cloned)
+        own = self._attempts("cloning", cloned)
+        again = self._clone("cloning + own", cloned, [given, *self._successes(own)])
+        found["cloning + own"] = self._evaluate("cloning + own", again)
+        prior = self._prior()
+        taught = self._ptr("ptr", prior, [CriticSource("demonstrations", given)])
+        found["ptr"] = self._evaluate("ptr", taught)
+        tried = self._critic_source(self._attempts("ptr", taught))
+        both = [CriticSource("demonstrations", given, 0.5), replace(tried, weight=0.5)]
+        found["ptr + own"] = self._evaluate("ptr + own", self._ptr("ptr + own", taught, both))
+        alone = self._critic_source(self._attempts("prior", prior))
+        found["own alone"] = self._evaluate("own alone", self._ptr("own alone", prior, [alone]))
+        return found
+
+    def _clone(self, arm: str, start: str, skill: Sequence[Frames]) -> str:
+        """Clone the skill's episodes beside demonstrations of other tasks."""
+        self._say(f"{self._scene}: {arm}")
+        c, out = self._config.clone, self._folder / _name(arm)
+        checkpoint = load_checkpoint(policy_spec(start).folder)
+        parts = [
+            Source(f"skill-{i}", frames, c.autonomous_share / len(skill))
+            for i, frames in enumerate(skill)
+        ]
+        prior = Source("pretraining", self._prior_frames, 1 - c.autonomous_share)
+        train_policy(c.recipe(checkpoint), [prior, *parts], out, start=checkpoint)
+        return str(out)
+
+    def _prior(self) -> str:
+        """Train PTR's first phase."""
+        self._say(f"PTR on {self._config.prior} demonstrations of other tasks")
+        out = self._folder.parent / "prior"
+        source = CriticSource("pretraining", self._prior_frames)
+        train_critic(self._recipe(self._config.prior_steps), [source], out)
+        return str(out)
+
+    def _ptr(self, arm: str, start: str, skill: Sequence[CriticSource]) -> str:
+        """Go on with a share of the skill's episodes."""
+        self._say(f"{self._scene}: {arm}")
+        share, out = self._config.share, self._folder / _name(arm)
+        prior = CriticSource("pretraining", self._prior_frames, 1 - share)
+        total = sum(s.weight for s in skill)
+        parts = [replace(s, weight=share * s.weight / total) for s in skill]
+        train_critic(
+            self._recipe(self._config.steps), [prior, *parts], out, start=load_checkpoint(start)
+        )
+        return str(out)
+
+    def _recipe(self, steps: int) -> CriticTrainConfig:
+        ptr = self._config.ptr
+        return replace(ptr, fit=replace(ptr.fit, steps=steps))
+
+    def _attempts(self, arm: str, policy: str) -> Run:
+        """Let a policy attempt the skill's tasks, which the VLM proposes and judges."""
+        c = self._config
+        self._say(f"{self._scene}: {c.attempts} own attempts of {arm}")
+        run = Run(self._folder / f"{_name(arm)}-attempts")
+        config = RunConfig(
+            scenes=(self._scene,), episodes=c.attempts, policy=policy, subgoals="none", collect=c.collect
+        )  # fmt: skip
+        collect_in_simulation(config, run, 1, policy, "none")
+        return run
+
+    def _successes(self, run: Run) -> list[Frames]:
+        """Return the attempts that were judged a success; none where there is none."""
+        try:
+            return [
+                build_frames(
+                    open_store(run.store, read_only=True), Query(outcomes=("success",)),
+                    self._config.ptr.critic.resolution, run.frames,
+                )
+            ]  # fmt: skip
+        except (ConfigError, StoreError):
+            self._say(f"{self._scene}: no attempt was judged a success")
+            return []
+
+    def _critic_source(self, run: Run) -> CriticSource:
+        store = open_store(run.store, read_only=True)
+        return critic_source(store, "own", Query(), self._config.ptr.critic, run.frames)
+
+    def _evaluate(self, arm: str, policy: str) -> Evaluation:
+        self._say(f"{self._scene}: success of {arm}")
+        config = RunConfig(
+            scenes=(self._scene,), trials=self._config.trials, workers=self._config.workers,
+            subgoals="none",
+        )  # fmt: skip
+        out = self._folder / "evaluations" / _name(arm)
+        evaluate_in_simulation(config, [Candidate(policy, "none", out)])
+        return open_evaluation(out)
+
+
+def _name(arm: str) -> str:
+    """Return the folder's name of an arm."""
+    return arm.replace(" + ", "-and-").replace(" ", "-")
