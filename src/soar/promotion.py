@@ -58,7 +58,7 @@ def _read_record(path: AnyPath) -> Json:
         return read_json(path)
     try:
         return json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, FileNotFoundError) as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
 
 

@@ -350,4 +350,6 @@ def test_a_run_in_object_storage_goes_on_elsewhere_and_its_models_are_found(
     policy, subgoals = promoted_models(url)
     assert (policy, subgoals) == (f"{url}/train/round-1", "expert")
     assert checkpoints.load(policy_spec(policy).folder).id == done.candidate
-    assert Run(local_path(url)).evaluations()[1].finished
+    there = Run(local_path(url))
+    assert there.evaluations()[1].finished
+    assert there.config.exists()

@@ -31,6 +31,7 @@ from soar.types import Outcome, Query
 from soar.utils.config import check_ranges, content_hash, to_plain
 from soar.utils.files import Json, write_bytes
 from soar.utils.hardware import is_main_process
+from soar.utils.mirrors import begin
 from soar.utils.yaml_files import dump
 
 
@@ -224,8 +225,9 @@ def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> Run
             "subgoals": promoted_models(config.subgoals)[1],
         },
     )
-    run.write(record)
+    begin(run.folder)
     write_bytes(run.config, dump(plain).encode())
+    run.write(record)
     return record
 
 

@@ -150,6 +150,7 @@ def _check_ours(target: ObjectPath, path: Path, tag: Any) -> Any:
 
 def _refresh(place: ObjectPath, folder: Path) -> None:
     """Download what differs there, records last."""
+    begin(folder)
     known, there = _known(folder), place.tags(STAYS)
     for name in sorted(there, key=_last):
         path, old = folder / name, known.get(name, {})
@@ -164,7 +165,6 @@ def _refresh(place: ObjectPath, folder: Path) -> None:
                 f"{place} was written elsewhere since, and {folder} holds other work on it; move that folder away to go on "
                 "with what is there"
             )
-        begin(folder)
         write_bytes(path, data)
         known[name] = {"stamp": _stamp(path), "tag": tag}
     write_json(folder / PUBLISHED, known)
