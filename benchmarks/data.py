@@ -10,6 +10,8 @@
    and the decoder alone.
 4. Time of a station's queries.
 5. Time of queries and commands in a store of 100,000 simulated rows, and of adding them.
+
+LeRobot's reader on the same episodes, and pairs from object storage, are in benchmarks/exchange.py.
 """
 
 from __future__ import annotations

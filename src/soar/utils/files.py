@@ -238,5 +238,5 @@ def public_name(path: str | Path) -> str:
 
 def cache_folder() -> Path:
     """Return the folder of corpora and unfinished weights: SOAR_CACHE, else the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("SOAR_CACHE", f"{home}/soar")).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("SOAR_CACHE") or f"{home}/soar").expanduser()
