@@ -31,7 +31,7 @@ class Gaussian:
     def __init__(self, spread: float = 1.0) -> None:
         self.spread, self.calls, self.resets = spread, 0, 0
 
-    def sample(self, observations, goals, rng, count):
+    def sample(self, observations, goals, rng, count, *, noise=1.0):
         self.calls += 1
         shape = (len(observations), count, 1, 7)
         return (self.spread * rng.standard_normal(shape)).astype(np.float32)
@@ -206,8 +206,8 @@ def test_a_critic_with_instructions_steers_a_policy_with_goal_images():
 
 def test_the_chosen_chunk_is_executed_by_the_policys_own_broker():
     class Chunks(Gaussian):
-        def sample(self, observations, goals, rng, count):
-            first = super().sample(observations, goals, rng, count)
+        def sample(self, observations, goals, rng, count, *, noise=1.0):
+            first = super().sample(observations, goals, rng, count, noise=noise)
             return np.concatenate([first, first + 100], 2)
 
         def chunk(self, observations, goals, rng, *, noise=0.0):

@@ -50,7 +50,7 @@ class Wanderer:
     noise: float = 0.6
     name: str = "wanderer"
 
-    def sample(self, observations, goals, rng, count):
+    def sample(self, observations, goals, rng, count, *, noise=1.0):
         points = locate(observations)
         towards = -points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-6)
         shape = (len(points), count, 2)

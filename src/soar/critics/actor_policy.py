@@ -53,9 +53,11 @@ class ActorPolicy:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
+        *,
+        noise: float = 1.0,
     ) -> Float32[np.ndarray, "n count 1 a"]:
-        """Return the mode and `count` - 1 samples for each robot."""
-        noisy = np.ones((len(observations), count), bool)
+        """Return the mode and `count` - 1 samples for each robot, of the actor's distribution at any scale above 0."""
+        noisy = np.full((len(observations), count), noise > 0)
         noisy[:, 0] = False
         return self._actions(observations, goals, rng, noisy)[:, :, None]
 

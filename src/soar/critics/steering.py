@@ -34,11 +34,14 @@ class SamplingPolicy(Protocol):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
+        *,
+        noise: float = 1.0,
     ) -> Float32[np.ndarray, "n count h a"]:
         """Return `count` chunks of h actions for each observation, from one batched call of the model.
 
         The first of them is the policy's own answer, which is executed where the critic can't tell the others apart.
-        h is 1 for a policy without chunks.
+        The others are drawn with a scale of the noise, 1 for the policy's own distribution. h is 1 for a policy without
+        chunks.
         """
 
     def commit(self, actions: Actions) -> None:
@@ -70,8 +73,11 @@ class NoisySampling:
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
+        *,
+        noise: float = 1.0,
     ) -> Float32[np.ndarray, "n count 1 a"]:
         """Return the policy's answer and `count` - 1 noisy ones for each observation."""
+        scale = self.noise * noise
         n = len(observations)
         repeated = [o for o in observations for _ in range(count)]
         many = (
@@ -79,8 +85,8 @@ class NoisySampling:
             if isinstance(goals, np.ndarray)
             else [g for g in goals for _ in range(count)]
         )
-        noise = np.tile(np.r_[0.0, np.full(count - 1, self.noise)], n)
-        actions = self.policy.act(repeated, many, rng, noise=noise)
+        scales = np.tile(np.r_[0.0, np.full(count - 1, scale)], n)
+        actions = self.policy.act(repeated, many, rng, noise=scales)
         return actions.reshape(n, count, 1, -1)
 
     def commit(self, actions: Actions) -> None:
@@ -97,6 +103,9 @@ class SteeringConfig:
 
     count: Annotated[int, Ge(1)] = 10
     """Sampled actions for each robot. V-GPS gains most by 10, and loses with 100."""
+    noise: Annotated[float, Ge(0)] = 0.4
+    """Scale of the samples' noise: 1 is the policy's own distribution, which is far too wide for a Gaussian of fixed
+    deviation (docs/log.md); a flow or diffusion head may take 1."""
     temperature: Annotated[float, Ge(0)] = 0.0
     """Temperature of the softmax over values; 0 takes the best."""
     risk: Literal["min", "mean"] = "min"
@@ -166,7 +175,9 @@ class SteeredPolicy:
     ) -> Float32[np.ndarray, "n h a"]:
         """Return the chunk whose first action is chosen; the arguments are those of `act`."""
         observations, goals = self._resized(observations, goals)
-        samples = self.base.sample(observations, goals, rng, self.config.count)
+        samples = self.base.sample(
+            observations, goals, rng, self.config.count, noise=self.config.noise
+        )
         self._check(samples)
         if self.config.count == 1:
             return samples[:, 0]

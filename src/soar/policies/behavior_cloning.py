@@ -221,9 +221,14 @@ class BehaviorCloning(nn.Module):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
+        *,
+        noise: float = 1.0,
     ) -> Float32[np.ndarray, "n count h a"]:
-        """Return the head's own answer and `count` - 1 samples for each robot; each image is encoded once."""
-        scale = np.ones((len(observations), count))
+        """Return the head's own answer and `count` - 1 samples for each robot; each image is encoded once.
+
+        `noise`: scale of the samples' noise.
+        """
+        scale = np.full((len(observations), count), noise)
         scale[:, 0] = 0
         return self._sample(observations, goals, rng, scale)
 

@@ -204,7 +204,7 @@ def test_an_actor_is_trained_offline_first_and_then_on_own_episodes_too(
 ) -> None:
     monkeypatch.setattr(
         "soar.training.critic._embedder",
-        lambda config: lambda texts: np.zeros((len(texts), 384), np.float32),
+        lambda config, start: lambda texts: np.zeros((len(texts), 384), np.float32),
     )
     config = OfflineActorConfig(offline_steps=2, steps=2, resolution=32, fit=FEW)
     train = OfflineActorTraining(config, algorithm, demonstrations)  # type: ignore[arg-type]

@@ -196,7 +196,9 @@ def chosen_actions(
             ]
             wanted = goals.images[goals.image_indices[here]]
             policy.reset()
-            samples = policy.sample(seen, wanted, rng, sampling.count)[:, :, 0]
+            samples = policy.sample(seen, wanted, rng, sampling.count, noise=sampling.noise)[
+                :, :, 0
+            ]
             chosen = choose(critic.values(seen, wanted, samples), sampling, rng)
             sure = chosen > 0
             actions[here[sure]] = samples[sure, chosen[sure]]

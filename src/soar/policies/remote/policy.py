@@ -86,16 +86,18 @@ class RemotePolicy(ABC):
         goals: Images | Sequence[str],
         rng: np.random.Generator,
         count: int,
+        *,
+        noise: float = 1.0,
     ) -> Float32[np.ndarray, "n _count h _action"]:
-        """Return a chunk without noise and `count` - 1 with noise 1 for each robot, from one batch."""
+        """Return a chunk without noise and `count` - 1 with a scale of it for each robot, from one batch."""
         repeated = [o for o in observations for _ in range(count)]
         many: Images | Sequence[str] = (
             np.repeat(goals, count, 0)
             if isinstance(goals, np.ndarray)
             else [goal for goal in goals for _ in range(count)]
         )
-        noise = np.tile(np.r_[0.0, np.ones(count - 1)], len(observations))
-        chunks = self.chunk(repeated, many, rng, noise=noise)
+        scales = np.tile(np.r_[0.0, np.full(count - 1, noise)], len(observations))
+        chunks = self.chunk(repeated, many, rng, noise=scales)
         return chunks.reshape(len(observations), count, *chunks.shape[1:])
 
     def instruct(self, instructions: Sequence[str]) -> None:
