@@ -134,6 +134,22 @@ def test_a_sure_critics_choice_is_learned_and_an_unsure_ones_is_not(own: OwnEpis
     assert not usable[failure].any()
 
 
+def test_a_critic_with_instructions_is_told_those_of_the_episodes(own: OwnEpisodes) -> None:
+    class Told(Forward):
+        takes_images = False
+
+        def values(self, observations, goals, actions):
+            assert goals == ["open the drawer"] * len(observations)
+            return super().values(observations, goals, actions)
+
+    frames, goals = own_frames(own, 32)
+    _, usable = chosen_actions(
+        load_policy(own.policy, "cpu"), Told(0.0), frames, goals, critic_config()
+    )
+    assert usable.any()
+    assert CriticConfig().train.critic.condition == "text"
+
+
 def test_a_policy_is_told_which_actions_have_a_large_advantage(
     own: OwnEpisodes, demonstrations: Source
 ) -> None:

@@ -18,7 +18,12 @@ from soar.critics.critic import Critic
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.mixture import Source
-from soar.improvement.methods.critic import CriticConfig, own_frames, train_round_critic
+from soar.improvement.methods.critic import (
+    CriticConfig,
+    critic_tasks,
+    own_frames,
+    train_round_critic,
+)
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.policies.behavior_cloning import LARGE, SMALL
 from soar.types import Observation, Outcome
@@ -78,7 +83,7 @@ def advantages(critic: Critic, frames: Frames, goals: GeneratedGoals) -> Float64
             Observation(i, s, 0.0)
             for i, s in zip(frames.images[here], frames.states[here], strict=True)
         ]
-        wanted = goals.images[goals.image_indices[here]]
+        wanted = critic_tasks(critic, frames, here, goals.images[goals.image_indices[here]])
         q = critic.values(seen, wanted, frames.actions[here][:, None])[..., 0].min(0)
         found[here] = q - critic.v(seen, wanted)
     return found

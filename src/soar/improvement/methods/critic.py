@@ -4,7 +4,8 @@ Each round trains a critic on successes and failures of all rounds, and on demon
 learns in three parts: demonstrations, own successes with hindsight goals, and, in all own states, the action that the
 critic values most among the policy's samples, where the critic is sure. The critic goes on steering the new policy.
 
-It works with every subgoal generator, because it only reads the recorded images.
+The critic is told the instruction (V-GPS, Cal-QL), so that it sees what a wrong subgoal doesn't show. The method works
+with every subgoal generator, because it only reads the recorded images.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 from annotated_types import Ge, Le
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from soar.checkpoint import MANIFEST
 from soar.checkpoint import load as load_checkpoint
@@ -36,7 +37,7 @@ from soar.promotion import CRITIC, base_policy
 from soar.registry import policy_spec
 from soar.training.critic import CriticTrainConfig, critic_source, train_critic
 from soar.training.critic import compact as compact_critic
-from soar.types import Observation, Outcome, Query
+from soar.types import Images, Observation, Outcome, Query
 from soar.utils.config import check_ranges
 from soar.utils.progress import progress_bar
 
@@ -45,7 +46,7 @@ _BATCH = 32
 
 
 def _recipe() -> CriticTrainConfig:
-    config = compact_critic("iql")
+    config = compact_critic("vgps")
     return replace(config, fit=replace(config.fit, steps=3000, warmup_steps=200, save_every=100))
 
 
@@ -163,6 +164,16 @@ def own_frames(own: OwnEpisodes, resolution: int) -> tuple[Frames, GeneratedGoal
     return frames, goals
 
 
+def critic_tasks(
+    critic: ActionCritic, frames: Frames, chosen: Int64[np.ndarray, " n"], goals: Images
+) -> Images | list[str]:
+    """Return what a critic takes as the task of some frames: their goal images, or their episodes' instructions."""
+    if critic.takes_images:
+        return goals
+    episodes = np.searchsorted(frames.starts, chosen, "right") - 1
+    return [frames.episodes[e].instruction for e in episodes]
+
+
 def chosen_actions(
     policy: SamplingPolicy,
     critic: ActionCritic,
@@ -199,7 +210,8 @@ def chosen_actions(
             samples = policy.sample(seen, wanted, rng, sampling.count, noise=sampling.noise)[
                 :, :, 0
             ]
-            chosen = choose(critic.values(seen, wanted, samples), sampling, rng)
+            values = critic.values(seen, critic_tasks(critic, frames, here, wanted), samples)
+            chosen = choose(values, sampling, rng)
             sure = chosen > 0
             actions[here[sure]] = samples[sure, chosen[sure]]
             usable[here] = sure | won[first : first + _BATCH]
