@@ -23,6 +23,8 @@ from soar.types import Images, Observation, State
 from soar.utils.config import from_plain
 from soar.utils.wire import from_json, to_json
 
+_FAILED = "error"
+"""Answer of OpenVLA's server to a request that it can't serve, with status 200."""
 _MOST_REQUESTS = 16
 """Requests to one server at a time."""
 
@@ -113,6 +115,8 @@ class OpenVLAPolicy(RemotePolicy):
             raise ModelUnavailable(f"{self._url}: status {reply.status_code}: {shown}")
         try:
             answer = from_json(reply.content)
+            if isinstance(answer, str) and answer == _FAILED:
+                raise ModelUnavailable(f"{self._url} failed; its own log says why")
             answer = from_json(answer) if isinstance(answer, str) else answer
         except ConfigError as error:
             raise ModelUnavailable(f"{self._url}: {error}") from error
