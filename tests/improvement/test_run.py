@@ -1,6 +1,7 @@
 """Folder of a run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from soar.errors import ConfigError
 from soar.improvement.run import RoundRecord, Run, RunRecord
 
-RECORD = RunRecord("Scene 1", ("1",), rounds_requested=2, started_s=12.5, config={"a": [1, 2]})
+MODELS = {"policy": "gcbc", "subgoals": "compact"}
+RECORD = RunRecord("Scene 1", ("1",), 2, started_s=12.5, config={"a": [1, 2]}, models=MODELS)
 
 
 def test_a_record_is_read_back_as_written(tmp_path: Path) -> None:
@@ -32,6 +34,14 @@ def test_a_folder_without_run_json_is_no_run(tmp_path: Path) -> None:
 def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"rounds": [], "scenes": [], "color": 1}')
     with pytest.raises(ConfigError, match="not a run of this version"):
+        Run(tmp_path).record()
+
+
+@pytest.mark.parametrize("missing", MODELS)
+def test_a_record_without_a_model_is_damaged(tmp_path: Path, missing: str) -> None:
+    models = {role: name for role, name in MODELS.items() if role != missing}
+    Run(tmp_path).write(replace(RECORD, models=models))
+    with pytest.raises(ConfigError, match=rf"run\.json is damaged: models: has no {missing}"):
         Run(tmp_path).record()
 
 

@@ -70,3 +70,14 @@ def test_mapped_arrays_are_checked_likewise(tmp_path: Path) -> None:
 def test_an_index_out_of_range_is_damage(indices: list[int]) -> None:
     with pytest.raises(ConfigError, match=r"within 0\.\.1"):
         check_indices(Path("a.npz"), np.array(indices), 2)
+
+
+def test_an_archive_or_objects_in_place_of_one_array_are_damage(tmp_path: Path) -> None:
+    path = tmp_path / "rows.npy"
+    with path.open("wb") as file:
+        np.savez(file, rows=np.arange(3))
+    with pytest.raises(ConfigError, match=r"rows\.npy is damaged"):
+        map_arrays(tmp_path, {"rows": "i8 n"})
+    np.save(path, np.array([{}, 1], object), allow_pickle=True)
+    with pytest.raises(ConfigError, match=r"rows\.npy is damaged"):
+        map_arrays(tmp_path, {"rows": "i8 n"})

@@ -166,9 +166,12 @@ class Run:
             if isinstance(record, dict):
                 _rename_stages(record)
         try:
-            return from_plain(RunRecord, data, path)
+            record = from_plain(RunRecord, data, path)
         except ConfigError as error:
             raise ConfigError(f"not a run of this version: {error}") from error
+        if missing := {"policy", "subgoals"} - set(record.models):
+            raise ConfigError(f"{path} is damaged: models: has no {', '.join(sorted(missing))}")
+        return record
 
     def evaluations(self) -> dict[int, Evaluation]:
         """Return every candidate's evaluation by round, and the first one as round 0."""

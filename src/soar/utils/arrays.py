@@ -34,12 +34,12 @@ def read_arrays(path: Path, layout: Layout | None = None) -> dict[str, Array]:
 
 def map_arrays(folder: Path, layout: Layout) -> dict[str, Array]:
     """Map the files NAME.npy of a folder into memory, as `read_arrays` reads one file."""
-    arrays = {}
+    arrays: dict[str, Array] = {}
     for name in layout:
         path = folder / f"{name}.npy"
         try:
             _check_regular(path)
-            arrays[name] = np.load(path, mmap_mode="r", allow_pickle=False)
+            arrays[name] = np.lib.format.open_memmap(path, mode="r")
         except Exception as error:
             raise _damaged(path, error) from error
     check_layout(arrays, layout, folder)
