@@ -37,7 +37,7 @@ PATIENT = {
     "RAY_health_check_timeout_ms": "60000",
     "RAY_worker_register_timeout_seconds": "400",
     "RAY_agent_register_timeout_ms": "400000",
-    "RAY_raylet_start_wait_time_s": "40",
+    "RAY_raylet_start_wait_time_s": "400",
     "RAY_num_prestart_python_workers": "0",
 }
 """Settings of Ray for a busy machine, where a process may take a minute to start."""
@@ -63,23 +63,28 @@ class Machines:
     def remove(self, lab: str) -> None:
         self.cluster.remove_node(self.nodes.pop(lab))
 
-    def _start(self, tries: int = 8, **node: Any) -> Any:
-        """Start a node. Where the machine is busy Ray gives up after 15 s, the time for its own processes."""
-        for left in reversed(range(tries)):
-            try:
-                return self.cluster.add_node(object_store_memory=100_000_000, **_ports(), **node)
-            except Exception:
-                if not left:
-                    raise
-        raise AssertionError
+    def _start(self, **node: Any) -> Any:
+        return self.cluster.add_node(object_store_memory=100_000_000, **_ports(), **node)
 
 
 def _ports() -> dict[str, int]:
-    """Ports of a node's own processes, as it would take them time to choose some themselves."""
+    """Ports of a node's own processes."""
     with contextlib.ExitStack() as stack:
         names = ("metrics_agent", "metrics_export", "dashboard_agent_listen", "runtime_env_agent")
         taken = [stack.enter_context(socket.create_server(("", 0))) for _ in names]
         return {f"{n}_port": s.getsockname()[1] for n, s in zip(names, taken, strict=True)}
+
+
+def _start_raylet(start: Callable[..., None]) -> Callable[..., None]:
+    """Return a node's start that notes its agent's port, for which Ray otherwise waits 15 s, too short here at times."""
+    from ray._raylet import persist_port
+
+    def started(node: Any, *args: Any) -> None:
+        name = "dashboard_agent_listen_port"
+        persist_port(node._session_dir, node._node_id, name, getattr(node._ray_params, name))
+        start(node, *args)
+
+    return started
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,9 @@ def machines() -> Iterator[Machines]:
     for name, value in PATIENT.items():
         patch.setenv(name, value)
     import ray
+    from ray._private.node import Node
 
+    patch.setattr(Node, "start_raylet", _start_raylet(Node.start_raylet))
     made = Machines()
     yield made
     ray.shutdown()
@@ -310,6 +317,6 @@ def test_two_processes_of_ray_train_have_the_losses_of_one(tmp_path, machines):
         "stations: [{station: {name: arm, robot: toy}}]}"
     )
     words = ("fleet", "launch", file, "--", *training(tmp_path / "store", tmp_path / "two"))
-    text, _ = soar(*words).communicate(timeout=300)
+    text, _ = soar(*words).communicate(timeout=600)
     assert text.count("step 6") == 1
     assert_same_training(tmp_path / "one", tmp_path / "two")
