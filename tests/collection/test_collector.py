@@ -235,6 +235,19 @@ def test_a_restart_continues_the_seeds_of_the_store(tmp_path):
     assert seeds[0] == seeds[1]
 
 
+def test_a_seed_comes_once_though_episodes_were_dropped_before_a_restart(tmp_path):
+    fault_limits = FaultLimits(max_recoveries=10, recovery_pause_s=0)
+    dropped = 0
+    for seed in range(4):
+        station = replace(make_station(rates=FaultRates(motor=0.02), seed=seed), seed=0)
+        config = replace(CONFIG, fault_limits=fault_limits)
+        store, summary = work(tmp_path, [station], config=config, episodes=3)
+        dropped += summary.dropped
+    assert dropped > 2
+    seeds = [s.provenance.seed for s in store.query()]
+    assert len(set(seeds)) == len(seeds) == 12
+
+
 def test_a_motor_fault_drops_its_episode_and_is_recorded_in_the_next(tmp_path):
     station = make_station(rates=FaultRates(motor=0.02, recovery=0.6))
     fault_limits = FaultLimits(max_recoveries=10, recovery_pause_s=0)

@@ -289,7 +289,7 @@ class Collector(Callback):
     ) -> None:
         """Drop the episode of all stations, after a model failed in the middle of it, and home the arms."""
         for supervisor in supervisors:
-            supervisor.count += 1
+            supervisor.seeds.advance()
             if isinstance(error, BadOutput):
                 supervisor.drop(error)
             else:

@@ -19,6 +19,7 @@ import numpy as np
 
 import soar
 from soar.collection import unstored
+from soar.collection.seeds import Seeds
 from soar.collection.status import Activity, StationStatus, StatusFolder
 from soar.errors import ConfigError, MotionHeld, RobotFault, StoreError
 from soar.interfaces import EpisodeStore
@@ -36,7 +37,6 @@ from soar.types import (
     Outcome,
     Proposal,
     Provenance,
-    Query,
     Step,
     Task,
     Verdict,
@@ -116,9 +116,7 @@ class Recording:
         self._metronome, self._callback, self._spare = metronome, callback, spare
         self._started_s, self._faults, self._problem = time.time(), 0, ""
         self._activity: Activity | None = None
-        past = store.history(Query(stations=(station.name,)))
-        self._count = sum(c.attempts for c in past.values())
-        """Number of the station's episodes in the store, from which the next seed follows."""
+        self._seeds = Seeds(station, store)
         self.kept = self.discarded = 0
         if status_folder.command() == "stop":
             status_folder.request("run")  # the command was for the process before this one
@@ -179,7 +177,7 @@ class Recording:
         robot, simulation = self.station.robot, self.station.simulation
         if simulation is not None:
             for attempt in range(_PLACEMENTS):
-                simulation.reset(self._seed + attempt)
+                simulation.reset(self._seeds.current + attempt)
                 if not self._truth(task):
                     break
             else:
@@ -276,7 +274,7 @@ class Recording:
             self._store.append(episode)
         except StoreError as error:
             raise StoreError(unstored.keep(self._spare, [episode], error)) from error
-        self._count += 1
+        self._seeds.advance()
         self.kept, self._problem = self.kept + 1, ""
         self._callback.on_episode(self.station, result)
 
@@ -292,17 +290,12 @@ class Recording:
             station=self.station.name,
             regime=self.station.regime,
             scene=self.station.scene,
-            seed=self._seed,
+            seed=self._seeds.current,
             started_s=time.time(),
             checkpoint=self.teleoperator.actor,
             code_version=soar.__version__,
             proposal=Proposal(task, "asked"),
         )
-
-    @property
-    def _seed(self) -> int:
-        state = np.random.SeedSequence([self.station.seed, self._count]).generate_state(1)
-        return int(state[0])
 
     def _truth(self, task: Task) -> bool | None:
         """Whether the simulator finds the task done; None without one, or for a task that it doesn't know."""

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-import numpy as np
 from annotated_types import Ge
 
+from soar.collection.seeds import Seeds
 from soar.collection.status import Activity, EventKind, StationStatus, StatusFolder
 from soar.errors import CameraFault, ConfigError, MotionHeld, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
@@ -19,7 +19,6 @@ from soar.rollout.assessment import SceneAssessment
 from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.station import Station
 from soar.tasks.proposer import missing_objects
-from soar.types import Query
 from soar.utils.config import check_ranges
 
 
@@ -64,9 +63,8 @@ class StationSupervisor:
         """
         self.station, self.status_folder = station, status_folder
         self._limits, self._stop = limits, stop
-        past = store.history(Query(stations=(station.name,)))
-        self.count = sum(c.attempts for c in past.values())
-        """Number of the station's episodes in the store plus those tried since, from which the next seed follows."""
+        self.seeds = Seeds(station, store)
+        """Seeds of the station's episodes."""
         self.assessment: SceneAssessment | None = None
         """Assessment of the current scene; None if something may have changed since."""
         self.activity: Activity = "starting"
@@ -91,7 +89,7 @@ class StationSupervisor:
     @property
     def seed(self) -> int:
         """Seed of the next episode."""
-        return int(np.random.SeedSequence([self.station.seed, self.count]).generate_state(1)[0])
+        return self.seeds.current
 
     @property
     def broken(self) -> bool:
@@ -160,7 +158,7 @@ class StationSupervisor:
 
     def finish(self, result: EpisodeResult) -> None:
         """Handle the end of an episode; returns after the recovery from a fault."""
-        self.count += 1
+        self.seeds.advance()
         if result.fault is not None:
             self.drop(result.fault)
             return
