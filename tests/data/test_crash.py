@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.data.store.lance import LanceStore, open_store
-from soar.data.store.verify import Finding, sweep, verify
+from soar.data.store.verify import Finding, preview, sweep, verify
 from soar.errors import StoreError
 from soar.types import Query
 
@@ -115,6 +115,44 @@ def test_a_truncated_file_loses_at_most_its_episode(store, make_episode, same, k
     else:
         assert (done.restored, after) == ((ids[3],), [*ids, new])
         assert same(store.load(ids[3]), make_episode(3))
+
+
+def garble(path: Path) -> None:
+    """Take bytes from the middle of a manifest: its end still says that it is whole."""
+    data = path.read_bytes()
+    path.write_bytes(data[:60] + data[180:])
+
+
+def test_a_version_damaged_inside_is_skipped_named_and_repaired(store, make_episode, same):
+    ids = [store.append(make_episode(seed)) for seed in range(4)]
+    garble(newest(store, "version"))
+    assert [e.id for e in store.query()] == ids[:3]
+    assert [f.problem for f in damage(store)] == ["its manifest can't be read"]
+    assert preview(store, older_than_s=0).restored == (ids[3],)
+    assert sweep(store, older_than_s=0).restored == (ids[3],)
+    assert [f for f in verify(store) if f.problem] == []
+    assert [e.id for e in store.query()] == ids
+    assert same(store.load(ids[3]), make_episode(3))
+
+
+def test_a_store_without_a_readable_version_is_one_line(store, make_episode):
+    store.append(make_episode(0))
+    for manifest in store.path.glob("episodes.lance/_versions/*.manifest"):
+        garble(manifest)
+    for use in (lambda: list(store.query()), lambda: sweep(store), lambda: damage(store)):
+        with pytest.raises(StoreError, match="can't be read"):
+            use()
+
+
+@pytest.mark.parametrize("kind", ["rows", "version"])
+def test_a_pipe_or_device_in_place_of_a_rows_file_is_refused(store, make_episode, kind):
+    store.append(make_episode(0))
+    path = newest(store, kind)
+    for put in (os.mkfifo, lambda p: os.symlink("/dev/zero", p)):
+        path.unlink()
+        put(path)
+        with pytest.raises(StoreError, match=f"{path.name} is no regular file"):
+            list(open_store(store.path, read_only=True).query())
 
 
 def test_a_read_only_store_skips_a_damaged_version(store, make_episode):

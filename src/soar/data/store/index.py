@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
@@ -45,6 +47,7 @@ class Index:
     def __init__(self, path: AnyPath) -> None:
         self.path = path
         self._options = lance_options(path)
+        self._regular = False
 
     def create(self) -> None:
         """Create an empty table, unless another process was faster."""
@@ -63,7 +66,7 @@ class Index:
             self.open()
 
     def open(self, version: int | None = None) -> lance.LanceDataset:
-        """Open the newest version of the table, or an older one. A damaged newest version is skipped.
+        """Open the newest version of the table, or an older one. Damaged newest versions are skipped.
 
         Raises:
             StoreError: there is no such version any more, or the table can't be read.
@@ -71,30 +74,48 @@ class Index:
         try:
             return self._dataset(version)
         except LANCE_ERRORS as error:
-            intact = next((v for v, good in self.manifests() if good), None)
+            intact = next(self._opened(), None)
             if intact is None:
                 raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
+            newest = int(intact.version)
             if version is not None:
                 text = (
-                    f"version {version} of '{self.path.parent}' is not kept; its newest is {intact}"
+                    f"version {version} of '{self.path.parent}' is not kept; its newest is {newest}"
                 )
                 raise StoreError(text) from error
-            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, intact)
-            return self._dataset(intact)
+            _log.warning("the newest version of '%s' is damaged: reading %d", self.path, newest)
+            return intact
 
     def _dataset(self, version: int | None) -> lance.LanceDataset:
         import lance
 
-        return lance.dataset(str(self.path), version=version, storage_options=self._options)
+        if not self._regular:
+            _check_regular(self.path)
+            self._regular = True
+        with no_panic():
+            return lance.dataset(str(self.path), version=version, storage_options=self._options)
+
+    def _opened(self) -> Iterator[lance.LanceDataset]:
+        """Yield the versions that can be opened, newest first."""
+        for version, whole in self.manifests():
+            if whole:
+                with contextlib.suppress(*LANCE_ERRORS):
+                    yield self._dataset(version)
+
+    def unreadable(self) -> list[int]:
+        """Return versions whose manifest was written to its end and can't be read all the same, while others can."""
+        versions = [version for version, whole in self.manifests() if whole]
+        opened = {int(dataset.version) for dataset in self._opened()}
+        return [version for version in versions if version not in opened] if opened else []
 
     def manifests(self) -> Iterator[tuple[int, bool]]:
-        """Yield the versions on disk, newest first, and whether each one's manifest is intact."""
+        """Yield the versions on disk, newest first, and whether each one's manifest was written to its end."""
         for path in sorted_glob(self._versions, "[0-9]*.manifest"):
             try:
-                intact = isinstance(path, ObjectPath) or _is_whole(path)
+                whole = isinstance(path, ObjectPath) or _is_whole(path)
             except FileNotFoundError:
                 continue  # a sweep deleted it meanwhile
-            yield _LAST_NAME - int(path.stem), intact
+            yield _LAST_NAME - int(path.stem), whole
 
     def upgrade(self) -> None:
         """Add the columns of this version's schema that a table of an earlier one lacks; they are null."""
@@ -169,12 +190,12 @@ class Index:
         A table without a readable version is set aside whole, and a new one created.
         """
         versions = list(self.manifests())
-        if not any(intact for _, intact in versions):
+        if not any(whole for _, whole in versions):
             if isinstance(self.path, Path):
                 self.path.rename(self.path.with_name(f"{self.path.name}.damaged.{time.time_ns()}"))
             self.create()
             return True
-        self._set_aside([v for v, intact in versions if not intact])
+        self._set_aside([v for v, whole in versions if not whole] + self.unreadable())
         if fragments := [number for number, _ in self.damaged_fragments()]:
             self._retry(lambda: self._drop(fragments))
         return bool(fragments or self.set_aside())
@@ -256,7 +277,7 @@ class Index:
         if "conflict" in str(error).lower():
             return True
         versions = itertools.islice(self.manifests(), 2)
-        damaged = [v for v, intact in versions if not intact]
+        damaged = [v for v, whole in versions if not whole]
         self._set_aside(damaged)
         return bool(damaged)
 
@@ -273,8 +294,19 @@ class Index:
         return parts
 
 
+def _check_regular(table: AnyPath) -> None:
+    """Raise OSError for a pipe or device in place of one of the table's files, which could be read for ever."""
+    if isinstance(table, Path):
+        for folder in (p for p in table.glob("*") if p.is_dir()):
+            with os.scandir(folder) as entries:
+                if odd := [e.path for e in entries if not (e.is_file() or e.is_dir())]:
+                    raise OSError(f"{odd[0]} is no regular file")
+
+
 def _is_whole(path: Path) -> bool:
     """Whether a manifest was written to its end."""
+    if not S_ISREG(path.stat().st_mode):
+        return False
     with path.open("rb") as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - 4))

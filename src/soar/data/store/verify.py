@@ -59,8 +59,10 @@ def verify(
         sample: number of random episodes whose row, file and frames are checked; None checks all, and looks for files
             without a row.
     """
-    for version, intact in store.index.manifests():
-        yield Finding(f"version {version}", "" if intact else "its manifest is cut short")
+    unreadable = store.index.unreadable() if sample is None else []
+    for version, whole in store.index.manifests():
+        problem = "its manifest can't be read" if version in unreadable else ""
+        yield Finding(f"version {version}", problem if whole else "its manifest is cut short")
     for path in store.index.set_aside():
         yield Finding(
             f"file {path}", "was found cut short and set aside; `soar data sweep` repairs it"
@@ -128,8 +130,8 @@ def preview(
 ) -> SweepResult:
     """Return what `sweep` would change, but for old versions, and change nothing."""
     index = store.index
-    lost = bool(index.damaged_fragments() or index.set_aside())
-    lost |= not all(intact for _, intact in index.manifests())
+    lost = bool(index.damaged_fragments() or index.set_aside() or index.unreadable())
+    lost |= not all(whole for _, whole in index.manifests())
     rows = index.rows(_COLUMNS, "").to_pylist()
     old = [p for p in _orphans(store, {row["id"] for row in rows}) if _age_s(p) >= older_than_s]
     restored = [path for path in old if lost and _copy_of_row(path)]
