@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,9 @@ def test_labels_by_keyboard_land_in_the_store(page: Any, lab: tuple[Path, Any]) 
         assert len(labels) == number + 1
         assert list(labels.values())[-1] is expected
     page.keyboard.press("b")
-    page.wait_for_timeout(1000)
+    until = time.monotonic() + _WAIT_MS / 1000
+    while len(read_labels(file)) != len(before) + 2 and time.monotonic() < until:
+        page.wait_for_timeout(100)
     assert len(read_labels(file)) == len(before) + 2
 
 
