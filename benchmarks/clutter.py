@@ -19,7 +19,7 @@ from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_lockstep
 from soar.data.store.lance import open_store
 from soar.evaluation.plots import plot_rates
-from soar.experiments.observed import (
+from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,

@@ -10,8 +10,8 @@ import pytest
 from tests.critics.conftest import make_episode
 
 from soar.data.store.lance import open_store
-from soar.experiments import appendix_d
-from soar.experiments.appendix_d import reproduce_appendix_d
+from soar.experiments.paper import appendix_d
+from soar.experiments.paper.appendix_d import reproduce_appendix_d
 from soar.experiments.run_config import RunConfig
 from soar.improvement.run import Run
 from soar.types import Episode, Outcome, Regime

@@ -9,7 +9,7 @@ import pytest
 
 from soar.errors import ConfigError
 from soar.experiments.demo import demo_config
-from soar.experiments.figure5 import TEN_SCENES, draw, reproduce_figure5
+from soar.experiments.paper.figure5 import TEN_SCENES, draw, reproduce_figure5
 from soar.improvement.run import Run
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
-from soar.experiments import appendix_g, arms
-from soar.experiments.appendix_g import random_proposals, reproduce_appendix_g
-from soar.experiments.observed import (
+from soar.experiments.paper import appendix_g, arms
+from soar.experiments.paper.appendix_g import random_proposals, reproduce_appendix_g
+from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,

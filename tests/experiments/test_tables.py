@@ -15,10 +15,10 @@ from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
-from soar.experiments import arms as studies
-from soar.experiments.arms import Arm
+from soar.experiments.paper import arms as studies
+from soar.experiments.paper.arms import Arm
+from soar.experiments.paper.tables import TABLE1, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
-from soar.experiments.tables import TABLE1, TableSpec, methods_table, reproduce_table
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.rounds import Candidate

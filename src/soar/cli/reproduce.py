@@ -10,13 +10,13 @@ from typing import Annotated
 from annotated_types import Ge, MinLen
 
 from soar.cli.options import FLAT, OUT, saved_config
-from soar.experiments.appendix_d import SCENES, reproduce_appendix_d
-from soar.experiments.appendix_g import reproduce_appendix_g
-from soar.experiments.figure5 import TEN_SCENES
-from soar.experiments.new_skill import SCENES as SKILL_SCENES
-from soar.experiments.new_skill import NewSkillConfig, reproduce_new_skills
+from soar.experiments.paper.appendix_d import SCENES, reproduce_appendix_d
+from soar.experiments.paper.appendix_g import reproduce_appendix_g
+from soar.experiments.paper.figure5 import TEN_SCENES
+from soar.experiments.paper.new_skills import SCENES as SKILL_SCENES
+from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
+from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
-from soar.experiments.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.improvement.methods.method import MethodName
 
 _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
@@ -82,7 +82,7 @@ def figure5(
         out: folder for runs, numbers, table and figure.
     """
     from soar.cli import command_line
-    from soar.experiments.figure5 import reproduce_figure5
+    from soar.experiments.paper.figure5 import reproduce_figure5
     from soar.utils.progress import announce
 
     with saved_config(figure5, out):

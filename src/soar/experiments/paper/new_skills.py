@@ -29,9 +29,9 @@ from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.evaluation.results import Evaluation, open_evaluation
+from soar.experiments.paper.tables import write_table
 from soar.experiments.run_config import CollectOptions, RunConfig
 from soar.experiments.simulated_run import collect_in_simulation, evaluate_in_simulation
-from soar.experiments.tables import write_table
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.rounds import Candidate, OnMessage
 from soar.improvement.run import Run

@@ -14,7 +14,7 @@ from pathlib import Path
 from soar.errors import ConfigError
 from soar.evaluation.plots import format_change, format_rate, plot_rates
 from soar.evaluation.results import Evaluation, compare, rate
-from soar.experiments.arms import LCBC, Arm, run_study
+from soar.experiments.paper.arms import LCBC, Arm, run_study
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.method import MethodName
 from soar.improvement.rounds import OnMessage
@@ -90,7 +90,7 @@ def reproduce_table(
 ) -> Path:
     """Run the arms of a table, or what is left of them; write numbers, table and figure; return the table's path.
 
-    The arguments are those of `soar.experiments.arms.run_study`.
+    The arguments are those of `soar.experiments.paper.arms.run_study`.
     """
     results = run_study(folder, spec.arms, config, on_message, store)
     return write_table(folder, spec.name, results, spec.paper)

@@ -18,8 +18,8 @@ import numpy as np
 
 from soar.evaluation.plots import format_change, format_rate
 from soar.evaluation.results import Evaluation
-from soar.experiments.arms import Arm, run_study
-from soar.experiments.observed import (
+from soar.experiments.paper.arms import Arm, run_study
+from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,
@@ -27,9 +27,9 @@ from soar.experiments.observed import (
     read_attempts,
     success,
 )
+from soar.experiments.paper.tables import overall, paired_difference
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import collect_in_simulation
-from soar.experiments.tables import overall, paired_difference
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.utils.files import write_json

@@ -14,8 +14,8 @@ from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.data.store.lance import open_store
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
-from soar.experiments import new_skill
-from soar.experiments.new_skill import NewSkillConfig, reproduce_new_skills
+from soar.experiments.paper import new_skills
+from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.rounds import Candidate
@@ -65,10 +65,10 @@ def began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             store.append(replace(make_episode(seed, "success", steps=4), instruction=TASK[1]))
 
     prior = Frames.from_episodes([make_episode(9, "success", steps=4)], 96)
-    monkeypatch.setattr(new_skill, "demonstrations", lambda requested: prior)
-    monkeypatch.setattr(new_skill, "collect_demonstrations", demonstrate)
-    monkeypatch.setattr(new_skill, "collect_in_simulation", attempt)
-    monkeypatch.setattr(new_skill, "evaluate_in_simulation", evaluate)
+    monkeypatch.setattr(new_skills, "demonstrations", lambda requested: prior)
+    monkeypatch.setattr(new_skills, "collect_demonstrations", demonstrate)
+    monkeypatch.setattr(new_skills, "collect_in_simulation", attempt)
+    monkeypatch.setattr(new_skills, "evaluate_in_simulation", evaluate)
     return began
 
 

@@ -1,0 +1,1 @@
+"""The paper's figure, tables and appendices in simulation."""
