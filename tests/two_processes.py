@@ -53,4 +53,4 @@ def assert_same_training(one: Path, two: Path) -> None:
         )
     first, second = checkpoint.load(one, "gcbc"), checkpoint.load(two, "gcbc")
     for name, weight in first.weights.items():
-        torch.testing.assert_close(second.weights[name], weight, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(second.weights[name], weight, rtol=1e-3, atol=3e-4)

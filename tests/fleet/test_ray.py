@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -318,5 +319,5 @@ def test_two_processes_of_ray_train_have_the_losses_of_one(tmp_path, machines):
     )
     words = ("fleet", "launch", file, "--", *training(tmp_path / "store", tmp_path / "two"))
     text, _ = soar(*words).communicate(timeout=600)
-    assert text.count("step 6") == 1
+    assert len(set(re.findall(r"pid=(\d+)\)\S* checkpoint", text))) == 1  # Ray shows it twice
     assert_same_training(tmp_path / "one", tmp_path / "two")
