@@ -90,6 +90,27 @@ def test_a_held_station_can_be_stopped_and_stays_held_after_a_restart(tmp_path):
     assert list(open_store(tmp_path).query()) == []
 
 
+def test_a_stop_before_is_forgotten_at_a_start_and_an_emergency_stop_is_not(tmp_path):
+    folder = StatusFolder(tmp_path, "arm")
+    folder.request("stop")
+    folder.request("emergency")
+    run = threading.Thread(
+        daemon=True,
+        target=run_lockstep,
+        args=(
+            [StationConfig("arm", "toy")],
+            CollectionJob(tmp_path, MODELS, episodes=1),
+            stop := threading.Event(),
+        ),
+    )
+    run.start()
+    wait_until(lambda: status(folder) == "held")
+    assert folder.command() == "run"
+    stop.set()
+    run.join()
+    assert list(open_store(tmp_path).query()) == []
+
+
 def test_a_station_that_asks_for_a_heartbeat_waits_for_one(tmp_path):
     folder = StatusFolder(tmp_path, "arm")
     station = replace(StationConfig("arm", "toy"), heartbeat_s=60.0)

@@ -153,13 +153,18 @@ class StatusFolder:
             return
         if command == "run":
             release_motion(self.folder)
+            self.forget_command()
+            return
         path = self.folder / _COMMAND_FILE
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            if command == "run":
-                path.unlink(missing_ok=True)
-            else:
-                path.write_text(command)
+            path.write_text(command)
+
+    def forget_command(self) -> None:
+        """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
+        path = self.folder / _COMMAND_FILE
+        with writing(path):
+            path.unlink(missing_ok=True)
 
     def requested_tasks(self) -> tuple[str, ...]:
         """Return a person's list of tasks; empty for the station's own."""

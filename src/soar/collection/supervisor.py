@@ -82,7 +82,7 @@ class StationSupervisor:
         self._requested_tasks: tuple[str, ...] = ()
         """List of tasks that a person requested last; empty for the station's own."""
         if status_folder.command() == "stop":
-            status_folder.request("run")  # the command was for the process before this one
+            status_folder.forget_command()  # it was for the process before this one
         if station.simulation is not None:
             station.simulation.reset(self.seed)
 
