@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import multiprocessing
 import os
 import resource
 import shutil
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from benchmarks.attack.attack import Attack, Outcome
-from benchmarks.attack.tools.file_kinds import KINDS, FileKind, Labels
+from benchmarks.attack.tools.file_kinds import KINDS, FileKind
 from benchmarks.attack.tools.mutations import CANARY, mutate, sign_again
 
 from soar.errors import SoarError
-from soar.nn.text import SentenceEncoder
 
 _HANG_S = 30
 """Time after which a reader hangs, on a busy machine, in seconds."""
@@ -40,19 +41,42 @@ class MutatedFiles(Attack):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        SentenceEncoder()  # loaded once, before the forks
+        self._server = multiprocessing.get_context("forkserver")
+        self._server.set_forkserver_preload(["benchmarks.attack.tools.warm_reader"])
 
     def step(self, index: int) -> Outcome:
         """Read mutated files of the kind whose turn it is."""
         kind, harm, first = KINDS[index % len(KINDS)], [], 0
         folder = self.folder / "example"
         while first < self.size:
-            rows = _in_child(kind, folder, index, first, self.size)
+            rows = self._in_child(folder, index, first)
             for row in rows:
                 harm += [f"{kind.name}, try {index}.{row['try']} ({row['how']}): {row['problem']}"] if row["problem"] else []  # fmt: skip
             first += len(rows)
         shutil.rmtree(folder, ignore_errors=True)
         return Outcome(tuple(harm), leftovers=_escaped(self.folder))
+
+    def _in_child(self, folder: Path, index: int, first: int) -> list[dict[str, Any]]:
+        """Read files in a process; a hang or a crash ends the list with the file that caused it.
+
+        It is forked from one that has the libraries loaded and has used none: Lance doesn't survive a fork.
+        """
+        receive, send = self._server.Pipe(duplex=False)
+        child = self._server.Process(target=_read_all, args=(folder, index, first, self.size, send))
+        child.start()
+        send.close()
+        rows = []
+        with receive, contextlib.suppress(EOFError):
+            while True:
+                rows.append(receive.recv())
+        child.join()
+        done = [row for row in rows if "problem" in row]
+        if len(done) < self.size - first:
+            last = rows[-1] if rows and "problem" not in rows[-1] else {"try": first + len(done), "how": "?"}  # fmt: skip
+            hangs = child.exitcode == -signal.SIGALRM
+            how = f"hangs for over {_HANG_S} s" if hangs else f"crashes with exit code {child.exitcode}"  # fmt: skip
+            done.append({**last, "problem": how})
+        return done
 
 
 def _escaped(folder: Path) -> int:
@@ -60,44 +84,18 @@ def _escaped(folder: Path) -> int:
     return sum(p.name != "example" for p in folder.iterdir())
 
 
-def _in_child(
-    kind: FileKind, folder: Path, index: int, first: int, end: int
-) -> list[dict[str, Any]]:
-    """Read files in a forked process; a hang or a crash ends the list with the file that caused it."""
-    receive, send = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(receive)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        try:
-            _read_all(kind, folder, index, first, end, send)
-        finally:
-            os._exit(0)
-    os.close(send)
-    with os.fdopen(receive, "rb") as pipe:
-        rows = [json.loads(line) for line in pipe]
-    _, status = os.waitpid(child, 0)
-    done = [row for row in rows if "problem" in row]
-    if len(done) < end - first:
-        last = rows[-1] if rows and "problem" not in rows[-1] else {"try": first + len(done), "how": "?"}  # fmt: skip
-        code = os.waitstatus_to_exitcode(status)
-        problem = (
-            f"hangs for over {_HANG_S} s"
-            if code == -signal.SIGALRM
-            else f"crashes with exit code {code}"
-        )
-        done.append({**last, "problem": problem})
-    return done
-
-
-def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, send: int) -> None:
+def _read_all(folder: Path, index: int, first: int, end: int, send: Connection) -> None:
     """Mutate and read files, and send one row before and one after each."""
-    events: list[str] = []
+    kind, events = KINDS[index % len(KINDS)], list[str]()
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
     limit = _reserved() + _MOST_VIRTUAL  # an absurd file must not exhaust the machine
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     _make(kind, folder)
     right = kind.read(folder)  # intact, which also loads what is loaded once
+    valid = {k: {label, "unknown"} for k, label in right.items()}
+    for k, labels in kind.earlier(folder).items():
+        valid.setdefault(k, {"unknown"}).update(labels)
     sys.addaudithook(lambda event, args: _audit(event, args, folder.parent, events))
     for number in range(first, end):
         rng = np.random.default_rng([3, index, number])
@@ -108,12 +106,12 @@ def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, se
         if kind.checkpoint and rng.random() < 0.8:
             sign_again(target.parent)
         row: dict[str, Any] = {"try": number, "how": how}
-        os.write(send, (json.dumps(row) + "\n").encode())
+        send.send(row)
         events.clear()
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         signal.alarm(_HANG_S)
         with contextlib.chdir(folder):
-            problem = _read(kind, folder, right)
+            problem = _read(kind, folder, valid)
         signal.alarm(0)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
         if events:
@@ -122,7 +120,7 @@ def _read_all(kind: FileKind, folder: Path, index: int, first: int, end: int, se
             problem = "its code was run"
         elif not problem and grown > _MOST_MB:
             problem = f"takes {grown:.0f} MB"
-        os.write(send, (json.dumps({**row, "problem": problem}) + "\n").encode())
+        send.send({**row, "problem": problem})
 
 
 def _reserved() -> int:
@@ -137,7 +135,7 @@ def _make(kind: FileKind, folder: Path) -> None:
     kind.make(folder)
 
 
-def _read(kind: FileKind, folder: Path, right: Labels) -> str:
+def _read(kind: FileKind, folder: Path, valid: Mapping[Any, set[Any]]) -> str:
     """Read a mutated example, and say what is wrong; empty if nothing is."""
     try:
         labels = kind.read(folder)
@@ -147,7 +145,7 @@ def _read(kind: FileKind, folder: Path, right: Labels) -> str:
         where = traceback.extract_tb(error.__traceback__)
         ours = [f"{Path(f.filename).name}:{f.lineno}" for f in where if "/soar/" in f.filename]
         return f"{type(error).__name__}: {error!s:.120} at {' '.join(ours[-2:])}"
-    wrong = [k for k, label in labels.items() if k in right and label not in (right[k], "unknown")]
+    wrong = [k for k, label in labels.items() if k in valid and label not in valid[k]]
     return f"a made-up label of {wrong[0]!r:.60}: {labels[wrong[0]]!r:.60}" if wrong else ""
 
 

@@ -147,6 +147,7 @@ def diffusers_folders(lab: Lab) -> Finding:
     seen = []
     for name, change, code in changes:
         folder = lab.folder / name.replace(" ", "-")
+        folder.mkdir()
         make_tiny_model(folder)
         change(folder)
         words = lab.collect("--station", lab.station("arm1"), "--episodes", 1, "--subgoals", f"susie:{folder}")  # fmt: skip

@@ -102,7 +102,7 @@ def interrupted(lab: Lab) -> Finding:
     kept = len(path.read_text().splitlines()) if path.exists() else 0
     return Finding(
         took < _ENDS_S and ended.code == 130 and not ended.traceback,
-        f"exit code {ended.code} after {took:.0f} s, {kept} trials kept; {ended.last}",
+        f"exit code {ended.code} after {took:.0f} s{', a traceback' * ended.traceback}, {kept} trials kept; {ended.last}",
     )
 
 

@@ -25,6 +25,7 @@ from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, station_tasks
 from soar.sim.scenes.catalog import load_scene
 from soar.tasks.question_file import read_questions
+from soar.types import Query
 from soar.utils.arrays import read_arrays
 from soar.utils.config import load
 from soar.utils.files import read_lines
@@ -49,6 +50,8 @@ class FileKind:
     """Reads the example as the commands do."""
     checkpoint: bool = False
     """Whether the folder is a checkpoint, whose id is computed again after most changes."""
+    earlier: Callable[[Path], Mapping[Any, set[str]]] = lambda _: {}
+    """Labels that its earlier versions hold, to which a reader goes back where the newest is damaged."""
 
 
 def _copy(*names: str) -> Callable[[Path], None]:
@@ -81,6 +84,15 @@ def _read_store(folder: Path) -> Labels:
     for id in list(labels)[:3]:
         store.load(id)
     return labels
+
+
+def _earlier_labels(folder: Path) -> Mapping[Any, set[str]]:
+    store = open_store(folder / "store", read_only=True)
+    found: dict[Any, set[str]] = {}
+    for version, _ in store.index.manifests():
+        for episode in store.query(Query(version=version)):
+            found.setdefault(episode.id, set()).add(episode.verdict.outcome)
+    return found
 
 
 def _read_evaluation(folder: Path) -> Labels:
@@ -267,7 +279,7 @@ KINDS = (
     FileKind("labels in CSV", _copy("files/labels.csv"), "*.csv", lambda f: read_labels(f / "labels.csv")),
     FileKind("image", _make_images, "*", _nothing(_read_images)),
     FileKind("video", _copy("runs/finished/evaluations/round-0"), "round-0/videos/**/*.mp4", _nothing(_read_video)),
-    FileKind("episode store", _copy("store"), "store/**/*", _read_store),
+    FileKind("episode store", _copy("store"), "store/**/*", _read_store, earlier=_earlier_labels),
     FileKind("status of stations", _copy("store"), "store/stations/*/*", _nothing(_read_stations)),
     FileKind("lease", _make_lease, "*", _nothing(_read_lease)),
     FileKind("run.json", _copy("runs/finished"), "finished/run.json", _nothing(_read_run)),
