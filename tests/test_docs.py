@@ -21,7 +21,8 @@ def commands(page: Path) -> list[str]:
     text = page.read_text().replace("\\\n", " ")
     lines = re.findall(r"^\s*(?:\$ )?(soar [a-z].*)$", text, re.MULTILINE)
     lines += re.findall(r"`(soar [a-z][^`|]*)`", text)
-    return [line.split(" #")[0] for line in lines]
+    whole = [line.split(" #")[0] for line in lines]
+    return [re.sub("^(?!soar )", "soar ", part) for line in whole for part in line.split(" -- ")]
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=lambda p: p.name)
