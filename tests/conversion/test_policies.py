@@ -22,6 +22,7 @@ from soar.errors import ConfigError
 from soar.improvement.cotraining import CoTrainConfig
 from soar.nn.sentences import read_sentences
 from soar.policies.chunks import ChunkBroker
+from soar.policies.lcbc import LCBCConfig
 from soar.policies.loading import load_policy
 from soar.registry import load_policy as load_by_name
 from soar.training.policy import train_policy, with_fit
@@ -117,9 +118,11 @@ def test_a_converted_lcbc_is_trained_further_with_embeddings_of_a_file(
         train_policy(recipe, [source], None, start=start)
 
     (tmp_path / "more.json").write_text(json.dumps({"fold the cloth": [0.1] * 512}))
+    assert isinstance(recipe.policy, LCBCConfig)
     more = replace(recipe.policy, words=str(tmp_path / "more.json"))
     train_policy(replace(recipe, policy=more), [source], tmp_path / "out", start=start)
     policy = load_policy(tmp_path / "out", "cpu")
+    assert isinstance(policy.config, LCBCConfig)
     assert policy.config.sentences == (*SENTENCES, "fold the cloth")
     given = torch.tensor([vectors[SENTENCES[0]], [0.1] * 512])
     torch.testing.assert_close(

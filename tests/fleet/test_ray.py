@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,7 +79,7 @@ def _ports() -> dict[str, int]:
 
 def _start_raylet(start: Callable[..., None]) -> Callable[..., None]:
     """Return a node's start that notes its agent's port, for which Ray otherwise waits 15 s, too short here at times."""
-    from ray._raylet import persist_port
+    persist_port = import_module("ray._raylet").persist_port
 
     def started(node: Any, *args: Any) -> None:
         name = "dashboard_agent_listen_port"

@@ -63,4 +63,5 @@ def test_the_time_left_of_episodes_that_end_at_once_is_that_of_their_mean_pace()
             now += 0.01
             bar.advance(task)
     left = bar.tasks[0].time_remaining
-    assert left is not None and 150 < left < 300
+    assert left is not None
+    assert 150 < left < 300
