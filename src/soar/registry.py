@@ -64,8 +64,7 @@ OPTIONS: Mapping[Kind, Mapping[str, type]] = {
         "size": int, "scheduler": str, "steps": int, "image_guidance": float, "text_guidance": float,
     },
     "steered": {
-        "count": int, "noise": float, "temperature": float, "risk": str, "risk_weight": float, "guard": float,
-        "select": str,
+        "count": int, "noise": float, "temperature": float, "risk": str, "risk_weight": float, "guard": float, "select": str,
     },
     "chosen": {"count": int, "temperature": float, "select": str},
 }  # fmt: skip
