@@ -67,7 +67,7 @@ def test_the_actor_of_calql_acts_as_theirs(golden: Golden) -> None:
 def test_a_converted_critic_steers(golden: Golden) -> None:
     out, found = convert(golden, "vgps")
     critic = load_critic(out, "cpu")
-    steered = load_policy(f"steered:gcbc,{out}?guard=0&count=4")
+    steered = load_policy(f"steered:gcbc,{out}?guard=0&count=4&noise=1")
     steered.instruct(SENTENCES)  # type: ignore[attr-defined]
     seen = [replace(o, state=np.zeros(7, np.float32)) for o in image_only(found["image"])]
     action = steered.act(seen, found["image"], np.random.default_rng(3))

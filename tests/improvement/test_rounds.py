@@ -305,7 +305,8 @@ def test_settings_of_earlier_versions_are_compared_under_their_new_names():
 
 def test_a_run_of_version_01_is_read_under_the_new_names(tmp_path: Path):
     (tmp_path / "run.json").write_text(
-        '{"title": "t", "scenes": ["1"], "rounds_wanted": 1, "started_s": 1.0, "rounds": [{"index": 1,'
+        '{"title": "t", "scenes": ["1"], "rounds_wanted": 1, "started_s": 1.0,'
+        ' "models": {"policy": "gcbc", "subgoals": "compact"}, "rounds": [{"index": 1,'
         ' "stage": "teach", "imagination": "abc", "seconds": {"collect": 1.0, "teach": 2.0}}]}'
     )
     (tmp_path / "imagination").mkdir()

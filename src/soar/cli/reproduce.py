@@ -117,6 +117,8 @@ def table2(
 
     The same command resumes.
 
+    Example: `soar reproduce table2 --scenes dev1 --episodes 200 --trials 20`.
+
     Args:
         config: scenes, episodes, trials, and each method's options.
         out: folder for episodes, models, numbers, table and figure.
