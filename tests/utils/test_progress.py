@@ -2,12 +2,13 @@
 
 import io
 import time
+from datetime import timedelta
 
 import pytest
 from rich.console import Console
 
 from soar.utils import progress
-from soar.utils.progress import ProgressLines, progress_bar
+from soar.utils.progress import ProgressLines, progress_bar, time_left
 
 
 @pytest.fixture
@@ -58,10 +59,19 @@ def test_the_time_left_of_episodes_that_end_at_once_is_that_of_their_mean_pace()
     bar = progress_bar()
     bar.get_time = lambda: now
     task = bar.add_task("collecting", total=160, note="")
+    assert time_left(bar.tasks[0]) is None
     for now in (40.0, 80.0, 120.0):  # 16 robots in lockstep, every 40 s
-        for _ in range(16):
-            now += 0.01
-            bar.advance(task)
-    left = bar.tasks[0].time_remaining
-    assert left is not None
-    assert 150 < left < 300
+        bar.advance(task, 16)
+        left = time_left(bar.tasks[0])
+        assert left == timedelta(seconds=400 - now)
+
+
+def test_what_an_earlier_run_has_done_is_no_pace() -> None:
+    now = 0.0
+    bar = progress_bar()
+    bar.get_time = lambda: now
+    task = bar.add_task("trials", total=100, note="")
+    bar.update(task, completed=80)
+    now = 10.0
+    bar.update(task, completed=90, note="")
+    assert time_left(bar.tasks[0]) == timedelta(seconds=10)

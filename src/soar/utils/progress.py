@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,20 +12,21 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
+from rich.text import Text
 
 from soar.utils.terminal import hide_passwords
 
 console = Console(stderr=True)
 """Console of progress and messages; a command's results go to standard output."""
 
-_SPEED_PERIOD_S = 600.0
-"""Period over which the remaining time is estimated [s]: many robots finish their episodes at once, and then none for
-a while."""
+_BEGINNING_S = 1.0
+"""Time after a task's start within which a count is what an earlier run has done [s]."""
 
 
 def printable(text: str) -> str:
@@ -48,7 +50,57 @@ def announce(text: str) -> None:
     console.print(f"[bold]{literal(text)}[/]")
 
 
-class ProgressLines(Progress):
+class MeanPace(Progress):
+    """Progress whose remaining time follows from the mean pace since each task's start.
+
+    Many robots finish their episodes at once, and then none for a while: rich's pace of the last seconds is that of the
+    burst.
+    """
+
+    def add_task(
+        self,
+        description: str,
+        start: bool = True,
+        total: float | None = 100.0,
+        completed: int = 0,
+        visible: bool = True,
+        **fields: Any,
+    ) -> TaskID:
+        """See `Progress.add_task`."""
+        began = self.get_time(), completed
+        return super().add_task(
+            description, start, total, completed, visible, began=began, **fields
+        )
+
+    def update(self, task_id: TaskID, *, completed: float | None = None, **changes: Any) -> None:
+        """See `Progress.update`."""
+        [task] = [t for t in self.tasks if t.id == task_id]
+        now = self.get_time()
+        if completed is not None and now - task.fields["began"][0] < _BEGINNING_S:
+            changes["began"] = now, completed
+        super().update(task_id, completed=completed, **changes)
+
+
+def time_left(task: Task) -> timedelta | None:
+    """Return the remaining time of a task of `MeanPace`; None while nothing is known."""
+    since, first = task.fields["began"]
+    done = task.completed - first
+    if task.total is None or done <= 0:
+        return None
+    return timedelta(
+        seconds=round((task.get_time() - since) / done * (task.total - task.completed))
+    )
+
+
+class _TimeLeft(ProgressColumn):
+    """The remaining time."""
+
+    def render(self, task: Task) -> Text:
+        left = time_left(task)
+        return Text("-:--:--" if left is None else str(left), style="progress.remaining")
+
+
+class ProgressLines(MeanPace):
     """Progress for logs: every few seconds a line for each unfinished task, in place of a bar."""
 
     interval_s = 20.0
@@ -83,8 +135,8 @@ def _line(task: Task) -> str:
         f"{task.description} {task.completed:g}/{task.total:g}" if task.total else task.description
     ]
     parts.append(f"{timedelta(seconds=round(task.elapsed or 0))} so far")
-    if task.time_remaining is not None:
-        parts.append(f"about {timedelta(seconds=round(task.time_remaining))} left")
+    if (left := time_left(task)) is not None:
+        parts.append(f"about {left} left")
     return ", ".join([*parts, *filter(None, [task.fields.get("note")])])
 
 
@@ -94,14 +146,13 @@ def progress_bar() -> Progress:
     Add tasks with `bar.add_task("demonstrations", total=n, note="")`. Without a terminal it prints lines instead.
     """
     if not console.is_terminal:
-        return ProgressLines(console=console, speed_estimate_period=_SPEED_PERIOD_S)
-    return Progress(
+        return ProgressLines(console=console)
+    return MeanPace(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        _TimeLeft(),
         TextColumn("[dim]{task.fields[note]}"),
         console=console,
-        speed_estimate_period=_SPEED_PERIOD_S,
     )
