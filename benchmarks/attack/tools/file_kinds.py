@@ -203,7 +203,7 @@ def _read_arrays(folder: Path) -> Labels:
     join_shards(folder, sorted((folder / "shards").iterdir()), {})
     corpus = VLMCorpus.load(folder)
     corpus.split(0.5)
-    return {"done": labeled.done.tolist(), "answers": corpus.answers.tolist()}
+    return {"done": tuple(labeled.done.tolist()), "answers": tuple(corpus.answers.ravel().tolist())}
 
 
 def _read_frames(folder: Path) -> object:
