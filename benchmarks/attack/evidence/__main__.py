@@ -23,7 +23,7 @@ def tried(name: str, source: Path) -> Finding:
     lab = Lab(source, Path(tempfile.mkdtemp(prefix=f"soar-{name}-")))
     try:
         return CASES[name][1](lab)
-    except PermissionError as error:
+    except (PermissionError, ModuleNotFoundError) as error:
         return Finding(False, f"not tried: {error}")
     finally:
         lab.close()
