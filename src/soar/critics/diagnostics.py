@@ -116,7 +116,7 @@ def episode_values(
     others = frames.actions[rng.choice(steps, actions)]
     executed = frames.actions[first:last]
     candidates: Float32[np.ndarray, "t k a"] = np.concatenate(
-        [executed[:, None], np.broadcast_to(others, (last - first, actions, 7))], 1
+        [executed[:, None], np.broadcast_to(others, (last - first, *others.shape))], 1
     )
     values = critic.values(observations, _goals(critic, source, episode), candidates)
     smallest = values.min(0).astype(np.float64)

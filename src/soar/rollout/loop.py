@@ -141,17 +141,10 @@ def run_episodes(
     """
     propose_rng, subgoal_rng, act_rng = rng.spawn(3)
     scales = np.broadcast_to(noise, len(stations))
+    all_frames = needs_all_frames(models.detector)
     states = [
-        EpisodeState(
-            station,
-            station.proposer.propose(before.observation, before.answers, history, propose_rng),
-            before,
-            float(scale),
-            needs_all_frames(models.detector),
-        )
-        for station, before, history, scale in zip(
-            stations, assessments, histories, scales, strict=True
-        )
+        _propose(*each, propose_rng, all_frames)
+        for each in zip(stations, assessments, histories, scales.tolist(), strict=True)
     ]
     models.policy.reset()
     if isinstance(models.policy, InstructedPolicy):
@@ -167,6 +160,19 @@ def run_episodes(
     for state, result in zip(states, results, strict=True):
         callback.on_episode(state.station, result)
     return results
+
+
+def _propose(
+    station: Station,
+    before: SceneAssessment,
+    history: History,
+    noise: float,
+    rng: np.random.Generator,
+    keep_frames: bool,
+) -> EpisodeState:
+    """Propose a station's task, and return the episode that begins with it."""
+    proposal = station.proposer.propose(before.observation, before.answers, history, rng)
+    return EpisodeState(station, proposal, before, noise, keep_frames)
 
 
 def _run_steps(

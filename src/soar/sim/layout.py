@@ -204,15 +204,27 @@ def _place_drawer(
     goal: Goal | None,
     occupied: list[_Disc],
 ) -> None:
-    x, y = rng.uniform(0.305, 0.325), rng.uniform(-0.06, 0.12)
-    yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
-    mocap = int(state.model.body(obj.name).mocapid[0])
-    state.data.mocap_pos[mocap] = (x, y, 0.0)
-    state.data.mocap_quat[mocap] = _quaternion(yaw)
+    x, y = _place_fixed(state, obj, rng, (0.305, 0.325), (-0.06, 0.12))
     is_open = (not goal.value) if isinstance(goal, DrawerOpen) else rng.random() < 0.5
     slide = state.data.joint(slide_joint(obj.name))
     slide.qpos, slide.qvel = (TRAVEL_M if is_open else 0.0), 0.0
     occupied += [_Disc(x + 0.06, y, 0.11), _Disc(x - 0.07, y, 0.08)]
+
+
+def _place_fixed(
+    state: SceneState,
+    obj: SceneObject,
+    rng: np.random.Generator,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+) -> tuple[float, float]:
+    """Place a fixed body, its front about toward the robot, and return its x and y [m]."""
+    x, y = rng.uniform(*x_range), rng.uniform(*y_range)
+    yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
+    mocap = int(state.model.body(obj.name).mocapid[0])
+    state.data.mocap_pos[mocap] = (x, y, 0.0)
+    state.data.mocap_quat[mocap] = _quaternion(yaw)
+    return x, y
 
 
 def _place_cabinet(
@@ -222,11 +234,7 @@ def _place_cabinet(
     goal: Goal | None,
     occupied: list[_Disc],
 ) -> None:
-    x, y = rng.uniform(0.335, 0.355), rng.uniform(-0.02, 0.12)
-    yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
-    mocap = int(state.model.body(obj.name).mocapid[0])
-    state.data.mocap_pos[mocap] = (x, y, 0.0)
-    state.data.mocap_quat[mocap] = _quaternion(yaw)
+    x, y = _place_fixed(state, obj, rng, (0.335, 0.355), (-0.02, 0.12))
     is_open = (not goal.value) if isinstance(goal, DoorOpen) else rng.random() < 0.5
     hinge = state.data.joint(hinge_joint(obj.name))
     hinge.qpos, hinge.qvel = (SWING_RAD if is_open else 0.0), 0.0

@@ -174,19 +174,7 @@ def train_policy(
         names = "the training data", f"checkpoint {start.id}"
         require_match(contract, start.contract, names, uses_state=takes_state)
     torch.manual_seed(config.fit.seed)
-    if start is None:
-        transforms = _transforms(config, mixture)
-        policy = build_policy(config.policy, transforms, contract)
-    elif start.kind == "gcbc" and isinstance(config.policy, LCBCConfig):
-        policy = lcbc_from_gcbc(start, config.policy, _transforms(config, mixture))
-    else:
-        policy = policy_from(start)
-        _must_match(policy, config)
-        if config.policy.advantage and policy.advantage is None:
-            policy = with_advantage(policy)
-        if config.fresh_head:
-            policy = with_fresh_head(policy, config.policy.head)
-        policy.transforms = with_statistics_of(policy, _transforms(config, mixture))
+    policy = _first_policy(config, _transforms(config, mixture), contract, start)
     if known is not None:
         _set_sentences(policy, config.policy, known)
     provenance = {
@@ -203,6 +191,27 @@ def train_policy(
         validation=_mixture(config, validation, known) if validation else None,
     )
     return policy.eval(), result
+
+
+def _first_policy(
+    config: PolicyTrainConfig,
+    transforms: tuple[Transform, ...],
+    contract: Contract,
+    start: Checkpoint | None,
+) -> BehaviorCloning:
+    """Return the policy to train: random, or that of the checkpoint to start from as the configuration changes it."""
+    if start is None:
+        return build_policy(config.policy, transforms, contract)
+    if start.kind == "gcbc" and isinstance(config.policy, LCBCConfig):
+        return lcbc_from_gcbc(start, config.policy, transforms)
+    policy = policy_from(start)
+    _must_match(policy, config)
+    if config.policy.advantage and policy.advantage is None:
+        policy = with_advantage(policy)
+    if config.fresh_head:
+        policy = with_fresh_head(policy, config.policy.head)
+    policy.transforms = with_statistics_of(policy, transforms)
+    return policy
 
 
 def with_fit(config: PolicyTrainConfig, **changes: object) -> PolicyTrainConfig:

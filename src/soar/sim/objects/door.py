@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.sim.objects.parts import TABLE_BIT, Color, Part, add_part
+from soar.sim.objects.parts import Color, Part, add_fixed_parts
 
 SWING_RAD = 1.3
 """Angle of the open door [rad]."""
@@ -58,6 +58,4 @@ def add_door(spec: mujoco.MjSpec, name: str, color: Color) -> None:
     )
     door.add_site(name=handle_site(name), pos=_HANDLE, size=(0.004,) * 3, group=5)
     for body, parts in ((cabinet, _CABINET), (door, _DOOR)):
-        for part in parts:
-            geom = add_part(body, part, color)
-            geom.contype, geom.conaffinity = 0, TABLE_BIT if part.solid else 0
+        add_fixed_parts(body, parts, color)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.sim.objects.parts import TABLE_BIT, Color, Part, add_part
+from soar.sim.objects.parts import Color, Part, add_fixed_parts
 
 TRAVEL_M = 0.085
 """Travel of the drawer from closed to open [m]."""
@@ -61,6 +61,4 @@ def add_drawer(spec: mujoco.MjSpec, name: str, color: Color) -> None:
     )
     box.add_site(name=knob_site(name), pos=KNOB, size=(0.004,) * 3, group=5)
     for body, parts in ((cabinet, _CABINET), (box, _BOX)):
-        for part in parts:
-            geom = add_part(body, part, color)
-            geom.contype, geom.conaffinity = 0, TABLE_BIT if part.solid else 0
+        add_fixed_parts(body, parts, color)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -91,3 +92,10 @@ def _quaternion(turn: Vector) -> Float64[np.ndarray, "4"]:
     quat = np.zeros(4)
     mujoco.mju_euler2Quat(quat, np.asarray(turn), "XYZ")
     return quat
+
+
+def add_fixed_parts(body: mujoco.MjsBody, parts: Sequence[Part], color: Color) -> None:
+    """Add the parts of furniture: what moves collides with the solid ones, as with the table."""
+    for part in parts:
+        geom = add_part(body, part, color)
+        geom.contype, geom.conaffinity = 0, TABLE_BIT if part.solid else 0
