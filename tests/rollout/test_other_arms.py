@@ -15,6 +15,7 @@ from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, ActionNumbers, Camera, Contract, Numbers
 from soar.critics.actor_policy import load_actor
+from soar.critics.diagnostics import episode_values
 from soar.critics.steering import load_steered
 from soar.data.frame_cache import build_frames
 from soar.data.idle_frames import drop_idle_frames
@@ -192,6 +193,8 @@ def test_a_critic_learns_from_the_arm_and_steers_its_policy(tmp_path: Path) -> N
     source = critic_source(store, "own", Query(), recipe.critic, tmp_path / "frames")
     critic, result = train_critic(recipe, [source], tmp_path / "critic")
     assert np.isfinite(result.loss)
+    values = episode_values(critic, source, 0, 4, np.random.default_rng(0))
+    assert np.isfinite(values.spread).all()
     assert critic.contract == replace(ARM, cameras=(Camera("front"),))
     actions = np.concatenate([store.load(e.id).actions for e in store.query()])
     assert critic.config.bounds.low == pytest.approx(actions.min(0))
