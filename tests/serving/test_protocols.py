@@ -14,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
+from soar.contract.contract import Camera, Contract
 from soar.data.store.images import decode, encode
 from soar.registry import load_vlm
 from soar.robots.toy import ToyRobot
@@ -48,6 +49,15 @@ def test_openpi_gets_metadata_first_and_then_actions(toy_server: Running, path: 
     assert decode(reply["subgoal"]).shape == (32, 32, 3)
 
 
+def test_a_policy_of_several_cameras_says_which_it_needs(serve: Callable[..., Running]) -> None:
+    class Three(SharedToy):
+        contract = Contract(cameras=(Camera("front"), Camera("side"), Camera("wrist")))
+
+    with opened(serve(policy_routes(Three()))) as socket:
+        metadata = unpack(socket.recv())
+    assert (metadata["n_external_cameras"], metadata["needs_wrist_camera"]) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [
@@ -57,6 +67,14 @@ def test_openpi_gets_metadata_first_and_then_actions(toy_server: Running, path: 
         ({**observation(), "observation/image": np.zeros((4, 4))}, "valid: uint8 of shape"),
         ({**observation(), "soar/seed": -1}, "seed is -1"),
         ({"batch": []}, "a batch is a list"),
+        ({"batch": "x" * 100_000}, "a batch is a list of 1 to 1000 observations"),
+        ({"batch": [{}] * 1001}, "a batch is a list of 1 to 1000 observations"),
+        ({**observation(), "prompt": np.zeros(7)}, "an instruction is [0.0"),
+        ({**observation(), "prompt": [[1], [2, 3]]}, "an instruction is [[1], [2, 3]]"),
+        ({**observation(), "soar/reset": np.zeros(7)}, "soar/reset is array"),
+        ({**observation(), "soar/last": ["a"] * 7}, "soar/last isn't an action; valid: 7 finite"),
+        ({**observation(), "observation/state": [2**63] * 6}, "a state has 6 numbers"),
+        ({**observation(), "observation/want_subgoal": "yes"}, "observation/want_subgoal is 'yes'"),
     ],
 )
 def test_a_wrong_request_is_answered_by_one_line(
@@ -73,6 +91,28 @@ def test_a_wrong_request_is_answered_by_one_line(
             socket.recv()
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1011
+
+
+@pytest.mark.parametrize("path", ["/", "/vla-eval"])
+@pytest.mark.parametrize(
+    "message",
+    [
+        {b"__npgeneric__": True, b"dtype": "|i1", b"data": 1000},
+        {"type": np.zeros(2), "payload": {}, "seq": 1},
+        {"endpoint": np.zeros(2)},
+    ],
+)
+def test_what_no_client_sends_is_one_line_too(
+    toy_server: Running, path: str, message: dict[Any, Any]
+) -> None:
+    with opened(toy_server, path) as socket:
+        if path == "/":
+            socket.recv()
+        socket.send(pack(message))
+        reply = socket.recv()
+        text = reply if isinstance(reply, str) else unpack(reply)["error"]["message"]
+        assert text
+        assert "\n" not in text
 
 
 def test_damaged_bytes_end_only_their_own_connection(toy_server: Running) -> None:

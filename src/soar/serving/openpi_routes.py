@@ -13,7 +13,7 @@ An error is a text of one line, after which the server closes the connection.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,14 @@ from soar.data.store.images import encode
 from soar.errors import ConfigError, SoarError
 from soar.serving.follower import ActReply, Session
 from soar.serving.policy_service import PolicyService
-from soar.serving.requests import WANT_SUBGOAL, act_request
+from soar.serving.requests import WANT_SUBGOAL, act_request, flag
 from soar.utils.wire import is_mapping, pack, unpack
 
 PATHS = ("/", "/v1/realtime/robot/openpi")
 """Paths of the protocol: openpi's own, and vLLM-Omni's."""
 _INTERNAL_ERROR = 1011
+_MOST_ROBOTS = 1000
+"""Most observations of a batch."""
 
 
 def openpi_routes(service: PolicyService) -> list[BaseRoute]:
@@ -87,7 +89,8 @@ class Connection:
     async def _reply(self, message: Any) -> Mapping[str, Any] | str:
         if not is_mapping(message):
             raise ConfigError("a request is a dictionary with text as keys")
-        if message.get("endpoint") == "reset":
+        endpoint = message.get("endpoint")
+        if isinstance(endpoint, str) and endpoint == "reset":
             for session in self._sessions:
                 session.reset()
             return "reset successful"
@@ -108,14 +111,14 @@ class Connection:
 
     async def _act(self, observations: Any) -> list[ActReply]:
         """Return one reply to each observation. Raises SoarError."""
-        if not isinstance(observations, Sequence) or not observations:
-            raise ConfigError("a batch is a list of observations")
+        if not isinstance(observations, list) or not 0 < len(observations) <= _MOST_ROBOTS:
+            raise ConfigError(f"a batch is a list of 1 to {_MOST_ROBOTS} observations")
+        if not all(is_mapping(observation) for observation in observations):
+            raise ConfigError("an observation is a dictionary with text as keys")
         while len(self._sessions) < len(observations):
             self._sessions.append(Session(self._number))
         requests = []
         for session, observation in zip(self._sessions, observations, strict=False):
-            if not is_mapping(observation):
-                raise ConfigError("an observation is a dictionary with text as keys")
             requests.append(act_request(session, observation, self._service.follower.contract))
         return await self._service.act(requests, self._number)
 
@@ -123,11 +126,11 @@ class Connection:
         """Return the reply to starVLA's envelope, with an error in it."""
         request = {"request_id": message.get("request_id", "default")}
         kind = message.get("type", "infer")
-        if kind == "ping":
+        if isinstance(kind, str) and kind == "ping":
             return {"status": "ok", "ok": True, "type": "ping", **request}
         request["type"] = "inference_result"
         try:
-            if kind not in ("infer", "predict_action"):
+            if not isinstance(kind, str) or kind not in ("infer", "predict_action"):
                 raise ConfigError(f"message type '{kind!s:.40}'; valid: ping, infer")
             payload = message.get("payload", message)
             examples = payload.get("examples", [payload]) if is_mapping(payload) else None
@@ -140,5 +143,5 @@ class Connection:
 
 def _jpeg(reply: ActReply, observation: Mapping[str, Any]) -> bytes | None:
     """The pursued subgoal as a JPEG file, where it is asked for."""
-    wanted = observation.get(WANT_SUBGOAL) and reply.subgoal is not None
+    wanted = flag(WANT_SUBGOAL, observation.get(WANT_SUBGOAL))
     return encode(reply.subgoal) if wanted and reply.subgoal is not None else None

@@ -78,6 +78,7 @@ class PolicyService:
         """Describe the policy, with the names that openpi's, RoboArena's and starVLA's clients look for."""
         policy, contract = self.follower.policy, self.follower.contract
         end_effector = contract.action.space == "end_effector"
+        wrists = [name for name in contract.camera_names if "wrist" in name]
         return {
             "name": policy.name,
             "checkpoint": str(getattr(policy, "checkpoint_id", "")),
@@ -87,8 +88,8 @@ class PolicyService:
             "action_chunk_size": self.follower.horizon,
             "action_space": f"cartesian_{contract.action.reference}" if end_effector else "joints",
             "image_resolution": None,
-            "n_external_cameras": 1,
-            "needs_wrist_camera": False,
+            "n_external_cameras": len(contract.cameras) - len(wrists),
+            "needs_wrist_camera": bool(wrists),
             "needs_stereo_camera": False,
             "needs_session_id": False,
             "soar": {

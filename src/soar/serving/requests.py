@@ -50,8 +50,8 @@ def act_request(session: Session, message: Mapping[str, Any], contract: Contract
         image = next((v for k, v in flat.items() if k.startswith("images/")), None)
     if image is None:
         raise ConfigError(f"a request needs an image; valid keys: {', '.join(IMAGE_KEYS)}")
-    goal, prompt = _first(flat, GOAL_KEYS), _first(flat, PROMPT_KEYS)
-    if goal is None and not str(prompt or "").strip():
+    goal, prompt = _first(flat, GOAL_KEYS), _text(_first(flat, PROMPT_KEYS))
+    if goal is None and not prompt.strip():
         raise ConfigError(f"a request needs an instruction; valid keys: {', '.join(PROMPT_KEYS)}")
     return ActRequest(
         session,
@@ -61,11 +61,11 @@ def act_request(session: Session, message: Mapping[str, Any], contract: Contract
             0.0,
             _other_images(flat, contract),
         ),
-        str(prompt or ""),
+        prompt,
         None if goal is None else image_of(goal),
         seed_of(flat.get(SEED, flat.get("seed"))),
         _number(NOISE, flat.get(NOISE, 0.0)),
-        bool(flat.get(RESET, False)),
+        flag(RESET, flat.get(RESET)),
         _last(flat.get(LAST), contract),
     )
 
@@ -104,6 +104,23 @@ def seed_of(value: Any) -> int | None:
     return int(value)
 
 
+def flag(name: str, value: Any) -> bool:
+    """Return a value that is true or false; false where there is none. Raises ConfigError: it is something else."""
+    if value is not None and not isinstance(value, bool | int | np.bool_ | np.integer):
+        raise ConfigError(f"{name} is {value!r:.40}; valid: true, false")
+    return bool(value)
+
+
+def _text(value: Any) -> str:
+    """An instruction, which some clients send as a list of one; "" where there is none. Raises ConfigError."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"an instruction is {value!r:.40}; valid: text")
+    return value or ""
+
+
 def _other_images(flat: Mapping[str, Any], contract: Contract) -> dict[str, Image]:
     """Images of the contract's other cameras. Raises ConfigError: one is missing."""
     images = {}
@@ -123,7 +140,7 @@ def _state(value: Any, contract: Contract) -> State:
         return np.full(width, np.nan, np.float32)
     try:
         state = np.asarray(value, np.float32).reshape(-1)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ConfigError("a state isn't numbers") from None
     if state.shape != (width,):
         names = ", ".join(contract.state.names)
@@ -135,10 +152,13 @@ def _last(value: Any, contract: Contract) -> Action | None:
     """The action that was executed last. Raises ConfigError."""
     if value is None:
         return None
-    action = np.asarray(value)
-    if action.shape != (contract.action.dim,) or not np.isfinite(action.astype(np.float64)).all():
+    try:
+        action = np.asarray(value, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        action = np.empty(0, np.float32)
+    if action.shape != (contract.action.dim,) or not np.isfinite(action).all():
         raise ConfigError(f"{LAST} isn't an action; valid: {contract.action.dim} finite numbers")
-    return action.astype(np.float32)
+    return action
 
 
 def _number(name: str, value: Any) -> float:

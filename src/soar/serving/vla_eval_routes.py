@@ -48,6 +48,8 @@ async def _reply(service: PolicyService, message: Any, session: Session) -> dict
     """Return the reply to a message; None for one without reply. Raises ConfigError: it is no message."""
     if not is_mapping(message) or not {"type", "payload", "seq"} <= set(message):
         raise ConfigError("a message has type, payload, seq and timestamp")
+    if not isinstance(message["type"], str):
+        raise ConfigError(f"message type {message['type']!r:.40}; valid: text")
     envelope = {"seq": message["seq"], "timestamp": time.time()}
     kind, payload = message["type"], message["payload"]
     if kind == "hello":

@@ -44,7 +44,9 @@ def unpack(data: bytes) -> Message:
     """Decode msgpack of any dialect. Raises ConfigError: it is damaged, or holds what isn't read."""
     try:
         return msgpack.unpackb(data, object_hook=_decoded, strict_map_key=False)
-    except (ValueError, TypeError, KeyError, msgpack.exceptions.UnpackException) as error:
+    except (
+        ValueError, TypeError, KeyError, OverflowError, msgpack.exceptions.UnpackException
+    ) as error:  # fmt: skip
         raise ConfigError(f"no message in msgpack: {' '.join(str(error).split()):.200}") from None
 
 
@@ -57,7 +59,7 @@ def from_json(text: str | bytes) -> Message:
     """Decode JSON with json-numpy's arrays. Raises ConfigError: it is damaged, or holds what isn't read."""
     try:
         return json.loads(text, object_hook=_decoded)
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ConfigError(f"no message in JSON: {' '.join(str(error).split()):.200}") from None
 
 
