@@ -1,10 +1,12 @@
 """Trials and checks of a station."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from soar.collection.lease import held, robot_lease
 from soar.contract.contract import WIDOWX, Gripper, Numbers
 from soar.doctor.station import gentle_probes, try_robot, try_station
 from soar.doctor.station_checks import (
@@ -282,6 +284,16 @@ def test_an_exception_of_a_driver_is_reported(tmp_path, monkeypatch):
     [result] = tried.results
     assert (result.health, tried.trial) == ("failed", None)
     assert "OSError: no /dev/ttyUSB0" in result.what
+
+
+def test_an_arm_that_another_program_drives_is_left_alone(monkeypatch):
+    config = StationConfig("arm", "soar.robots.toy:ToyRobot", tasks=("open the drawer",))
+    monkeypatch.setattr("soar.doctor.station.open_station", None)  # which isn't called
+    with held(robot_lease(config), "the robot", lambda: None):
+        [result] = try_station(config, True).results
+    assert result.health == "failed"
+    assert f"in use by process {os.getpid()}" in result.what
+    assert result.advice == "two programs can't drive one arm"
 
 
 def test_a_fault_of_a_robot_comes_with_advice(monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from soar.errors import RobotFault
 from soar.evaluation.interleaved import Entry, evaluate_interleaved, missing_trials
 from soar.evaluation.results import EvalSetting, TrialKey, compare
 from soar.evaluation.stations import StationEnvs
+from soar.robots.operation.guard import release_motion, stop_motion
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.station_config import StationConfig
@@ -75,6 +78,7 @@ def envs(folder: Path, operator: Operator, kept: bool = False) -> StationEnvs:
         starts=None if kept else folder / "starts",
         vlm=ToyVLM(),
         clock=Clock(speed=2000.0),
+        folders={s.name: folder / "stations" / s.name for s in STATIONS},
     )
 
 
@@ -154,3 +158,27 @@ def test_a_trial_that_a_fault_ends_is_tried_again(tmp_path: Path, monkeypatch) -
     )
     assert before.finished
     assert after.finished
+
+
+def test_a_stopped_arm_waits_for_its_release_and_the_trial_is_repeated(tmp_path: Path) -> None:
+    """The person stops the arm when the first trial begins, and releases it some moments later."""
+    folders = [tmp_path / "stations" / s.name for s in STATIONS]
+    held: list[float] = []
+
+    class Stopping(Operator):
+        def set_start(
+            self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
+        ) -> None:
+            super().set_start(instruction, take_image, recorded)
+            if not held:
+                held.append(time.monotonic())
+                for folder in folders:
+                    stop_motion(folder, "a test")
+                for folder in folders:
+                    threading.Timer(0.3, release_motion, [folder]).start()
+
+    operator, given = Stopping(), entries(tmp_path, trials=1)
+    for evaluation in evaluate_interleaved(given, envs(tmp_path, operator), seed=0, video_size=0):
+        assert evaluation.finished
+    assert time.monotonic() - held[0] > 0.3
+    assert len(operator.reproduced) == 2 * len(TASKS) + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,6 +56,7 @@ def evaluate(
     """
     import os
 
+    from soar.evaluation.protocol import station_setting
     from soar.evaluation.runner import evaluate as run
     from soar.evaluation.tables import write_results
 
@@ -62,8 +64,12 @@ def evaluate(
         spec, setting = _simulated(config, scenes)
         folder = out or _folder(setting, scenes)
     else:
-        spec, setting, folder = _on_station(config, station, judge, out)
-    with saved_config(evaluate, folder):
+        setting = station_setting(config, [station], judge)
+        folder = out or _folder(setting, (station.name,))
+    with ExitStack() as stack:
+        stack.enter_context(saved_config(evaluate, folder))
+        if station is not None:
+            spec = _on_station(stack, config, station, judge, folder)
         evaluation = run(
             spec, setting, folder, workers=workers or os.cpu_count() or 1, video_size=video_size
         )
@@ -162,24 +168,30 @@ def _simulated(config: EvalConfig, names: Sequence[str]) -> tuple[EvalSpec, Eval
 
 
 def _on_station(
-    config: EvalConfig, station: StationConfig, judge: str, out: Path | None
-) -> tuple[EvalSpec, EvalSetting, Path]:
-    """Protocol on a real station, and the folder of its evaluation."""
+    stack: ExitStack, config: EvalConfig, station: StationConfig, judge: str, folder: Path
+) -> EvalSpec:
+    """Return how trials run on a real station, which this process alone drives until `stack` ends."""
+    from soar.collection.attended import attended
     from soar.evaluation.operator import ConsoleOperator
-    from soar.evaluation.protocol import station_setting, station_spec
+    from soar.evaluation.protocol import station_spec
     from soar.evaluation.simulators import SimulatorEnvs
     from soar.evaluation.stations import StationEnvs
     from soar.registry import load_vlm
     from soar.tasks.success_detector import VLMSuccessDetector
 
-    setting = station_setting(config, [station], judge)
-    folder = out or _folder(setting, (station.name,))
     if judge == "truth":
-        return station_spec(config, SimulatorEnvs([station])), setting, folder
+        return station_spec(config, SimulatorEnvs([station]))
     detector = None if judge == "person" else VLMSuccessDetector(load_vlm(judge))
-    operator = ConsoleOperator(folder / "overlay.png")
-    envs = StationEnvs([station], operator, detector, judge == "person", folder / "starts")
-    return station_spec(config, envs), setting, folder
+    present = stack.enter_context(attended([station], folder))
+    envs = StationEnvs(
+        [station],
+        ConsoleOperator(folder / "overlay.png", present.keys.paused),
+        detector,
+        judge == "person",
+        folder / "starts",
+        folders=present.folders,
+    )
+    return station_spec(config, envs)
 
 
 def _folder(setting: EvalSetting, scenes: Sequence[str]) -> Path:

@@ -1,4 +1,4 @@
-"""Keys of the terminal in which stations collect: emergency stop, release, and the operator's heartbeat."""
+"""Keys of the terminal in which stations move: emergency stop, release, and the operator's heartbeat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from soar.collection.status import StatusFolder
-from soar.utils.keys import listen
+from soar.utils.keys import Keys
 from soar.utils.progress import console
 
 STOP_KEY, RELEASE_KEY = " ", "r"
@@ -19,8 +19,8 @@ def operator_keys(
     folders: Sequence[StatusFolder],
     stream: TextIO | None = None,
     press: Callable[[str], None] = lambda key: None,
-) -> Iterator[None]:
-    """Take keys while stations collect: the space bar holds all arms, "r" releases them, any key is a heartbeat.
+) -> Iterator[Keys]:
+    """Take keys while stations move: the space bar holds all arms, "r" releases them, any key is a heartbeat.
 
     Does nothing where the input is no terminal, and nothing while the command runs in the background.
 
@@ -28,6 +28,9 @@ def operator_keys(
         folders: the stations' folders.
         stream: the terminal; None is the standard input.
         press: takes every key, too.
+
+    Yields:
+        The keys, which pause while a person answers a question.
     """
 
     def handle(key: str) -> None:
@@ -43,9 +46,10 @@ def operator_keys(
         elif key == RELEASE_KEY:
             console.print("released: the arms go home and on")
 
-    with listen(handle, stream or sys.stdin) as listening:
+    keys = Keys(handle, stream or sys.stdin)
+    with keys as listening:
         if listening:
             console.print(
                 "space: emergency stop of all arms   r: release   Ctrl-C: end", style="dim"
             )
-        yield
+        yield keys

@@ -7,7 +7,8 @@
     <store>/stations/<name>/emergency      emergency stop, which holds the arm until "run" releases it
     <store>/stations/<name>/heartbeat      changes with every heartbeat of the operator
 
-Any process that sees the store's folder can read and write them. A restart doesn't need them.
+Any process that sees the store's folder can read and write them; those of a store in object storage are copied between
+machines (`soar.collection.sharing`). A restart doesn't need them.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Lt
 
+from soar.collection.lease import is_held
+from soar.collection.sharing import deliver
 from soar.errors import ConfigError, FileError
-from soar.robots.operation.guard import beat, release_motion, stop_motion
+from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, beat, release_motion, stop_motion
 from soar.rollout.station_config import check_station_name
 from soar.utils.config import from_plain
 from soar.utils.files import (
@@ -42,7 +45,7 @@ from soar.utils.progress import printable
 log = logging.getLogger(__name__)
 
 Activity: TypeAlias = Literal[
-    "starting", "collecting", "waiting", "paused", "held", "stopped", "broken"
+    "starting", "collecting", "evaluating", "waiting", "paused", "held", "stopped", "broken"
 ]
 Command: TypeAlias = Literal["run", "pause", "stop", "emergency"]
 EventKind: TypeAlias = Literal[
@@ -139,6 +142,7 @@ class StatusFolder:
     def beat(self) -> None:
         """Give a heartbeat of the operator, who attends the station. Raises FileError."""
         beat(self.folder)
+        deliver(self.folder, HEARTBEAT)
 
     def request(self, command: Command, by: str = "") -> None:
         """Request something of the station. Raises FileError.
@@ -150,21 +154,25 @@ class StatusFolder:
         """
         if command == "emergency":
             stop_motion(self.folder, f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}")
+            deliver(self.folder, EMERGENCY)
             return
         if command == "run":
             release_motion(self.folder)
+            deliver(self.folder, EMERGENCY)
             self.forget_command()
             return
         path = self.folder / _COMMAND_FILE
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(command)
+        deliver(self.folder, _COMMAND_FILE)
 
     def forget_command(self) -> None:
         """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
         path = self.folder / _COMMAND_FILE
         with writing(path):
             path.unlink(missing_ok=True)
+        deliver(self.folder, _COMMAND_FILE)
 
     def requested_tasks(self) -> tuple[str, ...]:
         """Return a person's list of tasks; empty for the station's own."""
@@ -183,6 +191,7 @@ class StatusFolder:
         else:
             with writing(path):
                 path.unlink(missing_ok=True)
+        deliver(self.folder, _TASKS_FILE)
 
     def show(self, status: StationStatus) -> None:
         """Write the status, also while the disk is full. A failure is only logged."""
@@ -195,6 +204,10 @@ class StatusFolder:
         """Return the last status. Raises ConfigError: there is none, or it is damaged."""
         path = self.folder / "status.json"
         return from_plain(StationStatus, read_json(path), path)
+
+    def runs(self) -> bool:
+        """Return whether the station's process runs, on this machine or another. Raises ConfigError: see `status`."""
+        return self.status().alive() or is_held(self.folder / "lease.json")
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
         """Append an event, or later if the disk is full. `person`: whether it needs a person, to whom it is sent."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from soar.collection.lease import InUse, held, robot_lease
 from soar.contract.compare import declares_contract
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
@@ -58,6 +59,17 @@ class TriedStation:
 
 def try_station(config: StationConfig, move: bool) -> TriedStation:
     """Start a station, try its robot, and close it. `move`: whether the arm may move."""
+    if config.simulated:
+        return _try_station(config, move)
+    what = f"the robot of station '{config.name}'"
+    try:
+        with held(robot_lease(config), what, lambda: None):
+            return _try_station(config, move)
+    except InUse as error:
+        return TriedStation(config, (robot_failed(config.name, Failure(error)),))
+
+
+def _try_station(config: StationConfig, move: bool) -> TriedStation:
     opened = attempt(lambda: open_station(config))
     if isinstance(opened, Failure):
         return TriedStation(config, (robot_failed(config.name, opened),))

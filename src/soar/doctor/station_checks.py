@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from soar.collection.lease import InUse
 from soar.contract.compare import summary
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
@@ -272,6 +273,7 @@ def robot_failed(name: str, failure: Failure) -> CheckResult:
     """Return the result for a robot that raised an exception."""
     advice: dict[type[Exception], str] = {
         ConfigError: "correct the station's file; docs/operations.md has every key",
+        InUse: "two programs can't drive one arm",
         CameraFault: "check the camera's cable, power and driver",
         RobotFault: "check the arm's power, cables and motors; then home it by hand",
     }

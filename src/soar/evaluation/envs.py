@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, MotionHeld
 from soar.interfaces import Robot
+from soar.robots.operation.guard import MotionGuard
 from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.sim.scenes.spec import Goal, Scene
 from soar.sim.world import CAMERA_PIXELS
 from soar.types import Images, Observation, Outcome
 from soar.utils.clock import Clock, Metronome
+from soar.utils.progress import console, literal
+
+_POLL_S = 0.1
+"""Interval in seconds at which a held robot is looked after."""
 
 
 class TrialOutcome(NamedTuple):
@@ -148,10 +154,16 @@ class RealEvalEnv:
     """A real robot, whose starts are set and whose trials are judged by others."""
 
     def __init__(
-        self, robot: Robot, judge: Judge, starts: Starts, clock: Clock | None = None
+        self,
+        robot: Robot,
+        judge: Judge,
+        starts: Starts,
+        clock: Clock | None = None,
+        guard: MotionGuard | None = None,
     ) -> None:
-        """Wrap a robot that is already behind its safety limits."""
+        """Wrap a robot that is already behind its safety limits. `guard`: what a person says about its motion."""
         self.robot = robot
+        self._guard = guard
         self.metronome = Metronome(clock or Clock(), robot.period_s)
         self.needs_all_frames = judge.needs_all_frames
         self._judge, self._starts = judge, starts
@@ -164,7 +176,7 @@ class RealEvalEnv:
     def reset(self, instruction: str, seed: int) -> None:
         """Go home, so that the arm is out of a person's way, and have the start set."""
         self._instruction = instruction
-        self.robot.home()
+        self.when_free(self.robot.home)
         self._starts.set(instruction, seed, self.robot.observe)
         self.metronome.reset()
 
@@ -174,9 +186,25 @@ class RealEvalEnv:
     def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
         """Return the judge's verdict. A fault says nothing about the policy: unknown, and the robot is recovered."""
         if fault:
-            self.robot.recover()
+            self.when_free(self.robot.recover)
             return TrialOutcome("unknown", raw=fault)
         return self._judge.judge(self._instruction, images)
+
+    def when_free(self, motion: Callable[[], None]) -> None:
+        """Let the robot move; while a person holds it, wait for the release, and begin the motion again."""
+        told = ""
+        while True:
+            try:
+                return motion()
+            except MotionHeld as held:
+                if self._guard is None:
+                    raise
+                if told != str(held):
+                    told = str(held)
+                    console.print(f"held: {literal(told)}")
+                time.sleep(_POLL_S)
+                while self._guard.reason():
+                    time.sleep(_POLL_S)
 
     def close(self) -> None:
         """Release the hardware."""

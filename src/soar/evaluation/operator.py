@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -41,15 +42,26 @@ class Operator(Protocol):
 class ConsoleOperator:
     """A person at the terminal, who sees images as colored blocks and in a PNG file."""
 
-    def __init__(self, overlay: Path) -> None:
-        """`overlay`: file that shows the recorded start image over the live one."""
-        self._overlay = overlay
+    def __init__(
+        self, overlay: Path, asking: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Ask in the terminal.
+
+        Args:
+            overlay: file that shows the recorded start image over the live one.
+            asking: entered while the terminal's lines are read, in place of its keys.
+        """
+        self._overlay, self._asking = overlay, asking
 
     def set_start(
         self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
     ) -> None:
         """See `Operator.set_start`; the overlay is renewed each time the person asks for it."""
         console.print(f"\n[bold]{literal(instruction)}[/bold]")
+        with self._asking():
+            self._ask_for_start(take_image, recorded)
+
+    def _ask_for_start(self, take_image: Callable[[], Image], recorded: Image | None) -> None:
         if recorded is None:
             Prompt.ask(
                 "Set the table so that this is possible and not done, then press Enter", default=""
@@ -70,7 +82,8 @@ class ConsoleOperator:
 
     def judge(self, instruction: str, image: Image) -> Outcome:
         """Ask the person; "u" where they can't tell."""
-        reply = Prompt.ask(f"Is it done: {instruction}?", choices=list(_OUTCOMES), default="u")
+        with self._asking():
+            reply = Prompt.ask(f"Is it done: {instruction}?", choices=list(_OUTCOMES), default="u")
         return _OUTCOMES[reply]
 
 

@@ -11,7 +11,7 @@ from soar.errors import ConfigError, ModelUnavailable
 from soar.evaluation.envs import RealEvalEnv, Starts, TrialOutcome
 from soar.evaluation.operator import Operator
 from soar.interfaces import AnySuccessDetector, VisionLanguageModel
-from soar.rollout.station_config import StationConfig, build_robot, station_tasks
+from soar.rollout.station_config import StationConfig, open_station, station_tasks
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, verdict
 from soar.types import EpisodeFrames, Images, Observation, Task, Verdict
 from soar.utils.clock import Clock
@@ -32,6 +32,8 @@ class StationEnvs:
     vlm: VisionLanguageModel | None = None
     """Finds the tasks that are possible in a kept scene."""
     clock: Clock = field(default_factory=Clock)
+    folders: Mapping[str, Path] = field(default_factory=dict)
+    """Folder of each station in which a person stops its motion, by name; none where nobody can."""
 
     def __post_init__(self) -> None:
         if self.detector is None and not self.person_judges:
@@ -51,10 +53,15 @@ class StationEnvs:
         else:
             assert self.vlm is not None
             starts = KeptStarts(self.operator, self.vlm, tasks)
-        robot = build_robot(station, self.clock)
-        robot.home()
         judge = StationJudge(tasks, self.operator, self.detector, self.person_judges)
-        return RealEvalEnv(robot, judge, starts, self.clock)
+        opened = open_station(station, self.clock, self.folders.get(name))
+        env = RealEvalEnv(opened.robot, judge, starts, self.clock, opened.guard)
+        try:
+            env.when_free(opened.robot.home)
+        except BaseException:
+            env.close()
+            raise
+        return env
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from soar.collection.attended import attended
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals, regenerated_goals
 from soar.evaluation.interleaved import Entry, evaluate_interleaved
@@ -101,14 +102,6 @@ def _evaluate(
     """Evaluate all candidates by turns, in an order that the person isn't told."""
     options = config.station_trials
     vlm = load_vlm(config.collect.vlm)
-    envs = StationEnvs(
-        config.stations,
-        operator or ConsoleOperator(run.folder / "start-overlay.png"),
-        config.models.load_detector(vlm),
-        person_judges=options.judge == "person",
-        starts=run.folder / "starts" if options.starts == "set" else None,
-        vlm=vlm,
-    )
     generators = {
         name: None if name == "none" else load_subgoals(name)
         for name in {candidate.subgoals for candidate in candidates}
@@ -126,4 +119,15 @@ def _evaluate(
     def on_trial(number: int, total: int, key: TrialKey) -> None:
         on_message(f"trial {number} of {total} at {key.scene}: {key.instruction}")
 
-    evaluate_interleaved(entries, envs, seed=options.seed, on_trial=on_trial)
+    with attended(config.stations, run.store) as present:
+        overlay = run.folder / "start-overlay.png"
+        envs = StationEnvs(
+            config.stations,
+            operator or ConsoleOperator(overlay, present.keys.paused),
+            config.models.load_detector(vlm),
+            person_judges=options.judge == "person",
+            starts=run.folder / "starts" if options.starts == "set" else None,
+            vlm=vlm,
+            folders=present.folders,
+        )
+        evaluate_interleaved(entries, envs, seed=options.seed, on_trial=on_trial)

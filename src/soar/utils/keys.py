@@ -67,6 +67,33 @@ def listen(handle: Callable[[str], None], stream: TextIO) -> Iterator[bool]:
             restore()
 
 
+class Keys:
+    """Keys of a terminal for as long as it is entered, with pauses in which a question may read lines from it."""
+
+    def __init__(self, handle: Callable[[str], None], stream: TextIO) -> None:
+        """See `listen`."""
+        self._handle, self._stream = handle, stream
+        self._listening = contextlib.ExitStack()
+
+    def __enter__(self) -> bool:
+        """Listen; return whether there are keys."""
+        return self._listening.enter_context(listen(self._handle, self._stream))
+
+    def __exit__(self, *error: object) -> None:
+        """End the listening."""
+        self._listening.close()
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Give the terminal back until a question is answered; the answer is a key, too."""
+        self._listening.close()
+        try:
+            yield
+        finally:
+            self.__enter__()
+        self._handle("\n")
+
+
 def keys_in(text: str) -> list[str]:
     """Return the keys in what a terminal sent; function keys other than the arrows are left out."""
     keys = [m[3] or _ARROWS.get(m[2], "") for m in _SEQUENCE.finditer(text)]

@@ -88,7 +88,7 @@ class MotionGuard:
         if self._now() - self._beat_at_s <= self._heartbeat_s:
             return ""
         return (
-            f"no heartbeat of the operator for {self._heartbeat_s:g} s; a key in the terminal of `soar collect`, or "
+            f"no heartbeat of the operator for {self._heartbeat_s:g} s; a key in the station's terminal, or "
             "`soar attend`, gives one"
         )
 
