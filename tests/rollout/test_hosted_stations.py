@@ -9,8 +9,9 @@ import pytest
 from soar.errors import ConfigError
 from soar.robots.host.client import RemoteRobot
 from soar.robots.safety import SafeRobot
+from soar.robots.toy import ToyRobot
 from soar.rollout.station import Simulator
-from soar.rollout.station_config import StationConfig, open_station
+from soar.rollout.station_config import StationConfig, build_robot, open_station
 
 ARMS = Path(__file__).parents[1] / "robots" / "host"
 TASKS = "tasks: [move the green block to the left side]\n"
@@ -55,6 +56,26 @@ def test_a_real_robot_behind_a_host_keeps_its_period(tmp_path):
         ConfigError, match=r"station arm: no robot host answers at ws://127\.0\.0\.1:1"
     ):
         open_station(config)
+
+
+def test_the_files_time_limits_are_those_of_the_hosted_robots_calls(tmp_path, monkeypatch):
+    made = []
+
+    def make(*args, **limits):
+        made.append(limits)
+        return ToyRobot()
+
+    monkeypatch.setattr("soar.rollout.station_config.HostedRobot", make)
+    monkeypatch.setattr("soar.robots.host.client.connect_robot", lambda **options: make(**options))
+    limits = "timeout_s: 1.5\nhome_timeout_s: 300\n"
+    for text in (
+        f"robot: my_arm:make\nhost: [python3]\n{limits}",
+        f"robot: remote\noptions: {{url: 'ws://a:1'}}\n{limits}",
+        f"robot: remote\noptions: {{url: 'ws://a:1', timeout_s: 9, slow_timeout_s: 1}}\n{limits}",
+    ):
+        build_robot(read(tmp_path, text))
+    found = [(m["timeout_s"], m["slow_timeout_s"]) for m in made]
+    assert found == [(1.5, 300), (1.5, 300), (9, 1)]
 
 
 def test_an_interpreter_beside_the_station_file_is_found_from_anywhere(tmp_path):

@@ -344,8 +344,13 @@ def build_robot(
 
 def _driver(config: StationConfig, options: Mapping[str, Any]) -> Robot:
     """Build the robot that a station names. Raises ConfigError, TypeError."""
+    quick_s, slow_s = config.timeout_s, config.home_timeout_s
     if config.host:
-        return HostedRobot(config.host, config.robot, options, timeout_s=config.timeout_s)
+        return HostedRobot(
+            config.host, config.robot, options, timeout_s=quick_s, slow_timeout_s=slow_s
+        )
+    if config.robot == "remote":
+        options = {"timeout_s": quick_s, "slow_timeout_s": slow_s, **options}
     builtin = {**SIMULATED, **DRIVERS}
     if config.robot not in builtin and is_plugin("robot", config.robot):
         return cast(Robot, load_plugin("robot", config.robot)(**options))
