@@ -158,6 +158,13 @@ def test_idle_steps_are_told_in_the_contracts_units():
     assert idle_steps(moves, joints).tolist() == [True, False]
 
 
+@pytest.mark.parametrize(("unit", "half"), [("rad", np.pi), ("deg", 180.0)])
+def test_an_angle_that_wraps_is_no_motion(unit, half):
+    states = np.zeros((3, 7), np.float32)
+    states[:, 5] = half - 1e-3, 1e-3 - half, half - 1e-3
+    assert idle_steps(states, replace(WIDOWX.state, angle=unit)).tolist() == [True, True]
+
+
 def test_entropy_is_5_bits_for_uniform_and_0_for_constant_actions():
     rng = np.random.default_rng(0)
     actions = np.stack([rng.random(20_000), np.zeros(20_000)], axis=1).astype(np.float32)

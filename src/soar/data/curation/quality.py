@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from soar.contract.contract import LENGTHS_M, Contract, Numbers
+from soar.contract.rotations import wrap
 from soar.data.store.lance import LanceStore
 from soar.data.store.steps import read_numbers
 from soar.errors import StoreError
@@ -95,15 +96,16 @@ def measure(store: LanceStore, summaries: Iterable[EpisodeSummary]) -> Quality:
 
 def idle_steps(states: Float32[np.ndarray, "n state"], numbers: Numbers) -> Bool[np.ndarray, " _t"]:
     """Return for each control step whether nothing moved: neither the hand or a joint, nor the gripper."""
-    change = np.abs(np.diff(states.astype(np.float64), axis=0))
-    least = np.empty(states.shape[1])
-    angle = IDLE_RAD if numbers.angle == "rad" else np.degrees(IDLE_RAD)
-    least[:] = angle
+    change = np.diff(states.astype(np.float64), axis=0)
+    unit = 1.0 if numbers.angle == "rad" else np.pi / 180
+    angles = list(numbers.angle_indices)
+    change[:, angles] = wrap(change[:, angles] * unit) / unit
+    least = np.full(states.shape[1], IDLE_RAD / unit)
     if numbers.space == "end_effector":
         least[:3] = IDLE_M / LENGTHS_M[numbers.length]
     if numbers.gripper is not None:
         least[-1] = IDLE_GRIPPER * abs(numbers.gripper.open - numbers.gripper.closed)
-    idle: Bool[np.ndarray, " _t"] = np.all(change < least, axis=1)
+    idle: Bool[np.ndarray, " _t"] = np.all(np.abs(change) < least, axis=1)
     return idle
 
 
