@@ -19,7 +19,7 @@ COPY constraints.txt ./
 RUN pip install --no-cache-dir --index-url "$TORCH_INDEX" "torch$(sed -n 's/^torch\(==.*\)/\1/p' constraints.txt)"
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
-RUN pip install --no-cache-dir --constraint constraints.txt ".[serve]" && rm -rf /soar
+RUN pip install --no-cache-dir --constraint constraints.txt . && rm -rf /soar
 
 ENV MUJOCO_GL=egl PYTHONUNBUFFERED=1
 RUN useradd --create-home soar

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from soar.cli import COMMANDS
+from soar.rollout.station_config import StationConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -39,6 +42,21 @@ def test_commands_in_the_docs_exist_with_their_flags(
         if flags:
             shown = re.findall(r"--[\w.-]+", help_of(name))
             assert flags <= set(shown), f"{page.name}: {line}"
+
+
+def test_extras_that_are_named_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    others = [ROOT / "Dockerfile", ROOT / "Makefile", *(ROOT / "src" / "soar").rglob("*.py")]
+    for path in [*PAGES, *others]:
+        for extras in re.findall(r"(?:soar-robot|[\"' ]\.)\[([a-z,]+)\]", path.read_text()):
+            assert set(extras.split(",")) <= set(project["optional-dependencies"]), path
+
+
+def test_every_key_of_a_station_file_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    table = page[page.index("| key of a station |") :].split("\n\n")[0]
+    explained = set(re.findall(r"`(\w+)`", table))
+    assert {f.name for f in fields(StationConfig)} <= explained
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=lambda p: p.name)
