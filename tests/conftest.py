@@ -6,9 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from object_storage import Gate
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -71,3 +75,16 @@ def bucket(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     objects._opened.cache_clear()
     return new_bucket(s3)
+
+
+@pytest.fixture
+def gate(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Gate]":
+    """The way to the S3 of `bucket`, which a test may shut."""
+    from object_storage import Gate
+    from soar.utils import objects
+
+    made = Gate(s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", made.address)
+    objects._opened.cache_clear()
+    yield made
+    made.close()

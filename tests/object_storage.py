@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import itertools
@@ -14,11 +15,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from soar.utils.files import cache_folder
@@ -32,7 +32,7 @@ _SIGNED = "AWS4-HMAC-SHA256 Credential=key/20260101/us-east-1/s3/aws4_request, S
 _count = itertools.count()
 
 
-@contextmanager
+@contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """Yield the address of an empty S3."""
     from moto.server import ThreadedMotoServer
@@ -60,6 +60,60 @@ def new_bucket(address: str) -> str:
     name = f"bucket-{next(_count)}"
     urllib.request.urlopen(urllib.request.Request(f"{address}/{name}", method="PUT")).close()
     return f"s3://{name}"
+
+
+class Gate:
+    """A way to a server on loopback that can be shut for a while, or let requests in and no answer out."""
+
+    def __init__(self, address: str) -> None:
+        """Listen. `address`: the server's."""
+        self._port = int(address.rpartition(":")[2])
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._open: set[socket.socket] = set()
+        self.state: Literal["open", "shut", "deaf"] = "open"
+        Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def shut(self) -> None:
+        """End all connections, and refuse new ones until `state` is "open" again."""
+        self.state = "shut"
+        for one in [*self._open]:
+            _end(one)
+
+    def close(self) -> None:
+        self.shut()
+        _end(self._listening)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            if self.state == "shut":
+                client.close()
+                continue
+            server = socket.create_connection(("127.0.0.1", self._port))
+            self._open |= {client, server}
+            for pair in ((client, server, False), (server, client, True)):
+                Thread(target=self._pass, args=pair, daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, is_answer: bool) -> None:
+        with contextlib.suppress(OSError):
+            while (data := source.recv(2**16)) and not (is_answer and self.state == "deaf"):
+                target.sendall(data)
+        for one in (source, target):
+            _end(one)
+        self._open -= {source, target}
+
+
+def _end(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
 
 
 class GoogleInterface:
@@ -100,7 +154,7 @@ class GoogleInterface:
             return body
 
 
-@contextmanager
+@contextlib.contextmanager
 def google_storage(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the URL of an empty bucket behind `GoogleInterface`, and its environment; `folder` gets credentials."""
     from moto.moto_server.werkzeug_app import MotoRequestHandler
@@ -119,7 +173,7 @@ def google_storage(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
     server.shutdown()
 
 
-@contextmanager
+@contextlib.contextmanager
 def azurite() -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the URL of an empty container in Azurite, and its environment."""
     with socket.socket() as free:

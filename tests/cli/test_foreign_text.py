@@ -96,7 +96,7 @@ def test_markup_is_shown_as_it_is():
 def test_a_status_shows_text_of_others_and_nothing_of_it_reaches_the_terminal(tmp_path):
     now = time.time()
     status = StationStatus(HOSTILE, HOSTILE, "collecting", now, now, 1, doing=HOSTILE)
-    row = _station_row(replace(status, missing=(HOSTILE,)))
+    row = _station_row(replace(status, missing=(HOSTILE,)), runs=True)
     table = _table(*row)
     table.add_row(*row.values())
     shown = rendered(table, *_latest_events([Folder(tmp_path, "arm1")]))

@@ -34,14 +34,13 @@ from soar.utils.config import (
     bare_type,
     check_value,
     closest,
-    content_hash,
     field_names,
     from_plain,
     to_plain,
 )
 from soar.utils.files import local_path, write_bytes
 from soar.utils.mirrors import begin, out_folder, publish
-from soar.utils.objects import is_object_url, object_of
+from soar.utils.objects import is_object_url
 from soar.utils.yaml_files import dump, read_plain
 
 Command = Callable[..., None]
@@ -146,14 +145,9 @@ def run_config(command: Command) -> dict[str, Any]:
 
 def save_in_store(command: Command, store: Path) -> str:
     """Save the running command's configuration as `store/configs/HASH.yaml`, and return the hash."""
-    config = run_config(command)
-    name = content_hash(config)
-    path = (object_of(store) or store) / "configs" / f"{name}.yaml"
-    if isinstance(path, Path):
-        write_bytes(path, dump(config).encode())
-    else:
-        path.write_bytes(dump(config).encode())
-    return name
+    from soar.data.store.lance import open_store
+
+    return open_store(store).save_config(run_config(command))
 
 
 @contextlib.contextmanager

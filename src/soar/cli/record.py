@@ -143,11 +143,13 @@ def _open_station(
 ) -> Station:
     """Open a station for this process alone, and store what an earlier one couldn't store."""
     from soar.collection.lease import held, robot_lease, station_lease
+    from soar.collection.sharing import shared
     from soar.collection.unstored import restore
 
     def end() -> None:
         commands.give("quit")
 
+    stack.enter_context(shared(store.path, [config.name]))
     lease = station_lease(store.path, config.name)
     stack.enter_context(held(lease, f"station '{config.name}' of {store.path}", end))
     if not config.simulated:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from annotated_types import Ge, Le
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, FileError, StoreError
 from soar.utils.progress import literal
 
 if TYPE_CHECKING:
@@ -100,7 +100,10 @@ def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
     """Return the folders of the named stations, of all without names. Raises ConfigError: there is no such station."""
     from soar.collection.status import status_folders
 
+    problem = _fetch(store)
     known = {f.station: f for f in status_folders(store)}
+    if problem:
+        print(problem)
     if not known:
         raise ConfigError(f"{store}: no station has collected here yet; see `soar collect --help`")
     if unknown := [n for n in names if n not in known]:
@@ -113,14 +116,34 @@ def _overview(store: Path) -> RenderableType:
 
     from soar.collection.status import status_folders
 
+    problem = _fetch(store)
     found = status_folders(store)
-    return Group(_stations(found), _tasks(store), *_latest_events(found))
+    try:
+        parts = [_tasks(store)]
+    except StoreError as error:
+        if not found:
+            raise
+        problem = problem or str(error)
+        parts = []
+    shown = [f"\n{literal(problem)}"] if problem else []
+    return Group(_stations(found), *parts, *_latest_events(found), *shown)
+
+
+def _fetch(store: Path) -> str:
+    """Fetch the files of stations on other machines; return why that isn't possible now, "" if it is."""
+    from soar.collection.sharing import fetch_stations
+
+    try:
+        fetch_stations(store)
+    except FileError as error:
+        return f"stations of other machines can't be seen: {error}"
+    return ""
 
 
 def _stations(found: Sequence[StatusFolder]) -> RenderableType:
     from rich.table import Table
 
-    rows = [_station_row(folder.status()) for folder in found]
+    rows = [_station_row(folder.status(), runs=folder.runs()) for folder in found]
     table = Table(title="Stations", title_justify="left", box=None, padding=(0, 2, 0, 0))
     shown = [name for name in _COLUMNS if any(row[name] for row in rows) or name in _COLUMNS[:3]]
     for name in shown:
@@ -143,10 +166,10 @@ _COLUMNS = (
 )
 
 
-def _station_row(status: StationStatus) -> dict[str, str]:
+def _station_row(status: StationStatus, *, runs: bool) -> dict[str, str]:
     hours = max(status.updated_s - status.started_s, 1.0) / 3600
     over = status.activity in ("stopped", "broken")
-    activity = status.activity if over or status.alive() else "gone"
+    activity = status.activity if over or runs else "gone"
     color = {"collecting": "green", "broken": "red", "held": "red", "gone": "red"}.get(
         activity, "yellow"
     )

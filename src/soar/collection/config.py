@@ -46,3 +46,12 @@ class CollectionSummary:
     """Number of faults."""
     broken: tuple[str, ...] = ()
     """Names of the stations that need a person."""
+
+    def __add__(self, other: CollectionSummary) -> CollectionSummary:
+        """Return the result of both."""
+        return CollectionSummary(
+            self.episodes + other.episodes,
+            self.dropped + other.dropped,
+            self.faults + other.faults,
+            (*self.broken, *other.broken),
+        )

@@ -29,11 +29,12 @@ from soar.collection.keys import operator_keys
 from soar.collection.lease import held, robot_lease, station_lease
 from soar.collection.live import LivePictures
 from soar.collection.restarts import Restarts
+from soar.collection.sharing import shared
 from soar.collection.status import StatusFolder
 from soar.collection.takeover import TakeoverKeys
 from soar.collection.unstored import restore, spare_folder
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError, SoarError
+from soar.errors import ConfigError, SoarError, StoreError
 from soar.interfaces import TaskProposer, VisionLanguageModel
 from soar.rollout.callbacks import Callback
 from soar.rollout.console import SentActions
@@ -97,7 +98,8 @@ def run_fleet(
     stop = stop or threading.Event()
     open_store(job.store, create=True)
     keys = TakeoverKeys()
-    with operator_keys([StatusFolder(job.store, name) for name in names], press=keys.press):
+    folders = [StatusFolder(job.store, name) for name in names]
+    with shared(job.store, names), operator_keys(folders, press=keys.press):
         if len(stations) == 1:
             return run_lockstep(stations, job, stop, callbacks, keys.make)
         if not any(s.keeps_period for s in stations):
@@ -215,12 +217,10 @@ def _run_separately(
     errors = [p.error for p in processes if p.error]
     if len(errors) == len(processes) and errors:
         raise errors[0]
-    return CollectionSummary(
-        sum(p.stored for p in processes),
-        sum(p.dropped for p in processes),
-        sum(p.faults for p in processes),
-        tuple(p.station.name for p in processes if p.broken),
-    )
+    total = CollectionSummary(0, 0, 0)
+    for process in processes:
+        total += process.summary
+    return total
 
 
 class StationProcess:
@@ -234,7 +234,8 @@ class StationProcess:
         """Whether it ended for good, and whether it needs a person."""
         self.error: SoarError | None = None
         """Error that another attempt doesn't cure."""
-        self.dropped = self.faults = 0
+        self.episodes = self.dropped = self.faults = 0
+        """What those of its processes counted that ended by themselves."""
         self._job, self._stop = job, stop
         self._query = Query(stations=(station.name,))
         self._before = self._count()
@@ -247,8 +248,18 @@ class StationProcess:
 
     @property
     def stored(self) -> int:
-        """Number of episodes that all of its processes stored."""
+        """Number of episodes that all of its processes stored. Raises StoreError."""
         return self._count() - self._before
+
+    @property
+    def summary(self) -> CollectionSummary:
+        """Result so far; without the episodes of killed processes where the store can't be read."""
+        try:
+            episodes = self.stored
+        except StoreError:
+            episodes = self.episodes
+        broken = (self.station.name,) if self.broken else ()
+        return CollectionSummary(episodes, self.dropped, self.faults, broken)
 
     def supervise(self) -> None:
         """Start the process when it is due, tell it to stop, and handle its end."""
@@ -279,7 +290,12 @@ class StationProcess:
     def _start(self) -> None:
         job = self._job
         if job.episodes is not None:
-            job = replace(job, episodes=job.episodes - self.stored)
+            try:
+                job = replace(job, episodes=job.episodes - self.stored)
+            except StoreError as error:
+                log.warning("%s waits: %s", self.station.name, error)
+                self._starts_at = time.monotonic() + job.config.backoff.max_s
+                return
         if self._ends_at is not None:
             job = replace(job, hours=(self._ends_at - time.monotonic()) / 3600)
         finished = job.episodes is not None and job.episodes <= 0
@@ -303,6 +319,7 @@ class StationProcess:
         self._receiver.close()
         if isinstance(result, CollectionSummary):
             self.over, self.broken = True, bool(result.broken)
+            self.episodes += result.episodes
             self.dropped += result.dropped
             self.faults += result.faults
             return
@@ -312,7 +329,9 @@ class StationProcess:
                 self.dropped += status.dropped
                 self.faults += status.faults
         if self._stop.is_set():
-            self.over = True
+            self.over, self.error = True, result
+            if result:
+                log.error("%s: %s", self.station.name, result)
             return
         why = str(result) if result else f"its process ended with exit code {process.exitcode}"
         if isinstance(result, ConfigError):

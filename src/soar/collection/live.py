@@ -24,6 +24,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 from annotated_types import Ge
 
+from soar.collection.sharing import PICTURE, WATCHED
 from soar.collection.status import UnixTime
 from soar.contract.contract import WIDOWX, Contract
 from soar.errors import ConfigError
@@ -41,7 +42,6 @@ _MOST_PIXELS = 320
 _QUALITY = 80
 _UNWATCHED_S = 10.0
 """Time after the last touch of the marker for which pictures are still written [s]; a network's mount may be late."""
-_FILE, _MARKER = "live.json", "watched"
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ class LivePictures(Callback):
             self._subgoal(name, seen.step),
             *self._numbers(name, seen.step),
         )
-        path = self._stations / name / _FILE
-        draft = path.with_name(f".{_FILE}")
+        path = self._stations / name / PICTURE
+        draft = path.with_name(f".{PICTURE}")
         draft.write_text(json.dumps(asdict(picture)))
         os.replace(draft, path)  # at once, but without waiting for the disk: it may be lost
 
@@ -164,7 +164,7 @@ def _finite(names: Sequence[str], values: State | Action) -> dict[str, float]:
 
 def read_picture(store: Path, station: str) -> LivePicture | None:
     """Return a station's newest picture; None without one."""
-    path = store / "stations" / station / _FILE
+    path = store / "stations" / station / PICTURE
     try:
         return from_plain(LivePicture, read_json(path), path)
     except ConfigError:
@@ -173,7 +173,7 @@ def read_picture(store: Path, station: str) -> LivePicture | None:
 
 def picture_time(store: Path, station: str) -> int:
     """Return when a station's picture was written, which changes with each [ns]; 0 without one."""
-    return _time(store / "stations" / station / _FILE)
+    return _time(store / "stations" / station / PICTURE)
 
 
 def touch_watched(store: Path) -> None:
@@ -185,11 +185,11 @@ def touch_watched(store: Path) -> None:
         return
     with contextlib.suppress(OSError):
         (store / "stations").mkdir(exist_ok=True)
-        (store / "stations" / _MARKER).write_text(str(time.time_ns()))
+        (store / "stations" / WATCHED).write_text(str(time.time_ns()))
 
 
 def _touch_time(store: Path) -> int:
-    return _time(store / "stations" / _MARKER)
+    return _time(store / "stations" / WATCHED)
 
 
 def _time(path: Path) -> int:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from soar.collection.lease import holder
+from soar.collection.sharing import fetch_stations
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
@@ -97,12 +98,13 @@ def _holders(config: FleetConfig) -> dict[Path, tuple[str, int]]:
 
 
 def _working(store: Path, names: Sequence[str]) -> list[str]:
-    """Return the stations that processes of this machine run."""
+    """Return the stations that processes run."""
+    fetch_stations(store)
     found = []
     for name in names:
         with contextlib.suppress(ConfigError):  # it has no status yet
             status = StatusFolder(store, name).status()
-            if status.activity not in ("stopped", "broken") and status.alive():
+            if status.activity not in ("stopped", "broken") and StatusFolder(store, name).runs():
                 found.append(name)
     return found
 

@@ -16,16 +16,14 @@ from soar.collection.fleet import CollectionJob, run_fleet, shares
 from soar.collection.lease import held
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import LanceStore, open_store
-from soar.errors import ConfigError, StoreError
+from soar.errors import ConfigError, FileError, StoreError
 from soar.fleet.cluster import Cluster
 from soar.fleet.config import FleetConfig, FleetStation
 from soar.fleet.station_run import StationTask
 from soar.rollout.callbacks import Callback
 from soar.types import Query
-from soar.utils.config import content_hash, to_plain
-from soar.utils.files import write_bytes
+from soar.utils.config import to_plain
 from soar.utils.progress import announce
-from soar.utils.yaml_files import dump
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +48,7 @@ class FleetFile:
             self._version = now
             try:
                 self.config = self._read()
-            except ConfigError as error:
+            except (ConfigError, FileError) as error:
                 log.warning("the fleet goes on as it is: %s", error)
         return [s for s in self.config.stations if s.station.name not in known]
 
@@ -74,10 +72,7 @@ def fleet_lease(store: Path, where: str = "") -> Path:
 
 def collection_job(config: FleetConfig, episodes: int | None, hours: float | None) -> CollectionJob:
     """Return what the fleet's stations do; creates the store, and keeps the configuration in it. Raises StoreError."""
-    open_store(config.store, create=True)
-    plain = to_plain(config)
-    name = content_hash(plain)
-    write_bytes(config.store / "configs" / f"{name}.yaml", dump(plain).encode())
+    name = open_store(config.store, create=True).save_config(to_plain(config))
     return CollectionJob(config.store, config.models, config.collection, episodes, hours, name)
 
 
@@ -99,7 +94,7 @@ def run_embedded(
         finally:
             pause.set()
             watch.join()
-        total = _sum(total, done)
+        total += done
         added = file.added({s.station.name for s in stations})
         stations = [s for s in stations if not _ended(job, s, total.broken)] + added
         if job.episodes is not None:
@@ -124,15 +119,6 @@ def _watch(
 def _ended(job: CollectionJob, station: FleetStation, broken: Collection[str]) -> bool:
     name = station.station.name
     return name in broken or StatusFolder(job.store, name).command() == "stop"
-
-
-def _sum(left: CollectionSummary, right: CollectionSummary) -> CollectionSummary:
-    return CollectionSummary(
-        left.episodes + right.episodes,
-        left.dropped + right.dropped,
-        left.faults + right.faults,
-        (*left.broken, *right.broken),
-    )
 
 
 @runtime_checkable
@@ -179,7 +165,7 @@ def run_stations(
         stop.wait(_POLL_S)
     total = CollectionSummary(0, 0, 0)
     for result in results.values():
-        total = _sum(total, result)
+        total += result
     try:
         new = {n: c - stored.get(n, 0) for n, c in _stored(store).items() if n in running}
     except StoreError:

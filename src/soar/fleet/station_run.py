@@ -16,9 +16,10 @@ from soar.collection.config import CollectionSummary
 from soar.collection.fleet import CollectionJob, run_lockstep
 from soar.collection.lease import InUse
 from soar.collection.restarts import Restarts
+from soar.collection.sharing import shared
 from soar.collection.status import Activity, StationStatus, StatusFolder
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError, ModelUnavailable, SoarError, StoreError
+from soar.errors import ConfigError, FileError, ModelUnavailable, SoarError, StoreError
 from soar.rollout.station_config import StationConfig
 from soar.types import Query
 
@@ -61,6 +62,11 @@ class StationRun:
         return None if self._thread.is_alive() else self._summary
 
     def _work(self) -> None:
+        with shared(self._task.job.store, [self._task.station.name]):
+            self._collect()
+
+    def _collect(self) -> None:
+        """Collect, again after crashes, until the station has ended."""
         why = "its process was lost" if self._again else ""
         failures = 0
         while not self._stop.is_set():
@@ -70,7 +76,7 @@ class StationRun:
             try:
                 if self._run():
                     return
-            except (InUse, StoreError, ModelUnavailable) as error:  # they pass
+            except (InUse, StoreError, FileError, ModelUnavailable) as error:  # they pass
                 self._wait(str(error), waits)
                 failures += 1
             except ConfigError as error:

@@ -45,16 +45,21 @@ Known: TypeAlias = dict[str, dict[str, Any]]
 def local_folder(url: str) -> Path:
     """Return the folder on this machine that stands for a URL, to read.
 
-    It is a checkpoint's copy in the cache, an up-to-date copy of a run or evaluation, or what stays local of a store.
+    It is a checkpoint's copy in the cache, an up-to-date copy of a run or evaluation, or what stays local of a store. A
+    store that is known here isn't asked for again: its stations are held also while the storage is away.
 
     Raises:
         ConfigError: the URL isn't valid, or the checkpoint is damaged.
         FileError: the storage can't be reached or refuses, or a run has been continued both there and here.
     """
-    place = ObjectPath(url.rstrip("/"))
+    place, part = ObjectPath(url.rstrip("/")), local_part(url)
+    if (part / "store.json").exists():
+        return part
     names = place.names()
     if "store.json" in names:
-        return local_part(url)
+        part.mkdir(parents=True, exist_ok=True)
+        (part / "store.json").write_bytes((place / "store.json").read_bytes())
+        return part
     if RECORDS[0] in names:
         for _ in range(_ATTEMPTS):
             if copy := _checkpoint_copy(place):

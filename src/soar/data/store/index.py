@@ -74,7 +74,9 @@ class Index:
         try:
             return self._dataset(version)
         except LANCE_ERRORS as error:
-            intact = next(self._opened(), None)
+            intact = None
+            with contextlib.suppress(OSError):  # the storage is away
+                intact = next(self._opened(), None)
             if intact is None:
                 raise StoreError(f"'{self.path}' can't be read: {first_line(error)}") from error
             newest = int(intact.version)

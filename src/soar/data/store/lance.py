@@ -30,9 +30,11 @@ from soar.data.store.rows import Row, from_row, summary_of, to_json, to_row, ver
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_table, write_steps
 from soar.errors import ConfigError, StoreError
 from soar.types import Episode, EpisodeSummary, History, Images, Query, TaskCount, Verdict
-from soar.utils.files import local_path, read_json, write_bytes
+from soar.utils.config import content_hash
+from soar.utils.files import Json, local_path, read_json, write_bytes
 from soar.utils.hub import hub_origin
 from soar.utils.objects import AnyPath, ObjectPath, is_object_url, object_of
+from soar.utils.yaml_files import dump
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -245,6 +247,16 @@ class LanceStore:
             ) from error
         return version
 
+    def save_config(self, config: Json) -> str:
+        """Keep a run's configuration as `configs/HASH.yaml`, and return the hash. Raises FileError."""
+        name = content_hash(config)
+        path, data = self.root / "configs" / f"{name}.yaml", dump(config).encode()
+        if isinstance(path, Path):
+            write_bytes(path, data)
+        else:
+            path.write_bytes(data)
+        return name
+
     def require_write(self) -> None:
         """Raise StoreError if the store was opened read-only."""
         if self.read_only:
@@ -334,22 +346,27 @@ def _link_new(folder: Path, id: object, text: str) -> None:
 
 def _read_about(folder: AnyPath) -> dict[str, Any]:
     try:
-        path = folder / "store.json"
-        about: dict[str, Any] = (
-            read_json(path) if isinstance(path, Path) else json.loads(path.read_bytes())
-        )
+        about: dict[str, Any] = _read_any_json(folder / "store.json")
         found, schema, id = about["format"], about["schema"], about.get("id", "")
         if not isinstance(id, str):
             raise TypeError("id")
-    except (
-        ConfigError, FileNotFoundError, LookupError, TypeError, ValueError, AttributeError,
-    ) as error:  # fmt: skip
+    except (FileNotFoundError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
     if found != FORMAT or schema not in _READABLE:
         raise StoreError(
             f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema {' and '.join(map(str, _READABLE))}"
         )
     return about
+
+
+def _read_any_json(path: AnyPath) -> Any:
+    """Read a JSON file. Raises ValueError, FileNotFoundError; ConfigError: the client of object storage isn't there."""
+    if isinstance(path, ObjectPath):
+        return json.loads(path.read_bytes())
+    try:
+        return read_json(path)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def _new_id(started_s: float) -> str:

@@ -1,0 +1,278 @@
+"""Stations' files of a store in object storage, for people at other machines: copied there and back.
+
+What a station shows goes there, and what people ask of it comes from there, within some two seconds. A station acts by
+the files of its own machine alone: while the storage is away it goes on, and obeys what is asked at its machine. A
+store in a folder, on a mount too, needs none of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TypeAlias
+
+from soar.collection.lease import is_held
+from soar.errors import ConfigError, FileError
+from soar.rollout.station_config import check_station_name
+from soar.utils.files import write_bytes
+from soar.utils.objects import ObjectPath, object_of
+
+log = logging.getLogger(__name__)
+
+PICTURE, WATCHED = "live.json", "watched"
+"""A station's newest picture, and the file that asks for it."""
+_LEASE = "lease.json"
+_SHOWN = ("status.json", "events.jsonl", _LEASE, PICTURE)
+_ASKED = ("wish", "tasks.json", "emergency", "heartbeat", WATCHED)
+_PERIOD_S, _WATCHED_PERIOD_S = 2.0, 0.5
+"""Time between two looks, also while somebody watches [s]."""
+_WATCHED_S = 4.0
+"""Time after which a watching page asks again [s]."""
+_LATEST_S = 10.0
+"""Time for which files are fetched after the last `Watcher.touch` [s]."""
+_LOCK = ".shared"
+Stamp: TypeAlias = tuple[int, int] | None
+
+
+class _Folder:
+    """One station's folder on this machine, and the one there."""
+
+    def __init__(self, folder: Path, there: ObjectPath) -> None:
+        self.folder, self.there = folder, there
+        self._known: dict[str, tuple[Stamp, str]] = {}
+        """By name: the file here and the object there, as they were when they were the same."""
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of the objects there, by name. Raises FileError."""
+        return {name: tag.strip('"') for name, tag in self.there.tags().items()}
+
+    def take(self, names: Sequence[str], tags: Mapping[str, str]) -> list[str]:
+        """Take over what has changed there, also what is gone there, and return the names. Raises FileError."""
+        changed = [n for n in names if n not in self._known or tags.get(n, "") != self._known[n][1]]
+        for name in changed:
+            path, tag = self.folder / name, tags.get(name, "")
+            try:
+                data = (self.there / name).read_bytes() if tag else None
+            except FileNotFoundError:
+                data, tag = None, ""
+            if data is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_bytes(path, data)
+            self._known[name] = _stamp(path), tag
+        return changed
+
+    def give(self, names: Sequence[str]) -> None:
+        """Write there what has changed here, also what is gone here. Raises FileError."""
+        for name in names:
+            stamp = _stamp(self.folder / name)
+            if stamp != self._known.get(name, (None, ""))[0]:
+                self._known[name] = stamp, self.write(name)
+
+    def write(self, name: str) -> str:
+        """Write a file there, or remove it where it is gone here, and return its tag. Raises FileError."""
+        try:
+            data = (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            (self.there / name).unlink(missing_ok=True)
+            return ""
+        return str((self.there / name).write_bytes(data).get("e_tag", "")).strip('"')
+
+
+class _Station(_Folder):
+    """A station that runs here."""
+
+    def __init__(self, folder: Path, there: ObjectPath) -> None:
+        super().__init__(folder, there)
+        self._lock: IO[bytes] | None = None
+        self._begun = False
+
+    def look(self) -> bool:
+        """Copy what has changed; return whether somebody watches. Raises FileError."""
+        if not self._serves():
+            return False
+        tags = self.tags()
+        if not self._begun:
+            self._begin(tags)
+        taken = self.take([n for n in _ASKED if tags.get(n, "") != self._tag(n)], tags)
+        if WATCHED in taken:
+            (self.folder.parent / WATCHED).write_text(str(time.time_ns()))
+        self.give((*_SHOWN, *_ASKED))
+        return WATCHED in tags and time.time() - _mtime(self.folder.parent / WATCHED) < _LATEST_S
+
+    def close(self) -> None:
+        """Let another process serve the folder."""
+        if self._lock:
+            self._lock.close()
+
+    def _begin(self, tags: Mapping[str, str]) -> None:
+        """Take over what was asked, and a lease that another machine may hold."""
+        free = not is_held(self.folder / _LEASE)
+        lease = [_LEASE] if free and tags.get(_LEASE) else []
+        events = [n for n in ("events.jsonl",) if n in tags and not (self.folder / n).exists()]
+        self.take([*lease, *events], tags)
+        self._begun = True
+
+    def _tag(self, name: str) -> str:
+        return self._known.get(name, (None, ""))[1]
+
+    def _serves(self) -> bool:
+        """Whether this process serves the folder, for which only one can hold the lock."""
+        if self._lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = (self.folder / _LOCK).open("ab")
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                return False
+            self._lock = file
+        return True
+
+
+@contextlib.contextmanager
+def shared(store: Path, stations: Sequence[str]) -> Iterator[None]:
+    """Share the files of stations that run here; does nothing for a store in a folder."""
+    place = object_of(store)
+    if place is None:
+        yield
+        return
+    folders = [_Station(store / "stations" / s, place / "stations" / s) for s in stations]
+    ended, away = threading.Event(), False
+
+    def look() -> float:
+        nonlocal away
+        try:
+            watched = sum(folder.look() for folder in folders) > 0
+        except OSError as error:
+            if not away:
+                log.warning("other machines can't see or ask the stations here: %s", error)
+            away, watched = True, False
+        else:
+            away = False
+        return _WATCHED_PERIOD_S if watched else _PERIOD_S
+
+    def run() -> None:
+        period_s = _WATCHED_PERIOD_S
+        while not ended.wait(period_s):
+            period_s = look()
+
+    look()
+    thread = threading.Thread(target=run, name="station sharing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        look()
+        for folder in folders:
+            folder.close()
+
+
+def deliver(folder: Path, name: str) -> None:
+    """Give a person's file to a station that runs on another machine; does nothing for one that runs here.
+
+    Args:
+        folder: the station's folder on this machine, in which the file is, or isn't any more.
+        name: the file's name.
+
+    Raises:
+        FileError: the storage can't be reached; at the station's machine the same can be asked.
+    """
+    place = object_of(folder.parent.parent)
+    if place and not _is_served(folder):
+        _Folder(folder, place / "stations" / folder.name).write(name)
+
+
+def fetch_stations(store: Path) -> None:
+    """Bring the files of stations on other machines up to date. Raises FileError: the storage can't be reached."""
+    Watcher(store).fetch()
+
+
+class Watcher:
+    """The files of stations on other machines, kept up to date by a thread for as long as somebody looks."""
+
+    def __init__(self, store: Path) -> None:
+        self._store, self._place = store, object_of(store)
+        self._folders: dict[str, _Folder] = {}
+        self._touched_s = self._asked_s = -_LATEST_S
+        self._thread: threading.Thread | None = None
+
+    def touch(self) -> None:
+        """Keep the files up to date for some seconds."""
+        if self._place is None:
+            return
+        self._touched_s = time.monotonic()
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="stations", daemon=True)
+            self._thread.start()
+
+    def fetch(self, *, ask: bool = False) -> None:
+        """Fetch what has changed. `ask`: ask for pictures, too. Raises FileError."""
+        if self._place is None:
+            return
+        tags = {n: t.strip('"') for n, t in (self._place / "stations").tags().items()}
+        names = {name.partition("/")[0] for name in tags if "/" in name}
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(lambda name: self._fetch(name, tags, ask), sorted(names)):
+                pass
+
+    def _fetch(self, name: str, tags: Mapping[str, str], ask: bool) -> None:
+        with contextlib.suppress(ConfigError):
+            check_station_name(name)
+            path = self._store / "stations" / name
+            if _is_served(path) or self._place is None:
+                return
+            there = self._place / "stations" / name
+            folder = self._folders.setdefault(name, _Folder(path, there))
+            its = {n.partition("/")[2]: t for n, t in tags.items() if n.startswith(f"{name}/")}
+            folder.take([n for n in (*_SHOWN, *_ASKED) if n != WATCHED], its)
+            if ask:
+                (there / WATCHED).write_bytes(str(time.time_ns()).encode())
+
+    def _run(self) -> None:
+        while time.monotonic() - self._touched_s < _LATEST_S:
+            started_s = time.monotonic()
+            ask = started_s - self._asked_s > _WATCHED_S
+            try:
+                self.fetch(ask=ask)
+                self._asked_s = started_s if ask else self._asked_s
+            except FileError as error:
+                log.warning("stations of other machines can't be seen: %s", error)
+            took_s = time.monotonic() - started_s
+            time.sleep(max(_WATCHED_PERIOD_S, 2 * took_s))
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether a process of this machine serves a station's folder."""
+    try:
+        with (folder / _LOCK).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _stamp(path: Path) -> Stamp:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
