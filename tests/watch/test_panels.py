@@ -85,6 +85,8 @@ def test_a_tile_says_what_a_station_does_and_who_needs_a_person(
     outcomes = tile(place, "arm-0")["outcomes"]
     assert len(outcomes) == 10
     assert {o["outcome"] for o in outcomes} <= {"success", "failure", "unknown"}
+    last = place.opened().load(outcomes[-1]["id"])
+    assert outcomes[-1]["length"] == len(last.actions)  # shown until there is a live picture
 
 
 def test_a_station_whose_process_has_ended_is_gone(place: Place) -> None:

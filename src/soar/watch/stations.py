@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from soar.collection.lease import is_held, station_lease
 from soar.collection.live import picture_time, read_picture, touch_watched
+from soar.collection.sharing import Watcher
 from soar.collection.status import Command, StationStatus, StatusFolder, status_folders
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary
@@ -49,13 +50,14 @@ class _Tiles:
     """Reads what the tiles show; pictures and events only when their files have changed."""
 
     def __init__(self, place: Place) -> None:
-        self._place = place
+        self._place, self._elsewhere = place, Watcher(place.store)
         self._pictures: dict[str, tuple[int, Json]] = {}
         self._events: dict[str, tuple[int, Json]] = {}
 
     def values(self) -> Values:
         """Return a "station NAME" and, once it has one, a "picture NAME" for every station."""
         touch_watched(self._place.store)
+        self._elsewhere.touch()
         latest: dict[str, list[EpisodeSummary]] = defaultdict(list)
         for episode in readable(self._place)[1]:
             latest[episode.provenance.station].append(episode)
@@ -86,7 +88,12 @@ class _Tiles:
             "per_hour": status.episodes / hours,
             "person": _needs(status, activity),
             "outcomes": [
-                {"id": e.id, "outcome": e.verdict.outcome, "task": e.instruction}
+                {
+                    "id": e.id,
+                    "outcome": e.verdict.outcome,
+                    "task": e.instruction,
+                    "length": e.length,
+                }
                 for e in episodes[-_OUTCOMES:]
             ],
             "edited": bool(folder.requested_tasks()),

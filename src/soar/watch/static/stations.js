@@ -75,6 +75,7 @@ function makeTile(name, page) {
     parts.dot.className = `dot ${value.activity}`;
     setText(parts.activity, value.activity);
     setText(parts.task, value.activity === "stopped" ? "" : value.doing || "");
+    if (!seen && value.outcomes.length) showLastFrame(value.outcomes.at(-1));
     showNeeds(value);
     const ids = value.outcomes.map(o => o.id).join();
     if (parts.outcomes.dataset.ids !== ids) {
@@ -103,6 +104,15 @@ function makeTile(name, page) {
     parts.needs.classList.toggle("mild", mild);
     tile.classList.toggle("person", Boolean(value.person));
     tile.classList.toggle("mild", Boolean(value.person) && mild);
+  }
+
+  /** Before the first live picture: the end of the last episode. */
+  function showLastFrame(episode) {
+    const url = `/api/episodes/${episode.id}/image/${episode.length}.jpg`;
+    if (parts.frame.getAttribute("src") !== url) parts.frame.src = url;
+    parts.frame.alt = `The last episode's end at ${name}`;
+    parts.none.hidden = true;
+    parts.frame.hidden = false;
   }
 
   function picture(value) {
