@@ -79,3 +79,16 @@ def test_pictures_smaller_than_a_block_are_compared_too():
     robot = Tiny(0.1, noise=0.0)
     latency = measure_latency(robot, ACTION, 0, robot.clock)
     assert latency.picture_s == pytest.approx(0.1, abs=0.011)
+
+
+def test_a_small_arm_in_a_small_picture_is_seen():
+    class Small(Delayed):
+        def observe(self) -> Observation:
+            seen = super().observe()
+            image = np.full((32, 32, 3), 90, np.uint8)
+            row = 17 if seen.image[20, 20, 0] > 140 else 16
+            image[row : row + 3, 10:13] = 200
+            return Observation(image, seen.state, seen.time_s)
+
+    robot = Small(0.1, noise=0.0)
+    assert measure_latency(robot, ACTION, 0, robot.clock).picture_s == pytest.approx(0.1, abs=0.011)

@@ -20,6 +20,8 @@ _PERIODS = 5.0
 """Periods within which the motion must be seen."""
 _BLOCK = 8
 """Side in pixels of the blocks whose mean brightness is compared: a single pixel is noisy."""
+_LEAST_BLOCKS = 16
+"""Least number of blocks along a side, as far as there are pixels: in a small picture the arm is small, too."""
 _NOISE, _LEAST = 4.0, 2.0
 """A change counts from so many times the largest noise, and from so much of 255."""
 _PAUSE_S = 0.002
@@ -117,7 +119,7 @@ def check_latency(name: str, latency: Latency, period_s: float) -> CheckResult:
 def _blocks(image: Image) -> Float64[np.ndarray, "_r _c 3"]:
     """Return the mean colors of blocks of pixels."""
     height, width = image.shape[:2]
-    rows, columns = max(height // _BLOCK, 1), max(width // _BLOCK, 1)
+    rows, columns = (max(n // _BLOCK, min(n, _LEAST_BLOCKS)) for n in (height, width))
     high, wide = height // rows, width // columns
     parts = image[: rows * high, : columns * wide].astype(np.float64)
     return np.asarray(parts.reshape(rows, high, columns, wide, 3).mean((1, 3)))
