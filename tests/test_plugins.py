@@ -164,6 +164,34 @@ def test_a_package_that_cannot_be_imported_is_one_line(
         plugins._entry_points.cache_clear()
 
 
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (load_policy, "makes a str, which lacks name, act, reset; valid: a policy"),
+        (load_vlm, "makes a str, which lacks name, answer; valid: a VLM"),
+        (load_subgoals, "makes a str, which lacks name, generate; valid: a subgoal generator"),
+    ],
+)
+def test_a_function_that_makes_something_else_is_one_line(load: Any, words: str) -> None:
+    with pytest.raises(ConfigError, match=f"'python:os:getcwd' {words}"):
+        load("python:os:getcwd")
+
+
+def test_a_detector_needs_a_method_that_judges() -> None:
+    with pytest.raises(ConfigError, match="makes a Fraction, which lacks name, threshold, judge"):
+        load_detector("python:fractions:Fraction", 0.5)
+
+
+def test_an_exception_of_a_users_function_says_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "without_weights.py").write_text("def make():\n    raise OSError('no weights')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = r"'python:without_weights:make' raised OSError at .*without_weights.py:2: no weights"
+    with pytest.raises(ConfigError, match=message):
+        load_policy("python:without_weights:make")
+
+
 def test_the_example_packages_install(tmp_path: Path) -> None:
     """With pip, into a folder of their own, without an index."""
     sources, target = tmp_path / "sources", tmp_path / "target"

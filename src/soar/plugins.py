@@ -19,15 +19,16 @@ import importlib.util
 import inspect
 import os
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.utils.config import from_plain
 from soar.utils.yaml_files import read_plain
 
@@ -40,6 +41,18 @@ GROUPS: Mapping[Role, str] = {
     "detector": "soar.detectors",
 }
 """Groups of entry points by role."""
+MEMBERS: Mapping[Role, tuple[str, ...]] = {
+    "robot": ("period_s", "observe", "execute", "home", "recover", "close"),
+    "vlm": ("name", "answer"),
+    "subgoals": ("name", "generate"),
+    "policy": ("name", "act", "reset"),
+    "detector": ("name", "threshold"),
+}
+"""What every component has, by role (`soar.interfaces`); a detector also one of two methods."""
+_NOUNS: Mapping[Role, str] = {
+    "robot": "robot", "vlm": "VLM", "subgoals": "subgoal generator", "policy": "policy", "detector": "success detector",
+}  # fmt: skip
+T = TypeVar("T")
 
 
 class Plugin(NamedTuple):
@@ -91,9 +104,16 @@ def make_plugin(role: Role, name: str, *arguments: Any, **options: Any) -> Any:
         ConfigError: its package can't be imported, or the arguments don't fit.
     """
     short, _, source = name.partition(":")
-    return call(
+    made = call(
         load_plugin(role, short), name, *arguments, *([source] if source else []), **options
     )
+    return checked(role, made, name)
+
+
+def make_own(role: Role, target: str, *arguments: Any, **options: Any) -> Any:
+    """Return what a user's function "package.module:name" makes. Raises ConfigError: it is no such component."""
+    name = f"python:{target}"
+    return checked(role, call(component(target), name, *arguments, **options), name)
 
 
 def load_plugin(role: Role, name: str) -> Callable[..., Any]:
@@ -111,14 +131,39 @@ def load_plugin(role: Role, name: str) -> Callable[..., Any]:
 
 
 def call(make: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
-    """Return `make(*arguments, **options)`. Raises ConfigError: the arguments don't fit the function."""
+    """Return `make(*arguments, **options)`.
+
+    Raises:
+        ConfigError: the arguments don't fit the function, or it raised an exception.
+        SoarError: it raised that.
+    """
     try:
         inspect.signature(make).bind(*arguments, **options)
     except TypeError as error:
         raise ConfigError(f"'{name}': options {options} don't fit: {error}") from error
     except ValueError:
         pass  # a function without a signature
-    return make(*arguments, **options)
+    try:
+        return make(*arguments, **options)
+    except SoarError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        what = " ".join(f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}".split())
+        raise ConfigError(f"'{name}' raised {what}") from error
+
+
+def checked(role: Role, made: T, name: str) -> T:
+    """Return what a function made. Raises ConfigError: it isn't a component of this role."""
+    missing = [member for member in MEMBERS[role] if not hasattr(made, member)]
+    if role == "detector" and not (hasattr(made, "judge") or hasattr(made, "judge_episode")):
+        missing.append("judge")
+    if missing:
+        raise ConfigError(
+            f"'{name}' makes a {type(made).__name__}, which lacks {', '.join(missing)}; valid: a {_NOUNS[role]} "
+            "(docs/serve-and-plug-in.md)"
+        )
+    return made
 
 
 def is_component_file(name: str) -> bool:

@@ -21,6 +21,7 @@ from soar.plugins import (
     component,
     is_component_file,
     is_plugin,
+    make_own,
     make_plugin,
     read_component_file,
 )
@@ -272,7 +273,7 @@ def _code_spec(role: Role, name: str) -> ModelSpec | None:
 def _from_code(role: Role, spec: ModelSpec) -> Any:
     """The component of a user's function, a registered name or a served policy; None for another specification."""
     if spec.kind == "python":
-        return call(component(spec.source), f"python:{spec.source}", **spec.options)
+        return make_own(role, spec.source, **spec.options)
     if spec.kind == "plugin":
         return make_plugin(role, spec.source, **spec.options)
     if spec.kind in SERVED:
@@ -297,9 +298,8 @@ def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
     if spec.kind == "transformers":
         made = component("soar.vlm.clients.transformers_model:TransformersVLM")
         return cast(VisionLanguageModel, made(spec.source, **spec.options))
-    return cast(
-        VisionLanguageModel, component("soar.vlm.compact.model:CompactVLM").load(spec.folder)
-    )
+    loaded = component("soar.vlm.compact.model:CompactVLM").load(spec.folder)
+    return cast(VisionLanguageModel, loaded)
 
 
 def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
@@ -366,7 +366,7 @@ def load_detector(
         name, options = read_component_file("detector", name)
     kind, _, rest = name.partition(":")
     if kind == "python":
-        return cast(AnySuccessDetector, call(component(rest), name, threshold, **options))
+        return cast(AnySuccessDetector, make_own("detector", rest, threshold, **options))
     if kind == "robometer" and rest:
         judge = component("soar.vlm.judges.robometer:Robometer")
         return cast(AnySuccessDetector, call(judge, name, rest, threshold, **options))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from soar.errors import ConfigError, RobotFault
+from soar.errors import ConfigError, ModelUnavailable, RobotFault
 from soar.evaluation.envs import EvalEnv, TrialOutcome
 from soar.evaluation.results import (
     TRIALS,
@@ -250,3 +250,15 @@ def test_environments_of_the_scene_before_are_closed(tmp_path: Path) -> None:
     setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
     evaluate(spec, setting, tmp_path, video_size=0, quiet=True)
     assert closed == ["a", "a", "b", "b"]
+
+
+def test_an_exception_of_a_policy_of_others_is_one_line_that_says_where(tmp_path: Path) -> None:
+    class Failing(ToyPolicy):
+        def act(self, *args: object, **options: object) -> Actions:
+            raise KeyError("weights")
+
+    spec = EvalSpec(Failing, ToySubgoals, ToyEnv)
+    with pytest.raises(
+        ModelUnavailable, match=r"act\(\) raised KeyError at .*test_runner.py:\d+: "
+    ):
+        evaluate(spec, SETTING, tmp_path, video_size=0, quiet=True)

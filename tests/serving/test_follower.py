@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from soar.errors import BadOutput, ConfigError, SoarError
+from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError
 from soar.policies.chunks import ChunkBroker
-from soar.robots.toy_models import ToySubgoals
+from soar.robots.toy_models import ToyPolicy, ToySubgoals
 from soar.serving.follower import ActReply, ActRequest, Follower, Session
 from soar.types import Actions, Observation
 
@@ -151,3 +151,13 @@ def test_a_missing_state_is_named_where_the_policy_needs_it() -> None:
     assert isinstance(bad, ConfigError)
     assert "observation/state" in str(bad)
     assert isinstance(good, ActReply)
+
+
+def test_a_policy_that_fails_at_its_first_action_is_one_line() -> None:
+    class Failing(ToyPolicy):
+        def act(self, *args: Any, **options: Any) -> Any:
+            raise KeyError("weights")
+
+    message = r"policy toy-policy: act\(\) raised KeyError at .*test_follower.py:\d+: 'weights'"
+    with pytest.raises(ModelUnavailable, match=message):
+        Follower(Failing(), None, 10).warm_up()

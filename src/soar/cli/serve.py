@@ -75,6 +75,8 @@ def subgoals(server: Annotated[ServerConfig, FLAT], subgoals: str = "compact") -
     from soar.registry import load_subgoals
     from soar.serving.http_routes import susie_routes
 
+    if subgoals == "none":
+        raise ConfigError("there is nothing to serve; valid: compact, a folder, susie:FOLDER ...")
     generator = load_subgoals(_served(promoted_models(subgoals)[1]))
     routes = susie_routes(generator, server.wait_s, server.seed)
     _serve(server, routes, generator.name, "http://{}/susie")

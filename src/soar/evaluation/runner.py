@@ -30,6 +30,7 @@ from soar.evaluation.results import (
 )
 from soar.evaluation.trials import run_trials
 from soar.interfaces import Policy, SubgoalGenerator
+from soar.rollout.checked_models import CheckedPolicy, CheckedSubgoals
 from soar.rollout.contracts import require_contracts
 from soar.rollout.station import EpisodeConfig
 from soar.utils.processes import worker_pool
@@ -73,8 +74,9 @@ class EvalWorker:
     envs: list[EvalEnv] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.policy = self.spec.policy()
-        self.generator = self.spec.subgoals() if callable(self.spec.subgoals) else None
+        self.policy = CheckedPolicy(self.spec.policy())
+        made = self.spec.subgoals() if callable(self.spec.subgoals) else None
+        self.generator = None if made is None else CheckedSubgoals(made)
 
     def run(self, batch: TrialBatch) -> list[Trial]:
         """Run every start of a batch."""

@@ -24,6 +24,7 @@ from soar.improvement.run import Run, RunRecord
 from soar.pretraining.keypoint_samples import other_scene_samples
 from soar.promotion import promoted_models
 from soar.registry import load_policy, load_subgoals, load_vlm, subgoals_spec
+from soar.rollout.checked_models import CheckedPolicy, CheckedSubgoals
 from soar.rollout.console import ConsoleCallback
 from soar.rollout.station_config import episode_config, station_tasks
 from soar.subgoals.compact.generator import load_compact
@@ -103,12 +104,12 @@ def _evaluate(
     options = config.station_trials
     vlm = load_vlm(config.collect.vlm)
     generators = {
-        name: None if name == "none" else load_subgoals(name)
+        name: None if name == "none" else CheckedSubgoals(load_subgoals(name))
         for name in {candidate.subgoals for candidate in candidates}
     }
     entries = [
         Entry(
-            load_policy(candidate.policy),
+            CheckedPolicy(load_policy(candidate.policy)),
             generators[candidate.subgoals],
             station_setting(evaluation_of(config, candidate), config.stations, options.judge),
             candidate.folder,

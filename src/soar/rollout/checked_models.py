@@ -38,6 +38,11 @@ T = TypeVar("T")
 OnChange = Callable[[str, str], None]
 """Called with a model's role and the message of an outage that begins, or "" when the model works again."""
 
+
+def tell_nobody(role: str, message: str) -> None:
+    """Tell nobody of an outage, which ends what runs."""
+
+
 _MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
 """Exceptions that another attempt doesn't cure if the very first call raises them."""
 
@@ -45,7 +50,7 @@ _MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedEr
 class CheckedCalls:
     """Calls of one model. An exception is an outage, after which its `recover()`, if it has one, is called."""
 
-    def __init__(self, role: str, model: object, on_change: OnChange) -> None:
+    def __init__(self, role: str, model: object, on_change: OnChange = tell_nobody) -> None:
         self._role, self._model, self._on_change = role, model, on_change
         self._worked: set[str] = set()
         """Methods that returned once."""
@@ -113,7 +118,7 @@ class CheckedVLM:
 class CheckedSubgoals:
     """A subgoal generator whose exceptions are outages."""
 
-    def __init__(self, generator: SubgoalGenerator, on_change: OnChange) -> None:
+    def __init__(self, generator: SubgoalGenerator, on_change: OnChange = tell_nobody) -> None:
         self.name = generator.name
         self._generator = generator
         self._calls = CheckedCalls("subgoal generator", generator, on_change)
@@ -134,7 +139,7 @@ class CheckedSubgoals:
 class CheckedPolicy:
     """A policy whose exceptions are outages."""
 
-    def __init__(self, policy: Policy, on_change: OnChange) -> None:
+    def __init__(self, policy: Policy, on_change: OnChange = tell_nobody) -> None:
         self.name = policy.name
         self.checkpoint_id = str(getattr(policy, "checkpoint_id", ""))
         self.contract = contract_of(policy)

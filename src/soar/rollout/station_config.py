@@ -26,7 +26,7 @@ from soar.contract.compare import contract_of
 from soar.contract.contract import Contract
 from soar.errors import ConfigError
 from soar.interfaces import Robot
-from soar.plugins import component, is_plugin, load_plugin
+from soar.plugins import checked, component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot, as_widowx
 from soar.robots.duty_cycle import MeteredRobot
@@ -353,8 +353,10 @@ def _driver(config: StationConfig, options: Mapping[str, Any]) -> Robot:
         options = {"timeout_s": quick_s, "slow_timeout_s": slow_s, **options}
     builtin = {**SIMULATED, **DRIVERS}
     if config.robot not in builtin and is_plugin("robot", config.robot):
-        return cast(Robot, load_plugin("robot", config.robot)(**options))
-    return cast(Robot, component(builtin.get(config.robot, config.robot))(**options))
+        make = load_plugin("robot", config.robot)
+    else:
+        make = component(builtin.get(config.robot, config.robot))
+    return cast(Robot, checked("robot", make(**options), config.robot))
 
 
 def station_tasks(config: StationConfig) -> tuple[Task, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import numpy as np
@@ -14,6 +15,7 @@ from soar.contract.contract import WIDOWX
 from soar.errors import BadOutput, ConfigError, SoarError
 from soar.interfaces import InstructedPolicy, Policy, SubgoalGenerator
 from soar.policies.chunks import ChunkBroker, ChunkPolicy
+from soar.rollout.checked_models import CheckedCalls
 from soar.tasks.grammar import parse_instruction
 from soar.types import Action, Actions, Image, Images, Noise, Observation
 
@@ -120,7 +122,8 @@ class Follower:
         tried = [ActRequest(Session(0), seen, "move the block to the left side")]
         if self.subgoals is None:
             tried.insert(0, tried[0]._replace(session=Session(0), goal=image))
-        replies = [reply for request in tried for reply in self.run([request])]
+        calls = CheckedCalls("policy", self.policy)
+        replies = [r for request in tried for r in calls.call("act", partial(self.run, [request]))]
         errors = [reply for reply in replies if isinstance(reply, SoarError)]
         if len(errors) == len(replies):
             raise errors[-1]
