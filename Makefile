@@ -48,7 +48,7 @@ test-clients: setup
 # with much else Ray's nodes don't start, as each gives its own processes 15 s.
 test-ray: setup
 	$(python) -m pip install --quiet --constraint constraints.txt --editable '.[ray]'
-	SOAR_RAY=1 $(python) -m pytest -n 0 -x -o faulthandler_timeout=0 tests/fleet/test_ray.py  # they have limits of their own
+	SOAR_RAY=1 $(python) -m pytest -n 0 -x -o faulthandler_timeout=0 tests/fleet/test_ray.py tests/fleet/test_ray_object_store.py  # they have limits of their own
 
 # The page of `soar watch` in a real Chromium (Debian: apt-get install chromium), and recordings for Rerun, read back.
 test-page: setup

@@ -22,10 +22,12 @@ from typing import IO, Any
 import pytest
 
 from soar.cli import main
+from soar.collection.sharing import fetch_stations
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.types import EpisodeSummary
+from soar.utils.objects import local_part
 from two_processes import assert_same_training, fill, training
 
 pytestmark = [
@@ -138,7 +140,7 @@ def assert_whole(store: Path) -> None:
         assert len(episode) == summary.length
         outcome = episode.verdict.outcome
         assert outcome == "unknown" or (outcome == "success") == episode.provenance.truth
-    assert os.listdir(store / "steps")
+    assert found
 
 
 STATIONS = {"arm1": "lab1", "arm2": "lab2"}
@@ -147,8 +149,9 @@ STATIONS = {"arm1": "lab1", "arm2": "lab2"}
 class Fleet:
     """A fleet file and its running command."""
 
-    def __init__(self, folder: Path, machines: Machines) -> None:
-        self.file, self.store, self.machines = folder / "fleet.yaml", folder / "store", machines
+    def __init__(self, folder: Path, machines: Machines, url: str = "") -> None:
+        self.file, self.url, self.machines = folder / "fleet.yaml", url, machines
+        self.store = local_part(url) if url else folder / "store"
         self.up: Any = None
         self.log = folder / "up.log"
         self.write(STATIONS)
@@ -160,7 +163,7 @@ class Fleet:
         )
         self.file.write_text(
             f"""
-store: store
+store: {self.url or "store"}
 engine: ray
 address: {self.machines.address}
 stations:
@@ -189,17 +192,21 @@ collection:
         assert process.returncode == 0, text
         return text
 
+    def folder(self, station: str) -> StatusFolder:
+        fetch_stations(self.store)
+        return StatusFolder(self.store, station)
+
     def pid(self, station: str) -> int:
-        return StatusFolder(self.store, station).status().pid
+        return self.folder(station).status().pid
 
     def activity(self, station: str) -> str:
         try:
-            return StatusFolder(self.store, station).status().activity
+            return self.folder(station).status().activity
         except ConfigError:
             return ""
 
     def events(self, station: str) -> list[str]:
-        return [e["kind"] for e in StatusFolder(self.store, station).events()]
+        return [e["kind"] for e in self.folder(station).events()]
 
     def goes_on(self, *stations: str, more: int = 2) -> None:
         """Wait until each station has stored some more episodes."""

@@ -12,6 +12,7 @@ from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import StationConfig
 from soar.types import Action
+from soar.utils.files import local_path
 
 TOYS = ModelsConfig(
     "python:soar.robots.toy_models:ToyVLM",
@@ -50,4 +51,4 @@ def main(store: Path, names: list[str], episodes: int | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(local_path(sys.argv[1]), sys.argv[2:])

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,18 +19,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from soar.collection.lease import is_held
+from soar.collection.lease import holder
 from soar.errors import ConfigError, FileError
 from soar.rollout.station_config import check_station_name
-from soar.utils.files import write_bytes
+from soar.utils.files import replace_file
 from soar.utils.objects import ObjectPath, object_of
 
 log = logging.getLogger(__name__)
 
 PICTURE, WATCHED = "live.json", "watched"
 """A station's newest picture, and the file that asks for it."""
-_LEASE = "lease.json"
-_SHOWN = ("status.json", "events.jsonl", _LEASE, PICTURE)
+_LEASE, _EVENTS = "lease.json", "events.jsonl"
+_SHOWN = ("status.json", _EVENTS, _LEASE, PICTURE)
 _ASKED = ("wish", "tasks.json", "emergency", "heartbeat", WATCHED)
 _PERIOD_S, _WATCHED_PERIOD_S = 2.0, 0.5
 """Time between two looks, also while somebody watches [s]."""
@@ -53,37 +54,37 @@ class _Folder:
         """Return the tags of the objects there, by name. Raises FileError."""
         return {name: tag.strip('"') for name, tag in self.there.tags().items()}
 
-    def take(self, names: Sequence[str], tags: Mapping[str, str]) -> list[str]:
-        """Take over what has changed there, also what is gone there, and return the names. Raises FileError."""
-        changed = [n for n in names if n not in self._known or tags.get(n, "") != self._known[n][1]]
-        for name in changed:
+    def differs(self, name: str, tag: str) -> bool:
+        """Whether the file here or the object there isn't what it was when they were the same."""
+        return self._known.get(name) != (_stamp(self.folder / name), tag)
+
+    def take(self, names: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Take over what is there, also that a file is gone. Raises FileError."""
+        for name in names:
             path, tag = self.folder / name, tags.get(name, "")
             try:
                 data = (self.there / name).read_bytes() if tag else None
             except FileNotFoundError:
                 data, tag = None, ""
+            stamp: Stamp = None
             if data is None:
                 path.unlink(missing_ok=True)
             else:
-                write_bytes(path, data)
-            self._known[name] = _stamp(path), tag
-        return changed
+                with replace_file(path) as file:
+                    file.write(data)
+                    file.flush()
+                    stamp = _stamp(file.fileno())  # a person may write another file right after
+            self._known[name] = stamp, tag
 
     def give(self, names: Sequence[str]) -> None:
         """Write there what has changed here, also what is gone here. Raises FileError."""
         for name in names:
             stamp = _stamp(self.folder / name)
             if stamp != self._known.get(name, (None, ""))[0]:
-                self._known[name] = stamp, self.write(name)
-
-    def write(self, name: str) -> str:
-        """Write a file there, or remove it where it is gone here, and return its tag. Raises FileError."""
-        try:
-            data = (self.folder / name).read_bytes()
-        except FileNotFoundError:
-            (self.there / name).unlink(missing_ok=True)
-            return ""
-        return str((self.there / name).write_bytes(data).get("e_tag", "")).strip('"')
+                data = None
+                with contextlib.suppress(FileNotFoundError):
+                    data = (self.folder / name).read_bytes()
+                self._known[name] = stamp, _write(self.there / name, data)
 
 
 class _Station(_Folder):
@@ -101,7 +102,8 @@ class _Station(_Folder):
         tags = self.tags()
         if not self._begun:
             self._begin(tags)
-        taken = self.take([n for n in _ASKED if tags.get(n, "") != self._tag(n)], tags)
+        taken = [n for n in _ASKED if tags.get(n, "") != self._tag(n)]
+        self.take(taken, tags)
         if WATCHED in taken:
             (self.folder.parent / WATCHED).write_text(str(time.time_ns()))
         self.give((*_SHOWN, *_ASKED))
@@ -113,10 +115,10 @@ class _Station(_Folder):
             self._lock.close()
 
     def _begin(self, tags: Mapping[str, str]) -> None:
-        """Take over what was asked, and a lease that another machine may hold."""
-        free = not is_held(self.folder / _LEASE)
-        lease = [_LEASE] if free and tags.get(_LEASE) else []
-        events = [n for n in ("events.jsonl",) if n in tags and not (self.folder / n).exists()]
+        """Take over the events, and the lease that another machine may hold."""
+        holds = holder(self.folder / _LEASE)
+        lease = [] if holds and holds[0] == socket.gethostname() else [_LEASE]
+        events = [] if (self.folder / _EVENTS).exists() else [_EVENTS]
         self.take([*lease, *events], tags)
         self._begun = True
 
@@ -177,19 +179,20 @@ def shared(store: Path, stations: Sequence[str]) -> Iterator[None]:
             folder.close()
 
 
-def deliver(folder: Path, name: str) -> None:
+def deliver(folder: Path, name: str, text: str | None) -> None:
     """Give a person's file to a station that runs on another machine; does nothing for one that runs here.
 
     Args:
-        folder: the station's folder on this machine, in which the file is, or isn't any more.
+        folder: the station's folder on this machine.
         name: the file's name.
+        text: its content; None to remove it.
 
     Raises:
         FileError: the storage can't be reached; at the station's machine the same can be asked.
     """
     place = object_of(folder.parent.parent)
     if place and not _is_served(folder):
-        _Folder(folder, place / "stations" / folder.name).write(name)
+        _write(place / "stations" / folder.name / name, None if text is None else text.encode())
 
 
 def fetch_stations(store: Path) -> None:
@@ -234,7 +237,8 @@ class Watcher:
             there = self._place / "stations" / name
             folder = self._folders.setdefault(name, _Folder(path, there))
             its = {n.partition("/")[2]: t for n, t in tags.items() if n.startswith(f"{name}/")}
-            folder.take([n for n in (*_SHOWN, *_ASKED) if n != WATCHED], its)
+            names = [n for n in (*_SHOWN, *_ASKED) if n != WATCHED]
+            folder.take([n for n in names if folder.differs(n, its.get(n, ""))], its)
             if ask:
                 (there / WATCHED).write_bytes(str(time.time_ns()).encode())
 
@@ -263,9 +267,17 @@ def _is_served(folder: Path) -> bool:
     return False
 
 
-def _stamp(path: Path) -> Stamp:
+def _write(target: ObjectPath, data: bytes | None) -> str:
+    """Write an object, or remove it for None, and return its tag. Raises FileError."""
+    if data is None:
+        target.unlink(missing_ok=True)
+        return ""
+    return str(target.write_bytes(data).get("e_tag", "")).strip('"')
+
+
+def _stamp(file: Path | int) -> Stamp:
     try:
-        found = os.stat(path)
+        found = os.stat(file)
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size

@@ -13,6 +13,7 @@ machines (`soar.collection.sharing`). A restart doesn't need them.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -142,7 +143,7 @@ class StatusFolder:
     def beat(self) -> None:
         """Give a heartbeat of the operator, who attends the station. Raises FileError."""
         beat(self.folder)
-        deliver(self.folder, HEARTBEAT)
+        deliver(self.folder, HEARTBEAT, str(time.time_ns()))
 
     def request(self, command: Command, by: str = "") -> None:
         """Request something of the station. Raises FileError.
@@ -153,26 +154,27 @@ class StatusFolder:
             by: who holds the arm, or why.
         """
         if command == "emergency":
-            stop_motion(self.folder, f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}")
-            deliver(self.folder, EMERGENCY)
+            reason = f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}"
+            stop_motion(self.folder, reason)
+            deliver(self.folder, EMERGENCY, reason)
             return
         if command == "run":
             release_motion(self.folder)
-            deliver(self.folder, EMERGENCY)
+            deliver(self.folder, EMERGENCY, None)
             self.forget_command()
             return
         path = self.folder / _COMMAND_FILE
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(command)
-        deliver(self.folder, _COMMAND_FILE)
+        deliver(self.folder, _COMMAND_FILE, command)
 
     def forget_command(self) -> None:
         """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
         path = self.folder / _COMMAND_FILE
         with writing(path):
             path.unlink(missing_ok=True)
-        deliver(self.folder, _COMMAND_FILE)
+        deliver(self.folder, _COMMAND_FILE, None)
 
     def requested_tasks(self) -> tuple[str, ...]:
         """Return a person's list of tasks; empty for the station's own."""
@@ -191,7 +193,7 @@ class StatusFolder:
         else:
             with writing(path):
                 path.unlink(missing_ok=True)
-        deliver(self.folder, _TASKS_FILE)
+        deliver(self.folder, _TASKS_FILE, json.dumps(list(instructions)) if instructions else None)
 
     def show(self, status: StationStatus) -> None:
         """Write the status, also while the disk is full. A failure is only logged."""

@@ -24,6 +24,7 @@ from soar.fleet.served_models import Replicated, ServedModels
 from soar.fleet.station_run import StationRun, StationTask
 from soar.registry import ENDPOINTS, SERVED
 from soar.rollout.models import ModelsConfig
+from soar.utils.objects import local_part, object_of
 from soar.utils.terminal import log_to_terminal
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class StationActor:
 
         log_to_terminal()
         again = ray.get_runtime_context().was_current_actor_reconstructed
-        self._run = StationRun(task, again=again)
+        self._run = StationRun(_here(task), again=again)
 
     def report(self) -> str:
         """Return its machine."""
@@ -283,6 +284,12 @@ def _actor(name: str, namespace: str) -> Any:
         return ray.get_actor(name, namespace)
     except (ValueError, AssertionError) as error:  # asserted: its class went with the last actor
         raise LookupError(name) from error
+
+
+def _here(task: StationTask) -> StationTask:
+    """Return a task whose store, if it is in object storage, has its folder on this machine."""
+    url = object_of(task.job.store)
+    return replace(task, job=replace(task.job, store=local_part(str(url)))) if url else task
 
 
 def _actor_name(station: str) -> str:

@@ -19,7 +19,7 @@ from soar.report.process_sections import (
     verdicts,
 )
 from soar.report.result_sections import duration, pairs, quality, rounds, success
-from soar.utils.files import write_bytes
+from soar.utils.files import short_name, write_bytes
 
 PARTS: tuple[Callable[[Facts], Section | None], ...] = (
     success, pairs, rounds, collection, verdicts, finetuning, training, faults, provenance,
@@ -44,12 +44,12 @@ def write_report(folder: Path, path: Path | None = None) -> Path:
     """
     facts, target = read_facts(folder), path or folder / "report.html"
     page = render(
-        title=facts.run.record.title if facts.run else f"Episodes in {folder.resolve().name}",
+        title=facts.run.record.title if facts.run else f"Episodes in {short_name(folder)}",
         kicker=_kicker(facts),
         lead=summarize(facts),
         tiles=_tiles(facts),
         sections=[s for part in PARTS if (s := part(facts)) is not None],
-        folder=folder.resolve().name,
+        folder=short_name(folder),
     )  # fmt: skip
     write_bytes(target, page.encode())
     return target

@@ -236,6 +236,12 @@ def public_name(path: str | Path) -> str:
     return str(object_of(path) or pinned_name(path))
 
 
+def short_name(folder: Path) -> str:
+    """Return the last part of a folder's name, or of the URL that it stands for."""
+    url = object_of(folder)
+    return url.name if url else folder.resolve().name
+
+
 def cache_folder() -> Path:
     """Return the folder of corpora and unfinished weights: SOAR_CACHE, else the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"

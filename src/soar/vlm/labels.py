@@ -1,4 +1,7 @@
-"""A person's labels of episodes in a CSV file with the columns id, instruction, success (yes, no or unsure)."""
+"""A person's labels of episodes in a CSV file with the columns id, instruction, success (yes, no or unsure).
+
+The file may be in object storage, beside a store there.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Image
 from soar.utils.files import read_text, write_bytes
+from soar.utils.objects import AnyPath, ObjectPath, object_of
 
 _COLUMNS = ("id", "instruction", "success")
 _WORDS: dict[str, bool | None] = {"yes": True, "y": True, "1": True, "true": True, "success": True,
@@ -20,17 +24,18 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of text that a spreadsheet would run as a formula."""
 
 
-def read_labels(path: str | Path) -> dict[str, bool | None]:
+def read_labels(path: str | AnyPath) -> dict[str, bool | None]:
     """Return success by episode id, None where the person was unsure; empty if there is no file.
 
     Raises:
         ConfigError: it can't be read; the message names a wrong line.
+        FileError: object storage can't be reached.
     """
-    path = Path(path)
-    if not path.exists():
+    text = _read(path := _file(path))
+    if text is None:
         return {}
     labels: dict[str, bool | None] = {}
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    rows = csv.DictReader(io.StringIO(text, newline=""))
     try:
         if not {"id", "success"} <= set(rows.fieldnames or ()):
             raise ConfigError(f"{path} needs the columns id and success (yes, no or unsure)")
@@ -47,9 +52,9 @@ def read_labels(path: str | Path) -> dict[str, bool | None]:
 
 
 def write_labels(
-    path: str | Path, labels: Mapping[str, bool | None], episodes: Mapping[str, EpisodeSummary]
+    path: str | AnyPath, labels: Mapping[str, bool | None], episodes: Mapping[str, EpisodeSummary]
 ) -> None:
-    """Write the labels of episodes, replacing the file whole or not at all."""
+    """Write the labels of episodes, replacing the file whole or not at all. Raises FileError."""
     text = io.StringIO(newline="")
     rows = csv.writer(text)
     rows.writerow(_COLUMNS)
@@ -57,7 +62,28 @@ def write_labels(
         instruction = episodes[id].instruction if id in episodes else ""
         shown = f"'{instruction}" if instruction.startswith(_FORMULA) else instruction
         rows.writerow((id, shown, _WRITTEN[success]))
-    write_bytes(Path(path), text.getvalue().encode())
+    data, path = text.getvalue().encode(), _file(path)
+    if isinstance(path, Path):
+        write_bytes(path, data)
+    else:
+        path.write_bytes(data)
+
+
+def _file(path: str | AnyPath) -> AnyPath:
+    """Return the file of a path, which is in object storage where the path stands for a URL."""
+    return path if isinstance(path, ObjectPath) else object_of(path) or Path(path)
+
+
+def _read(path: AnyPath) -> str | None:
+    """Return a file's text; None without one. Raises ConfigError, FileError."""
+    if isinstance(path, Path):
+        return read_text(path) if path.exists() else None
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8") from None
 
 
 def to_blocks(image: Image) -> str:

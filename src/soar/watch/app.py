@@ -22,6 +22,7 @@ from soar import __version__
 from soar.errors import ConfigError
 from soar.serving.server import LOOPBACK, listen
 from soar.utils.config import check_ranges
+from soar.utils.files import short_name
 from soar.watch.access import Access
 from soar.watch.episodes import episodes, labels
 from soar.watch.feed import Feed
@@ -81,7 +82,7 @@ def make_page(
         run = place.run.folder if place.run else place.store
         return JSONResponse(
             {
-                "name": run.absolute().name,
+                "name": short_name(run),
                 "version": __version__,
                 "may_steer": request.state.may_steer,
                 "panels": [{"name": p.name, "title": p.title} for p in made],

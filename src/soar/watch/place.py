@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,7 +12,10 @@ from soar.data.store.lance import LanceStore, open_store
 from soar.errors import ConfigError, StoreError
 from soar.improvement.run import Run
 from soar.types import EpisodeSummary
+from soar.utils.objects import AnyPath, object_of
 from soar.vlm.labels import read_labels, write_labels
+
+_log = logging.getLogger(__name__)
 
 LABELS = "labels.csv"
 """File of a person's labels in a store, where no other is named."""
@@ -25,7 +29,7 @@ class Place:
 
     store: Path
     """Folder of the store, which need not exist yet."""
-    labels: Path
+    labels: AnyPath
     """CSV file of a person's labels."""
     run: Run | None = None
     critic: str = ""
@@ -44,18 +48,26 @@ class Place:
     def episodes(self) -> tuple[int, tuple[EpisodeSummary, ...]]:
         """Return the store's version and its episodes, oldest first, as read a moment ago; 0 without a store.
 
+        While a store is away, they are those from before.
+
         Raises:
-            StoreError: the store can't be read.
+            StoreError: the store can't be read, and never could.
         """
         with self._lock:
             if time.monotonic() < self._next_s or not (self.store / "store.json").exists():
                 return self._version, self._episodes
             started_s = time.monotonic()
-            store = self.opened()
-            if (version := store.version) != self._version:
-                self._episodes, self._version = tuple(store.query()), version
-            took_s = time.monotonic() - started_s
-            self._next_s = time.monotonic() + max(_PAUSE_S, _PAUSE_FACTOR * took_s)
+            try:
+                store = self.opened()
+                if (version := store.version) != self._version:
+                    self._episodes, self._version = tuple(store.query()), version
+            except StoreError as error:
+                if not self._version:
+                    raise
+                _log.warning("%s", error)
+            finally:
+                took_s = time.monotonic() - started_s
+                self._next_s = time.monotonic() + max(_PAUSE_S, _PAUSE_FACTOR * took_s)
             return self._version, self._episodes
 
     def read_labels(self) -> dict[str, bool | None]:
@@ -92,7 +104,7 @@ def open_place(folder: Path, labels: Path | None = None, critic: str = "") -> Pl
         has_run = (
             parent.folder / "run.json"
         ).exists() and parent.store.name == folder.absolute().name
-        place = Place(folder, labels or folder / LABELS, parent if has_run else None, critic)
+        place = Place(folder, labels or _labels(folder), parent if has_run else None, critic)
         place.opened()
         return place
     if not (folder / "run.json").exists():
@@ -103,7 +115,12 @@ def open_place(folder: Path, labels: Path | None = None, critic: str = "") -> Pl
 def place_of_run(folder: Path, labels: Path | None = None, critic: str = "") -> Place:
     """Return the place of a run that has begun, or is just about to."""
     run = Run(folder)
-    return Place(run.store, labels or run.store / LABELS, run, critic)
+    return Place(run.store, labels or _labels(run.store), run, critic)
+
+
+def _labels(store: Path) -> AnyPath:
+    """Return the file of a person's labels in a store."""
+    return (object_of(store) or store) / LABELS
 
 
 def readable(place: Place) -> tuple[int, tuple[EpisodeSummary, ...]]:

@@ -14,7 +14,8 @@ from soar.errors import ConfigError
 from soar.evaluation.results import Evaluation
 from soar.evaluation.tables import video_of
 from soar.improvement.run import RoundRecord, Run, RunRecord
-from soar.utils.files import Json
+from soar.utils.files import Json, short_name
+from soar.utils.objects import object_of
 from soar.watch.panel import Panel, Values, post, route
 from soar.watch.place import Place, readable
 
@@ -54,7 +55,7 @@ def progress(place: Place) -> Panel:
 def _values(place: Place) -> Values:
     report = _report_path(place)
     written_s = report.stat().st_mtime if report.is_file() else None
-    shown: dict[str, Json] = {"report_s": written_s, "folder": str(_folder(place).name)}
+    shown: dict[str, Json] = {"report_s": written_s, "folder": short_name(_folder(place))}
     if place.run is not None:
         shown |= _run_values(place, place.run)
     return {"run": shown}
@@ -203,7 +204,7 @@ def _write_report(place: Place, request: Request, body: Json) -> Json:
     from soar.report.page import write_report  # with torch, which the page doesn't need
 
     began_s = time.monotonic()
-    path = write_report(_folder(place))
+    path = write_report(_folder(place), _report_path(place))
     return {"path": str(path), "seconds": round(time.monotonic() - began_s, 1)}
 
 
@@ -212,4 +213,6 @@ def _folder(place: Place) -> Path:
 
 
 def _report_path(place: Place) -> Path:
-    return _folder(place) / "report.html"
+    """Return the report's file; that of a store in object storage stays on this machine."""
+    folder = _folder(place)
+    return (folder if place.run or not object_of(folder) else folder / "report") / "report.html"

@@ -1,0 +1,134 @@
+"""The page of a store in object storage, on another machine than its stations': one with a cache of its own."""
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+from tests.watch.conftest import HERE, TOKEN
+
+from soar.collection import sharing
+from soar.collection.lease import InUse, held, station_lease
+from soar.collection.live import LivePicture
+from soar.collection.sharing import shared
+from soar.collection.status import StationStatus, StatusFolder
+from soar.data.store.lance import open_store
+from soar.errors import FileError
+from soar.robots.toy import ToyRobot
+from soar.types import Episode, Provenance, Verdict
+from soar.utils.config import to_plain
+from soar.utils.files import local_path, write_json
+from soar.utils.objects import ObjectPath, local_part
+from soar.vlm.labels import read_labels
+from soar.watch.app import make_page
+from soar.watch.place import open_place
+from soar.watch.stations import stations
+
+
+@pytest.fixture
+def url(bucket: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(sharing, "_PERIOD_S", 0.05)
+    monkeypatch.setattr(sharing, "_WATCHED_PERIOD_S", 0.05)
+    return f"{bucket}/lab"
+
+
+def episode() -> Episode:
+    robot = ToyRobot()
+    seen = [robot.observe() for _ in range(2)]
+    return Episode(
+        instruction="move the green block to the left side",
+        actions=seen[0].state[None],
+        commanded=seen[0].state[None],
+        images=np.stack([o.image for o in seen]),
+        states=np.stack([o.state for o in seen]),
+        times_s=np.array([0.0, 0.2]),
+        subgoals=(),
+        verdict=Verdict("success", 0.6),
+        provenance=Provenance("arm1", "soar", "toy", 0, time.time()),
+    )
+
+
+def until(what: Callable[[], object]) -> None:
+    ends_s = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < ends_s
+        time.sleep(0.02)
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Go on as another machine, with a cache of its own."""
+    monkeypatch.setenv("SOAR_CACHE", str(folder))
+    monkeypatch.setattr(socket, "gethostname", lambda: folder.name)
+
+
+def test_a_page_elsewhere_shows_and_steers_the_stations_of_a_store_at_a_url(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id = open_store(url, create=True).append(episode())
+    arm, now = StatusFolder(local_part(url), "arm1"), time.time()
+    with shared(local_part(url), ["arm1"]), held(arm.folder / "lease.json", "it", lambda: None):
+        arm.show(StationStatus("arm1", "toy", "collecting", now, now, os.getpid()))
+        write_json(arm.folder / "live.json", to_plain(LivePicture("fold it", 1, 2, now, "")))
+        machine(monkeypatch, tmp_path / "page")
+        place = open_place(local_path(url))
+        values = stations(place).values
+        assert values
+        until(lambda: values().get("station arm1", {}).get("activity") == "collecting")
+        assert values()["picture arm1"]["task"] == "fold it"
+        until(lambda: (arm.folder.parent / "watched").exists())
+        page = TestClient(make_page(place, TOKEN), base_url=HERE)
+        page.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert page.post("/api/stations/arm1/pause").status_code == 200
+        until(lambda: arm.command() == "pause")
+        arm.request("run")  # at its machine
+        until(lambda: values()["station arm1"]["command"] == "run")
+        page.post("/api/fleet/emergency")
+        until((arm.folder / "emergency").exists)
+        page.post("/api/stations/arm1/tasks", json={"tasks": ["fold it"]})
+        until(arm.requested_tasks)
+        assert page.post(f"/api/episodes/{id}/label", json={"label": "success"}).status_code == 200
+        assert read_labels(ObjectPath(url) / "labels.csv") == {id: True}
+        assert page.get("/api/page").json()["name"] == "lab"
+        with pytest.raises(InUse), held(station_lease(place.store, "arm1"), "it", lambda: None):
+            pass
+
+
+def test_a_machine_that_takes_a_station_over_knows_what_was_asked_and_who_holds_it(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(url, create=True)
+    store = local_part(url)
+    with shared(store, ["arm1"]), held(station_lease(store, "arm1"), "it", lambda: None):
+        StatusFolder(store, "arm1").request_tasks(["fold it"])
+        until((ObjectPath(url) / "stations/arm1/tasks.json").exists)
+        machine(monkeypatch, tmp_path / "other")
+        there = local_part(url)
+        with (
+            shared(there, ["arm1"]),
+            pytest.raises(InUse),
+            held(station_lease(there, "arm1"), "it", lambda: None),
+        ):
+            pass
+    with shared(there, ["arm1"]), held(station_lease(there, "arm1"), "it", lambda: None):
+        assert StatusFolder(there, "arm1").requested_tasks() == ("fold it",)
+
+
+def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, gate: Any) -> None:
+    open_store(url, create=True)
+    here, there = (StatusFolder(local_part(url), name) for name in ("arm1", "arm2"))
+    with shared(local_part(url), ["arm1"]):
+        gate.shut()
+        here.request("emergency")
+        assert (here.folder / "emergency").exists()
+        with pytest.raises(FileError, match="can't be used"):
+            there.request("pause")
+        here.request("run")
+        here.request("pause")
+        gate.state = "open"
+        wish = ObjectPath(url) / "stations/arm1/wish"
+        until(lambda: wish.exists() and wish.read_bytes() == b"pause")
