@@ -182,6 +182,9 @@ def test_settings_of_the_papers_robots_are_read(tmp_path: Path) -> None:
         ({"encoder": "impala"}, "encoder 'impala' can't be converted"),
         ({"bridgedata_config": {}}, "no action statistics"),
         ({"agent_kwargs": {"use_proprio": True}}, "use_proprio is True; convertible: False"),
+        ({"agent_kwargs": [1]}, "s.json aren't laid out as the authors' release"),
+        ({"encoder_kwargs": {"num_filters": "many"}}, "aren't laid out as the authors' release"),
+        ({"dataset_kwargs": {"gripper_action_mean": 0}}, "aren't laid out as the authors' release"),
     ],
 )
 def test_what_cannot_be_converted_is_refused_by_name(
@@ -230,3 +233,8 @@ def test_files_of_vectors_are_checked(tmp_path: Path) -> None:
     (tmp_path / "v.json").write_text('{"a": [1, 2], "b": [1]}')
     with pytest.raises(ConfigError, match="as many numbers each"):
         read_sentences(tmp_path / "v.json")
+    (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
+    np.savez(tmp_path / "words.npz", sentences=["a"], vectors=[["x"]])
+    for name in ("cut", "words"):
+        with pytest.raises(ConfigError, match=r"isn't an \.npz of sentences and vectors"):
+            read_sentences(tmp_path / f"{name}.npz")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.utils.files import local_path
 from soar.utils.hub import DATA_FILES, HUB, hub_folder
 
@@ -35,7 +37,8 @@ def susie(source: Source, base: str, out: Path) -> None:
     from soar.conversion.susie import convert_susie
 
     _check_new(out)
-    convert_susie(_folder(source), _folder(base), out)
+    with _of_others(source, base):
+        convert_susie(_folder(source), _folder(base), out)
     print(f"{out}: use it with --subgoals {out}")
 
 
@@ -104,7 +107,8 @@ def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     from soar.nn.sentences import read_sentences
 
     _check_new(out)
-    made = convert_critic(_folder(source), settings, read_sentences(vectors))
+    with _of_others(source, settings):
+        made = convert_critic(_folder(source), settings, read_sentences(vectors))
     print(f"checkpoint {_save(out, made)} in {out}: use it with --policy steered:POLICY,{out}")
 
 
@@ -116,8 +120,24 @@ def _policy(
 
     _check_new(out)
     sentences = read_sentences(vectors) if vectors else None
-    made = convert_policy(kind, _folder(source), settings, sentences)
+    with _of_others(source, settings):
+        made = convert_policy(kind, _folder(source), settings, sentences)
     print(f"checkpoint {_save(out, made)} in {out}: use it with --policy {out}")
+
+
+@contextmanager
+def _of_others(*files: str | Path) -> Iterator[None]:
+    """Refuse files that aren't as the release in one line. Raises ConfigError."""
+    try:
+        yield
+    except (
+        LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError, OSError
+    ) as error:  # fmt: skip
+        if isinstance(error, SoarError):
+            raise
+        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        names = " and ".join(map(str, files))
+        raise ConfigError(f"{names} aren't laid out as the authors' release ({what})") from error
 
 
 def _save(out: Path, made: Checkpoint) -> str:

@@ -71,9 +71,9 @@ def read_settings(path: Path) -> AgentSettings:
     found = {k: _bare(v) for k, v in data.items()}
     agent = found.get("agent", found.get("policy_class"))
     encoder: Any = found.get("encoder")
-    kwargs = found.get("encoder_kwargs", {})
+    kwargs = found.get("encoder_kwargs") or {}
     if isinstance(encoder, dict):
-        kwargs = encoder.get("config", {})
+        kwargs = encoder.get("config") or {}
         encoder = encoder.get("type")
     if not isinstance(agent, str) or not isinstance(encoder, str):
         raise ConfigError(f"{path} lacks the keys 'agent' (or 'policy_class') and 'encoder'")
@@ -82,8 +82,8 @@ def read_settings(path: Path) -> AgentSettings:
         path=path,
         agent=agent,
         encoder=_encoder(path, encoder, kwargs),
-        options=found.get("agent_kwargs", {}),
-        data=found.get("dataset_kwargs", {}),
+        options=found.get("agent_kwargs") or {},
+        data=found.get("dataset_kwargs") or {},
         text=str(found.get("text_processor") or ""),
         resolution=resolution if isinstance(resolution, int) else None,
         statistics=_statistics(path, found),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -42,14 +43,15 @@ def read_sentences(path: Path) -> Sentences:
         )
     if len(set(found)) < len(found):
         raise ConfigError(f"{path} has a sentence twice")
-    return Sentences(tuple(found), torch.from_numpy(vectors.astype(np.float32)))
+    return Sentences(tuple(found), torch.from_numpy(vectors))
 
 
 def _read_npz(path: Path) -> tuple[list[str], np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return [str(text) for text in file["sentences"]], np.asarray(file["vectors"])
-    except (OSError, KeyError, ValueError) as error:
+            vectors = np.asarray(file["vectors"]).astype(np.float32)
+            return [str(text) for text in file["sentences"]], vectors
+    except (OSError, KeyError, ValueError, BadZipFile) as error:
         raise ConfigError(
             f"{path} isn't an .npz of sentences and vectors ({error!s:.80})"
         ) from error
