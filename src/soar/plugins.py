@@ -49,9 +49,13 @@ MEMBERS: Mapping[Role, tuple[str, ...]] = {
     "detector": ("name", "threshold"),
 }
 """What every component has, by role (`soar.interfaces`); a detector also one of two methods."""
-_NOUNS: Mapping[Role, str] = {
-    "robot": "robot", "vlm": "VLM", "subgoals": "subgoal generator", "policy": "policy", "detector": "success detector",
-}  # fmt: skip
+_VALID: Mapping[Role, str] = {
+    "robot": "a robot (docs/add-a-robot.md)",
+    "vlm": "a VLM (docs/add-a-vlm.md)",
+    "subgoals": "a subgoal generator (examples/plugins/subgoals)",
+    "policy": "a policy (docs/serve-and-plug-in.md)",
+    "detector": "a success detector (examples/plugins/detector)",
+}
 T = TypeVar("T")
 
 
@@ -160,8 +164,7 @@ def checked(role: Role, made: T, name: str) -> T:
         missing.append("judge")
     if missing:
         raise ConfigError(
-            f"'{name}' makes a {type(made).__name__}, which lacks {', '.join(missing)}; valid: a {_NOUNS[role]} "
-            "(docs/serve-and-plug-in.md)"
+            f"'{name}' makes a {type(made).__name__}, which lacks {', '.join(missing)}; valid: {_VALID[role]}"
         )
     return made
 

@@ -92,7 +92,7 @@ def test_an_interpreter_beside_the_station_file_is_found_from_anywhere(tmp_path)
             "robot: remote\nhost: [python]\n",
             "robot 'remote' has no host; valid: gym, lerobot, package",
         ),
-        ("robot: lerobot\n", "no robot 'lerobot'; valid: sim, toy, remote, gym, bridge, package"),
+        ("robot: lerobot\n", r"robot 'lerobot' needs `host: \[PYTHON\]`"),
         ("robot: remote\noptions: {uri: x}\n", "options {'uri': 'x'} don't fit 'remote'"),
         ("robot: sim\nslow: {speed: 2}\n", "slow.speed"),
         ("robot: sim\nheartbeat_s: 0\n", "heartbeat_s"),

@@ -138,7 +138,11 @@ class StationConfig:
         check_station_name(self.name)
         if self.webhook:
             check_webhook(self.webhook)
-        known = self.robot in (*SIMULATED, *DRIVERS) or (self.host and self.robot == "lerobot")
+        if self.robot == "lerobot" and not self.host and not is_plugin("robot", "lerobot"):
+            raise ConfigError(
+                f"station {self.name}: robot 'lerobot' needs `host: [PYTHON]`, that of LeRobot's environment"
+            )
+        known = self.robot in (*SIMULATED, *DRIVERS, "lerobot")
         if not known and ":" not in self.robot and not is_plugin("robot", self.robot):
             valid = ", ".join((*SIMULATED, *DRIVERS))
             raise ConfigError(

@@ -283,6 +283,7 @@ def test_mistakes_are_one_line(tmp_path):
         (lambda: RemoteRobot("ws://127.0.0.1:1"), "no robot host answers at ws://127.0.0.1:1"),
         (lambda: HostedRobot(["/no/python"], "x:y", {}), "/no/python can't be started: No such file"),
         (lambda: HostedRobot([sys.executable], "x:y", {}), "'x:y' with options {}: No module named 'x'"),
+        (lambda: HostedRobot([sys.executable, "-S"], "x:y", {}), "install there: numpy, msgpack, webs"),
         (lambda: HostedRobot([sys.executable], "plain_arm:refuse", {}, folder=HERE), "no /dev/ttyUSB0"),
         (lambda: HostedRobot([sys.executable], "plain_arm:Arm", {"port": 1}, folder=HERE), "'port'"),
     ]  # fmt: skip

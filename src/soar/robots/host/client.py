@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 HOST_FILE = Path(__file__).parent / "robot_host.py"
 """The host, which runs without soar."""
+_NEEDED = ("numpy", "msgpack", "websockets")
+"""Packages that the host needs."""
 _OPEN_S = 5.0
 """Time limit of a connection's opening in seconds."""
 _CLOCK_CALLS = 5
@@ -325,6 +327,8 @@ class HostedRobot(RemoteRobot):
         if not found:
             self._end(0.0)
             said = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+            if any(f"No module named '{name}'" in said for name in _NEEDED):
+                said += f"; install there: {', '.join(_NEEDED)}"
             raise ConfigError(f"host {self._command[0]}: {said.removeprefix('robot_host: ')}")
         return found[0]
 
