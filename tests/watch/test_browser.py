@@ -35,7 +35,7 @@ _WAIT_MS = 120_000
 """Patience with a machine that does much else."""
 
 
-def collecting(store: Path, *names: str) -> subprocess.Popen[bytes]:
+def collecting(store: Path | str, *names: str) -> subprocess.Popen[bytes]:
     """Start a process with stations, each a slow toy robot."""
     environment = os.environ | {"PYTHONPATH": str(LAB.parent)}
     return subprocess.Popen([sys.executable, str(LAB), str(store), *names], env=environment)
