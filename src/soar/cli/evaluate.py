@@ -147,6 +147,8 @@ def _show(evaluation: Evaluation, folder: Path) -> None:
     from soar.evaluation.tables import rates_table
 
     rich.print(rates_table(evaluation))
+    if not evaluation.finished:
+        print("\nsome trials have no verdict; the same command makes them again")
     print(
         f"\n{printable(public_name(folder))}: evaluation.json, trials.jsonl, summary.json, plot.png, grid.mp4"
     )
