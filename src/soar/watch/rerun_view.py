@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from soar.collection.live import LivePicture, picture_time, read_picture, touch_watched
+from soar.collection.sharing import Watcher
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.steps import camera_columns, read_table, table_numbers
 from soar.errors import ConfigError, StoreError
@@ -105,10 +106,11 @@ def follow_station(
         station: name of the station.
         stop: ends it; None goes on.
     """
-    stop = stop or Event()
+    stop, elsewhere = stop or Event(), Watcher(store)
     written, subgoal, next_s, since_s = 0, "", 0.0, time.time()
     while not stop.wait(_POLL_S):
         touch_watched(store)
+        elsewhere.touch()
         now = picture_time(store, station)
         if now != written and (picture := read_picture(store, station)):
             written = now
