@@ -84,11 +84,6 @@ def about(axis: int, angles: Float64[np.ndarray, "*n"] | float) -> Matrices:
     return out
 
 
-def num_numbers(rotation: Rotation) -> int:
-    """Return how many numbers a rotation has."""
-    return len(ROTATION_NAMES[rotation])
-
-
 def _rpy(r: Matrices) -> Vectors:
     """Return roll, pitch, yaw; at a pitch of a quarter turn, where only their sum counts, roll is 0."""
     pitch = np.arctan2(-r[..., 2, 0], np.hypot(r[..., 2, 1], r[..., 2, 2]))
