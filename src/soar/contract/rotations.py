@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Float, Float64
 
-from soar.contract.contract import ROTATION_NAMES, Rotation
+from soar.contract.contract import Rotation
 from soar.errors import ConfigError
 
 Matrices: TypeAlias = Float64[np.ndarray, "*n 3 3"]
