@@ -118,6 +118,7 @@ def test_a_machine_that_takes_a_station_over_knows_what_was_asked_and_who_holds_
         assert StatusFolder(there, "arm1").requested_tasks() == ("fold it",)
 
 
+@pytest.mark.slow
 def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, gate: Any) -> None:
     open_store(url, create=True)
     here, there = (StatusFolder(local_part(url), name) for name in ("arm1", "arm2"))
