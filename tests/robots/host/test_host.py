@@ -292,6 +292,14 @@ def test_mistakes_are_one_line(tmp_path):
             make()
 
 
+def test_a_port_that_is_taken_is_one_line(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit):
+        main(["plain_arm:Arm", "--port", str(taken.getsockname()[1])])
+    said = capsys.readouterr().err
+    assert said.startswith("robot_host: OSError: ")
+    assert "Address already in use" in said
+
+
 def test_messages_of_any_other_client_do_not_stop_the_host(serve):
     from websockets.sync.client import connect
 

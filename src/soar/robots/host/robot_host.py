@@ -380,13 +380,13 @@ def main(argv: list[str] | None = None) -> None:
     try:
         options = json.loads(args.options)
         host = Host(lambda: make_robot(args.robot, options), args.robot, args.watchdog)
-    except Exception as error:  # noqa: BLE001  a driver may raise anything
+        server = listen(host, args.bind, args.port, key)
+    except Exception as error:  # noqa: BLE001  a driver may raise anything; the port may be taken
         kind = "" if type(error).__name__ in _FAULTS else type(error).__name__ + ": "
         parser.exit(2, "robot_host: {}{}\n".format(kind, " ".join(str(error).split())))
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: host.end())
-    server = listen(host, args.bind, args.port, key)
     if args.until_eof:
         threading.Thread(target=host.end_at_eof, daemon=True).start()
     port = server.socket.getsockname()[1]
