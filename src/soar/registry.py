@@ -73,8 +73,7 @@ OPTIONS: Mapping[Kind, Mapping[str, type]] = {
 COMPACT_STEPS_AHEAD = 10
 """Horizon of the compact subgoal generator's subgoals, in control steps; SuSIE's is the paper's 20.
 
-The simulator's scripted expert needs about 29 steps for a task: a subgoal 20 steps ahead skips the grasp, and a policy
-that reaches it leaves the object behind (development scenes: 9 of 40 trials at 20 steps, 19 at 10).
+The simulator's scripted expert needs about 29 steps for a task, and a subgoal 20 ahead skips the grasp (docs/log.md).
 """
 PAPER_STEPS_PER_SUBGOAL = 20
 """Control steps per subgoal in the paper (4.1)."""
