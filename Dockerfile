@@ -1,7 +1,7 @@
-# soar in a container, for CPUs by default and for NVIDIA GPUs with another index of torch:
+# soar in a container, for CPUs by default and for NVIDIA GPUs with PyPI's torch:
 #
 #   docker build -t soar .
-#   docker build -t soar-cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128 .
+#   docker build -t soar-cuda --build-arg TORCH_INDEX=https://pypi.org/simple .
 #   docker run --rm soar demo
 #   docker run --rm --gpus all -p 127.0.0.1:8000:8000 -e SOAR_KEY=... soar-cuda serve policy --host 0.0.0.0 --key SOAR_KEY
 #

@@ -148,7 +148,7 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
     if recipe is None and not trains_itself and not finetunes:
         raise ConfigError(
             "neither policy nor subgoal generator learns: fit or finetune needs steps above 0, and a policy of others "
-            "a method fit"
+            "a method fit or --method external"
         )
     return Learning(config, method, recipe, finetunes, trains_itself)
 
