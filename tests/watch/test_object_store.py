@@ -79,7 +79,9 @@ def test_a_page_elsewhere_shows_and_steers_the_stations_of_a_store_at_a_url(
         values = stations(place).values
         assert values
         until(lambda: values().get("station arm1", {}).get("activity") == "collecting")
-        assert values()["picture arm1"]["task"] == "fold it"
+        until(
+            lambda: values().get("picture arm1", {}).get("task") == "fold it"
+        )  # files come one by one
         until(lambda: (arm.folder.parent / "watched").exists())
         page = TestClient(make_page(place, TOKEN), base_url=HERE)
         page.headers["Authorization"] = f"Bearer {TOKEN}"
