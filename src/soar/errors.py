@@ -1,5 +1,14 @@
 """Errors that users can meet. Each message is one line: what is wrong and what is valid."""
 
+import traceback
+
+
+def described(error: BaseException) -> str:
+    """Return an exception of other people's code in one line: its kind, where it was raised, and its text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__} at {last.filename}:{last.lineno}: {text}"
+
 
 class SoarError(Exception):
     """Base of this package's errors; the command line prints them without a traceback."""

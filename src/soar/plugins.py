@@ -19,7 +19,6 @@ import importlib.util
 import inspect
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -28,7 +27,15 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from soar.errors import ConfigError, SoarError
+from soar.errors import ConfigError, SoarError, described
+from soar.interfaces import (
+    EpisodeSuccessDetector,
+    Policy,
+    Robot,
+    SubgoalGenerator,
+    SuccessDetector,
+    VisionLanguageModel,
+)
 from soar.utils.config import from_plain
 from soar.utils.yaml_files import read_plain
 
@@ -41,14 +48,14 @@ GROUPS: Mapping[Role, str] = {
     "detector": "soar.detectors",
 }
 """Groups of entry points by role."""
-MEMBERS: Mapping[Role, tuple[str, ...]] = {
-    "robot": ("period_s", "observe", "execute", "home", "recover", "close"),
-    "vlm": ("name", "answer"),
-    "subgoals": ("name", "generate"),
-    "policy": ("name", "act", "reset"),
-    "detector": ("name", "threshold"),
+_PROTOCOLS: Mapping[Role, tuple[type, ...]] = {
+    "robot": (Robot,),
+    "vlm": (VisionLanguageModel,),
+    "subgoals": (SubgoalGenerator,),
+    "policy": (Policy,),
+    "detector": (SuccessDetector, EpisodeSuccessDetector),
 }
-"""What every component has, by role (`soar.interfaces`); a detector also one of two methods."""
+"""What a component is, by role: one of these."""
 _VALID: Mapping[Role, str] = {
     "robot": "a robot (docs/add-a-robot.md)",
     "vlm": "a VLM (docs/add-a-vlm.md)",
@@ -152,21 +159,22 @@ def call(make: Callable[..., Any], name: str, *arguments: Any, **options: Any) -
     except SoarError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        what = " ".join(f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}".split())
-        raise ConfigError(f"'{name}' raised {what}") from error
+        raise ConfigError(f"'{name}' raised {described(error)}") from error
 
 
 def checked(role: Role, made: T, name: str) -> T:
     """Return what a function made. Raises ConfigError: it isn't a component of this role."""
-    missing = [member for member in MEMBERS[role] if not hasattr(made, member)]
-    if role == "detector" and not (hasattr(made, "judge") or hasattr(made, "judge_episode")):
-        missing.append("judge")
-    if missing:
+    if missing := min((_missing(made, p) for p in _PROTOCOLS[role]), key=len):
         raise ConfigError(
             f"'{name}' makes a {type(made).__name__}, which lacks {', '.join(missing)}; valid: {_VALID[role]}"
         )
     return made
+
+
+def _missing(made: object, protocol: type) -> list[str]:
+    """Return the public members of a protocol that an object lacks."""
+    members = (*protocol.__annotations__, *vars(protocol))
+    return [m for m in members if not m.startswith("_") and not hasattr(made, m)]
 
 
 def is_component_file(name: str) -> bool:

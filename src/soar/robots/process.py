@@ -10,7 +10,6 @@ import multiprocessing as mp
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -20,7 +19,7 @@ from typing import Any
 from soar import errors
 from soar.contract.compare import contract_of, declares_contract
 from soar.contract.contract import Contract
-from soar.errors import RobotFault, SoarError
+from soar.errors import RobotFault, SoarError, described
 from soar.interfaces import Robot
 from soar.types import Action, Observation
 from soar.utils.processes import start_resource_tracker
@@ -284,8 +283,7 @@ def _attempt(function: Callable[..., Any], *args: Any) -> Reply:
     except SoarError as error:
         return _known(type(error)), str(error)
     except Exception as error:  # noqa: BLE001  a driver may raise anything
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        return "RobotFault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {error}"
+        return "RobotFault", described(error)
 
 
 def _known(kind: type[SoarError]) -> str:

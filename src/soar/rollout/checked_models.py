@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from soar.contract.compare import contract_of, takes_state
-from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError
+from soar.errors import BadOutput, ConfigError, ModelUnavailable, SoarError, described
 from soar.interfaces import (
     AnySuccessDetector,
     EpisodeSuccessDetector,
@@ -90,12 +89,9 @@ class CheckedCalls:
 
     def _describe(self, method: str, error: BaseException) -> str:
         name = getattr(self._model, "name", type(self._model).__name__)
-        text = " ".join(str(error).split())[:300]
         if isinstance(error, SoarError):
-            return f"{self._role} {name}: {method}(): {text}"
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{last.filename}:{last.lineno}"
-        return f"{self._role} {name}: {method}() raised {type(error).__name__} at {place}: {text}"
+            return f"{self._role} {name}: {method}(): {' '.join(str(error).split())[:300]}"
+        return f"{self._role} {name}: {method}() raised {described(error)}"
 
 
 class CheckedVLM:
