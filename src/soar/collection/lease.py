@@ -28,6 +28,7 @@ from soar.errors import ConfigError
 from soar.rollout.station_config import StationConfig
 from soar.utils.config import from_plain
 from soar.utils.files import read_json, refresh_json
+from soar.utils.threads import alongside
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class InUse(ConfigError):
     """Another process holds the lease."""
 
 
+LEASE = "lease.json"
+"""A station's lease, in its folder."""
 DURATION_S = 60.0
 """Time in seconds after which a lease that isn't renewed expires."""
 
@@ -64,9 +67,8 @@ def held(
                 f"{what} is in use by process {other.pid} on {other.host}; end that one first"
             )
         _write(path, token, duration_s)
-    ended = threading.Event()
 
-    def renew() -> None:
+    def renew(ended: threading.Event) -> None:
         while not ended.wait(duration_s / 6):
             if not path.parent.exists():
                 continue  # the store is away; whoever else sees it may take the lease over
@@ -78,13 +80,10 @@ def held(
                     on_lost()
                     return
 
-    thread = threading.Thread(target=renew, daemon=True)
-    thread.start()
     try:
-        yield
+        with alongside(renew, "lease"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         with contextlib.suppress(OSError), _locked(path):
             if _is_of(path, token):
                 path.unlink()
@@ -98,7 +97,7 @@ def holder(path: Path) -> tuple[str, int] | None:
 
 def station_lease(store: Path, station: str) -> Path:
     """Return the file of a station's lease in a store."""
-    return store / "stations" / station / "lease.json"
+    return store / "stations" / station / LEASE
 
 
 def robot_lease(config: StationConfig) -> Path:

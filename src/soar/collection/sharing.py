@@ -19,19 +19,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TypeAlias
 
-from soar.collection.lease import holder
+from soar.collection.lease import LEASE, holder
 from soar.errors import ConfigError, FileError
+from soar.robots.operation.guard import EMERGENCY, HEARTBEAT
 from soar.rollout.station_config import check_station_name
 from soar.utils.files import replace_file
-from soar.utils.objects import ObjectPath, object_of
+from soar.utils.objects import ObjectPath, object_of, plain_tag
+from soar.utils.threads import alongside
 
 log = logging.getLogger(__name__)
 
-PICTURE, WATCHED = "live.json", "watched"
-"""A station's newest picture, and the file that asks for it."""
-_LEASE, _EVENTS = "lease.json", "events.jsonl"
-_SHOWN = ("status.json", _EVENTS, _LEASE, PICTURE)
-_ASKED = ("wish", "tasks.json", "emergency", "heartbeat", WATCHED)
+STATUS, EVENTS, PICTURE = "status.json", "events.jsonl", "live.json"
+"""A station's status, events and newest picture, in its folder."""
+COMMAND, TASKS, WATCHED = "wish", "tasks.json", "watched"
+"""What people ask of it: a command, other tasks, pictures."""
+_SHOWN = (STATUS, EVENTS, LEASE, PICTURE)
+_ASKED = (COMMAND, TASKS, EMERGENCY, HEARTBEAT, WATCHED)
 _PERIOD_S, _WATCHED_PERIOD_S = 2.0, 0.5
 """Time between two looks, also while somebody watches [s]."""
 _WATCHED_S = 4.0
@@ -49,10 +52,6 @@ class _Folder:
         self.folder, self.there = folder, there
         self._known: dict[str, tuple[Stamp, str]] = {}
         """By name: the file here and the object there, as they were when they were the same."""
-
-    def tags(self) -> dict[str, str]:
-        """Return the tags of the objects there, by name. Raises FileError."""
-        return {name: tag.strip('"') for name, tag in self.there.tags().items()}
 
     def differs(self, name: str, tag: str) -> bool:
         """Whether the file here or the object there isn't what it was when they were the same."""
@@ -99,7 +98,7 @@ class _Station(_Folder):
         """Copy what has changed; return whether somebody watches. Raises FileError."""
         if not self._serves():
             return False
-        tags = self.tags()
+        tags = self.there.tags()
         if not self._begun:
             self._begin(tags)
         taken = [n for n in _ASKED if tags.get(n, "") != self._tag(n)]
@@ -116,9 +115,9 @@ class _Station(_Folder):
 
     def _begin(self, tags: Mapping[str, str]) -> None:
         """Take over the events, and the lease that another machine may hold."""
-        holds = holder(self.folder / _LEASE)
-        lease = [] if holds and holds[0] == socket.gethostname() else [_LEASE]
-        events = [] if (self.folder / _EVENTS).exists() else [_EVENTS]
+        holds = holder(self.folder / LEASE)
+        lease = [] if holds and holds[0] == socket.gethostname() else [LEASE]
+        events = [] if (self.folder / EVENTS).exists() else [EVENTS]
         self.take([*lease, *events], tags)
         self._begun = True
 
@@ -147,12 +146,12 @@ def shared(store: Path, stations: Sequence[str]) -> Iterator[None]:
         yield
         return
     folders = [_Station(store / "stations" / s, place / "stations" / s) for s in stations]
-    ended, away = threading.Event(), False
+    away = False
 
     def look() -> float:
         nonlocal away
         try:
-            watched = sum(folder.look() for folder in folders) > 0
+            watched = True in [folder.look() for folder in folders]
         except OSError as error:
             if not away:
                 log.warning("other machines can't see or ask the stations here: %s", error)
@@ -161,19 +160,16 @@ def shared(store: Path, stations: Sequence[str]) -> Iterator[None]:
             away = False
         return _WATCHED_PERIOD_S if watched else _PERIOD_S
 
-    def run() -> None:
+    def run(ended: threading.Event) -> None:
         period_s = _WATCHED_PERIOD_S
         while not ended.wait(period_s):
             period_s = look()
 
     look()
-    thread = threading.Thread(target=run, name="station sharing", daemon=True)
-    thread.start()
     try:
-        yield
+        with alongside(run, "station sharing"):
+            yield
     finally:
-        ended.set()
-        thread.join()
         look()
         for folder in folders:
             folder.close()
@@ -222,7 +218,7 @@ class Watcher:
         """Fetch what has changed. `ask`: ask for pictures, too. Raises FileError."""
         if self._place is None:
             return
-        tags = {n: t.strip('"') for n, t in (self._place / "stations").tags().items()}
+        tags = (self._place / "stations").tags()
         names = {name.partition("/")[0] for name in tags if "/" in name}
         with ThreadPoolExecutor(8) as pool:
             for _ in pool.map(lambda name: self._fetch(name, tags, ask), sorted(names)):
@@ -272,7 +268,7 @@ def _write(target: ObjectPath, data: bytes | None) -> str:
     if data is None:
         target.unlink(missing_ok=True)
         return ""
-    return str(target.write_bytes(data).get("e_tag", "")).strip('"')
+    return plain_tag(target.write_bytes(data))
 
 
 def _stamp(file: Path | int) -> Stamp:

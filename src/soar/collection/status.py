@@ -24,8 +24,8 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, Gt, Lt
 
-from soar.collection.lease import is_held
-from soar.collection.sharing import deliver
+from soar.collection.lease import LEASE, is_held
+from soar.collection.sharing import COMMAND, EVENTS, STATUS, TASKS, deliver
 from soar.errors import ConfigError, FileError
 from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, beat, release_motion, stop_motion
 from soar.rollout.station_config import check_station_name
@@ -63,8 +63,6 @@ EventKind: TypeAlias = Literal[
     "tasks",
 ]
 UnixTime: TypeAlias = Annotated[float, Ge(0), Lt(1e11)]
-_COMMAND_FILE = "wish"
-_TASKS_FILE = "tasks.json"
 _MOST_UNWRITTEN = 1000
 """Number of events that are kept in memory while the disk is full."""
 
@@ -135,7 +133,7 @@ class StatusFolder:
     def command(self) -> Command:
         """Return the command for this station."""
         try:
-            word = read_text(self.folder / _COMMAND_FILE, 100).strip()
+            word = read_text(self.folder / COMMAND, 100).strip()
         except ConfigError:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
@@ -163,23 +161,23 @@ class StatusFolder:
             deliver(self.folder, EMERGENCY, None)
             self.forget_command()
             return
-        path = self.folder / _COMMAND_FILE
+        path = self.folder / COMMAND
         with writing(path):
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(command)
-        deliver(self.folder, _COMMAND_FILE, command)
+        deliver(self.folder, COMMAND, command)
 
     def forget_command(self) -> None:
         """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
-        path = self.folder / _COMMAND_FILE
+        path = self.folder / COMMAND
         with writing(path):
             path.unlink(missing_ok=True)
-        deliver(self.folder, _COMMAND_FILE, None)
+        deliver(self.folder, COMMAND, None)
 
     def requested_tasks(self) -> tuple[str, ...]:
         """Return a person's list of tasks; empty for the station's own."""
         try:
-            words = read_json(self.folder / _TASKS_FILE)
+            words = read_json(self.folder / TASKS)
         except ConfigError:
             return ()
         valid = isinstance(words, list) and all(isinstance(w, str) for w in words)
@@ -187,29 +185,29 @@ class StatusFolder:
 
     def request_tasks(self, instructions: Sequence[str]) -> None:
         """Request other tasks from the next episode on, also after a restart; none for its own. Raises FileError."""
-        path = self.folder / _TASKS_FILE
+        path = self.folder / TASKS
         if instructions:
             write_json(path, list(instructions))
         else:
             with writing(path):
                 path.unlink(missing_ok=True)
-        deliver(self.folder, _TASKS_FILE, json.dumps(list(instructions)) if instructions else None)
+        deliver(self.folder, TASKS, json.dumps(list(instructions)) if instructions else None)
 
     def show(self, status: StationStatus) -> None:
         """Write the status, also while the disk is full. A failure is only logged."""
         try:
-            refresh_json(self.folder / "status.json", asdict(status))
+            refresh_json(self.folder / STATUS, asdict(status))
         except FileError as error:
             log.warning("status of %s not written: %s", self.station, error)
 
     def status(self) -> StationStatus:
         """Return the last status. Raises ConfigError: there is none, or it is damaged."""
-        path = self.folder / "status.json"
+        path = self.folder / STATUS
         return from_plain(StationStatus, read_json(path), path)
 
     def runs(self) -> bool:
         """Return whether the station's process runs, on this machine or another. Raises ConfigError: see `status`."""
-        return self.status().alive() or is_held(self.folder / "lease.json")
+        return self.status().alive() or is_held(self.folder / LEASE)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
         """Append an event, or later if the disk is full. `person`: whether it needs a person, to whom it is sent."""
@@ -219,7 +217,7 @@ class StatusFolder:
         )
         self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
         try:
-            append_lines(self.folder / "events.jsonl", self._unwritten)
+            append_lines(self.folder / EVENTS, self._unwritten)
             self._unwritten = []
         except FileError as error:
             log.warning("event of %s not written: %s", self.station, error)
@@ -233,7 +231,7 @@ class StatusFolder:
 
     def events(self) -> list[dict[str, Json]]:
         """Return all events, oldest first. Raises ConfigError: the file is damaged."""
-        path = self.folder / "events.jsonl"
+        path = self.folder / EVENTS
         events = read_lines(path)
         if wrong := [e for e in events if not _is_event(e)]:
             raise ConfigError(f"{path} is damaged: {wrong[0]!r:.80} is no event")
@@ -254,6 +252,5 @@ def _is_event(row: Mapping[str, Json]) -> bool:
 def status_folders(store: str | Path) -> list[StatusFolder]:
     """Return the folders of all stations with a status at this store, by name."""
     return [
-        StatusFolder(store, p.parent.name)
-        for p in sorted(Path(store).glob("stations/*/status.json"))
+        StatusFolder(store, p.parent.name) for p in sorted(Path(store).glob(f"stations/*/{STATUS}"))
     ]

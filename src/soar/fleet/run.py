@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from soar.rollout.callbacks import Callback
 from soar.types import Query
 from soar.utils.config import to_plain
 from soar.utils.progress import announce
+from soar.utils.threads import alongside
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +88,8 @@ def run_embedded(
     ends_s = None if job.hours is None else time.monotonic() + 3600 * job.hours
     stations, total = list(file.config.stations), CollectionSummary(0, 0, 0)
     while True:
-        pause = threading.Event()
-        watch = threading.Thread(target=_watch, args=(file, stations, stop, pause), daemon=True)
-        watch.start()
-        try:
+        with alongside(partial(_watch, file, stations, stop), "fleet file") as pause:
             done = run_fleet([s.station for s in stations], job, stop=pause, callbacks=callbacks)
-        finally:
-            pause.set()
-            watch.join()
         total += done
         added = file.added({s.station.name for s in stations})
         stations = [s for s in stations if not _ended(job, s, total.broken)] + added

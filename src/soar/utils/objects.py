@@ -128,7 +128,7 @@ class ObjectPath:
         for name in sorted(folders - {*without}):
             with _errors(self):
                 for batch in _obstore().list(_bucket(self.url), _key((self / name).url)):
-                    tags |= {o["path"].removeprefix(f"{prefix}/"): o["e_tag"] for o in batch}
+                    tags |= {o["path"].removeprefix(f"{prefix}/"): plain_tag(o) for o in batch}
         return tags
 
     def _children(self) -> tuple[set[str], dict[str, str]]:
@@ -136,7 +136,7 @@ class ObjectPath:
         with _errors(self):
             found = _obstore().list_with_delimiter(_bucket(self.url), _key(self.url))
         folders = {path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]}
-        return folders, {o["path"].rpartition("/")[2]: o["e_tag"] for o in found["objects"]}
+        return folders, {o["path"].rpartition("/")[2]: plain_tag(o) for o in found["objects"]}
 
     def read_bytes(self) -> bytes:
         """Read an object."""
@@ -243,13 +243,13 @@ def check_no_part(path: Path) -> None:
 
 
 def same_content(a: Tag | str, b: Tag | str) -> bool:
-    """Whether two tags are of the same content; listings write some without quotes."""
-    one, two = (t if isinstance(t, str) else t.get("e_tag", "") for t in (a, b))
-    return _unquoted(one) == _unquoted(two)
+    """Whether two tags are of the same content."""
+    return plain_tag(a) == plain_tag(b)
 
 
-def _unquoted(tag: str | None) -> str:
-    return (tag or "").strip('"')
+def plain_tag(tag: Mapping[str, Any] | str) -> str:
+    """Return a tag as `ObjectPath.tags` does: text without the quotes that some answers have around it."""
+    return ((tag if isinstance(tag, str) else tag.get("e_tag")) or "").strip('"')
 
 
 def _tag(meta: Mapping[str, Any]) -> Tag:

@@ -11,9 +11,10 @@ from starlette.requests import Request
 
 from soar.collection.lease import is_held, station_lease
 from soar.collection.live import picture_time, read_picture, touch_watched
-from soar.collection.sharing import Watcher
+from soar.collection.sharing import EVENTS, Watcher
 from soar.collection.status import Command, StationStatus, StatusFolder, status_folders
 from soar.errors import ConfigError
+from soar.robots.operation.guard import EMERGENCY
 from soar.types import EpisodeSummary
 from soar.utils.files import Json
 from soar.watch.panel import Panel, Values, post
@@ -79,7 +80,7 @@ class _Tiles:
         runs = is_held(station_lease(self._place.store, status.station))
         activity = status.activity if over or runs else "gone"
         hours = max(status.updated_s - status.started_s, 1.0) / 3600
-        held = (folder.folder / "emergency").exists()
+        held = (folder.folder / EMERGENCY).exists()
         return {
             **asdict(status),
             "name": status.station,
@@ -110,7 +111,7 @@ class _Tiles:
 
     def _event(self, folder: StatusFolder) -> Json:
         """The station's last event; None without one."""
-        path = folder.folder / "events.jsonl"
+        path = folder.folder / EVENTS
         try:
             size = path.stat().st_size
             if size != self._events.get(folder.station, (-1, None))[0]:
