@@ -38,9 +38,9 @@ def doctor(
     """Check everything before a run, with advice for what isn't right.
 
     Takes the options of the planned `soar collect`. Homes each arm, moves it 3 cm along and turns it by 0.15 rad about
-    each axis inside its box, closes and opens its gripper (--no-move: it holds still), checks that the camera follows and the period can be kept, asks the VLM about what the
-    robots see, generates subgoals, lets the policy act, and checks store and disk. Stores nothing. Exits with 1 when
-    a check failed.
+    each axis inside its box, closes and opens its gripper (--no-move: it holds still), checks that the camera follows
+    and the period can be kept, asks the VLM about what the robots see, generates subgoals, lets the policy act, and
+    checks store and disk. Stores nothing. Exits with 1 when a check failed.
 
     Example: `soar doctor --store s --station arm1.yaml arm2.yaml --models models.yaml --episodes 1000`.
 
