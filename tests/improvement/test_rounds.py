@@ -123,14 +123,15 @@ def cotraining(method: LearningMethod, demonstrations: Source | None) -> CoTrain
     return CoTraining(CoTrainConfig(), debug(), method, demonstrations)
 
 
-def hindsight(frames_share: float = 0.25) -> Hindsight:
-    """Imitation with black goal images."""
+def hindsight(share: float = 0.25) -> Hindsight:
+    """Imitation with a share of black goal images."""
 
-    def regenerate(frames: Frames, path: Path) -> GeneratedGoals:
+    def regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
+        assert share
         black = np.zeros((1, 32, 32, 3), np.uint8)
-        return GeneratedGoals(black, np.zeros(len(frames), np.int64), frames_share)
+        return GeneratedGoals(black, np.zeros(len(frames), np.int64), share)
 
-    return Hindsight(HindsightConfig(min_motion_m=0.01), 32, regenerate)
+    return Hindsight(HindsightConfig(min_motion_m=0.01, generated_goals=share), 32, regenerate)
 
 
 def stages(config: ImproveConfig, outcome: Outcome = "success", **parts: object) -> Stages:

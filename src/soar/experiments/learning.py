@@ -59,10 +59,11 @@ class Learning:
     """Whether the policy is one of others that trains by its own code."""
 
     @property
-    def generates_goals(self) -> bool:
-        """Whether training shows the policy goals of the subgoal generator."""
-        reaches_images = self.recipe is not None and isinstance(self.recipe.policy, GCBCConfig)
-        return reaches_images and self.method not in ACTORS and self.config.generated_goals > 0
+    def reaches_images(self) -> bool:
+        """Whether the policy reaches goal images, which the subgoal generator can render for its training."""
+        if self.recipe is None or self.method in ACTORS:
+            return False
+        return isinstance(self.recipe.policy, GCBCConfig)
 
     def finetuning(self, others: OtherSamples) -> FinetuneStage | None:
         """Return the stage that fine-tunes the subgoal generator. `others`: makes samples of other scenes."""
@@ -191,6 +192,8 @@ def stored_demonstrations(
     opened = open_store(store, read_only=True)
     frames = build_frames(opened, Query(), recipe.policy.resolution, cache)
     source = Source("pretraining", frames, 1.0, recipe.goals)
-    if regenerate is None:
+    share = learning.config.generated_goals
+    if regenerate is None or not share:
         return source
-    return replace(source, generated_goals=regenerate(frames, cache / "demonstrations.npz"))
+    goals = regenerate(frames, share, cache / "demonstrations.npz")
+    return replace(source, generated_goals=goals)

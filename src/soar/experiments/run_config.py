@@ -101,7 +101,7 @@ class RunConfig(ImproveConfig):
     """Demonstrations that co-training keeps: a number of simulated ones of the *bridge* regime, made once and shared
     by all runs; an episode store's folder; or "none". On real stations a number means none."""
     generated_goals: Annotated[float, Ge(0), Le(1)] = 0.5
-    """Share of demonstrations and imitated episodes whose goal is rendered by the compact subgoal generator."""
+    """Share of demonstrations whose goal is rendered by the compact subgoal generator."""
     stations: Annotated[tuple[StationConfig, ...], tyro.conf.Suppress] = ()
     """Real stations; empty for simulation."""
     station_trials: StationTrials = field(default_factory=StationTrials)

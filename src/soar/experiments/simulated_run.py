@@ -78,7 +78,7 @@ def learning_of(
     stations = [sim_stations(s, 1, questions=config.collect.questions)[0] for s in config.scenes]
     tasks = [task for station in stations for task in station_tasks(station)]
     learning = plan_learning(config, tasks, on_message)
-    regenerate = partial(_regenerate, config.generated_goals) if learning.generates_goals else None
+    regenerate = _regenerate if learning.reaches_images else None
     if isinstance(config.demonstrations, int):
         kept = _made_demonstrations(learning, config.demonstrations, on_message)
     else:
@@ -111,12 +111,12 @@ def _made_demonstrations(learning: Learning, count: int, on_message: OnMessage) 
         return None
     on_message(f"demonstrations for co-training: {count} of the bridge regime")
     requested = DemonstrationSet(count, resolution=recipe.policy.resolution, workers=config.workers)
-    share = config.generated_goals if learning.generates_goals else 0.0
+    share = config.generated_goals if learning.reaches_images else 0.0
     return bridge_demonstrations(requested, recipe, share)
 
 
-def _regenerate(share: float, frames: Frames, path: Path) -> GeneratedGoals:
-    """Render goals of own episodes with the packaged subgoal generator."""
+def _regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
+    """Render goals of frames with the packaged subgoal generator."""
     return regenerated_goals(frames, load_compact().generate_from_futures, share, 0, path)
 
 

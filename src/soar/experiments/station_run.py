@@ -56,7 +56,7 @@ def improve_on_stations(
     config = replace(config, scenes=scenes)
     tasks = [task for station in stations for task in station_tasks(station)]
     learning = plan_learning(config, tasks, on_message)
-    regenerate = _goal_renderer(config) if learning.generates_goals else None
+    regenerate = _goal_renderer(config) if learning.reaches_images else None
     demonstrations = stored_demonstrations(learning, run, regenerate, on_message)
     stages = Stages(
         scenes=scenes,
@@ -75,9 +75,9 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
     if not subgoals_spec(subgoals).is_compact:
         return None
 
-    def regenerate(frames: Frames, path: Path) -> GeneratedGoals:
+    def regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
         render = load_compact(subgoals).generate_from_futures
-        return regenerated_goals(frames, render, config.generated_goals, 0, path)
+        return regenerated_goals(frames, render, share, 0, path)
 
     return regenerate
 

@@ -44,6 +44,8 @@ class CoTrainConfig:
     """Gradient steps between two saved states."""
     autonomous_share: Annotated[float, Gt(0), Lt(1)] = AUTONOMOUS_SHARE
     """Share of own episodes among the samples; the rest are demonstrations (paper: 10x up-sampled, or 20 %)."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Seed of the order of samples and of their augmentation."""
     from_scratch: bool = False
     """Train fresh weights, as the paper does, instead of going on from the policy in force."""
 
@@ -59,6 +61,7 @@ class CoTrainConfig:
                 steps=self.steps,
                 batch_size=self.batch_size,
                 learning_rate=self.learning_rate,
+                seed=self.seed,
                 warmup_steps=min(100, self.steps // 10),
                 save_every=self.save_every,
                 log_every=min(50, self.save_every),

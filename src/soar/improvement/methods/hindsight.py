@@ -20,8 +20,9 @@ from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.types import Outcome
 from soar.utils.config import check_ranges
 
-RegenerateGoals: TypeAlias = Callable[[Frames, Path], GeneratedGoals]
-"""Renders goals of own episodes as the subgoal generator would show the frames that followed; kept in that file."""
+RegenerateGoals: TypeAlias = Callable[[Frames, float, Path], GeneratedGoals]
+"""Renders goals of frames as the subgoal generator would show what followed, for that share of the samples; kept in
+that file."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class HindsightConfig:
     """Motion between two frames [m] below which the later one is idle and dropped; 0 keeps all (paper)."""
     recorded_goals: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of samples whose goal is the subgoal that was pursued in the episode (paper: none)."""
+    generated_goals: Annotated[float, Ge(0), Le(1)] = 0.5
+    """Share of samples whose goal the compact subgoal generator renders from the frames that followed (paper: none)."""
     takeovers: Annotated[float, Ge(0)] = 1.0
     """Weight of steps that a person or an expert chose in the policy's place, relative to the policy's own: 0 leaves
     them out, 1 keeps them as they are."""
@@ -70,8 +73,9 @@ class Hindsight:
         cache = own.run.frames
         frames = with_takeovers(store, build_frames(store, own.query, self.resolution, cache))
         goals = recorded_subgoals(store, frames, c.recorded_goals)
-        if goals is None and self.regenerate:
-            goals = self.regenerate(frames, cache / f"painted-{own.round}.npz")
+        if goals is None and self.regenerate and c.generated_goals:
+            path = cache / f"painted-{own.round}.npz"
+            goals = self.regenerate(frames, c.generated_goals, path)
         source = Source("autonomous", frames, share, c.goals, c.sum_steps, generated_goals=goals)
         if c.min_motion_m:
             source = drop_idle_frames(source, c.min_motion_m)
