@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py                 on a GPU: Stable Diffusion 1.5's size, a VLM of 2 billion parameters
     python benchmarks/gpu.py --tiny          tiny models, to try the script on a CPU
+    python benchmarks/gpu.py --stages "train paper" questions      some of it; the models are made first
 
 Prints JSON lines: subgoals of 256 px (50 DDIM steps with the paper's guidance, and ten DPM-Solver++ steps) at batch 1
 and 8; training and serving of the paper's ResNet-34 policy; questions a second; and episodes of the whole loop in the
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -32,6 +33,8 @@ from soar.types import Question, Task, image_only
 from soar.utils.hardware import choose_device
 from soar.vlm.clients.transformers_model import TransformersVLM
 
+Stage: TypeAlias = Literal["subgoals", "train paper", "questions", "loop"]
+STAGES: tuple[Stage, ...] = ("subgoals", "train paper", "questions", "loop")
 TASK = "put the green block in the bowl"
 _TEMPLATE = (
     "{% for m in messages %}{% for p in m['content'] %}{% if p['type'] == 'image' %}<image>\n"
@@ -39,24 +42,29 @@ _TEMPLATE = (
 )
 
 
-def main(tiny: bool = False, minutes: float = 8.0, device: str = "auto") -> None:
+def main(
+    tiny: bool = False,
+    minutes: float = 8.0,
+    device: str = "auto",
+    stages: tuple[Stage, ...] = STAGES,
+) -> None:
     chosen, began = choose_device(device), time.monotonic()
     card = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
     with tempfile.TemporaryDirectory(prefix="soar-gpu-") as name:
         susie, vlm = Path(name) / "susie", Path(name) / "vlm"
-        stages: dict[str, Callable[[], Any]] = {
-            "make models": lambda: make_models(susie, vlm, tiny),
+        runs: dict[str, Callable[[], Any]] = {
+            "make models": lambda: make_models(susie, vlm, tiny, chosen),
             "subgoals": lambda: subgoals(susie, tiny, str(chosen)),
-            "train paper": lambda: [asdict(training(tiny, chosen))],
+            "train paper": lambda: [training(tiny, chosen, c) for c in (False, True)],
             "questions": lambda: questions(vlm, str(chosen)),
             "loop": lambda: loop(susie, vlm, tiny, Path(name) / "store"),
         }
-        for stage, run in stages.items():
+        for stage in ("make models", *stages):
             if time.monotonic() - began > 60 * minutes:
                 print(json.dumps({"stage": stage, "left out": f"after {minutes:g} minutes"}))
                 continue
             start = time.monotonic()
-            for row in run() or [{}]:
+            for row in runs[stage]() or [{}]:
                 print(json.dumps(_rounded({"stage": stage, "card": card} | row)), flush=True)
             print(json.dumps({"stage": stage, "seconds": round(time.monotonic() - start, 1)}))
 
@@ -84,9 +92,12 @@ def subgoals(folder: Path, tiny: bool, device: str) -> list[dict[str, Any]]:
     return rows
 
 
-def training(tiny: bool, device: torch.device) -> Any:
+def training(tiny: bool, device: torch.device, compile: bool) -> dict[str, Any]:
     """Measure training and serving of the paper's policy, or of the smallest one."""
-    return measure_training("debug" if tiny else "paper", "gcbc", 20, 32 if tiny else 256, device)
+    preset, batch = ("debug", 32) if tiny else ("paper", 256)
+    return {"compile": compile} | asdict(
+        measure_training(preset, "gcbc", 20, batch, device, compile)
+    )
 
 
 def questions(folder: Path, device: str) -> list[dict[str, Any]]:
@@ -124,10 +135,11 @@ def timed(call: Callable[[], Any], repeats: int = 3) -> float:
     return float(np.median(times))
 
 
-def make_models(susie: Path, vlm: Path, tiny: bool) -> None:
-    """Write both models."""
-    make_susie(susie, tiny)
-    make_vlm(vlm, tiny)
+def make_models(susie: Path, vlm: Path, tiny: bool, device: torch.device) -> None:
+    """Write both models; their random weights are drawn on the device."""
+    with device:
+        make_susie(susie, tiny)
+        make_vlm(vlm, tiny)
 
 
 def make_susie(folder: Path, tiny: bool) -> None:

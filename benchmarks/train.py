@@ -16,7 +16,7 @@ import json
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -60,11 +60,12 @@ def main(
     steps: int = 20,
     batch: int = 256,
     device: str = "auto",
+    compile: bool = False,
 ) -> None:
     chosen = choose_device(device)
     if chosen.type == "cuda" and presets == ("compact",):
         presets = ("compact", "paper")
-    rows = [measure(preset, kind, steps, batch, chosen) for preset in presets]
+    rows = [measure(preset, kind, steps, batch, chosen, compile) for preset in presets]
     table = Table("", *(row.preset for row in rows))
     for name in list(asdict(rows[0]))[1:]:
         values = [asdict(row)[name] for row in rows]
@@ -77,7 +78,9 @@ def main(
         print(json.dumps(asdict(row)))
 
 
-def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device) -> Row:
+def measure(
+    preset: str, kind: str, steps: int, batch: int, device: torch.device, compile: bool = False
+) -> Row:
     """Measure a preset, after three warm-up steps."""
     config = with_fit(
         PRESETS[preset](kind),
@@ -87,6 +90,7 @@ def measure(preset: str, kind: str, steps: int, batch: int, device: torch.device
         save_every=1,
         device=str(device),
     )
+    config = replace(config, compile=compile)
     source = Source("random", noise_frames(config.policy.resolution, EPISODES, LENGTH), 1.0)
     train_policy(config, [source], None)
     policy, result = train_policy(

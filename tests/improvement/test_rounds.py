@@ -168,6 +168,15 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
         improve(run, replace(config, trials=2), given)
 
 
+def test_no_goal_of_own_episodes_is_rendered_where_none_is_asked_for(
+    config: ImproveConfig, demonstrations: Source, tmp_path: Path
+):
+    run = Run(tmp_path / "run")
+    improve(run, config, stages(config, train=cotraining(hindsight(0.0), demonstrations)))
+    mixture = checkpoints.load(run.train_folder(1)).provenance["mixture"]
+    assert mixture["autonomous"]["generated_goals"] == 0
+
+
 def test_a_round_without_a_judged_success_keeps_the_policy_and_is_reported(
     config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):

@@ -316,6 +316,17 @@ def test_every_transform_trains_in_bf16_too() -> None:
     assert {p.dtype for p in policy.parameters()} == {torch.float32}
 
 
+def test_compiling_concerns_the_encoder_and_leaves_the_weights_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compiled: list[object] = []
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
+    policy, _ = train_policy(replace(debug(), compile=True), [Source("a", reaching(), 1)], None)
+    assert compiled == [policy.encoder]
+    plain, _ = train_policy(debug(), [Source("a", reaching(), 1)], None)
+    assert list(plain.state_dict()) == list(policy.state_dict())
+
+
 def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path: Path) -> None:
     first, _ = train_policy(debug(), [Source("a", reaching(), 1)], tmp_path / "first")
     start = checkpoint.load(tmp_path / "first")
