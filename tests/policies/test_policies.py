@@ -320,7 +320,7 @@ def test_compiling_concerns_the_encoder_and_leaves_the_weights_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     compiled: list[object] = []
-    monkeypatch.setattr(torch.nn.Module, "compile", compiled.append)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
     policy, _ = train_policy(replace(debug(), compile=True), [Source("a", reaching(), 1)], None)
     assert compiled == [policy.encoder]
     plain, _ = train_policy(debug(), [Source("a", reaching(), 1)], None)
