@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from soar.evaluation.subgoals.futures import FUTURES, compare_futures, expert_hands
 from soar.evaluation.subgoals.keypoints import score_keypoints
 from soar.pretraining.keypoint_samples import Sample
 from soar.registry import packaged
+from soar.sim.scenes.catalog import load_scene
+from soar.sim.world import World
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
 from soar.subgoals.compact.observation_encoder import GRIPPER, OBJECT
 from soar.training.keypoint_samples import MAX_STEPS_AHEAD, MIN_STEPS_AHEAD
@@ -39,3 +42,34 @@ def test_scores_are_of_the_draw_against_the_experts_keypoints():
     assert score.gripper_missed == pytest.approx(0.02)
     assert score.object == pytest.approx(0.05, abs=1e-6)
     assert score.step_ratio == pytest.approx(0.7, abs=1e-6)
+
+
+def test_futures_that_an_expert_may_bring_about_are_near_one_and_as_various():
+    """Experts go left or right: a sample between them is no future of any, though it is near their mean."""
+    rng = np.random.default_rng(0)
+    sides = np.where(np.arange(FUTURES) % 2, 0.3, -0.3)
+    experts = np.zeros((5, FUTURES, 2))
+    experts[..., 0] = sides + rng.normal(0, 0.01, (5, FUTURES))
+    same = compare_futures(experts[:, ::-1], experts)
+    assert (same.states, same.nearest, same.within) == (5, 0, 1)
+    assert same.spread == pytest.approx(1)
+    assert 0 < same.experts_nearest < 0.02
+    between = compare_futures(np.zeros_like(experts), experts)
+    assert (between.within, between.spread) == (0, 0)
+    assert between.nearest == pytest.approx(0.3, abs=0.05)
+    experts[0, 0] = np.nan
+    assert compare_futures(experts, experts).states == 4
+
+
+def test_experts_go_on_from_a_state_differently_and_leave_it_as_it_is():
+    scene = load_scene("dev1")
+    world = World(scene)
+    try:
+        world.reset(0, scene.tasks[0].goal)
+        before = world.render()
+        hands = expert_hands(world, scene.tasks[0], 10, seed=0)
+        assert np.array_equal(world.render(), before)
+    finally:
+        world.close()
+    assert hands.shape == (FUTURES, 2)
+    assert len(np.unique(hands, axis=0)) == FUTURES

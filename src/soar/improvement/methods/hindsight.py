@@ -39,7 +39,7 @@ class HindsightConfig:
     """Motion between two frames [m] below which the later one is idle and dropped; 0 keeps all (paper)."""
     recorded_goals: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of samples whose goal is the subgoal that was pursued in the episode (paper: none)."""
-    generated_goals: Annotated[float, Ge(0), Le(1)] = 0.5
+    generated_goals: Annotated[float, Ge(0), Le(1)] = 0.0
     """Share of samples whose goal the compact subgoal generator renders from the frames that followed (paper: none)."""
     takeovers: Annotated[float, Ge(0)] = 1.0
     """Weight of steps that a person or an expert chose in the policy's place, relative to the policy's own: 0 leaves
