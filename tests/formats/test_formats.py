@@ -409,11 +409,12 @@ def test_a_run_that_died_in_its_training_goes_on_to_its_end() -> None:
     recipe = recipe_of_the_runs()
     source = Source("pretraining", frames_of_the_store(), 1.0, recipe.goals)
 
-    def paint(frames: Frames, path: Path) -> GeneratedGoals:
-        return regenerated_goals(frames, refuse, 0.5, 0, path)
+    def paint(frames: Frames, share: float, path: Path) -> GeneratedGoals:
+        return regenerated_goals(frames, refuse, share, 0, path)
 
     config = replace(CONFIG, trials=1)
-    method = Hindsight(HindsightConfig(), recipe.policy.resolution, paint)
+    learned = HindsightConfig(generated_goals=0.5)  # what runs of that version had
+    method = Hindsight(learned, recipe.policy.resolution, paint)
     train = CoTraining(CoTrainConfig(), recipe, method, source)
     evaluate = partial(evaluate_in_simulation, config)
     stages = Stages(run.record().scenes, refuse, evaluate, train=train)
