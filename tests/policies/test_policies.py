@@ -321,10 +321,21 @@ def test_compiling_concerns_the_encoder_and_leaves_the_weights_names(
 ) -> None:
     compiled: list[object] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
+    monkeypatch.setattr("soar.training.policy.which", lambda name: name)
     policy, _ = train_policy(replace(debug(), compile=True), [Source("a", reaching(), 1)], None)
     assert compiled == [policy.encoder]
     plain, _ = train_policy(debug(), [Source("a", reaching(), 1)], None)
     assert list(plain.state_dict()) == list(policy.state_dict())
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soar.training.policy.which", lambda name: None)
+    with pytest.raises(ConfigError, match="a C\\+\\+ compiler, which isn't installed; valid: --no"):
+        train_policy(
+            with_fit(replace(debug(), compile=True), device="cpu"),
+            [Source("a", reaching(), 1)],
+            None,
+        )
 
 
 def test_improvement_starts_from_a_checkpoint_and_keeps_its_statistics(tmp_path: Path) -> None:

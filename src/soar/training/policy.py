@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Annotated
 
 import numpy as np
@@ -52,6 +55,7 @@ from soar.policies.loading import (
     with_statistics_of,
 )
 from soar.training.fit import FitConfig, FitResult, fit
+from soar.utils.hardware import choose_device
 
 _VECTORS = "condition.known.vectors"
 """Weights of a policy that are embeddings of its instructions."""
@@ -181,6 +185,7 @@ def train_policy(
     if known is not None:
         _set_sentences(policy, config.policy, known)
     if config.compile:
+        _require_compiler(choose_device(config.fit.device))
         policy.encoder.compile()
     provenance = {
         "mixture": mixture.provenance(),
@@ -196,6 +201,17 @@ def train_policy(
         validation=_mixture(config, validation, known) if validation else None,
     )
     return policy.eval(), result
+
+
+def _require_compiler(device: torch.device) -> None:
+    """Raise ConfigError if torch.compile has nothing to compile with."""
+    if device.type == "cuda":
+        found = find_spec("triton") is not None
+    else:
+        found = any(map(which, filter(None, (os.environ.get("CXX"), "g++", "clang++"))))
+    if not found:
+        needed = "Triton" if device.type == "cuda" else "a C++ compiler"
+        raise ConfigError(f"compile needs {needed}, which isn't installed; valid: --no-compile")
 
 
 def _first_policy(
