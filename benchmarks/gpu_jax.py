@@ -3,7 +3,8 @@
     python benchmarks/gpu_jax.py BRIDGE_DATA_V2        a checkout of github.com/rail-berkeley/bridge_data_v2
 
 The authors' encoder (`resnetv1-34-bridge`, early concatenation of the goal) and head sizes, squared error, Adam. Images
-lie on the device and aren't augmented, which the reference leaves to TensorFlow on the CPU; ours augments in its step.
+lie on the device, as constants of the compiled step, and aren't augmented, which the reference leaves to TensorFlow on
+the CPU; ours augments in its step.
 """
 
 import argparse

@@ -51,16 +51,12 @@ def main(
     with worker_pool(workers) as pool:
         made = list(pool.map(partial(make, attempts=attempts, folder=states), scenes))
     found: list[Any] = [s for samples in made for s in samples]
-    table = Table("generator", *(f.name for f in fields(_score(futures))), box=None)
+    kind, score = (FutureScore, score_futures) if futures else (KeypointScore, score_keypoints)
+    table = Table("generator", *(f.name for f in fields(kind)), box=None)
     for name in subgoals:
         generator = load_compact(name)
-        score = score_futures(generator, found) if futures else score_keypoints(generator, found)
-        table.add_row(generator.name, *(f"{x:.3g}" for x in astuple(score)))
+        table.add_row(generator.name, *(f"{x:.3g}" for x in astuple(score(generator, found))))
     rich.print(table)
-
-
-def _score(futures: bool) -> type[FutureScore | KeypointScore]:
-    return FutureScore if futures else KeypointScore
 
 
 def _states(scene: str, attempts: int, folder: Path) -> list[Sample]:

@@ -79,8 +79,8 @@ class PolicyTrainConfig:
     fresh_head: bool = False
     """Whether a policy that starts from a checkpoint gets a new head, that of `policy`, with random weights."""
     compile: bool = False
-    """Whether torch.compile makes kernels of the image encoder: on an H100 the paper's policy trains about twice as
-    fast, a minute after the start; of no use on CPUs (docs/performance.md)."""
+    """Whether torch.compile makes kernels of the image encoder: on an H100 this trained the paper's policy about
+    twice as fast, a minute after the start; of little use on CPUs (docs/performance.md)."""
     fit: FitConfig = field(default_factory=FitConfig)
 
 
