@@ -30,6 +30,7 @@ Shape = Annotated[Round | Square, OneOf({"round": Round, "square": Square})]
 @dataclass(frozen=True)
 class Fit:
     RENAMED: ClassVar[Mapping[str, str]] = {"lr": "learning_rate"}
+    REMOVED: ClassVar[tuple[str, ...]] = ("momentum",)
     steps: Annotated[int, Ge(1)] = 10
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.98)
@@ -96,6 +97,7 @@ def test_a_choice_of_dataclasses_is_told_by_its_name(tmp_path):
         ("name: x\nfit: {learning_rate: 3}", 3.0),
         ("name: x\nfit: {lr: .5}", 0.5),
         ("name: x\nplan: {lr: .5}", 0.5),
+        ("name: x\nplan: {lr: .5, momentum: .9}", 0.5),
     ],
 )
 def test_numbers_and_old_names_are_understood(text, expected, tmp_path):

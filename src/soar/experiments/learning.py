@@ -31,9 +31,7 @@ from soar.improvement.own_training import OwnTraining
 from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
 from soar.interfaces import TrainablePolicy
-from soar.nn.text import SentenceEncoder
 from soar.policies.gcbc import GCBCConfig
-from soar.policies.lcbc import LCBCConfig
 from soar.promotion import promoted_models
 from soar.registry import load_policy, policy_spec
 from soar.training.policy import PolicyTrainConfig
@@ -97,9 +95,8 @@ class Learning:
         method: LearningMethod = Hindsight(c.hindsight, resolution, regenerate)
         if self.method == "corrections":
             method = Corrections(c.corrections, resolution, c.workers)
-        elif self.method == "dial" and isinstance(self.recipe.policy, LCBCConfig):
-            encoder = SentenceEncoder(self.recipe.policy.words)
-            method = Dial(c.dial, resolution, lambda texts: encoder(texts).numpy(), demonstrations)
+        elif self.method == "dial":
+            method = Dial(c.dial, resolution, c.models.load_detector)
         elif self.method == "advantage":
             method = AdvantageMethod(c.advantage, c.critic, resolution, demonstrations)
         elif self.method == "critic":

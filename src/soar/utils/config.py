@@ -3,9 +3,10 @@
 Every configuration of the package is a plain dataclass; this is the only module that reads one from a file.
 Types are checked strictly ("80" is no number, "no" is no bool), unknown keys are refused with the valid ones,
 and ranges stand beside the field, as in `threshold: Annotated[float, Ge(0), Le(1)] = 0.5`. A dataclass that
-renamed fields still reads files of earlier versions:
+renamed or removed fields still reads files of earlier versions:
 
     RENAMED: ClassVar = {"old_name": "new_name"}
+    REMOVED: ClassVar = ("name_without_a_meaning_today",)
 
 For a dataclass with a class method `read`, which takes a path, a file's name may stand.
 """
@@ -219,6 +220,7 @@ def _translated(kind: Any, data: Json, where: str) -> Json:
     if _one_of(kind) and isinstance(data.get("name"), str):
         data = {data["name"]: {k: v for k, v in data.items() if k != "name"}}
     renamed: Mapping[str, str] = getattr(bare_type(kind), "RENAMED", {})
+    data = {k: v for k, v in data.items() if k not in getattr(bare_type(kind), "REMOVED", ())}
     if twice := [k for k in data if k in renamed and renamed[k] in data]:
         raise ConfigError(
             f"{where}: '{twice[0]}' is the old name of '{renamed[twice[0]]}'; give one"

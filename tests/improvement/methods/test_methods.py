@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.external import ExternalConfig, ExternalTraining
 from soar.improvement.methods.advantage import AdvantageConfig, AdvantageMethod
 from soar.improvement.methods.critic import CriticConfig, CriticMethod, chosen_actions, own_frames
-from soar.improvement.methods.dial import Dial, DialConfig, label_episodes, train_matcher
+from soar.improvement.methods.dial import Dial, DialConfig
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import (
     CollectingMethod,
@@ -43,7 +44,7 @@ from soar.tasks.grammar import task_from_instruction
 from soar.training.critic import debug as debug_critic
 from soar.training.fit import FitConfig
 from soar.training.policy import debug, train_policy
-from soar.types import Observation, Outcome, Query
+from soar.types import EpisodeFrames, Observation, Outcome, Query, Verdict
 
 FEW = FitConfig(steps=2, batch_size=8, warmup_steps=1, log_every=1, save_every=1, device="cpu")
 
@@ -181,37 +182,39 @@ def test_being_told_changes_nothing_before_training_and_then_separates_actions(
     np.testing.assert_array_equal(told.act(seen, goals, rng), policy.act(seen, goals, rng))
 
 
-def bag_of_words(texts: Sequence[str]) -> np.ndarray:
-    """Embed sentences by which of a few words they hold."""
-    words = ("open", "close", "drawer", "box")
-    return np.array([[float(w in text) for w in words] for text in texts], np.float32)
+class ByInstruction:
+    """A detector that knows each episode by the red of its frames, and what it fulfilled."""
+
+    name = "by instruction"
+    threshold = 0.5
+    done: ClassVar[Mapping[int, Mapping[str, float]]] = {
+        10: {"open the drawer": 0.6, "close the box": 0.9},
+        20: {"close the box": 0.7},
+    }
+
+    def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
+        known = [self.done.get(int(e.images[0, 0, 0, 0]), {}) for e in episodes]
+        return [
+            Verdict("unknown", p.get(e.task.instruction, 0.1))
+            for p, e in zip(known, episodes, strict=True)
+        ]
 
 
-def test_the_matcher_finds_the_instruction_of_a_pair_of_frames() -> None:
-    rng = np.random.default_rng(0)
-    texts = ["open the drawer", "close the drawer"] * 30
-    seen = np.array([[1.0, 0.0], [0.0, 1.0]] * 30) + 0.1 * rng.standard_normal((60, 2))
-    config = DialConfig(steps=100, dim=4, learning_rate=1e-2)
-    matcher = train_matcher(seen.astype(np.float32), texts, bag_of_words, config)
-    tests = np.array([[0.0, 1.0], [1.0, 0.1]], np.float32)
-    found = label_episodes(matcher, tests, sorted(set(texts)), bag_of_words, config)
-    assert found.instructions == ("close the drawer", "open the drawer")
-    unsure = replace(config, least_probability=1.0)
-    assert not len(label_episodes(matcher, 0 * tests, texts[:2], bag_of_words, unsure).episodes)
-
-
-def test_own_episodes_get_instructions_in_place_of_their_own(
-    own: OwnEpisodes, demonstrations: Source
-) -> None:
-    config = DialConfig(
-        encoder=own.policy, pool=("close the box",), steps=2, dim=4, least_probability=0.0
-    )
-    [source] = Dial(config, 32, bag_of_words, demonstrations).sources(own, 0.3)
-    assert {e.instruction for e in source.frames.episodes} == {"close the box"}
+def test_own_episodes_get_the_instructions_that_they_fulfilled(own: OwnEpisodes) -> None:
+    pool = ("open the drawer", "close the box")
+    [source] = Dial(DialConfig(pool), 32, ByInstruction).sources(own, 0.3)
+    chosen = [source.frames.episodes[i] for i in source.chosen]
+    assert {(e.provenance.seed, e.instruction) for e in chosen} == {
+        (1, "close the box"), (2, "close the box"),
+    }  # fmt: skip
     assert source.weight == pytest.approx(0.3)
-    assert len(source.chosen) == 3
-    with pytest.raises(ConfigError, match="learns its labels from demonstrations"):
-        Dial(config, 32, bag_of_words, None).sources(own, 0.3)
+    first, second = Dial(DialConfig(pool, top=2), 32, ByInstruction).sources(own, 0.3)
+    assert [first.weight, second.weight] == pytest.approx([0.2, 0.1])
+    assert [second.frames.episodes[i].instruction for i in second.chosen] == ["open the drawer"]
+    [tried] = Dial(DialConfig(), 32, ByInstruction).sources(own, 0.3)
+    assert [tried.frames.episodes[i].instruction for i in tried.chosen] == ["open the drawer"]
+    with pytest.raises(NothingToLearnError, match="none of 3 episodes fulfilled"):
+        Dial(DialConfig(pool, least_probability=0.95), 32, ByInstruction).sources(own, 0.3)
 
 
 @pytest.mark.parametrize("algorithm", ["calql", "robofume"])
