@@ -15,6 +15,7 @@ from soar.experiments.paper.appendix_g import reproduce_appendix_g
 from soar.experiments.paper.figure5 import TEN_SCENES
 from soar.experiments.paper.new_skills import SCENES as SKILL_SCENES
 from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
+from soar.experiments.paper.proposals import reproduce_proposals
 from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.method import MethodName
@@ -190,6 +191,29 @@ def appendix_g(
     with saved_config(appendix_g, out):
         table = reproduce_appendix_g(out, config, announce)
     print(table.read_text())
+
+
+def proposals(
+    config: Annotated[RunConfig, FLAT] = _DEV1,
+    out: Annotated[Path, OUT] = Path("results/proposals"),
+) -> None:
+    """Answer the paper's third question: does the system propose meaningful tasks and collect useful data?
+
+    Beside it, the same robot collects with random tasks, with feasibility as the simulator knows it, and with subgoals that
+    are always drawn from the same noise. The same command resumes.
+
+    Example: `soar reproduce proposals --scenes dev1 --episodes 40`.
+
+    Args:
+        config: scenes, episodes in each, and how they are collected.
+        out: folder for episodes, numbers, table and figure.
+    """
+    from soar.utils.progress import announce
+
+    with saved_config(proposals, out):
+        table = reproduce_proposals(out, config, announce)
+    print(table.read_text())
+    print(f"figure: {table.with_suffix('.png')}")
 
 
 def new_skills(

@@ -61,6 +61,8 @@ class CollectOptions:
     """Seed of the first simulated station; the others count up."""
     questions: str = ""
     """Question file for tasks of simulated scenes that the grammar doesn't know."""
+    proposer: str = ModelsConfig.proposer
+    """Chooser of the next task: "uncertain", "open", "open:MODEL@URL" or "python:package.module:function"."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -116,6 +118,7 @@ class RunConfig(ImproveConfig):
             policy=self.policy,
             detector=c.detector,
             threshold=c.threshold,
+            proposer=c.proposer,
         )
 
     def collection(self, episode: EpisodeConfig) -> CollectionConfig:
