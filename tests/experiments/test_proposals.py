@@ -47,7 +47,7 @@ def proposed(proposer: RandomTasks) -> set[str]:
 
 def test_random_tasks_are_all_proposed_and_feasible_ones_alone_once_known() -> None:
     every = {t.instruction for t in TASKS}
-    assert proposed(RandomTasks(TASKS, Silent())) == every  # type: ignore[arg-type]
+    assert proposed(RandomTasks(TASKS, Silent())) == every
     told = TrueFeasibility(TASKS, Silent())
     assert proposed(told) == every
     told.feasible = TASKS[1:]
