@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from tests.critics.conftest import make_episode
 
+from soar.data.store.lance import LanceStore, open_store
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.paper import appendix_g, arms
 from soar.experiments.paper.appendix_g import random_proposals, reproduce_appendix_g
+from soar.experiments.paper.hallucinations import (
+    Flags,
+    Hallucinations,
+    count,
+    find_hallucinations,
+)
 from soar.experiments.paper.observed import (
     Attempt,
     Observer,
@@ -24,7 +33,9 @@ from soar.experiments.run_config import CollectOptions, RunConfig
 from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import Candidate
 from soar.improvement.run import Run
+from soar.interfaces import VisionLanguageModel
 from soar.rollout.callbacks import Callback
+from soar.types import Answer, Image, Question, Subgoal
 from soar.utils.files import append_lines
 
 MADE = [
@@ -69,13 +80,59 @@ def test_the_table_names_what_each_module_costs(
         config: RunConfig, run: Run, round: int, policy: str, subgoals: str, callbacks: Sequence[Callback]
     ) -> None:  # fmt: skip
         assert config.collect.stations == 1
+        open_store(run.store, create=True)
         append_lines(run.folder / "observed.jsonl", [asdict(a) for a in MADE])
 
+    def hallucinations(store: LanceStore, vlm: VisionLanguageModel) -> Hallucinations:
+        wrong = count([Flags(np.array([True, False, False]), np.array([False, False, True]))])
+        return Hallucinations(wrong, wrong)
+
     monkeypatch.setattr(arms, "evaluate_in_simulation", evaluate)
+    monkeypatch.setattr(appendix_g, "find_hallucinations", hallucinations)
     monkeypatch.setattr(appendix_g, "collect_in_simulation", collect)
-    table = reproduce_appendix_g(tmp_path, RunConfig(), print)
+    config = RunConfig(scenes=("dev1",), trials=1, steps_per_subgoal=50)
+    table = reproduce_appendix_g(tmp_path, config, print)
     numbers = json.loads((tmp_path / "appendix-g.json").read_text())
     assert (numbers["system"]["value"], numbers["expert_subgoals"]["value"]) == (0.25, 0.75)
     assert numbers["subgoals_cost"]["value"] == 0.5
+    assert numbers["expert"]["value"] >= 0.75  # of the four tasks
+    assert numbers["hallucinations"]["subgoals"]["lost"]["value"] == pytest.approx(1 / 3)
     assert "| what the generator's subgoals cost | +50 [" in table.read_text()
     assert "4 episodes; at random 50%" in table.read_text()
+
+
+def test_lost_and_made_up_objects_are_those_of_which_the_answer_turned(tmp_path: Path) -> None:
+    """Three subgoals: as before, without the object, with one that isn't in the scene; the camera's images all alike."""
+
+    class Pixel:
+        """Says yes where the first pixel's red (objects of the task) or green (others) says so."""
+
+        name = "pixel"
+
+        def answer(
+            self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
+        ) -> list[list[Answer]]:
+            known = {q.text for q in questions[0][:2]}
+            return [
+                [Answer(q, float(i[0, 0, 0 if q.text in known else 1] > 0), "") for q in asked]
+                for i, asked in zip(images, questions, strict=True)
+            ]
+
+    def image(red: int, green: int) -> Image:
+        return np.full((16, 16, 3), (red, green, 0), np.uint8)
+
+    store = open_store(tmp_path / "store", create=True, codec="png")
+    made = make_episode(1, "failure", steps=6, instruction="put the pink block in the gray bowl")
+    shown = (image(255, 0), image(0, 0), image(255, 255))
+    store.append(
+        replace(
+            made,
+            images=np.stack([image(255, 0)] * 7),
+            subgoals=tuple(Subgoal(s, at) for s, at in zip(shown, (0, 2, 4), strict=True)),
+            provenance=replace(made.provenance, scene="dev1"),
+        )
+    )
+    subgoals, camera = find_hallucinations(store, Pixel())
+    assert (subgoals.lost.value, subgoals.made_up.value) == pytest.approx((1 / 3, 1 / 3))
+    assert subgoals.recovered.value == 0  # after the lost object comes the made-up one
+    assert (camera.lost.value, camera.made_up.value) == (0, 0)

@@ -1,11 +1,13 @@
 """Which module fails, as the paper asks in appendix G: each replaced by the simulator's in turn.
 
     FOLDER/arms/system, expert-subgoals    success with the generator's subgoals, and with an expert's frames
+    FOLDER/expert.json                     success of the expert itself, in place of the policy
     FOLDER/collected/                      episodes of the whole system; observed.jsonl: what the simulator knew
     FOLDER/appendix-g.json, .md            every number, and a table
 
-The proposer's part is the share of its proposals that are feasible, beside that of a random proposer (the paper's third
-question); the detector's is how many of the judged successes are none.
+The proposer's part is the share of its proposals that are feasible, beside that of a random proposer; the detector's is how
+many of the judged successes are none. `hallucinations` says how many subgoals lost or made up an object, and what the next
+one does about it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from soar.data.store.lance import open_store
 from soar.evaluation.plots import format_change, format_rate
 from soar.evaluation.results import Evaluation
 from soar.experiments.paper.arms import Arm, run_study
+from soar.experiments.paper.hallucinations import Hallucinations, find_hallucinations
 from soar.experiments.paper.observed import (
     Attempt,
     Observer,
@@ -32,9 +37,25 @@ from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
-from soar.utils.files import write_json
+from soar.registry import load_vlm
+from soar.sim.expert.expert import Expert
+from soar.sim.scenes.catalog import load_scene
+from soar.sim.scenes.spec import Scene, SceneTask
+from soar.sim.world import World
+from soar.utils.files import read_json, write_json
+from soar.utils.statistics import Interval, wilson
 
 SYSTEM, EXPERT = "system", "expert subgoals"
+
+
+class _Measured(NamedTuple):
+    """All that the table shows."""
+
+    system: Sequence[Evaluation]
+    expert_subgoals: Sequence[Evaluation]
+    expert: Interval
+    hallucinations: Hallucinations
+    attempts: Sequence[Attempt]
 
 
 def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage) -> Path:
@@ -53,17 +74,53 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
         EXPERT: Arm(None, config.policy, "expert"),
     }
     found = run_study(folder, arms, config, on_message)
+    on_message("the expert in place of the policy")
+    expert = expert_success(folder / "expert.json", config)
     on_message(f"collection, {config.episodes} episodes in each scene")
     observed = folder / "collected" / "observed.jsonl"
     alone = replace(config, collect=replace(config.collect, stations=1))
     collect_in_simulation(
         alone, Run(observed.parent), 1, config.policy, config.subgoals, [Observer(observed)]
     )
-    attempts = read_attempts(observed)
-    write_json(folder / "appendix-g.json", _numbers(found[SYSTEM], found[EXPERT], attempts))
+    on_message("objects that subgoals lost or made up")
+    store = open_store(Run(observed.parent).store, read_only=True)
+    asked = find_hallucinations(store, load_vlm(config.collect.vlm))
+    measured = _Measured(found[SYSTEM], found[EXPERT], expert, asked, read_attempts(observed))
+    write_json(folder / "appendix-g.json", _numbers(measured))
     table = folder / "appendix-g.md"
-    table.write_text(_markdown(found[SYSTEM], found[EXPERT], attempts))
+    table.write_text(_markdown(measured))
     return table
+
+
+def expert_success(path: Path, config: RunConfig) -> Interval:
+    """Return the success of the scripted expert from the same starts; outcomes are kept in a file."""
+    if not path.exists():
+        steps = config.episode_config.length
+        starts = [
+            (scene, task, config.first_seed + trial)
+            for scene in map(load_scene, config.scenes)
+            for task in scene.tasks
+            for trial in range(config.trials)
+        ]
+        write_json(path, [_expert_trial(*start, steps) for start in starts])
+    outcomes = read_json(path)
+    return wilson(sum(outcomes), len(outcomes))
+
+
+def _expert_trial(scene: Scene, task: SceneTask, seed: int, steps: int) -> bool:
+    """Let the expert act from a start of the evaluation, without noise."""
+    world = World(scene)
+    try:
+        world.reset(seed, task.goal)
+        expert = Expert(world, task.goal, np.random.default_rng(seed), noise=0.0)
+        for _ in range(steps):
+            action = expert.act()
+            if expert.done:
+                break
+            world.step(action)
+        return world.fulfilled(task.goal)
+    finally:
+        world.close()
 
 
 def random_proposals(attempts: Sequence[Attempt]) -> float:
@@ -71,35 +128,45 @@ def random_proposals(attempts: Sequence[Attempt]) -> float:
     return float(np.mean([a.feasible_share for a in attempts])) if attempts else float("nan")
 
 
-def _numbers(
-    system: Sequence[Evaluation], expert: Sequence[Evaluation], attempts: Sequence[Attempt]
-) -> dict[str, object]:
+def _numbers(m: _Measured) -> dict[str, object]:
     return {
-        "system": overall(system)._asdict(),
-        "expert_subgoals": overall(expert)._asdict(),
-        "subgoals_cost": paired_difference(system, expert)._asdict(),
+        "system": overall(m.system)._asdict(),
+        "expert_subgoals": overall(m.expert_subgoals)._asdict(),
+        "subgoals_cost": paired_difference(m.system, m.expert_subgoals)._asdict(),
+        "expert": m.expert._asdict(),
+        "hallucinations": {
+            name: {k: v._asdict() for k, v in wrong._asdict().items()}
+            for name, wrong in m.hallucinations._asdict().items()
+        },
         "collection": {
-            "episodes": len(attempts),
-            "feasible": feasible(attempts)._asdict(),
-            "feasible_at_random": random_proposals(attempts),
-            "success": success(attempts)._asdict(),
-            "precision": precision(attempts)._asdict(),
+            "episodes": len(m.attempts),
+            "feasible": feasible(m.attempts)._asdict(),
+            "feasible_at_random": random_proposals(m.attempts),
+            "success": success(m.attempts)._asdict(),
+            "precision": precision(m.attempts)._asdict(),
         },
     }
 
 
-def _markdown(
-    system: Sequence[Evaluation], expert: Sequence[Evaluation], attempts: Sequence[Attempt]
-) -> str:
-    trials, episodes = sum(len(e.trials) for e in system), len(attempts)
-    random = random_proposals(attempts)
+def _markdown(m: _Measured) -> str:
+    trials, episodes = sum(len(e.trials) for e in m.system), len(m.attempts)
+    random = random_proposals(m.attempts)
+    shown, camera = m.hallucinations
+
+    def beside(name: str) -> str:
+        return f"camera images: {format_rate(getattr(camera, name))}"
+
     rows = [
-        ("whole system, feasible tasks", format_rate(overall(system)), f"{trials} starts"),
-        ("subgoals by an expert", format_rate(overall(expert)), f"{trials} starts"),
-        ("what the generator's subgoals cost", format_change(paired_difference(system, expert)), "points"),
-        ("proposals that are feasible", format_rate(feasible(attempts)), f"{episodes} episodes; at random {random:.0%}"),
-        ("success of feasible proposals", format_rate(success(attempts)), f"{episodes} episodes, some exploring"),
-        ("judged successes that are true", format_rate(precision(attempts)), f"{episodes} episodes"),
+        ("whole system, feasible tasks", format_rate(overall(m.system)), f"{trials} starts"),
+        ("subgoals by an expert", format_rate(overall(m.expert_subgoals)), f"{trials} starts"),
+        ("what the generator's subgoals cost", format_change(paired_difference(m.system, m.expert_subgoals)), "points"),
+        ("an expert in place of the policy", format_rate(m.expert), f"{trials} starts"),
+        ("subgoals that lost an object", format_rate(shown.lost), beside("lost")),
+        ("subgoals that made one up", format_rate(shown.made_up), beside("made_up")),
+        ("of these, right again at the next", format_rate(shown.recovered), beside("recovered")),
+        ("proposals that are feasible", format_rate(feasible(m.attempts)), f"{episodes} episodes; at random {random:.0%}"),
+        ("success of feasible proposals", format_rate(success(m.attempts)), f"{episodes} episodes, some exploring"),
+        ("judged successes that are true", format_rate(precision(m.attempts)), f"{episodes} episodes"),
     ]  # fmt: skip
     lines = ["| module | measured | |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
