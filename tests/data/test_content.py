@@ -14,7 +14,7 @@ from PIL import Image as Pil
 
 from soar.data.store import lance
 from soar.data.store.images import decode
-from soar.data.store.lance import open_store
+from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.verify import verify
 from soar.errors import ContentError, StoreError
 from soar.rollout.recorder import Recorder
@@ -83,6 +83,30 @@ def test_the_recorder_drops_such_an_episode_and_stores_the_others(store, make_ep
     recorder.close()
     assert len(list(store.query())) == 2
     assert "is dropped: the store can't hold the episode: actions of step 2" in caplog.text
+
+
+def test_once_the_store_works_again_one_attempt_stores_everything(store, make_episode):
+    """Sixteen arms may each have an episode that waits; a pause for each would last for minutes."""
+    full = True
+
+    def append(episode):
+        if full:
+            raise StoreError("full")
+        return LanceStore.append(store, episode)
+
+    store.append = append
+    recorder = Recorder(store, 4, lambda station: make_episode().provenance)
+    for seed in (1, 2, 3):
+        episode = make_episode(seed)
+        recorder._pending.append((episode, recorder.submit(partial(store.append, episode))))
+    for _ in range(2):
+        with pytest.raises(StoreError, match="full"):
+            recorder.settle(keep=1)
+    full = False
+    recorder.settle()
+    assert not recorder.unstored
+    assert sorted(e.provenance.seed for e in store.query()) == [1, 2, 3]
+    recorder.close()
 
 
 @pytest.mark.parametrize(

@@ -96,19 +96,29 @@ class Recorder(Callback):
     def settle(self, keep: int = 0) -> None:
         """Wait until at most `keep` episodes aren't stored yet. One that the store can't hold is dropped and logged.
 
+        All attempts that failed before are made again first, and waited for.
+
         Raises:
             StoreError: an episode can't be stored; the next call tries again.
         """
+        if self._try_again():
+            keep = 0
         while len(self._pending) > keep or (self._pending and self._pending[0][1].done()):
             episode, future = self._pending[0]
             try:
                 future.result()
             except ContentError as error:
                 log.error("an episode of %s is dropped: %s", episode.provenance.station, error)
-            except StoreError:
-                self._pending[0] = (episode, self._thread.submit(self._append_again, episode))
-                raise
             self._pending.pop(0)
+
+    def _try_again(self) -> bool:
+        """Submit the episodes again whose attempt failed. Returns whether there are any."""
+        failed = [_may_succeed_later(future) for _, future in self._pending]
+        self._pending = [
+            (e, self._thread.submit(self._append_again, e) if again else f)
+            for (e, f), again in zip(self._pending, failed, strict=True)
+        ]
+        return any(failed)
 
     def _append_again(self, episode: Episode) -> str:
         """Store an episode, unless the attempt that failed did so: the disk may have gone after the commit."""
@@ -129,6 +139,12 @@ class Recorder(Callback):
             self.settle()
         finally:
             self._thread.shutdown()
+
+
+def _may_succeed_later(future: Future[str]) -> bool:
+    """Whether an attempt failed, and not because of the episode itself."""
+    error = future.exception() if future.done() else None
+    return isinstance(error, StoreError) and not isinstance(error, ContentError)
 
 
 def _truth(station: Station, proposal: Proposal) -> bool | None:
