@@ -229,7 +229,7 @@ def test_cleaning_keeps_tagged_versions(store, make_episode):
     b = store.append(make_episode(1))
     gone = store.version
     store.append(make_episode(2))
-    assert store.index.clean(older_than_s=0) > 0
+    assert store.index.clean(older_than_s=0)
     assert ids(store, version=kept) == [a]
     assert len(ids(store)) == 3
     with pytest.raises(StoreError, match=f"version {gone} .* is not kept"):

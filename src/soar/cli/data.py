@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -189,31 +189,32 @@ def sweep(
     from soar.data.store.verify import preview
     from soar.data.store.verify import sweep as clean_up
 
-    if dry_run:
-        done, would = (
-            preview(open_readable(store), older_than_s=older_than_s, damaged=damaged),
-            "would be ",
-        )
-    else:
-        would = ""
-        done = clean_up(
-            open_store(store),
-            older_than_s=older_than_s,
-            damaged=damaged,
-            keep_versions_s=versions_days * 86400,
-        )
+    act, would = (preview, "would be ") if dry_run else (clean_up, "")
+    done = act(
+        open_readable(store) if dry_run else open_store(store),
+        older_than_s=older_than_s,
+        damaged=damaged,
+        keep_versions_s=versions_days * 86400,
+    )
     for label, names in [
         ("removed", [str(path) for path in done.removed]),
         ("restored", done.restored),
         ("removed damaged", done.damaged),
+        ("deleted version", _ranges(done.expired)),
     ]:
         for name in names:
             print(printable(f"{would}{label} {name}"))
     print(
         f"{len(done.removed)} files {would}removed, {len(done.restored)} rows {would}restored, "
-        f"{len(done.damaged)} damaged episodes {would}removed"
-        + ("" if dry_run else f", {done.expired} old versions deleted")
+        f"{len(done.damaged)} damaged episodes {would}removed, {len(done.expired)} old versions {would}deleted"
     )
+
+
+def _ranges(numbers: Sequence[int]) -> list[str]:
+    """Return sorted numbers as ranges: "1 to 7", "9"."""
+    cuts = [0, *(i for i in range(1, len(numbers)) if numbers[i] > numbers[i - 1] + 1)]
+    parts = [numbers[a:b] for a, b in zip(cuts, [*cuts[1:], len(numbers)], strict=True)]
+    return [f"{p[0]} to {p[-1]}" if len(p) > 1 else str(p[0]) for p in parts if p]
 
 
 def video(name: Name, store: Where, out: Path | None = None) -> None:

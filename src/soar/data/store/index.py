@@ -167,12 +167,21 @@ class Index:
         change = dataset.tags.update if name in dataset.tags.list() else dataset.tags.create
         change(name, dataset.version)
 
-    def clean(self, older_than_s: float) -> int:
-        """Merge fragments, then delete untagged versions of that age; return the number deleted."""
+    def expired(self, older_than_s: float) -> tuple[int, ...]:
+        """Return the untagged versions of that age, but for the newest one."""
+        dataset = self.open()
+        kept = {dataset.version, *(tag["version"] for tag in dataset.tags.list().values())}
+        until = time.time() - older_than_s
+        versions = [v for v in dataset.versions() if v["timestamp"].timestamp() <= until]
+        return tuple(sorted({int(v["version"]) for v in versions} - kept))
+
+    def clean(self, older_than_s: float) -> tuple[int, ...]:
+        """Merge fragments, then delete untagged versions of that age; return those."""
         self.merge()
+        found = self.expired(older_than_s)
         age = timedelta(seconds=older_than_s)
-        done = self.open().cleanup_old_versions(age, error_if_tagged_old_versions=False)
-        return int(done.old_versions)
+        self.open().cleanup_old_versions(age, error_if_tagged_old_versions=False)
+        return found
 
     def damaged_fragments(self) -> list[tuple[int, str]]:
         """Return number and error of each fragment of the newest version that can't be read."""

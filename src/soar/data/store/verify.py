@@ -39,13 +39,13 @@ class SweepResult(NamedTuple):
     """Changes made by a sweep."""
 
     removed: tuple[AnyPath, ...]
-    """Steps files without a row, and temporary files of killed writers, that were deleted."""
+    """Files that were deleted: steps files without a row, temporary ones of killed writers, damaged versions."""
     restored: tuple[str, ...]
     """Episodes whose row was restored from the copy in their steps file."""
     damaged: tuple[str, ...]
     """Episodes removed because their steps are damaged; the files stay, renamed `.damaged`."""
-    expired: int
-    """Number of old, untagged versions of the index that were deleted."""
+    expired: tuple[int, ...]
+    """Old, untagged versions of the index that were deleted."""
 
 
 def verify(
@@ -121,26 +121,32 @@ def sweep(
             removed.append(path)
     for path in store.index.set_aside():
         path.unlink(missing_ok=True)
+        removed.append(path)
     expired = store.index.clean(keep_versions_s)
     return SweepResult(tuple(removed), tuple(restored), bad, expired)
 
 
 def preview(
-    store: LanceStore, *, older_than_s: float = 3600.0, damaged: bool = False
+    store: LanceStore,
+    *,
+    older_than_s: float = 3600.0,
+    damaged: bool = False,
+    keep_versions_s: float = 14 * 86400.0,
 ) -> SweepResult:
-    """Return what `sweep` would change, but for old versions, and change nothing."""
+    """Return what `sweep` would change, and change nothing; without old versions where a version is damaged."""
     index = store.index
-    lost = bool(index.damaged_fragments() or index.set_aside() or index.unreadable())
+    unreadable = index.unreadable()
+    lost = bool(index.damaged_fragments() or index.set_aside() or unreadable)
     lost |= not all(whole for _, whole in index.manifests())
     rows = index.rows(_COLUMNS, "").to_pylist()
     old = [p for p in _orphans(store, {row["id"] for row in rows}) if _age_s(p) >= older_than_s]
     restored = [path for path in old if lost and _copy_of_row(path)]
     leftovers = [path for path in _temporaries(store) if _age_s(path) >= older_than_s]
     return SweepResult(
-        removed=(*(path for path in old if path not in restored), *leftovers),
+        removed=(*(p for p in old if p not in restored), *leftovers, *index.set_aside()),
         restored=tuple(path.stem for path in restored),
         damaged=tuple(row["id"] for row in rows if damaged and _episode_problem(store, row)),
-        expired=0,
+        expired=() if unreadable else index.expired(keep_versions_s),
     )
 
 
