@@ -42,7 +42,8 @@ test-clients: setup
 		openpi-client==0.1.2 vla-eval==0.8.0 lazyregistry==0.4.0 json-numpy==2.1.1
 	test -d $(clients)/openvla || git clone --quiet https://github.com/openvla/openvla $(clients)/openvla
 	git -C $(clients)/openvla checkout --quiet c8f03f4
-	SOAR_CLIENTS=$(clients) $(python) -m pytest -n 0 tests/serving/test_real_clients.py tests/policies/test_openvla_server.py
+	SOAR_CLIENTS=$(clients) $(python) -m pytest -n 0 tests/serving/test_real_clients.py \
+		tests/serving/test_vla_eval_benchmark.py tests/policies/test_openvla_server.py
 
 # A fleet on a Ray cluster of several nodes on this machine, and what it survives: five minutes. On a machine that is busy
 # with much else Ray's nodes don't start, as each gives its own processes 15 s.

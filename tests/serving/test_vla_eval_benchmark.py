@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pkgutil
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from soar.evaluation.envs import SimEvalEnv
 from soar.sim.scenes.catalog import load_scene
@@ -55,6 +58,30 @@ def test_vla_evals_runner_drives_an_episode_with_a_served_policy(
     assert result["steps"] == 3
     assert result["metrics"] == {"success": False, "lost": 0}
     assert toy.batches == [1, 1, 1]
+
+
+def test_the_documented_configuration_drives_an_episode_with_a_served_policy(
+    benchmark: Any, serve: Callable[..., Running]
+) -> None:
+    from vla_eval.connection import Connection
+    from vla_eval.runners.sync_runner import SyncEpisodeRunner
+
+    page = Path(__file__).parents[2] / "docs" / "serve-and-plug-in.md"
+    found = re.search(r"```yaml\n(# soar\.yaml:.*?)```", page.read_text(), re.DOTALL)
+    assert found
+    config = yaml.safe_load(found[1])
+    server = serve(policy_routes(SharedToy()))
+    url = config["server"]["url"].replace("gpu1:8000", f"127.0.0.1:{server.port}")
+    [entry] = config["benchmarks"]
+    made = pkgutil.resolve_name(entry["benchmark"])(**entry["params"])
+    task = {**made.get_tasks()[0], "episode_idx": entry["episodes_per_task"] - 1}
+
+    async def main() -> Any:
+        async with Connection(url) as connection:
+            return await SyncEpisodeRunner().run_episode(made, task, connection, max_steps=1)
+
+    assert asyncio.run(main())["steps"] == 1
+    made.cleanup()
 
 
 def test_starts_and_steps_are_those_of_soar_evaluate(benchmark: Any) -> None:
