@@ -6,7 +6,7 @@
 The simulator's expert stands for the person: from the middle of an episode on it takes the arm if the task isn't done yet
 and its budget lasts to the episode's end, and gives the arm back when the task is done. The policy then learns from the
 episodes that were judged successful (hindsight, co-trained on demonstrations), and is measured from the same starts as
-before. The same command resumes.
+before. Writes table.md and takeovers.png. The same command resumes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.takeovers import weight_takeovers, with_takeovers
+from soar.evaluation.plots import plot_rates
 from soar.evaluation.protocol import EvalConfig, sim_protocol
 from soar.evaluation.results import Evaluation, compare
 from soar.evaluation.runner import evaluate
@@ -44,7 +45,7 @@ from soar.sim.expert.expert import Expert
 from soar.sim.scenes.catalog import load_scene
 from soar.training.policy import train_policy
 from soar.types import Action, EpisodeSummary, Observation, Query
-from soar.utils.statistics import Interval
+from soar.utils.statistics import Interval, wilson
 
 FIRST_STEP, LENGTH = 50, 100
 """Control step from which the expert may take over, and those of an episode."""
@@ -100,7 +101,8 @@ def main() -> None:
     parser.add_argument("--weight", type=float, default=1.0, help="of steps that were taken over")
     args = parser.parse_args()
     sizes = Sizes(args.episodes, args.trials, args.steps, args.demonstrations, args.weight)
-    rows = []
+    rows: list[str] = []
+    rates: dict[str, dict[str, Interval]] = {name: {} for name in _SERIES}
     for scene in args.scenes:
         folder = args.out / scene
         before = _evaluate(scene, "gcbc", folder / "before", sizes)
@@ -110,10 +112,14 @@ def main() -> None:
             policy = _train(store, place, sizes)
             after = _evaluate(scene, policy, place / "after", sizes)
             rows.append(_row(scene, share, store, before, after))
+            for name, rate in zip(_SERIES, _rates(store, before, after), strict=True):
+                rates[name][f"{scene}, {share:.0%} of the steps"] = rate
             (args.out / "table.md").write_text(_HEAD + "".join(rows))
+            plot_rates(rates).savefig(args.out / "takeovers.png", dpi=120)
             print(rows[-1], end="", flush=True)
 
 
+_SERIES = ("own episodes, truly", "policy before", "policy after")
 _HEAD = """| scene | takeovers: budget, used | episodes judged successful, truly | before | after | difference |
 |---|---|---|---|---|---|
 """
@@ -176,6 +182,14 @@ def _row(scene: str, share: float, store: LanceStore, before: Evaluation, after:
         f"{_percent(before.overall())} | {_percent(after.overall())} | "
         f"{100 * change.value:+.0f} points ({100 * change.low:+.0f} to {100 * change.high:+.0f}) |\n"
     )
+
+
+def _rates(
+    store: LanceStore, before: Evaluation, after: Evaluation
+) -> tuple[Interval, Interval, Interval]:
+    """Rates of `_SERIES`."""
+    truths = [bool(e.provenance.truth) for e in store.query(Query())]
+    return wilson(sum(truths), len(truths)), before.overall(), after.overall()
 
 
 def _percent(rate: Interval) -> str:
