@@ -68,6 +68,13 @@ def test_corrections_are_the_default_where_they_apply() -> None:
     assert train.outcomes == ()
 
 
+def test_other_methods_teach_the_policy_alone() -> None:
+    for config in (RunConfig(method="hindsight"), RunConfig(method="critic")):
+        learning, messages = planned(config)
+        assert (learning.method, learning.finetunes) == (config.method, False)
+        assert messages == [f"method: {config.method}"]
+
+
 @pytest.mark.parametrize(
     ("config", "tasks", "reason"),
     [

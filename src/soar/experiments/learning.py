@@ -139,7 +139,8 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         on_message(
             f"method: {method}" + (f"; corrections don't apply: {obstacle}" if fallback else "")
         )
-    finetunes = config.finetune.steps > 0
+    # Its labels are those of corrections; other methods teach the policy alone, as the paper does.
+    finetunes = config.finetune.steps > 0 and config.method in (None, "corrections")
     if finetunes and (obstacle := finetuning_obstacle(subgoals, tasks)):
         on_message(f"the subgoal generator stays as it is: {obstacle}")
         finetunes = False

@@ -129,15 +129,10 @@ def _run_arm(
 def _learned(run: Run, arm: Arm, config: RunConfig, on_message: OnMessage) -> tuple[str, str]:
     """Learn by the arm's method, and return the names of policy and subgoal generator.
 
-    Only `corrections` fine-tunes the subgoal generator.
-
     Raises:
         NothingToLearnError: nothing can be learned from the episodes.
     """
-    finetune = config.finetune if arm.method == "corrections" else replace(config.finetune, steps=0)
-    config = replace(
-        config, method=arm.method, policy=arm.policy, subgoals=arm.subgoals, finetune=finetune
-    )  # fmt: skip
+    config = replace(config, method=arm.method, policy=arm.policy, subgoals=arm.subgoals)
     finetunes, trains = learning_of(config, run, on_message)
     names = tuple(load_scene(s).name for s in config.scenes)
     query = Query(scenes=names, version=open_store(run.store, read_only=True).version)

@@ -35,7 +35,10 @@ OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
 
 @dataclass(frozen=True)
 class FinetuneSubgoalsConfig:
-    """Fine-tuning of the compact subgoal generator on own episodes. Not in the paper, where SuSIE stays as it is."""
+    """Fine-tuning of the compact subgoal generator on own episodes, beside corrections of the policy.
+
+    Not in the paper, where SuSIE stays as it is.
+    """
 
     steps: Annotated[int, Ge(0)] = 400
     """Gradient steps; 0 leaves the generator as it is."""
