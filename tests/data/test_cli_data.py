@@ -1,6 +1,7 @@
 """`soar data` on the command line."""
 
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,15 @@ def test_show_prints_everything_for_a_part_of_the_id(store, make_episode, capsys
     out = run(capsys, "show", id[-6:], "--store", store.path)
     for fact in (id, "put the [red] fruit away", "success 0.90 by compact", "motor 3", "uncertain"):
         assert fact in out
+
+
+def test_show_says_who_acted_in_which_steps(store, make_episode, capsys):
+    usual = make_episode(steps=6)
+    taken = replace(usual, actors=("policy", "person", "person", "policy", "policy", "expert"))
+    ids = [store.append(episode) for episode in (usual, taken)]
+    assert "acted" not in run(capsys, "show", ids[0], "--store", store.path)
+    out = run(capsys, "show", ids[1], "--store", store.path)
+    assert "acted policy 0 to 0, person 1 to 2, policy 3 to 4, expert 5 to 5" in out
 
 
 def test_an_ambiguous_or_unknown_id_is_a_user_error(store, make_episode, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -296,6 +297,8 @@ def _facts(summary: EpisodeSummary, episode: Episode) -> Iterator[tuple[str, str
     if origin.truth is not None:
         yield "truth", "success" if origin.truth else "failure"
     yield "length", f"{len(episode)} steps, {episode.times_s[-1] - episode.times_s[0]:.1f} s"
+    if summary.interventions:
+        yield "acted", _actors(episode)
     yield (
         "images",
         f"{len(episode.images)} of {width} x {height}, subgoals at steps "
@@ -314,6 +317,15 @@ def _facts(summary: EpisodeSummary, episode: Episode) -> Iterator[tuple[str, str
     yield "asked after", _answers(origin.answers_after)
     yield "faults", ", ".join(origin.faults) or "none"
     yield "code, config", f"{origin.code_version or '?'}, {origin.config_hash or '?'}"
+
+
+def _actors(episode: Episode) -> str:
+    """Who chose the actions of which steps, as in "policy 0 to 3, person 4 to 9"."""
+    spans = []
+    for who, group in groupby(enumerate(episode.actors), key=lambda pair: pair[1]):
+        steps = [step for step, _ in group]
+        spans.append(f"{who} {steps[0]} to {steps[-1]}")
+    return ", ".join(spans)
 
 
 def _scores(summary: EpisodeSummary) -> str:
