@@ -98,12 +98,6 @@ def test_hindsight_is_the_default_where_corrections_do_not_apply_and_the_reason_
     assert train.outcomes == ("success",)
 
 
-def test_hindsight_can_be_chosen_and_the_subgoal_generator_still_learns() -> None:
-    learning, messages = planned(RunConfig(method="hindsight"))
-    assert (learning.method, learning.finetunes) == ("hindsight", True)
-    assert messages == ["method: hindsight"]
-
-
 def test_corrections_where_they_do_not_apply_are_refused_in_one_line() -> None:
     with pytest.raises(
         ConfigError, match=r"--method corrections doesn't apply: .*valid: hindsight"
