@@ -8,6 +8,7 @@ import pytest
 
 from soar.collection.lease import held, robot_lease
 from soar.contract.contract import WIDOWX, Gripper, Numbers
+from soar.contract.convert import as_widowx
 from soar.doctor.station import gentle_probes, try_robot, try_station
 from soar.doctor.station_checks import (
     RobotTrial,
@@ -20,7 +21,7 @@ from soar.doctor.station_checks import (
     check_pose,
 )
 from soar.errors import RobotFault
-from soar.robots.converted import ConvertedRobot, as_widowx
+from soar.robots.converted import ConvertedRobot
 from soar.robots.limits import Limits
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soar import checkpoint
 from soar.contract.contract import WIDOWX, Camera
 from soar.data.store.images import decode, encode
+from soar.data.store.lance import open_store
 from soar.exchange.recording import Recording
 from soar.types import Episode, Image, Images, Outcome, Provenance, Subgoal, Verdict
 from soar.utils.files import cache_folder
@@ -102,6 +104,19 @@ def difference(one: Sequence[bytes], other: Sequence[bytes]) -> float:
 
 def jpegs(images: Images | Sequence[Image]) -> list[bytes]:
     return [encode(image) for image in images]
+
+
+def check_statistics(store: Path, out: Path) -> None:
+    """The checkpoint means what the store's episodes mean, and has their statistics, the gripper's binarized."""
+    episodes = [open_store(store).load(s.id) for s in open_store(store).query()]
+    actions = np.concatenate([e.actions for e in episodes])
+    made = checkpoint.load(out)
+    for contract in (made.contract, episodes[0].contract):
+        assert (contract.action, contract.state) == (WIDOWX.action, WIDOWX.state)
+    (normalization,) = [t for t in made.transforms if t["name"] == "normalize_actions"]
+    assert np.allclose(normalization["mean"][:6], actions.mean(0)[:6], atol=1e-6)
+    assert np.allclose(normalization["std"][:6], actions.std(0)[:6], rtol=1e-4)
+    assert "binarize_gripper" in [t["name"] for t in made.transforms]
 
 
 def foreign_python(name: str) -> Path:

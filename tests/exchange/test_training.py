@@ -6,31 +6,15 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from exchange_parts import make_bridge, make_episode
+from exchange_parts import check_statistics, make_bridge, make_episode
 
-from soar import checkpoint
 from soar.cli import main
-from soar.contract.contract import WIDOWX
 from soar.data.store.lance import open_store
 
 
 def run(*words: object) -> None:
     main([str(w) for w in words])
-
-
-def check_statistics(store: Path, out: Path) -> None:
-    """The checkpoint means what the store's episodes mean, and has their statistics, the gripper's binarized."""
-    episodes = [open_store(store).load(s.id) for s in open_store(store).query()]
-    actions = np.concatenate([e.actions for e in episodes])
-    made = checkpoint.load(out)
-    for contract in (made.contract, episodes[0].contract):
-        assert (contract.action, contract.state) == (WIDOWX.action, WIDOWX.state)
-    (normalization,) = [t for t in made.transforms if t["name"] == "normalize_actions"]
-    assert np.allclose(normalization["mean"][:6], actions.mean(0)[:6], atol=1e-6)
-    assert np.allclose(normalization["std"][:6], actions.std(0)[:6], rtol=1e-4)
-    assert "binarize_gripper" in [t["name"] for t in made.transforms]
 
 
 def test_a_lerobot_set_trains_a_policy_without_its_still_first_steps(

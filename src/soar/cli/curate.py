@@ -123,7 +123,7 @@ def quality(store: Path, which: Which, worst: Annotated[int, Ge(0)] = 5) -> None
 
     Idle is a control step in which the hand moved less than 2 mm, turned less than 0.01 rad, and the gripper stood.
     Entropy is the spread of each number of the actions in bits: 5 is uniform, 0 constant. Duplicates have the same
-    actions and states.
+    actions and states. It also says which numbers don't look like what the contract says: signs, axes, units, grippers.
 
     Example: `soar data quality --store S --stations arm1`.
 
@@ -145,6 +145,8 @@ def quality(store: Path, which: Which, worst: Annotated[int, Ge(0)] = 5) -> None
         print(f"{episode.id}: {episode.idle:.2f} idle, {episode.longest_idle} steps in a row")
     for group in measured.duplicates[:_SHOWN]:
         print("equal: " + ", ".join(group))
+    for line in measured.contradictions:
+        print(printable(f"unlike its contract: {line}"))
     for id in measured.damaged[:_SHOWN]:
         print(f"{id}: its file can't be read; see `soar data verify`")
 

@@ -36,13 +36,15 @@ def import_data(
     outcome: Literal["success", "failure"] | None = None,
     least_confidence: Annotated[float, Ge(0), Le(1)] = 0.0,
     drop_still_start: bool = False,
+    convert: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Store the episodes of a data set of another format.
 
     It is recognized by looking: LeRobot v3.0, RLDS (soar_dataset, bridge_dataset and others), the logs of the paper's
     robots, raw BridgeData V2. Images stay the files that they are, unless they come from a video. Each episode gets
-    the same id at every import, so the same command goes on after an interruption, and stores nothing twice.
+    the same id at every import, so the same command goes on after an interruption, and stores nothing twice. At the end
+    it says which numbers don't look like what the contract says: signs, axes, units, grippers.
 
     Example: `soar data import soar_dataset/1.0.0 --store S`.
 
@@ -56,22 +58,26 @@ def import_data(
             unknown by default.
         least_confidence: instructions of which their labeler was less sure are dropped (raw BridgeData).
         drop_still_start: leave out the first steps that move nothing, as BridgeData's first ones.
+        convert: express the numbers in the WidowX's terms (meters, radians, changes in a step, gripper 0 closed to 1
+            open), which policies learn from, whatever the data set's contract is.
         dry_run: read and check everything, and store nothing.
     """
     from soar.contract.contract import Contract
     from soar.data.store.lance import open_store
+    from soar.exchange.conventions import Examined
     from soar.exchange.formats import open_data_set, recognize
     from soar.exchange.stores import check_episodes, import_episodes
     from soar.utils.config import load
 
     format = from_ or recognize(folder)
-    reader = open_data_set(
+    data_set = open_data_set(
         folder,
         format,
         contract=load(Contract, contract) if contract else None,
         camera=camera,
         least_confidence=least_confidence,
     )
+    reader = Examined(data_set, convert)
     print(printable(f"{reader.name}: {format}, {len(reader)} episodes"))
     results = (
         check_episodes(reader)
@@ -81,6 +87,8 @@ def import_data(
     _print_import(
         results, len(reader), "can be stored" if dry_run else f"stored in {public_name(store)}"
     )
+    for line in reader.contradictions():
+        print(printable(f"unlike its contract: {line}"))
 
 
 def export_data(

@@ -100,7 +100,7 @@ def require_unit_gripper(contract: Contract) -> None:
         if numbers.gripper not in (None, Gripper()):
             raise ConfigError(
                 f"the gripper's range is {numbers.gripper.closed:g} to {numbers.gripper.open:g}; valid for models: "
-                "0 closed to 1 open (`convert: true` in the station's file)"
+                "0 closed to 1 open (`convert: true` in the station's file, `soar data import --convert`)"
             )
 
 

@@ -7,13 +7,13 @@ that takes the arm's kinematics (`soar.robots.ik`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from soar.contract.contract import LENGTHS_M, ActionNumbers, Contract, Numbers
+from soar.contract.contract import LENGTHS_M, WIDOWX, ActionNumbers, Contract, Numbers
 from soar.contract.rotations import about, from_matrix, to_matrix, wrap
 from soar.errors import ConfigError
 
@@ -76,6 +76,20 @@ class Conversion:
         now = decode(np.asarray(states, np.float64), self.source.state)
         goal = apply(np.asarray(actions, np.float64), now, self.source.action)
         return express(goal, now, self.target.action).astype(np.float32)
+
+
+def as_widowx(contract: Contract) -> Contract:
+    """Return the WidowX's meaning of actions and states, with a contract's own period and cameras, in RGB.
+
+    An arm that is driven by joints keeps them, in radians, and an arm without a gripper has none.
+    """
+    cameras = tuple(replace(c, color="rgb") for c in contract.cameras)
+    parts = {}
+    for name in ("action", "state"):
+        numbers, usual = getattr(contract, name), getattr(WIDOWX, name)
+        gripper = usual.gripper if numbers.gripper else None
+        parts[name] = replace(usual, space=numbers.space, joints=numbers.joints, gripper=gripper)
+    return Contract(**parts, cameras=cameras, period_s=contract.period_s)
 
 
 def decode(numbers: Vectors, meaning: Numbers) -> Pose:

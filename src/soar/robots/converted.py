@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from soar.contract.contract import WIDOWX, Contract
+from soar.contract.contract import Contract
 from soar.contract.convert import Conversion
 from soar.interfaces import Robot
 from soar.robots.returned import DriverReader
@@ -75,17 +73,3 @@ class ConvertedRobot:
 
     def _rgb(self, camera: str, image: Image) -> Image:
         return np.ascontiguousarray(image[..., ::-1]) if camera in self._bgr else image
-
-
-def as_widowx(contract: Contract) -> Contract:
-    """Return the WidowX's meaning of actions and states, with a robot's own period and cameras, in RGB.
-
-    An arm that is driven by joints keeps them, in radians, and an arm without a gripper has none.
-    """
-    cameras = tuple(replace(c, color="rgb") for c in contract.cameras)
-    parts = {}
-    for name in ("action", "state"):
-        numbers, usual = getattr(contract, name), getattr(WIDOWX, name)
-        gripper = usual.gripper if numbers.gripper else None
-        parts[name] = replace(usual, space=numbers.space, joints=numbers.joints, gripper=gripper)
-    return Contract(**parts, cameras=cameras, period_s=contract.period_s)

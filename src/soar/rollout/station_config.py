@@ -24,11 +24,12 @@ from annotated_types import Ge, Gt
 
 from soar.contract.compare import contract_of
 from soar.contract.contract import Contract
+from soar.contract.convert import as_widowx
 from soar.errors import ConfigError
 from soar.interfaces import Robot
 from soar.plugins import checked, component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
-from soar.robots.converted import ConvertedRobot, as_widowx
+from soar.robots.converted import ConvertedRobot
 from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.host.client import HostedRobot, RemoteRobot
 from soar.robots.ik import Kinematics, PoseRobot

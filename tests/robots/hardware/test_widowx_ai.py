@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from soar.contract.convert import as_widowx
 from soar.errors import RobotFault
-from soar.robots.converted import ConvertedRobot, as_widowx
+from soar.robots.converted import ConvertedRobot
 
 sys.path.append(str(Path(__file__).parents[3] / "examples" / "robots"))
 import widowx_ai

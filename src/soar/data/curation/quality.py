@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from soar.contract.contract import LENGTHS_M, Contract, Numbers
+from soar.contract.evidence import Evidence
 from soar.contract.rotations import wrap
 from soar.data.store.lance import LanceStore
 from soar.data.store.steps import read_numbers
@@ -55,6 +56,8 @@ class Quality:
     """Groups of ids of equal episodes."""
     damaged: tuple[str, ...] = ()
     """Ids of the episodes whose file can't be read."""
+    contradictions: tuple[str, ...] = ()
+    """Numbers that don't look like what the contract says, one line each."""
 
     @property
     def idle(self) -> float:
@@ -69,13 +72,15 @@ def measure(store: LanceStore, summaries: Iterable[EpisodeSummary]) -> Quality:
     actions: list[Float32[np.ndarray, "_n _action"]] = []
     same: dict[bytes, list[str]] = defaultdict(list)
     contract: Contract | None = None
+    evidence: dict[tuple[Numbers, Numbers], Evidence] = {}
     for summary in summaries:
         try:
             executed, _, states, _ = read_numbers(store.steps_path(summary.id))
         except StoreError:
             damaged.append(summary.id)
             continue
-        contract = contract or summary.contract
+        contract, own = contract or summary.contract, summary.contract
+        evidence.setdefault((own.action, own.state), Evidence(own)).add(executed, states)
         idle = idle_steps(states, summary.contract.state)
         episodes.append(
             EpisodeQuality(
@@ -91,6 +96,7 @@ def measure(store: LanceStore, summaries: Iterable[EpisodeSummary]) -> Quality:
         entropy(np.concatenate(actions)) if actions else np.zeros(0),
         tuple(tuple(ids) for ids in same.values() if len(ids) > 1),
         tuple(damaged),
+        tuple(dict.fromkeys(line for e in evidence.values() for line in e.contradictions())),
     )
 
 
