@@ -241,6 +241,8 @@ def test_what_server_and_options_say_is_compared(
     [
         ("openpi:ws://127.0.0.1:1", "can't be reached"),
         ("openpi:http://127.0.0.1:1", "no address; valid: ws://"),
+        ("openpi:ws://127.0.0.1:87x", "no address; valid: ws://"),
+        ("openpi:ws://", "no address; valid: ws://"),
         ("openpi:ws://127.0.0.1:1#NO_SUCH_KEY", "NO_SUCH_KEY isn't set"),
         ("openvla:http://127.0.0.1:1", "can't be reached"),
         ("openvla:127.0.0.1", "no address; valid: http://"),

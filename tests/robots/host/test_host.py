@@ -8,15 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from soar.contract.contract import WIDOWX
 from soar.errors import ConfigError, RobotFault
 from soar.robots.host.client import HOST_FILE, HostedRobot, RemoteRobot
 from soar.robots.host.robot_host import Host, listen, main, pack, unpack
+from soar.robots.toy import ToyRobot
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -96,6 +99,15 @@ def test_faults_keep_their_class_and_other_exceptions_say_where(serve):
         robot.execute(push(-2))
     with pytest.raises(ConfigError, match=r"no method dance\(\)"):
         robot.call("dance")
+    robot.close()
+
+
+def test_a_driver_beside_soar_may_declare_its_contract_as_soar_does(serve):
+    driver = ToyRobot()
+    driver.contract = replace(WIDOWX, period_s=0.1)
+    robot = RemoteRobot(serve(lambda: driver).url)
+    assert robot.contract == driver.contract
+    assert np.array_equal(robot.observe().state, driver.observe().state)
     robot.close()
 
 
@@ -280,6 +292,7 @@ def test_only_a_client_with_the_key_is_served(serve, monkeypatch, capsys):
 def test_mistakes_are_one_line(tmp_path):
     cases = [
         (lambda: RemoteRobot("http://arm1"), r"url 'http://arm1' names no robot host; valid: ws://"),
+        (lambda: RemoteRobot("ws://arm1:87x"), "url 'ws://arm1:87x' names no robot host; valid: ws://"),
         (lambda: RemoteRobot("ws://127.0.0.1:1"), "no robot host answers at ws://127.0.0.1:1"),
         (lambda: HostedRobot(["/no/python"], "x:y", {}), "/no/python can't be started: No such file"),
         (lambda: HostedRobot([sys.executable], "x:y", {}), "'x:y' with options {}: No module named 'x'"),

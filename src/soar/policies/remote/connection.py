@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from soar.errors import ConfigError, ModelUnavailable
+from soar.utils.addresses import is_socket_url
 from soar.utils.wire import is_mapping, pack, unpack
 
 _OPEN_TIMEOUT_S = 5.0
@@ -90,6 +91,8 @@ class Connection:
     def _open(self) -> ClientConnection:
         if self._socket is not None:
             return self._socket
+        if not is_socket_url(self._url):
+            raise ConfigError(f"'{self._url}' is no address; valid: ws://HOST:PORT")
         key = key_of(self._variable)
         headers = {"Authorization": f"Api-Key {key}"} if key else None
         try:
@@ -103,8 +106,6 @@ class Connection:
                 ping_interval=None,  # a server that compiles doesn't answer pings
             )
             opened = self._closing.enter_context(made)
-        except InvalidURI:
-            raise ConfigError(f"'{self._url}' is no address; valid: ws://HOST:PORT") from None
         except InvalidHandshake as error:
             raise ConfigError(f"{self._url} refused the connection: {_words(error)}") from error
         except (WebSocketException, OSError) as error:

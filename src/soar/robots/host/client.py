@@ -18,9 +18,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidHandshake, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from soar import errors
@@ -28,6 +27,7 @@ from soar.contract.contract import Contract
 from soar.errors import ConfigError, RobotFault, SoarError
 from soar.robots.host.robot_host import KEY_VARIABLE, PATH, PROTOCOL, pack, unpack
 from soar.types import Action, Observation
+from soar.utils.addresses import is_socket_url
 from soar.utils.config import from_plain
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class RemoteRobot:
             ConfigError: no host answers at this address, or it speaks another version of the protocol.
             RobotFault: another client controls the robot.
         """
-        if urlsplit(url).scheme not in ("ws", "wss"):
+        if not is_socket_url(url):
             raise ConfigError(f"url '{url:.80}' names no robot host; valid: ws://HOST:8765")
         self._url, self._key, self._path = url, key, PATH + "?view" * view
         self._timeout_s, self._slow_timeout_s = timeout_s, slow_timeout_s
@@ -369,8 +369,6 @@ def _contract(value: Any, url: str) -> Contract | None:
 
 def _reason(error: Exception) -> str:
     """Describe why a connection failed, in a few words."""
-    if isinstance(error, InvalidURI):
-        return "this is no address"
     if isinstance(error, InvalidHandshake) and "401" in str(error):
         return "the key is missing or wrong"
     return " ".join(str(error).split()) or type(error).__name__

@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import hmac
 import http
-import importlib
 import importlib.util
 import json
 import os
@@ -64,8 +64,7 @@ _FAULTS = ("CameraFault", "RobotFault", "ConfigError")
 
 def pack(value: Any) -> bytes:
     """Encode a value of msgpack's types and numpy arrays. Raises TypeError: an array of objects or complex numbers."""
-    data: bytes = msgpack.packb(value, default=_pack_array)
-    return data
+    return bytes(msgpack.packb(value, default=_pack_array))
 
 
 def unpack(data: bytes) -> Any:
@@ -252,8 +251,10 @@ class Host:
             connection.send(pack({"error": [kind, text]}))
             raise ValueError(text)
         methods = CONTROL + tuple(m for m in OPTIONAL if hasattr(self.robot, m))
-        greeting = {"protocol": PROTOCOL, "name": self._name, "period_s": self.period_s}
         contract, role = getattr(self.robot, "contract", None), "viewer" if views else "controller"
+        if dataclasses.is_dataclass(contract) and not isinstance(contract, type):  # soar's own
+            contract = dataclasses.asdict(contract)
+        greeting = {"protocol": PROTOCOL, "name": self._name, "period_s": self.period_s}
         greeting.update({"contract": contract, "methods": methods, "role": role})
         connection.send(pack(greeting))
 
@@ -389,8 +390,7 @@ def main(argv: list[str] | None = None) -> None:
         signal.signal(number, lambda *_: host.end())
     if args.until_eof:
         threading.Thread(target=host.end_at_eof, daemon=True).start()
-    port = server.socket.getsockname()[1]
-    print(json.dumps({"url": f"ws://{args.bind}:{port}"}), flush=True)
+    print(json.dumps({"url": f"ws://{args.bind}:{server.socket.getsockname()[1]}"}), flush=True)
     host.run()
     os._exit(0)  # connections' threads may wait for clients
 
