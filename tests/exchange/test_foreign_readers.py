@@ -86,10 +86,11 @@ def test_tensorflow_datasets_reads_every_step(store, tmp_path, layout):
         if layout == "soar" and summary.verdict.outcome == "unknown":
             continue
         mine, theirs = recording_of(store, summary), episodes[summary.id]
-        assert np.array_equal(np.array(theirs["state"], np.float32), mine.states)
-        assert np.array_equal(np.array(theirs["action"], np.float32)[:-1], mine.actions)
+        first = layout == "bridge"  # its readers drop the first step
+        assert np.array_equal(np.array(theirs["state"], np.float32)[first:], mine.states)
+        assert np.array_equal(np.array(theirs["action"], np.float32)[first:-1], mine.actions)
         assert theirs["instruction"] == mine.instruction
-        assert theirs["is_last"] == [False] * 20 + [True]
+        assert theirs["is_last"] == [False] * (20 + first) + [True]
         if layout == "soar":
             assert theirs["metadata"]["success"] == (mine.verdict.outcome == "success")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,12 @@ from exchange_parts import jpegs, make_episode, recording, same, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from soar.contract.contract import WIDOWX, Gripper
 from soar.errors import ConfigError
 from soar.exchange.export import RldsOptions, export_episodes
 from soar.exchange.recording import subgoals_of
 from soar.exchange.rlds.example import decode_example, encode_example
+from soar.exchange.rlds.examples import check_contract
 from soar.exchange.rlds.features import BRIDGE, SOAR, from_json, to_json
 from soar.exchange.rlds.reader import RldsReader
 from soar.exchange.rlds.tfrecord import masked_crc32c, read_records, write_record
@@ -85,6 +88,38 @@ def test_an_episode_with_its_last_frame_comes_back_whole(tmp_path_factory, steps
     (found,) = RldsReader(out).read()
     but = ["commanded", "times_s", *(["subgoals"] if layout == "bridge" else [])]
     assert same(episode, found, but)
+
+
+def test_bridge_begins_with_a_step_that_moves_nothing_and_its_readers_drop(new_store, tmp_path):
+    store = new_store("s", make_episode(steps=9))
+    export_episodes(store, Query(), tmp_path / "out", RldsOptions("bridge"))
+    (path,) = (tmp_path / "out").rglob("*.tfrecord-*-of-*")
+    (example,) = (decode_example(data) for data in read_records(path))
+    mine = recording_of(store, next(store.query()))
+    actions = np.reshape(example["steps/action"], (10, 7))
+    assert not actions[0, :6].any()
+    assert np.array_equal(actions[1:], mine.actions)
+    states = np.reshape(example["steps/observation/state"], (10, 7))
+    assert np.array_equal(states[1:], mine.states[:-1])
+    images = example["steps/observation/image_0"]
+    assert images[0] == images[1]
+    assert list(example["steps/is_first"]) == [1] + 9 * [0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"length": "mm"}, "action.length is mm"),
+        ({"gripper": Gripper(1, 0)}, "action.gripper is 1"),
+    ],
+)
+def test_numbers_of_another_meaning_are_refused(changes, named):
+    arm = replace(
+        WIDOWX, action=replace(WIDOWX.action, **changes), state=replace(WIDOWX.state, **changes)
+    )
+    with pytest.raises(ConfigError, match=named):
+        check_contract(arm)
+    check_contract(replace(WIDOWX, action=replace(WIDOWX.action, turn="left"), period_s=0.1))
 
 
 def test_without_the_last_frame_one_step_is_lost_as_in_the_papers_reader(new_store, tmp_path):

@@ -148,7 +148,11 @@ def without_still_start(recording: Recording) -> Recording:
     moved = np.flatnonzero(np.abs(recording.actions[:, : numbers.motion_dim]).max(axis=1) > 1e-6)
     if numbers.reference == "absolute" or not len(moved) or moved[0] == 0:
         return recording
-    first = int(moved[0])
+    return from_step(recording, int(moved[0]))
+
+
+def from_step(recording: Recording, first: int) -> Recording:
+    """Return an episode from its step `first` on."""
     goals = {max(0, step - first): goal for step, goal in recording.subgoals}
     return replace(
         recording,
@@ -159,6 +163,23 @@ def without_still_start(recording: Recording) -> Recording:
         times_s=recording.times_s[first:],
         subgoals=sorted(goals.items()),
         actors=recording.actors[first:],
+    )
+
+
+def with_still_start(recording: Recording) -> Recording:
+    """Return an episode of delta actions with one more at the start, which moves nothing, as BridgeData's first ones do."""
+    still = recording.actions[:1].copy()
+    still[:, : recording.contract.action.motion_dim] = 0
+    times = recording.times_s
+    return replace(
+        recording,
+        cameras={name: [images[0], *images] for name, images in recording.cameras.items()},
+        actions=np.concatenate([still, recording.actions]),
+        commanded=np.concatenate([still, recording.commanded]),
+        states=np.concatenate([recording.states[:1], recording.states]),
+        times_s=np.concatenate([times[:1] - recording.contract.period_s, times]),
+        subgoals=[(step + 1, goal) for step, goal in recording.subgoals],
+        actors=recording.actors and ("policy", *recording.actors),
     )
 
 

@@ -1,20 +1,30 @@
 """Conversion of episodes to the examples of `soar_dataset` and `bridge_dataset`.
 
 Both hold T observations for T actions: the observation after the last action, which the success detector judged, has
-no place. With `last_frame` it is one more step, whose action moves nothing.
+no place. With `last_frame` it is one more step, whose action moves nothing. An episode of `bridge_dataset` begins with
+such a step, which readers of BridgeData drop.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from soar.contract.contract import Contract
+from soar.contract.compare import differences
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import ConfigError
-from soar.exchange.recording import Recording, actions_with_last, black, fitted, goals_in_force
+from soar.exchange.recording import (
+    Recording,
+    actions_with_last,
+    black,
+    fitted,
+    goals_in_force,
+    with_still_start,
+)
 from soar.exchange.rlds.example import Feature
 from soar.exchange.rlds.features import BRIDGE_CAMERAS
 
@@ -35,13 +45,21 @@ def split_of(recording: Recording, layout: Layout) -> str | None:
 
 
 def check_contract(contract: Contract) -> None:
-    """Raise ConfigError for an arm that neither data set can hold: their numbers are those of the WidowX."""
-    wide = contract.action.dim, contract.state.dim
-    if wide != (7, 7) or contract.action.space != "end_effector":
+    """Raise ConfigError for an arm that neither data set can hold: their numbers are those of the WidowX.
+
+    Their readers don't tell apart how deltas turn and what they are relative to, nor know the period.
+    """
+    if (contract.action.dim, contract.state.dim, contract.action.space) != (7, 7, "end_effector"):
         raise ConfigError(
             f"an arm with actions {', '.join(contract.action.names)} doesn't fit soar_dataset or bridge_dataset, "
             "which hold x, y, z, roll, pitch, yaw, gripper; export to lerobot"
         )
+    for found in differences(contract, replace(WIDOWX, cameras=contract.cameras)):
+        if not found.is_warning and found.field not in ("action.turn", "action.delta_from"):
+            raise ConfigError(
+                f"{found.field} is {found.left} in the store and {found.right} in soar_dataset and bridge_dataset; "
+                "export to lerobot, or import it again with --convert"
+            )
 
 
 def to_example(recording: Recording, layout: Layout, last_frame: bool) -> dict[str, Feature]:
@@ -49,6 +67,8 @@ def to_example(recording: Recording, layout: Layout, last_frame: bool) -> dict[s
 
     Images that aren't JPEG files of 256 x 256 pixels become such; others are copied.
     """
+    if layout == "bridge":
+        recording = with_still_start(recording)
     rows = len(recording) + last_frame
     first, last = np.arange(rows) == 0, np.arange(rows) == rows - 1
     primary = next(iter(recording.cameras.values()))

@@ -21,6 +21,7 @@ from soar.errors import ConfigError
 from soar.exchange.recording import (
     STEPS_PER_SUBGOAL,
     Recording,
+    from_step,
     is_black,
     nominal_times,
     parse_date,
@@ -154,6 +155,8 @@ class RldsReader:
         )
         if not row:
             return recording
+        if row.get("still_start"):
+            recording = replace(from_step(recording, 1), times_s=recording.times_s[:-1])
         return replace(recording.restored(row), contract=from_row(row).contract)
 
     def _matrix(

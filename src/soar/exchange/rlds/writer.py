@@ -96,7 +96,8 @@ class RldsWriter:
         if shard is None:
             shard = self._start(split)
         shard.size += write_record(shard.file, data)
-        shard.rows.append(to_row(recording.summary(recording.id)) | {"bytes": len(data)})
+        about = {"bytes": len(data), "still_start": self.layout == "bridge"}
+        shard.rows.append(to_row(recording.summary(recording.id)) | about)
 
     def _start(self, split: str) -> _Shard:
         prefix = f"{NAMES[self.layout]}-{split}.tfrecord-"
