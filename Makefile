@@ -26,10 +26,11 @@ test-slow: setup
 attack: setup
 	SCALE=$(or $(SCALE),.1) $(python) -m benchmarks.attack
 
-test-foreign: setup
+# Everything of others: what they read in our exports, and their robots.
+test-foreign: test-exchange
 	$(python) scripts/test_foreign.py
 
-# What LeRobot 0.4.4, lerobot-doctor and TensorFlow Datasets read in our exports.
+# What LeRobot 0.4.4, lerobot-doctor, TensorFlow Datasets and TensorFlow read in our exports.
 test-exchange: setup
 	scripts/exchange_envs
 	$(python) -m pytest -n 0 tests/exchange/test_foreign_readers.py tests/data/test_other_clouds.py

@@ -1,4 +1,4 @@
-"""Speed of the episode store and the frame cache. Prints five tables.
+"""Speed of the episode store, the frame cache, exports and imports. Prints seven tables.
 
     python benchmarks/data.py                       everything: about 15 minutes and 6 GB of disk
     python benchmarks/data.py --episodes 200 --rows 1000
@@ -10,13 +10,17 @@
    and the decoder alone.
 4. Time of a station's queries.
 5. Time of queries and commands in a store of 100,000 simulated rows, and of adding them.
+6. Export, import and the image codecs' share of their time.
+7. Random pairs from the store, its frame cache, object storage and LeRobot's own reader on the same episodes.
 
-LeRobot's reader on the same episodes, and pairs from object storage, are in benchmarks/exchange.py.
+The last two are those of benchmarks/exchange.py, which measures them on the episodes of any store.
 """
 
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +54,7 @@ def main(
     episodes: int = 2000,
     rows: int = 10_000,
     simulated: int = 100_000,
+    exchange: int = 20,
     folder: Path | None = None,
     url: str = "",
     workers: int | None = None,
@@ -60,8 +65,10 @@ def main(
         episodes: number of full-size episodes.
         rows: number of tiny ones.
         simulated: number of rows that share their files.
+        exchange: number of full-size episodes that are exported, imported and read by LeRobot.
         folder: folder on the disk to measure; None is the default temporary folder.
-        url: new folder in object storage, such as s3://bucket/speed, for the full-size episodes; "" is the disk.
+        url: new folder in object storage, such as s3://bucket/speed, for the full-size episodes, and to read pairs
+            from; "" is the disk.
         workers: threads that build the frame cache; None is one for each core.
     """
     with _temporary_folder(folder) as home:
@@ -76,6 +83,8 @@ def main(
             measure_queries(tiny)
         if simulated:
             measure_simulated(open_store(home / "simulated", create=True), images, simulated)
+        if exchange:
+            measure_exchange(open_store(home / "exchange", create=True), images, exchange, url)
 
 
 def measure_appending(store: LanceStore, episode: Episode, count: int) -> None:
@@ -214,6 +223,24 @@ def measure_simulated(store: LanceStore, images: Images, count: int, batch: int 
         wall = np.median([_seconds(command) for _ in range(3)])
         table.add_row(name, f"{1e3 * wall:.0f}", f"{1e3 * (time.process_time() - cpu) / 3:.0f}")
     rich.print(table)
+
+
+def measure_exchange(store: LanceStore, images: Images, count: int, url: str) -> None:
+    """Print the tables of benchmarks/exchange.py."""
+    episode = _episode(images)
+    for i in range(count):
+        store.append(replace(episode, provenance=replace(episode.provenance, started_s=1e9 + i)))
+    script = Path(__file__).with_name("exchange.py")
+    words = [
+        "--store",
+        str(store.path),
+        "--episodes",
+        str(count),
+        "--folder",
+        str(store.path.parent),
+    ]
+    words += ["--url", f"{url}-pairs"] if url else []
+    subprocess.run([sys.executable, str(script), *words], check=True)
 
 
 def _rates(ways: dict[str, Callable[[], int]], rounds: int = 60) -> dict[str, float]:
