@@ -235,10 +235,11 @@ def test_a_dry_sweep_names_what_a_sweep_removes_and_changes_nothing(store, make_
     assert not orphan.exists()
 
 
+@pytest.mark.parametrize("place", ["disk", "s3"])
 def test_a_sweep_names_the_versions_that_it_deletes(store, make_episode, capsys):
     kept = [store.append(make_episode(seed)) for seed in range(5)]
     store.tag("gcbc", 3)
-    words = ("sweep", "--store", store.path, "--versions-days", "0")
+    words = ("sweep", "--store", store.root, "--versions-days", "0")
     before = store.index.open().versions()
     dry = run(capsys, *words, "--dry-run")
     assert "would be deleted version 1 to 2 would be deleted version 4 to 5" in dry
