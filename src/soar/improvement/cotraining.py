@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import torch
 from annotated_types import Ge, Gt, Lt
+from torch import Tensor
 
-from soar.checkpoint import Checkpoint
+from soar.checkpoint import Checkpoint, present_key
 from soar.checkpoint import load as load_checkpoint
+from soar.checkpoint import save as save_checkpoint
 from soar.data.mixture import Source
 from soar.data.transforms import image_transforms, transforms_from
 from soar.errors import ConfigError
@@ -21,13 +24,14 @@ from soar.improvement.methods.method import (
     NothingToLearnError,
     OwnEpisodes,
 )
-from soar.policies.loading import config_from
+from soar.policies.loading import config_from, policy_from
 from soar.promotion import base_policy
 from soar.registry import policy_spec
 from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Outcome
 from soar.utils.config import check_ranges
+from soar.utils.hardware import is_main_process
 
 
 @dataclass(frozen=True)
@@ -48,9 +52,14 @@ class CoTrainConfig:
     """Seed of the order of samples and of their augmentation."""
     from_scratch: bool = False
     """Train fresh weights, as the paper does, instead of going on from the policy in force."""
+    kept_share: Annotated[float, Ge(0), Lt(1)] = 0.0
+    """Share of the weights that training began with in the average that becomes the new policy (WiSE-FT, Wortsman et al.
+    2022): more of it unlearns less, and learns less. 0 takes the trained weights (paper)."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.from_scratch and self.kept_share:
+            raise ConfigError("kept_share needs weights to begin with, which from_scratch has not")
 
     def recipe(self, start: Checkpoint) -> PolicyTrainConfig:
         """Return the training configuration of a policy like `start`, with its augmentation."""
@@ -113,6 +122,35 @@ class CoTraining:
             else load_checkpoint(policy_spec(base_policy(incumbent)).folder)
         )
         train_policy(self.recipe, sources, out, start=start)
+        if start and self.config.kept_share and is_main_process():
+            average_weights(out, start, self.config.kept_share)
         if isinstance(self.method, FinishingMethod):
             self.method.finish(own, out)
         return {s.name: s.weight for s in sources}
+
+
+def average_weights(folder: Path, start: Checkpoint, kept_share: float) -> None:
+    """Replace a trained policy by the average of its weights and those that its training began with.
+
+    Called again, it changes nothing. Weights that only the trained policy has stay as they are.
+
+    Args:
+        folder: the trained policy's folder.
+        start: what its training began with.
+        kept_share: share of its weights in the average.
+    """
+    trained = load_checkpoint(folder)
+    if "averaged_with" in trained.provenance:
+        return
+    module = policy_from(trained)
+    before = {present_key(module, name): value for name, value in start.weights.items()}
+
+    def average(name: str, value: Tensor) -> Tensor:
+        old = before.get(name)
+        if old is None or old.shape != value.shape or not value.is_floating_point():
+            return value
+        return torch.lerp(value.float(), old.float(), kept_share).to(value.dtype)
+
+    origin = {**trained.provenance, "averaged_with": start.id, "kept_share": kept_share}
+    weights = {name: average(name, value) for name, value in module.state_dict().items()}
+    save_checkpoint(folder, replace(trained, weights=weights, provenance=origin))

@@ -182,6 +182,32 @@ def test_being_told_changes_nothing_before_training_and_then_separates_actions(
     np.testing.assert_array_equal(told.act(seen, goals, rng), policy.act(seen, goals, rng))
 
 
+def test_a_policy_can_keep_a_share_of_the_weights_it_began_with(
+    own: OwnEpisodes, demonstrations: Source, tmp_path: Path
+) -> None:
+    start = checkpoints.load(own.policy)
+
+    def trained(kept_share: float, name: str) -> checkpoints.Checkpoint:
+        config = CoTrainConfig(steps=2, batch_size=8, save_every=1, kept_share=kept_share)
+        train = CoTraining(config, config.recipe(start), imitation(), demonstrations)
+        train(own, own.policy, tmp_path / name)
+        once = checkpoints.load(tmp_path / name)
+        train(own, own.policy, tmp_path / name)  # again, as after an interruption
+        assert checkpoints.load(tmp_path / name).id == once.id
+        return once
+
+    whole, half = trained(0.0, "whole"), trained(0.5, "half")
+    assert half.provenance["averaged_with"] == start.id
+    assert "averaged_with" not in whole.provenance
+    moved = [n for n, v in whole.weights.items() if not torch.equal(v, start.weights[n])]
+    assert moved
+    for name in moved:
+        mean = (start.weights[name] + whole.weights[name]) / 2
+        torch.testing.assert_close(half.weights[name], mean)
+    with pytest.raises(ConfigError, match="kept_share needs weights"):
+        CoTrainConfig(kept_share=0.5, from_scratch=True)
+
+
 class ByInstruction:
     """A detector that knows each episode by the red of its frames, and what it fulfilled."""
 
