@@ -5,9 +5,17 @@ import traceback
 
 def described(error: BaseException) -> str:
     """Return an exception of other people's code in one line: its kind, where it was raised, and its text."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__} at {last.filename}:{last.lineno}: {text}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{where}: {text_of(error)}"
+
+
+def text_of(error: BaseException) -> str:
+    """Return an exception's text in one line of at most 300 characters, whatever its class makes of it."""
+    try:
+        return " ".join(str(error).split())[:300]
+    except Exception as other:  # noqa: BLE001  a __str__ of others may raise anything
+        return f"(its text raised {type(other).__name__})"
 
 
 class SoarError(Exception):

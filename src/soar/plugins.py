@@ -63,6 +63,11 @@ _VALID: Mapping[Role, str] = {
     "policy": "a policy (docs/serve-and-plug-in.md)",
     "detector": "a success detector (examples/plugins/detector)",
 }
+_BOUNDARIES: Mapping[Role, str] = {
+    "vlm": "soar.rollout.checked_models:CheckedVLM",
+    "detector": "soar.rollout.checked_models:checked_detector",
+}
+"""Checks of what a component returns and raises, by role; the other roles' are where they are called."""
 T = TypeVar("T")
 
 
@@ -118,13 +123,18 @@ def make_plugin(role: Role, name: str, *arguments: Any, **options: Any) -> Any:
     made = call(
         load_plugin(role, short), name, *arguments, *([source] if source else []), **options
     )
-    return checked(role, made, name)
+    return _behind_boundary(role, checked(role, made, name))
 
 
 def make_own(role: Role, target: str, *arguments: Any, **options: Any) -> Any:
     """Return what a user's function "package.module:name" makes. Raises ConfigError: it is no such component."""
     name = f"python:{target}"
-    return checked(role, call(component(target), name, *arguments, **options), name)
+    made = checked(role, call(component(target), name, *arguments, **options), name)
+    return _behind_boundary(role, made)
+
+
+def _behind_boundary(role: Role, made: Any) -> Any:
+    return component(_BOUNDARIES[role])(made) if role in _BOUNDARIES else made
 
 
 def load_plugin(role: Role, name: str) -> Callable[..., Any]:
@@ -156,9 +166,9 @@ def call(make: Callable[..., Any], name: str, *arguments: Any, **options: Any) -
         pass  # a function without a signature
     try:
         return make(*arguments, **options)
-    except SoarError:
+    except (SoarError, KeyboardInterrupt):
         raise
-    except Exception as error:
+    except BaseException as error:  # also an exit, or a panic of Rust
         raise ConfigError(f"'{name}' raised {described(error)}") from error
 
 

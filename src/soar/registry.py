@@ -71,10 +71,8 @@ OPTIONS: Mapping[Kind, Mapping[str, type]] = {
 }  # fmt: skip
 """Options of a name by kind of model, and their types."""
 COMPACT_STEPS_AHEAD = 10
-"""Horizon of the compact subgoal generator's subgoals, in control steps; SuSIE's is the paper's 20.
-
-The simulator's scripted expert needs about 29 steps for a task, and a subgoal 20 ahead skips the grasp (docs/log.md).
-"""
+"""Horizon of the compact subgoal generator's subgoals, in control steps; SuSIE's is the paper's 20. The simulator's
+scripted expert needs about 29 steps for a task, and a subgoal 20 ahead skips the grasp (docs/log.md)."""
 PAPER_STEPS_PER_SUBGOAL = 20
 """Control steps per subgoal in the paper (4.1)."""
 
@@ -296,7 +294,8 @@ def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
         return cast(VisionLanguageModel, made(config, decoder=decoder) if decoder else made(config))
     if spec.kind == "transformers":
         made = component("soar.vlm.clients.transformers_model:TransformersVLM")
-        return cast(VisionLanguageModel, made(spec.source, **spec.options))
+        checked = component("soar.rollout.checked_models:CheckedVLM")
+        return cast(VisionLanguageModel, checked(made(spec.source, **spec.options)))
     loaded = component("soar.vlm.compact.model:CompactVLM").load(spec.folder)
     return cast(VisionLanguageModel, loaded)
 

@@ -733,3 +733,48 @@ def test_proposals_count_every_episode_before_them(tmp_path):
     work(tmp_path, [station], episodes=5)
     work(tmp_path, [station], episodes=2)
     assert counts == [0, 1, 2, 3, 4, 5, 6]
+
+
+# Episodes that the store refuses ----------------------------------------------------------------
+
+
+class StillClock(ToyRobot):
+    """An arm whose clock stands still during its first episodes."""
+
+    episodes = 0
+    good_after = 2
+
+    def home(self) -> None:
+        super().home()
+        self.episodes += 1
+
+    def observe(self):
+        seen = super().observe()
+        still = self.episodes <= self.good_after
+        return replace(seen, time_s=1.0 if still else 100.0 + time.monotonic())
+
+
+def still_station(good_after: int) -> Station:
+    arm = StillClock(0)
+    arm.good_after = good_after
+    return Station("one", SafeRobot(arm), TASKS, UncertaintyProposer(TASKS), "toy", "dev", 0, arm)
+
+
+def test_an_episode_that_the_store_refuses_does_not_count_as_stored(tmp_path):
+    store, summary = work(tmp_path, [still_station(2)], episodes=2)
+    refused = kinds(tmp_path)["refused"]
+    assert len(list(store.query())) == summary.episodes == 2
+    assert refused == summary.dropped > 0
+
+
+def test_a_station_whose_episodes_are_all_refused_is_broken(tmp_path):
+    limits = replace(CONFIG.fault_limits, max_drops=3)
+    store, summary = work(
+        tmp_path, [still_station(999)], config=replace(CONFIG, fault_limits=limits), episodes=50
+    )
+    assert not list(store.query())
+    assert summary.episodes == 0
+    assert summary.broken == ("one",)
+    assert 3 <= summary.dropped <= 5
+    last = [e for e in StatusFolder(tmp_path, "one").events() if e["kind"] == "broken"]
+    assert "3 episodes refused in a row" in last[0]["message"]

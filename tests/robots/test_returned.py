@@ -1,5 +1,6 @@
 """Values that drivers return, through the safety wrapper: copied and valid, or one fault that says what came."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,8 @@ NOT_SEVEN = {
     "ragged": [[1], [1, 2]],
     "object": object(),
     "gradient": torch.zeros(7, requires_grad=True),
+    "masked": np.ma.masked_array(np.zeros(7), np.arange(7) == 0),
+    "never written": np.full(7, 1e30),
     "dict": {"x": 1},
 }
 NO_IMAGE = {
@@ -105,9 +108,17 @@ def test_an_executed_action_that_is_not_seven_finite_numbers_is_a_fault(executed
         SafeRobot(robot).execute(OPEN)
 
 
+def test_an_executed_step_that_no_arm_makes_is_a_fault():
+    """Millimeters in place of meters: ten of them for one centimeter."""
+    robot = Driver()
+    robot.executed = np.array([10, 0, 0, 0, 0, 0, 1], np.float32)
+    with pytest.raises(RobotFault, match=r"execute\(\) returned the step \[10.0, .*exceed 0.5"):
+        SafeRobot(robot).execute(OPEN)
+
+
 @pytest.mark.parametrize("action", NOT_SEVEN.values(), ids=NOT_SEVEN)
 def test_a_commanded_action_of_any_wrong_type_is_refused(action):
-    if isinstance(action, np.ndarray) and action.dtype == float and action.max() == 1e300:
+    if isinstance(action, np.ndarray) and action.dtype == float and 1e6 < action.max() < np.inf:
         pytest.skip("finite, and clipped")
     with pytest.raises(UnsafeAction, match="7 finite numbers"):
         SafeRobot(Driver()).execute(action)
@@ -118,6 +129,20 @@ def test_something_else_than_an_observation_is_a_fault(observation):
     robot = Driver()
     robot.observation = observation
     with pytest.raises(RobotFault, match=r"valid: Observation\(image, state, time_s\)"):
+        SafeRobot(robot).observe()
+
+
+def test_a_property_that_fails_is_a_fault_with_its_reason():
+    class Lazy:
+        state, time_s = GOOD["state"], 1.0
+
+        @property
+        def image(self):
+            raise OSError("camera 3 is gone")
+
+    robot = Driver()
+    robot.observation = Lazy()
+    with pytest.raises(RobotFault, match=r"returned a Lazy \(camera 3 is gone\)"):
         SafeRobot(robot).observe()
 
 
@@ -177,6 +202,27 @@ def test_any_exception_of_a_driver_is_a_fault_of_one_line(method, monkeypatch):
     arguments = [OPEN] if method == "execute" else []
     with pytest.raises(RobotFault, match=rf"^{method}\(\) raised OSError: no /dev/ttyUSB0$"):
         getattr(safe, method)(*arguments)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), StopIteration()])
+def test_what_is_no_exception_of_python_s_own_is_a_fault_too(error, monkeypatch):
+    def broken(*_: Any) -> None:
+        raise error
+
+    robot = Driver()
+    monkeypatch.setattr(robot, "home", broken)
+    with pytest.raises(RobotFault, match=type(error).__name__):
+        SafeRobot(robot).home()
+
+
+def test_a_close_that_fails_is_logged(monkeypatch, caplog):
+    def broken(*_: Any) -> None:
+        raise OSError("no\n/dev/ttyUSB0")
+
+    robot = Driver()
+    monkeypatch.setattr(robot, "close", broken)
+    SafeRobot(robot).close()
+    assert "close() raised OSError: no /dev/ttyUSB0" in caplog.text
 
 
 @pytest.mark.parametrize("period", [0, -1, None, np.nan, np.inf, "0.2"])

@@ -25,7 +25,15 @@ from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.retry import Retrier, with_retries
 from soar.collection.status import StatusFolder
 from soar.collection.supervisor import StationSupervisor
-from soar.errors import BadOutput, ConfigError, ModelUnavailable, RobotFault, SoarError, StoreError
+from soar.errors import (
+    BadOutput,
+    ConfigError,
+    ContentError,
+    ModelUnavailable,
+    RobotFault,
+    SoarError,
+    StoreError,
+)
 from soar.interfaces import EpisodeStore
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
@@ -127,7 +135,7 @@ class Collector(Callback):
         """Number of episodes in a row that unavailable models broke off."""
         self.models = with_retries(models, config.backoff, stop, self._on_outage)
         self._store, self._config, self._stop, self._metronome = store, config, stop, metronome
-        self._recorder = Recorder(store, config.episode.length, self._provenance)
+        self._recorder = Recorder(store, config.episode.length, self._provenance, self._on_settled)
         self._callback = CallbackList((self._recorder, self, *callbacks))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
         self._retrier = Retrier(
@@ -167,7 +175,9 @@ class Collector(Callback):
         self, episodes: int | None, ends: float | None, refresh: Callable[[Models], Models]
     ) -> None:
         while not self._stop.is_set():
-            left = None if episodes is None else episodes - sum(s.stored for s in self.supervisors)
+            left = self._left(episodes)
+            if left == 0 and self.settle():  # the store may refuse some
+                left = self._left(episodes)
             late = ends is not None and time.monotonic() >= ends
             over = not self._working()
             if late or left == 0 or over:
@@ -175,6 +185,10 @@ class Collector(Callback):
             backoff = self._config.backoff
             self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
             self.run_episode(self.ready()[:left])
+
+    def _left(self, episodes: int | None) -> int | None:
+        """Number of episodes that are still to be stored; None without a limit."""
+        return None if episodes is None else episodes - self.summary.episodes
 
     def ready(self) -> list[StationSupervisor]:
         """Return the stations that can begin an episode now; without any, wait a moment."""
@@ -189,7 +203,9 @@ class Collector(Callback):
 
     def run_episode(self, supervisors: Sequence[StationSupervisor]) -> None:
         """Run one episode on each station, and handle its result."""
-        if not supervisors or not self.settle(keep=len(self.supervisors)):
+        goes_on = bool(supervisors) and self.settle(keep=len(self.supervisors))
+        supervisors = [s for s in supervisors if not s.broken]  # by what the store refused
+        if not goes_on or not supervisors:
             return
         rng = np.random.default_rng([s.seed for s in supervisors])
         for supervisor in supervisors:
@@ -229,6 +245,10 @@ class Collector(Callback):
         # While the store fails, all of them: an attempt in the background says nothing yet.
         self._when_store_works(lambda: self._recorder.settle(0 if self._store_problem else keep))
         return not self._stop.is_set()
+
+    def _on_settled(self, station: str, refusal: ContentError | None) -> None:
+        """Correct a station's counts where the store refused an episode."""
+        next(s for s in self.supervisors if s.station.name == station).settled(refusal)
 
     def on_start(self, station: Station, proposal: Proposal) -> None:
         """Show the task in the station's status."""

@@ -15,8 +15,6 @@ from annotated_types import Ge, Gt
 from soar.errors import ModelUnavailable, SoarError
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
 from soar.rollout.checked_models import (
-    CheckedDetector,
-    CheckedEpisodeDetector,
     CheckedPolicy,
     CheckedSubgoals,
     CheckedVLM,
@@ -157,6 +155,5 @@ def with_retries(
         subgoals = RetryingSubgoals(CheckedSubgoals(subgoals, on_change), backoff, stop)
     if not isinstance(policy, CheckedPolicy):
         policy = CheckedPolicy(policy, on_change)
-    if not isinstance(detector, CheckedDetector | CheckedEpisodeDetector):
-        detector = checked_detector(detector, on_change)
+    detector = checked_detector(detector, on_change)
     return replace(models, vlm=vlm, subgoals=subgoals, policy=policy, detector=detector)

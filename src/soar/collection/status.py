@@ -54,6 +54,7 @@ EventKind: TypeAlias = Literal[
     "camera fault",
     "model down",
     "bad output",
+    "refused",
     "store",
     "missing",
     "back",

@@ -12,7 +12,7 @@ from annotated_types import Ge
 
 from soar.collection.seeds import Seeds
 from soar.collection.status import Activity, EventKind, StationStatus, StatusFolder
-from soar.errors import CameraFault, ConfigError, MotionHeld, RobotFault, SoarError
+from soar.errors import CameraFault, ConfigError, ContentError, MotionHeld, RobotFault, SoarError
 from soar.interfaces import EpisodeStore
 from soar.robots.duty_cycle import MeteredRobot
 from soar.rollout.assessment import SceneAssessment
@@ -77,7 +77,7 @@ class StationSupervisor:
         """Names of the missing objects."""
         self._absences: dict[str, int] = {}
         """Number of assessments in a row without each object."""
-        self._drops_in_a_row = self._episodes_with_missing = 0
+        self._drops_in_a_row = self._refusals_in_a_row = self._episodes_with_missing = 0
         self._started_s = time.time()
         self._requested_tasks: tuple[str, ...] = ()
         """List of tasks that a person requested last; empty for the station's own."""
@@ -173,6 +173,19 @@ class StationSupervisor:
         """Handle an episode that was broken off by an error."""
         self.dropped += 1
         self.fault(error)
+
+    def settled(self, refusal: ContentError | None) -> None:
+        """Handle that the store took a finished episode, which counted as stored, or refused it."""
+        if refusal is None:
+            self._refusals_in_a_row = 0
+            return
+        self.stored -= 1
+        self.dropped += 1
+        self.faults += 1
+        self._refusals_in_a_row += 1
+        self.status_folder.note("refused", str(refusal))
+        if self._refusals_in_a_row >= self._limits.max_drops and not self.broken:
+            self._give_up(f"{self._refusals_in_a_row} episodes refused in a row: {refusal}")
 
     def fault(self, error: SoarError) -> None:
         """Handle an error: recover, and give up after too many in a row."""

@@ -52,8 +52,7 @@ def check_detector(what: str, judged: Timed[list[Verdict]]) -> CheckResult:
     """Check the verdicts on episodes without motion."""
     what += f"; judges in {ms(judged.seconds[0])}"
     for verdict in judged.value:
-        p = verdict.p_success
-        if (p is None) != (verdict.outcome == "unknown") or (p is not None and not 0 <= p <= 1):
+        if (verdict.p_success is None) != (verdict.outcome == "unknown"):
             advice = "p_success is a probability, and None for an unknown outcome"
             return CheckResult("detector", "failed", f"{what}: {verdict}", advice)
     if all(v.outcome == "success" for v in judged.value):

@@ -9,8 +9,11 @@ import numpy as np
 from jaxtyping import Float32, Shaped
 
 from soar.contract.contract import WIDOWX, Contract
-from soar.errors import CameraFault, RobotFault
+from soar.errors import CameraFault, RobotFault, text_of
 from soar.types import Action, Image, Observation
+
+_LARGEST = 1e6
+"""Largest number of a state or an action, in any unit; memory that was never written holds larger ones."""
 
 
 class DriverReader:
@@ -38,14 +41,16 @@ class DriverReader:
         """
         try:
             image, state, time_s = value.image, value.state, value.time_s
-        except AttributeError as error:
+            others = getattr(value, "other_images", {})
+        except Exception as error:  # a property may raise anything
+            why = "" if isinstance(error, AttributeError) else f" ({text_of(error)})"
             raise RobotFault(
-                f"observe() returned {described(value)}; valid: Observation(image, state, time_s)"
+                f"observe() returned {described(value)}{why}; valid: Observation(image, state, time_s)"
             ) from error
         copy = self._image(image)
-        others = self._others(getattr(value, "other_images", {}))
+        more = self._others(others)
         numbers = to_numbers(state, self.contract.state.dim, "state of observe()")
-        return Observation(copy, numbers, self._time(time_s), others)
+        return Observation(copy, numbers, self._time(time_s), more)
 
     def action(self, value: Any) -> Action:
         """Return a copy of an executed action. Raises RobotFault: it isn't finite numbers."""
@@ -96,7 +101,7 @@ class DriverReader:
 
 def to_array(value: Any) -> Shaped[np.ndarray, "..."] | None:
     """Convert to an array, without a copy where possible; None if that's impossible."""
-    if value is None:
+    if value is None or np.ma.is_masked(value):
         return None
     try:
         return np.asarray(value)
@@ -112,10 +117,12 @@ def to_numbers(value: Any, size: int, what: str) -> Float32[np.ndarray, "_n"]:
     else:
         with np.errstate(over="ignore"):
             numbers = np.array(array, np.float32)
-        if np.isfinite(numbers).all():
+        if (np.abs(numbers) <= _LARGEST).all():
             return numbers
         found = str(array.tolist())
-    raise RobotFault(f"the {what} is {found}; valid: {size} finite numbers of shape ({size},)")
+    raise RobotFault(
+        f"the {what} is {found}; valid: {size} finite numbers of shape ({size},), none beyond {_LARGEST:,.0f}"
+    )
 
 
 def described(value: Any) -> str:
@@ -128,4 +135,5 @@ def described(value: Any) -> str:
         if array is None or array.dtype.kind not in "fiub":
             return f"a {type(value).__name__}"
         shape, dtype = array.shape, array.dtype
-    return f"{dtype} of shape {tuple(shape)}"
+    unread = "" if to_array(value) is not None else ", masked or unreadable for numpy"
+    return f"{dtype} of shape {tuple(shape)}{unread}"

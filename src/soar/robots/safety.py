@@ -6,6 +6,7 @@ checks what a driver returns or raises. A robot that may hang belongs in a proce
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -14,7 +15,7 @@ from jaxtyping import Float64
 
 from soar.contract.compare import contract_of, declares_contract
 from soar.contract.contract import WIDOWX, Contract, Gripper
-from soar.errors import CameraFault, ConfigError, RobotFault, SoarError
+from soar.errors import CameraFault, ConfigError, RobotFault, SoarError, text_of
 from soar.interfaces import Robot
 from soar.robots.limits import Limits, Reach, clip_action, held_back
 from soar.robots.returned import DriverReader, to_array
@@ -22,10 +23,13 @@ from soar.types import Action, Image, Observation, State
 
 _ARRIVED_M = 2e-7
 """Distance in meters from which an arm has arrived where it was commanded: the rounding of float32."""
+_MOST_STEPS = 10.0
+"""Ratio to the largest allowed step beyond which no arm moves in one: the driver's number has another unit."""
 
 DriverBox: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Lower and upper corner [m]; see `CommandedPosition`."""
 R = TypeVar("R", bound=Robot)
+log = logging.getLogger(__name__)
 
 
 class CommandedPosition:
@@ -191,7 +195,7 @@ class SafeRobot(Generic[R]):
 
         Raises:
             UnsafeAction: the action isn't finite numbers of the contract's width.
-            RobotFault: the arm is stuck, the robot returned no action, or it raised any exception.
+            RobotFault: the arm is stuck, the robot returned no action that an arm can make, or it raised any exception.
         """
         state = self._observe().state if self._state is None else self._state
         safe = clip_action(action, state, self.limits, self.contract, self._reach)
@@ -201,6 +205,7 @@ class SafeRobot(Generic[R]):
         self._state = None
         sent = self._commanded.send(safe, state)
         executed = self._returned.action(self._call("execute", sent.copy()))
+        self._check_executed(executed)
         self._commanded.correct(sent, executed)
         return executed
 
@@ -218,8 +223,19 @@ class SafeRobot(Generic[R]):
         self._call("recover")
 
     def close(self) -> None:
-        """See `Robot.close`."""
-        self.robot.close()
+        """See `Robot.close`. A driver's exception is only logged, as nothing comes after it."""
+        try:
+            self._call("close")
+        except SoarError as error:
+            log.warning("%s", error)
+
+    def _check_executed(self, executed: Action) -> None:
+        """Raise RobotFault for an executed step that no arm makes."""
+        most, step = _MOST_STEPS * self._reach.max_step, executed[: self._reach.count]
+        if not self._reach.absolute and np.abs(step).max() > most:
+            raise RobotFault(
+                f"execute() returned the step {step.tolist()}; valid: the executed one, which can't exceed {most:g}"
+            )
 
     def _observe(self) -> Observation:
         observation = self._returned.observation(self._call("observe"))
@@ -236,11 +252,13 @@ class SafeRobot(Generic[R]):
         """Call the driver. Raises SoarError: its own; RobotFault in place of any other exception."""
         try:
             return getattr(self.robot, method)(*args)
-        except SoarError:
+        except (SoarError, KeyboardInterrupt):
             raise
-        except Exception as error:  # a driver may raise anything
-            text = " ".join(str(error).split())
-            raise RobotFault(f"{method}() raised {type(error).__name__}: {text}") from error
+        except (
+            BaseException
+        ) as error:  # a driver may raise anything, also an exit or a panic of Rust
+            kind = type(error).__name__
+            raise RobotFault(f"{method}() raised {kind}: {text_of(error)}") from error
 
 
 def _period(robot: Robot) -> float:

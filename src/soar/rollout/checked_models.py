@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from types import UnionType
+from typing import Any, TypeGuard, TypeVar, get_args
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from soar.types import (
     Noise,
     Observation,
     Question,
+    Source,
     Task,
     Verdict,
 )
@@ -51,6 +53,8 @@ class CheckedCalls:
 
     def __init__(self, role: str, model: object, on_change: OnChange = tell_nobody) -> None:
         self._role, self._model, self._on_change = role, model, on_change
+        self.is_heard = on_change is not tell_nobody
+        """Whether somebody is told of its outages."""
         self._worked: set[str] = set()
         """Methods that returned once."""
         self._down: set[str] = set()
@@ -68,9 +72,9 @@ class CheckedCalls:
             if self._down:
                 getattr(self._model, "recover", lambda: None)()
             result = function()
-        except BadOutput:
+        except (BadOutput, KeyboardInterrupt, GeneratorExit):
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # cancelled tasks and panics of Rust are no Exception
             known = isinstance(error, ModelUnavailable)
             message = str(error) if known else self._describe(method, error)
             lasting = isinstance(error, _MISTAKES) or (isinstance(error, SoarError) and not known)
@@ -95,19 +99,19 @@ class CheckedCalls:
 
 
 class CheckedVLM:
-    """A vision-language model whose exceptions are outages."""
+    """A vision-language model whose exceptions are outages. One that is checked already is checked anew, not twice."""
 
-    def __init__(self, vlm: VisionLanguageModel, on_change: OnChange) -> None:
+    def __init__(self, vlm: VisionLanguageModel, on_change: OnChange = tell_nobody) -> None:
         self.name = vlm.name
-        self._vlm, self._calls = vlm, CheckedCalls("VLM", vlm, on_change)
+        self._vlm: VisionLanguageModel = vlm._vlm if isinstance(vlm, CheckedVLM) else vlm
+        self._calls = CheckedCalls("VLM", self._vlm, on_change)
 
     def answer(
         self, images: Sequence[Image], questions: Sequence[Sequence[Question]]
     ) -> list[list[Answer]]:
         """Return the model's answers. Raises ModelUnavailable, ConfigError."""
         return self._calls.call(
-            "answer",
-            lambda: [[_answer(a) for a in r] for r in self._vlm.answer(images, questions)],
+            "answer", lambda: _answers(self._vlm.answer(images, questions), len(images))
         )
 
 
@@ -171,12 +175,12 @@ class CheckedDetector:
 
     def __init__(self, detector: SuccessDetector, on_change: OnChange) -> None:
         self.name, self.threshold = detector.name, detector.threshold
-        self._detector = detector
-        self._calls = CheckedCalls("success detector", detector, on_change)
+        self.detector = detector
+        self.calls = CheckedCalls("success detector", detector, on_change)
 
     def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
         """Return the detector's verdicts. Raises ModelUnavailable, ConfigError."""
-        return self._calls.call("judge", lambda: list(self._detector.judge(episodes)))
+        return self.calls.call("judge", lambda: list(self.detector.judge(episodes)))
 
 
 class CheckedEpisodeDetector:
@@ -184,16 +188,22 @@ class CheckedEpisodeDetector:
 
     def __init__(self, detector: EpisodeSuccessDetector, on_change: OnChange) -> None:
         self.name, self.threshold = detector.name, detector.threshold
-        self._detector = detector
-        self._calls = CheckedCalls("success detector", detector, on_change)
+        self.detector = detector
+        self.calls = CheckedCalls("success detector", detector, on_change)
 
     def judge_episode(self, frames: Images, task: Task) -> Verdict:
         """Return the detector's verdict. Raises ModelUnavailable, ConfigError."""
-        return self._calls.call("judge_episode", lambda: self._detector.judge_episode(frames, task))
+        return self.calls.call("judge_episode", lambda: self.detector.judge_episode(frames, task))
 
 
-def checked_detector(detector: AnySuccessDetector, on_change: OnChange) -> AnySuccessDetector:
-    """Return a success detector of the same kind with checked calls."""
+def checked_detector(
+    detector: AnySuccessDetector, on_change: OnChange = tell_nobody
+) -> AnySuccessDetector:
+    """Return a success detector of the same kind with checked calls; one whose outages somebody hears of stays."""
+    if isinstance(detector, CheckedDetector | CheckedEpisodeDetector):
+        return (
+            detector if detector.calls.is_heard else checked_detector(detector.detector, on_change)
+        )
     if isinstance(detector, EpisodeSuccessDetector):
         return CheckedEpisodeDetector(detector, on_change)
     return CheckedDetector(detector, on_change)
@@ -223,6 +233,24 @@ def _resized(observation: Observation, sides: Mapping[str, int]) -> Observation:
     return replace(observation, image=images.pop(""), other_images=images)
 
 
+def _answers(replies: object, count: int) -> list[list[Answer]]:
+    """Return a VLM's answers, each with a probability or None. Raises SoarError: they are none, or not of each image."""
+    rows = [list(r) for r in replies] if _is_list(replies, list | tuple) else None
+    if rows is None or len(rows) != count or not _is_list([a for r in rows for a in r], Answer):
+        found = f"{len(rows)} replies" if rows is not None else f"{replies!r:.60}"
+        raise SoarError(f"gave {found} for {count} images; valid: for each image a list of Answer")
+    return [[_answer(a) for a in row] for row in rows]
+
+
+def _is_list(value: object, kind: type | UnionType) -> TypeGuard[list[Any]]:
+    return isinstance(value, list | tuple) and all(isinstance(v, kind) for v in value)
+
+
 def _answer(answer: Answer) -> Answer:
-    """Return an answer whose probability is a number or None. Raises AttributeError, TypeError, ValueError."""
-    return answer._replace(p_yes=None if answer.p_yes is None else float(answer.p_yes))
+    """Return an answer of our types; a probability outside of [0, 1] is none. Raises TypeError, ValueError: no number."""
+    p = None if answer.p_yes is None else float(answer.p_yes)
+    source = answer.source if answer.source in get_args(Source) else None
+    valid = p is not None and 0 <= p <= 1
+    return Answer(
+        answer.question, p if valid else None, str(answer.raw), source, str(answer.decoded)
+    )

@@ -243,7 +243,8 @@ def generate_subgoals(
 ) -> list[Image]:
     """Return one subgoal image for each observation. Raises BadOutput: the generator returned something else."""
     images = np.asarray(generator.generate(observations, tasks, rng))
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[::3] != (len(observations), 3):
+    right = images.ndim == 4 and images.shape[::3] == (len(observations), 3) and images.size
+    if images.dtype != np.uint8 or not right:
         raise BadOutput(
             f"{generator.name} gave {images.dtype} {images.shape} for {len(observations)} images"
         )

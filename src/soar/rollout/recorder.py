@@ -46,6 +46,7 @@ class Recorder(Callback):
         store: EpisodeStore,
         length: int,
         provenance: Callable[[Station], Provenance],
+        on_settled: Callable[[str, ContentError | None], None] = lambda station, refusal: None,
     ) -> None:
         """Start the thread.
 
@@ -53,10 +54,12 @@ class Recorder(Callback):
             store: where episodes are stored.
             length: control steps of an episode.
             provenance: returns the provenance of a station's next episode, as known at its start.
+            on_settled: called for each episode with its station's name, and why the store refused it; None if it is
+                stored.
         """
         self._store = store
         self._length = length
-        self._provenance = provenance
+        self._provenance, self._on_settled = provenance, on_settled
         self._buffers: dict[str, EpisodeBuffer] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="recorder")
         self._pending: list[tuple[Episode, Future[str]]] = []
@@ -105,11 +108,14 @@ class Recorder(Callback):
             keep = 0
         while len(self._pending) > keep or (self._pending and self._pending[0][1].done()):
             episode, future = self._pending[0]
+            station, refusal = episode.provenance.station, None
             try:
                 future.result()
             except ContentError as error:
-                log.error("an episode of %s is dropped: %s", episode.provenance.station, error)
+                refusal = error
+                log.error("an episode of %s is dropped: %s", station, error)
             self._pending.pop(0)
+            self._on_settled(station, refusal)
 
     def _try_again(self) -> bool:
         """Submit the episodes again whose attempt failed. Returns whether there are any."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from soar.errors import BadOutput, ConfigError
+from soar.data.store.content import check_verdict
+from soar.errors import BadOutput, ConfigError, ContentError
 from soar.interfaces import AnySuccessDetector, EpisodeSuccessDetector, VisionLanguageModel
 from soar.tasks.grammar import success_probability
 from soar.types import (
@@ -74,7 +75,7 @@ def judge_episodes(
 
     Raises:
         ModelUnavailable: no reply within the time limit.
-        BadOutput: the detector didn't return one verdict for each episode.
+        BadOutput: the detector didn't return one valid verdict for each episode.
     """
     if isinstance(detector, EpisodeSuccessDetector):
         verdicts = [detector.judge_episode(e.images, e.task) for e in episodes]
@@ -84,6 +85,11 @@ def judge_episodes(
         raise BadOutput(
             f"{detector.name} didn't give one verdict for each of {len(episodes)} episodes"
         )
+    try:
+        for each in verdicts:
+            check_verdict(each)
+    except ContentError as error:
+        raise BadOutput(f"{detector.name} gave a verdict that is none: {error}") from error
     return verdicts
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 from soar.errors import ContentError, StoreError
-from soar.types import ACTORS, Episode
+from soar.types import ACTORS, Episode, Outcome, Verdict
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 """Ids of episodes, which are names of files as well."""
@@ -32,11 +33,23 @@ def check_episode(episode: Episode) -> None:
             f"actors are {len(e.actors)} of {n - 1} steps, {sorted(set(e.actors))}; valid: none, or one of "
             f"{', '.join(ACTORS)} for each step"
         )
-    for p in (e.verdict.p_success, *(v.p_success for v in e.verdict.votes)):
-        if p is not None and not 0 <= p <= 1:
-            raise ContentError(f"p_success is {p}; valid: from 0 to 1")
+    check_verdict(e.verdict)
     if not math.isfinite(episode.provenance.started_s):
         raise ContentError(f"started_s is {episode.provenance.started_s}; valid: a finite number")
+
+
+def check_verdict(verdict: Verdict) -> None:
+    """Raise ContentError for a verdict that couldn't be read back as it is."""
+    outcomes, v = get_args(Outcome), verdict
+    if v.outcome not in outcomes:
+        raise ContentError(f"the outcome is {v.outcome!r:.40}; valid: {', '.join(outcomes)}")
+    for p in (v.p_success, *(vote.p_success for vote in v.votes)):
+        number = isinstance(p, int | float | np.floating) and not isinstance(p, bool)
+        if p is not None and not (number and 0 <= p <= 1):
+            raise ContentError(f"p_success is {p!r:.40}; valid: from 0 to 1")
+    texts = (v.question, v.raw, v.judge, v.decoded)
+    if wrong := [t for t in texts if not isinstance(t, str)]:
+        raise ContentError(f"a verdict's text is {wrong[0]!r:.40}; valid: text")
 
 
 def _shapes(episode: Episode, n: int) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from soar.data.store.content import check_episode, check_id
+from soar.data.store.content import check_episode, check_id, check_verdict
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush
 from soar.data.store.images import Codec
 from soar.data.store.index import Index, quoted, where
@@ -219,8 +219,9 @@ class LanceStore:
         return {i: TaskCount(n, successes[i]) for i, n in attempts.items()}
 
     def set_verdict(self, id: str, verdict: Verdict) -> None:
-        """Replace an episode's verdict. Raises StoreError."""
+        """Replace an episode's verdict. Raises StoreError, ContentError."""
         self.require_write()
+        check_verdict(verdict)
         try:
             self._upgrade()
             self.index.update(id, verdict_columns(verdict))
