@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from soar.errors import ConfigError
+from soar.utils import http
 from soar.vlm.clients import transport
 from soar.vlm.clients.endpoint import EndpointConfig
 from soar.vlm.clients.transport import RequestError, Transport
@@ -32,7 +33,7 @@ def post(url: str, limit_s: float = 20.0, key: str = "", retries: int = 0) -> ob
 
 
 def decoded(body: bytes, status: int = 200, retry_after: str = "") -> object:
-    return transport._decoded(transport._Reply(status, retry_after, body), KEY)
+    return transport._decoded(http.Reply(status, retry_after, body), KEY)
 
 
 def replied(raw: bytes) -> object:

@@ -19,13 +19,17 @@ _OPEN_TIMEOUT_S = 5.0
 """Time limit of opening a connection."""
 _CLOSE_TIMEOUT_S = 0.2
 """Time limit of closing one."""
+_LARGEST_MESSAGE = 2**26
+"""Most bytes of a server's message."""
 
 
 def key_of(variable: str) -> str:
-    """Return a server's key; "" without a variable. Raises ConfigError: it isn't set."""
+    """Return a server's key; "" without a variable. Raises ConfigError: it isn't set, or no key."""
     key = os.environ.get(variable, "").strip() if variable else ""
     if variable and not key:
         raise ConfigError(f"the environment variable {variable} isn't set")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigError(f"the environment variable {variable} holds no key: spaces, or not ASCII")
     return key
 
 
@@ -66,7 +70,7 @@ class Connection:
             opened.send(pack(message))
             reply = opened.recv(limit)
             if isinstance(reply, str):
-                lines = reply.strip().splitlines() or ["an error without words"]
+                lines = self._without_key(reply).strip().splitlines() or ["an error without words"]
                 raise ModelUnavailable(f"{self._url}: {lines[-1]:.300}")
             answer = unpack(reply)
         except TimeoutError:
@@ -99,7 +103,7 @@ class Connection:
             made = connect(
                 self._url,
                 compression=None,
-                max_size=None,
+                max_size=_LARGEST_MESSAGE,
                 additional_headers=headers,
                 open_timeout=_OPEN_TIMEOUT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
@@ -115,13 +119,18 @@ class Connection:
         self._socket, self._answered = opened, False
         return opened
 
+    def _without_key(self, text: str) -> str:
+        """A server's words without the key, which it may repeat."""
+        key = key_of(self._variable)
+        return text.replace(key, "***") if key else text
+
     def _first_message(self, opened: ClientConnection) -> Mapping[str, Any]:
         """What the server says of itself. Raises ModelUnavailable, ConfigError, after which it is closed."""
         said = ""
         try:
             first = opened.recv(self._first_timeout_s)
             if isinstance(first, str):
-                said = f": {first.strip():.300}".splitlines()[-1]
+                said = f": {self._without_key(first).strip():.300}".splitlines()[-1]
             elif is_mapping(metadata := unpack(first)):
                 return metadata
         except (TimeoutError, WebSocketException, OSError, ConfigError) as error:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import numpy as np
 from jaxtyping import Float
 
@@ -20,6 +18,8 @@ from soar.policies.remote.connection import key_of
 from soar.policies.remote.options import OPENVLA_KEYS, Keys, RemoteOptions, pad_to
 from soar.policies.remote.policy import RemotePolicy
 from soar.types import Images, Observation, State
+from soar.utils import http
+from soar.utils.addresses import is_web_url
 from soar.utils.config import from_plain
 from soar.utils.wire import from_json, to_json
 
@@ -55,19 +55,17 @@ class OpenVLAPolicy(RemotePolicy):
 
     def __init__(self, url: str, options: RemoteOptions) -> None:
         self._url = url.rstrip("/")
-        if not self._url.startswith(("http://", "https://")):
+        if not is_web_url(self._url):
             raise ConfigError(f"'{url}' is no address; valid: http://HOST:PORT")
         meaning = Meaning(options.contract, options.present)
         super().__init__(f"openvla {self._url}", options, meaning)
-        key = key_of(options.key)
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(headers={**headers, "Content-Type": "application/json"})
+        key_of(options.key)
         self._threads = ThreadPoolExecutor(_MOST_REQUESTS, "openvla")
         self._answered = False
         try:
-            self._client.get(f"{self._url}/health", timeout=5.0)  # any status shows a server
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ModelUnavailable(f"{self._url} can't be reached: {error}") from error
+            http.exchange(f"{self._url}/health", None, {}, 5.0)  # any status shows a server
+        except http.ExchangeError as error:
+            raise ModelUnavailable(f"{self._url} can't be reached: {error}") from None
 
     def ask(
         self,
@@ -102,19 +100,19 @@ class OpenVLAPolicy(RemotePolicy):
     def _ask(self, body: str) -> Any:
         """The chunk of one answer, which may be a single action. Raises ModelUnavailable."""
         limit = self.options.timeout_s if self._answered else self.options.first_timeout_s
-        began = time.monotonic()
+        key = key_of(self.options.key)
+        headers = {"Content-Type": "application/json"}
+        if key:
+            headers["Authorization"] = f"Bearer {key}"
         try:
-            reply = self._client.post(f"{self._url}/act", content=body, timeout=limit)
-        except httpx.TimeoutException:
-            waited = time.monotonic() - began
-            raise ModelUnavailable(f"{self._url} gave no answer within {waited:.1f} s") from None
-        except httpx.HTTPError as error:
-            raise ModelUnavailable(f"{self._url}: {error}") from error
-        if reply.status_code != 200:
-            shown = " ".join(reply.text.split())[:200]
-            raise ModelUnavailable(f"{self._url}: status {reply.status_code}: {shown}")
+            reply = http.exchange(f"{self._url}/act", body.encode(), headers, limit)
+        except http.ExchangeError as error:
+            raise ModelUnavailable(f"{self._url}: {error}; the limit is {limit:g} s") from None
+        if reply.status != 200:
+            said = http.shown(reply.body, key)
+            raise ModelUnavailable(f"{self._url}: status {reply.status}: {said}")
         try:
-            answer = from_json(reply.content)
+            answer = from_json(reply.body)
             if isinstance(answer, str) and answer == _FAILED:
                 raise ModelUnavailable(f"{self._url} failed; its own log says why")
             answer = from_json(answer) if isinstance(answer, str) else answer
@@ -122,5 +120,8 @@ class OpenVLAPolicy(RemotePolicy):
             raise ModelUnavailable(f"{self._url}: {error}") from error
         if isinstance(answer, Mapping):
             answer = answer.get("action", answer.get("actions"))
-        numbers = np.asarray(answer)
+        try:
+            numbers = np.asarray(answer)
+        except ValueError:  # lists of several lengths, which `Meaning.actions` refuses
+            return answer
         return numbers[None] if numbers.ndim == 1 else answer

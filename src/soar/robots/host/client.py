@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from soar import errors
 from soar.contract.contract import Contract
-from soar.errors import ConfigError, RobotFault, SoarError
+from soar.errors import ConfigError, RobotFault, SoarError, text_of
 from soar.robots.host.robot_host import KEY_VARIABLE, PATH, PROTOCOL, pack, unpack
 from soar.types import Action, Observation
 from soar.utils.addresses import is_socket_url
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 HOST_FILE = Path(__file__).parent / "robot_host.py"
 """The host, which runs without soar."""
+_LARGEST_MESSAGE = 2**28
+"""Most bytes of a host's message, which has the images of all cameras."""
 _NEEDED = ("numpy", "msgpack", "websockets")
 """Packages that the host needs."""
 _OPEN_S = 5.0
@@ -176,7 +178,9 @@ class RemoteRobot:
             raise RobotFault(f"lost the robot's host in {method}(): {_reason(error)}") from error
         except Exception as error:  # msgpack and numpy raise many kinds for damaged data
             self._drop()
-            raise RobotFault(f"the host sent damaged data in {method}(): {error}") from error
+            raise RobotFault(
+                f"the host sent damaged data in {method}(): {text_of(error)}"
+            ) from error
         if not isinstance(reply, dict):
             raise RobotFault(f"the host sent no reply in {method}()")
         return reply
@@ -188,7 +192,7 @@ class RemoteRobot:
             self._url.rstrip("/") + self._path,
             additional_headers=headers,
             compression=None,
-            max_size=None,
+            max_size=_LARGEST_MESSAGE,
             open_timeout=_OPEN_S,
             close_timeout=1.0,
         )

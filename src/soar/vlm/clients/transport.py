@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import json
 import random
 import re
-import ssl
 import time
-import zlib
 from collections.abc import Callable
-from typing import NamedTuple
 
-import httpx
-
+from soar.utils import http
 from soar.utils.files import Json
 
 _TRANSIENT = frozenset({408, 409, 425, 429, *range(500, 600)})
 """Status codes of transient failures."""
-_LARGEST_REPLY = 8_000_000
 _SHOWN = 200
 """Most characters of a server's reply in an error message."""
 _DEEPEST = 50
@@ -90,69 +83,17 @@ class Transport:
 
     def _once(self, path: str, data: bytes, deadline: float) -> Json:
         key = self._key()
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-        }
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
-        left = max(0.01, deadline - time.monotonic())
-        exchange = asyncio.wait_for(_exchange(self._url + path, data, headers), left)
         try:
-            reply = asyncio.run(exchange)
-        except RequestError:
-            raise
-        except TimeoutError:
-            raise _TransientError("no reply in time") from None
-        except Exception as error:  # noqa: BLE001 (libraries raise many types at hostile bytes)
-            kind = type(error).__name__
-            raise _TransientError(f"connection failed ({kind})") from None
+            reply = http.exchange(self._url + path, data, headers, deadline - time.monotonic())
+        except http.ExchangeError as error:
+            raise (_TransientError if error.passes else RequestError)(str(error)) from None
         return _decoded(reply, key)
 
 
-class _Reply(NamedTuple):
-    status: int
-    retry_after: str
-    body: bytes
-
-
-@functools.cache
-def _certificates() -> ssl.SSLContext:
-    return httpx.create_ssl_context()
-
-
-async def _exchange(url: str, data: bytes, headers: dict[str, str]) -> _Reply:
-    """Post once, and read the reply up to a limit of its size."""
-    async with (
-        httpx.AsyncClient(verify=_certificates(), timeout=None) as client,
-        client.stream("POST", url, content=data, headers=headers) as reply,
-    ):
-        body = bytearray()
-        async for part in reply.aiter_raw():
-            body += part
-            if len(body) > _LARGEST_REPLY:
-                raise RequestError(f"the reply is larger than {_LARGEST_REPLY} bytes")
-        encoding = reply.headers.get("Content-Encoding", "identity").strip().lower()
-        return _Reply(
-            reply.status_code, reply.headers.get("Retry-After", ""), _plain(bytes(body), encoding)
-        )
-
-
-def _plain(body: bytes, encoding: str) -> bytes:
-    """A body without compression, which some proxies add unasked; limited in size."""
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "deflate"):
-        raise RequestError("the reply is compressed, which wasn't requested")
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
-    plain = decoder.decompress(body, _LARGEST_REPLY)
-    if decoder.unconsumed_tail:
-        raise RequestError(f"the reply is larger than {_LARGEST_REPLY} bytes")
-    return plain
-
-
-def _decoded(reply: _Reply, key: str) -> Json:
+def _decoded(reply: http.Reply, key: str) -> Json:
     """JSON of a reply with status 200, checked and without the key. Raises RequestError."""
     text = reply.body.decode("utf-8", "replace")
     try:

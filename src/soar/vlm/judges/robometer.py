@@ -11,9 +11,12 @@ from typing import Any
 import httpx
 import numpy as np
 
-from soar.errors import ConfigError, ModelUnavailable
+from soar.errors import ConfigError, ModelUnavailable, text_of
 from soar.tasks.success_detector import to_verdict
 from soar.types import SUCCESS_THRESHOLD, Images, Task, Verdict
+from soar.utils import http
+from soar.utils.addresses import is_web_url
+from soar.vlm.clients.endpoint import in_background
 from soar.vlm.judges.frames import spread_frames
 
 
@@ -42,7 +45,7 @@ class Robometer:
         Raises:
             ConfigError: the address isn't one.
         """
-        if not url.startswith(("http://", "https://")):
+        if not is_web_url(url):
             raise ConfigError(
                 f"'robometer:{url}' names no server; valid: robometer:http://HOST:PORT"
             )
@@ -64,21 +67,32 @@ class Robometer:
             "video_embeddings": None,
         }
         sample = {"sample_type": "progress", "trajectory": trajectory}
-        try:
-            reply = httpx.post(
-                f"{self._url}/evaluate_batch_npy",
-                files={key: (f"{key}.npy", file.getvalue(), "application/octet-stream")},
-                data={"sample_0": json.dumps(sample)},
-                timeout=self._timeout_s,
-            )
-            reply.raise_for_status()
-            answer = reply.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            words = " ".join(str(error).split())[:200]
-            raise ModelUnavailable(f"{self.name}: {words}") from error
+        request = httpx.Request(
+            "POST",
+            self._url,
+            files={key: (f"{key}.npy", file.getvalue(), "application/octet-stream")},
+            data={"sample_0": json.dumps(sample)},
+        )
+        answer = in_background(self._ask, request).result()
         p = _last_probability(answer)
         made = to_verdict(task, p, self.name, self.threshold, f"success_probs {p}")
         return replace(made, source="probability")
+
+    def _ask(self, request: httpx.Request) -> Any:
+        """Return the decoded reply. Raises ModelUnavailable."""
+        headers = {"Content-Type": request.headers["Content-Type"]}
+        address = f"{self._url}/evaluate_batch_npy"
+        try:
+            reply = http.exchange(address, request.read(), headers, self._timeout_s)
+        except http.ExchangeError as error:
+            raise ModelUnavailable(f"{self.name}: {error}") from None
+        if reply.status != 200:
+            said = http.shown(reply.body, "")
+            raise ModelUnavailable(f"{self.name}: status {reply.status}: {said}")
+        try:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError) as error:
+            raise ModelUnavailable(f"{self.name}: the reply is no JSON: {text_of(error)}") from None
 
 
 def _last_probability(answer: Any) -> float | None:
