@@ -133,3 +133,28 @@ def test_arrays_that_numpy_1_pickled_are_read(tmp_path):
 def test_an_unknown_folder_says_what_is_known(tmp_path):
     with pytest.raises(ConfigError, match=r"valid: LeRobot v3\.0"):
         recognize(tmp_path)
+
+
+def test_a_pipe_among_the_files_is_refused_and_not_waited_for(tmp_path):
+    path = make_bridge(tmp_path / "raw", "2023-01-02_03-04-05")
+    (path / "images0/im_2.jpg").unlink()
+    os.mkfifo(path / "images0/im_2.jpg")
+    with pytest.raises(ConfigError, match=r"im_2\.jpg is no regular file"):
+        open_data_set(tmp_path / "raw")
+
+
+@pytest.mark.parametrize("about", ["[]", "3", '{"features": 7}', '{"codebase_version": "v3.0"}'])
+def test_a_damaged_description_is_one_line(about, tmp_path):
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta/info.json").write_text(about)
+    with pytest.raises(ConfigError, match=str(tmp_path)) as error:
+        open_data_set(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_a_reader_raises_in_the_middle_is_one_line(tmp_path, monkeypatch):
+    make_bridge(tmp_path / "raw", "2023-01-02_03-04-05")
+    reader = open_data_set(tmp_path / "raw")
+    monkeypatch.setattr(BridgeReader, "recording", lambda self, path: dict[str, Any]()["frames"])
+    with pytest.raises(ConfigError, match=r"raw is damaged, .*KeyError: 'frames'"):
+        list(reader.read())

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import shutil
+import ssl
+import subprocess
 import time
 from pathlib import Path
 
@@ -20,6 +22,23 @@ from soar.utils.media import read_video, write_video
 
 _ODD = (255, 0, 255)
 """Color of a video that isn't part of a run."""
+
+
+@case("S1", "chat:m@HTTPS://localhost with a certificate that nobody vouches for")
+def unverified(lab: Lab) -> Finding:
+    names = ("-keyout", lab.folder / "key", "-out", lab.folder / "certificate")
+    made = (
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        *map(str, names), "-subj", "/CN=localhost",
+    )  # fmt: skip
+    subprocess.run(made, check=True, capture_output=True)
+    with chat_server("yes") as server:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(lab.folder / "certificate", lab.folder / "key")
+        server.secure(context)
+        ended = lab.ask(server.name.replace("http://127.0.0.1", "HTTPS://localhost"))
+    sent = bool(server.images)
+    return Finding(not sent and ended.code == 2, "the request was sent" if sent else ended.last)
 
 
 @case("S2", "replies with an integer of 5,000 digits, and a number of 400 digits as a probability")

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -131,6 +132,7 @@ def chat_server(answer: str, refuses: str = "", body: str = "") -> Iterator[type
     kind = cast("type[Chat]", type("Chat_", (Chat,), about))
     server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
     kind.name = f"chat:m@http://127.0.0.1:{server.server_port}/v1"
+    kind.listener = server
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield kind
     server.shutdown()
@@ -144,6 +146,12 @@ class Chat(BaseHTTPRequestHandler):
     body: ClassVar[str]
     images: ClassVar[list[bytes]]
     name: ClassVar[str]
+    listener: ClassVar[ThreadingHTTPServer]
+
+    @classmethod
+    def secure(cls, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        cls.listener.socket = context.wrap_socket(cls.listener.socket, server_side=True)
 
     def do_POST(self) -> None:
         """Answer, or refuse a parameter."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from benchmarks.attack.tools import data_sets
 
 from soar import checkpoint as checkpoints
 from soar.collection.status import status_folders
@@ -289,5 +290,9 @@ KINDS = (
     FileKind("checkpoint of a VLM", _copy("checkpoints/vlm"), "vlm/*", _nothing(lambda f: load_vlm(str(f / "vlm"))), True),
     FileKind("checkpoint of a subgoal generator", _copy("checkpoints/subgoals"), "subgoals/*", _nothing(lambda f: load_subgoals(str(f / "subgoals"))), True),
     FileKind("configuration", _make_config, "*.yaml", _nothing(_read_config)),
+    FileKind("LeRobot data set", data_sets.make("lerobot", MADE / "store"), "set/**/*", _nothing(data_sets.read)),
+    FileKind("RLDS data set", data_sets.make("rlds", MADE / "store"), "set/**/*", _nothing(data_sets.read)),
+    FileKind("logs of the paper's robots", data_sets.make("soar-logs", MADE / "store"), "set/**/*", _nothing(data_sets.read)),
+    FileKind("raw BridgeData", data_sets.make("bridge-raw", MADE / "store"), "set/**/*", _nothing(data_sets.read)),
 )  # fmt: skip
 """All kinds."""

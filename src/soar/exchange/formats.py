@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from soar.contract.contract import Contract
 from soar.errors import ConfigError
+from soar.exchange.damage import CheckedReader, check_regular, damage_named
 from soar.exchange.lerobot.reader import LeRobotReader
 from soar.exchange.raw import bridge, soar_logs
 from soar.exchange.rlds.reader import RldsReader, find_data_set
@@ -55,15 +56,24 @@ def open_data_set(
         least_confidence: least confidence of a labeler in an instruction, for raw BridgeData.
 
     Raises:
-        ConfigError: the folder is no such data set.
+        ConfigError: the folder is no such data set, or holds a pipe or a device.
     """
     found = format or recognize(folder)
-    if found == "lerobot":
+    check_regular(folder)
+    with damage_named(folder):
+        reader = _reader(found, folder, contract, camera, least_confidence)
+        return CheckedReader(reader, folder)
+
+
+def _reader(
+    format: Format, folder: Path, contract: Contract | None, camera: str, least_confidence: float
+) -> Reader:
+    if format == "lerobot":
         return LeRobotReader(folder, contract, camera)
-    if found == "rlds":
+    if format == "rlds":
         return RldsReader(folder, contract)
-    if found == "soar-logs":
+    if format == "soar-logs":
         return soar_logs.SoarLogReader(folder)
-    if found == "bridge-raw":
+    if format == "bridge-raw":
         return bridge.BridgeReader(folder, least_confidence)
-    raise ConfigError(f"format {found!r}; valid: {', '.join(get_args(Format))}")
+    raise ConfigError(f"format {format!r}; valid: {', '.join(get_args(Format))}")
