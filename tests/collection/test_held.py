@@ -14,7 +14,6 @@ from soar.collection.fleet import CollectionJob, run_lockstep
 from soar.collection.keys import operator_keys
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
-from soar.robots.toy import ToyRobot
 from soar.rollout.callbacks import Callback
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
@@ -144,12 +143,6 @@ def test_a_dry_run_prints_what_would_be_sent_and_stores_nothing(tmp_path, capsys
         "tasks: [move the green block to the left side, move the green block to the right side]\n"
     )
     monkeypatch.setattr("soar.utils.clock.time.sleep", lambda _: None)
-    observe = ToyRobot.observe  # its own clock stands still while nothing moves
-
-    def observe_now(robot):
-        return replace(observe(robot), time_s=time.monotonic())
-
-    monkeypatch.setattr(ToyRobot, "observe", observe_now)
     models = ["--vlm", MODELS.vlm, "--subgoals", MODELS.subgoals, "--policy", MODELS.policy]
     options = ["--store", "s", "--station", "arm.yaml", "--episodes", "1", *models, "--dry-run"]
     main(["collect", *options])
