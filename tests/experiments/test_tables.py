@@ -120,5 +120,11 @@ def test_methods_begin_from_the_policy_that_they_train() -> None:
     assert arms["hindsight"] == Arm("hindsight")
     assert {arms[n].policy for n in ("lcbc", "dial")} == {"lcbc"}
     assert {arms[n].subgoals for n in ("lcbc", "dial", "robofume")} == {"none"}
+    pooled = methods_table(("hindsight", "lcbc"), pooled=True).arms
+    assert pooled == {
+        "pretrained": Arm(),
+        "hindsight": Arm("hindsight", pooled=True),
+        "lcbc": Arm("lcbc", "lcbc", "none", pooled=True),
+    }
     with pytest.raises(ConfigError, match="external needs"):
         methods_table(("external",))

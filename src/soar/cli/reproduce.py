@@ -131,21 +131,24 @@ def methods(
     names: Annotated[tuple[MethodName, ...], MinLen(1)] = _METHODS,
     config: Annotated[RunConfig, FLAT] = _DEV1,
     store: Path | None = None,
+    pooled: bool = False,
     out: Annotated[Path, OUT] = Path("results/methods"),
 ) -> None:
     """Compare methods of improvement that learn from the same episodes, on the same starts.
 
     The same command resumes; a further method is added to what is there.
 
-    Example: `soar reproduce methods --names hindsight critic --scenes dev1 --episodes 300 --trials 50`.
+    Examples: `soar reproduce methods --names hindsight critic --scenes dev1 --episodes 300 --trials 50`, one policy for
+    two scenes: `soar reproduce methods --names hindsight --scenes dev1 dev2 --pooled`.
 
     Args:
         names: the methods (docs/improvement.md).
         config: scenes, episodes, trials, and each method's options.
         store: store of episodes in these scenes to learn from; without it, the robots collect.
+        pooled: learn once from the episodes of all scenes, and not in each scene from its own.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(methods, methods_table(names), config, out, store)
+    _table(methods, methods_table(names, pooled), config, out, store)
 
 
 def appendix_d(

@@ -63,8 +63,12 @@ TABLE2 = TableSpec(
 """Other ways to learn without people, from the same episodes of one scene."""
 
 
-def methods_table(methods: Sequence[MethodName]) -> TableSpec:
+def methods_table(methods: Sequence[MethodName], pooled: bool = False) -> TableSpec:
     """Return the table of some methods beside the pretrained models.
+
+    Args:
+        methods: the methods.
+        pooled: whether each learns once, from the episodes of all scenes, and not in each scene from its own.
 
     Raises:
         ConfigError: a method can't learn from another system's episodes.
@@ -76,9 +80,8 @@ def methods_table(methods: Sequence[MethodName]) -> TableSpec:
     }
     if "external" in methods:
         raise ConfigError("a study compares this package's methods; external needs `soar improve`")
-    return TableSpec(
-        "methods", {"pretrained": Arm(), **{m: instructed.get(m, Arm(m)) for m in methods}}
-    )
+    learning = {m: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods}
+    return TableSpec("methods", {"pretrained": Arm(), **learning})
 
 
 def reproduce_table(
