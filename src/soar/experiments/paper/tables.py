@@ -80,7 +80,9 @@ def methods_table(methods: Sequence[MethodName], pooled: bool = False) -> TableS
     }
     if "external" in methods:
         raise ConfigError("a study compares this package's methods; external needs `soar improve`")
-    learning = {m: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods}
+    learning: dict[str, Arm] = {
+        m: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods
+    }
     return TableSpec("methods", {"pretrained": Arm(), **learning})
 
 
