@@ -161,18 +161,23 @@ def _numbers(
 
 
 def _markdown(results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, float]) -> str:
+    """Return a row for each task, each scene and all, with paired changes from the first arm in points."""
     names = list(results)
     tasks = {name: _tasks(found) for name, found in results.items()}
     lines = [f"| task (scene) | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for task in tasks[names[0]]:
         cells = (f"{tasks[name][task].value:.0%}" for name in names)
         lines.append(f"| {task} | {' | '.join(cells)} |")
-    lines.append(f"| all | {' | '.join(format_rate(overall(results[n])) for n in names)} |")
-    base = results[names[0]]
-    changes = (
-        "" if n == names[0] else format_change(paired_difference(base, results[n])) for n in names
-    )
-    lines.append(f"| points, paired | {' | '.join(changes)} |")
+    for index, scene in enumerate(_by_scene(results[names[0]])):
+        base, *others = [
+            results[n] if scene == "all" else results[n][index : index + 1] for n in names
+        ]
+        cells = [format_rate(overall(base))]
+        cells += [
+            f"{format_rate(overall(o))}, {format_change(paired_difference(base, o))}"
+            for o in others
+        ]
+        lines.append(f"| {scene} | {' | '.join(cells)} |")
     if paper:
         shares = (f"{paper[n]:.0%}" if n in paper else "" for n in names)
         lines.append(f"| the paper | {' | '.join(shares)} |")
