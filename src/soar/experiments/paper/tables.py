@@ -172,12 +172,11 @@ def _markdown(results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, f
         base, *others = [
             results[n] if scene == "all" else results[n][index : index + 1] for n in names
         ]
-        cells = [format_rate(overall(base))]
-        cells += [
+        changed = [
             f"{format_rate(overall(o))}, {format_change(paired_difference(base, o))}"
             for o in others
         ]
-        lines.append(f"| {scene} | {' | '.join(cells)} |")
+        lines.append(f"| {scene} | {' | '.join([format_rate(overall(base)), *changed])} |")
     if paper:
         shares = (f"{paper[n]:.0%}" if n in paper else "" for n in names)
         lines.append(f"| the paper | {' | '.join(shares)} |")
