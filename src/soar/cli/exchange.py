@@ -70,12 +70,9 @@ def import_data(
     from soar.utils.config import load
 
     format = from_ or recognize(folder)
+    meaning = load(Contract, contract) if contract else None
     data_set = open_data_set(
-        folder,
-        format,
-        contract=load(Contract, contract) if contract else None,
-        camera=camera,
-        least_confidence=least_confidence,
+        folder, format, contract=meaning, camera=camera, least_confidence=least_confidence
     )
     reader = Examined(data_set, convert)
     print(printable(f"{reader.name}: {format}, {len(reader)} episodes"))
