@@ -123,8 +123,8 @@ def test_methods_begin_from_the_policy_that_they_train() -> None:
     pooled = methods_table(("hindsight", "lcbc"), pooled=True).arms
     assert pooled == {
         "pretrained": Arm(),
-        "hindsight": Arm("hindsight", pooled=True),
-        "lcbc": Arm("lcbc", "lcbc", "none", pooled=True),
+        "hindsight, all scenes": Arm("hindsight", pooled=True),
+        "lcbc, all scenes": Arm("lcbc", "lcbc", "none", pooled=True),
     }
     with pytest.raises(ConfigError, match="external needs"):
         methods_table(("external",))

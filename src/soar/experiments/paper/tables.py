@@ -80,9 +80,8 @@ def methods_table(methods: Sequence[MethodName], pooled: bool = False) -> TableS
     }
     if "external" in methods:
         raise ConfigError("a study compares this package's methods; external needs `soar improve`")
-    learning: dict[str, Arm] = {
-        m: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods
-    }
+    suffix = ", all scenes" if pooled else ""  # as in Table 1, so that one folder holds both
+    learning = {m + suffix: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods}
     return TableSpec("methods", {"pretrained": Arm(), **learning})
 
 
