@@ -28,16 +28,21 @@ TASK = ("stack1", "put the red block on the yellow block")
 
 
 def small() -> NewSkillConfig:
-    ptr = debug_critic("ptr")
     return NewSkillConfig(
         demonstrations=2,
         clone=CoTrainConfig(steps=2, batch_size=8, save_every=1, autonomous_share=0.5),
         prior_steps=2,
         steps=2,
-        ptr=CriticTrainConfig(
-            replace(ptr.critic, condition="text", resolution=96), fit=replace(ptr.fit, steps=2)
-        ),
+        algorithms=("ptr", "robofume"),
+        ptr=tiny("ptr"),
+        robofume=tiny("robofume"),
     )
+
+
+def tiny(algorithm: str) -> CriticTrainConfig:
+    made = debug_critic(algorithm)
+    critic = replace(made.critic, condition="text", resolution=96)
+    return CriticTrainConfig(critic, fit=replace(made.fit, steps=2))
 
 
 @pytest.fixture
@@ -77,20 +82,26 @@ def test_each_arm_goes_on_from_the_one_before_and_learns_from_what_it_names(
 ) -> None:
     table = reproduce_new_skills(tmp_path, ("stack1",), small(), lambda text: None)
     assert list(began) == [
-        "pretrained", "cloning", "cloning-and-own", "ptr", "ptr-and-own", "own-alone",
+        "pretrained", "cloning", "cloning-and-own", "ptr", "ptr-and-own", "ptr-own-alone",
+        "robofume", "robofume-and-own", "robofume-own-alone",
     ]  # fmt: skip
     assert began["pretrained"] == "lcbc"
     made = {arm: checkpoints.load(policy) for arm, policy in list(began.items())[1:]}
-    assert [c.kind for c in made.values()] == ["lcbc", "lcbc", "critic", "critic", "critic"]
-    prior = checkpoints.load(tmp_path / "prior").id
+    assert [c.kind for c in made.values()] == ["lcbc"] * 2 + ["critic"] * 6
+    prior = {a: checkpoints.load(tmp_path / f"prior-{a}").id for a in ("ptr", "robofume")}
     start = {arm: c.provenance["started_from"] for arm, c in made.items()}
     assert start["cloning-and-own"] == made["cloning"].id
-    assert (start["ptr"], start["own-alone"]) == (prior, prior)
-    assert start["ptr-and-own"] == made["ptr"].id
+    for algorithm, first in prior.items():
+        assert (start[algorithm], start[f"{algorithm}-own-alone"]) == (first, first)
+        assert start[f"{algorithm}-and-own"] == made[algorithm].id
+        assert made[algorithm].config["algorithm"] == algorithm
     told = {arm: c.provenance for arm, c in made.items()}
     sources = {arm: t.get("mixture") or t["data"] for arm, t in told.items()}
     assert sources["cloning-and-own"]["skill-1"]["episodes"] == 1  # the judged success alone
     assert set(sources["ptr"]) == {"pretraining", "demonstrations"}
     assert sources["ptr-and-own"]["own"]["weight"] == pytest.approx(0.05)
-    assert set(sources["own-alone"]) == {"pretraining", "own"}
+    assert set(sources["ptr-own-alone"]) == {"pretraining", "own"}
+    assert set(sources["robofume"]) == {"pretraining", "demonstrations", "failures"}
+    assert sources["robofume"]["failures"]["episodes"] == 1  # the judged failure alone
+    assert sources["robofume-and-own"]["own"]["weight"] == pytest.approx(0.25)
     assert json.loads(table.with_suffix(".json").read_text())["ptr"]["success"]["value"] == 1.0

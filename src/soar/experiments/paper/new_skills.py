@@ -1,15 +1,14 @@
-"""A new skill from a few demonstrations (PTR): offline reinforcement learning beside plain cloning, then own attempts.
+"""A new skill from a few demonstrations: offline reinforcement learning beside plain cloning, then own attempts.
 
     FOLDER/demonstrations/         the few demonstrations of the skill
-    FOLDER/prior/                  PTR's first phase, on demonstrations of other tasks; shared by all skills
+    FOLDER/prior-ptr/              PTR's first phase, on demonstrations of other tasks; shared by all skills
     FOLDER/ARM/                    what an arm learned: a policy's or a critic's checkpoint
     FOLDER/ARM-attempts/           own attempts of that policy
     FOLDER/evaluations/ARM/        its success, as `soar evaluate` writes it
 
-Arms: "cloning" and "ptr" from the demonstrations; each "+ own" goes on with its own attempts, successes and failures as
-they were judged, and "own alone" is PTR
-without any demonstration of the skill. Policies follow instructions: no
-subgoal generator has seen the skill. Every step resumes.
+Arms: "cloning" and each algorithm from the demonstrations, RoboFuME from some failures of the cloned policy as well; each
+"+ own" goes on with its own attempts, successes and failures as they were judged; and "ptr own alone" has no
+demonstration of the skill. Policies follow instructions: no subgoal generator has seen the skill. Every step resumes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Lt
 
@@ -47,6 +46,16 @@ from soar.utils.config import check_ranges
 
 SCENES = ("stack1", "door1")
 """A skill of each of two families that no packaged model has learned."""
+Algorithm: TypeAlias = Literal["ptr", "robofume"]
+
+
+def _training(algorithm: Algorithm) -> CriticTrainConfig:
+    """Return an algorithm's preset, with instructions in place of task ids."""
+    fit = FitConfig(
+        batch_size=128, warmup_steps=200, betas=(0.9, 0.999), weight_decay=0.0, clip_norm=10.0, save_every=100
+    )  # fmt: skip
+    critic = replace(ALGORITHMS[algorithm](), condition="text")
+    return CriticTrainConfig(critic, fit=fit)
 
 
 @dataclass(frozen=True)
@@ -63,24 +72,24 @@ class NewSkillConfig:
     """Trials of each task in an evaluation."""
     workers: Annotated[int, Ge(1)] = 2
     """Processes of an evaluation."""
-    share: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Share of the skill's demonstrations, and then of own attempts as well, among PTR's samples (PTR: 0.1)."""
+    algorithms: tuple[Algorithm, ...] = ("ptr",)
+    """Algorithms of offline reinforcement learning; "robofume" beside or in place of "ptr"."""
+    failures: Annotated[int, Ge(0)] = 30
+    """Attempts of the cloned policy, judged a failure, that RoboFuME learns from beside the demonstrations."""
     clone: CoTrainConfig = field(default_factory=lambda: CoTrainConfig(autonomous_share=0.5))
     """Cloning, from the packaged policy; `autonomous_share` is that of the skill's episodes."""
     prior_steps: Annotated[int, Ge(1)] = 10_000
-    """Gradient steps of PTR's first phase."""
+    """Gradient steps of an algorithm's first phase, on demonstrations of other tasks."""
     steps: Annotated[int, Ge(1)] = 2000
     """Gradient steps of each further phase."""
-    ptr: CriticTrainConfig = field(
-        default_factory=lambda: CriticTrainConfig(
-            replace(ALGORITHMS["ptr"](), condition="text"),
-            fit=FitConfig(
-                batch_size=128, warmup_steps=200, betas=(0.9, 0.999), weight_decay=0.0, clip_norm=10.0,
-                save_every=100,
-            ),
-        )
-    )  # fmt: skip
-    """PTR, with instructions in place of task ids; the steps are those above."""
+    ptr: CriticTrainConfig = field(default_factory=lambda: _training("ptr"))
+    """PTR; the steps are those above."""
+    robofume: CriticTrainConfig = field(default_factory=lambda: _training("robofume"))
+    """RoboFuME; the steps are those above."""
+    ptr_share: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Share of the skill's episodes, own attempts as well, among PTR's samples (PTR: 0.1)."""
+    robofume_share: Annotated[float, Gt(0), Lt(1)] = 0.5
+    """The same for RoboFuME, whose paper doesn't say it."""
     collect: CollectOptions = field(default_factory=CollectOptions)
     """Collection of own attempts."""
 
@@ -132,8 +141,9 @@ class _Skill:
     ) -> None:
         self._folder, self._scene, self._config = folder, scene, config
         self._say = on_message
+        self._resolution = config.ptr.critic.resolution
         self._prior_frames = demonstrations(
-            DemonstrationSet(config.prior, resolution=config.ptr.critic.resolution)
+            DemonstrationSet(config.prior, resolution=self._resolution)
         )
 
     def run(self) -> dict[str, Evaluation]:
@@ -143,7 +153,7 @@ class _Skill:
         collect_demonstrations(store, "dev", c.demonstrations, workers=1, scenes=(self._scene,))
         given = build_frames(
             open_store(store, read_only=True), Query(limit=c.demonstrations),
-            c.ptr.critic.resolution, self._folder / "frames", labels="commanded",
+            self._resolution, self._folder / "frames", labels="commanded",
         )  # fmt: skip
         found = {"pretrained": self._evaluate("pretrained", "lcbc")}
         cloned = self._clone("cloning", "lcbc", [given])
@@ -151,14 +161,27 @@ class _Skill:
         own = self._attempts("cloning", cloned)
         again = self._clone("cloning + own", cloned, [given, *self._successes(own)])
         found["cloning + own"] = self._evaluate("cloning + own", again)
-        prior = self._prior()
-        taught = self._ptr("ptr", prior, [CriticSource("demonstrations", given)])
-        found["ptr"] = self._evaluate("ptr", taught)
-        tried = self._critic_source(self._attempts("ptr", taught))
-        both = [CriticSource("demonstrations", given, 0.5), replace(tried, weight=0.5)]
-        found["ptr + own"] = self._evaluate("ptr + own", self._ptr("ptr + own", taught, both))
-        alone = self._critic_source(self._attempts("prior", prior))
-        found["own alone"] = self._evaluate("own alone", self._ptr("own alone", prior, [alone]))
+        for algorithm in c.algorithms:
+            failures = self._failures(own) if algorithm == "robofume" else []
+            found |= self._learn_offline(
+                algorithm, [CriticSource("demonstrations", given), *failures]
+            )
+        return found
+
+    def _learn_offline(
+        self, algorithm: Algorithm, skill: Sequence[CriticSource]
+    ) -> dict[str, Evaluation]:
+        """Run an algorithm's arms, from a skill's demonstrations."""
+        prior = self._prior(algorithm)
+        taught = self._train(algorithm, algorithm, prior, skill)
+        found: dict[str, Evaluation] = {algorithm: self._evaluate(algorithm, taught)}
+        tried = self._critic_source(algorithm, self._attempts(algorithm, taught), "own")
+        half = [replace(s, weight=0.5 / len(skill)) for s in skill]
+        both, alone = f"{algorithm} + own", f"{algorithm} own alone"
+        again = self._train(algorithm, both, taught, [*half, replace(tried, weight=0.5)])
+        found[both] = self._evaluate(both, again)
+        tried = self._critic_source(algorithm, self._attempts(f"prior {algorithm}", prior), "own")
+        found[alone] = self._evaluate(alone, self._train(algorithm, alone, prior, [tried]))
         return found
 
     def _clone(self, arm: str, start: str, skill: Sequence[Frames]) -> str:
@@ -174,29 +197,35 @@ class _Skill:
         train_policy(c.recipe(checkpoint), [prior, *parts], out, start=checkpoint)
         return str(out)
 
-    def _prior(self) -> str:
-        """Train PTR's first phase."""
-        self._say(f"PTR on {self._config.prior} demonstrations of other tasks")
-        out = self._folder.parent / "prior"
+    def _prior(self, algorithm: Algorithm) -> str:
+        """Train an algorithm's first phase."""
+        self._say(f"{algorithm} on {self._config.prior} demonstrations of other tasks")
+        out = self._folder.parent / f"prior-{algorithm}"
         source = CriticSource("pretraining", self._prior_frames)
-        train_critic(self._recipe(self._config.prior_steps), [source], out)
+        train_critic(self._recipe(algorithm, self._config.prior_steps), [source], out)
         return str(out)
 
-    def _ptr(self, arm: str, start: str, skill: Sequence[CriticSource]) -> str:
+    def _train(
+        self, algorithm: Algorithm, arm: str, start: str, skill: Sequence[CriticSource]
+    ) -> str:
         """Go on with a share of the skill's episodes."""
         self._say(f"{self._scene}: {arm}")
-        share, out = self._config.share, self._folder / _name(arm)
+        share, out = self._training(algorithm)[1], self._folder / _name(arm)
         prior = CriticSource("pretraining", self._prior_frames, 1 - share)
         total = sum(s.weight for s in skill)
         parts = [replace(s, weight=share * s.weight / total) for s in skill]
-        train_critic(
-            self._recipe(self._config.steps), [prior, *parts], out, start=load_checkpoint(start)
-        )
+        recipe = self._recipe(algorithm, self._config.steps)
+        train_critic(recipe, [prior, *parts], out, start=load_checkpoint(start))
         return str(out)
 
-    def _recipe(self, steps: int) -> CriticTrainConfig:
-        ptr = self._config.ptr
-        return replace(ptr, fit=replace(ptr.fit, steps=steps))
+    def _training(self, algorithm: Algorithm) -> tuple[CriticTrainConfig, float]:
+        """Return an algorithm's training and the share of the skill's episodes."""
+        c = self._config
+        return (c.ptr, c.ptr_share) if algorithm == "ptr" else (c.robofume, c.robofume_share)
+
+    def _recipe(self, algorithm: Algorithm, steps: int) -> CriticTrainConfig:
+        config = self._training(algorithm)[0]
+        return replace(config, fit=replace(config.fit, steps=steps))
 
     def _attempts(self, arm: str, policy: str) -> Run:
         """Let a policy attempt the skill's tasks, which the VLM proposes and judges."""
@@ -215,16 +244,27 @@ class _Skill:
             return [
                 build_frames(
                     open_store(run.store, read_only=True), Query(outcomes=("success",)),
-                    self._config.ptr.critic.resolution, run.frames,
+                    self._resolution, run.frames,
                 )
             ]  # fmt: skip
         except (ConfigError, StoreError):
             self._say(f"{self._scene}: no attempt was judged a success")
             return []
 
-    def _critic_source(self, run: Run) -> CriticSource:
-        store = open_store(run.store, read_only=True)
-        return critic_source(store, "own", Query(), self._config.ptr.critic, run.frames)
+    def _failures(self, run: Run) -> list[CriticSource]:
+        """Return some attempts that were judged a failure; none where there is none."""
+        query = Query(outcomes=("failure",), limit=self._config.failures)
+        try:
+            return [self._critic_source("robofume", run, "failures", query)]
+        except (ConfigError, StoreError):
+            self._say(f"{self._scene}: no attempt was judged a failure")
+            return []
+
+    def _critic_source(
+        self, algorithm: Algorithm, run: Run, name: str, query: Query | None = None
+    ) -> CriticSource:
+        store, critic = open_store(run.store, read_only=True), self._training(algorithm)[0].critic
+        return critic_source(store, name, query or Query(), critic, run.frames)
 
     def _evaluate(self, arm: str, policy: str) -> Evaluation:
         self._say(f"{self._scene}: success of {arm}")
