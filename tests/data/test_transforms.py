@@ -18,6 +18,7 @@ from soar.data.transforms import (
     GoalBlur,
     NormalizeActions,
     Resize,
+    TableColor,
     ToFloat,
     ToneCurve,
     Transform,
@@ -75,7 +76,9 @@ def test_points_follow_the_crop() -> None:
     assert out["points"][:, 1].isnan().any()
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), AutoExposure(), GoalBlur()])
+@pytest.mark.parametrize(
+    "augment", [Crop(), Color(), ToneCurve(), TableColor(), AutoExposure(), GoalBlur()]
+)
 def test_a_sample_is_augmented_the_same_alone_and_in_a_batch(augment: Transform) -> None:
     batch = {"image": smooth_images(), "goal": smooth_images().flip(0), "draws": draws()}
     whole = augment.train(batch)
@@ -83,7 +86,7 @@ def test_a_sample_is_augmented_the_same_alone_and_in_a_batch(augment: Transform)
     assert torch.allclose(whole["image"][3:4], alone["image"], atol=1e-6)
 
 
-@pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), GoalBlur()])
+@pytest.mark.parametrize("augment", [Crop(), Color(), ToneCurve(), TableColor(), GoalBlur()])
 def test_serving_does_not_augment(augment: Transform) -> None:
     batch = {"image": smooth_images()}
     assert augment.serve(batch)["image"] is batch["image"]

@@ -6,6 +6,8 @@ on planes are faster on CPUs where memory is channels first, too, which `to_floa
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor, nn
@@ -106,3 +108,24 @@ def apply_curves(
     left = position.long().clamp_(max=curves.shape[2] - 2)
     low, rise = curves.gather(2, left), curves.diff(dim=2).gather(2, left)
     return torch.addcmul(low, rise, position - left).view_as(planes)
+
+
+def median_color(planes: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 1 1"]:
+    """Return each image's median color, channel by channel, of every third pixel either way."""
+    return planes[:, :, ::3, ::3].flatten(2).median(2).values[:, :, None, None]
+
+
+def waves(draws: Float[Tensor, "n k 3"], px: int) -> Float[Tensor, "n 1 px px"]:
+    """Return sums of k plane waves in [-1, 1], of up to 8 periods across the image.
+
+    Args:
+        draws: of each wave, uniform in [0, 1): periods across the image's width and height, and phase.
+        px: height and width [px].
+    """
+    line = torch.linspace(-1, 1, px, device=draws.device)
+    x, y, phase = (math.pi * (2 * draws - 1)).unbind(2)
+    angle = (
+        8 * (x[:, :, None, None] * line + y[:, :, None, None] * line[:, None]) / 2
+        + phase[:, :, None, None]
+    )
+    return angle.sin().mean(1, keepdim=True)

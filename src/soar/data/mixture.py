@@ -20,7 +20,7 @@ from soar.utils.config import to_plain
 CORRECTIONS = "corrections"
 """Name of sources of corrected actions (`soar.improvement.methods.corrections.labels`), numbered where there are
 several."""
-DRAWS = 29
+DRAWS = 44
 """Uniform random numbers that come with each sample, for augmentation."""
 SMALLEST_STD = 1e-3
 """Smallest standard deviation of an action dimension [m or rad]: noise in one that hardly moves isn't amplified."""

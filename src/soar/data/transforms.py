@@ -1,7 +1,7 @@
 """Transforms of images and actions: one list for training, stored in the checkpoint, and for serving.
 
 A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3), and "image_NAME" of further cameras; "state" (n, s); "action" (n, a), or
-chunks of several (n, c, a); "draws" (n, 29) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
+chunks of several (n, c, a); "draws" (n, 44) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
 right and y down in [-1, 1], or NaN. Serving has no actions, draws or points. A transform returns a new batch.
 """
 
@@ -24,10 +24,12 @@ from soar.data.image_ops import (
     color_matrices,
     crop_matrices,
     crop_points,
+    median_color,
     resample,
     to_float,
     to_images,
     to_planes,
+    waves,
 )
 from soar.errors import CheckpointError, ConfigError
 from soar.utils.config import OneOf, from_plain, to_plain
@@ -186,6 +188,43 @@ class ToneCurve(Transform):
 
 
 @dataclass(frozen=True)
+class TableColor(Transform):
+    """A random color and texture for the table in half of the samples, the same for observation and goal.
+
+    The table is what has nearly the observation's median color. Tone curves change the arm along with it; here the arm
+    stays, so that a black arm on a dark table becomes common (docs/log.md, twenty-seventh session). Not in the paper.
+    """
+
+    name: ClassVar[str] = "table_color"
+    darkness: float = 1.5
+    """Exponent of the random color's brightness; 1 is uniform, more is darker."""
+    texture: float = 0.15
+    """Largest amplitude of the random texture, a sum of waves."""
+    waves: ClassVar[int] = 3
+    range: ClassVar[float] = 0.85
+    """Distance at which a color isn't the table's any more, as a share of the table's."""
+
+    def train(self, batch: Batch) -> dict[str, Tensor]:
+        """Recolor float images in [0, 1]; uses draws 29 to 43."""
+        rows = (batch["draws"][:, 29] > 0.5).nonzero()[:, 0]
+        draws = batch["draws"][rows, 30:, None, None]
+        table = median_color(to_planes(batch["image"])[rows])
+        color = 0.05 + 0.95 * draws[:, :1] ** self.darkness * (0.4 + 0.6 * draws[:, 1:4])
+        px = batch["image"].shape[1]
+        texture = (
+            self.texture * draws[:, 4:5] * waves(draws[:, 5:].view(len(rows), self.waves, 3), px)
+        )
+        wanted = color + texture - table
+
+        def recolor(planes: Tensor) -> Tensor:
+            distance = ((planes - table).abs() / table.clamp(min=0.05)).amax(1, keepdim=True)
+            share = (1 - distance / self.range).clamp_(min=0)
+            return planes.addcmul(share, wanted).clamp_(0, 1)
+
+        return _change_rows(batch, rows, recolor)
+
+
+@dataclass(frozen=True)
 class AutoExposure(Transform):
     """Gamma correction of dark images: the observation's mean becomes `mean`, and the goal gets the same gamma.
 
@@ -304,6 +343,7 @@ KINDS: dict[str, type[Transform]] = {
         Crop,
         Color,
         ToneCurve,
+        TableColor,
         AutoExposure,
         GoalBlur,
         BinarizeGripper,
@@ -338,7 +378,7 @@ def transforms_from(descriptions: Sequence[Mapping[str, Json]]) -> tuple[Transfo
 
 def image_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
     """Select the transforms that change image content: neither its size and type nor actions."""
-    kinds = (Crop, Color, ToneCurve, AutoExposure, GoalBlur)
+    kinds = (Crop, Color, ToneCurve, TableColor, AutoExposure, GoalBlur)
     return tuple(t for t in transforms if isinstance(t, kinds))
 
 

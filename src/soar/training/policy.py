@@ -31,6 +31,7 @@ from soar.data.transforms import (
     NormalizeActions,
     NormalizeStates,
     Resize,
+    TableColor,
     ToFloat,
     ToneCurve,
     Transform,
@@ -107,7 +108,7 @@ def compact(kind: str = "gcbc") -> PolicyTrainConfig:
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
     transforms: tuple[Transform, ...] = (crop, color, AutoExposure())
     if kind == "gcbc":
-        transforms = (crop, color, ToneCurve(), AutoExposure(), GoalBlur(radius=3))
+        transforms = (crop, TableColor(), color, ToneCurve(), AutoExposure(), GoalBlur(radius=3))
     return PolicyTrainConfig(
         policy, transforms, autonomous_sum_steps=1, autonomous_min_motion_m=0.015, fit=config
     )

@@ -63,7 +63,7 @@ class CriticBatches:
         "image", "next_image" (n, r, r, 3) uint8: the window's first frame, and the frame after it.
         "state", "next_state" (n, s) and "action", "next_action" (n, a) float32; actions in physical units.
         "reward", "discount", "mc_return" (n,) float32: as in `soar.critics.learning.returns.Windows`.
-        "draws", "next_draws" (n, 29) float32, uniform in [0, 1), for augmentation.
+        "draws", "next_draws" (n, 44) float32, uniform in [0, 1), for augmentation.
         "goal", "next_goal" (n, r, r, 3) uint8, or "words" (n, d) float32, or "task" (n,) int64, by the condition.
         "share/NAME", "share/failure", "share/negative" (n,) float32: 1 where a sample is of that source or kind.
     """
