@@ -123,6 +123,27 @@ def test_half_of_the_samples_get_one_tone_curve_per_channel() -> None:
         )
 
 
+def test_half_of_the_samples_get_another_table_and_keep_their_arm() -> None:
+    scene = torch.full((64, 16, 16, 3), 0.7)
+    scene[:, 2:4, 2:4] = torch.tensor([0.05, 0.05, 0.05])  # arm
+    scene[:, 8:10, 8:10] = torch.tensor([0.9, 0.0, 0.1])  # object
+    goal, given = scene.flip(1), draws(64)
+    out = TableColor(texture=0).train({"image": scene, "goal": goal, "draws": given})
+    changed = (out["image"] != scene).flatten(1).any(1)
+    assert torch.equal(changed, given[:, 29] > 0.5)
+    assert torch.equal(out["goal"], out["image"].flip(1))
+    for y, x in ((2, 2), (8, 8)):
+        assert torch.allclose(out["image"][:, y, x], scene[:, y, x], atol=1e-6)
+    table = out["image"][changed][:, 0, 0]
+    wanted = 0.05 + 0.95 * given[:, 30:31] ** 1.5 * (0.4 + 0.6 * given[:, 31:34])
+    assert torch.allclose(table, wanted[changed], atol=1e-6)
+    textured = TableColor().train({"image": scene, "goal": scene, "draws": given})
+    assert torch.equal(textured["image"], textured["goal"])
+    plain = textured["image"][changed][:, 5:7].flatten(1, 2)
+    assert (plain.std(1) > 0.001).any()
+    assert ((plain - wanted[changed][:, None]).abs() <= 0.15 + 1e-6).all()
+
+
 def test_dark_images_are_brightened_in_training_and_serving_and_others_stay() -> None:
     light = torch.tensor([0.1, 0.3, 0.7])[:, None, None, None]
     batch = {

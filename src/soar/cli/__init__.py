@@ -80,6 +80,7 @@ COMMANDS = {
     "reproduce appendix-d": Entry("reproduce:appendix_d", "The detector's errors, and collection by LCBC", runs=True, kept=_RUN),
     "reproduce appendix-g": Entry("reproduce:appendix_g", "Which module fails, and what each costs", runs=True, kept=_RUN),
     "reproduce proposals": Entry("reproduce:proposals", "Meaningful tasks and useful data, or not", runs=True, kept=_RUN),
+    "reproduce steering": Entry("reproduce:steering", "One critic, several policies (V-GPS)", runs=True, kept=_RUN),
     "reproduce new-skills": Entry("reproduce:new_skills", "A new skill from ten demonstrations", runs=True, kept=_RUN),
     "reproduce methods": Entry("reproduce:methods", "Methods of improvement side by side", runs=True, kept=_RUN),
     "reproduce figure5": Entry("reproduce:figure5", "The paper's main result, in simulation", runs=True, kept=_RUN),

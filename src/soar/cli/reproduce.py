@@ -16,6 +16,7 @@ from soar.experiments.paper.figure5 import TEN_SCENES
 from soar.experiments.paper.new_skills import SCENES as SKILL_SCENES
 from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
 from soar.experiments.paper.proposals import reproduce_proposals
+from soar.experiments.paper.steering import reproduce_steering
 from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.method import MethodName
@@ -226,10 +227,13 @@ def new_skills(
 ) -> None:
     """Learn new skills from ten demonstrations (PTR), beside plain cloning, and go on with own attempts.
 
-    PTR trains a critic and its actor on demonstrations of other tasks, and goes on with the skill's; each policy then
-    attempts the skill by itself and learns from successes and failures. The same command resumes.
+    PTR, and RoboFuME where it is named, trains a critic and its actor on demonstrations of other tasks, and goes on with
+    the skill's; each policy then attempts the skill by itself and learns from successes and failures. The same command
+    resumes.
 
-    Example: `soar reproduce new-skills --scenes stack1 --demonstrations 10 --attempts 50`.
+    Examples: `soar reproduce new-skills --scenes stack1 --demonstrations 10 --attempts 50`; RoboFuME's own setting, all
+    from the same data: `soar reproduce new-skills --scenes dev2 --demonstrations 20 --algorithms robofume
+    --clone.from-scratch`.
 
     Args:
         config: sizes.
@@ -242,6 +246,37 @@ def new_skills(
         table = reproduce_new_skills(out, scenes, config, announce)
     print(table.read_text())
     print(f"figure: {table.with_suffix('.png')}")
+
+
+def steering(
+    critic: str,
+    policies: tuple[str, ...] = (),
+    instructed: tuple[str, ...] = (),
+    options: str = "",
+    config: Annotated[RunConfig, FLAT] = _DEV1,
+    out: Annotated[Path, OUT] = Path("results/steering"),
+) -> None:
+    """Test the claim of V-GPS: one critic makes several policies better, without any change of their weights.
+
+    Each policy acts alone, and with the best, a random and the worst of its samples by the critic's values, from the
+    same starts. The same command resumes.
+
+    Example: `soar reproduce steering --critic runs/words --policies runs/flow --instructed lcbc openpi:ws://gpu:8000
+    --scenes dev1 dev2`.
+
+    Args:
+        critic: the critic's folder (`soar train critic`).
+        policies: policies that reach images of `--subgoals`.
+        instructed: policies that follow instructions.
+        options: further options of `steered:`, such as "count=16&noise=1" (docs/improvement.md).
+        config: scenes and trials.
+        out: folder for numbers and table.
+    """
+    from soar.utils.progress import announce
+
+    with saved_config(steering, out):
+        table = reproduce_steering(out, critic, instructed, policies, config, announce, options)
+    print(table.read_text())
 
 
 def _table(
