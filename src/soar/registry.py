@@ -303,7 +303,7 @@ def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
 def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
     """Load a subgoal generator by its name (`subgoals_spec`). Raises ConfigError, CheckpointError.
 
-    The packaged VLM locates the objects of an instruction for the compact generator.
+    The packaged VLM locates the objects of an instruction for the compact generator, and says when it is done.
     """
     spec = subgoals_spec(name)
     if spec.kind == "chosen":
@@ -316,7 +316,8 @@ def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
         make = component("soar.subgoals.susie:make_susie")
         return cast(SubgoalGenerator, make(spec.source, **spec.options))
     load = component("soar.subgoals.compact.generator:CompactSubgoalGenerator").load
-    return cast(SubgoalGenerator, load(spec.folder, spec.steps_ahead, locator=load_vlm()))
+    vlm = load_vlm()
+    return cast(SubgoalGenerator, load(spec.folder, spec.steps_ahead, locator=vlm, judge=vlm))
 
 
 def load_policy(name: str = "gcbc") -> Policy:

@@ -20,7 +20,8 @@ from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNe
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.tasks.grammar import parse_instruction
-from soar.types import Observation, Task, image_only
+from soar.types import Answer, Observation, Task, image_only
+from soar.utils.media import resize
 
 TINY = CompactSubgoalConfig(width=8, coarse_width=32, depth=1, condition_dim=16)
 OPEN, PUT = "open the drawer", "put the green block in the bowl"
@@ -88,6 +89,49 @@ def test_the_locators_points_change_the_image_and_nan_leaves_it(generator):
 
     assert not np.array_equal(generated(FixedLocator(0.5, 0.5)), generated(FixedLocator(-0.5, 0.5)))
     assert np.array_equal(generated(FixedLocator(np.nan, 0.5)), generated(None))
+
+
+class FixedJudge:
+    """A VLM that answers every "Is it open?" with one probability, and its opposite with another."""
+
+    name = "fixed"
+
+    def __init__(self, p_open: float | None, p_closed: float | None) -> None:
+        self.p = {"open": p_open, "closed": p_closed}
+
+    def answer(self, images, questions):
+        return [[Answer(q, self.p[q.kind]) for q in asked] for asked in questions]
+
+    def propose(self, images, instructions):
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("p_open", "p_closed", "opening", "rests"),
+    [
+        (0.95, 0.05, 1.0, True),
+        (0.95, 0.05, 0.2, False),  # it may still hold the knob
+        (0.95, 0.05, np.nan, False),
+        (0.95, 0.5, 1.0, False),  # one vote
+        (0.5, 0.05, 1.0, False),
+        (None, 0.05, 1.0, False),
+    ],
+)
+def test_an_open_hand_rests_where_two_votes_say_that_the_task_is_done(
+    generator, p_open, p_closed, opening, rests
+):
+    judged = CompactSubgoalGenerator(
+        to_checkpoint(generator.net, {}),
+        device="cpu",
+        precision="fp32",
+        judge=FixedJudge(p_open, p_closed),
+    )
+    state = np.array([0.3, 0, 0.1, 0, 0, 0, opening], np.float32)
+    observation = replace(seen(1)[0], state=state)
+    unknown = parse_instruction("fetch the moon")  # has no opposite question
+    done, other = judged.generate([observation] * 2, [*tasks(OPEN), unknown], rng())
+    assert np.array_equal(done, resize(observation.image, 64)) is rests
+    assert not np.array_equal(other, resize(observation.image, 64))
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool
 
-from soar.interfaces import AnySuccessDetector, SuccessDetector
+from soar.interfaces import AnySuccessDetector, SuccessDetector, VisionLanguageModel
 from soar.tasks.questions import make_question
 from soar.tasks.success_detector import to_verdict
-from soar.types import EpisodeFrames, Images, QuestionKind, Task, Verdict, Vote
+from soar.types import EpisodeFrames, Image, Images, QuestionKind, Task, Verdict, Vote
 
 EARLIER_STEPS = 5
 """Control steps before the last frame at which the earlier frame is: 1 s at 5 Hz, when a released object has come to
@@ -96,6 +97,36 @@ def opposite(task: Task) -> Task | None:
         return None
     question = make_question(kind, task.question.object)
     return replace(task, question=question, success_answer=not task.success_answer)
+
+
+def surely_done(
+    vlm: VisionLanguageModel, images: Sequence[Image], tasks: Sequence[Task], least_p: float
+) -> Bool[np.ndarray, " n"]:
+    """Return for each image whether its task is done by both its question and the opposite one.
+
+    Args:
+        vlm: the model that is asked.
+        images: one for each task.
+        tasks: the tasks; those without an opposite question are never surely done.
+        least_p: probability that each of the two answers must exceed.
+
+    Raises:
+        ModelUnavailable: the model doesn't answer.
+    """
+    votes = [[task, other] if (other := opposite(task)) else [] for task in tasks]
+    replies = vlm.answer(images, [[vote.question for vote in asked] for asked in votes])
+    return np.array(
+        [
+            bool(asked)
+            and all(
+                reply.p_yes is not None
+                and (reply.p_yes if vote.success_answer else 1 - reply.p_yes) > least_p
+                for vote, reply in zip(asked, replied, strict=True)
+            )
+            for asked, replied in zip(votes, replies, strict=True)
+        ],
+        bool,
+    )
 
 
 def combined(task: Task, verdicts: Sequence[Verdict], judge: str, threshold: float) -> Verdict:

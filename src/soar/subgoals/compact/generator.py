@@ -17,6 +17,7 @@ from torch import Tensor
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
+from soar.interfaces import VisionLanguageModel
 from soar.nn.heatmaps import local_softargmax
 from soar.nn.text import SentenceEncoder
 from soar.registry import COMPACT, COMPACT_STEPS_AHEAD, load_subgoals
@@ -35,6 +36,7 @@ from soar.subgoals.sampler import (
     sample,
 )
 from soar.tasks.grammar import parse_instruction
+from soar.tasks.second_vote import surely_done
 from soar.types import Images, Observation, Task
 from soar.utils.hardware import choose_device, choose_precision
 from soar.utils.media import resize
@@ -52,6 +54,10 @@ NUM_TIMESTEPS = 1000
 _AGREEMENT_RADIUS = 0.2
 """Distance up to which the network's own, more exact location replaces the locator's [half an image]."""
 _BATCH_SIZE = 64
+_DONE_P = 0.9
+"""Probability of each of two answers from which a task is surely done."""
+_OPEN_GRIPPER = 0.5
+"""Least opening of a hand that holds nothing."""
 
 
 @runtime_checkable
@@ -73,6 +79,7 @@ class CompactSubgoalGenerator:
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         locator: ObjectLocator | None = None,
+        judge: VisionLanguageModel | None = None,
     ) -> None:
         """Build the network and load its weights.
 
@@ -82,6 +89,7 @@ class CompactSubgoalGenerator:
             steps_ahead: control steps from the observation to the subgoal.
             device, precision: "auto" picks them for this machine.
             locator: locates the named objects; without it the network does so itself, less reliably.
+            judge: says when a task is done, so that an open hand rests; without it, it always goes on.
         """
         self.name = f"compact {checkpoint.id}"
         self.sampler = sampler
@@ -93,7 +101,7 @@ class CompactSubgoalGenerator:
             self.net = CompactSubgoalNet(checkpoint.model_config(CompactSubgoalConfig, net))
         checkpoints.load_weights(self.net, checkpoint)
         self.net.to(self.device).eval().requires_grad_(False)
-        self.locator = locator
+        self.locator, self.judge = locator, judge
         self.finetuned = FINETUNED_FROM in checkpoint.provenance
         self._encoder = SentenceEncoder()
 
@@ -104,10 +112,11 @@ class CompactSubgoalGenerator:
         steps_ahead: int = COMPACT_STEPS_AHEAD,
         device: str = "auto",
         locator: ObjectLocator | None = None,
+        judge: VisionLanguageModel | None = None,
     ) -> CompactSubgoalGenerator:
         """Load a checkpoint's folder. Raises CheckpointError."""
         checkpoint = checkpoints.load(folder, KIND)
-        return cls(checkpoint, steps_ahead=steps_ahead, device=device, locator=locator)
+        return cls(checkpoint, steps_ahead=steps_ahead, device=device, locator=locator, judge=judge)
 
     @property
     def resolution(self) -> int:
@@ -120,8 +129,20 @@ class CompactSubgoalGenerator:
         tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """Generate one image for each observation and its task."""
-        return self._generate(observations, tasks, rng)
+        """Generate one image for each observation and its task.
+
+        Where the judge is sure that the task is done and the hand is open, it is the present image: the network doesn't
+        know when to rest, and opens a drawer only to close it again (docs/log.md, twenty-seventh session).
+        """
+        generated = self._generate(observations, tasks, rng)
+        if self.judge is None:
+            return generated
+        images = [o.image for o in observations]
+        rests = surely_done(self.judge, images, tasks, _DONE_P)
+        rests &= np.array([o.state[-1] for o in observations]) > _OPEN_GRIPPER
+        for i in rests.nonzero()[0]:
+            generated[i] = resize(images[i], self.resolution)
+        return generated
 
     def generate_from_futures(
         self,
