@@ -26,6 +26,7 @@ REQUIRED = {
     "improve": ["--out", "o"],
     "train": ["gcbc", "--store", "s", "--out", "o"],
     "train critic": ["--store", "s", "--out", "o"],
+    "reproduce steering": ["--steered-by", "c"],
     "vlm label": ["--store", "s", "--labels", "l.csv"],
     "vlm calibrate": ["--store", "s"],
     "subgoals finetune": ["--store", "s", "--out", "o"],

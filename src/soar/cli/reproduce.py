@@ -249,7 +249,7 @@ def new_skills(
 
 
 def steering(
-    critic: str,
+    steered_by: str,
     policies: tuple[str, ...] = (),
     instructed: tuple[str, ...] = (),
     options: str = "",
@@ -261,11 +261,11 @@ def steering(
     Each policy acts alone, and with the best, a random and the worst of its samples by the critic's values, from the
     same starts. The same command resumes.
 
-    Example: `soar reproduce steering --critic runs/words --policies runs/flow --instructed lcbc openpi:ws://gpu:8000
+    Example: `soar reproduce steering --steered-by runs/words --policies runs/flow --instructed lcbc openpi:ws://gpu:8000
     --scenes dev1 dev2`.
 
     Args:
-        critic: the critic's folder (`soar train critic`).
+        steered_by: the critic's folder (`soar train critic`).
         policies: policies that reach images of `--subgoals`.
         instructed: policies that follow instructions.
         options: further options of `steered:`, such as "count=16&noise=1" (docs/improvement.md).
@@ -275,7 +275,7 @@ def steering(
     from soar.utils.progress import announce
 
     with saved_config(steering, out):
-        table = reproduce_steering(out, critic, instructed, policies, config, announce, options)
+        table = reproduce_steering(out, steered_by, instructed, policies, config, announce, options)
     print(table.read_text())
 
 

@@ -22,6 +22,8 @@ CORRECTIONS = "corrections"
 several."""
 DRAWS = 44
 """Uniform random numbers that come with each sample, for augmentation."""
+LATE_DRAWS = 15
+"""The last of them. They are drawn after all else, so that a training that began when there were fewer resumes exactly."""
 SMALLEST_STD = 1e-3
 """Smallest standard deviation of an action dimension [m or rad]: noise in one that hardly moves isn't amplified."""
 
@@ -133,12 +135,13 @@ class Mixture:
         source = rng.choice(len(self.sources), size, p=self.shares)
         counts = np.array([len(frames) for frames, _ in self._steps])
         which = rng.integers(counts[source])
-        draws = rng.random((size, DRAWS), np.float32)
+        early = rng.random((size, DRAWS - LATE_DRAWS), np.float32)
         goal = np.zeros(size, np.int64)
         for i, s in enumerate(self.sources):
             frames, last = (a[which[source == i]] for a in self._steps[i])
             goal[source == i] = s.goals.draw(rng, frames, last)
         chance = rng.random(size)
+        draws = np.concatenate([early, rng.random((size, LATE_DRAWS), np.float32)], 1)
         return self._gather(source[rows], which[rows], goal[rows], draws[rows], chance[rows])
 
     def provenance(self) -> dict[str, Any]:

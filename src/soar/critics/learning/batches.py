@@ -18,7 +18,7 @@ from soar.critics.config import CriticConfig
 from soar.critics.learning.labels import CriticSource, Pool, make_pools, pool_shares
 from soar.critics.learning.returns import windows
 from soar.data.frame_cache import common_contract
-from soar.data.mixture import DRAWS, Embed
+from soar.data.mixture import DRAWS, LATE_DRAWS, Embed
 from soar.data.prefetch import step_rng
 from soar.errors import ConfigError
 from soar.types import Verdict
@@ -107,9 +107,10 @@ class CriticBatches:
         """Return some rows of a step's batch of `size` samples."""
         self._update_labels()
         rng = step_rng(self.seed, step)
-        draws = rng.random((2, size, DRAWS), np.float32)
+        early = rng.random((2, size, DRAWS - LATE_DRAWS), np.float32)
         steps = self._draw(rng, size)
         goals = self._draw_goals(rng, steps) if self.config.condition == "goal" else []
+        draws = np.concatenate([early, rng.random((2, size, LATE_DRAWS), np.float32)], 2)
         chosen = np.arange(size)[rows]
         batch = self._gather(steps, goals, chosen)
         return {**batch, "draws": draws[0, rows], "next_draws": draws[1, rows]}
