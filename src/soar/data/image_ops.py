@@ -116,7 +116,7 @@ def median_color(planes: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 1 1"]:
 
 
 def waves(draws: Float[Tensor, "n k 3"], px: int) -> Float[Tensor, "n 1 px px"]:
-    """Return sums of k plane waves in [-1, 1], of up to 8 periods across the image.
+    """Return sums of k plane waves in [-1, 1], of up to 4 periods across the image.
 
     Args:
         draws: of each wave, uniform in [0, 1): periods across the image's width and height, and phase.
@@ -124,8 +124,6 @@ def waves(draws: Float[Tensor, "n k 3"], px: int) -> Float[Tensor, "n 1 px px"]:
     """
     line = torch.linspace(-1, 1, px, device=draws.device)
     x, y, phase = (math.pi * (2 * draws - 1)).unbind(2)
-    angle = (
-        8 * (x[:, :, None, None] * line + y[:, :, None, None] * line[:, None]) / 2
-        + phase[:, :, None, None]
-    )
+    x, y, phase = (v[:, :, None, None] for v in (x, y, phase))
+    angle = 4 * (x * line + y * line[:, None]) + phase
     return angle.sin().mean(1, keepdim=True)
