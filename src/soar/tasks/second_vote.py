@@ -14,9 +14,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from soar.interfaces import AnySuccessDetector, SuccessDetector, VisionLanguageModel
+from soar.tasks.grammar import success_probability
 from soar.tasks.questions import make_question
 from soar.tasks.success_detector import to_verdict
-from soar.types import EpisodeFrames, Image, Images, QuestionKind, Task, Verdict, Vote
+from soar.types import Answer, EpisodeFrames, Image, Images, QuestionKind, Task, Verdict, Vote
 
 EARLIER_STEPS = 5
 """Control steps before the last frame at which the earlier frame is: 1 s at 5 Hz, when a released object has come to
@@ -115,18 +116,14 @@ def surely_done(
     """
     votes = [[task, other] if (other := opposite(task)) else [] for task in tasks]
     replies = vlm.answer(images, [[vote.question for vote in asked] for asked in votes])
-    return np.array(
-        [
-            bool(asked)
-            and all(
-                reply.p_yes is not None
-                and (reply.p_yes if vote.success_answer else 1 - reply.p_yes) > least_p
-                for vote, reply in zip(asked, replied, strict=True)
-            )
-            for asked, replied in zip(votes, replies, strict=True)
-        ],
-        bool,
-    )
+
+    def agree(asked: Sequence[Task], replied: Sequence[Answer]) -> bool:
+        return bool(asked) and all(
+            reply.p_yes is not None and success_probability(vote, reply.p_yes) > least_p
+            for vote, reply in zip(asked, replied, strict=True)
+        )
+
+    return np.array([agree(*each) for each in zip(votes, replies, strict=True)], bool)
 
 
 def combined(task: Task, verdicts: Sequence[Verdict], judge: str, threshold: float) -> Verdict:
