@@ -18,6 +18,8 @@ AHEAD = MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1
 
 
 def noise_samples(folder, scenes, workers, seed, config) -> KeypointSamples:
+    assert seed % 1000 == 7
+    assert folder.name.endswith("-from-7")
     rng, n = np.random.default_rng(seed), 2 * scenes
     return KeypointSamples(
         images=rng.integers(0, 256, (n, 96, 96, 3), np.uint8),
@@ -36,7 +38,7 @@ def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeyp
     config = replace(
         keypoints_preset(), steps=2, batch_size=4, warmup_steps=1, log_every=1, save_every=1, ema_decay=0
     )  # fmt: skip
-    keypoints(config, scenes=3, dagger_scenes=1, views=1, out=tmp_path / "out")
+    keypoints(config, 3, 1, views=1, scene_offset=7, out=tmp_path / "out")
     before, after = (
         CompactSubgoalGenerator.load(folder, device="cpu").net.state_dict()
         for folder in (packaged("subgoals"), tmp_path / "out")

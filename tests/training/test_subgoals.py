@@ -9,6 +9,7 @@ import torch
 
 from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
+from soar.data.transforms import TableColor
 from soar.errors import CheckpointError, ConfigError
 from soar.nn.heatmaps import gaussian_heatmaps, grid_cells
 from soar.subgoals.clips import NUM_POINTS, ClipCorpus, Part
@@ -221,7 +222,7 @@ def test_a_cluster_of_hypotheses_outweighs_a_likelier_single_one_and_is_averaged
 
 
 def test_points_move_with_the_image_in_augmentation():
-    """A white spot on black is at its point, before and after."""
+    """A white spot on black is at its point, before and after; black may stay black, without a table's texture."""
     rng = np.random.default_rng(0)
     at = torch.tensor(rng.uniform(-0.5, 0.5, (20, 1, 2)), dtype=torch.float32)
     spots = gaussian_heatmaps(at[:, 0], 64, 1.5).exp().reshape(20, 64, 64, 1)
@@ -230,7 +231,8 @@ def test_points_move_with_the_image_in_augmentation():
         "points": at.repeat(1, NUM_POINTS, 1),
         "future_points": torch.full((20, NUM_PREDICTED, 2), torch.nan),
     }
-    image, points, future = augment(batch, AUGMENTATION, torch.Generator().manual_seed(0))
+    transforms = [t for t in AUGMENTATION if not isinstance(t, TableColor)]
+    image, points, future = augment(batch, transforms, torch.Generator().manual_seed(0))
     light = (image.mean(1) - image.mean(1).amin((1, 2), keepdim=True)).flatten(1) ** 2
     centroid = light @ grid_cells(64) / light.sum(1, keepdim=True)
     inside = (points[:, 0].abs() < 0.9).all(1)

@@ -24,6 +24,7 @@ from soar.utils.files import cache_folder
 if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
     from soar.subgoals.clips import ClipCorpus
+    from soar.training.keypoint_samples import KeypointSamples
 
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
@@ -222,6 +223,7 @@ def keypoints(
     views: Positive = 4,
     dagger_share: Share = 0.4,
     start: Path | None = None,
+    scene_offset: Count = 0,
     workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
@@ -239,30 +241,30 @@ def keypoints(
         views: images of each state, all but one with other colors, names, table, camera and light.
         dagger_share: share of the system's own states in a batch.
         start: the generator's folder; by default the package's own.
+        scene_offset: number of the first scene; from the last one of an earlier training on, all scenes are new.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """
-    from soar.pretraining.keypoint_samples import KeypointSampleConfig, make_keypoint_samples
     from soar.registry import WEIGHTS, packaged
     from soar.subgoals.compact.generator import KIND
     from soar.training.keypoint_predictor import MixedKeypointBatches, train_keypoint_predictor
 
     before = _load(start or packaged("subgoals"), KIND)
     assert before is not None
-    cache = cache_folder() / "pretrain" / f"keypoint-samples-{views}"
-    theirs, its = (KeypointSampleConfig(views=views, dagger=dagger) for dagger in (False, True))
-    expert = make_keypoint_samples(cache / "expert", scenes, workers, _KEYPOINT_SEED, theirs)
-    at = cache / f"dagger-{before.id}"
-    dagger = make_keypoint_samples(at, dagger_scenes, workers, _DAGGER_SEED, its)
+    rest = f"-from-{scene_offset}" if scene_offset else ""
+    at = cache_folder() / "pretrain" / f"keypoint-samples-{views}"
+    kept = at / f"expert{rest}", at / f"dagger-{before.id}{rest}"
+    expert, dagger = _keypoint_samples(kept, (scenes, dagger_scenes), views, scene_offset, workers)
     learned = {
         "started_from": before.id,
         "scenes": scenes,
+        "scene_offset": scene_offset,
         "samples": len(expert.images),
         "dagger_scenes": dagger_scenes,
         "dagger_samples": len(dagger.images),
         "dagger_share": dagger_share,
     }
-    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}-steps-{config.steps}"
+    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{rest}-steps-{config.steps}"
     work = cache_folder() / "pretrain" / f"{name}-start-{before.id}"
     train_keypoint_predictor(
         before,
@@ -275,6 +277,19 @@ def keypoints(
     folder = out or WEIGHTS / "subgoals"
     with saved_config(keypoints, folder):
         _install(work, folder, "subgoals", ("broad",))
+
+
+def _keypoint_samples(
+    folders: tuple[Path, Path], scenes: tuple[int, int], views: int, offset: int, workers: int
+) -> tuple[KeypointSamples, KeypointSamples]:
+    """Make samples of an expert's states and of the packaged system's, each in so many scenes, or read them."""
+    from soar.pretraining.keypoint_samples import KeypointSampleConfig, make_keypoint_samples
+
+    expert, system = (KeypointSampleConfig(views=views, dagger=dagger) for dagger in (False, True))
+    return (
+        make_keypoint_samples(folders[0], scenes[0], workers, _KEYPOINT_SEED + offset, expert),
+        make_keypoint_samples(folders[1], scenes[1], workers, _DAGGER_SEED + offset, system),
+    )
 
 
 def _policy(

@@ -12,8 +12,9 @@ from annotated_types import Ge, Le
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from soar.data.mixture import DRAWS
 from soar.data.prefetch import step_rng
-from soar.data.transforms import Color, Crop
+from soar.data.transforms import Color, Crop, TableColor, Transform
 from soar.errors import ConfigError
 from soar.nn import draws
 from soar.nn.heatmaps import attention_loss
@@ -30,6 +31,7 @@ KEYPOINTS_SHARE, STATES_SHARE = 0.9, 0.8
 """Shares of samples in which the renderer gets future keypoints, and the predictor the robot's state."""
 AUGMENTATION = (
     Crop((0.6, 1.0), (0.8, 1.25), turn_deg=10),
+    TableColor(),
     Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05),
 )
 """Augmentation of the keypoint predictor's images, keypoints included; mild in hue, as instructions name colors."""
@@ -348,14 +350,14 @@ def mirror(batch: Mapping[str, Tensor], generator: torch.Generator) -> Mapping[s
 
 
 def augment(
-    batch: Mapping[str, Tensor], transforms: Sequence[Crop | Color], generator: torch.Generator
+    batch: Mapping[str, Tensor], transforms: Sequence[Transform], generator: torch.Generator
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n k 2"], Float[Tensor, "n f 2"]]:
     """Return observations in [-1, 1], `points` and `future_points` after random transforms."""
     image, points = batch["observation"].float() / 255, batch["points"]
     sample = {
         "image": image,
         "points": torch.cat([points, batch["future_points"]], 1),
-        "draws": draws.rand((len(image), 10), generator),
+        "draws": draws.rand((len(image), DRAWS), generator),
     }
     with torch.autocast(image.device.type, enabled=False):
         for transform in transforms:
