@@ -90,7 +90,7 @@ class Mixture:
             generated goal), and where the gripper switches next or, if that comes first, at the goal. Of other arms
             (n, 3 s): the states there.
         "points" (n, 3, 2) float32: the fingertips' image positions in these three frames, in [-1, 1], or NaN.
-        "draws" (n, 29) float32, uniform in [0, 1).
+        "draws" (n, 44) float32, uniform in [0, 1).
         "advantage" (n,) int64: if a source has labels, 1 for an action with a large advantage, 2 for a small one.
         "share/NAME" (n,) float32: for each source, 1 where the sample comes from it.
         "words" (n, d) float32: with `embed`, the embedded instruction.
