@@ -48,4 +48,6 @@ def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeyp
     card = (tmp_path / "out" / "README.md").read_text()
     assert '"samples": 6' in card
     assert '"dagger_samples": 2' in card
+    assert '"keypoints": [' in card
+    assert '"started_from": "9a3788d6a606"' in card  # the packaged predictor's first training
     assert '"painter"' in card  # the renderer's provenance stays

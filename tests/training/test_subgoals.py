@@ -222,7 +222,7 @@ def test_a_cluster_of_hypotheses_outweighs_a_likelier_single_one_and_is_averaged
 
 
 def test_points_move_with_the_image_in_augmentation():
-    """A white spot on black is at its point, before and after; black may stay black, without a table's texture."""
+    """A white spot on black is at its point, before and after."""
     rng = np.random.default_rng(0)
     at = torch.tensor(rng.uniform(-0.5, 0.5, (20, 1, 2)), dtype=torch.float32)
     spots = gaussian_heatmaps(at[:, 0], 64, 1.5).exp().reshape(20, 64, 64, 1)
@@ -231,8 +231,7 @@ def test_points_move_with_the_image_in_augmentation():
         "points": at.repeat(1, NUM_POINTS, 1),
         "future_points": torch.full((20, NUM_PREDICTED, 2), torch.nan),
     }
-    transforms = [t for t in AUGMENTATION if not isinstance(t, TableColor)]
-    image, points, future = augment(batch, transforms, torch.Generator().manual_seed(0))
+    image, points, future = augment(batch, AUGMENTATION, torch.Generator().manual_seed(0))
     light = (image.mean(1) - image.mean(1).amin((1, 2), keepdim=True)).flatten(1) ** 2
     centroid = light @ grid_cells(64) / light.sum(1, keepdim=True)
     inside = (points[:, 0].abs() < 0.9).all(1)
@@ -240,6 +239,25 @@ def test_points_move_with_the_image_in_augmentation():
     torch.testing.assert_close(centroid[inside], points[inside, 0], atol=0.05, rtol=0)
     assert (points[:, 0] - at[:, 0]).abs().nanmedian() > 0.05
     assert future.isnan().all()
+
+
+def test_recolored_tables_keep_what_stands_on_them():
+    """On a gray table with a red thing, half of the tables change, the thing stays as red, and points don't move."""
+    gray = torch.full((64, 32, 32, 3), 150, dtype=torch.uint8)
+    gray[:, 12:20, 12:20] = torch.tensor([255, 0, 0], dtype=torch.uint8)
+    batch = {
+        "observation": gray,
+        "points": torch.zeros(64, NUM_POINTS, 2),
+        "future_points": torch.zeros(64, NUM_PREDICTED, 2),
+    }
+    image, points, _ = augment(batch, (TableColor(),), torch.Generator().manual_seed(0))
+    before = gray.permute(0, 3, 1, 2) / 127.5 - 1
+    changed = (image - before).abs().amax((1, 2, 3)) > 0.05
+    assert 20 < changed.sum() < 44
+    torch.testing.assert_close(
+        image[:, :, 14:18, 14:18], before[:, :, 14:18, 14:18], atol=0.02, rtol=0
+    )
+    assert not points.any()
 
 
 def test_keypoint_samples_train_the_predictor_beside_clips(moving, tmp_path):

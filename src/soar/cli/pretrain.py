@@ -223,6 +223,7 @@ def keypoints(
     views: Positive = 4,
     dagger_share: Share = 0.4,
     start: Path | None = None,
+    recolor_tables: bool = False,
     scene_offset: Count = 0,
     workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
@@ -241,6 +242,7 @@ def keypoints(
         views: images of each state, all but one with other colors, names, table, camera and light.
         dagger_share: share of the system's own states in a batch.
         start: the generator's folder; by default the package's own.
+        recolor_tables: another color for the table in half of the samples.
         scene_offset: number of the first scene; from the last one of an earlier training on, all scenes are new.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
@@ -251,32 +253,35 @@ def keypoints(
 
     before = _load(start or packaged("subgoals"), KIND)
     assert before is not None
-    rest = f"-from-{scene_offset}" if scene_offset else ""
-    at = cache_folder() / "pretrain" / f"keypoint-samples-{views}"
+    rest, cache = f"-from-{scene_offset}" if scene_offset else "", cache_folder() / "pretrain"
+    at = cache / f"keypoint-samples-{views}"
     kept = at / f"expert{rest}", at / f"dagger-{before.id}{rest}"
     expert, dagger = _keypoint_samples(kept, (scenes, dagger_scenes), views, scene_offset, workers)
     learned = {
-        "started_from": before.id,
-        "scenes": scenes,
-        "scene_offset": scene_offset,
-        "samples": len(expert.images),
-        "dagger_scenes": dagger_scenes,
-        "dagger_samples": len(dagger.images),
-        "dagger_share": dagger_share,
-    }
+        "started_from": before.id, "scenes": scenes, "scene_offset": scene_offset, "samples": len(expert.images),
+        "dagger_scenes": dagger_scenes, "dagger_samples": len(dagger.images), "dagger_share": dagger_share,
+        "recolor_tables": recolor_tables,
+    }  # fmt: skip
     name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{rest}-steps-{config.steps}"
-    work = cache_folder() / "pretrain" / f"{name}-start-{before.id}"
+    work = name + f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
     train_keypoint_predictor(
         before,
         MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
-        work,
+        made := cache / work,
         config,
         SubgoalTrainConfig.attention_weight,
-        {**before.provenance, "keypoints": learned},
+        {**before.provenance, "keypoints": [*_keypoint_trainings(before), learned]},
+        recolor_tables=recolor_tables,
     )
     folder = out or WEIGHTS / "subgoals"
     with saved_config(keypoints, folder):
-        _install(work, folder, "subgoals", ("broad",))
+        _install(made, folder, "subgoals", ("broad",))
+
+
+def _keypoint_trainings(before: Checkpoint) -> list[Any]:
+    """Return what its provenance says about trainings of its keypoint predictor; a single one is no list."""
+    known = before.provenance.get("keypoints", [])
+    return known if isinstance(known, list) else [known]
 
 
 def _keypoint_samples(

@@ -17,15 +17,19 @@ from soar.subgoals.compact.generator import to_checkpoint
 from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
 from soar.training.fit import FitConfig, FitResult, fit
 from soar.training.keypoint_samples import KeypointBatches, KeypointSamples
-from soar.training.subgoal_losses import CompactSubgoalLearner
+from soar.training.subgoal_losses import RECOLORED, CompactSubgoalLearner
 
 
 class KeypointLearner(nn.Module):
     """The compact subgoal network with all but its keypoint predictor frozen."""
 
-    def __init__(self, config: CompactSubgoalConfig, attention_weight: float) -> None:
+    def __init__(
+        self, config: CompactSubgoalConfig, attention_weight: float, recolor_tables: bool = False
+    ) -> None:
         super().__init__()
         learner = CompactSubgoalLearner(config, attention_weight=attention_weight)
+        if recolor_tables:
+            learner.augmentation = RECOLORED
         for name, weight in learner.net.named_parameters():
             weight.requires_grad_(name.startswith("keypoint_predictor."))
         self.whole = learner
@@ -61,6 +65,7 @@ def train_keypoint_predictor(
     attention_weight: float,
     provenance: Mapping[str, Any],
     validation: KeypointBatches | None = None,
+    recolor_tables: bool = False,
 ) -> FitResult:
     """Train the keypoint predictor of a subgoal generator and write the whole generator; resumes a run in `out`.
 
@@ -72,13 +77,14 @@ def train_keypoint_predictor(
         attention_weight: weight of the loss on the attention to the named objects.
         provenance: of the new checkpoint.
         validation: samples whose loss is logged with every save.
+        recolor_tables: whether the table gets another color in half of the samples.
 
     Raises:
         ConfigError: the generator has no keypoint predictor.
         CheckpointError: `out` holds a run with other settings.
     """
     torch.manual_seed(config.seed)
-    learner = KeypointLearner(predicting(start), attention_weight)
+    learner = KeypointLearner(predicting(start), attention_weight, recolor_tables)
     checkpoints.load_weights(learner.whole.net, start)
     return fit(
         learner,
