@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -247,6 +247,35 @@ def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
     """Return the checkpoint with float16 weights, half the size on disk."""
     weights = {k: v.half() if v.is_floating_point() else v for k, v in checkpoint.weights.items()}
     return replace(checkpoint, weights=weights, id="")
+
+
+def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    """Return the mean of the weights of models that began with the same ones ("model soups", Wortsman et al. 2022).
+
+    It is computed in single precision and kept in the first one's. Configuration, transforms and provenance are the
+    first one's.
+
+    Raises:
+        CheckpointError: they are other models, or fewer than two.
+    """
+    import torch
+
+    models = [
+        (c.kind, c.config, c.transforms, c.contract, {n: w.shape for n, w in c.weights.items()})
+        for c in checkpoints
+    ]
+    if len(models) < 2 or any(model != models[0] for model in models):
+        raise CheckpointError(
+            f"no mean of {', '.join(c.id for c in checkpoints) or 'nothing'}; valid: two models or more of the same "
+            "kind, configuration and transforms"
+        )
+    first = checkpoints[0]
+    means = {
+        name: torch.stack([c.weights[name].float() for c in checkpoints]).mean(0).to(weight.dtype)
+        for name, weight in first.weights.items()
+    }
+    provenance = {**first.provenance, "mean_of": [c.id for c in checkpoints]}
+    return replace(first, weights=means, provenance=provenance, id="")
 
 
 def _manifest(checkpoint: Checkpoint) -> dict[str, Json]:

@@ -119,6 +119,7 @@ COMMANDS = {
     "pretrain vlm": Entry("pretrain:vlm", "Make the packaged VLM", runs=True, kept=_RUN),
     "pretrain subgoals": Entry("pretrain:subgoals", "Make the packaged subgoal generator", runs=True, kept=_RUN),
     "pretrain keypoints": Entry("pretrain:keypoints", "Train the packaged subgoal generator's keypoint predictor further", runs=True, kept=_RUN),
+    "pretrain average": Entry("average:average", "Average the weights of several trainings of a model"),
     "pretrain all": Entry("pretrain_all:pretrain_all", "Make all packaged models within some hours", kept=_RUN),
 }  # fmt: skip
 
