@@ -29,12 +29,11 @@ OBJECT_POINTS_SHARE, OBJECT_POINTS_STD = 0.8, 0.015
 """Share of training samples with given object points, and their standard error [half an image]: the packaged VLM's."""
 KEYPOINTS_SHARE, STATES_SHARE = 0.9, 0.8
 """Shares of samples in which the renderer gets future keypoints, and the predictor the robot's state."""
-AUGMENTATION = (
-    Crop((0.6, 1.0), (0.8, 1.25), turn_deg=10),
-    Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05),
-)
+_CROP = Crop((0.6, 1.0), (0.8, 1.25), turn_deg=10)
+_COLOR = Color(0.2, (0.7, 1.3), (0.6, 1.4), 0.05)
+AUGMENTATION = (_CROP, _COLOR)
 """Augmentation of the keypoint predictor's images, keypoints included; mild in hue, as instructions name colors."""
-RECOLORED = (*AUGMENTATION, TableColor())
+RECOLORED = (_CROP, TableColor(), _COLOR)
 """The same, and another color for the table in half of the samples."""
 _FEW_DRAWS = 10
 """Random numbers of a sample where no table is recolored: crops and colors use no more."""
