@@ -18,15 +18,8 @@ def model(value: float, kind: str = "gcbc", size: int = 3) -> Checkpoint:
 
 def test_the_mean_keeps_precision_configuration_and_says_what_it_is_of(tmp_path, capsys):
     ids = [save(tmp_path / name, model(value)) for name, value in [("a", 1), ("b", 2), ("c", 6)]]
-    main(
-        [
-            "pretrain",
-            "average",
-            *(str(tmp_path / n) for n in "abc"),
-            "--out",
-            str(tmp_path / "mean"),
-        ]
-    )
+    folders = [str(tmp_path / name) for name in "abc"]
+    main(["pretrain", "average", *folders, "--out", str(tmp_path / "mean")])
     found = load(tmp_path / "mean")
     assert found.weights["w"].dtype == torch.half
     assert found.weights["w"].tolist() == [3, 3, 3]

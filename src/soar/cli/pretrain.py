@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Le(1)]
+SceneOffset = Annotated[int, Ge(0), Le(90_000)]
+"""Below where the seeds of other samples begin."""
 
 _KEYPOINT_SEED = 800_000
 """Seed of the first scene of keypoint samples, far from the clips' scenes."""
@@ -224,7 +226,7 @@ def keypoints(
     dagger_share: Share = 0.4,
     start: Path | None = None,
     recolor_tables: bool = False,
-    scene_offset: Count = 0,
+    scene_offset: SceneOffset = 0,
     workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
@@ -243,7 +245,7 @@ def keypoints(
         dagger_share: share of the system's own states in a batch.
         start: the generator's folder; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
-        scene_offset: number of the first scene; from the last one of an earlier training on, all scenes are new.
+        scene_offset: number of the first scene; one far beyond those of an earlier training makes all scenes new.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """
