@@ -7,7 +7,7 @@ import soar.pretraining.weights
 from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.pretraining.demonstrations import DemonstrationConfig, record_session
-from soar.pretraining.weights import DaggerSet, DemonstrationSet, install, pretrain_policy
+from soar.pretraining.weights import DemonstrationSet, install, pretrain_policy
 from soar.sim.scenes.regimes import sample_scene
 from soar.training.policy import debug
 
@@ -43,20 +43,6 @@ def test_policy_is_pretrained_continued_and_installed(frames, tmp_path, monkeypa
     assert second.provenance["started_from"] == first.id
     assert second.provenance["mixture"]["bridge"]["generated_goals"] == 0.5
     assert second.transforms == first.transforms
-
-    asked = []
-    monkeypatch.setattr(soar.pretraining.weights, "dagger_demonstrations", lambda *given: asked.append(given) or frames)  # fmt: skip
-    third = checkpoints.load(
-        pretrain_policy(
-            debug(), REQUESTED, tmp_path / "third", dagger=DaggerSet(7, 0.25), start=start, generator=CopyGenerator().generate_from_futures, generated_goals=0.5,
-        )
-    )  # fmt: skip
-    assert asked == [(DaggerSet(7, 0.25), 32)]
-    learned = third.provenance["mixture"]
-    assert {n: (s["share"], s["generated_goals"]) for n, s in learned.items()} == {
-        "bridge": (0.75, 0.5),
-        "dagger": (0.25, 0.5),
-    }
 
     id = install(trained, tmp_path / "gcbc", "gcbc", "soar pretrain gcbc", ("bridge",))
     installed = checkpoints.load(tmp_path / "gcbc")

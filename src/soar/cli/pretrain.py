@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Le
 
 from soar.cli.options import FLAT, OUT, default_of, saved_config
-from soar.pretraining.weights import DaggerSet, DemonstrationSet
+from soar.pretraining.weights import DemonstrationSet
 from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, compact, with_fit
 from soar.training.subgoals import SubgoalTrainConfig
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Le(1)]
-InnerShare = Annotated[float, Gt(0), Lt(1)]
 SceneOffset = Annotated[int, Ge(0), Le(90_000)]
 """Below where the seeds of other samples begin."""
 
@@ -72,8 +71,6 @@ def gcbc(
     episodes: Positive = DemonstrationSet.episodes,
     start: Path | None = None,
     generated_goals: Share = 0.0,
-    dagger_episodes: Count = 0,
-    dagger_share: InnerShare = 0.5,
     workers: Positive = DemonstrationSet.workers,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
@@ -87,14 +84,10 @@ def gcbc(
         start: a checkpoint's folder to begin from, at a learning rate of 4e-4 instead of 1e-3.
         generated_goals: share of the samples whose goal is rendered by the packaged subgoal generator, with the
             keypoints that followed; best once the policy can reach camera images (docs/log.md).
-        dagger_episodes: number of further demonstrations, of up to 24 steps, in which an expert continues attempts of
-            the packaged system (DAgger).
-        dagger_share: share of these in the samples.
         workers: number of processes that make demonstrations.
         out: folder of the checkpoint and its card; by default the package's own.
     """
-    dagger = DaggerSet(dagger_episodes, dagger_share, workers) if dagger_episodes else None
-    _policy("gcbc", config, episodes, start, workers, out, generated_goals, dagger)
+    _policy("gcbc", config, episodes, start, generated_goals, workers, out)
 
 
 @default_of(lambda given: {"config": policy_preset("lcbc", given["start"])})
@@ -117,7 +110,7 @@ def lcbc(
         workers: number of processes that make demonstrations.
         out: folder of the checkpoint and its card; by default the package's own.
     """
-    _policy("lcbc", config, episodes, start, workers, out)
+    _policy("lcbc", config, episodes, start, 0.0, workers, out)
 
 
 @default_of(lambda given: {"config": vlm_preset(given["start"])})
@@ -311,10 +304,9 @@ def _policy(
     config: PolicyTrainConfig,
     episodes: int,
     start: Path | None,
+    generated_goals: float,
     workers: int,
     out: Path | None,
-    generated_goals: float = 0.0,
-    dagger: DaggerSet | None = None,
 ) -> None:
     """Demonstrations, behavior cloning, checkpoint and card."""
     from soar.pretraining.weights import pretrain_policy
@@ -324,12 +316,10 @@ def _policy(
     before = _load(start, "gcbc" if kind == "gcbc" else None)
     name = f"{kind}-episodes-{episodes}-steps-{config.fit.steps}"
     name += f"-imagined-{generated_goals:g}" if generated_goals else ""
-    name += f"-dagger-{dagger.episodes}-{dagger.share:g}" if dagger else ""
     made = pretrain_policy(
         config,
         DemonstrationSet(episodes, workers=workers),
         _work(name, before, config, policy_preset(kind, start)),
-        dagger=dagger,
         start=start,
         generator=load_compact().generate_from_futures if generated_goals else None,
         generated_goals=generated_goals,

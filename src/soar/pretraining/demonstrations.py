@@ -241,10 +241,10 @@ def collect_demonstrations(
         def show(counts: DemonstrationCounts) -> None:
             bar.update(line, completed=have + counts.kept, note=f"success {counts.rate:.1%}")
 
-        return run_until(run, seeds, episodes - have, workers, show)
+        return _run_until(run, seeds, episodes - have, workers, show)
 
 
-def run_until(
+def _run_until(
     run: Callable[[int], DemonstrationCounts],
     seeds: Iterator[int],
     missing: int,

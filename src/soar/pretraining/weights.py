@@ -23,7 +23,7 @@ from soar.data.generated_goals import GoalGenerator, regenerated_goals
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.registry import Packaged, packaged
+from soar.registry import Packaged
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Query, Regime
 from soar.utils.files import cache_folder
@@ -57,17 +57,6 @@ class DemonstrationSet:
             raise ConfigError("episodes, workers and resolution must be at least 1")
 
 
-@dataclass(frozen=True)
-class DaggerSet:
-    """Demonstrations in which an expert continues attempts of the packaged system."""
-
-    episodes: int
-    share: float
-    """Share of the samples."""
-    workers: int = 2
-    """Number of processes."""
-
-
 def demonstrations(requested: DemonstrationSet, folder: Path | None = None) -> Frames:
     """Return demonstrations of the *bridge* regime as frames, collected unless they exist.
 
@@ -94,28 +83,11 @@ def demonstrations(requested: DemonstrationSet, folder: Path | None = None) -> F
     return replace(frames, fingertips=_fingertips(frames))
 
 
-def dagger_demonstrations(requested: DaggerSet, resolution: int) -> Frames:
-    """Return an expert's continuations of attempts of the packaged policy and subgoal generator, made unless they exist.
-
-    They are kept in the cache folder. Their labels are the expert's commanded actions, without its noise.
-    """
-    from soar.pretraining.dagger_demonstrations import collect_continuations
-
-    ids = (checkpoints.load(packaged(role)).id for role in ("gcbc", "subgoals"))
-    folder = cache_folder() / DEMOS / "-".join(["dagger", *ids])
-    collect_continuations(folder / "store", requested.episodes, requested.workers)
-    store, cache = open_store(folder / "store", read_only=True), folder / "frames"
-    query = Query(regimes=(REGIME,), limit=requested.episodes)
-    frames = build_frames(store, query, resolution, cache, requested.workers, "commanded")
-    return replace(frames, fingertips=_fingertips(frames))
-
-
 def pretrain_policy(
     recipe: PolicyTrainConfig,
     requested: DemonstrationSet,
     work: Path,
     *,
-    dagger: DaggerSet | None = None,
     start: Path | None = None,
     generator: GoalGenerator | None = None,
     generated_goals: float = 0.0,
@@ -126,7 +98,6 @@ def pretrain_policy(
         recipe: configuration of the policy and its training.
         requested: the demonstrations; `recipe` sets their resolution.
         work: folder for intermediate files.
-        dagger: demonstrations from states of the packaged system, beside them.
         start: folder of a policy's checkpoint to start from.
         generator: generator of goal images as the loop would show them.
         generated_goals: share of the samples with such a goal.
@@ -134,19 +105,14 @@ def pretrain_policy(
     Returns:
         The checkpoint's folder.
     """
-    resolution = recipe.policy.resolution
-    train, held_out = _split(demonstrations(replace(requested, resolution=resolution)))
-    sources = [train]
-    if dagger is not None:
-        frames = dagger_demonstrations(dagger, resolution)
-        sources = [replace(train, weight=1 - dagger.share), Source("dagger", frames, dagger.share)]
+    frames = demonstrations(replace(requested, resolution=recipe.policy.resolution))
+    train, held_out = _split(frames)
     if generator is not None:
-        for i, s in enumerate(sources):
-            path = work / ("goals.npz" if s.name == REGIME else f"goals-{s.name}.npz")
-            goals = regenerated_goals(s.frames, generator, generated_goals, recipe.fit.seed, path)
-            sources[i] = replace(s, generated_goals=goals)
+        path = work / "goals.npz"
+        goals = regenerated_goals(frames, generator, generated_goals, recipe.fit.seed, path)
+        train = replace(train, generated_goals=goals)
     before = checkpoints.load(start) if start else None
-    train_policy(recipe, sources, work / "fit", start=before, validation=[held_out])
+    train_policy(recipe, [train], work / "fit", start=before, validation=[held_out])
     return work / "fit"
 
 
@@ -198,7 +164,7 @@ def _split(frames: Frames) -> tuple[Source, Source]:
     held_out = [i for i in range(cut, count) if frames.episodes[i].provenance.seed != last_scene]
     training = np.arange(cut)
     return (
-        Source(REGIME, frames, 1.0, episodes=training),
+        Source("bridge", frames, 1.0, episodes=training),
         Source("held out", frames, 1.0, episodes=np.array(held_out or [count - 1])),
     )
 
