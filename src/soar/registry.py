@@ -35,7 +35,7 @@ Kind: TypeAlias = Literal[
     "openpi", "openvla", "steered", "chosen", "expert", "none",
 ]  # fmt: skip
 """Origin of a model. "python" calls a user's function, "plugin" one that an installed package registers, "packaged" is a
-checkpoint in the package, "expert" is the scripted expert's frames, "none" is no subgoals. Of the samples of a "steered"
+checkpoint in the package, "expert" is what a scripted expert does next, "none" is no subgoals. Of the samples of a "steered"
 policy or a "chosen" generator's images a critic chooses one."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
@@ -91,7 +91,8 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options by name, in their types."""
     base: str = ""
-    """Name of the policy or generator among whose samples a critic chooses."""
+    """Name of the policy or generator among whose samples a critic chooses, or of the one that renders an expert's
+    keypoints."""
 
     @property
     def is_compact(self) -> bool:
@@ -180,8 +181,9 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     """Parse a subgoal generator's name.
 
     Args:
-        name: "compact", a compact checkpoint's folder (also hub:org/name@revision), or "expert" (the scripted expert's
-            frames), each with "@STEPS" for another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone;
+        name: "compact", a compact checkpoint's folder (also hub:org/name@revision), "expert" (the scripted expert's
+            frames), or "expert:GENERATOR" (its keypoints, rendered by that compact generator), each with "@STEPS" for
+            another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone;
             "python:module:function"; "none"; "chosen:GENERATOR,CRITIC" with options for the one of several images that a
             critic values most.
 
@@ -207,8 +209,9 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         raise ConfigError(
             f"'{name}': after '@' comes a number of control steps, such as {source}@16"
         )
-    if source == "expert":
-        return ModelSpec("expert", steps_ahead=ahead)
+    kind, colon, renderer = source.partition(":")
+    if kind == "expert" and bool(colon) == bool(renderer):
+        return ModelSpec("expert", steps_ahead=ahead, base=renderer)
     if source == COMPACT:
         return ModelSpec("packaged", "subgoals", ahead)
     if Path(name or "", PIPELINE).is_file():

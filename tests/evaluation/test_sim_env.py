@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from jaxtyping import Float32
 
 from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.evaluation.envs import RealEvalEnv, SimEvalEnv, TrialOutcome, make_sim_env
@@ -15,11 +17,14 @@ from soar.evaluation.protocol import subgoal_source
 from soar.evaluation.results import EvalSetting
 from soar.evaluation.runner import EvalSpec, evaluate
 from soar.policies.loading import load_policy
+from soar.pretraining.clips import goal_keypoints
 from soar.registry import COMPACT_STEPS_AHEAD, ModelSpec, subgoals_spec
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import ToyPolicy
 from soar.sim.expert.expert import Expert
 from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.scenes.spec import Goal
+from soar.sim.world import World
 from soar.types import Actions, Images, Noise, Observation, Task, image_only
 
 pytestmark = pytest.mark.usefixtures("warm_workers")
@@ -55,6 +60,41 @@ def test_the_experts_subgoals_leave_the_world_as_it_was(env: SimEvalEnv) -> None
     assert (goals[0] != image).any()
     np.testing.assert_array_equal(env.world.snapshot().physics, before)
     np.testing.assert_array_equal(env.world.render(), image)
+
+
+class Renderer:
+    """A generator that reads every keypoint at the same place, and notes the keypoints that it renders."""
+
+    def read_keypoints(self, observations: Sequence[Observation], instructions: Sequence[str]):
+        assert list(instructions) == [PUT]
+        return np.full((1, 6, 2), 0.5, np.float32)
+
+    def render(self, observations, instructions, keypoints, rng) -> Images:
+        self.keypoints = keypoints
+        return np.zeros((1, 8, 8, 3), np.uint8)
+
+
+def test_the_experts_keypoints_are_rendered_where_they_will_be(
+    env: SimEvalEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env.reset(PUT, 3)
+    before, renderer = env.world.snapshot().physics, Renderer()
+
+    def keypoints(world: World, goal: Goal) -> Float32[np.ndarray, "7 2"]:
+        found = goal_keypoints(world, goal)
+        found[6] = np.nan  # out of sight
+        return found
+
+    now = goal_keypoints(env.world, env.goal)[[2, 0, 3, 4, 5, 6]]
+    monkeypatch.setattr("soar.pretraining.clips.goal_keypoints", keypoints)
+    subgoals = ExpertSubgoals([env], 10, cast(Any, renderer))
+    goals = subgoals.generate([env.robot.observe()], [Task(PUT)], np.random.default_rng(0))
+    assert goals.shape == (1, 8, 8, 3)
+    np.testing.assert_array_equal(env.world.snapshot().physics, before)
+    moved = np.linalg.norm(renderer.keypoints[0] - now, axis=1)
+    assert moved[0] > 0.1  # the hand
+    assert moved[1] < 0.01  # the object, not yet
+    np.testing.assert_array_equal(renderer.keypoints[0, 5], 0.5)
 
 
 def test_following_the_expert_ends_in_success(env: SimEvalEnv) -> None:
@@ -171,6 +211,9 @@ def test_a_subgoal_source_may_give_the_steps_ahead(tmp_path: Path) -> None:
     assert subgoals_spec("runs/a@b/train@12") == ModelSpec("folder", "runs/a@b/train", 12)
     assert subgoals_spec("/home/me@lab/train").source == "/home/me@lab/train"
     assert subgoal_source("expert@20") == ExpertFrames(20)
+    assert subgoal_source("expert:compact@20") == ExpertFrames(20, "compact")
+    assert subgoal_source("expert:runs/a") == ExpertFrames(COMPACT_STEPS_AHEAD, "runs/a")
+    assert subgoals_spec("expert:").kind == "folder"
     assert callable(subgoal_source("susie:lab/weights@main"))
     for wrong in ("compact@far", "compact@0", "compact@"):
         with pytest.raises(ConfigError, match="number of control steps"):

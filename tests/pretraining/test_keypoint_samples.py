@@ -106,6 +106,21 @@ def test_interrupted_generation_resumes(samples, tmp_path):
     np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, samples.images)
 
 
+def test_samples_are_joined_once_unless_damaged(samples, tmp_path, monkeypatch):
+    def make(scenes: int) -> KeypointSamples:
+        return make_keypoint_samples(tmp_path / "c", scenes, workers=1, seed=SEED, config=SMALL)
+
+    make(2)
+    file = tmp_path / "c" / "moments.npz"
+    written = file.stat().st_mtime_ns
+    np.testing.assert_array_equal(make(2).words, samples.words)
+    assert file.stat().st_mtime_ns == written
+    assert len(make(1).images) < len(samples.images)
+    file.write_bytes(file.read_bytes()[:1000])
+    np.testing.assert_array_equal(make(2).images, samples.images)
+    np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "c").images, samples.images)
+
+
 def test_less_than_one_scene_raises_an_error(tmp_path):
     with pytest.raises(ConfigError, match="at least 1"):
         make_keypoint_samples(tmp_path, 0)

@@ -105,7 +105,9 @@ def vlm(server: Annotated[ServerConfig, FLAT], vlm: str = "compact") -> None:
 
 def _served(subgoals: str) -> str:
     """Return the name of a subgoal generator. Raises ConfigError: it is the expert, who needs the simulator."""
-    if subgoals.partition("@")[0] == "expert":
+    from soar.registry import subgoals_spec
+
+    if subgoals_spec(subgoals).kind == "expert":
         raise ConfigError(
             "the expert's frames can't be served; valid: compact, a folder, susie:FOLDER ..."
         )

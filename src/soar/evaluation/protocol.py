@@ -37,7 +37,7 @@ class EvalConfig:
     """Policy: "gcbc", "lcbc", a checkpoint's folder, "openpi:URL", "openvla:URL", "python:module:function", a registered
     name, or a component file."""
     subgoals: str = COMPACT
-    """"compact", "expert", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", or "none"."""
+    """"compact", "expert", "expert:compact", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", or "none"."""
     trials: Annotated[int, Ge(1)] = 20
     """Trials of each task."""
     tasks: tuple[str, ...] = ()
@@ -130,7 +130,8 @@ def _setting(
 
 
 def subgoal_source(name: str) -> SubgoalSource:
-    """Return the subgoals of an `EvalSpec` for "expert", "expert@STEPS", "none", or a subgoal generator's name."""
-    if name.partition("@")[0] == "expert":
-        return ExpertFrames(subgoals_spec(name).steps_ahead)
+    """Return the subgoals of an `EvalSpec` for an expert's, "none", or a subgoal generator's name."""
+    spec = subgoals_spec(name)
+    if spec.kind == "expert":
+        return ExpertFrames(spec.steps_ahead, spec.base)
     return None if name == "none" else partial(load_subgoals, name)

@@ -19,7 +19,7 @@ import numpy as np
 
 from soar.errors import ConfigError, SoarError
 from soar.evaluation.envs import EvalEnv, MakeEvalEnv
-from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals
+from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals, renderer_of
 from soar.evaluation.results import (
     EvalSetting,
     Evaluation,
@@ -77,6 +77,7 @@ class EvalWorker:
         self.policy = CheckedPolicy(self.spec.policy())
         made = self.spec.subgoals() if callable(self.spec.subgoals) else None
         self.generator = None if made is None else CheckedSubgoals(made)
+        self.renderer = renderer_of(self.spec.subgoals)
 
     def run(self, batch: TrialBatch) -> list[Trial]:
         """Run every start of a batch."""
@@ -97,7 +98,7 @@ class EvalWorker:
     def subgoals_for(self, envs: Sequence[EvalEnv]) -> SubgoalGenerator | None:
         """Return the generator of some environments' subgoals; None without one."""
         if isinstance(self.spec.subgoals, ExpertFrames):
-            return ExpertSubgoals(envs, self.spec.subgoals.steps_ahead)
+            return ExpertSubgoals(envs, self.spec.subgoals.steps_ahead, self.renderer)
         return self.generator
 
     def close(self) -> None:

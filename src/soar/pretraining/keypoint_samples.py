@@ -8,7 +8,7 @@ shown in several styles, which costs little beside its physics. The labels are i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +37,7 @@ from soar.subgoals.clips import MAX_TOKENS
 from soar.training.keypoint_samples import (
     MAX_STEPS_AHEAD,
     MIN_STEPS_AHEAD,
+    SAMPLES_FILE,
     KeypointSamples,
     mentions_side,
 )
@@ -109,10 +110,23 @@ def make_keypoint_samples(
             if len(arrays["instructions"]):
                 parts.append(arrays)
             bar.update(line, completed=len(parts))
+    if (kept := _kept(folder, parts)) is not None:
+        return kept
     samples = _join(parts)
-    with replace_file(folder / "moments.npz") as file:
+    with replace_file(folder / SAMPLES_FILE) as file:
         np.savez(file, **vars(samples))
     return samples
+
+
+def _kept(folder: Path, parts: Sequence[Arrays]) -> KeypointSamples | None:
+    """Return the samples of an earlier call if they are these: to embed the instructions again takes minutes."""
+    try:
+        kept = KeypointSamples.load(folder)
+    except ConfigError:  # there is none, or it is damaged
+        return None
+    return (
+        kept if np.array_equal(kept.states, np.concatenate([p["states"] for p in parts])) else None
+    )
 
 
 def other_scene_samples(scenes: int, workers: int) -> KeypointSamples:

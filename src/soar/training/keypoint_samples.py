@@ -16,6 +16,7 @@ from soar.utils.arrays import check_indices, read_arrays
 
 MIN_STEPS_AHEAD, MAX_STEPS_AHEAD = 8, 12
 """Control steps ahead at which future keypoints are stored, both included."""
+SAMPLES_FILE = "moments.npz"
 _LAYOUT = {
     "images": "u1 n r r 3", "points": "f4 n 7 2", "later": "f4 n k 7 2", "states": "f4 n 7", "words": "f2 u l d",
     "rows": "i8 n", "sided": "b1 n",
@@ -41,7 +42,7 @@ class KeypointSamples:
     @classmethod
     def load(cls, folder: str | Path) -> KeypointSamples:
         """Load the samples that `make_keypoint_samples` saved. Raises ConfigError: they are missing or damaged."""
-        path = Path(folder) / "moments.npz"
+        path = Path(folder) / SAMPLES_FILE
         arrays = read_arrays(path, _LAYOUT)
         check_indices(path, arrays["rows"], len(arrays["words"]))
         return cls(**arrays)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -21,10 +22,11 @@ from soar.sim.objects.drawer import TRAVEL_M, knob_site, slide_joint
 from soar.sim.objects.kinds import kind_of
 from soar.sim.scenes.spec import ClothFolded, DoorOpen, DrawerOpen, Goal, Inside, OnSide, Stacked
 from soar.sim.world import World
-from soar.types import Action, Image
+from soar.types import Action
 from soar.utils.trajectories import MotionConfig, Vector3
 
 Script = Iterator[Action]
+T = TypeVar("T")
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
 _STACK_M = 0.006
@@ -33,17 +35,17 @@ _MAX_REACH_STEPS = 45
 """Control steps after which a motion has failed."""
 
 
-def frame_ahead(world: World, goal: Goal, steps: int, seed: int) -> Image:
-    """Render what the camera would see after `steps` control steps of an expert. The world stays as it is."""
+def read_ahead(world: World, goal: Goal, steps: int, seed: int, read: Callable[[], T]) -> T:
+    """Return what `read` finds after `steps` control steps of an expert. The world stays as it is."""
     now = world.snapshot()
     expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
     for _ in range(steps):
         if expert.done:
             break
         world.step(expert.act())
-    frame = world.render()
+    found = read()
     world.restore(now)
-    return frame
+    return found
 
 
 class Expert:
