@@ -70,7 +70,7 @@ def test_the_table_names_what_each_module_costs(
 ) -> None:
     def evaluate(config: RunConfig, candidates: Sequence[Candidate]) -> None:
         [candidate] = candidates
-        won = 3 if candidate.subgoals == "expert" else 1
+        won = {"compact": 1, "expert:compact": 2, "expert": 3}[candidate.subgoals]
         setting = EvalSetting("id", "gcbc", candidate.subgoals, (("1", "a"),), 4, 0, 10, 10)
         open_evaluation(candidate.folder, setting)
         trials = [Trial("1", "a", s, "success" if s < won else "failure") for s in range(4)]
@@ -94,10 +94,12 @@ def test_the_table_names_what_each_module_costs(
     table = reproduce_appendix_g(tmp_path, config, print)
     numbers = json.loads((tmp_path / "appendix-g.json").read_text())
     assert (numbers["system"]["value"], numbers["expert_subgoals"]["value"]) == (0.25, 0.75)
+    assert numbers["expert_keypoints"]["value"] == 0.5
     assert numbers["subgoals_cost"]["value"] == 0.5
     assert numbers["expert"]["value"] >= 0.75  # of the four tasks
     assert numbers["hallucinations"]["subgoals"]["lost"]["value"] == pytest.approx(1 / 3)
     assert "| what the generator's subgoals cost | +50 [" in table.read_text()
+    assert "| keypoints by an expert, rendered by the generator | 50% [" in table.read_text()
     assert "4 episodes; at random 50%" in table.read_text()
 
 

@@ -1,6 +1,7 @@
 """Which module fails, as the paper asks in appendix G: each replaced by the simulator's in turn.
 
     FOLDER/arms/system, expert-subgoals    success with the generator's subgoals, and with an expert's frames
+    FOLDER/arms/expert-keypoints           success with an expert's keypoints, rendered by a compact generator
     FOLDER/expert.json                     success of the expert itself, in place of the policy
     FOLDER/collected/                      episodes of the whole system; observed.jsonl: what the simulator knew
     FOLDER/appendix-g.json, .md            every number, and a table
@@ -37,7 +38,7 @@ from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
-from soar.registry import load_vlm
+from soar.registry import load_vlm, subgoals_spec
 from soar.sim.expert.expert import Expert
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene, SceneTask
@@ -45,7 +46,7 @@ from soar.sim.world import World
 from soar.utils.files import read_json, write_json
 from soar.utils.statistics import Interval, wilson
 
-SYSTEM, EXPERT = "system", "expert subgoals"
+SYSTEM, EXPERT, KEYPOINTS = "system", "expert subgoals", "expert keypoints"
 
 
 class _Measured(NamedTuple):
@@ -53,6 +54,8 @@ class _Measured(NamedTuple):
 
     system: Sequence[Evaluation]
     expert_subgoals: Sequence[Evaluation]
+    expert_keypoints: Sequence[Evaluation]
+    """Empty unless the generator is a compact one."""
     expert: Interval
     hallucinations: Hallucinations
     attempts: Sequence[Attempt]
@@ -73,6 +76,8 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
         SYSTEM: Arm(None, config.policy, config.subgoals),
         EXPERT: Arm(None, config.policy, "expert"),
     }
+    if subgoals_spec(config.subgoals).is_compact:
+        arms[KEYPOINTS] = Arm(None, config.policy, f"expert:{config.subgoals}")
     found = run_study(folder, arms, config, on_message)
     on_message("the expert in place of the policy")
     expert = expert_success(folder / "expert.json", config)
@@ -85,7 +90,9 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
     on_message("objects that subgoals lost or made up")
     store = open_store(Run(observed.parent).store, read_only=True)
     asked = find_hallucinations(store, load_vlm(config.collect.vlm))
-    measured = _Measured(found[SYSTEM], found[EXPERT], expert, asked, read_attempts(observed))
+    rendered = found.get(KEYPOINTS, ())
+    attempts = read_attempts(observed)
+    measured = _Measured(found[SYSTEM], found[EXPERT], rendered, expert, asked, attempts)
     write_json(folder / "appendix-g.json", _numbers(measured))
     table = folder / "appendix-g.md"
     table.write_text(_markdown(measured))
@@ -132,6 +139,7 @@ def _numbers(m: _Measured) -> dict[str, object]:
     return {
         "system": overall(m.system)._asdict(),
         "expert_subgoals": overall(m.expert_subgoals)._asdict(),
+        "expert_keypoints": overall(m.expert_keypoints)._asdict() if m.expert_keypoints else None,
         "subgoals_cost": paired_difference(m.system, m.expert_subgoals)._asdict(),
         "expert": m.expert._asdict(),
         "hallucinations": {
@@ -156,9 +164,13 @@ def _markdown(m: _Measured) -> str:
     def beside(name: str) -> str:
         return f"camera images: {format_rate(getattr(camera, name))}"
 
+    rendered = (
+        format_rate(overall(m.expert_keypoints)) if m.expert_keypoints else "no compact generator"
+    )
     rows = [
         ("whole system, feasible tasks", format_rate(overall(m.system)), f"{trials} starts"),
         ("subgoals by an expert", format_rate(overall(m.expert_subgoals)), f"{trials} starts"),
+        ("keypoints by an expert, rendered by the generator", rendered, f"{trials} starts"),
         ("what the generator's subgoals cost", format_change(paired_difference(m.system, m.expert_subgoals)), "points"),
         ("an expert in place of the policy", format_rate(m.expert), f"{trials} starts"),
         ("subgoals that lost an object", format_rate(shown.lost), beside("lost")),
