@@ -91,8 +91,7 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options by name, in their types."""
     base: str = ""
-    """Name of the policy or generator among whose samples a critic chooses, or of the one that renders an expert's
-    keypoints."""
+    """Policy or generator among whose samples a critic chooses, or the generator that renders an expert's keypoints."""
 
     @property
     def is_compact(self) -> bool:
@@ -183,12 +182,11 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     Args:
         name: "compact", a compact checkpoint's folder (also hub:org/name@revision), "expert" (the scripted expert's
             frames), or "expert:GENERATOR" (its keypoints, rendered by that compact generator), each with "@STEPS" for
-            another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone;
-            "python:module:function"; "none"; "chosen:GENERATOR,CRITIC" with options for the one of several images that a
-            critic values most.
+            another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone; "python:module:function"; "none";
+            "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
-        ConfigError: no positive number of control steps follows "@", or an option that there isn't.
+        ConfigError: no number of control steps follows "@", or an option that there isn't.
     """
     kind, _, rest = (name or "none").partition(":")
     if kind == "none":
@@ -203,15 +201,14 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     source, at, steps = (name or "").rpartition("@")
     if at and steps.isdigit() and int(steps):
         ahead = int(steps)
-    elif not at or "/" in steps or source.startswith(HUB):  # part of a folder's name, or a revision
+    elif not at or "/" in steps or HUB in source:  # part of a folder's name, or a revision
         source, ahead = name or "", COMPACT_STEPS_AHEAD
     else:
         raise ConfigError(
             f"'{name}': after '@' comes a number of control steps, such as {source}@16"
         )
-    kind, colon, renderer = source.partition(":")
-    if kind == "expert" and bool(colon) == bool(renderer):
-        return ModelSpec("expert", steps_ahead=ahead, base=renderer)
+    if kind.partition("@")[0] == "expert":
+        return ModelSpec("expert", steps_ahead=ahead, base=source.partition(":")[2])
     if source == COMPACT:
         return ModelSpec("packaged", "subgoals", ahead)
     if Path(name or "", PIPELINE).is_file():

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 
 from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.evaluation.envs import RealEvalEnv, SimEvalEnv, TrialOutcome, make_sim_env
-from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals
+from soar.evaluation.expert_subgoals import ExpertFrames, ExpertSubgoals, renderer_of
 from soar.evaluation.protocol import subgoal_source
 from soar.evaluation.results import EvalSetting
 from soar.evaluation.runner import EvalSpec, evaluate
@@ -213,7 +213,9 @@ def test_a_subgoal_source_may_give_the_steps_ahead(tmp_path: Path) -> None:
     assert subgoal_source("expert@20") == ExpertFrames(20)
     assert subgoal_source("expert:compact@20") == ExpertFrames(20, "compact")
     assert subgoal_source("expert:runs/a") == ExpertFrames(COMPACT_STEPS_AHEAD, "runs/a")
-    assert subgoals_spec("expert:").kind == "folder"
+    assert subgoals_spec("expert:hub:lab/weights@main").base == "hub:lab/weights@main"
+    with pytest.raises(ConfigError, match="not a checkpoint's folder"):
+        renderer_of(subgoal_source("expert:none"))
     assert callable(subgoal_source("susie:lab/weights@main"))
     for wrong in ("compact@far", "compact@0", "compact@"):
         with pytest.raises(ConfigError, match="number of control steps"):
