@@ -207,7 +207,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         raise ConfigError(
             f"'{name}': after '@' comes a number of control steps, such as {source}@16"
         )
-    if kind.partition("@")[0] == "expert":
+    if source.partition(":")[0] == "expert":
         return ModelSpec("expert", steps_ahead=ahead, base=source.partition(":")[2])
     if source == COMPACT:
         return ModelSpec("packaged", "subgoals", ahead)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -51,3 +52,17 @@ def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeyp
     assert '"keypoints": [' in card
     assert '"started_from": "9a3788d6a606"' in card  # the packaged predictor's first training
     assert '"painter"' in card  # the renderer's provenance stays
+
+
+def test_trainings_with_other_seeds_stand_side_by_side(monkeypatch, tmp_path):
+    """Their mean is the point of them (`soar pretrain average`)."""
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
+    config = replace(
+        keypoints_preset(), steps=1, batch_size=4, warmup_steps=1, log_every=1, save_every=1, ema_decay=0
+    )  # fmt: skip
+    for seed in (1, 2):
+        out = tmp_path / str(seed)
+        keypoints(replace(config, seed=seed), 3, 1, views=1, scene_offset=7, out=out)
+    first, second = (json.loads((tmp_path / s / "checkpoint.json").read_text()) for s in "12")
+    assert first["id"] != second["id"]

@@ -209,6 +209,7 @@ def test_experts_exist_only_in_simulation() -> None:
 def test_a_subgoal_source_may_give_the_steps_ahead(tmp_path: Path) -> None:
     assert subgoals_spec("compact") == ModelSpec("packaged", "subgoals", COMPACT_STEPS_AHEAD)
     assert subgoals_spec("runs/a@b/train@12") == ModelSpec("folder", "runs/a@b/train", 12)
+    assert subgoals_spec("expert@lab/train") == ModelSpec("folder", "expert@lab/train")
     assert subgoals_spec("/home/me@lab/train").source == "/home/me@lab/train"
     assert subgoal_source("expert@20") == ExpertFrames(20)
     assert subgoal_source("expert:compact@20") == ExpertFrames(20, "compact")

@@ -106,7 +106,7 @@ def test_interrupted_generation_resumes(samples, tmp_path):
     np.testing.assert_array_equal(KeypointSamples.load(tmp_path / "b").images, samples.images)
 
 
-def test_samples_are_joined_once_unless_damaged(samples, tmp_path, monkeypatch):
+def test_samples_are_joined_once_unless_damaged(samples, tmp_path):
     def make(scenes: int) -> KeypointSamples:
         return make_keypoint_samples(tmp_path / "c", scenes, workers=1, seed=SEED, config=SMALL)
 

@@ -265,11 +265,11 @@ def keypoints(
         "recolor_tables": recolor_tables,
     }  # fmt: skip
     name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{rest}-steps-{config.steps}"
-    work = name + f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
+    name += f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
     train_keypoint_predictor(
         before,
         MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
-        made := cache / work,
+        made := cache / f"{name}-{_digest(config)}",
         config,
         SubgoalTrainConfig.attention_weight,
         {**before.provenance, "keypoints": [*_keypoint_trainings(before), learned]},
@@ -361,8 +361,13 @@ def _work(name: str, before: Checkpoint | None, config: object, preset: Any) -> 
     name += f"-start-{before.id}" if before else ""
     steps = config.fit.steps  # type: ignore[attr-defined]
     if config != replace(preset, fit=replace(preset.fit, steps=steps)):
-        name += f"-{sha256(json.dumps(to_plain(config)).encode()).hexdigest()[:8]}"
+        name += f"-{_digest(config)}"
     return cache_folder() / "pretrain" / name
+
+
+def _digest(config: object) -> str:
+    """Return a short name of a configuration, so that trainings with other seeds or rates have their own folders."""
+    return sha256(json.dumps(to_plain(config)).encode()).hexdigest()[:8]
 
 
 def _install(
