@@ -3,6 +3,7 @@ import pytest
 
 from soar.sim.expert.expert import Expert
 from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.scenes.spec import Inside
 from soar.sim.world import World
 
 MAX_STEPS = 80
@@ -74,3 +75,55 @@ def test_expert_that_takes_over_continues_with_the_held_object(scene, task):
         if world.fulfilled(goal):
             return
     raise AssertionError("not done: each expert released the object that the one before it held")
+
+
+def test_a_predictable_expert_takes_items_to_the_same_place_whatever_its_random_numbers():
+    """Two experts that take over from the same state, and three that take over from each other on the way."""
+    world, goal = _world_with_item_to_take_out()
+    _act(world, goal, seed=0, steps=_steps_until_lifted(world, goal))
+    lifted, places = world.snapshot(), []
+    for seeds in ((1,), (2,), (3, 4, 5)):
+        world.restore(lifted)
+        for seed in seeds[:-1]:
+            _act(world, goal, seed, steps=4)
+        _act(world, goal, seeds[-1], steps=40)
+        assert world.fulfilled(goal)
+        places.append(world.object_pose(goal.object)[0][:2])
+    assert np.ptp(places, axis=0).max() < 0.015
+
+
+def test_an_expert_takes_items_to_random_places():
+    world, goal = _world_with_item_to_take_out()
+    places = []
+    for seed in range(4):
+        world.reset(0, goal)
+        _act(world, goal, seed, steps=60, predictable=False)
+        places.append(world.object_pose(goal.object)[0][:2])
+    assert np.ptp(places, axis=0).max() > 0.03
+
+
+def _world_with_item_to_take_out() -> tuple[World, Inside]:
+    world = World(SCENES["dev2"], image_size=32)
+    goals = (t.goal for t in world.scene.tasks)
+    goal = next(g for g in goals if isinstance(g, Inside) and not g.value)
+    world.reset(0, goal)
+    return world, goal
+
+
+def _act(world: World, goal: Inside, seed: int, steps: int, predictable: bool = True) -> None:
+    expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0, predictable=predictable)
+    for _ in range(steps):
+        if expert.done:
+            return
+        world.step(expert.act())
+
+
+def _steps_until_lifted(world: World, goal: Inside) -> int:
+    """Return after how many steps an expert has lifted the item; the world stays as it is."""
+    before, expert = world.snapshot(), Expert(world, goal, np.random.default_rng(0), noise=0.0)
+    steps, here = 0, world.object_pose(goal.object)[0][2]
+    while world.object_pose(goal.object)[0][2] < here + 0.02:
+        world.step(expert.act())
+        steps += 1
+    world.restore(before)
+    return steps

@@ -46,6 +46,8 @@ from soar.utils.files import cache_folder, replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
+LABELS = "labels-2"
+"""Part of the names of folders of kept samples; changes whenever labels do, so that those of before aren't taken."""
 STATES_PER_SCENE = 8
 _OTHER_SCENES_SEED = 900_000
 """Seed of the first scene of the samples that fine-tuning mixes with a robot's own."""
@@ -134,7 +136,7 @@ def other_scene_samples(scenes: int, workers: int) -> KeypointSamples:
 
     They are generated once and kept in the cache folder.
     """
-    folder = cache_folder() / "moments" / f"{scenes}"
+    folder = cache_folder() / "keypoint-samples" / f"{LABELS}-{scenes}"
     return make_keypoint_samples(folder, scenes, workers, _OTHER_SCENES_SEED)
 
 
@@ -244,7 +246,8 @@ def _samples(
 
 def _expert_positions(world: World, task: SceneTask) -> list[Float64[np.ndarray, "7 3"]]:
     """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is."""
-    expert, later = Expert(world, task.goal, np.random.default_rng(0), noise=0.0), []
+    expert = Expert(world, task.goal, np.random.default_rng(0), noise=0.0, predictable=True)
+    later = []
     before = world.snapshot()
     for step in range(1, MAX_STEPS_AHEAD + 1):
         if not expert.done:

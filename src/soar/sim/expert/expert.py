@@ -59,6 +59,7 @@ class Expert:
         noise: float = 1.0,
         speed: float = 1.0,
         motion: MotionConfig | None = None,
+        predictable: bool = False,
     ) -> None:
         """Prepare to act in a world.
 
@@ -69,7 +70,10 @@ class Expert:
             noise: factor on the noise of `motion`; 0 moves straight.
             speed: factor on the speeds of `motion`.
             motion: speed limits and noise.
+            predictable: whether items are put down at the nearest free place rather than a random one nearby, so that
+                what it does follows from what is seen.
         """
+        self._places = None if predictable else rng
         motion = motion or MotionConfig()
         self.world, self.goal, self._rng = world, goal, rng
         self.done = False
@@ -178,7 +182,7 @@ class Expert:
         """Return where the item's bottom should be at release: low, but with the gripper above the rim."""
         outer = self.world.scene.find(container)
         kind, base = kind_of(outer), self.world.object_pose(container)[0]
-        point = grasps.release_point(self.world, name, outer, self._rng)
+        point = grasps.release_point(self.world, name, outer, self._places)
         if kind.preposition == "in":
             below = self.world.gripper_pose()[0][2] - grasps.item_height(self.world, name)[0]
             rim = base[2] + kind.height * outer.scale
@@ -191,7 +195,7 @@ class Expert:
         return np.array([*center[:2], grasps.item_height(self.world, name)[1] + 0.004])
 
     def _above_table(self, name: str, side: str | None) -> Vector3:
-        return np.array([*grasps.free_point(self.world, name, self._rng, side), 0.004])
+        return np.array([*grasps.free_point(self.world, name, self._places, side), 0.004])
 
     # Drawer -----------------------------------------------------------------------------------------
 

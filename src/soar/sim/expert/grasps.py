@@ -21,6 +21,8 @@ Point = Float64[np.ndarray, "2"]
 _OPEN_REACH_M = FINGER_TRAVEL_M + FINGER_THICKNESS_M
 _STRIP_M = 0.012
 """Half the width of the strip that the fingers sweep, with a margin [m]."""
+_SPARE_M = 0.02
+"""Room beyond the least that a predictable place has [m]."""
 _MAX_WIDTH_M = 0.064
 """Largest width that the gripper closes on [m]."""
 
@@ -116,17 +118,19 @@ def item_height(world: World, name: str) -> tuple[float, float]:
 
 
 def release_point(
-    world: World, name: str, container: SceneObject, rng: np.random.Generator
+    world: World, name: str, container: SceneObject, rng: np.random.Generator | None
 ) -> Vector3:
     """Return a position for the bottom of an item, in or on a container, at which to open the fingers [m].
 
-    Near the container's middle and beside other items in it; above them where there is no room beside them.
+    Near the container's middle and beside other items in it; above them where there is no room beside them. `rng` is the
+    source of the directions that are tried; None tries the same everywhere.
     """
     kind, item = kind_of(container), world.scene.find(name)
     base, radius = world.object_pose(container.name)[0], kind_of(item).radius * item.scale
     share = 0.9 if kind.preposition == "in" else 0.6
     reach = max(kind.inner_radius * container.scale - share * radius, 0.0)
-    angles, distances = rng.uniform(-np.pi, np.pi, 24), np.linspace(0, reach, 24)
+    angles = rng.uniform(-np.pi, np.pi, 24) if rng else np.linspace(-np.pi, np.pi, 24)
+    distances = np.linspace(0, reach, 24)
     points = base[:2] + np.column_stack([np.cos(angles), np.sin(angles)]) * distances[:, None]
     overlap = np.zeros(len(points))
     top = np.full(len(points), base[2] + kind.floor_height * container.scale)
@@ -144,7 +148,7 @@ def release_point(
 def free_point(
     world: World,
     name: str,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None,
     side: str | None = None,
     margin: float = 0.05,
 ) -> Point:
@@ -153,17 +157,18 @@ def free_point(
     Args:
         world: scene and state.
         name: the item.
-        rng: source of the candidates.
+        rng: source of the candidates; None for the nearest point of a grid, with 2 cm more room.
         side: "left" or "right" of the table; None allows both.
         margin: distance from the middle line on a side [m].
     """
     config, item = world.controller.config, world.scene.find(name)
+    spare = 0.0 if rng else _SPARE_M
     low, high = np.array(config.low[:2]) + 0.035, np.array(config.high[:2]) - 0.045
     if side == "left":
-        low[1] = margin
+        low[1] = margin + spare
     elif side == "right":
-        high[1] = -margin
-    points = rng.uniform(low, high, (200, 2))
+        high[1] = -margin - spare
+    points = rng.uniform(low, high, (200, 2)) if rng else _grid(low, high)
     points = points[np.linalg.norm(points, axis=1) < 0.44]
     here = world.object_pose(name)[0][:2]
     room = np.full(len(points), 0.1)
@@ -172,10 +177,18 @@ def free_point(
             gap = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
             radii = kind_of(other).radius * other.scale + kind_of(item).radius * item.scale
             room = np.minimum(room, gap - radii)
-    free: Bool[np.ndarray, "_n"] = room > min(0.03, float(np.quantile(room, 0.9)))
-    candidates = points[free][:12]
+    free: Bool[np.ndarray, "_n"] = room > min(0.03 + spare, float(np.quantile(room, 0.9)))
+    candidates = points[free][:12] if rng else points[free]
     order = np.argsort(np.linalg.norm(candidates - here, axis=1))
-    return np.asarray(candidates[order[int(rng.integers(max(1, len(order) // 2)))]])
+    return np.asarray(candidates[order[int(rng.integers(max(1, len(order) // 2))) if rng else 0]])
+
+
+def _grid(low: Point, high: Point) -> Float64[np.ndarray, "_n 2"]:
+    """Return the points of a grid of about 1 cm between two corners."""
+    x, y = (
+        np.linspace(a, b, max(2, round((b - a) / 0.01) + 1)) for a, b in zip(low, high, strict=True)
+    )
+    return np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
 
 
 def _box(world: World, name: str) -> tuple[Vector3, Float64[np.ndarray, "3 3"], Vector3]:
