@@ -13,7 +13,10 @@ from soar.cli.pretrain import keypoints, keypoints_preset
 from soar.registry import packaged
 from soar.subgoals.clips import MAX_TOKENS
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
+from soar.subgoals.compact.observation_encoder import PredictorSize
+from soar.tasks.grammar import parse_instruction
 from soar.training.keypoint_samples import MAX_STEPS_AHEAD, MIN_STEPS_AHEAD, KeypointSamples
+from soar.types import image_only
 
 AHEAD = MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1
 
@@ -52,6 +55,32 @@ def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeyp
     assert '"keypoints": [' in card
     assert '"started_from": "9a3788d6a606"' in card  # the packaged predictor's first training
     assert '"painter"' in card  # the renderer's provenance stays
+
+
+def test_a_larger_predictor_begins_with_the_weights_that_fit(monkeypatch, tmp_path):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
+    config = replace(
+        keypoints_preset(), steps=1, batch_size=4, learning_rate=1e-9, warmup_steps=1, log_every=1,
+        save_every=1, ema_decay=0, weight_decay=0,
+    )  # fmt: skip
+    size = PredictorSize(cells=32, width=48, depth=2)
+    keypoints(config, 3, 1, views=1, scene_offset=7, size=size, out=tmp_path / "out")
+    before, after = (
+        CompactSubgoalGenerator.load(folder, device="cpu")
+        for folder in (packaged("subgoals"), tmp_path / "out")
+    )
+    assert after.net.config == replace(before.net.config, predictor=size)
+    old, new = before.net.state_dict(), after.net.state_dict()
+    assert new["keypoint_predictor.encoder.fine.convs.0.weight"].shape == (48, 48, 3, 3)
+    kept = "keypoint_predictor.encoder.instruction_encoder.slots"
+    assert torch.allclose(new[kept], old[kept], atol=1e-4)
+    assert all(torch.equal(new[k], w) for k, w in old.items() if "keypoint_predictor" not in k)
+    gray, task = (
+        image_only(np.full((1, 256, 256, 3), 90, np.uint8)),
+        parse_instruction("open the drawer"),
+    )
+    assert after.generate(gray, [task], np.random.default_rng(0)).shape == (1, 64, 64, 3)
 
 
 def test_trainings_with_other_seeds_stand_side_by_side(monkeypatch, tmp_path):

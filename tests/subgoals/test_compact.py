@@ -17,7 +17,7 @@ from soar.subgoals.compact.generator import (
     to_checkpoint,
 )
 from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet
-from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
+from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig, PredictorSize
 from soar.subgoals.pixels import to_images, to_tensor
 from soar.tasks.grammar import parse_instruction
 from soar.types import Answer, Observation, Task, image_only
@@ -232,6 +232,12 @@ def test_default_network_ships_within_25_megabytes_and_default_sampler_within_10
 def test_a_resolution_that_is_no_multiple_of_eight_is_refused():
     with pytest.raises(ConfigError, match="multiple of 8"):
         CompactSubgoalConfig(resolution=60)
+
+
+@pytest.mark.parametrize("cells", [7, 20])
+def test_a_predictor_whose_cells_do_not_divide_the_image_is_refused(cells):
+    with pytest.raises(ConfigError, match="even and divide input_resolution, 96, not"):
+        CompactSubgoalConfig(predictor=PredictorSize(cells=cells))
 
 
 def test_images_converted_to_tensors_and_back_are_unchanged():

@@ -13,6 +13,7 @@ from annotated_types import Ge, Le
 
 from soar.cli.options import FLAT, OUT, default_of, saved_config
 from soar.pretraining.weights import DemonstrationSet
+from soar.subgoals.compact.observation_encoder import PredictorSize
 from soar.training.fit import FitConfig
 from soar.training.policy import PolicyTrainConfig, compact, with_fit
 from soar.training.subgoals import SubgoalTrainConfig
@@ -32,6 +33,7 @@ Share = Annotated[float, Ge(0), Le(1)]
 SceneOffset = Annotated[int, Ge(0), Le(90_000)]
 """Below where the seeds of other samples begin."""
 
+_SAME_SIZE = PredictorSize()
 _KEYPOINT_SEED = 800_000
 """Seed of the first scene of keypoint samples, far from the clips' scenes."""
 _STREAM_SEED = 1_000_000
@@ -186,7 +188,7 @@ def subgoals(
         out: folder of the checkpoint and its card; by default the package's own.
     """
     from soar import checkpoint as checkpoints
-    from soar.pretraining.keypoint_samples import make_keypoint_samples
+    from soar.pretraining.keypoint_samples import LABELS, make_keypoint_samples
     from soar.registry import WEIGHTS
     from soar.subgoals.compact.generator import KIND
     from soar.subgoals.compact.network import CompactSubgoalNet
@@ -209,7 +211,7 @@ def subgoals(
         _clips(cache, episodes, dagger_clips, demonstrated, workers).save(corpus)
     samples = None
     if keypoint_scenes:
-        at = cache / f"moments-{keypoint_scenes}"
+        at = cache / f"keypoint-samples-{LABELS}-{keypoint_scenes}"
         samples = make_keypoint_samples(at, keypoint_scenes, workers, _KEYPOINT_SEED)
     train_compact_subgoals(corpus, work, config, before, samples)
     folder = out or WEIGHTS / "subgoals"
@@ -227,6 +229,7 @@ def keypoints(
     start: Path | None = None,
     recolor_tables: bool = False,
     scene_offset: SceneOffset = 0,
+    size: PredictorSize = _SAME_SIZE,
     workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
@@ -246,30 +249,37 @@ def keypoints(
         start: the generator's folder; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
         scene_offset: number of the first scene; one far beyond those of an earlier training makes all scenes new.
+        size: of the predictor; by default the generator's. Another size begins with the weights that fit.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """
+    from soar.pretraining.keypoint_samples import LABELS
     from soar.registry import WEIGHTS, packaged
     from soar.subgoals.compact.generator import KIND
-    from soar.training.keypoint_predictor import MixedKeypointBatches, train_keypoint_predictor
+    from soar.training.keypoint_predictor import (
+        MixedKeypointBatches,
+        resized,
+        train_keypoint_predictor,
+    )
 
     before = _load(start or packaged("subgoals"), KIND)
     assert before is not None
+    begin = before if size == _SAME_SIZE else resized(before, size, config.seed)
     rest, cache = f"-from-{scene_offset}" if scene_offset else "", cache_folder() / "pretrain"
-    at = cache / f"keypoint-samples-{views}"
+    at = cache / f"keypoint-samples-{views}-{LABELS}"
     kept = at / f"expert{rest}", at / f"dagger-{before.id}{rest}"
     expert, dagger = _keypoint_samples(kept, (scenes, dagger_scenes), views, scene_offset, workers)
     learned = {
         "started_from": before.id, "scenes": scenes, "scene_offset": scene_offset, "samples": len(expert.images),
         "dagger_scenes": dagger_scenes, "dagger_samples": len(dagger.images), "dagger_share": dagger_share,
-        "recolor_tables": recolor_tables,
+        "recolor_tables": recolor_tables, "size": to_plain(size),
     }  # fmt: skip
     name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{rest}-steps-{config.steps}"
     name += f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
     train_keypoint_predictor(
-        before,
+        begin,
         MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
-        made := cache / f"{name}-{_digest(config)}",
+        made := cache / f"{name}-{_digest([config, size])}",
         config,
         SubgoalTrainConfig.attention_weight,
         {**before.provenance, "keypoints": [*_keypoint_trainings(before), learned]},

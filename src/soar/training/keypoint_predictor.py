@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.errors import ConfigError
 from soar.subgoals.compact.generator import to_checkpoint
-from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig
+from soar.subgoals.compact.network import CompactSubgoalNet
+from soar.subgoals.compact.observation_encoder import CompactSubgoalConfig, PredictorSize
 from soar.training.fit import FitConfig, FitResult, fit
 from soar.training.keypoint_samples import KeypointBatches, KeypointSamples
 from soar.training.subgoal_losses import RECOLORED, CompactSubgoalLearner
@@ -96,9 +98,28 @@ def train_keypoint_predictor(
     )
 
 
+def resized(start: Checkpoint, size: PredictorSize, seed: int) -> Checkpoint:
+    """Return a subgoal generator whose keypoint predictor has another size, to be trained.
+
+    It keeps the weights whose shapes don't change, and the rest begins anew.
+
+    Raises:
+        ConfigError: the generator has no keypoint predictor, or can't have one of this size.
+    """
+    torch.manual_seed(seed)
+    net = CompactSubgoalNet(replace(predicting(start), predictor=size))
+    weights = net.state_dict()
+    for name, weight in start.weights.items():
+        key = checkpoints.present_key(net, name)
+        if key in weights and weights[key].shape == weight.shape:
+            weights[key] = weight
+    net.load_state_dict(weights)
+    return to_checkpoint(net, start.provenance)
+
+
 def net_config(checkpoint: Checkpoint) -> CompactSubgoalConfig:
     """Return the network's configuration in a checkpoint of the compact subgoal generator."""
-    return CompactSubgoalConfig(**checkpoint.config["net"])
+    return checkpoint.model_config(CompactSubgoalConfig, checkpoint.config["net"])
 
 
 def predicting(start: Checkpoint) -> CompactSubgoalConfig:

@@ -101,6 +101,7 @@ class KeypointPredictor(nn.Module):
 
     def __init__(self, config: CompactSubgoalConfig) -> None:
         super().__init__()
+        config = config.of_predictor()
         c, d, v = config.width, config.coarse_width, config.condition_dim
         self.encoder = ObservationEncoder(config, config.input_resolution)
         self.proprioception_embedding = nn.Linear(len(PROPRIOCEPTION) * 8 + 1, v)

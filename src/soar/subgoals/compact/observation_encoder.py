@@ -7,7 +7,7 @@ their own. It works on a map of 16 x 16 cells, wide and at low resolution, which
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, NamedTuple
 
 import torch
@@ -26,6 +26,20 @@ OBJECT, CONTAINER, GRIPPER = 0, 1, 2
 """Index of each among these maps and among a corpus's keypoints."""
 COORDINATE_FEATURES = 8
 """Fourier features of one image coordinate."""
+
+
+@dataclass(frozen=True)
+class PredictorSize:
+    """Size of the keypoint predictor's encoder; None is the renderer's."""
+
+    cells: Annotated[int, Ge(2)] | None = None
+    """Side of the fine map [cells]; even, and a divisor of `input_resolution`."""
+    width: Annotated[int, Ge(1)] | None = None
+    """Channels of the fine map."""
+    coarse_width: Annotated[int, Ge(1)] | None = None
+    """Channels of the coarse map, of half as many cells a side."""
+    depth: Annotated[int, Ge(0)] | None = None
+    """Residual blocks on the coarse map."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class CompactSubgoalConfig:
     """d: typical difference between a subgoal and its observation, where images span [-1, 1]."""
     predict_keypoints: bool = False
     """Whether future keypoints are predicted first and then rendered, instead of both in the diffusion."""
+    predictor: PredictorSize = PredictorSize()
+    """Size of the keypoint predictor's encoder, where it isn't the renderer's."""
 
     def __post_init__(self) -> None:
         if (
@@ -64,6 +80,23 @@ class CompactSubgoalConfig:
                 f"at least {NUM_SUPERVISED}, not {self.resolution}, {self.input_resolution} and "
                 f"{self.attention_points}"
             )
+        cells = self.predictor.cells or self.resolution // 4
+        if cells % 2 or self.input_resolution % cells:
+            raise ConfigError(
+                f"the predictor's cells must be even and divide input_resolution, {self.input_resolution}, not {cells}"
+            )
+
+    def of_predictor(self) -> CompactSubgoalConfig:
+        """Return the configuration with the size of the keypoint predictor's encoder in place of the renderer's."""
+        size = self.predictor
+        return replace(
+            self,
+            resolution=4 * size.cells if size.cells else self.resolution,
+            width=size.width or self.width,
+            coarse_width=size.coarse_width or self.coarse_width,
+            depth=self.depth if size.depth is None else size.depth,
+            predictor=PredictorSize(),
+        )
 
 
 class EncodedObservation(NamedTuple):
