@@ -26,7 +26,7 @@ from soar.evaluation.subgoals.futures import (
     system_futures,
 )
 from soar.evaluation.subgoals.keypoints import KeypointScore, score_keypoints, system_samples
-from soar.pretraining.dagger import packaged_models
+from soar.pretraining.dagger import system_models
 from soar.pretraining.keypoint_samples import Sample
 from soar.registry import COMPACT_STEPS_AHEAD
 from soar.sim.scenes.catalog import DEVELOPMENT, load_scene
@@ -63,7 +63,7 @@ def _states(scene: str, attempts: int, folder: Path) -> list[Sample]:
     """Return the states of one scene with an expert's keypoints, made in a worker process unless they are there."""
     return _kept(
         folder / f"{scene}-{attempts}.pickle",
-        lambda: system_samples(load_scene(scene), attempts, packaged_models(), SEED),
+        lambda: system_samples(load_scene(scene), attempts, system_models(), SEED),
     )
 
 
@@ -72,7 +72,7 @@ def _futures(scene: str, attempts: int, folder: Path) -> list[ExpertFutures]:
     return _kept(
         folder / f"{scene}-{attempts}-futures.pickle",
         lambda: system_futures(
-            load_scene(scene), attempts, packaged_models(), SEED, COMPACT_STEPS_AHEAD
+            load_scene(scene), attempts, system_models(), SEED, COMPACT_STEPS_AHEAD
         ),
     )
 

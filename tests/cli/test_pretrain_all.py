@@ -23,7 +23,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
         return make
 
-    for role in ("vlm", "subgoals", "gcbc", "lcbc"):
+    for role in ("vlm", "subgoals", "gcbc", "keypoints", "lcbc"):
         monkeypatch.setattr(module, role, command(role))
     monkeypatch.setattr(module, "_demonstration_s", lambda workers: 0.5)
     monkeypatch.setattr(module, "_measure", lambda role, out: None)
@@ -34,12 +34,13 @@ def test_every_model_is_made_once_in_order_within_the_hours(
     tmp_path: Path, made: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain_all(tmp_path, hours=10)
-    assert [role for role, _ in made] == ["vlm", "subgoals", "gcbc", "lcbc"]
-    hours = [call["config"].fit.hours for _, call in made]
+    assert [role for role, _ in made] == ["vlm", "subgoals", "gcbc", "keypoints", "lcbc"]
+    hours = [getattr(call["config"], "fit", call["config"]).hours for _, call in made]
     assert sum(hours) < 10
     assert made[0][1]["stream"]
-    assert made[3][1]["start"] == tmp_path / "gcbc"
-    assert made[2][1]["data"] == made[3][1]["data"]  # both policies share the demonstrations
+    assert (made[3][1]["start"], made[3][1]["policy"]) == (tmp_path / "renderer", tmp_path / "gcbc")
+    assert made[4][1]["start"] == tmp_path / "gcbc"
+    assert made[2][1]["data"] == made[4][1]["data"]  # both policies share the demonstrations
     made.clear()
     (tmp_path / "gcbc" / "checkpoint.json").unlink()
     (tmp_path / "gcbc").rmdir()
@@ -50,7 +51,7 @@ def test_every_model_is_made_once_in_order_within_the_hours(
 
 
 def test_more_hours_bring_more_data_and_few_bring_some() -> None:
-    assert amounts_within(0.01, 10) == Amounts(20, 20, 20)
+    assert amounts_within(0.01, 10) == Amounts(20, 20, 20, 20, 20)
     day, week = amounts_within(24, 0.5), amounts_within(168, 0.5)
     assert week.demonstrations == pytest.approx(7 * day.demonstrations, rel=0.01)
     assert week.clips > day.clips > day.keypoint_scenes > 1000

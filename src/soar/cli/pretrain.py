@@ -25,7 +25,6 @@ from soar.utils.files import cache_folder
 if TYPE_CHECKING:
     from soar.checkpoint import Checkpoint
     from soar.subgoals.clips import ClipCorpus
-    from soar.training.keypoint_samples import KeypointSamples
 
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
@@ -34,8 +33,6 @@ SceneOffset = Annotated[int, Ge(0), Le(90_000)]
 """Below where the seeds of other samples begin."""
 
 _SAME_SIZE = PredictorSize()
-_KEYPOINT_SEED = 800_000
-"""Seed of the first scene of keypoint samples, far from the clips' scenes."""
 _STREAM_SEED = 1_000_000
 """Added to the seed of a corpus for the scenes that are generated during training."""
 _DAGGER_SEED = 500_000
@@ -188,7 +185,7 @@ def subgoals(
         out: folder of the checkpoint and its card; by default the package's own.
     """
     from soar import checkpoint as checkpoints
-    from soar.pretraining.keypoint_samples import LABELS, make_keypoint_samples
+    from soar.pretraining.keypoint_samples import EXPERT_SEED, LABELS, make_keypoint_samples
     from soar.registry import WEIGHTS
     from soar.subgoals.compact.generator import KIND
     from soar.subgoals.compact.network import CompactSubgoalNet
@@ -212,7 +209,7 @@ def subgoals(
     samples = None
     if keypoint_scenes:
         at = cache / f"keypoint-samples-{LABELS}-{keypoint_scenes}"
-        samples = make_keypoint_samples(at, keypoint_scenes, workers, _KEYPOINT_SEED)
+        samples = make_keypoint_samples(at, keypoint_scenes, workers, EXPERT_SEED)
     train_compact_subgoals(corpus, work, config, before, samples)
     folder = out or WEIGHTS / "subgoals"
     with saved_config(subgoals, folder):
@@ -227,6 +224,7 @@ def keypoints(
     views: Positive = 4,
     dagger_share: Share = 0.4,
     start: Path | None = None,
+    policy: Path | None = None,
     recolor_tables: bool = False,
     scene_offset: SceneOffset = 0,
     size: PredictorSize = _SAME_SIZE,
@@ -235,26 +233,27 @@ def keypoints(
 ) -> None:
     """Train the keypoint predictor of a compact subgoal generator further; its renderer stays as it is.
 
-    It learns from single states of many *broad* scenes: an expert's, disturbed, and those in which the packaged system
-    itself requests subgoals (DAgger).
+    It learns from single states of many *broad* scenes: an expert's, disturbed, and those in which the system itself
+    requests subgoals (DAgger).
 
     Example: `soar pretrain keypoints --scenes 2500 --dagger-scenes 800 --steps 8000`.
 
     Args:
         config: optimization.
         scenes: number of scenes of the expert, with about eight states each.
-        dagger_scenes: number of scenes of the packaged system, with about ten states each.
+        dagger_scenes: number of scenes of the system, with about seven states each.
         views: images of each state, all but one with other colors, names, table, camera and light.
         dagger_share: share of the system's own states in a batch.
         start: the generator's folder; by default the package's own.
+        policy: folder of the system's policy; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
         scene_offset: number of the first scene; one far beyond those of an earlier training makes all scenes new.
         size: of the predictor; by default the generator's. Another size begins with the weights that fit.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """
-    from soar.pretraining.keypoint_samples import LABELS
-    from soar.registry import WEIGHTS, packaged
+    from soar.pretraining.keypoint_samples import LABELS, expert_and_system_samples
+    from soar.registry import COMPACT, WEIGHTS, packaged
     from soar.subgoals.compact.generator import KIND
     from soar.training.keypoint_predictor import (
         MixedKeypointBatches,
@@ -267,14 +266,18 @@ def keypoints(
     begin = before if size == _SAME_SIZE else resized(before, size, config.seed)
     rest, cache = f"-from-{scene_offset}" if scene_offset else "", cache_folder() / "pretrain"
     at = cache / f"keypoint-samples-{views}-{LABELS}"
-    kept = at / f"expert{rest}", at / f"dagger-{before.id}{rest}"
-    expert, dagger = _keypoint_samples(kept, (scenes, dagger_scenes), views, scene_offset, workers)
+    acting = f"-{known.id}" if (known := _load(policy, "gcbc")) else ""
+    kept = at / f"expert{rest}", at / f"dagger-{before.id}{acting}{rest}"
+    system = str(policy or "gcbc"), str(start or COMPACT)
+    expert, dagger = expert_and_system_samples(
+        kept, (scenes, dagger_scenes), scene_offset, views, workers, system
+    )
     learned = {
         "started_from": before.id, "scenes": scenes, "scene_offset": scene_offset, "samples": len(expert.images),
         "dagger_scenes": dagger_scenes, "dagger_samples": len(dagger.images), "dagger_share": dagger_share,
         "recolor_tables": recolor_tables, "size": to_plain(size),
     }  # fmt: skip
-    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{rest}-steps-{config.steps}"
+    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{acting}{rest}-steps-{config.steps}"
     name += f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
     train_keypoint_predictor(
         begin,
@@ -294,19 +297,6 @@ def _keypoint_trainings(before: Checkpoint) -> list[Any]:
     """Return what its provenance says about trainings of its keypoint predictor; a single one is no list."""
     known = before.provenance.get("keypoints", [])
     return known if isinstance(known, list) else [known]
-
-
-def _keypoint_samples(
-    folders: tuple[Path, Path], scenes: tuple[int, int], views: int, offset: int, workers: int
-) -> tuple[KeypointSamples, KeypointSamples]:
-    """Make samples of an expert's states and of the packaged system's, each in so many scenes, or read them."""
-    from soar.pretraining.keypoint_samples import KeypointSampleConfig, make_keypoint_samples
-
-    expert, system = (KeypointSampleConfig(views=views, dagger=dagger) for dagger in (False, True))
-    return (
-        make_keypoint_samples(folders[0], scenes[0], workers, _KEYPOINT_SEED + offset, expert),
-        make_keypoint_samples(folders[1], scenes[1], workers, _DAGGER_SEED + offset, system),
-    )
 
 
 def _policy(

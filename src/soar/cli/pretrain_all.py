@@ -15,13 +15,25 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt
 
 from soar.cli.options import OUT
-from soar.cli.pretrain import gcbc, lcbc, policy_preset, subgoals, subgoals_preset, vlm, vlm_preset
-from soar.registry import Packaged
+from soar.cli.pretrain import (
+    gcbc,
+    keypoints,
+    keypoints_preset,
+    lcbc,
+    policy_preset,
+    subgoals,
+    subgoals_preset,
+    vlm,
+    vlm_preset,
+)
+from soar.training.fit import FitConfig
 from soar.utils.files import write_json
 from soar.utils.progress import announce
 
-SHARES: dict[Packaged, float] = {"vlm": 0.3, "subgoals": 0.35, "gcbc": 0.25, "lcbc": 0.1}
-"""Share of the hours that each model gets, its data included, in the order of their training."""
+RENDERER = "renderer"
+"""Folder of the subgoal generator before its keypoint predictor has learned from the system's own states."""
+SHARES = {"vlm": 0.3, RENDERER: 0.25, "gcbc": 0.2, "subgoals": 0.15, "lcbc": 0.1}
+"""Share of the hours that each stage gets, its data included, in their order."""
 _DATA_SHARE = 0.35
 """Share of a model's time in which its episodes are generated; the VLM's images are generated while it trains."""
 _ALL_STEPS = 10**9
@@ -30,6 +42,8 @@ _PROBE_EPISODES = 8
 _CALIBRATION_IMAGES = 3000
 _CLIP, _KEYPOINT_SCENE = 1.0, 1.2
 """Time of a clip and of a scene of keypoint samples, relative to a demonstration's."""
+_VIEWED_SCENE, _SYSTEM_SCENE = 1.4, 4.0
+"""The same of a scene of the expert in several styles, and of one of the system's own attempts."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,9 @@ class Amounts:
     demonstrations: int
     clips: int
     keypoint_scenes: int
+    viewed_scenes: int = 1000
+    system_scenes: int = 300
+    """These two by default, as the plan of an earlier version doesn't have them."""
 
 
 def pretrain_all(
@@ -49,6 +66,8 @@ def pretrain_all(
 ) -> None:
     """Make all packaged models from nothing: VLM, subgoal generator, goal- and language-conditioned policy.
 
+    The generator comes in two stages: once there is a policy, its keypoint predictor learns from the system's own states.
+
     Each gets its share of the hours: the machine is measured, and data and steps are sized accordingly. A card beside
     each model has what was measured in the development scenes. Kill it at any time; the same command resumes, and
     finished models are kept.
@@ -56,7 +75,8 @@ def pretrain_all(
     Example: `soar pretrain all --hours 48 --out weights`.
 
     Args:
-        out: folder of the models, one in each of `vlm`, `subgoals`, `gcbc` and `lcbc`.
+        out: folder of the models, one in each of `vlm`, `subgoals`, `gcbc` and `lcbc`; `renderer` is the generator's
+            first stage.
         hours: duration on this machine.
         workers: number of processes that generate data.
         seed: seed of the VLM's scenes.
@@ -66,42 +86,49 @@ def pretrain_all(
         f"{amounts.demonstrations} demonstrations, {amounts.clips} clips, "
         f"{amounts.keypoint_scenes} scenes of keypoint samples; at most {hours:g} hours in all"
     )
-    for role, make in _stages(out, hours, workers, seed, amounts).items():
-        if (out / role / "checkpoint.json").exists():
-            announce(f"{role}: there already")
+    for stage, make in _stages(out, hours, workers, seed, amounts).items():
+        if (out / stage / "checkpoint.json").exists():
+            announce(f"{stage}: there already")
             continue
-        announce(f"{role}: about {_duration(hours * SHARES[role])}")
+        announce(f"{stage}: about {_duration(hours * SHARES[stage])}")
         began = time.monotonic()
         make()
-        _measure(role, out)
-        announce(f"{role}: made in {_duration((time.monotonic() - began) / 3600)}")
+        _measure(stage, out)
+        announce(f"{stage}: made in {_duration((time.monotonic() - began) / 3600)}")
 
 
 def _stages(
     out: Path, hours: float, workers: int, seed: int, amounts: Amounts
-) -> dict[Packaged, Callable[[], None]]:
-    """Return the command of each model, in their order."""
+) -> dict[str, Callable[[], None]]:
+    """Return the command of each stage, in their order."""
 
-    def timed(role: Packaged, config: Any, data: float) -> Any:
-        share = hours * SHARES[role] * (1 - data)
-        return replace(config, fit=replace(config.fit, steps=_ALL_STEPS, hours=share))
+    def timed(stage: str, fit: FitConfig, data: float) -> FitConfig:
+        return replace(fit, steps=_ALL_STEPS, hours=hours * SHARES[stage] * (1 - data))
+
+    def whole(stage: str, config: Any, data: float) -> Any:
+        return replace(config, fit=timed(stage, config.fit, data))
 
     episodes = amounts.demonstrations
     return {
         "vlm": partial(
-            vlm, timed("vlm", vlm_preset(None), 0.05), _CALIBRATION_IMAGES, seed,
+            vlm, whole("vlm", vlm_preset(None), 0.05), _CALIBRATION_IMAGES, seed,
             stream=True, workers=workers, out=out / "vlm",
         ),
-        "subgoals": partial(
-            subgoals, timed("subgoals", subgoals_preset(), _DATA_SHARE), amounts.clips,
-            amounts.keypoint_scenes, workers=workers, out=out / "subgoals",
+        RENDERER: partial(
+            subgoals, whole(RENDERER, subgoals_preset(), _DATA_SHARE), amounts.clips,
+            amounts.keypoint_scenes, workers=workers, out=out / RENDERER,
         ),
         "gcbc": partial(
-            gcbc, timed("gcbc", policy_preset("gcbc", None), _DATA_SHARE), episodes,
+            gcbc, whole("gcbc", policy_preset("gcbc", None), _DATA_SHARE), episodes,
             workers=workers, out=out / "gcbc",
         ),
+        "subgoals": partial(
+            keypoints, timed("subgoals", keypoints_preset(), _DATA_SHARE), amounts.viewed_scenes,
+            amounts.system_scenes, start=out / RENDERER, policy=out / "gcbc", workers=workers,
+            out=out / "subgoals",
+        ),
         "lcbc": partial(
-            lcbc, timed("lcbc", policy_preset("lcbc", out / "gcbc"), 0.0), episodes,
+            lcbc, whole("lcbc", policy_preset("lcbc", out / "gcbc"), 0.0), episodes,
             start=out / "gcbc", workers=workers, out=out / "lcbc",
         ),
     }  # fmt: skip
@@ -127,12 +154,15 @@ def amounts_within(hours: float, demonstration_s: float) -> Amounts:
         demonstration_s: time of a demonstration, all processes together [s].
     """
     data_s = 3600 * hours * _DATA_SHARE / demonstration_s
-    half = data_s * SHARES["subgoals"] / 2
-    return Amounts(
-        demonstrations=max(20, math.floor(data_s * SHARES["gcbc"])),
-        clips=max(20, math.floor(half / _CLIP)),
-        keypoint_scenes=max(20, math.floor(half / _KEYPOINT_SCENE)),
+    first, second = data_s * SHARES[RENDERER] / 2, data_s * SHARES["subgoals"] / 2
+    amounts = Amounts(
+        demonstrations=math.floor(data_s * SHARES["gcbc"]),
+        clips=math.floor(first / _CLIP),
+        keypoint_scenes=math.floor(first / _KEYPOINT_SCENE),
+        viewed_scenes=math.floor(second / _VIEWED_SCENE),
+        system_scenes=math.floor(second / _SYSTEM_SCENE),
     )
+    return Amounts(**{name: max(20, amount) for name, amount in vars(amounts).items()})
 
 
 def _demonstration_s(workers: int) -> float:
@@ -154,12 +184,12 @@ def _duration(hours: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.0f} minutes"
 
 
-def _measure(role: Packaged, out: Path) -> None:
+def _measure(stage: str, out: Path) -> None:
     """Measure a new model in the development scenes and add the result to its card."""
     from soar.pretraining.weights import CARD
 
-    lines = _vlm_results(out) if role == "vlm" else _system_results(role, out)
-    card = out / role / CARD
+    lines = _vlm_results(out) if stage == "vlm" else _system_results(stage, out)
+    card = out / stage / CARD
     text = card.read_text()
     section = "## Measured\n\n" + "\n".join(f"- {line}" for line in lines) + "\n\n"
     card.write_text(text.replace("## Configuration", section + "## Configuration", 1))
@@ -188,19 +218,22 @@ def _vlm_results(out: Path) -> list[str]:
     return lines
 
 
-def _system_results(role: Packaged, out: Path) -> list[str]:
+def _system_results(stage: str, out: Path) -> list[str]:
     """Return success rates in four development scenes, as lines of a model's card."""
     from soar.evaluation.protocol import EvalConfig, sim_protocol
     from soar.evaluation.runner import evaluate
     from soar.sim.scenes.catalog import DEVELOPMENT, load_scene
 
     scenes = [load_scene(name) for name in DEVELOPMENT[:4]]
-    if role == "subgoals":
-        config, what = EvalConfig("gcbc", str(out / role), 6), "with the packaged policy"
-    elif role == "gcbc":
-        config, what = EvalConfig(str(out / role), "expert", 6), "with an expert's subgoals"
+    made = str(out / stage)
+    if stage == RENDERER:
+        config, what = EvalConfig("gcbc", made, 6), "with the packaged policy"
+    elif stage == "subgoals":
+        config, what = EvalConfig(str(out / "gcbc"), made, 6), "with the policy beside it"
+    elif stage == "gcbc":
+        config, what = EvalConfig(made, "expert", 6), "with an expert's subgoals"
     else:
-        config, what = EvalConfig(str(out / role), "none", 6), "with instructions"
+        config, what = EvalConfig(made, "none", 6), "with instructions"
     spec, setting = sim_protocol(config, scenes)
     with TemporaryDirectory(prefix="soar-measure-") as folder:
         rate = evaluate(spec, setting, Path(folder)).overall()

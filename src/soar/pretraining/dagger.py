@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from soar.interfaces import Policy, SubgoalGenerator
-from soar.registry import load_policy, load_subgoals
+from soar.registry import COMPACT, load_policy, load_subgoals
 from soar.robots.safety import SafeRobot
 from soar.robots.simulated import SimRobot
 from soar.rollout.fixed_task import fixed_station, run_fixed_tasks
@@ -54,9 +54,9 @@ def attempt(
 
 
 @cache
-def packaged_models() -> tuple[Policy, SubgoalGenerator]:
-    """Return the packaged policy and subgoal generator, loaded once per process."""
-    return load_policy("gcbc"), load_subgoals()
+def system_models(policy: str = "gcbc", subgoals: str = COMPACT) -> tuple[Policy, SubgoalGenerator]:
+    """Return a policy and a subgoal generator by name, loaded once per process; by default the packaged ones."""
+    return load_policy(policy), load_subgoals(subgoals)
 
 
 class _ObservedGenerator:

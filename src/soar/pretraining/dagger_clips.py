@@ -11,7 +11,7 @@ import numpy as np
 from soar.errors import ConfigError, RobotFault
 from soar.interfaces import Policy, SubgoalGenerator
 from soar.pretraining.clips import Clip, ClipConfig, LabeledWorld, clip_of
-from soar.pretraining.dagger import attempt, packaged_models
+from soar.pretraining.dagger import attempt, system_models
 from soar.pretraining.demonstrations import demonstrate
 from soar.robots.simulated import SimRobot
 from soar.sim.scenes.regimes import sample_scene
@@ -21,7 +21,7 @@ from soar.sim.world import World
 
 def packaged_dagger_clips(seed: int, config: ClipConfig) -> list[Clip]:
     """Record clips from the states of the packaged policy and subgoal generator in the *broad* scene with this seed."""
-    return dagger_clips(sample_scene("broad", seed), seed, *packaged_models(), config)
+    return dagger_clips(sample_scene("broad", seed), seed, *system_models(), config)
 
 
 def dagger_clips(

@@ -22,7 +22,7 @@ from soar.errors import ConfigError, RobotFault
 from soar.interfaces import Policy, SubgoalGenerator
 from soar.nn.text import SentenceEncoder
 from soar.pretraining.clips import goal_positions
-from soar.pretraining.dagger import attempt, packaged_models
+from soar.pretraining.dagger import attempt, system_models
 from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
 from soar.pretraining.views import styled_views
 from soar.robots.simulated import SimRobot
@@ -48,6 +48,8 @@ from soar.utils.progress import progress_bar
 
 LABELS = "labels-2"
 """Part of the names of folders of kept samples; changes whenever labels do, so that those of before aren't taken."""
+EXPERT_SEED, _SYSTEM_SEED = 800_000, 500_000
+"""Seeds of the first scenes of an expert's samples and of a system's, far from the clips' scenes."""
 STATES_PER_SCENE = 8
 _OTHER_SCENES_SEED = 900_000
 """Seed of the first scene of the samples that fine-tuning mixes with a robot's own."""
@@ -64,8 +66,8 @@ class KeypointSampleConfig:
     """Image side in pixels."""
     views: int = 1
     """Images of each state: one of the scene itself, the others with other colors, names, table, camera and light."""
-    dagger: bool = False
-    """Whether the states are those of an attempt of the packaged system."""
+    system: tuple[str, str] | None = None
+    """Names of the policy and the subgoal generator whose attempt provides the states; None for an expert, disturbed."""
 
 
 class Sample(NamedTuple):
@@ -140,6 +142,31 @@ def other_scene_samples(scenes: int, workers: int) -> KeypointSamples:
     return make_keypoint_samples(folder, scenes, workers, _OTHER_SCENES_SEED)
 
 
+def expert_and_system_samples(
+    folders: tuple[Path, Path],
+    scenes: tuple[int, int],
+    offset: int,
+    views: int,
+    workers: int,
+    system: tuple[str, str],
+) -> tuple[KeypointSamples, KeypointSamples]:
+    """Make samples of a disturbed expert's states and of a system's, or read them.
+
+    Args:
+        folders: folder of each of the two.
+        scenes: number of scenes of each.
+        offset: number of the first scene.
+        views: images of each state.
+        workers: number of processes.
+        system: names of its policy and its subgoal generator.
+    """
+    expert, own = (KeypointSampleConfig(views=views, system=acting) for acting in (None, system))
+    return (
+        make_keypoint_samples(folders[0], scenes[0], workers, EXPERT_SEED + offset, expert),
+        make_keypoint_samples(folders[1], scenes[1], workers, _SYSTEM_SEED + offset, own),
+    )
+
+
 def samples_in(scene: Scene, seed: int, config: KeypointSampleConfig) -> list[Sample]:
     """Generate the samples of one scene; none where the objects don't fit on the table or the physics diverged."""
     rng, samples = np.random.default_rng(seed), list[Sample]()
@@ -182,8 +209,8 @@ def _broad_samples(seed: int, config: KeypointSampleConfig) -> Arrays:
     """Return the samples of the *broad* scene with this seed as arrays."""
     scene = sample_scene("broad", seed)
     found = (
-        dagger_samples(scene, seed, packaged_models(), config)
-        if config.dagger
+        dagger_samples(scene, seed, system_models(*config.system), config)
+        if config.system
         else samples_in(scene, seed, config)
     )
     columns = zip(*found, strict=True) if found else [()] * len(Sample._fields)
