@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.critics.conftest import make_episode
 
+from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
@@ -92,6 +93,21 @@ def test_an_arm_learns_from_the_given_episodes_and_is_compared_start_by_start(
     log = (learned / "train" / "round-1" / "log.jsonl").read_bytes()
     reproduce_table(spec, tmp_path / "study", config(), said.append, given)
     assert (learned / "train" / "round-1" / "log.jsonl").read_bytes() == log  # it goes on
+
+
+def test_arms_that_name_no_models_begin_with_the_studys(
+    tmp_path: Path, given: Path, evaluated: list[Candidate]
+) -> None:
+    """`soar reproduce methods --policy X --subgoals Y` learns from and compares with these, and not the packaged ones."""
+    policy = str(tmp_path / "policy")
+    asked = replace(config(), policy=policy, subgoals="expert")
+    spec = methods_table(("hindsight",))
+    reproduce_table(spec, tmp_path / "study", asked, print, given)
+    trained = tmp_path / "study" / "arms" / "hindsight" / "learned-1" / "train" / "round-1"
+    assert [c.policy for c in evaluated] == [policy, str(trained)]
+    assert {c.subgoals for c in evaluated} == {"expert"}
+    before, after = (checkpoints.load(folder).config for folder in (policy, trained))
+    assert after == before
 
 
 def test_an_arm_without_anything_to_learn_is_left_out(

@@ -27,7 +27,6 @@ from soar.improvement.methods.method import MethodName, NothingToLearnError, Own
 from soar.improvement.rounds import Candidate, OnMessage
 from soar.improvement.run import Run
 from soar.promotion import latest_models
-from soar.registry import COMPACT
 from soar.sim.scenes.catalog import load_scene
 from soar.types import Query
 
@@ -38,10 +37,10 @@ class Arm:
 
     method: MethodName | None = None
     """None evaluates the models as they are."""
-    policy: str = "gcbc"
-    """Policy to begin with."""
-    subgoals: str = COMPACT
-    """Subgoal generator of the learned policy; "none" for one that follows instructions."""
+    policy: str = ""
+    """Policy to begin with; by default the study's, which collects the episodes."""
+    subgoals: str = ""
+    """Subgoal generator of the learned policy, by default the study's; "none" for one that follows instructions."""
     pooled: bool = False
     """Whether it learns once, from the episodes of all scenes, and not in each scene from its own."""
 
@@ -63,7 +62,7 @@ def run_study(
         folder: the study's folder.
         arms: the arms, by name.
         config: scenes, number of episodes and trials, and what each method's own options say. Its policy and subgoal
-            generator collect.
+            generator collect, and arms that name no other begin with them.
         on_message: called with a few words before each stage.
         store: episodes that are there already, in place of a collection.
 
@@ -81,7 +80,12 @@ def run_study(
         on_message("the robots propose tasks, try them, and judge themselves")
         collect_in_simulation(config, Run(folder), 1, config.policy, config.subgoals)
     found: dict[str, list[Evaluation]] = {}
-    for name, arm in arms.items():
+    for name, given in arms.items():
+        arm = replace(
+            given,
+            policy=given.policy or config.policy,
+            subgoals=given.subgoals or config.subgoals,
+        )
         here = folder / "arms" / name.replace(" ", "-").replace(",", "")
         try:
             found[name] = _run_arm(here, arm, config, names, partial(_prefixed, on_message, name))
