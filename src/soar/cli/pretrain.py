@@ -248,7 +248,7 @@ def keypoints(
         policy: folder of the system's policy; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
         scene_offset: number of the first scene; one far beyond those of an earlier training makes all scenes new.
-        size: of the predictor; by default the generator's. Another size begins with the weights that fit.
+        size: of the predictor, where it is to differ from the generator's; it begins with the weights that fit.
         workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """

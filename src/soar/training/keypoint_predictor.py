@@ -101,13 +101,15 @@ def train_keypoint_predictor(
 def resized(start: Checkpoint, size: PredictorSize, seed: int) -> Checkpoint:
     """Return a subgoal generator whose keypoint predictor has another size, to be trained.
 
-    It keeps the weights whose shapes don't change, and the rest begins anew.
+    What `size` leaves open stays. So do the weights whose shapes don't change; the rest begins anew.
 
     Raises:
         ConfigError: the generator has no keypoint predictor, or can't have one of this size.
     """
     torch.manual_seed(seed)
-    net = CompactSubgoalNet(replace(predicting(start), predictor=size))
+    before = predicting(start)
+    given = {name: value for name, value in vars(size).items() if value is not None}
+    net = CompactSubgoalNet(replace(before, predictor=replace(before.predictor, **given)))
     weights = net.state_dict()
     for name, weight in start.weights.items():
         key = checkpoints.present_key(net, name)

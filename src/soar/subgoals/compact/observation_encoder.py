@@ -1,7 +1,8 @@
 """Encoder of an observation and an instruction: what should happen, and where in the image.
 
 The keypoint predictor, the renderer (`network.CompactSubgoalNet`) and the classifier of the evaluation each have
-their own. It works on a map of 16 x 16 cells, wide and at low resolution, which suits CPUs.
+their own. It works on a map of 16 x 16 cells, the predictor's of as many as `PredictorSize` says: wide and at low
+resolution, which suits CPUs.
 """
 
 from __future__ import annotations
