@@ -28,7 +28,7 @@ MINUTES = 15.0
 """Duration of a demonstration [min]."""
 LEAST_STARTS, LEAST_EPISODES = 60, 100
 """Paired starts of the evaluations and collected episodes, however slow the machine is."""
-_LEAST_STEPS = 100
+_LEAST_STEPS, _LEAST_KEYPOINT_STEPS = 100, 50
 """Gradient steps of the policy and, in each pass, of the keypoint predictor, at least."""
 _MOST_EPISODES = 300
 """Episodes of a demonstration of MINUTES, at most; longer ones collect more."""
@@ -118,7 +118,8 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
     passes, others = config.finetune.passes, config.finetune.other_scenes
     others = _between(40, left * 0.05 / (_OTHER_SCENE * e), others)
     per_step = passes * _READING * pace.keypoint_step_s
-    steps = _between(_LEAST_STEPS, left * _FINETUNING_SHARE / per_step, config.finetune.steps)
+    most = config.finetune.steps
+    steps = _between(_LEAST_KEYPOINT_STEPS, left * _FINETUNING_SHARE / per_step, most)
     demonstrations = _between(100, left * 0.08 / (_DEMONSTRATION * e), int(config.demonstrations))
     collection = episodes * e
     finetuning = steps * per_step + others * _OTHER_SCENE * e
