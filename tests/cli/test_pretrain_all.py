@@ -16,7 +16,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def command(role: str) -> Any:
-        def make(config: Any, *data: int, out: Path, **options: Any) -> None:
+        def make(config: Any, *data: Any, out: Path, **options: Any) -> None:
             calls.append((role, {"config": config, "data": data, **options}))
             out.mkdir(parents=True)
             (out / "checkpoint.json").write_text("{}")

@@ -15,9 +15,16 @@ from soar.subgoals.clips import MAX_TOKENS
 from soar.subgoals.compact.generator import CompactSubgoalGenerator
 from soar.subgoals.compact.observation_encoder import PredictorSize
 from soar.tasks.grammar import parse_instruction
-from soar.training.keypoint_samples import MAX_STEPS_AHEAD, MIN_STEPS_AHEAD, KeypointSamples
+from soar.training.fit import FitConfig
+from soar.training.keypoint_samples import (
+    MAX_STEPS_AHEAD,
+    MIN_STEPS_AHEAD,
+    KeypointSamples,
+    KeypointSampleSet,
+)
 from soar.types import image_only
 
+SAMPLES = KeypointSampleSet(3, 1, views=1, scene_offset=7)
 AHEAD = MAX_STEPS_AHEAD - MIN_STEPS_AHEAD + 1
 
 
@@ -36,13 +43,15 @@ def noise_samples(folder, scenes, workers, seed, config) -> KeypointSamples:
     )
 
 
+def quick(**given) -> FitConfig:
+    config = replace(keypoints_preset(), steps=1, batch_size=4, warmup_steps=1, ema_decay=0)
+    return replace(config, log_every=1, save_every=1, **given)
+
+
 def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeypatch, tmp_path):
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
-    config = replace(
-        keypoints_preset(), steps=2, batch_size=4, warmup_steps=1, log_every=1, save_every=1, ema_decay=0
-    )  # fmt: skip
-    keypoints(config, 3, 1, views=1, scene_offset=7, out=tmp_path / "out")
+    keypoints(quick(steps=2), SAMPLES, out=tmp_path / "out")
     before, after = (
         CompactSubgoalGenerator.load(folder, device="cpu").net.state_dict()
         for folder in (packaged("subgoals"), tmp_path / "out")
@@ -60,12 +69,9 @@ def test_only_the_keypoint_predictor_changes_and_the_card_says_from_what(monkeyp
 def test_a_larger_predictor_begins_with_the_weights_that_fit(monkeypatch, tmp_path):
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
-    config = replace(
-        keypoints_preset(), steps=1, batch_size=4, learning_rate=1e-9, warmup_steps=1, log_every=1,
-        save_every=1, ema_decay=0, weight_decay=0,
-    )  # fmt: skip
     size = PredictorSize(cells=32, width=48, depth=2)
-    keypoints(config, 3, 1, views=1, scene_offset=7, size=size, out=tmp_path / "out")
+    still = quick(learning_rate=1e-9, weight_decay=0)
+    keypoints(still, SAMPLES, size=size, out=tmp_path / "out")
     before, after = (
         CompactSubgoalGenerator.load(folder, device="cpu")
         for folder in (packaged("subgoals"), tmp_path / "out")
@@ -87,11 +93,31 @@ def test_trainings_with_other_seeds_stand_side_by_side(monkeypatch, tmp_path):
     """Their mean is the point of them (`soar pretrain average`)."""
     monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(module, "make_keypoint_samples", noise_samples)
-    config = replace(
-        keypoints_preset(), steps=1, batch_size=4, warmup_steps=1, log_every=1, save_every=1, ema_decay=0
-    )  # fmt: skip
     for seed in (1, 2):
-        out = tmp_path / str(seed)
-        keypoints(replace(config, seed=seed), 3, 1, views=1, scene_offset=7, out=out)
+        keypoints(quick(seed=seed), SAMPLES, out=tmp_path / str(seed))
     first, second = (json.loads((tmp_path / s / "checkpoint.json").read_text()) for s in "12")
     assert first["id"] != second["id"]
+
+
+def test_the_states_are_those_of_the_system_that_is_named(monkeypatch, tmp_path):
+    """Samples of one policy's system aren't taken for another's."""
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    made: list[tuple[str, tuple[str, str] | None]] = []
+
+    def remembered(folder, scenes, workers, seed, config):
+        made.append((folder.name, config.system))
+        return noise_samples(folder, scenes, workers, seed, config)
+
+    monkeypatch.setattr(module, "make_keypoint_samples", remembered)
+    generator, policy = packaged("subgoals"), packaged("gcbc")
+    keypoints(quick(), SAMPLES, out=tmp_path / "a")
+    keypoints(quick(), SAMPLES, start=generator, policy=policy, out=tmp_path / "b")
+    assert [system for _, system in made] == [
+        None, ("gcbc", "compact"), None, (str(policy), str(generator))
+    ]  # fmt: skip
+    (expert, first), (again, second) = (
+        [name for name, _ in made[:2]],
+        [name for name, _ in made[2:]],
+    )
+    assert expert == again
+    assert first != second

@@ -15,6 +15,7 @@ from soar.cli.options import FLAT, OUT, default_of, saved_config
 from soar.pretraining.weights import DemonstrationSet
 from soar.subgoals.compact.observation_encoder import PredictorSize
 from soar.training.fit import FitConfig
+from soar.training.keypoint_samples import KeypointSampleSet
 from soar.training.policy import PolicyTrainConfig, compact, with_fit
 from soar.training.subgoals import SubgoalTrainConfig
 from soar.training.vlm import VLMTrainConfig
@@ -29,14 +30,10 @@ if TYPE_CHECKING:
 Count = Annotated[int, Ge(0)]
 Positive = Annotated[int, Ge(1)]
 Share = Annotated[float, Ge(0), Le(1)]
-SceneOffset = Annotated[int, Ge(0), Le(90_000)]
-"""Below where the seeds of other samples begin."""
 
 _SAME_SIZE = PredictorSize()
 _STREAM_SEED = 1_000_000
 """Added to the seed of a corpus for the scenes that are generated during training."""
-_DAGGER_SEED = 500_000
-"""Seed of the first scene of DAgger clips, far from the other clips' scenes."""
 
 
 def policy_preset(kind: str, start: Path | None) -> PolicyTrainConfig:
@@ -219,16 +216,12 @@ def subgoals(
 @default_of(lambda given: {"config": keypoints_preset()})
 def keypoints(
     config: Annotated[FitConfig, FLAT],
-    scenes: Positive = 2500,
-    dagger_scenes: Positive = 800,
-    views: Positive = 4,
+    samples: Annotated[KeypointSampleSet, FLAT],
     dagger_share: Share = 0.4,
     start: Path | None = None,
     policy: Path | None = None,
     recolor_tables: bool = False,
-    scene_offset: SceneOffset = 0,
     size: PredictorSize = _SAME_SIZE,
-    workers: Positive = 2,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
     """Train the keypoint predictor of a compact subgoal generator further; its renderer stays as it is.
@@ -240,49 +233,35 @@ def keypoints(
 
     Args:
         config: optimization.
-        scenes: number of scenes of the expert, with about eight states each.
-        dagger_scenes: number of scenes of the system, with about seven states each.
-        views: images of each state, all but one with other colors, names, table, camera and light.
+        samples: what it learns from.
         dagger_share: share of the system's own states in a batch.
         start: the generator's folder; by default the package's own.
         policy: folder of the system's policy; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
-        scene_offset: number of the first scene; one far beyond those of an earlier training makes all scenes new.
         size: of the predictor, where it is to differ from the generator's; it begins with the weights that fit.
-        workers: number of processes that make the samples.
         out: folder of the checkpoint and its card; by default the package's own.
     """
-    from soar.pretraining.keypoint_samples import LABELS, expert_and_system_samples
+    from soar.pretraining.keypoint_samples import expert_and_system_samples
     from soar.registry import COMPACT, WEIGHTS, packaged
     from soar.subgoals.compact.generator import KIND
-    from soar.training.keypoint_predictor import (
-        MixedKeypointBatches,
-        resized,
-        train_keypoint_predictor,
-    )
+    from soar.training import keypoint_predictor as training
 
     before = _load(start or packaged("subgoals"), KIND)
     assert before is not None
-    begin = before if size == _SAME_SIZE else resized(before, size, config.seed)
-    rest, cache = f"-from-{scene_offset}" if scene_offset else "", cache_folder() / "pretrain"
-    at = cache / f"keypoint-samples-{views}-{LABELS}"
-    acting = f"-{known.id}" if (known := _load(policy, "gcbc")) else ""
-    kept = at / f"expert{rest}", at / f"dagger-{before.id}{acting}{rest}"
-    system = str(policy or "gcbc"), str(start or COMPACT)
-    expert, dagger = expert_and_system_samples(
-        kept, (scenes, dagger_scenes), scene_offset, views, workers, system
-    )
+    begin = before if size == _SAME_SIZE else training.resized(before, size, config.seed)
+    identity = before.id + (f"-{acting.id}" if (acting := _load(policy, "gcbc")) else "")
+    system, cache = (str(policy or "gcbc"), str(start or COMPACT)), cache_folder() / "pretrain"
+    expert, dagger = expert_and_system_samples(samples, cache, system, identity)
     learned = {
-        "started_from": before.id, "scenes": scenes, "scene_offset": scene_offset, "samples": len(expert.images),
-        "dagger_scenes": dagger_scenes, "dagger_samples": len(dagger.images), "dagger_share": dagger_share,
-        "recolor_tables": recolor_tables, "size": to_plain(size),
+        "started_from": before.id, "scenes": samples.scenes, "scene_offset": samples.scene_offset,
+        "samples": len(expert.images), "dagger_scenes": samples.dagger_scenes, "dagger_samples": len(dagger.images),
+        "dagger_share": dagger_share, "recolor_tables": recolor_tables, "size": to_plain(size),
     }  # fmt: skip
-    name = f"keypoints-{scenes}-{dagger_scenes}-{views}-{dagger_share:g}{acting}{rest}-steps-{config.steps}"
-    name += f"-start-{before.id}" + ("-recolored" if recolor_tables else "")
-    train_keypoint_predictor(
+    sources = _digest([config, replace(samples, workers=1), size, dagger_share, recolor_tables])
+    training.train_keypoint_predictor(
         begin,
-        MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
-        made := cache / f"{name}-{_digest([config, size])}",
+        training.MixedKeypointBatches(dagger, expert, dagger_share, config.seed),
+        made := cache / f"keypoints-steps-{config.steps}-start-{identity}-{sources}",
         config,
         SubgoalTrainConfig.attention_weight,
         {**before.provenance, "keypoints": [*_keypoint_trainings(before), learned]},
@@ -335,6 +314,7 @@ def _clips(
     """Clips of the *broad* regime, and of the requested others."""
     from soar.pretraining.clips import make_clip_corpus
     from soar.pretraining.dagger_clips import packaged_dagger_clips
+    from soar.pretraining.keypoint_samples import SYSTEM_SEED
     from soar.pretraining.weights import demonstrations
     from soar.subgoals.clips import ClipCorpus
 
@@ -343,7 +323,7 @@ def _clips(
         clips = ClipCorpus.concatenate(ClipCorpus.from_frames(demonstrations(bridge)), clips)
     if dagger:
         more = make_clip_corpus(
-            work / "trouble", dagger, workers, _DAGGER_SEED, maker=packaged_dagger_clips
+            work / "trouble", dagger, workers, SYSTEM_SEED, maker=packaged_dagger_clips
         )
         clips = ClipCorpus.concatenate(clips, more)
     return clips

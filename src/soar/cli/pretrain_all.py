@@ -27,6 +27,7 @@ from soar.cli.pretrain import (
     vlm_preset,
 )
 from soar.training.fit import FitConfig
+from soar.training.keypoint_samples import KeypointSampleSet
 from soar.utils.files import write_json
 from soar.utils.progress import announce
 
@@ -40,10 +41,9 @@ _ALL_STEPS = 10**9
 """Steps of a training that only its hours limit."""
 _PROBE_EPISODES = 8
 _CALIBRATION_IMAGES = 3000
-_CLIP, _KEYPOINT_SCENE = 1.0, 1.2
-"""Time of a clip and of a scene of keypoint samples, relative to a demonstration's."""
-_VIEWED_SCENE, _SYSTEM_SCENE = 1.4, 4.0
-"""The same of a scene of the expert in several styles, and of one of the system's own attempts."""
+_CLIP, _KEYPOINT_SCENE, _VIEWED_SCENE, _SYSTEM_SCENE = 0.5, 2.0, 2.7, 9.0
+"""Time of a clip and of a scene of keypoint samples (plain, in four styles, of the system's own attempt), relative to a
+demonstration's .17 s; one process of an EPYC, twenty of each."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,9 @@ def _stages(
             workers=workers, out=out / "gcbc",
         ),
         "subgoals": partial(
-            keypoints, timed("subgoals", keypoints_preset(), _DATA_SHARE), amounts.viewed_scenes,
-            amounts.system_scenes, start=out / RENDERER, policy=out / "gcbc", workers=workers,
-            out=out / "subgoals",
+            keypoints, timed("subgoals", keypoints_preset(), _DATA_SHARE),
+            KeypointSampleSet(amounts.viewed_scenes, amounts.system_scenes, workers=workers),
+            start=out / RENDERER, policy=out / "gcbc", out=out / "subgoals",
         ),
         "lcbc": partial(
             lcbc, whole("lcbc", policy_preset("lcbc", out / "gcbc"), 0.0), episodes,

@@ -39,6 +39,7 @@ from soar.training.keypoint_samples import (
     MIN_STEPS_AHEAD,
     SAMPLES_FILE,
     KeypointSamples,
+    KeypointSampleSet,
     mentions_side,
 )
 from soar.types import Image, State
@@ -48,7 +49,7 @@ from soar.utils.progress import progress_bar
 
 LABELS = "labels-2"
 """Part of the names of folders of kept samples; changes whenever labels do, so that those of before aren't taken."""
-EXPERT_SEED, _SYSTEM_SEED = 800_000, 500_000
+EXPERT_SEED, SYSTEM_SEED = 800_000, 500_000
 """Seeds of the first scenes of an expert's samples and of a system's, far from the clips' scenes."""
 STATES_PER_SCENE = 8
 _OTHER_SCENES_SEED = 900_000
@@ -143,27 +144,33 @@ def other_scene_samples(scenes: int, workers: int) -> KeypointSamples:
 
 
 def expert_and_system_samples(
-    folders: tuple[Path, Path],
-    scenes: tuple[int, int],
-    offset: int,
-    views: int,
-    workers: int,
-    system: tuple[str, str],
+    requested: KeypointSampleSet, cache: Path, system: tuple[str, str], identity: str
 ) -> tuple[KeypointSamples, KeypointSamples]:
-    """Make samples of a disturbed expert's states and of a system's, or read them.
+    """Make samples of a disturbed expert's states and of a system's, or read those that a folder keeps.
 
     Args:
-        folders: folder of each of the two.
-        scenes: number of scenes of each.
-        offset: number of the first scene.
-        views: images of each state.
-        workers: number of processes.
+        requested: numbers of scenes and images.
+        cache: the folder.
         system: names of its policy and its subgoal generator.
+        identity: name of the system in the folder; samples of others aren't taken for its own.
     """
-    expert, own = (KeypointSampleConfig(views=views, system=acting) for acting in (None, system))
+    first, workers = requested.scene_offset, requested.workers
+    at, rest = (
+        cache / f"keypoint-samples-{requested.views}-{LABELS}",
+        f"-from-{first}" if first else "",
+    )
+    expert, own = (KeypointSampleConfig(views=requested.views, system=s) for s in (None, system))
     return (
-        make_keypoint_samples(folders[0], scenes[0], workers, EXPERT_SEED + offset, expert),
-        make_keypoint_samples(folders[1], scenes[1], workers, _SYSTEM_SEED + offset, own),
+        make_keypoint_samples(
+            at / f"expert{rest}", requested.scenes, workers, EXPERT_SEED + first, expert
+        ),
+        make_keypoint_samples(
+            at / f"dagger-{identity}{rest}",
+            requested.dagger_scenes,
+            workers,
+            SYSTEM_SEED + first,
+            own,
+        ),
     )
 
 

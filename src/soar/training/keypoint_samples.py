@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Le
 from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 
 from soar.data.prefetch import step_rng
@@ -21,6 +23,22 @@ _LAYOUT = {
     "images": "u1 n r r 3", "points": "f4 n 7 2", "later": "f4 n k 7 2", "states": "f4 n 7", "words": "f2 u l d",
     "rows": "i8 n", "sided": "b1 n",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class KeypointSampleSet:
+    """The scenes that keypoint samples come from: of a disturbed expert, and of a system's own attempts (DAgger)."""
+
+    scenes: Annotated[int, Ge(1)] = 2500
+    """Number of scenes of the expert, with about eight states each."""
+    dagger_scenes: Annotated[int, Ge(1)] = 800
+    """Number of scenes of the system, with about seven states each."""
+    views: Annotated[int, Ge(1)] = 4
+    """Images of each state, all but one with other colors, names, table, camera and light."""
+    scene_offset: Annotated[int, Ge(0), Le(90_000)] = 0
+    """Number of the first scene; one far beyond those of an earlier training makes all scenes new."""
+    workers: Annotated[int, Ge(1)] = 2
+    """Number of processes that make the samples."""
 
 
 @dataclass(frozen=True, eq=False)
