@@ -1,4 +1,4 @@
-"""Scripted gripper motions: speed limits, the approach to a pose from above, and where their subgoals end."""
+"""Geometry of scripted gripper motions: speed limits, and the approach to a pose from above."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from soar.errors import ConfigError
 
 Vector3 = Float64[np.ndarray, "3"]
 """A position in the robot's base frame [m]."""
-STEPS_AFTER_CHANGE = 3
-"""Control steps by which a subgoal goes beyond the closing or opening of the gripper; what was grasped is lifted then."""
 
 
 @dataclass(frozen=True)
