@@ -92,19 +92,6 @@ def test_a_predictable_expert_takes_items_to_the_same_place_whatever_its_random_
     assert np.ptp(places, axis=0).max() < 0.015
 
 
-def test_a_predictable_expert_takes_items_to_one_side_of_their_container():
-    world, goal = _world_with_item_to_take_out()
-    sides = set()
-    for seed in range(6):
-        world.reset(seed, goal)
-        container = world.object_pose(goal.container)[0]
-        _act(world, goal, seed, steps=60)
-        side = 1 if container[1] < 0.05 else -1
-        assert side * (world.object_pose(goal.object)[0] - container)[1] > 0.05
-        sides.add(side)
-    assert sides == {1, -1}
-
-
 def test_an_expert_takes_items_to_random_places():
     world, goal = _world_with_item_to_take_out()
     places = []

@@ -16,7 +16,7 @@ import numpy as np
 from soar.errors import ConfigError
 from soar.evaluation.envs import EvalEnv, SimEvalEnv
 from soar.registry import COMPACT_STEPS_AHEAD
-from soar.sim.expert.lookahead import read_ahead
+from soar.sim.expert.expert import read_ahead
 from soar.types import Images, Observation, Task
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from soar.errors import ConfigError, RobotFault
 from soar.interfaces import Policy, SubgoalGenerator
@@ -28,7 +28,6 @@ from soar.pretraining.views import styled_views
 from soar.robots.simulated import SimRobot
 from soar.rollout.station import EpisodeConfig
 from soar.sim.expert.expert import Expert
-from soar.sim.expert.lookahead import read_subgoals
 from soar.sim.layout import is_feasible
 from soar.sim.projection import project_points
 from soar.sim.scenes.regimes import sample_scene
@@ -48,7 +47,7 @@ from soar.utils.files import cache_folder, replace_file
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
-LABELS = "labels-3"
+LABELS = "labels-2"
 """Part of the names of folders of kept samples; changes whenever labels do, so that those of before aren't taken."""
 EXPERT_SEED, SYSTEM_SEED = 800_000, 500_000
 """Seeds of the first scenes of an expert's samples and of a system's, far from the clips' scenes."""
@@ -268,8 +267,7 @@ def _samples(
 ) -> Iterator[Sample]:
     """Yield the views of the present state with their labels; the world stays as it is."""
     now, state = goal_positions(world, task.goal), world.state()
-    read = partial(goal_positions, world, task.goal)
-    later = read_subgoals(world, task.goal, MAX_STEPS_AHEAD, read)[MIN_STEPS_AHEAD - 1 :]
+    later = _expert_positions(world, task)
     for style in styled_views(world, config.views, rng):
         yield Sample(
             images=resize(world.render(), config.resolution),
@@ -278,6 +276,20 @@ def _samples(
             states=state,
             instructions=_renamed(task.instruction, world.scene, style),
         )
+
+
+def _expert_positions(world: World, task: SceneTask) -> list[Float64[np.ndarray, "7 3"]]:
+    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is."""
+    expert = Expert(world, task.goal, np.random.default_rng(0), noise=0.0, predictable=True)
+    later = []
+    before = world.snapshot()
+    for step in range(1, MAX_STEPS_AHEAD + 1):
+        if not expert.done:
+            world.step(expert.act())
+        if step >= MIN_STEPS_AHEAD:
+            later.append(goal_positions(world, task.goal))
+    world.restore(before)
+    return later
 
 
 def _renamed(instruction: str, scene: Scene, style: Scene) -> str:

@@ -7,7 +7,6 @@ from soar.improvement.methods.corrections.motion_plan import (
     REACHING,
     PickPlaceTarget,
 )
-from soar.utils.trajectories import STEPS_AFTER_CHANGE
 
 TARGET = PickPlaceTarget(
     grasp=np.array([0.3, 0.1, 0.035]),
@@ -74,28 +73,3 @@ def test_the_gripper_rises_open_after_the_release_and_stays() -> None:
     assert path.states[-1, 2] > 0.12
     np.testing.assert_allclose(path.states[-1, :2], low[:2])
     np.testing.assert_allclose(PLANNER.retreat(path.states[-1]).action, [0] * 6 + [1])
-
-
-def test_an_items_subgoal_ends_when_it_is_lifted_and_then_when_it_is_let_go() -> None:
-    config = PLANNER.config
-    reaching, holding = PLANNER.plan(HOME, TARGET, False), PLANNER.plan(HOME, TARGET, True)
-    closes = np.flatnonzero(~reaching.gripper_open)[0]
-    end = reaching.subgoal_end(False, config)
-    assert end == closes + config.gripper_steps + STEPS_AFTER_CHANGE
-    assert reaching.phases[end] == HOLDING
-    assert reaching.states[end, 2] > TARGET.grasp[2] + 0.02
-    carried = holding._replace(states=holding.states.copy())
-    carried.states[0, 6] = TARGET.width
-    opens = np.flatnonzero(carried.gripper_open)[0]
-    end = carried.subgoal_end(False, config)
-    assert end == opens + config.gripper_steps + STEPS_AFTER_CHANGE
-    assert carried.states[end, 6] == 1
-
-
-def test_a_handles_subgoal_ends_before_the_release_that_follows_a_new_grasp() -> None:
-    reaching, holding = PLANNER.plan(HOME, TARGET, False), PLANNER.plan(HOME, TARGET, True)
-    end = reaching.subgoal_end(True, PLANNER.config)
-    assert reaching.phases[end] == HOLDING
-    assert not reaching.gripper_open[end - 1]
-    assert reaching.gripper_open[end]
-    assert holding.subgoal_end(True, PLANNER.config) == len(holding.states) - 1

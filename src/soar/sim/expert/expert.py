@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -25,12 +26,26 @@ from soar.types import Action
 from soar.utils.trajectories import MotionConfig, Vector3
 
 Script = Iterator[Action]
+T = TypeVar("T")
 _OPEN, _CLOSED = 1.0, 0.0
 _ATTEMPTS = 8
 _STACK_M = 0.006
 """Largest distance from the release point on another item [m]."""
 _MAX_REACH_STEPS = 45
 """Control steps after which a motion has failed."""
+
+
+def read_ahead(world: World, goal: Goal, steps: int, seed: int, read: Callable[[], T]) -> T:
+    """Return what `read` finds after `steps` control steps of an expert. The world stays as it is."""
+    now = world.snapshot()
+    expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
+    for _ in range(steps):
+        if expert.done:
+            break
+        world.step(expert.act())
+    found = read()
+    world.restore(now)
+    return found
 
 
 class Expert:
@@ -107,7 +122,7 @@ class Expert:
             case Inside(obj, container, value):
                 if value:
                     return lambda: self._put(obj, lambda: self._above_container(obj, container))
-                return lambda: self._put(obj, lambda: self._above_table(obj, container=container))
+                return lambda: self._put(obj, lambda: self._above_table(obj, None))
             case OnSide(obj, side):
                 return lambda: self._put(obj, lambda: self._above_table(obj, side))
             case DrawerOpen(drawer, value):
@@ -179,15 +194,8 @@ class Expert:
         center = self.world.object_pose(name)[0]
         return np.array([*center[:2], grasps.item_height(self.world, name)[1] + 0.004])
 
-    def _above_table(
-        self, name: str, side: str | None = None, container: str | None = None
-    ) -> Vector3:
-        """Return a free place for an item's bottom, which may have been in a container."""
-        beside = container is not None and self._places is None
-        near = grasps.beside(self.world, name, container) if beside else None
-        return np.array(
-            [*grasps.free_point(self.world, name, self._places, side, near=near), 0.004]
-        )
+    def _above_table(self, name: str, side: str | None) -> Vector3:
+        return np.array([*grasps.free_point(self.world, name, self._places, side), 0.004])
 
     # Drawer -----------------------------------------------------------------------------------------
 

@@ -21,10 +21,6 @@ Point = Float64[np.ndarray, "2"]
 _OPEN_REACH_M = FINGER_TRAVEL_M + FINGER_THICKNESS_M
 _STRIP_M = 0.012
 """Half the width of the strip that the fingers sweep, with a margin [m]."""
-_ROOM_M = 0.03
-"""Least room around an item that is put down on the table [m]."""
-_ON_THE_LEFT_M = 0.05
-"""Distance from the middle line beyond which a container counts as on the left [m]."""
 _SPARE_M = 0.02
 """Room beyond the least that a predictable place has [m]."""
 _MAX_WIDTH_M = 0.064
@@ -155,7 +151,6 @@ def free_point(
     rng: np.random.Generator | None,
     side: str | None = None,
     margin: float = 0.05,
-    near: Point | None = None,
 ) -> Point:
     """Return a reachable free point of the table for an item, one of the nearer ones [m].
 
@@ -165,7 +160,6 @@ def free_point(
         rng: source of the candidates; None for the nearest point of a grid, with 2 cm more room.
         side: "left" or "right" of the table; None allows both.
         margin: distance from the middle line on a side [m].
-        near: what it is to be near to [m]; None for the item.
     """
     config, item = world.controller.config, world.scene.find(name)
     spare = 0.0 if rng else _SPARE_M
@@ -176,30 +170,17 @@ def free_point(
         high[1] = -margin - spare
     points = rng.uniform(low, high, (200, 2)) if rng else _grid(low, high)
     points = points[np.linalg.norm(points, axis=1) < 0.44]
-    near = world.object_pose(name)[0][:2] if near is None else near
+    here = world.object_pose(name)[0][:2]
     room = np.full(len(points), 0.1)
     for other in world.scene.objects:
         if other.name != name:
             gap = np.linalg.norm(points - world.object_pose(other.name)[0][:2], axis=1)
             radii = kind_of(other).radius * other.scale + kind_of(item).radius * item.scale
             room = np.minimum(room, gap - radii)
-    free: Bool[np.ndarray, "_n"] = room > min(_ROOM_M + spare, float(np.quantile(room, 0.9)))
+    free: Bool[np.ndarray, "_n"] = room > min(0.03 + spare, float(np.quantile(room, 0.9)))
     candidates = points[free][:12] if rng else points[free]
-    order = np.argsort(np.linalg.norm(candidates - near, axis=1))
+    order = np.argsort(np.linalg.norm(candidates - here, axis=1))
     return np.asarray(candidates[order[int(rng.integers(max(1, len(order) // 2))) if rng else 0]])
-
-
-def beside(world: World, name: str, container: str) -> Point:
-    """Return the point beside a container where an expert that is to be predictable puts an item of it [m].
-
-    Left of it, or right of a container on the left: around the container all places are about as near, and which one
-    is the nearest would change on the way.
-    """
-    outer, item = world.scene.find(container), world.scene.find(name)
-    center = world.object_pose(container)[0][:2]
-    radii = kind_of(outer).radius * outer.scale + kind_of(item).radius * item.scale
-    away = radii + _ROOM_M + _SPARE_M
-    return np.array([center[0], center[1] + (away if center[1] < _ON_THE_LEFT_M else -away)])
 
 
 def _grid(low: Point, high: Point) -> Float64[np.ndarray, "_n 2"]:

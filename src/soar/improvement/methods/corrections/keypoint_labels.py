@@ -85,8 +85,7 @@ def _row(
 ) -> _Row:
     """Return the keypoints in a frame, and those to come if the plan were followed."""
     steps = np.arange(MIN_STEPS_AHEAD, MAX_STEPS_AHEAD + 1) + planner.config.delay_steps
-    end = plan.subgoal_end(attempt.skill in planner.config.handle_motion, planner.config)
-    beyond, steps = (steps > end) & (end == len(plan.states) - 1), np.minimum(steps, end)
+    beyond, steps = steps >= len(plan.states), np.minimum(steps, len(plan.states) - 1)
     now = planner.projection(plan.states[:1])[0]
     then = planner.predict(attempt, target, plan, steps)
     if target.release is None:

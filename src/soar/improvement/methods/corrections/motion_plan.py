@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
 from soar.improvement.methods.corrections.config import CorrectionsConfig
-from soar.utils.trajectories import STEPS_AFTER_CHANGE, Vector3, approach_waypoint
+from soar.utils.trajectories import Vector3, approach_waypoint
 
 REACHING, HOLDING, DONE = 0, 1, 2
 """Phases of a plan."""
@@ -35,23 +35,6 @@ class MotionPlan(NamedTuple):
         """The first action: deltas in meters and radians, gripper 0 or 1. An empty plan stays in place."""
         step = np.zeros(6) if len(self.states) < 2 else self.states[1, :6] - self.states[0, :6]
         return np.append(step, float(self.gripper_open[0]))
-
-    def subgoal_end(self, handle: bool, config: CorrectionsConfig) -> int:
-        """Return the step at which a subgoal ends, of an item or of a handle (`soar.sim.expert.lookahead`)."""
-        last = len(self.states) - 1
-        if handle:
-            start = _first((self.phases == REACHING) & ~self.gripper_open, last)
-            return _first(self.gripper_open, last, start)
-        is_open = bool(self.states[0, 6] > config.open_gripper)
-        start = _first(self.gripper_open != is_open, last)
-        after = start + config.gripper_steps + STEPS_AFTER_CHANGE
-        return min(after, _first(self.gripper_open == is_open, last, start))
-
-
-def _first(of: Bool[np.ndarray, " t"], otherwise: int, start: int = 0) -> int:
-    """Return the first index from `start` on at which it holds."""
-    found = np.flatnonzero(of[start:])
-    return start + int(found[0]) if len(found) else otherwise
 
 
 class PickPlaceTarget(NamedTuple):
