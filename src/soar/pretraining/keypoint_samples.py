@@ -155,22 +155,16 @@ def expert_and_system_samples(
         identity: name of the system in the folder; samples of others aren't taken for its own.
     """
     first, workers = requested.scene_offset, requested.workers
-    at, rest = (
-        cache / f"keypoint-samples-{requested.views}-{LABELS}",
-        f"-from-{first}" if first else "",
-    )
-    expert, own = (KeypointSampleConfig(views=requested.views, system=s) for s in (None, system))
+    at = cache / f"keypoint-samples-{requested.views}-{LABELS}"
+
+    def make(name: str, scenes: int, seed: int, acting: tuple[str, str] | None) -> KeypointSamples:
+        folder = at / (f"{name}-from-{first}" if first else name)
+        config = KeypointSampleConfig(views=requested.views, system=acting)
+        return make_keypoint_samples(folder, scenes, workers, seed + first, config)
+
     return (
-        make_keypoint_samples(
-            at / f"expert{rest}", requested.scenes, workers, EXPERT_SEED + first, expert
-        ),
-        make_keypoint_samples(
-            at / f"dagger-{identity}{rest}",
-            requested.dagger_scenes,
-            workers,
-            SYSTEM_SEED + first,
-            own,
-        ),
+        make("expert", requested.scenes, EXPERT_SEED, None),
+        make(f"dagger-{identity}", requested.dagger_scenes, SYSTEM_SEED, system),
     )
 
 
