@@ -22,7 +22,11 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if name not in folders:
             folders[name] = tmp_path_factory.mktemp(name)
             with tarfile.open(GOLDEN / f"{name}.tar.xz") as archive:
-                archive.extractall(folders[name], filter="data")
+                # Pythons before 3.11.4 have no filters (PEP 706).
+                archive.extraction_filter = getattr(
+                    tarfile, "data_filter", lambda member, _: member
+                )
+                archive.extractall(folders[name])
         return folders[name]
 
     return unpack
