@@ -92,6 +92,25 @@ def test_releases_on_one_side_say_nothing_about_the_other() -> None:
     assert all(release is None for release in releases[6:])
 
 
+def test_what_is_taken_out_goes_where_the_success_with_the_nearest_grasp_put_it() -> None:
+    frames, reader, positions = world([0.0] * 6 + [0.04] * 6)
+    drift = np.repeat(
+        np.arange(12) * 0.01, np.diff(frames.starts)
+    )  # each episode releases at another height
+    held = (frames.states[:, 6] < 0.8) & (frames.states[:, 6] > 0.1)
+    frames.states[held, 2] += drift[held]
+    taken = tuple(replace(e, instruction="take the red block out of the bowl") for e in frames.episodes)  # fmt: skip
+    planner = CorrectionPlanner(replace(frames, episodes=taken), reader, CONFIG, 0.5)
+    successes = [a for a in planner.attempts if a.succeeded]
+    for attempt, position in zip(planner.attempts[6:], positions[6:], strict=True):
+        near = min(successes, key=lambda a: float(np.linalg.norm(a.grasp[:2] - position[:2])))
+        found, release = planner.target(attempt), near.release
+        assert found is not None
+        assert found.release is not None
+        assert release is not None
+        np.testing.assert_allclose(found.release, release[:3])
+
+
 def test_a_scene_without_pick_and_place_tasks_is_refused() -> None:
     frames, reader, _ = world([0.0] * 8)
     others = [replace(e, instruction="press the button") for e in frames.episodes]

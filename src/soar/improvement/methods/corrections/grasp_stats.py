@@ -75,8 +75,8 @@ class ManipulationStats:
     """Offset of the position read for a container from the fingertips that release an object over it, in the image."""
     release_height: float
     """Height of the gripper in such a release [m]."""
-    releases: dict[Kind, list[Float64[np.ndarray, "7"]]]
-    """States of the releases of successful attempts."""
+    carries: dict[Kind, list[tuple[Vector3, Vector3]]]
+    """Positions of grasp and release in successful attempts [m]."""
     handle_motions: dict[Kind, Vector3]
     """Median displacement of a handle in successful attempts [m]."""
     low: Float64[np.ndarray, "2"]
@@ -132,7 +132,7 @@ class ManipulationStats:
             grasps,
             offset,
             height,
-            {k: [state for a, state in released if a.kind == k] for k in kinds},
+            {k: [(a.grasp[:3], r[:3]) for a, r in released if a.kind == k] for k in kinds},
             motions,
             visited.min(0),
             visited.max(0),

@@ -144,7 +144,10 @@ class CorrectionPlanner:
     def _release(
         self, attempt: Attempt, grasp: GraspStats, position: Vector3, yaw: float
     ) -> Vector3 | None:
-        """Return the attempt's own release if it succeeded, else one over the container or of another attempt."""
+        """Return the attempt's own release if it succeeded, else one over the container, or of a success nearby.
+
+        Of the successes, it is the one whose grasp was nearest: a random one would ask for another place in each attempt.
+        """
         stats = self._stats
         if attempt.succeeded and attempt.release is not None:
             return attempt.release[:3]
@@ -156,8 +159,9 @@ class CorrectionPlanner:
         if attempt.skill in self.config.handle_motion:
             motion = stats.handle_motions.get(attempt.kind)
             return None if motion is None else position + motion
-        others = stats.releases[attempt.kind]
-        return others[int(self.rng.integers(len(others)))][:3] if others else None
+        carries = stats.carries[attempt.kind]
+        distances = [np.linalg.norm(start - position) for start, _ in carries]
+        return carries[int(np.argmin(distances))][1] if carries else None
 
     def _object_position(self, attempt: Attempt) -> Float64[np.ndarray, "2"]:
         """Return the object's image position: the median over all frames before the first grasp that show it."""
