@@ -525,13 +525,17 @@ class Blind(ToyVLM):
 
     requests = 0
 
+    def __init__(self, p_present=0.0):
+        super().__init__()
+        self.p_present = p_present
+
     def answer(self, images, questions):
         self.requests += 1
         replies = super().answer(images, questions)
         if self.requests == 1:
             return replies
         return [
-            [a._replace(p_yes=0.0) if "present" in a.question.text else a for a in r]
+            [a._replace(p_yes=self.p_present) if "present" in a.question.text else a for a in r]
             for r in replies
         ]
 
@@ -571,6 +575,14 @@ def test_a_lost_object_leaves_its_tasks_out_and_calls_a_person(tmp_path, webhook
         time.sleep(0.01)
     assert received[0]["message"] == "the green block isn't there any more; please put it back"
     assert kinds(tmp_path) == {"missing": 1}
+
+
+def test_an_object_that_is_only_doubted_leaves_its_tasks_out_and_calls_nobody(tmp_path):
+    models = replace(MODELS, vlm=Blind(p_present=0.3))
+    store, _ = work(tmp_path, [make_station()], models, episodes=4)
+    assert reasons(store) == ["uncertain"] + ["nothing feasible"] * 3
+    assert StatusFolder(tmp_path, "one").status().missing == ()
+    assert kinds(tmp_path) == {}
 
 
 def test_a_simulated_table_is_reset_when_an_object_is_missing(tmp_path):

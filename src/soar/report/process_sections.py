@@ -40,7 +40,7 @@ def collection(facts: Facts) -> Section | None:
     stations = count_by(episodes, lambda e: e.provenance.station)
     content = {
         "rounds": len({e.provenance.round for e in episodes}) > 1,
-        "stations_line": _throughput(facts),
+        "busy": _busy(facts),
         "attempts_plot": svg(plot_attempts(episodes, labels), "Tasks chosen over time"),
         "success_plot": svg(plot_success_over_time(episodes), "Success while collecting"),
         "window": WINDOW,
@@ -65,16 +65,11 @@ def _row(counts: Counts) -> tuple[str, ...]:
     )
 
 
-def _throughput(facts: Facts) -> str:
-    """Return how much each station collected, and how busy real-time arms were."""
-    stations = Counter(e.provenance.station for e in facts.episodes)
-    each = ", ".join(f"{name} {count}" for name, count in sorted(stations.items()))
-    text = f"Episodes per station: {each}."
+def _busy(facts: Facts) -> str:
+    """Return how busy real-time arms were; "" where none was."""
     duty = {s.station: s.duty_cycle for s in facts.stations if s.duty_cycle is not None}
-    if duty:
-        busy = ", ".join(f"{name} {share:.0%}" for name, share in duty.items())
-        text += f" Share of time the arm was moving: {busy}."
-    return text
+    busy = ", ".join(f"{name} {share:.0%}" for name, share in duty.items())
+    return f"Share of time the arm was moving: {busy}." if busy else ""
 
 
 def _reasons(episodes: Sequence[EpisodeSummary]) -> str:

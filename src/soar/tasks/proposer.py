@@ -78,7 +78,7 @@ def with_objects_present(
 def missing_objects(
     tasks: Sequence[Task], answers: Mapping[Question, Answer], threshold: float = HALF
 ) -> frozenset[str]:
-    """Return the tasks' objects whose presence was answered with no."""
+    """Return the tasks' objects whose presence was answered with no: with a probability below the threshold."""
     objects = {o for t in tasks for o in t.objects}
     return frozenset(
         o for o in objects if _yes(answers.get(present_question(o)), threshold) is False
