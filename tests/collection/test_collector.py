@@ -591,6 +591,48 @@ def test_a_simulated_table_is_reset_when_an_object_is_missing(tmp_path):
     assert kinds(tmp_path)["back"] >= 1
 
 
+class Lame(ToyPolicy):
+    """Doesn't move in its first episodes."""
+
+    def __init__(self, episodes):
+        self.left = episodes
+
+    def act(self, observations, goals, rng, *, noise=0.0):
+        actions = super().act(observations, goals, rng, noise=noise)
+        return actions if self.left < 0 else np.zeros_like(actions)
+
+    def reset(self):
+        self.left -= 1
+
+
+def test_a_person_is_called_once_to_a_table_on_which_nothing_succeeds(tmp_path, webhook):
+    url, received = webhook
+    station = replace(make_station(), simulation=None)
+    config = replace(CONFIG, fault_limits=FaultLimits(stuck_after=3))
+    models = replace(MODELS, policy=Lame(episodes=5))
+    store, _ = work(tmp_path, [station], models, config, url, episodes=7)
+    assert [e.verdict.outcome for e in store.query()][:6] == ["failure"] * 5 + ["success"]
+    events = [(e["kind"], e["message"]) for e in StatusFolder(tmp_path, "one").events()]
+    assert events == [
+        ("stuck", "no success in 3 episodes in a row; please look at the table"),
+        ("back", "a task succeeded again"),
+    ]
+    deadline = time.monotonic() + 10
+    while not received and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "please look at the table" in received[0]["message"]
+
+
+@pytest.mark.parametrize(("after", "resets"), [(2, 3), (0, 0)])
+def test_a_simulated_table_is_reset_when_nothing_succeeds(tmp_path, after, resets):
+    config = replace(CONFIG, fault_limits=FaultLimits(stuck_after=after))
+    models = replace(MODELS, policy=Lame(episodes=99))
+    work(tmp_path, [make_station()], models, config, episodes=7)
+    messages = [e["message"] for e in StatusFolder(tmp_path, "one").events()]
+    expected = ["reset the simulated table after 2 failures in a row"] * resets
+    assert [m for m in messages if m.startswith("reset")] == expected
+
+
 # Commands and status -------------------------------------------------------------------------------
 
 

@@ -57,6 +57,7 @@ EventKind: TypeAlias = Literal[
     "refused",
     "store",
     "missing",
+    "stuck",
     "back",
     "crash",
     "broken",

@@ -19,6 +19,7 @@ from soar.rollout.assessment import SceneAssessment
 from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.station import Station
 from soar.tasks.proposer import missing_objects
+from soar.types import Verdict
 from soar.utils.config import check_ranges
 
 
@@ -39,6 +40,9 @@ class FaultLimits:
     objects in view the packaged VLM finds 13 % (dev2) and 25 % (dev1) less likely than a half, 3 and 7 % than a tenth."""
     reset_after: Annotated[int, Ge(0)] = 3
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
+    stuck_after: Annotated[int, Ge(0)] = 6
+    """Number of failures in a row after which the table counts as stuck, an object out of reach perhaps: a person is
+    called, and a simulated table is reset; 0 for never."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -80,7 +84,8 @@ class StationSupervisor:
         """Names of the missing objects."""
         self._absences: dict[str, int] = {}
         """Number of assessments in a row without each object."""
-        self._drops_in_a_row = self._refusals_in_a_row = self._episodes_with_missing = 0
+        self._drops_in_a_row = self._refusals_in_a_row = 0
+        self._episodes_with_missing = self._failures_in_a_row = 0
         self._started_s = time.time()
         self._requested_tasks: tuple[str, ...] = ()
         """List of tasks that a person requested last; empty for the station's own."""
@@ -169,6 +174,7 @@ class StationSupervisor:
         self._drops_in_a_row = 0
         self.recent_faults.clear()
         self.update(result.after)
+        self._count_failures(result.verdict)
         if result.homing_fault is not None:
             self._clear(result.homing_fault)
 
@@ -217,20 +223,39 @@ class StationSupervisor:
         self._episodes_with_missing = self._episodes_with_missing + 1 if missing else 0
         self.missing = missing
 
+    def _count_failures(self, verdict: Verdict) -> None:
+        """Count failures in a row, and note a table that gets stuck or works again."""
+        after = self._limits.stuck_after
+        if verdict.outcome == "failure":
+            self._failures_in_a_row += 1
+            if self._failures_in_a_row == after:
+                message = f"no success in {after} episodes in a row; please look at the table"
+                self.status_folder.note("stuck", message, person=True)
+        elif verdict.outcome == "success":
+            if after and self._failures_in_a_row >= after:
+                self.status_folder.note("back", "a task succeeded again")
+            self._failures_in_a_row = 0
+
     def reset_simulation(self) -> None:
-        """Reset a simulated table on which an object has been missing for a while."""
-        after, simulation = self._limits.reset_after, self.station.simulation
-        if simulation is not None and after and self._episodes_with_missing >= after:
-            try:
-                simulation.reset(self.seed)
-            except RobotFault as error:
-                self.fault(error)
-                return
-            self.status_folder.note(
-                "back", f"reset the simulated table for: {', '.join(self.missing)}"
-            )
-            self._absences, self.missing, self._episodes_with_missing = {}, (), 0
-            self.assessment = None
+        """Reset a simulated table that is stuck, or on which an object has been missing for a while."""
+        simulation, limits = self.station.simulation, self._limits
+        missing = 0 < limits.reset_after <= self._episodes_with_missing
+        stuck = 0 < limits.stuck_after <= self._failures_in_a_row
+        if simulation is None or not (missing or stuck):
+            return
+        try:
+            simulation.reset(self.seed)
+        except RobotFault as error:
+            self.fault(error)
+            return
+        reason = (
+            f"for: {', '.join(self.missing)}"
+            if missing
+            else f"after {self._failures_in_a_row} failures in a row"
+        )
+        self.status_folder.note("back", f"reset the simulated table {reason}")
+        self._absences, self.missing, self.assessment = {}, (), None
+        self._episodes_with_missing = self._failures_in_a_row = 0
 
     def wait_for_model(self, error: SoarError) -> None:
         """Handle an episode that was broken off by an unavailable model, which never breaks the station."""
