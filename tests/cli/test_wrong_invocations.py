@@ -156,3 +156,22 @@ def test_the_doctor_fails_a_file_in_place_of_a_store(folder, capsys):
         main(words.split())
     assert stop.value.code == 1
     assert "file is no folder" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        ("methods --names hindsight --rounds 2", "--rounds"),
+        ("table1 --method critic", "--method"),
+        ("appendix-d --trials 3", "--trials"),
+        ("appendix-g --fit.steps 3", "--fit"),
+        ("proposals --demonstrations 3", "--demonstrations"),
+        ("steering --steered-by x --episodes 3", "--episodes"),
+    ],
+)
+def test_an_option_without_effect_in_a_study_is_refused(folder, capsys, words, flag):
+    code, error = outcome(["reproduce", *words.split()], capsys)
+    assert code == 2
+    assert error.startswith(f"soar: {flag} has no effect in this study; valid: --")
+    assert error.count("\n") == 1
+    assert not (folder / "results").exists()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, MinLen
 
 from soar.cli.options import FLAT, OUT, saved_config
+from soar.errors import ConfigError
 from soar.experiments.paper.appendix_d import SCENES, reproduce_appendix_d
 from soar.experiments.paper.appendix_g import reproduce_appendix_g
 from soar.experiments.paper.figure5 import TEN_SCENES
@@ -25,6 +26,15 @@ _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
 _TABLE2 = replace(TEN_SCENES, scenes=("1",))
 _APPENDIX_D = replace(TEN_SCENES, scenes=SCENES, episodes=91)  # 546 in all
 _DEV1 = replace(TEN_SCENES, scenes=("dev1",))
+_MODELS = ("subgoals", "steps_per_subgoal")
+_TRIALS = ("scenes", "trials", "workers", "first_seed")
+_COLLECTION = ("scenes", "episodes", "collect")
+_LEARNING = tuple(
+    f.name
+    for f in fields(RunConfig)
+    if f.name not in ("rounds", "method", "stations", "station_trials")
+)
+"""Options that a study uses."""
 _METHODS: tuple[MethodName, ...] = ("hindsight", "corrections", "critic", "advantage", "lcbc")
 
 
@@ -169,6 +179,7 @@ def appendix_d(
     """
     from soar.utils.progress import announce
 
+    _refuse_others(config, *_COLLECTION, "steps_per_subgoal")
     with saved_config(appendix_d, out):
         table = reproduce_appendix_d(out, config, announce)
     print(table.read_text())
@@ -192,6 +203,7 @@ def appendix_g(
     """
     from soar.utils.progress import announce
 
+    _refuse_others(config, *_COLLECTION, *_TRIALS, *_MODELS, "policy")
     with saved_config(appendix_g, out):
         table = reproduce_appendix_g(out, config, announce)
     print(table.read_text())
@@ -214,6 +226,7 @@ def proposals(
     """
     from soar.utils.progress import announce
 
+    _refuse_others(config, *_COLLECTION, *_MODELS, "policy")
     with saved_config(proposals, out):
         table = reproduce_proposals(out, config, announce)
     print(table.read_text())
@@ -274,6 +287,7 @@ def steering(
     """
     from soar.utils.progress import announce
 
+    _refuse_others(config, *_TRIALS, *_MODELS)
     with saved_config(steering, out):
         table = reproduce_steering(out, steered_by, instructed, policies, config, announce, options)
     print(table.read_text())
@@ -288,7 +302,16 @@ def _table(
 ) -> None:
     from soar.utils.progress import announce
 
+    _refuse_others(config, *_LEARNING)
     with saved_config(command, out):
         table = reproduce_table(spec, out, config, announce, store)
     print(table.read_text())
     print(f"figure: {table.with_suffix('.png')}")
+
+
+def _refuse_others(config: RunConfig, *used: str) -> None:
+    """Raise ConfigError: an option is set that the study doesn't use, so that none is silently ignored."""
+    for option in fields(RunConfig):
+        if option.name not in used and getattr(config, option.name) != getattr(_DEV1, option.name):
+            flag, *valid = (f"--{n.replace('_', '-')}" for n in (option.name, *sorted(set(used))))
+            raise ConfigError(f"{flag} has no effect in this study; valid: {', '.join(valid)}")

@@ -9,6 +9,7 @@ import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.collection.config import CollectionConfig
+from soar.collection.supervisor import FaultLimits
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
@@ -63,6 +64,7 @@ class CollectOptions:
     """Question file for tasks of simulated scenes that the grammar doesn't know."""
     proposer: str = ModelsConfig.proposer
     """Chooser of the next task: "uncertain", "open", "open:MODEL@URL" or "python:package.module:function"."""
+    fault_limits: FaultLimits = field(default_factory=FaultLimits)
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -123,4 +125,5 @@ class RunConfig(ImproveConfig):
 
     def collection(self, episode: EpisodeConfig) -> CollectionConfig:
         """Return the configuration of the stations' collection."""
-        return CollectionConfig(episode, self.collect.exploring, self.collect.noise)
+        c = self.collect
+        return CollectionConfig(episode, c.exploring, c.noise, fault_limits=c.fault_limits)
