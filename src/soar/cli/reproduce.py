@@ -105,6 +105,7 @@ def figure5(
 
 def table1(
     config: Annotated[RunConfig, FLAT] = _TABLE1,
+    store: Path | None = None,
     out: Annotated[Path, OUT] = Path("results/table1"),
 ) -> None:
     """Reproduce Table 1: policies that reach images and that follow instructions, with more and more own episodes.
@@ -116,13 +117,15 @@ def table1(
 
     Args:
         config: scenes, episodes, trials, and each method's options.
+        store: store of episodes in these scenes to learn from; without it, the robots collect.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(table1, TABLE1, config, out)
+    _table(table1, TABLE1, config, out, store)
 
 
 def table2(
     config: Annotated[RunConfig, FLAT] = _TABLE2,
+    store: Path | None = None,
     out: Annotated[Path, OUT] = Path("results/table2"),
 ) -> None:
     """Reproduce Table 2: hindsight imitation, RoboFuME and DIAL, learned from the same episodes of a scene.
@@ -133,9 +136,10 @@ def table2(
 
     Args:
         config: scenes, episodes, trials, and each method's options.
+        store: store of episodes in these scenes to learn from; without it, the robots collect.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(table2, TABLE2, config, out)
+    _table(table2, TABLE2, config, out, store)
 
 
 def methods(
@@ -298,7 +302,7 @@ def _table(
     spec: TableSpec,
     config: RunConfig,
     out: Path,
-    store: Path | None = None,
+    store: Path | None,
 ) -> None:
     from soar.utils.progress import announce
 
