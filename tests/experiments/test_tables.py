@@ -17,8 +17,8 @@ from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.paper import arms as studies
-from soar.experiments.paper.arms import Arm
-from soar.experiments.paper.tables import TABLE1, TableSpec, methods_table, reproduce_table
+from soar.experiments.paper.arms import LCBC, Arm
+from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.hindsight import HindsightConfig
@@ -95,6 +95,13 @@ def test_an_arm_learns_from_the_given_episodes_and_is_compared_start_by_start(
     assert (learned / "train" / "round-1" / "log.jsonl").read_bytes() == log  # it goes on
 
 
+@pytest.mark.parametrize("spec", [TABLE1, TABLE2, methods_table(("hindsight", "lcbc", "robofume"))])
+def test_an_arm_is_compared_with_the_policy_that_it_began_with(spec: TableSpec) -> None:
+    for name, arm in spec.arms.items():
+        baseline = spec.arms[spec.baseline(name)]
+        assert (baseline.method, baseline.policy) == (None, arm.policy)
+
+
 def test_arms_that_name_no_models_begin_with_the_studys(
     tmp_path: Path, given: Path, evaluated: list[Candidate]
 ) -> None:
@@ -139,8 +146,13 @@ def test_methods_begin_from_the_policy_that_they_train() -> None:
     pooled = methods_table(("hindsight", "lcbc"), pooled=True).arms
     assert pooled == {
         "pretrained": Arm(),
+        "lcbc, pretrained": LCBC,
         "hindsight, all scenes": Arm("hindsight", pooled=True),
         "lcbc, all scenes": Arm("lcbc", "lcbc", "none", pooled=True),
+    }
+    assert methods_table(("hindsight",)).arms == {
+        "pretrained": Arm(),
+        "hindsight": Arm("hindsight"),
     }
     with pytest.raises(ConfigError, match="external needs"):
         methods_table(("external",))

@@ -28,9 +28,15 @@ class TableSpec:
 
     name: str
     arms: Mapping[str, Arm]
-    """The columns; the first is what the others are compared with."""
+    """The columns. Each is compared with the one in which its policy learns nothing; without such a one, with the first."""
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's mean success, by arm."""
+
+    def baseline(self, name: str) -> str:
+        """Return the arm that an arm is compared with."""
+        policy = self.arms[name].policy
+        same = (n for n, arm in self.arms.items() if arm.method is None and arm.policy == policy)
+        return next(same, next(iter(self.arms)))
 
 
 TABLE1 = TableSpec(
@@ -56,6 +62,7 @@ TABLE2 = TableSpec(
         "pretrained": Arm(),
         "soar": Arm("hindsight"),
         "robofume": Arm("robofume", subgoals="none"),
+        "lcbc": LCBC,
         "dial": replace(LCBC, method="dial"),
     },
     {"soar": 0.75, "robofume": 0.0, "dial": 0.0},
@@ -82,6 +89,8 @@ def methods_table(methods: Sequence[MethodName], pooled: bool = False) -> TableS
         raise ConfigError("a study compares this package's methods; external needs `soar improve`")
     suffix = ", all scenes" if pooled else ""  # as in Table 1, so that one folder holds both
     learning = {m + suffix: replace(instructed.get(m, Arm(m)), pooled=pooled) for m in methods}
+    if any(arm.policy == LCBC.policy for arm in learning.values()):
+        learning = {"lcbc, pretrained": LCBC, **learning}
     return TableSpec("methods", {"pretrained": Arm(), **learning})
 
 
@@ -97,7 +106,8 @@ def reproduce_table(
     The arguments are those of `soar.experiments.paper.arms.run_study`.
     """
     results = run_study(folder, spec.arms, config, on_message, store)
-    return write_table(folder, spec.name, results, spec.paper)
+    baselines = {arm: spec.baseline(arm) for arm in results}
+    return write_table(folder, spec.name, results, spec.paper, baselines)
 
 
 def write_table(
@@ -105,18 +115,21 @@ def write_table(
     name: str,
     results: Mapping[str, Sequence[Evaluation]],
     paper: Mapping[str, float] | None = None,
+    baselines: Mapping[str, str] | None = None,
 ) -> Path:
     """Write the evaluations of some arms as numbers, table and figure; return the table's path.
 
     Args:
         folder: where the files go.
         name: name of the files.
-        results: each arm's evaluations, one for each scene; the others are compared with the first arm.
+        results: each arm's evaluations, one for each scene.
         paper: the paper's mean success, by arm.
+        baselines: the arm that each is compared with; by default the first.
     """
     table = folder / f"{name}.md"
-    write_json(folder / f"{name}.json", _numbers(results, paper or {}))
-    table.write_text(_markdown(results, paper or {}))
+    baselines = baselines or dict.fromkeys(results, next(iter(results)))
+    write_json(folder / f"{name}.json", _numbers(results, paper or {}, baselines))
+    table.write_text(_markdown(results, paper or {}, baselines))
     bars = {arm: _by_scene(found) for arm, found in results.items()}
     plot_rates(bars).savefig(folder / f"{name}.png", dpi=150)
     return table
@@ -140,13 +153,15 @@ def paired_difference(before: Sequence[Evaluation], after: Sequence[Evaluation])
 
 
 def _numbers(
-    results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, float]
+    results: Mapping[str, Sequence[Evaluation]],
+    paper: Mapping[str, float],
+    baselines: Mapping[str, str],
 ) -> dict[str, object]:
-    base = next(iter(results.values()))
     return {
         name: {
             "success": overall(found)._asdict(),
-            "difference": paired_difference(base, found)._asdict(),
+            "compared with": baselines[name],
+            "difference": paired_difference(results[baselines[name]], found)._asdict(),
             "paper": paper.get(name),
             "trials": sum(len(e.trials) for e in found),
             "scenes": {
@@ -159,8 +174,12 @@ def _numbers(
     }
 
 
-def _markdown(results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, float]) -> str:
-    """Return a row for each task, each scene and all, with paired changes from the first arm in points."""
+def _markdown(
+    results: Mapping[str, Sequence[Evaluation]],
+    paper: Mapping[str, float],
+    baselines: Mapping[str, str],
+) -> str:
+    """Return a row for each task, each scene and all, with paired changes from each arm's baseline in points."""
     names = list(results)
     tasks = {name: _tasks(found) for name, found in results.items()}
     lines = [f"| task (scene) | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
@@ -168,18 +187,20 @@ def _markdown(results: Mapping[str, Sequence[Evaluation]], paper: Mapping[str, f
         cells = (f"{tasks[name][task].value:.0%}" for name in names)
         lines.append(f"| {task} | {' | '.join(cells)} |")
     for index, scene in enumerate(_by_scene(results[names[0]])):
-        base, *others = [
-            results[n] if scene == "all" else results[n][index : index + 1] for n in names
-        ]
-        changed = [
-            f"{format_rate(overall(o))}, {format_change(paired_difference(base, o))}"
-            for o in others
-        ]
-        lines.append(f"| {scene} | {' | '.join([format_rate(overall(base)), *changed])} |")
+        found = {n: r if scene == "all" else r[index : index + 1] for n, r in results.items()}
+        cells = (_rate_and_change(found, n, baselines[n]) for n in names)
+        lines.append(f"| {scene} | {' | '.join(cells)} |")
     if paper:
         shares = (f"{paper[n]:.0%}" if n in paper else "" for n in names)
         lines.append(f"| the paper | {' | '.join(shares)} |")
     return "\n".join(lines) + "\n"
+
+
+def _rate_and_change(found: Mapping[str, Sequence[Evaluation]], name: str, baseline: str) -> str:
+    success = format_rate(overall(found[name]))
+    if name == baseline:
+        return success
+    return f"{success}, {format_change(paired_difference(found[baseline], found[name]))}"
 
 
 def _tasks(found: Sequence[Evaluation]) -> dict[str, Interval]:
