@@ -92,10 +92,10 @@ def _bars(
     name: str,
     color: str,
 ) -> None:
-    values = [r.value for r in rates]
+    values, size = [r.value for r in rates], max(5.0, min(8.5, 36 * width))  # as wide as a bar
     below = [max(0.0, r.value - r.low) for r in rates]
     above = [max(0.0, r.high - r.value) for r in rates]
     axes.bar(at, values, width, color=color, label=name)
     axes.errorbar(at, values, [below, above], fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
     for x, rate in zip(at, rates, strict=True):
-        axes.text(x, rate.high + 0.025, f"{rate.value:.0%}", fontsize=8.5, color=INK, ha="center")
+        axes.text(x, rate.high + 0.025, f"{rate.value:.0%}", fontsize=size, color=INK, ha="center")
