@@ -154,7 +154,9 @@ def test_while_the_storage_is_away_arms_wait_and_obey(lab: Lab, gate: Gate, impa
     lab.goes_on("b")
     soar(capsys, "stop", "--store", lab.url)
     assert lab.end().episodes == len(lab.episodes())
-    assert (lab.events("a"), lab.end().dropped) == (["store", "back"], 0)
+    events = [kind for kind in lab.events("a") if kind != "stuck"]
+    assert (events.count("store"), lab.end().dropped) == (1, 0)
+    assert "back" in events[events.index("store") :]
     lab.assert_whole()
 
 

@@ -124,7 +124,7 @@ def test_a_station_that_is_lost_collects_what_is_left_of_its_share(tmp_path):
     assert stored(tmp_path) == {"a": 20, "b": 20}
     assert summary.episodes <= 40
     events = StatusFolder(tmp_path / "store", "a").events()
-    assert [e["kind"] for e in events] == ["crash"]
+    assert [e["kind"] for e in events if e["kind"] not in ("stuck", "back")] == ["crash"]
 
 
 def test_a_lost_station_that_was_stopped_stays_so(tmp_path):
