@@ -36,8 +36,9 @@ class FaultLimits:
     missing_after: Annotated[int, Ge(1)] = 2
     """Number of assessments in a row without an object after which it counts as missing."""
     missing_below: Annotated[float, Ge(0), Le(1)] = 0.1
-    """P(present) below which an assessment is without an object. It is far below a half, since objects seldom vanish: of
-    objects in view the packaged VLM finds 13 % (dev2) and 25 % (dev1) less likely than a half, 3 and 7 % than a tenth."""
+    """P(present) below which an assessment is without an object. It is far below a half, since objects seldom vanish: after
+    own attempts the packaged VLM finds 13 % (dev2) and 25 % (dev1) of them less likely than a half, though most of these
+    are in plain sight, and 3 and 7 % less likely than a tenth (docs/log.md, thirty-second session)."""
     reset_after: Annotated[int, Ge(0)] = 3
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
     stuck_after: Annotated[int, Ge(0)] = 6
