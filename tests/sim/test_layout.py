@@ -70,3 +70,22 @@ def test_an_object_to_take_out_starts_inside() -> None:
     for seed in range(5):
         world.reset(seed, Inside("red fruit", "wooden bowl", value=False))
         assert predicates.is_inside(world, "red fruit", "wooden bowl")
+
+
+def test_scattered_objects_come_to_rest_close_together() -> None:
+    """As after a while of practice; a new layout leaves room for the fingers."""
+    scene = SCENES["8"]
+    world = World(scene, 64)
+    items = [o.name for o in scene.objects if kind_of(o).role == "item"]
+    nearest: dict[bool, list[float]] = {False: [], True: []}
+    for seed in range(12):
+        for scattered in (False, True):
+            world.reset(seed)
+            if scattered:
+                world.scatter(np.random.default_rng(seed))
+            at = np.array([world.object_pose(n)[0] for n in items])
+            assert np.isfinite(at).all()
+            apart = np.linalg.norm(at[:, None] - at[None], axis=-1)[np.triu_indices(len(at), 1)]
+            nearest[scattered].append(apart.min())
+    world.close()
+    assert np.median(nearest[True]) < np.median(nearest[False])

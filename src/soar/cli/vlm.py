@@ -228,6 +228,7 @@ def evaluate(
     images: Annotated[int, Ge(1)] = 60,
     seed: Annotated[int, Ge(0)] = FIRST_SEED,
     threshold: Share = SUCCESS_THRESHOLD,
+    scattered: Share = 0.0,
     out: Path | None = None,
 ) -> None:
     """Evaluate a VLM on simulated scenes: success detection by task, and questions of every kind.
@@ -243,6 +244,8 @@ def evaluate(
         images: images per scene.
         seed: seed of what happens in the scenes.
         threshold: P from which an answer counts as yes, and a task as done.
+        scattered: share of resets after which the objects are dropped anywhere, also upon each other, as practice
+            leaves them.
         out: JSON file to write the numbers to.
     """
     from soar.evaluation.vlm import confusion_by, judge_scenes
@@ -253,7 +256,12 @@ def evaluate(
     with progress_bar() as bar:
         task = bar.add_task("images", total=images * len(scenes), note="")
         predictions, errors = judge_scenes(
-            load_vlm(vlm), [load_scene(s) for s in scenes], images, seed, lambda: bar.advance(task)
+            load_vlm(vlm),
+            [load_scene(s) for s in scenes],
+            images,
+            seed,
+            on_image=lambda: bar.advance(task),
+            scattered=scattered,
         )
     tasks, questions = ([x for x in predictions if x.group == g] for g in ("task", "question"))
     tables = {

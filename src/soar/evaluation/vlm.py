@@ -8,7 +8,7 @@ that its questions name.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -31,7 +31,7 @@ from soar.vlm.calibration import confusion
 
 Group: TypeAlias = Literal["task", "question"]
 """Success detection of a task, or a question about a fact of the scene."""
-_SCENE_CONFIG = LabeledImageConfig(stops=2, views=1)
+_SCENE_CONFIG = LabeledImageConfig(stops=2, views=1, scattered=0.0)
 _QUESTIONS = 6
 """Questions about facts per image."""
 _BATCH_SIZE = 16
@@ -89,6 +89,7 @@ def judge_scenes(
     images: int,
     seed: int,
     on_image: Callable[[], None] = lambda: None,
+    scattered: float = 0.0,
 ) -> SceneResults:
     """Let a model judge images of some scenes.
 
@@ -98,13 +99,15 @@ def judge_scenes(
         images: images per scene.
         seed: seed of what happens in them.
         on_image: called after each rendered image.
+        scattered: share of resets after which the objects are scattered, as practice leaves them.
     """
+    config = replace(_SCENE_CONFIG, scattered=scattered)
     predictions: list[LabeledPrediction] = []
     errors: list[float] = []
     for number, scene in enumerate(scenes):
         rng = np.random.default_rng((seed, number))
         tasks = tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
-        worlds = islice(sample_states(scene, _SCENE_CONFIG, rng), images)
+        worlds = islice(sample_states(scene, config, rng), images)
         views = (_view(world, tasks, rng, on_image) for world in worlds)
         while batch := list(islice(views, _BATCH_SIZE)):
             predictions += _predict(model, scene.name, batch)

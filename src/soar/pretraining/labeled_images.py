@@ -15,7 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from soar.errors import RobotFault
-from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
+from soar.pretraining.scene_facts import (
+    Fact,
+    facts_of,
+    objects_in_view,
+    sample_facts,
+    sample_question,
+)
 from soar.pretraining.views import styled_views
 from soar.sim.expert.expert import Expert
 from soar.sim.projection import project_point
@@ -41,6 +47,8 @@ class LabeledImageConfig:
     """Most stops of an activity at which images are taken, its end included."""
     views: int = 5
     """Images per stop: one of the scene itself, the others with other colors, table, camera and light."""
+    scattered: float = 0.3
+    """Share of resets after which the objects are scattered, as practice leaves them."""
     abandoned: float = 0.35
     """Share of the expert's activities that end early."""
     wandering: float = 0.2
@@ -74,6 +82,8 @@ def sample_states(
     try:
         while True:
             world.reset(int(rng.integers(2**31)))
+            if config.scattered and rng.random() < config.scattered:
+                world.scatter(rng)
             yield world
             for _ in range(config.activities):
                 for _ in _activity(world, config, rng):
@@ -116,8 +126,7 @@ def labeled_image(
         for f in sampled
     ]
     points = {"": np.full(2, np.nan, np.float32)} | {
-        name: project_point(world, world.object_pose(name)[0])
-        for name in set(names) - set(world.objects_lost())
+        name: project_point(world, world.object_pose(name)[0]) for name in objects_in_view(world)
     }
     nowhere = points[""]
     return LabeledImage(

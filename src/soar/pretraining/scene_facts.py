@@ -13,6 +13,8 @@ import numpy as np
 
 from soar.pretraining.object_names import absent_name, names_by_role, sample_name
 from soar.pretraining.question_templates import sample_wording
+from soar.sim import predicates
+from soar.sim.projection import project_point
 from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, Scene
 from soar.sim.world import World
 from soar.types import QuestionKind
@@ -35,7 +37,7 @@ WEIGHTS: dict[QuestionKind, float] = {
     "folded": 4, "unfolded": 4, "present": 2.5,
 }  # fmt: skip
 """Relative frequency of each kind among those that a scene allows; most tasks are about containment."""
-ABSENT_SHARE = {"present": 0.5, "in": 0.05}
+ABSENT_SHARE = {"present": 0.3, "in": 0.05}
 """Share of a kind's questions about an object that isn't there."""
 
 
@@ -45,7 +47,7 @@ def facts_of(world: World) -> list[Fact]:
     items, containers = names_by_role(scene, "item"), names_by_role(scene, "container")
     pairs = [(i, c) for i in items for c in containers]
     drawers, cloths = names_by_role(scene, "drawer"), names_by_role(scene, "cloth")
-    lost = world.objects_lost()
+    seen = objects_in_view(world)
     return [
         *(Fact("in", i, c, holds(Inside(i, c))) for i, c in pairs),
         *(Fact("table", i, c, holds(Inside(i, c, value=False))) for i, c in pairs),
@@ -55,8 +57,18 @@ def facts_of(world: World) -> list[Fact]:
         *(Fact("closed", d, "", holds(DrawerOpen(d, value=False))) for d in drawers),
         *(Fact("folded", c, "", holds(ClothFolded(c))) for c in cloths),
         *(Fact("unfolded", c, "", holds(ClothFolded(c, value=False))) for c in cloths),
-        *(Fact("present", t.name, "", t.name not in lost) for t in scene.objects),
+        *(Fact("present", t.name, "", t.name in seen) for t in scene.objects),
     ]
+
+
+def objects_in_view(world: World) -> set[str]:
+    """Return the names of the objects whose center is in the image; one that fell off the table isn't.
+
+    An object out of reach is in view all the same, and so is one that the arm hides.
+    """
+    poses = {o.name: world.object_pose(o.name)[0] for o in world.scene.objects}
+    on_table = {name: at for name, at in poses.items() if at[2] > predicates.FALLEN_M}
+    return {name for name, at in on_table.items() if np.isfinite(project_point(world, at)).all()}
 
 
 def sample_facts(facts: Sequence[Fact], count: int, rng: np.random.Generator) -> list[Fact]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import mujoco
 import numpy as np
+from jaxtyping import Float64
 
 from soar.errors import ConfigError
 from soar.sim import predicates
@@ -37,6 +39,8 @@ _DISTRACTOR_GAP_M = 0.005
 _DISTRACTOR_MARGIN_M = 0.03
 """Distance beyond `REGION` at which a distracting item may lie [m]: to the end of the end effector's box."""
 _LAYOUT_TRIES, _POSITION_TRIES = 60, 200
+_HUDDLED, _TILTED = 0.5, 0.2
+"""Shares of scattered objects that come to lie against another one, and of scattered items that fall tilted."""
 _SETTLE_S = 0.8
 
 
@@ -72,6 +76,40 @@ def place(state: SceneState, rng: np.random.Generator, goal: Goal | None = None)
     raise ConfigError(
         f"the objects of scene '{state.scene.name}' don't fit on the table; use fewer or smaller ones"
     )
+
+
+def scatter(state: SceneState, rng: np.random.Generator) -> None:
+    """Drop items and containers anywhere within reach, also against and upon each other, and let them come to rest.
+
+    Tables look like this after a while of practice, and never after `place`.
+    """
+    occupied: list[tuple[_Disc, float]] = []
+    free = [o for o in state.scene.objects if kind_of(o).role in ("item", "container")]
+    for obj in sorted(free, key=lambda o: kind_of(o).role):
+        kind = kind_of(obj)
+        radius, height = kind.radius * obj.scale, kind.height * obj.scale
+        x, y = _scattered_position(radius, [disc for disc, _ in occupied], rng)
+        below = sum(h for d, h in occupied if np.hypot(x - d.x, y - d.y) < radius + d.radius)
+        tilted = kind.role == "item" and rng.random() < _TILTED
+        z = below + (radius if tilted else height / 2 if kind.role == "item" else 0.0) + 0.004
+        _set_pose(state, obj.name, (x, y, z), _yaw(obj, rng))
+        if tilted:
+            state.data.joint(obj.name).qpos[3:] = _random_rotation(rng)
+        occupied.append((_Disc(x, y, radius), height))
+    _settle(state)
+
+
+def _scattered_position(
+    radius: float, occupied: Sequence[_Disc], rng: np.random.Generator
+) -> tuple[float, float]:
+    """Sample a position anywhere, or at the edge of what lies there already."""
+    (x0, x1), (y0, y1) = predicates.REACH
+    x, y = float(rng.uniform(x0, x1)), float(rng.uniform(y0, y1))
+    if occupied and rng.random() < _HUDDLED:
+        disc, angle = occupied[int(rng.integers(len(occupied)))], rng.uniform(-np.pi, np.pi)
+        distance = (radius + disc.radius) * rng.uniform(0.6, 1.1)
+        x, y = disc.x + distance * np.cos(angle), disc.y + distance * np.sin(angle)
+    return float(np.clip(x, x0, x1)), float(np.clip(y, y0, y1))
 
 
 def is_feasible(state: SceneState, goal: Goal) -> bool:
@@ -297,6 +335,12 @@ def _set_pose(
 
 def _yaw(obj: SceneObject, rng: np.random.Generator) -> float:
     return rng.uniform(-np.pi, np.pi) if obj.yaw is None else obj.yaw
+
+
+def _random_rotation(rng: np.random.Generator) -> Float64[np.ndarray, "4"]:
+    """Sample a unit quaternion evenly."""
+    quaternion = rng.normal(size=4)
+    return np.asarray(quaternion / np.linalg.norm(quaternion))
 
 
 def _quaternion(yaw: float) -> tuple[float, float, float, float]:

@@ -30,6 +30,8 @@ REST_M_S, REST_RAD_S = 0.02, 0.5
 """Speeds below which an object is at rest [m/s, rad/s]."""
 REACH = ((0.126, 0.453), (-0.245, 0.323))
 """Range of an object's center along x and y within the gripper's reach [m]."""
+FALLEN_M = -0.02
+"""Height below which an object has fallen off the table [m]."""
 _OPEN_RAD, _SHUT_RAD = 0.15, 0.08
 """Angles from an end stop within which a door is open or closed [rad]."""
 _LAYER_M = 0.03
@@ -194,7 +196,7 @@ def _is_lost(state: SceneState, obj: SceneObject) -> bool:
     x, y, z = body.xpos
     if kind.role == "cloth":
         y -= 0.08 * obj.scale
-    within = x0 < x < x1 and y0 < y < y1 and z > -0.02
+    within = x0 < x < x1 and y0 < y < y1 and z > FALLEN_M
     upright = kind.role != "container" or body.xmat[8] > 0.5
     return not (within and upright)
 

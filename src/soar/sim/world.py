@@ -98,6 +98,11 @@ class World:
         self.data.time = 0.0
         self._refresh()
 
+    def scatter(self, rng: np.random.Generator) -> None:
+        """Drop the objects anywhere, also upon each other, as practice leaves them; the arm stays where it is."""
+        layout.scatter(self, rng)
+        self._refresh()
+
     def step(self, action: Action) -> Action:
         """Apply an action for one control step of 0.2 s.
 
