@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from soar.checkpoint import load
 from soar.data.transforms import image_transforms, transforms_from
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.experiments.learning import Learning, plan_learning
-from soar.experiments.run_config import RunConfig
+from soar.experiments.run_config import RunConfig, Teacher
 from soar.experiments.simulated_run import bridge_demonstrations, improve_in_simulation
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
@@ -56,6 +57,31 @@ def test_the_whole_configuration_is_read_back_as_written() -> None:
     config = RunConfig(scenes=("3",), demonstrations="store", method="hindsight")
     assert from_plain(RunConfig, to_plain(config), "config.yaml") == config
     assert from_plain(RunConfig, to_plain(RunConfig()), "config.yaml") == RunConfig()
+
+
+TAUGHT = RunConfig(policy="lcbc", subgoals="none", method="lcbc", teacher=Teacher("gcbc"))
+
+
+def test_a_teacher_collects_with_its_own_subgoals_and_the_policy_that_learns_without() -> None:
+    models, how = TAUGHT.collecting(TAUGHT.policy, TAUGHT.subgoals)
+    assert (models.policy, models.subgoals) == ("gcbc", "compact")
+    assert (how.episode.num_subgoals, how.episode.steps_per_subgoal) == (10, 10)
+    alone, how = replace(TAUGHT, teacher=Teacher()).collecting("lcbc", "none")
+    assert (alone.policy, alone.subgoals) == ("lcbc", "none")
+    assert planned(TAUGHT)[0].method == "lcbc"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "reason"),
+    [
+        (Teacher("gcbc", "none"), "valid: --teacher.subgoals compact"),
+        (Teacher("nowhere"), "no checkpoint in nowhere"),
+        (Teacher("gcbc", "susie:folder?stepz=3"), "unknown option"),
+    ],
+)
+def test_a_wrong_teacher_is_refused_before_anything_runs(teacher: Teacher, reason: str) -> None:
+    with pytest.raises(SoarError, match=reason):
+        planned(replace(TAUGHT, teacher=teacher))
 
 
 def test_corrections_are_the_default_where_they_apply() -> None:

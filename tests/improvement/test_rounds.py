@@ -168,6 +168,21 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
         improve(run, replace(config, trials=2), given)
 
 
+def test_a_teacher_collects_in_place_of_the_policy_that_learns(
+    policy: Path, config: ImproveConfig, demonstrations: Source, tmp_path: Path
+):
+    train, run = cotraining(hindsight(), demonstrations), Run(tmp_path / "run")
+    given = stages(config, train=train, teacher="gcbc")
+    (done,) = improve(run, config, given).rounds
+    assert isinstance(given.collect, Robots)
+    assert given.collect.calls == [(1, "gcbc", "expert")]
+    assert done.collected_with == checkpoints.load(policy_spec("gcbc").folder).id
+    assert (
+        checkpoints.load(run.train_folder(1)).provenance["started_from"]
+        == checkpoints.load(policy).id
+    )
+
+
 def test_no_goal_of_own_episodes_is_rendered_where_none_is_asked_for(
     config: ImproveConfig, demonstrations: Source, tmp_path: Path
 ):

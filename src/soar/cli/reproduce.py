@@ -32,7 +32,7 @@ _COLLECTION = ("scenes", "episodes", "collect")
 _LEARNING = tuple(
     f.name
     for f in fields(RunConfig)
-    if f.name not in ("rounds", "method", "stations", "station_trials")
+    if f.name not in ("rounds", "method", "teacher", "stations", "station_trials")
 )
 """Options that a study uses."""
 _METHODS: tuple[MethodName, ...] = ("hindsight", "corrections", "critic", "advantage", "lcbc")

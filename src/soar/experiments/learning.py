@@ -108,8 +108,10 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
     """Decide what learns in a run, and say so.
 
     Raises:
-        ConfigError: the requested method doesn't apply, or nothing would learn.
+        CheckpointError: a policy is missing.
+        ConfigError: the requested method doesn't apply, nothing would learn, or there is no such teacher.
     """
+    config.teacher.check()
     method, recipe, trains_itself = config.method or "hindsight", None, False
     subgoals = promoted_models(config.subgoals)[1]
     spec = policy_spec(name := promoted_models(config.policy)[0])

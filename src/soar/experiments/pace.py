@@ -92,8 +92,8 @@ def _episode_s(config: RunConfig) -> float:
     options, watch = config.collect, _Stopwatch()
     stations = sim_stations(config.scenes[0], options.stations, options.seed, options.questions)
     with TemporaryDirectory(prefix="soar-pace-") as folder, _muted("soar.collection.status"):
-        episodes = config.collection(config.episode_config)
-        job = CollectionJob(Path(folder), config.models, episodes, options.stations)
+        models, how = config.collecting(config.policy, config.subgoals)
+        job = CollectionJob(Path(folder), models, how, options.stations)
         run_fleet(stations, job, callbacks=[watch])
     return (watch.ended - (watch.began or watch.ended)) / max(1, watch.episodes)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, TypeAlias
 
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
+from soar.checkpoint import load as load_checkpoint
 from soar.collection.config import CollectionConfig
 from soar.collection.supervisor import FaultLimits
+from soar.errors import ConfigError
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
@@ -22,9 +24,9 @@ from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
 from soar.improvement.offline_actor import OfflineActorConfig
 from soar.improvement.rounds import Candidate, ImproveConfig
+from soar.registry import COMPACT, policy_spec, subgoals_spec
 from soar.rollout.models import ModelsConfig
-from soar.rollout.station import EpisodeConfig
-from soar.rollout.station_config import StationConfig
+from soar.rollout.station_config import StationConfig, episode_config
 from soar.utils.config import check_ranges
 
 Judge: TypeAlias = Literal["person", "detector"]
@@ -71,6 +73,35 @@ class CollectOptions:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """Models that collect in place of those that learn.
+
+    The whole system teaches a policy that follows instructions alone (paper, Table 1), or a large policy a small one.
+    """
+
+    policy: str = ""
+    """Policy that collects, as `soar.registry` names it; "" for the one that learns."""
+    subgoals: str = COMPACT
+    """Subgoal generator of a policy that collects; "none" for a policy that follows instructions."""
+
+    def check(self) -> None:
+        """Find a wrong name before anything runs.
+
+        Raises:
+            CheckpointError: there is no such policy.
+            ConfigError: there is no such subgoal generator, or the policy has no subgoals to reach.
+        """
+        if not self.policy:
+            return
+        spec = policy_spec(self.policy)
+        kind = load_checkpoint(spec.folder).kind if spec.is_compact else ""
+        if subgoals_spec(self.subgoals).kind == "none" and kind == "gcbc":
+            raise ConfigError(
+                f"--teacher.policy {self.policy} reaches images; valid: --teacher.subgoals {COMPACT}"
+            )
+
+
+@dataclass(frozen=True)
 class StationTrials:
     """Evaluation on real stations, where trials before and after learning are interleaved in random order."""
 
@@ -91,6 +122,7 @@ class RunConfig(ImproveConfig):
     method: MethodName | None = None
     """Method by which the policy learns (docs/improvement.md); None: corrections where they apply, else hindsight (paper).
     """
+    teacher: Teacher = field(default_factory=Teacher)
     collect: CollectOptions = field(default_factory=CollectOptions)
     fit: CoTrainConfig = field(default_factory=CoTrainConfig)
     finetune: FinetuneSubgoalsConfig = field(default_factory=FinetuneSubgoalsConfig)
@@ -123,7 +155,16 @@ class RunConfig(ImproveConfig):
             proposer=c.proposer,
         )
 
-    def collection(self, episode: EpisodeConfig) -> CollectionConfig:
-        """Return the configuration of the stations' collection."""
+    def collecting(self, policy: str, subgoals: str) -> tuple[ModelsConfig, CollectionConfig]:
+        """Return the models that collect, and how: the teacher's, or those given.
+
+        Args:
+            policy: the policy in force.
+            subgoals: the subgoal generator in force.
+        """
+        if self.teacher.policy:
+            policy, subgoals = self.teacher.policy, self.teacher.subgoals
         c = self.collect
-        return CollectionConfig(episode, c.exploring, c.noise, fault_limits=c.fault_limits)
+        episode = episode_config(self.stations, subgoals, self.steps_per_subgoal)
+        how = CollectionConfig(episode, c.exploring, c.noise, fault_limits=c.fault_limits)
+        return replace(self.models, policy=policy, subgoals=subgoals), how

@@ -61,6 +61,7 @@ def improve_in_simulation(
         scenes=tuple(load_scene(s).name for s in config.scenes),
         collect=partial(collect_in_simulation, config),
         evaluate=partial(evaluate_in_simulation, config),
+        teacher=config.teacher.policy,
         finetune_subgoals=finetunes,
         train=trains,
     )
@@ -130,19 +131,11 @@ def collect_in_simulation(
 ) -> None:
     """Collect in each scene, with a line for every episode."""
     options = config.collect
-    models = replace(config.models, policy=policy, subgoals=subgoals)
+    models, how = config.collecting(policy, subgoals)
     for scene in config.scenes:
         stations = sim_stations(scene, options.stations, options.seed, options.questions)
         with ConsoleCallback(config.episodes) as console:
-            collect_round(
-                run,
-                round,
-                stations,
-                models,
-                config.collection(config.episode_config),
-                config.episodes,
-                [console, *callbacks],
-            )
+            collect_round(run, round, stations, models, how, config.episodes, [console, *callbacks])
 
 
 def evaluate_in_simulation(config: ImproveConfig, candidates: Sequence[Candidate]) -> None:

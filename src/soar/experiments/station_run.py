@@ -26,7 +26,7 @@ from soar.promotion import promoted_models
 from soar.registry import load_policy, load_subgoals, load_vlm, subgoals_spec
 from soar.rollout.checked_models import CheckedPolicy, CheckedSubgoals
 from soar.rollout.console import ConsoleCallback
-from soar.rollout.station_config import episode_config, station_tasks
+from soar.rollout.station_config import station_tasks
 from soar.subgoals.compact.generator import load_compact
 
 
@@ -62,6 +62,7 @@ def improve_on_stations(
         scenes=scenes,
         collect=partial(_collect, config),
         evaluate=partial(_evaluate, config, run, operator, on_message),
+        teacher=config.teacher.policy,
         interleaved=True,
         finetune_subgoals=learning.finetuning(other_scene_samples),
         train=learning.cotraining(demonstrations, regenerate),
@@ -85,12 +86,9 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
 def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
     """Collect on all stations at a time."""
     total = config.episodes * len(config.stations)
-    episode = episode_config(config.stations, config.subgoals, config.steps_per_subgoal)
-    models = replace(config.models, policy=policy, subgoals=subgoals)
+    models, how = config.collecting(policy, subgoals)
     with ConsoleCallback(total) as console:
-        collect_round(
-            run, round, config.stations, models, config.collection(episode), total, [console]
-        )
+        collect_round(run, round, config.stations, models, how, total, [console])
 
 
 def _evaluate(

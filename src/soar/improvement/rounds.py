@@ -110,6 +110,8 @@ class Stages:
     """Names of the scenes that episodes are filed under."""
     collect: CollectStage
     evaluate: EvaluateStage
+    teacher: str = ""
+    """Policy that collects in place of the one that learns, as `soar.registry` names it; "" for none."""
     interleaved: bool = False
     """Evaluate the models in force together with each candidate, instead of once before everything."""
     finetune_subgoals: FinetuneStage | None = None
@@ -302,7 +304,9 @@ def _round(
 
 
 def _collector(run: Run, stages: Stages, policy: str) -> str:
-    """Return the name of the policy that collects: that in force, unless the method says otherwise."""
+    """Return the name of the policy that collects: the teacher, or that in force unless the method says otherwise."""
+    if stages.teacher:
+        return stages.teacher
     method = getattr(stages.train, "method", None)
     return method.collecting(run, policy) if isinstance(method, CollectingMethod) else policy
 
@@ -330,7 +334,7 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
     """
     if stages.train is None:
         return _without_training(
-            this, "there is nothing that the subgoal generator could learn from"
+            this, incumbent, "there is nothing that the subgoal generator could learn from"
         )
     own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
     version = own.query.version or 0
@@ -338,7 +342,7 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
     try:
         mixture = stages.train(own, incumbent, out)
     except NothingToLearnError as error:
-        return _without_training(this, str(error))
+        return _without_training(this, incumbent, str(error))
     candidate = policy_identity(trained_policy(out)).id
     tag_version(run.store, candidate, version)
     return replace(
@@ -370,10 +374,10 @@ def _query(this: RoundRecord, stages: Stages) -> Query:
     return Query(scenes=stages.scenes, rounds=tuple(range(1, this.index + 1)))
 
 
-def _without_training(this: RoundRecord, reason: str) -> RoundRecord:
+def _without_training(this: RoundRecord, incumbent: str, reason: str) -> RoundRecord:
     """Go on to the evaluation where the subgoal generator learned; else end the round."""
     if this.subgoals_checkpoint:
-        return replace(this, stage="evaluate", candidate=this.collected_with)
+        return replace(this, stage="evaluate", candidate=policy_identity(incumbent).id)
     return replace(this, stage="done", promoted=False, decision=f"kept the old policy: {reason}")
 
 
