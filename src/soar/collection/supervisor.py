@@ -43,7 +43,7 @@ class FaultLimits:
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
     stuck_after: Annotated[int, Ge(0)] = 6
     """Number of failures in a row after which the table counts as stuck, an object out of reach perhaps: a person is
-    called, and a simulated table is reset; 0 for never."""
+    called, or a simulated table reset; 0 for never."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -230,8 +230,10 @@ class StationSupervisor:
         if verdict.outcome == "failure":
             self._failures_in_a_row += 1
             if self._failures_in_a_row == after:
-                message = f"no success in {after} episodes in a row; please look at the table"
-                self.status_folder.note("stuck", message, person=True)
+                called = self.station.simulation is None  # a simulated table is reset instead
+                message = f"no success in {after} episodes in a row"
+                message += "; please look at the table" if called else ""
+                self.status_folder.note("stuck", message, person=called)
         elif verdict.outcome == "success":
             if after and self._failures_in_a_row >= after:
                 self.status_folder.note("back", "a task succeeded again")
