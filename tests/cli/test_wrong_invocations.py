@@ -169,9 +169,23 @@ def test_the_doctor_fails_a_file_in_place_of_a_store(folder, capsys):
         ("steering --steered-by x --episodes 3", "--episodes"),
     ],
 )
-def test_an_option_without_effect_in_a_study_is_refused(folder, capsys, words, flag):
+def test_an_option_without_effect_in_a_study_is_refused_and_not_in_its_help(
+    folder, capsys, words, flag
+):
     code, error = outcome(["reproduce", *words.split()], capsys)
     assert code == 2
-    assert error.startswith(f"soar: {flag} has no effect in this study; valid: --")
+    assert error.startswith(f"soar: Unrecognized options: {flag}")
     assert error.count("\n") == 1
     assert not (folder / "results").exists()
+    with pytest.raises(SystemExit):
+        main(["reproduce", words.split()[0], "--help"])
+    assert f" {flag} " not in capsys.readouterr().out
+
+
+def test_a_file_s_option_without_effect_in_a_study_is_refused(folder, capsys):
+    (folder / "study.yaml").write_text("trials: 3\n")
+    code, error = outcome("reproduce appendix-d --config study.yaml".split(), capsys)
+    assert (code, error) == (
+        2,
+        "soar: --trials has no effect here; valid: --collect, --episodes, --scenes, --steps-per-subgoal\n",
+    )

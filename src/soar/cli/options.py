@@ -12,7 +12,7 @@ import inspect
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, make_dataclass
+from dataclasses import field, fields, make_dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import (
@@ -64,6 +64,12 @@ class Role(Enum):
 PRESET, OUT = Role.PRESET, Role.OUT
 FLAT = tyro.conf.arg(name="")
 """Annotation of a dataclass whose fields are options without a prefix."""
+
+
+class Uses(tuple[str, ...]):
+    """Annotation of a dataclass of which a command uses these fields only: the others are neither shown nor taken."""
+
+
 CONFIG, PRINT_CONFIG = "config_file_", "print_config_"
 """Names of the parameters for `--config` and `--print-config`, which no command has."""
 
@@ -73,6 +79,11 @@ class Option(NamedTuple):
 
     kind: Any
     default: Any
+
+    @property
+    def used(self) -> Uses | None:
+        """The fields of its dataclass that the command uses; None for all."""
+        return next((a for a in get_args(self.kind)[1:] if isinstance(a, Uses)), None)
 
     def has(self, role: object) -> bool:
         """Whether it is annotated with `FLAT`, `PRESET` or `OUT`."""
@@ -125,6 +136,7 @@ def parse(
     values = _parse(command, prog, args, configurable, defaults)
     for name, option in options.items():
         check_value(f"--{name.replace('_', '-')}", option.kind, values[name])
+        _refuse_unused(option, values[name])
     if not configurable:
         return values
     values.pop(CONFIG)
@@ -135,6 +147,16 @@ def parse(
         print(dump(_resolved), end="")
         return None
     return values
+
+
+def _refuse_unused(option: Option, value: Any) -> None:
+    """Raise ConfigError: a field is set that the command doesn't use, so that none is silently ignored."""
+    if (used := option.used) is None:
+        return
+    for name in set(field_names(option.kind)) - set(used):
+        if getattr(value, name) != getattr(option.default, name):
+            flag, *valid = (f"--{n.replace('_', '-')}" for n in (name, *sorted(set(used))))
+            raise ConfigError(f"{flag} has no effect here; valid: {', '.join(valid)}")
 
 
 def run_config(command: Command) -> dict[str, Any]:
@@ -229,6 +251,8 @@ def _to_file(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[s
     for name, option in options.items():
         if not option.has(PRESET):
             part = to_plain(values[name], option.kind)
+            if option.used is not None:
+                part = {k: v for k, v in part.items() if k in option.used}
             plain |= part if option.has(FLAT) else {name: part}
     return plain
 
@@ -309,6 +333,10 @@ def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]
         default = defaults.get(name, option.default)
         has_default = default is not inspect.Parameter.empty
         kind = Annotated[option.kind, _OUT_PATH] if option.has(OUT) else option.kind
+        if option.used is not None:
+            narrow = _narrowed(bare_type(kind), option.used)
+            kind = Annotated[narrow, *get_args(kind)[1:]]
+            default = narrow(**{f.name: getattr(default, f.name) for f in fields(narrow)})
         described.append((name, kind, field(default=default) if has_default else field()))
     if configurable:
         doc += "" if "\nArgs:\n" in doc else "\n\nArgs:"
@@ -321,6 +349,21 @@ def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]
             (PRINT_CONFIG, _SWITCH, field(default=False)),
         ]
     return make_dataclass("Options", described, kw_only=True, namespace={"__doc__": doc})
+
+
+def _narrowed(kind: type, used: Uses) -> Any:
+    """Return a subclass of a dataclass whose other fields are no longer in the help."""
+    hints = get_type_hints(kind, include_extras=True)
+    hidden = [
+        (
+            f.name,
+            Annotated[hints[f.name], tyro.conf.Suppress],
+            field(default=f.default, default_factory=f.default_factory),
+        )
+        for f in fields(kind)
+        if f.name not in used
+    ]
+    return make_dataclass(kind.__name__, hidden, bases=(kind,), frozen=True)
 
 
 _FILE = Annotated[Path | None, tyro.conf.arg(metavar="FILE", name="config")]

@@ -9,8 +9,7 @@ from typing import Annotated
 
 from annotated_types import Ge, MinLen
 
-from soar.cli.options import FLAT, OUT, saved_config
-from soar.errors import ConfigError
+from soar.cli.options import FLAT, OUT, Uses, saved_config
 from soar.experiments.paper.appendix_d import SCENES, reproduce_appendix_d
 from soar.experiments.paper.appendix_g import reproduce_appendix_g
 from soar.experiments.paper.figure5 import TEN_SCENES
@@ -26,10 +25,14 @@ _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
 _TABLE2 = replace(TEN_SCENES, scenes=("1",))
 _APPENDIX_D = replace(TEN_SCENES, scenes=SCENES, episodes=91)  # 546 in all
 _DEV1 = replace(TEN_SCENES, scenes=("dev1",))
-_MODELS = ("subgoals", "steps_per_subgoal")
+_MODELS = ("policy", "subgoals", "steps_per_subgoal")
 _TRIALS = ("scenes", "trials", "workers", "first_seed")
 _COLLECTION = ("scenes", "episodes", "collect")
-_LEARNING = tuple(
+_COLLECTING = Uses((*_COLLECTION, "steps_per_subgoal"))
+_PROPOSING = Uses((*_COLLECTION, *_MODELS))
+_MODULES = Uses((*_COLLECTION, *_MODELS, *_TRIALS))
+_STEERING = Uses((*_TRIALS, "subgoals", "steps_per_subgoal"))
+_LEARNING = Uses(
     f.name
     for f in fields(RunConfig)
     if f.name not in ("rounds", "method", "teacher", "stations", "station_trials")
@@ -104,7 +107,7 @@ def figure5(
 
 
 def table1(
-    config: Annotated[RunConfig, FLAT] = _TABLE1,
+    config: Annotated[RunConfig, FLAT, _LEARNING] = _TABLE1,
     store: Path | None = None,
     out: Annotated[Path, OUT] = Path("results/table1"),
 ) -> None:
@@ -124,7 +127,7 @@ def table1(
 
 
 def table2(
-    config: Annotated[RunConfig, FLAT] = _TABLE2,
+    config: Annotated[RunConfig, FLAT, _LEARNING] = _TABLE2,
     store: Path | None = None,
     out: Annotated[Path, OUT] = Path("results/table2"),
 ) -> None:
@@ -144,7 +147,7 @@ def table2(
 
 def methods(
     names: Annotated[tuple[MethodName, ...], MinLen(1)] = _METHODS,
-    config: Annotated[RunConfig, FLAT] = _DEV1,
+    config: Annotated[RunConfig, FLAT, _LEARNING] = _DEV1,
     store: Path | None = None,
     pooled: bool = False,
     out: Annotated[Path, OUT] = Path("results/methods"),
@@ -167,7 +170,7 @@ def methods(
 
 
 def appendix_d(
-    config: Annotated[RunConfig, FLAT] = _APPENDIX_D,
+    config: Annotated[RunConfig, FLAT, _COLLECTING] = _APPENDIX_D,
     out: Annotated[Path, OUT] = Path("results/appendix-d"),
 ) -> None:
     """Reproduce appendix D: what the success detector gets wrong, and who collects more successes.
@@ -183,7 +186,6 @@ def appendix_d(
     """
     from soar.utils.progress import announce
 
-    _refuse_others(config, *_COLLECTION, "steps_per_subgoal")
     with saved_config(appendix_d, out):
         table = reproduce_appendix_d(out, config, announce)
     print(table.read_text())
@@ -191,7 +193,7 @@ def appendix_d(
 
 
 def appendix_g(
-    config: Annotated[RunConfig, FLAT] = _DEV1,
+    config: Annotated[RunConfig, FLAT, _MODULES] = _DEV1,
     out: Annotated[Path, OUT] = Path("results/appendix-g"),
 ) -> None:
     """Reproduce appendix G: which module fails, and what each costs, by the simulator's knowledge.
@@ -207,14 +209,13 @@ def appendix_g(
     """
     from soar.utils.progress import announce
 
-    _refuse_others(config, *_COLLECTION, *_TRIALS, *_MODELS, "policy")
     with saved_config(appendix_g, out):
         table = reproduce_appendix_g(out, config, announce)
     print(table.read_text())
 
 
 def proposals(
-    config: Annotated[RunConfig, FLAT] = _DEV1,
+    config: Annotated[RunConfig, FLAT, _PROPOSING] = _DEV1,
     out: Annotated[Path, OUT] = Path("results/proposals"),
 ) -> None:
     """Answer the paper's third question: does the system propose meaningful tasks and collect useful data?
@@ -230,7 +231,6 @@ def proposals(
     """
     from soar.utils.progress import announce
 
-    _refuse_others(config, *_COLLECTION, *_MODELS, "policy")
     with saved_config(proposals, out):
         table = reproduce_proposals(out, config, announce)
     print(table.read_text())
@@ -270,7 +270,7 @@ def steering(
     policies: tuple[str, ...] = (),
     instructed: tuple[str, ...] = (),
     options: str = "",
-    config: Annotated[RunConfig, FLAT] = _DEV1,
+    config: Annotated[RunConfig, FLAT, _STEERING] = _DEV1,
     out: Annotated[Path, OUT] = Path("results/steering"),
 ) -> None:
     """Test the claim of V-GPS: one critic makes several policies better, without any change of their weights.
@@ -291,7 +291,6 @@ def steering(
     """
     from soar.utils.progress import announce
 
-    _refuse_others(config, *_TRIALS, *_MODELS)
     with saved_config(steering, out):
         table = reproduce_steering(out, steered_by, instructed, policies, config, announce, options)
     print(table.read_text())
@@ -306,16 +305,7 @@ def _table(
 ) -> None:
     from soar.utils.progress import announce
 
-    _refuse_others(config, *_LEARNING)
     with saved_config(command, out):
         table = reproduce_table(spec, out, config, announce, store)
     print(table.read_text())
     print(f"figure: {table.with_suffix('.png')}")
-
-
-def _refuse_others(config: RunConfig, *used: str) -> None:
-    """Raise ConfigError: an option is set that the study doesn't use, so that none is silently ignored."""
-    for option in fields(RunConfig):
-        if option.name not in used and getattr(config, option.name) != getattr(_DEV1, option.name):
-            flag, *valid = (f"--{n.replace('_', '-')}" for n in (option.name, *sorted(set(used))))
-            raise ConfigError(f"{flag} has no effect in this study; valid: {', '.join(valid)}")
