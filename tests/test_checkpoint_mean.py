@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -25,6 +27,13 @@ def test_the_mean_keeps_precision_configuration_and_says_what_it_is_of(tmp_path,
     assert found.weights["w"].tolist() == [3, 3, 3]
     assert found.provenance == {"step": 1, "mean_of": ids}
     assert found.id in capsys.readouterr().out
+
+
+def test_the_temperature_of_a_mean_is_the_geometric_mean():
+    warm = [replace(model(t), config={"width": 8, "temperature": t}) for t in (1.0, 4.0)]
+    assert mean_of(warm).config == {"width": 8, "temperature": 2.0}
+    with pytest.raises(CheckpointError, match="same kind"):
+        mean_of([model(1), warm[0]])
 
 
 @pytest.mark.parametrize("other", [model(1, kind="lcbc"), model(1, size=4)])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -249,21 +250,27 @@ def to_half_precision(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, weights=weights, id="")
 
 
+_FITTED = ("temperature",)
+"""Numbers of configurations that training determines, as it does weights."""
+
+
 def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """Return the mean of the weights of models that began with the same ones ("model soups", Wortsman et al. 2022).
 
-    It is computed in single precision and kept in the first one's. Configuration, transforms and provenance are the
-    first one's.
+    It is computed in single precision and kept in the first one's. Configuration, transforms and provenance (without
+    what was measured) are the first one's; a fitted number of the configuration (a VLM's temperature) is the geometric mean.
 
     Raises:
         CheckpointError: they are other models, or fewer than two.
     """
     import torch
 
+    fitted = {n for n in _FITTED if all(n in c.config for c in checkpoints)}
     models = [
-        (c.kind, c.config, c.transforms, c.contract, {n: w.shape for n, w in c.weights.items()})
+        ({k: v for k, v in c.config.items() if k not in fitted}, c.kind, c.transforms, c.contract,
+         {n: w.shape for n, w in c.weights.items()})
         for c in checkpoints
-    ]
+    ]  # fmt: skip
     if len(models) < 2 or any(model != models[0] for model in models):
         raise CheckpointError(
             f"no mean of {', '.join(c.id for c in checkpoints) or 'nothing'}; valid: two models or more of the same "
@@ -274,8 +281,11 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
         name: torch.stack([c.weights[name].float() for c in checkpoints]).mean(0).to(weight.dtype)
         for name, weight in first.weights.items()
     }
-    provenance = {**first.provenance, "mean_of": [c.id for c in checkpoints]}
-    return replace(first, weights=means, provenance=provenance, id="")
+    own = {k: v for k, v in first.provenance.items() if k != "held_out"}  # measured of another
+    provenance = {**own, "mean_of": [c.id for c in checkpoints]}
+    means_of = {n: math.prod(c.config[n] for c in checkpoints) ** (1 / len(models)) for n in fitted}
+    config = {**first.config, **means_of}
+    return replace(first, weights=means, config=config, provenance=provenance, id="")
 
 
 def _manifest(checkpoint: Checkpoint) -> dict[str, Json]:

@@ -184,7 +184,7 @@ def test_an_option_without_effect_in_a_study_is_refused_and_not_in_its_help(
 
 def test_a_file_s_option_without_effect_in_a_study_is_refused(folder, capsys):
     (folder / "study.yaml").write_text("trials: 3\n")
-    code, error = outcome("reproduce appendix-d --config study.yaml".split(), capsys)
+    code, error = outcome(["reproduce", "appendix-d", "--config", "study.yaml"], capsys)
     assert (code, error) == (
         2,
         "soar: --trials has no effect here; valid: --collect, --episodes, --scenes, --steps-per-subgoal\n",
