@@ -105,10 +105,10 @@ def judge_scenes(
     predictions: list[LabeledPrediction] = []
     errors: list[float] = []
     for number, scene in enumerate(scenes):
-        rng = np.random.default_rng((seed, number))
+        rng, questions = (np.random.default_rng((seed, number, part)) for part in (0, 1))
         tasks = tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
         worlds = islice(sample_states(scene, config, rng), images)
-        views = (_view(world, tasks, rng, on_image) for world in worlds)
+        views = (_view(world, tasks, questions, on_image) for world in worlds)
         while batch := list(islice(views, _BATCH_SIZE)):
             predictions += _predict(model, scene.name, batch)
             if isinstance(model, Locator):
