@@ -79,7 +79,9 @@ def _claim(folder: Path, about: Mapping[str, Json]) -> None:
         if isinstance(known, dict) and isinstance(play := known.get("play"), dict):
             known["play"] = {_RENAMED.get(k, k): v for k, v in play.items()}
         if known != about:
-            raise ConfigError(f"{folder} holds another corpus: {json.dumps(known):.300}")
+            raise ConfigError(
+                f"{folder} holds another corpus; delete it, or choose another --seed: {json.dumps(known):.300}"
+            )
     write_bytes(plan, (json.dumps(about) + "\n").encode())
 
 
