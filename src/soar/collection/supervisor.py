@@ -37,8 +37,8 @@ class FaultLimits:
     """Number of assessments in a row without an object after which it counts as missing."""
     missing_below: Annotated[float, Ge(0), Le(1)] = 0.1
     """P(present) below which an assessment is without an object. It is far below a half, since objects seldom vanish: after
-    own attempts the packaged VLM finds 13 % (dev2) and 25 % (dev1) of them less likely than a half, though most of these
-    are in plain sight, and 3 and 7 % less likely than a tenth (docs/log.md, thirty-second session)."""
+    own attempts in dev1 and dev2 the packaged VLM finds up to 8 % of those in view less likely than a half, and up to 5 %
+    less likely than a tenth (docs/log.md, thirty-third session)."""
     reset_after: Annotated[int, Ge(0)] = 3
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
     stuck_after: Annotated[int, Ge(0)] = 6
