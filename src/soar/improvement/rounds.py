@@ -194,10 +194,8 @@ def _take_part(run: Run, config: ImproveConfig, stages: Stages) -> RunRecord:
                 own = OwnEpisodes(run, this.index, _query(this, stages), subgoals)
                 stages.finetune_subgoals(own, run.subgoals_folder(this.index))
             elif this.stage == "fit" and stages.train and getattr(stages.train, "shared", False):
-                subgoals, incumbent = (
-                    run.models_in_force(record, this.index)[1],
-                    _folder_or_name(policy),
-                )
+                subgoals = run.models_in_force(record, this.index)[1]
+                incumbent = _folder_or_name(policy)
                 own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
                 stages.train(own, incumbent, run.train_folder(this.index))
 
@@ -333,9 +331,7 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
     Where nothing can be learned from them, the policy stays, and unless the subgoal generator has learned, the round ends.
     """
     if stages.train is None:
-        return _without_training(
-            this, incumbent, "there is nothing that the subgoal generator could learn from"
-        )
+        return _without_training(this, incumbent, "the subgoal generator could learn from nothing")
     own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
     version = own.query.version or 0
     out = run.train_folder(this.index)
