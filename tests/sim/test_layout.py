@@ -72,8 +72,8 @@ def test_an_object_to_take_out_starts_inside() -> None:
         assert predicates.is_inside(world, "red fruit", "wooden bowl")
 
 
-def test_scattered_objects_come_to_rest_close_together() -> None:
-    """As after a while of practice; a new layout leaves room for the fingers."""
+def test_scattered_objects_lie_closer_together_than_in_a_new_layout() -> None:
+    """As after a while of practice."""
     scene = SCENES["8"]
     world = World(scene, 64)
     items = [o.name for o in scene.objects if kind_of(o).role == "item"]
