@@ -131,6 +131,16 @@ def test_a_series_may_lack_labels() -> None:
     plot_rates({"before": {"a": one, "b": one}, "after": {"b": one}})
 
 
+def test_a_legend_is_never_wider_than_its_figure() -> None:
+    one = Interval(0.5, 0.2, 0.8)
+    names = ["pretrained", "hindsight, all scenes", "advantage, all scenes", "critic, all scenes"]
+    figure = plot_rates({name: {"dev1": one, "dev2": one} for name in names})
+    figure.draw_without_rendering()
+    [legend] = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == names
+    assert legend.get_window_extent().width <= figure.bbox.width
+
+
 @pytest.mark.parametrize(("share", "words"), [(0.27, "+27"), (-0.031, "−3"), (0.001, "0")])
 def test_percentage_points_are_signed(share: float, words: str) -> None:
     assert format_points(share) == words

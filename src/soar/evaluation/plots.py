@@ -80,8 +80,20 @@ def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
     axes.set_ylabel("success", color=INK)
     if len(groups) > 1:
-        figure.legend(loc="outside upper left", ncols=len(groups), frameon=False, labelcolor=INK)
+        _add_legend(figure, len(groups))
     return figure
+
+
+def _add_legend(figure: Figure, entries: int) -> None:
+    """Add a legend above the axes in as many columns as the figure's width holds."""
+    for columns in range(entries, 0, -1):
+        legend = figure.legend(
+            loc="outside upper left", ncols=columns, frameon=False, labelcolor=INK
+        )
+        figure.draw_without_rendering()
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _bars(
