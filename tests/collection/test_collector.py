@@ -625,14 +625,15 @@ def test_a_person_is_called_once_to_a_table_on_which_nothing_succeeds(tmp_path, 
 
 @pytest.mark.parametrize(("after", "resets"), [(2, 3), (0, 0)])
 def test_a_simulated_table_is_reset_when_nothing_succeeds_and_nobody_is_called(
-    tmp_path, after, resets
+    tmp_path, webhook, after, resets
 ):
+    url, received = webhook
     config = replace(CONFIG, fault_limits=FaultLimits(stuck_after=after))
     models = replace(MODELS, policy=Lame(episodes=99))
-    work(tmp_path, [make_station()], models, config, episodes=7)
-    events = StatusFolder(tmp_path, "one").events()
-    messages = [e["message"] for e in events]
-    assert not any("please look" in m for m in messages)
+    work(tmp_path, [make_station()], models, config, url, episodes=7)
+    messages = [e["message"] for e in StatusFolder(tmp_path, "one").events()]
+    time.sleep(0.3)  # a message takes some milliseconds
+    assert not received
     expected = ["reset the simulated table after 2 failures in a row"] * resets
     assert [m for m in messages if m.startswith("reset")] == expected
 
