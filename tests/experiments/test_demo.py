@@ -13,8 +13,8 @@ from soar.experiments.demo import LEAST_EPISODES, LEAST_STARTS, demo_config, fit
 from soar.experiments.pace import Pace, measure_pace
 from soar.experiments.run_config import CollectOptions
 
-SLOW = Pace(episode_s=1.35, policy_step_s=0.9, keypoint_step_s=0.5)
-FAST = Pace(episode_s=0.3, policy_step_s=0.12, keypoint_step_s=0.1)
+SLOW = Pace(episode_s=1.35, trial_s=0.9, policy_step_s=0.9, keypoint_step_s=0.0)
+FAST = Pace(episode_s=0.3, trial_s=0.2, policy_step_s=0.12, keypoint_step_s=0.0)
 TASKS = 4
 
 
@@ -24,19 +24,23 @@ def test_a_fast_machine_does_everything_in_time() -> None:
     assert schedule.total < 15 * 60
 
 
+@pytest.mark.parametrize("keypoint_step_s", [0.0, 0.5], ids=["policy", "generator too"])
 @pytest.mark.parametrize("factor", [1.0, 1.3, 0.7])
-def test_a_slow_machine_does_less_but_keeps_starts_and_episodes(factor: float) -> None:
-    pace = Pace(SLOW.episode_s * factor, SLOW.policy_step_s * factor, SLOW.keypoint_step_s * factor)
+def test_a_slow_machine_does_less_but_keeps_starts_and_episodes(
+    factor: float, keypoint_step_s: float
+) -> None:
+    pace = Pace(*(factor * s for s in SLOW._replace(keypoint_step_s=keypoint_step_s)))
     config, schedule = fitted(demo_config(), 15, pace, TASKS)
     assert config.trials * TASKS >= LEAST_STARTS
     assert LEAST_EPISODES <= config.episodes <= 300
-    assert 100 <= config.fit.steps <= 800
+    assert 100 <= config.fit.steps <= 2000
+    assert ("fine-tuning" in str(schedule)) == (keypoint_step_s > 0)
     assert schedule.total <= 15 * 60 + 1
     assert "minutes" in str(schedule)
 
 
 def test_the_least_is_done_on_any_machine() -> None:
-    crawling = Pace(60, 60, 60)
+    crawling = Pace(60, 60, 60, 60)
     config, schedule = fitted(demo_config(), 15, crawling, TASKS)
     assert (config.episodes, config.fit.steps) == (LEAST_EPISODES, 100)
     assert schedule.total > 15 * 60
@@ -76,6 +80,7 @@ def test_a_started_demonstration_keeps_its_sizes(
 def test_the_pace_of_this_machine_is_measured() -> None:
     config = replace(demo_config(), collect=CollectOptions(stations=2))
     pace = measure_pace(config)
-    assert 0 < pace.keypoint_step_s < 60
+    assert pace.keypoint_step_s == 0
     assert 0 < pace.policy_step_s < 60
+    assert 0 < pace.trial_s < 60
     assert 0 < pace.episode_s < 120

@@ -19,11 +19,12 @@ from soar.data.store.lance import open_store
 from soar.errors import ConfigError, FileError, SoarError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.simulated_run import evaluate_in_simulation
+from soar.improvement.changed_settings import changed_settings
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import LearningMethod, MethodName, OwnEpisodes
-from soar.improvement.rounds import Candidate, ImproveConfig, Stages, changed_settings, improve
+from soar.improvement.rounds import Candidate, ImproveConfig, Stages, improve
 from soar.improvement.run import RoundRecord, Run
 from soar.pretraining.demonstrations import demonstrate
 from soar.promotion import promoted_models

@@ -86,6 +86,14 @@ def test_the_summary_of_a_run_gives_the_paired_change(facts: Facts) -> None:
     assert "+40 points" in summarize(facts)
 
 
+def test_the_summary_names_a_teacher(facts: Facts) -> None:
+    assert "After collecting 12 episodes on its own, the robot" in summarize(facts)
+    assert facts.run
+    record = replace(facts.run.record, models={**facts.run.record.models, "teacher": "gcbc"})
+    told = "With 12 episodes that another policy (gcbc) collected on its own, the robot succeeds"
+    assert told in summarize(replace(facts, run=replace(facts.run, record=record)))
+
+
 def test_the_summary_of_a_run_that_has_only_begun_says_so(run: Run, tmp_path: Path) -> None:
     fresh = Run(tmp_path)
     fresh.write(replace(run.record(), rounds=()))

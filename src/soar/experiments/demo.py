@@ -1,7 +1,8 @@
 """Improvement in one scene at the size of a coffee break: before, collection, learning, after, report.
 
-What is collected and fitted is sized by the clock: the machine is measured first, and the training of the policy, the
-longest stage, takes what time is left.
+The whole system practices, and a policy that follows instructions alone, without VLM or subgoals, learns from its
+successes (paper, Table 1). What is collected and fitted is sized by the clock: the machine is measured first, and the
+training of the policy, the longest stage, takes what time is left.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from soar.errors import ConfigError
 from soar.experiments.pace import Pace, measure_pace
-from soar.experiments.run_config import RunConfig
+from soar.experiments.run_config import CollectOptions, RunConfig, Teacher
 from soar.experiments.simulated_run import improve_in_simulation
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.rounds import OnMessage
@@ -30,12 +31,11 @@ LEAST_STARTS, LEAST_EPISODES = 60, 100
 """Paired starts of the evaluations and collected episodes, however slow the machine is."""
 _LEAST_STEPS, _LEAST_KEYPOINT_STEPS = 100, 50
 """Gradient steps of the policy and, in each pass, of the keypoint predictor, at least."""
-_MOST_EPISODES = 300
-"""Episodes of a demonstration of MINUTES, at most; longer ones collect more."""
+_MOST_EPISODES, _MOST_STEPS = 300, 2000
+"""Episodes and gradient steps of a demonstration of MINUTES, at most; longer ones take more."""
 
-_TRIAL, _DEMONSTRATION, _OTHER_SCENE = 0.8, 0.25, 0.35
-"""Time of a trial, a demonstration, and another scene's samples, relative to a collected episode's. The first was .8 on
-a Zen 3 and .45 on an AMX machine; the others are rounded up from one run."""
+_DEMONSTRATION, _OTHER_SCENE = 0.25, 0.35
+"""Time of a demonstration and another scene's samples, relative to a collected episode's; rounded up from one run."""
 _READING = 1.25
 """Time of a fine-tuning with the reading of its episodes, relative to its gradient steps."""
 _EVALUATION_SHARE = 0.25
@@ -74,7 +74,7 @@ class Schedule:
             ("subgoal fine-tuning", self.finetuning),
             ("policy", self.policy),
         )
-        minutes = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in stages)
+        minutes = ", ".join(f"{name} {seconds / 60:.1f}" for name, seconds in stages if seconds)
         return f"about {self.total / 60:.0f} minutes: {minutes}"
 
 
@@ -91,7 +91,17 @@ def demo_config(scene: str = SCENE, minutes: float = MINUTES) -> RunConfig:
         scenes=(scene,),
         trials=30 if factor < 2 else 60,
         episodes=round(_MOST_EPISODES * factor),
-        fit=CoTrainConfig(steps=800, save_every=50),
+        policy="lcbc",
+        subgoals="none",
+        method="lcbc",
+        teacher=Teacher("gcbc"),
+        collect=CollectOptions(detector="vlm+wording"),
+        fit=CoTrainConfig(
+            steps=round(_MOST_STEPS * factor),
+            learning_rate=5e-4,
+            autonomous_share=0.5,
+            save_every=50,
+        ),
         demonstrations=600,
     )
 
@@ -110,19 +120,20 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
     """
     e = pace.episode_s
     trials = config.trials
-    if 2 * trials * tasks * _TRIAL * e > _EVALUATION_SHARE * 60 * minutes:
+    if 2 * trials * tasks * pace.trial_s > _EVALUATION_SHARE * 60 * minutes:
         trials = min(trials, max(trials // 2, -(-LEAST_STARTS // tasks)))
-    evaluations = 2 * trials * tasks * _TRIAL * e
+    evaluations = 2 * trials * tasks * pace.trial_s
     left = max(0.0, 60 * minutes - evaluations - _OVERHEAD_S)
     episodes = _between(LEAST_EPISODES, left * _COLLECTION_SHARE / e, config.episodes)
-    passes, others = config.finetune.passes, config.finetune.other_scenes
-    others = _between(40, left * 0.05 / (_OTHER_SCENE * e), others)
-    per_step = passes * _READING * pace.keypoint_step_s
-    most = config.finetune.steps
-    steps = _between(_LEAST_KEYPOINT_STEPS, left * _FINETUNING_SHARE / per_step, most)
+    finetune, finetuning = config.finetune, 0.0
+    if per_step := finetune.passes * _READING * pace.keypoint_step_s:
+        others = _between(40, left * 0.05 / (_OTHER_SCENE * e), finetune.other_scenes)
+        most = left * _FINETUNING_SHARE / per_step
+        steps = _between(_LEAST_KEYPOINT_STEPS, most, finetune.steps)
+        finetuning = steps * per_step + others * _OTHER_SCENE * e
+        finetune = replace(finetune, steps=steps, other_scenes=others)
     demonstrations = _between(100, left * 0.08 / (_DEMONSTRATION * e), int(config.demonstrations))
     collection = episodes * e
-    finetuning = steps * per_step + others * _OTHER_SCENE * e
     spent = collection + finetuning + demonstrations * _DEMONSTRATION * e
     policy_steps = _between(_LEAST_STEPS, (left - spent) / pace.policy_step_s, config.fit.steps)
     schedule = Schedule(
@@ -135,7 +146,7 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
         episodes=episodes,
         fit=replace(config.fit, steps=policy_steps),
         demonstrations=demonstrations,
-        finetune=replace(config.finetune, steps=steps, other_scenes=others),
+        finetune=finetune,
     ), schedule
 
 

@@ -20,6 +20,7 @@ from soar.checkpoint import load as load_checkpoint
 from soar.data.store.lance import open_store, tag_version
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED, compare
+from soar.improvement.changed_settings import changed_settings
 from soar.improvement.methods.method import CollectingMethod, NothingToLearnError, OwnEpisodes
 from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.policies.identity import policy_identity
@@ -29,7 +30,7 @@ from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
 from soar.utils.config import check_ranges, content_hash, to_plain
-from soar.utils.files import Json, write_bytes
+from soar.utils.files import write_bytes
 from soar.utils.hardware import is_main_process
 from soar.utils.mirrors import begin
 from soar.utils.yaml_files import dump
@@ -223,48 +224,13 @@ def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> Run
         models={
             "policy": promoted_models(config.policy)[0],
             "subgoals": promoted_models(config.subgoals)[1],
+            **({"teacher": stages.teacher} if stages.teacher else {}),
         },
     )
     begin(run.folder)
     write_bytes(run.config, dump(plain).encode())
     run.write(record)
     return record
-
-
-_FREE = ("workers", "stations")
-"""Settings that may differ when a run goes on: they say how it is done, not what."""
-_MOVED = {
-    "outcomes": "hindsight.outcomes",
-    "goals": "hindsight.goals",
-    "sum_steps": "hindsight.sum_steps",
-    "pace_m": "hindsight.min_motion_m",
-    "imagined_goals": "hindsight.recorded_goals",
-    "autonomous_share": "fit.autonomous_share",
-    "from_scratch": "fit.from_scratch",
-}
-"""Settings of version 0.1, and where they are now."""
-
-
-def changed_settings(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
-    """Return the names of the settings that differ between two configurations, among those that both have."""
-    before = {_MOVED.get(name, name): value for name, value in old.items()}
-    flat_before, flat_after = _flat(before), _flat(new)
-    return [
-        name
-        for name, value in flat_after.items()
-        if name.split(".")[0] not in _FREE and flat_before.get(name, value) != value
-    ]
-
-
-def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
-    """Settings by dotted name."""
-    flat: dict[str, Json] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
 
 
 def _round(

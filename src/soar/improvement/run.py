@@ -85,7 +85,7 @@ class RunRecord:
     config: Mapping[str, Json] = field(default_factory=dict)
     """Every setting, as plain data."""
     models: Mapping[str, str] = field(default_factory=dict)
-    """Models that the run began with, by role: "subgoals", "policy"."""
+    """Models that the run began with, by role: "subgoals", "policy", and "teacher" where another policy collects."""
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall-clock time of stages outside the rounds, such as the first evaluation [s]."""
     rounds: tuple[RoundRecord, ...] = ()

@@ -183,8 +183,14 @@ def summarize(facts: Facts) -> str:
         if change.high < 0
         else "within what chance alone can do"
     )
+    teacher, count = facts.run.record.models.get("teacher"), len(facts.episodes)
+    collected = (
+        f"With {count} episodes that another policy ({teacher}) collected on its own"
+        if teacher
+        else f"After collecting {count} episodes on its own"
+    )
     return (
-        f"After collecting {len(facts.episodes)} episodes on its own, the robot succeeds in {after:.0%} of "
+        f"{collected}, the robot succeeds in {after:.0%} of "
         f"{len(comparison.pairs)} trials instead of {before:.0%}, from exactly the same starts: a change "
         f"of {format_points(change.value)} points (95 % interval {format_points(change.low)} to "
         f"{format_points(change.high)}), {significance}."
