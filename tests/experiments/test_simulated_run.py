@@ -74,7 +74,8 @@ def test_a_teacher_collects_with_its_own_subgoals_and_the_policy_that_learns_wit
 @pytest.mark.parametrize(
     ("teacher", "reason"),
     [
-        (Teacher("gcbc", "none"), "valid: --teacher.subgoals compact"),
+        (Teacher("gcbc", "none"), "valid: subgoals compact or another"),
+        (Teacher("lcbc"), "valid: subgoals none, not compact"),
         (Teacher("nowhere"), "no checkpoint in nowhere"),
         (Teacher("gcbc", "susie:folder?stepz=3"), "unknown option"),
     ],

@@ -22,11 +22,11 @@ def demo(
     minutes: Annotated[float, PRESET] = MINUTES,
     out: Annotated[Path | None, OUT] = None,
 ) -> None:
-    """Watch simulated robots propose tasks, try them, judge themselves, and improve.
+    """Watch simulated robots propose tasks, try them and judge themselves, and a policy learn from it.
 
-    Success before, autonomous collection, learning from it, success after from the same starts, and one page
-    with the results. A page in the browser shows all of it live; its address is printed. Ctrl-C stops at any time; the
-    same command resumes.
+    Success of a policy that follows instructions alone; autonomous practice of the whole system, which teaches it;
+    learning from what was judged a success; success after from the same starts, and one page with the results. A page in
+    the browser shows all of it live; its address is printed. Ctrl-C stops at any time; the same command resumes.
 
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 

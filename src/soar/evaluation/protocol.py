@@ -15,7 +15,7 @@ from soar.evaluation.envs import MakeEvalEnv, make_sim_env
 from soar.evaluation.expert_subgoals import ExpertFrames
 from soar.evaluation.results import FIRST_SEED, EvalSetting
 from soar.evaluation.runner import EvalSpec, SubgoalSource
-from soar.policies.identity import policy_identity
+from soar.policies.identity import check_goals, policy_identity
 from soar.registry import (
     COMPACT,
     load_policy,
@@ -55,7 +55,7 @@ def sim_protocol(config: EvalConfig, scenes: Sequence[Scene]) -> tuple[EvalSpec,
     """Return how a policy is evaluated in simulated scenes, for `evaluate`.
 
     Raises:
-        ConfigError: a task that none of the scenes has.
+        ConfigError: a task that none of the scenes has, or a policy that can't use its subgoals.
         CheckpointError: there is no such policy.
     """
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
@@ -75,7 +75,7 @@ def station_setting(
         judge: who judges, for the record.
 
     Raises:
-        ConfigError: a task that none of the stations has.
+        ConfigError: a task that none of the stations has, or a policy that can't use its subgoals.
         CheckpointError: there is no such policy.
     """
     known = [(s.name, task.instruction) for s in stations for task in station_tasks(s)]
@@ -107,6 +107,7 @@ def _setting(
     judge: str,
     stations: Sequence[StationConfig] = (),
 ) -> EvalSetting:
+    check_goals(config.checkpoint, config.subgoals)
     tasks, policy = _chosen(known, config.tasks), policy_identity(config.checkpoint)
     episode = episode_config(stations, config.subgoals, config.steps_per_subgoal)
     spec = policy_spec(config.checkpoint)

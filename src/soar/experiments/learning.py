@@ -32,6 +32,7 @@ from soar.improvement.rounds import FinetuneStage, OnMessage
 from soar.improvement.run import Run
 from soar.interfaces import TrainablePolicy
 from soar.policies.gcbc import GCBCConfig
+from soar.policies.identity import check_goals
 from soar.promotion import promoted_models
 from soar.registry import load_policy, policy_spec
 from soar.training.policy import PolicyTrainConfig
@@ -109,9 +110,11 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
 
     Raises:
         CheckpointError: a policy is missing.
-        ConfigError: the requested method doesn't apply, nothing would learn, or there is no such teacher.
+        ConfigError: the requested method doesn't apply, nothing would learn, or a policy can't use its subgoals.
     """
-    config.teacher.check()
+    check_goals(config.policy, config.subgoals)
+    if config.teacher.policy:
+        check_goals(config.teacher.policy, config.teacher.subgoals)
     method, recipe, trains_itself = config.method or "hindsight", None, False
     subgoals = promoted_models(config.subgoals)[1]
     spec = policy_spec(name := promoted_models(config.policy)[0])

@@ -8,10 +8,8 @@ from typing import Annotated, Literal, TypeAlias
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
-from soar.checkpoint import load as load_checkpoint
 from soar.collection.config import CollectionConfig
 from soar.collection.supervisor import FaultLimits
-from soar.errors import ConfigError
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
@@ -24,7 +22,7 @@ from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName
 from soar.improvement.offline_actor import OfflineActorConfig
 from soar.improvement.rounds import Candidate, ImproveConfig
-from soar.registry import COMPACT, policy_spec, subgoals_spec
+from soar.registry import COMPACT
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, episode_config
 from soar.utils.config import check_ranges
@@ -83,22 +81,6 @@ class Teacher:
     """Policy that collects, as `soar.registry` names it; "" for the one that learns."""
     subgoals: str = COMPACT
     """Subgoal generator of a policy that collects; "none" for a policy that follows instructions."""
-
-    def check(self) -> None:
-        """Find a wrong name before anything runs.
-
-        Raises:
-            CheckpointError: there is no such policy.
-            ConfigError: there is no such subgoal generator, or the policy has no subgoals to reach.
-        """
-        if not self.policy:
-            return
-        spec = policy_spec(self.policy)
-        kind = load_checkpoint(spec.folder).kind if spec.is_compact else ""
-        if subgoals_spec(self.subgoals).kind == "none" and kind == "gcbc":
-            raise ConfigError(
-                f"--teacher.policy {self.policy} reaches images; valid: --teacher.subgoals {COMPACT}"
-            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from soar.checkpoint import load as load_checkpoint
-from soar.registry import load_policy, policy_spec
+from soar.errors import ConfigError
+from soar.promotion import promoted_models
+from soar.registry import COMPACT, load_policy, policy_spec, subgoals_spec
 from soar.utils.config import content_hash
 
 
@@ -27,3 +29,27 @@ def policy_identity(name: str) -> PolicyIdentity:
     policy = load_policy(name)
     made_of = content_hash([spec.kind, spec.source, spec.base, dict(spec.options)])
     return PolicyIdentity(policy.name, str(getattr(policy, "checkpoint_id", "")) or made_of)
+
+
+def check_goals(policy: str, subgoals: str) -> None:
+    """Find out, before anything runs, that a policy of this package can't use what it is told to pursue.
+
+    Args:
+        policy: a policy, as `soar.registry` names it, or a run's folder.
+        subgoals: likewise its subgoal generator.
+
+    Raises:
+        CheckpointError: there is no such policy.
+        ConfigError: there is no such generator, a "gcbc" policy has none, or an "lcbc" policy has one.
+    """
+    spec = policy_spec(promoted_models(policy)[0])
+    generates = subgoals_spec(promoted_models(subgoals)[1]).kind != "none"
+    kind = load_checkpoint(spec.folder).kind if spec.is_compact else ""
+    if kind == "gcbc" and not generates:
+        raise ConfigError(
+            f"policy {policy} reaches images and has no subgoals; valid: subgoals {COMPACT} or another generator"
+        )
+    if kind == "lcbc" and generates:
+        raise ConfigError(
+            f"policy {policy} follows instructions alone; valid: subgoals none, not {subgoals}"
+        )

@@ -18,6 +18,7 @@ from soar.interfaces import (
     VisionLanguageModel,
 )
 from soar.plugins import call, component
+from soar.policies.identity import check_goals
 from soar.policies.spread import spread_policy
 from soar.promotion import promoted_models
 from soar.registry import COMPACT, load_detector, load_policy, load_subgoals, load_vlm
@@ -93,6 +94,7 @@ class ModelsConfig:
     def load(self) -> Models:
         """Load the models. Raises ConfigError, CheckpointError."""
         now = self.with_promoted()
+        check_goals(now.policy, now.subgoals)
         vlm = self.load_vlm()
         return Models(vlm, now.load_policy(), now.load_subgoals(), self.load_detector(vlm))
 
