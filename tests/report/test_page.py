@@ -55,6 +55,21 @@ def test_the_page_of_a_run_has_every_section(page: str) -> None:
     ]
 
 
+def test_a_page_says_who_collects_and_what_a_policy_without_subgoals_learns(
+    page: str, run: Run, tmp_path: Path
+) -> None:
+    assert "a later image of the same episode as its goal" in page
+    assert "is the subgoal that the robot was pursuing" in page
+    shutil.copytree(run.folder, tmp_path / "taught")
+    taught = Run(tmp_path / "taught")
+    models = {"policy": "lcbc", "subgoals": "none", "teacher": "gcbc"}
+    taught.write(replace(run.record(), models=models))
+    page = write_report(taught.folder).read_text()
+    assert "a teacher, the policy gcbc, collects episodes" in page
+    assert "given the observation and that instruction" in page
+    assert "is the subgoal that the robot was pursuing" not in page
+
+
 def test_nothing_is_loaded_from_elsewhere(page: str) -> None:
     assert not re.findall(r'(?:src|href)="(?!data:|#)', page)
     assert "@import" not in page

@@ -58,6 +58,16 @@ class RunFacts:
         return any(name.startswith(CORRECTIONS) for name in names)
 
     @property
+    def follows_instructions(self) -> bool:
+        """Whether the policy follows instructions alone, without subgoals."""
+        return self.record.models["subgoals"] == "none"
+
+    @property
+    def teacher(self) -> str:
+        """Name of the policy that collects in place of the one that learns; "" for none."""
+        return self.record.models.get("teacher", "")
+
+    @property
     def before(self) -> Evaluation | None:
         """Evaluation before anything."""
         return self.evaluations.get(0)
@@ -183,7 +193,7 @@ def summarize(facts: Facts) -> str:
         if change.high < 0
         else "within what chance alone can do"
     )
-    teacher, count = facts.run.record.models.get("teacher"), len(facts.episodes)
+    teacher, count = facts.run.teacher, len(facts.episodes)
     collected = (
         f"With {count} episodes that another policy ({teacher}) collected on its own"
         if teacher

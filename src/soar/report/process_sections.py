@@ -132,8 +132,11 @@ def training(facts: Facts) -> Section | None:
         for r in facts.run.record.rounds
     }
     content = _learning(facts.run.train_logs, "samples came from", mixtures)
-    corrected = {"corrected": facts.run.corrected}
-    return Section("Training", "training.html", content | corrected) if content else None
+    what = {
+        "corrected": facts.run.corrected,
+        "follows_instructions": facts.run.follows_instructions,
+    }
+    return Section("Training", "training.html", content | what) if content else None
 
 
 def finetuning(facts: Facts) -> Section | None:

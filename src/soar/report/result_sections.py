@@ -70,7 +70,7 @@ def _difference_rows(comparison: Comparison) -> list[tuple[str, ...]]:
                 f"{row['after']:.0%}",
                 value,
                 f"{low} to {high}",
-                f"{row['p']:.3f}" if row["p"] >= 0.001 else "< 0.001",
+                f"{row['p']:.3f}" if row["p"] >= 0.001 else "<\u00a00.001",
             )
         )
     return rows
@@ -78,9 +78,9 @@ def _difference_rows(comparison: Comparison) -> list[tuple[str, ...]]:
 
 def pairs(facts: Facts) -> Section | None:
     """Show videos of the same starts before and after."""
-    comparison = facts.run and facts.run.comparison
+    comparison = facts.run.comparison if facts.run else None
     chosen = choose_pairs(comparison, PAIRS_SHOWN) if comparison else []
-    if not comparison or not chosen:
+    if facts.run is None or comparison is None or not chosen:
         return None
     videos = [
         (
@@ -89,7 +89,8 @@ def pairs(facts: Facts) -> Section | None:
         )
         for before, after in chosen
     ]
-    return Section("Before and after", "pairs.html", {"videos": videos})
+    content = {"videos": videos, "subgoals": not facts.run.follows_instructions}
+    return Section("Before and after", "pairs.html", content)
 
 
 def rounds(facts: Facts) -> Section | None:
@@ -100,6 +101,7 @@ def rounds(facts: Facts) -> Section | None:
     content = {
         "rows": [_round_row(facts, facts.run, r) for r in records],
         "decisions": [f"Round {r.index}: {r.decision}." for r in records if r.decision],
+        "teacher": facts.run.teacher,
     }
     return Section("Rounds", "rounds.html", content)
 
