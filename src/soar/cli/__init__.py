@@ -114,6 +114,7 @@ COMMANDS = {
     "sim sheet": Entry("sim:sheet", "Draw scenes as one contact sheet", kept=_AGAIN),
     "sim video": Entry("sim:video", "Film the scripted expert at a task", kept=_AGAIN),
     "sim demos": Entry("sim:demos", "Fill a store with scripted demonstrations", runs=True, kept="stored demonstrations are kept, and the same command continues"),
+    "sim judge": Entry("sim:judge", "Copy a simulated store with true verdicts", kept="the episodes so far are kept, and the same command continues"),
     "pretrain gcbc": Entry("pretrain:gcbc", "Make the packaged goal-conditioned policy", runs=True, kept=_RUN),
     "pretrain lcbc": Entry("pretrain:lcbc", "Make the packaged language-conditioned policy", runs=True, kept=_RUN),
     "pretrain vlm": Entry("pretrain:vlm", "Make the packaged VLM", runs=True, kept=_RUN),

@@ -1,4 +1,4 @@
-"""`soar sim`: images of the simulated world, videos of its expert, and demonstrations."""
+"""`soar sim`: images of the simulated world, videos of its expert, demonstrations, and true verdicts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from soar.cli.options import FLAT, OUT, save_in_store
 from soar.errors import ConfigError
 from soar.pretraining.demonstrations import DemonstrationConfig
 from soar.sim.world import CAMERA_PIXELS
-from soar.types import Image
+from soar.types import Image, Outcome, Verdict
 
 if TYPE_CHECKING:
     from soar.sim.scenes.spec import Scene, SceneTask
 
 _SCENE_HELP = "1 to 10, dev1 to dev12, bridge-SEED, broad-SEED, or a YAML file; 3+6 adds six distracting objects."
+TRUTH = "the simulator's truth"
+"""Judge of the verdicts of `soar sim judge`."""
 SceneName = Annotated[str, tyro.conf.arg(help=_SCENE_HELP)]
 
 
@@ -139,6 +141,43 @@ def demos(
     print(
         f"{counts.kept} demonstrations kept, {counts.failed} failed ({counts.rate:.1%} succeeded)"
     )
+
+
+def judge(store: Path, out: Path) -> None:
+    """Copy a simulated store, with the simulator's truth in place of the verdicts.
+
+    What is learned from the copy shows what wrong verdicts cost. Nothing in the loop may read it. The same command goes
+    on after an interruption, and brings what was added since.
+
+    Example: `soar sim judge --store S --out TRUE`, then `soar reproduce methods --names hindsight --store TRUE`.
+
+    Args:
+        store: the store, which stays as it is.
+        out: the store to copy to; it is created if there is none.
+    """
+    from soar.cli.curate import merge
+    from soar.data.store.lance import open_store
+    from soar.utils.progress import progress_bar
+
+    missing = [
+        e.id for e in open_store(store, read_only=True).query() if e.provenance.truth is None
+    ]
+    if missing:
+        raise ConfigError(
+            f"nobody knows the truth of {len(missing)} episodes of {store}, such as {missing[0]}; "
+            "valid: a store that was collected in simulation"
+        )
+    merge((store,), out)
+    target = open_store(out)
+    episodes = [e for e in target.query() if e.verdict.judge != TRUTH]
+    with progress_bar() as bar:
+        row = bar.add_task("judging", total=len(episodes), note="")
+        for episode in episodes:
+            true = bool(episode.provenance.truth)
+            outcome: Outcome = "success" if true else "failure"
+            target.set_verdict(episode.id, Verdict(outcome, float(true), judge=TRUTH))
+            bar.advance(row)
+    print(f"{len(episodes)} episodes judged by {TRUTH}")
 
 
 def _images(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
