@@ -88,8 +88,25 @@ def test_a_finished_run_is_not_trained_further(tmp_path: Path) -> None:
 def test_resume_refuses_other_settings(tmp_path: Path) -> None:
     fit(Line(), batches, CONFIG, tmp_path)
     other = FitConfig(steps=12, batch_size=8, log_every=1, save_every=4, learning_rate=1.0)
-    with pytest.raises(CheckpointError, match=r"trained with learning_rate 0\.0003, not 1\.0"):
+    with pytest.raises(CheckpointError, match=r"\(learning_rate: 0\.0003, now 1\.0\)"):
         fit(Line(), batches, other, tmp_path)
+
+
+def test_a_store_that_has_grown_resumes_where_the_episodes_are_the_same(tmp_path: Path) -> None:
+    def fit_on(version: int, episodes: int) -> None:
+        line = Line()
+        mixture = {"store_version": version, "episodes": episodes, "query": {"version": version}}
+        made = Checkpoint("line", {}, {}, provenance={"mixture": {"own": mixture}})
+        fit(
+            line, batches, CONFIG, tmp_path, export=lambda: replace(made, weights=line.state_dict())
+        )
+
+    fit_on(828, 600)
+    before = checkpoint.load(tmp_path).id
+    fit_on(3100, 600)
+    assert checkpoint.load(tmp_path).id == before
+    with pytest.raises(CheckpointError, match=r"\(provenance.mixture.own.episodes: 600, now 601\)"):
+        fit_on(3100, 601)
 
 
 def test_accumulated_parts_take_the_same_step_as_the_whole_batch(tmp_path: Path) -> None:

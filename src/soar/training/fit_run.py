@@ -267,10 +267,13 @@ class FitRun:
         config = getattr(self.learner, "config", None)
         for name, value in self.identity().items():
             default = _defaults(config) if name == "config" else None
-            if not _agrees(state.config.get(name), value, default):
+            saved = state.config.get(name)
+            if name == "provenance":
+                saved, value = _without_versions(saved), _without_versions(value)
+            if not _agrees(saved, value, default):
+                changed = "; ".join(_differences(saved, value, name))
                 raise CheckpointError(
-                    f"{self.folder} was trained with {name} {state.config.get(name)}, not {value}; "
-                    "use the same settings or another folder"
+                    f"{self.folder} was trained with other settings ({changed}); use the same ones or another folder"
                 )
         tensors: dict[str, dict[str, Tensor]] = {}
         for key, value in state.weights.items():
@@ -312,6 +315,22 @@ def _defaults(config: object) -> Any:
         return json.loads(json.dumps(dataclasses.asdict(type(config)())))  # type: ignore[call-overload]
     except TypeError:
         return None
+
+
+def _without_versions(value: Any) -> Any:
+    """Leave out the versions of the stores: one that has grown may still give the same episodes."""
+    if not isinstance(value, dict):
+        return value
+    versions = ("store_version", "version")
+    return {k: _without_versions(v) for k, v in value.items() if k not in versions}
+
+
+def _differences(saved: Any, now: Any, name: str) -> list[str]:
+    """Return the settings that differ, each as "name: saved, now present"."""
+    if not (isinstance(saved, dict) and isinstance(now, dict)):
+        return [] if saved == now else [f"{name}: {saved}, now {now}"]
+    keys = sorted(saved.keys() | now.keys())
+    return [line for k in keys for line in _differences(saved.get(k), now.get(k), f"{name}.{k}")]
 
 
 def _agrees(saved: Any, now: Any, default: Any) -> bool:
