@@ -106,7 +106,7 @@ def compact(kind: str = "gcbc") -> PolicyTrainConfig:
     crop = Crop(area=(0.6, 1.0), ratio=(0.8, 1.25), turn_deg=10)
     hue = 0.5 if kind == "gcbc" else 0.1  # words name colors, goal images show them
     color = Color(brightness=0.3, contrast=(0.6, 1.4), saturation=(0.5, 1.5), hue=hue)
-    transforms: tuple[Transform, ...] = (crop, TableColor(), color, AutoExposure())
+    transforms: tuple[Transform, ...] = (crop, color, AutoExposure())
     if kind == "gcbc":
         transforms = (crop, TableColor(), color, ToneCurve(), AutoExposure(), GoalBlur(radius=3))
     return PolicyTrainConfig(
