@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from tests.critics.conftest import make_episode
@@ -16,14 +17,17 @@ from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, StoreError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
+from soar.experiments.learning import plan_learning
 from soar.experiments.paper import arms as studies
 from soar.experiments.paper.arms import LCBC, Arm
 from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.methods.hindsight import HindsightConfig
+from soar.improvement.methods.method import MethodName
 from soar.improvement.rounds import Candidate
 from soar.policies.identity import policy_identity
+from soar.tasks.grammar import parse_instruction
 from soar.training.policy import debug, train_policy
 
 TASK = ("1", "open the drawer")
@@ -100,6 +104,18 @@ def test_an_arm_is_compared_with_the_policy_that_it_began_with(spec: TableSpec) 
     for name, arm in spec.arms.items():
         baseline = spec.arms[spec.baseline(name)]
         assert (baseline.method, baseline.policy) == (None, arm.policy)
+
+
+METHODS: tuple[MethodName, ...] = tuple(m for m in get_args(MethodName) if m != "external")
+
+
+@pytest.mark.parametrize("spec", [TABLE1, TABLE2, methods_table(METHODS)])
+def test_every_arm_of_a_table_can_learn(spec: TableSpec) -> None:
+    tasks = (parse_instruction("put the spoon in the pot"),)
+    for arm in spec.arms.values():
+        policy, subgoals = arm.policy or "gcbc", arm.subgoals or "compact"
+        asked = RunConfig(method=arm.method, policy=policy, subgoals=subgoals)
+        assert plan_learning(asked, tasks, print).method in (arm.method, "corrections", "hindsight")
 
 
 def test_arms_that_name_no_models_begin_with_the_studys(

@@ -112,7 +112,8 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         CheckpointError: a policy is missing.
         ConfigError: the requested method doesn't apply, nothing would learn, or a policy can't use its subgoals.
     """
-    check_goals(config.policy, config.subgoals)
+    if config.method not in ACTORS:  # their actor needs no subgoals
+        check_goals(config.policy, config.subgoals)
     if config.teacher.policy:
         check_goals(config.teacher.policy, config.teacher.subgoals)
     method, recipe, trains_itself = config.method or "hindsight", None, False
