@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from soar.cli import main
@@ -16,14 +17,23 @@ from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
 from soar.data.store.lance import open_store
 from soar.data.store.steps import read_table
+from soar.rollout.callbacks import Callback
 from soar.rollout.models import ModelsConfig
-from soar.rollout.station import EpisodeConfig
+from soar.rollout.station import EpisodeConfig, Station
 from soar.rollout.station_config import StationConfig
+from soar.types import Step
 from soar.watch import rerun_view
 from two_processes import fill
 
 TOYS = ("VLM", "Subgoals", "Policy")
 pytest.importorskip("rerun", reason="needs the extra: pip install 'soar-robot[rerun]'")
+
+
+class Slowly(Callback):
+    """Steps that take so long that they can be watched: the toy robot's take less than a millisecond."""
+
+    def on_step(self, station: Station, step: Step) -> None:
+        time.sleep(0.03)
 
 
 def read(path: Path) -> dict[str, list[dict[str, Any]]]:
@@ -33,6 +43,9 @@ def read(path: Path) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for chunk in RrdReader(path).stream():
         batch = chunk.to_record_batch()
+        times = [i for i, f in enumerate(batch.schema) if pa.types.is_timestamp(f.type)]
+        for i in times:  # nanoseconds, which Python's own datetime doesn't have
+            batch = batch.set_column(i, batch.schema.names[i], batch.column(i).cast(pa.int64()))
         found[chunk.entity_path] += batch.to_pylist()
     return found
 
@@ -84,7 +97,7 @@ def test_a_running_station_is_followed_with_the_verdicts_of_its_episodes(
         args = recording, tmp_path / "store", "arm", stop
         follower = threading.Thread(target=rerun_view.follow_station, args=args)
         follower.start()
-        run_fleet([StationConfig(name="arm", robot="toy")], job)
+        run_fleet([StationConfig(name="arm", robot="toy")], job, callbacks=[Slowly()])
         time.sleep(1)
         stop.set()
         follower.join()
