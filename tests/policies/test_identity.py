@@ -44,6 +44,11 @@ def test_an_evaluation_and_a_collection_refuse_what_does_not_fit(
         ModelsConfig(policy=policy, subgoals=subgoals).load()
 
 
+def test_a_steered_policy_needs_what_its_policy_needs() -> None:
+    with pytest.raises(ConfigError, match="reaches images"):
+        check_goals("steered:gcbc,critic", "none")
+
+
 def test_a_runs_folder_stands_for_its_models(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(
         '{"models": {"policy": "lcbc", "subgoals": "none"}, "rounds": []}'

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from soar.checkpoint import load as load_checkpoint
 from soar.errors import ConfigError
-from soar.promotion import promoted_models
+from soar.promotion import base_policy, promoted_models
 from soar.registry import COMPACT, load_policy, policy_spec, subgoals_spec
 from soar.utils.config import content_hash
 
@@ -35,14 +35,14 @@ def check_goals(policy: str, subgoals: str) -> None:
     """Find out, before anything runs, that a policy of this package can't use what it is told to pursue.
 
     Args:
-        policy: a policy, as `soar.registry` names it, or a run's folder.
+        policy: a policy, steered or not, as `soar.registry` names it, or a run's folder.
         subgoals: likewise its subgoal generator.
 
     Raises:
         CheckpointError: there is no such policy.
         ConfigError: there is no such generator, a "gcbc" policy has none, or an "lcbc" policy has one.
     """
-    spec = policy_spec(promoted_models(policy)[0])
+    spec = policy_spec(base_policy(promoted_models(policy)[0]))
     generates = subgoals_spec(promoted_models(subgoals)[1]).kind != "none"
     kind = load_checkpoint(spec.folder).kind if spec.is_compact else ""
     if kind == "gcbc" and not generates:
