@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from soar.utils.config import flat
 from soar.utils.files import Json
 
 _FREE = ("workers", "stations")
@@ -23,20 +24,9 @@ _MOVED = {
 def changed_settings(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
     """Return the names of the settings that differ between two configurations, among those that both have."""
     before = {_MOVED.get(name, name): value for name, value in old.items()}
-    flat_before, flat_after = _flat(before), _flat(new)
+    flat_before, flat_after = flat(before), flat(new)
     return [
         name
         for name, value in flat_after.items()
         if name.split(".")[0] not in _FREE and flat_before.get(name, value) != value
     ]
-
-
-def _flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
-    """Settings by dotted name."""
-    flat: dict[str, Json] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat

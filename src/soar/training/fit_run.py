@@ -23,6 +23,7 @@ from soar.errors import CheckpointError, ConfigError
 from soar.interfaces import Learner
 from soar.nn.draws import PartGenerator
 from soar.training.tracking import Tracker, open_trackers
+from soar.utils.config import flat
 from soar.utils.files import read_lines
 from soar.utils.hardware import accelerator, choose_device, choose_precision
 
@@ -326,11 +327,11 @@ def _without_versions(value: Any) -> Any:
 
 
 def _differences(saved: Any, now: Any, name: str) -> list[str]:
-    """Return the settings that differ, each as "name: saved, now present"."""
-    if not (isinstance(saved, dict) and isinstance(now, dict)):
-        return [] if saved == now else [f"{name}: {saved}, now {now}"]
-    keys = sorted(saved.keys() | now.keys())
-    return [line for k in keys for line in _differences(saved.get(k), now.get(k), f"{name}.{k}")]
+    """Return the settings that differ, each as "name: saved, now present"; new or gone ones if no others do."""
+    before, after = flat({name: saved}), flat({name: now})
+    changed = [k for k in before if k in after and before[k] != after[k]]
+    names = changed or sorted(before.keys() ^ after.keys())
+    return [f"{k}: {before.get(k)}, now {after.get(k)}" for k in names]
 
 
 def _agrees(saved: Any, now: Any, default: Any) -> bool:

@@ -148,6 +148,15 @@ def load(kind: type[T], path: str | Path, base: T | None = None) -> T:
     return from_plain(kind, read_plain(path), path, base)
 
 
+def flat(settings: Mapping[str, Json], prefix: str = "") -> dict[str, Json]:
+    """Return nested settings by dotted name; `prefix` goes before each."""
+    found: dict[str, Json] = {}
+    for name, value in settings.items():
+        inside = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}.") if inside else {prefix + name: value}
+    return found
+
+
 def content_hash(plain: Json) -> str:
     """Return the hash of a configuration: twelve hexadecimal digits, the same for the same content."""
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
