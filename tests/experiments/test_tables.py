@@ -112,10 +112,10 @@ METHODS: tuple[MethodName, ...] = tuple(m for m in get_args(MethodName) if m != 
 @pytest.mark.parametrize("spec", [TABLE1, TABLE2, methods_table(METHODS)])
 def test_every_arm_of_a_table_can_learn(spec: TableSpec) -> None:
     tasks = (parse_instruction("put the spoon in the pot"),)
-    for arm in spec.arms.values():
+    for arm in [arm for arm in spec.arms.values() if arm.method]:
         policy, subgoals = arm.policy or "gcbc", arm.subgoals or "compact"
         asked = RunConfig(method=arm.method, policy=policy, subgoals=subgoals)
-        assert plan_learning(asked, tasks, print).method in (arm.method, "corrections", "hindsight")
+        assert plan_learning(asked, tasks, print).method == arm.method
 
 
 def test_arms_that_name_no_models_begin_with_the_studys(

@@ -40,7 +40,7 @@ _AGAIN = "nothing is half written; the same command begins again"
 
 
 COMMANDS = {
-    "demo": Entry("demo:demo", "Watch simulated robots improve on their own, in minutes", runs=True, kept=_RUN),
+    "demo": Entry("demo:demo", "Watch simulated robots practice, and a policy learn from it, in minutes", runs=True, kept=_RUN),
     "doctor": Entry("doctor:doctor", "Check robots, models, store and disk before a run"),
     "collect": Entry("collect:collect", "Let robots propose, try, judge and store, for days", runs=True, kept="stored episodes are kept, and the same command continues"),
     "record": Entry("record:record", "Record demonstrations by a person or a script", kept="demonstrations that were kept are stored"),
