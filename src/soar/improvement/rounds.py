@@ -250,7 +250,8 @@ def _round(
         if not skipped:
             on_message(f"round {index}: {_MESSAGES[stage]}")
         if stage == "collect":
-            stages.collect(run, index, _collector(run, stages, incumbent), subgoals)
+            acting = incumbent if stages.teacher else _collector(run, stages, incumbent)
+            stages.collect(run, index, acting, subgoals)
             this = replace(this, stage="finetune")
         elif stage == "finetune":
             this = _finetune(run, this, stages, subgoals, on_message)
