@@ -32,7 +32,7 @@ class Origins(NamedTuple):
     votes: int
     """Episodes whose verdict combines several judgments."""
     interventions: int
-    """Control steps whose action a person or an expert chose."""
+    """Control steps whose action another than the policy chose."""
 
 
 def origins(store: LanceStore, query: Query) -> Origins:
@@ -82,7 +82,7 @@ def card(
         "## Who judged\n\n" + _counted("judge", origin.judges, numbers.episodes),
         f"{origin.votes} verdicts combine several judgments. A success is what its judge says, unless a person is named.",
         "## Who acted\n\n" + _counted("policy", origin.policies, numbers.episodes),
-        f"In {origin.interventions} control steps a person or an expert chose the action.",
+        f"In {origin.interventions} control steps another than the policy chose the action: a person, an expert or a policy that learns.",
         "## Tasks\n\n" + _tasks(store, query),
     ]
     if quality is not None:
