@@ -62,7 +62,7 @@ RENAMED: Mapping[str, str] = {
     "foresee": "predict_keypoints",
     "taught_from": "finetuned_from",
 }
-"""Names in checkpoints of earlier versions and their present names, for `load`.
+"""Names in checkpoints of earlier versions and their current names, for `load`.
 
 They are keys of the config, transforms and provenance, or values of "name" in them.
 """

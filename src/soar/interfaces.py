@@ -164,7 +164,7 @@ class InstructedPolicy(Policy, Protocol):
 
 @runtime_checkable
 class TrainablePolicy(Policy, Protocol):
-    """A policy of others that `soar improve` co-trains by the policy's own code."""
+    """A third-party policy that `soar improve` co-trains by the policy's own code."""
 
     def fit(
         self,

@@ -84,7 +84,7 @@ class Plugin(NamedTuple):
 
 @dataclass(frozen=True)
 class ComponentFile:
-    """Contents of a component file, beside the name of the component."""
+    """Contents of a component file, besides the component's name."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that makes it."""

@@ -29,7 +29,7 @@ def promoted_models(source: str) -> tuple[str, str]:
     "chosen:RUN,CRITIC" the run is replaced by its models.
 
     Raises:
-        ConfigError: the run's record is damaged, or names Python code, which a record of others must not start.
+        ConfigError: the run's record is damaged, or names Python code, which someone else's record must not start.
     """
     kind, _, rest = source.partition(":")
     if kind in ("steered", "chosen"):
@@ -104,7 +104,7 @@ def trained_policy(folder: AnyPath) -> str:
 
 
 def base_policy(name: str) -> str:
-    """Return the name of the policy that critics steer; that of another policy as it is."""
+    """Return the name of the policy that critics steer; any other name as it is."""
     spec = policy_spec(name)
     return base_policy(spec.base) if spec.kind == "steered" else name
 

@@ -35,8 +35,8 @@ Kind: TypeAlias = Literal[
     "openpi", "openvla", "steered", "chosen", "expert", "none",
 ]  # fmt: skip
 """Origin of a model. "python" calls a user's function, "plugin" one that an installed package registers, "packaged" is a
-checkpoint in the package, "expert" is what a scripted expert does next, "none" is no subgoals. Of the samples of a "steered"
-policy or a "chosen" generator's images a critic chooses one."""
+checkpoint in the package, "expert" is what a scripted expert does next, "none" is no subgoals. A critic chooses one
+of a "steered" policy's samples, or of a "chosen" generator's images."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
 
 PIPELINE = "model_index.json"
@@ -125,7 +125,7 @@ def vlm_spec(name: str = COMPACT) -> ModelSpec:
             at the end if that environment variable holds its key; "python:module:function". Options: `OPTIONS`.
 
     Raises:
-        ConfigError: an endpoint without a model or a URL, or an option that there isn't.
+        ConfigError: an endpoint without a model or a URL, or an unknown option.
     """
     if code := _code_spec("vlm", name):
         return code
@@ -186,7 +186,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
             "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
-        ConfigError: no number of control steps follows "@", or an option that there isn't.
+        ConfigError: no number of control steps follows "@", or an unknown option.
     """
     kind, _, rest = (name or "none").partition(":")
     if kind == "none":
@@ -353,9 +353,10 @@ def load_detector(
     """Load a success detector. Raises ConfigError, CheckpointError.
 
     Args:
-        name: "vlm", or with a second vote "vlm+wording", "vlm+frame" or "vlm+" and another VLM's name; "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos;
-            "robometer:URL"; "python:module:function" or a registered name for a function that takes the threshold and
-            returns the detector; a component file.
+        name: "vlm", or with a second vote "vlm+wording", "vlm+frame" or "vlm+" and another VLM's name;
+            "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos; "robometer:URL";
+            "python:module:function" or a registered name for a function that takes the threshold and returns the
+            detector; a component file.
         threshold: P(success) from which an episode counts as a success.
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """

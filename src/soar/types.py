@@ -274,7 +274,8 @@ class Episode:
     other_images: Mapping[str, UInt8[np.ndarray, "t+1 _h _w 3"]] = field(default_factory=dict)
     """Images of the contract's other cameras, by name; each camera has its own size."""
     actors: tuple[Actor, ...] = ()
-    """Who chose the action of each step; empty if all were the policy's (or whose the provenance's checkpoint names)."""
+    """Who chose the action of each step; empty if the policy chose all, or whoever the provenance's
+    checkpoint names."""
     end: End = "truncated"
     """Why the episode ended."""
 

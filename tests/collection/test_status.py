@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from soar.collection.lease import held, station_lease
 from soar.collection.status import StationStatus, StatusFolder, status_folders
 from soar.errors import ConfigError
 from soar.utils.notices import Webhook
@@ -15,11 +16,15 @@ def test_a_shown_status_can_be_read(tmp_path):
     StatusFolder(tmp_path, "arm1").show(status)
     [status_folder] = status_folders(tmp_path)
     assert status_folder.status() == status
-    assert status_folder.status().alive()
 
 
-def test_a_killed_process_is_not_alive():
-    assert not replace(STATUS, pid=2**22 + 1).alive()
+def test_a_station_runs_while_its_lease_is_held_whatever_process_has_its_id(tmp_path):
+    status_folder = StatusFolder(tmp_path, "arm1")
+    status_folder.show(STATUS)  # of this process, as after a restart on another machine
+    assert not status_folder.runs()
+    with held(station_lease(tmp_path, "arm1"), "arm1", lambda: None):
+        assert status_folder.runs()
+    assert not status_folder.runs()
 
 
 def test_a_command_lasts_until_the_next_one(tmp_path):

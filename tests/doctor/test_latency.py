@@ -92,3 +92,11 @@ def test_a_small_arm_in_a_small_picture_is_seen():
 
     robot = Small(0.1, noise=0.0)
     assert measure_latency(robot, ACTION, 0, robot.clock).picture_s == pytest.approx(0.1, abs=0.011)
+
+
+def test_a_pose_that_never_moves_is_a_warning_about_the_pose():
+    robot = Delayed(0.5, pose_s=9.0)
+    result = check_latency("arm1", measure_latency(robot, ACTION, 0, robot.clock), 0.2)
+    assert result.health == "warning"
+    assert "measured never" in result.what
+    assert "does the driver give the arm's measured pose" in result.advice

@@ -50,7 +50,7 @@ COMMANDS = {
     "pause": Entry("status:pause", "Pause stations after their running episode"),
     "resume": Entry("status:resume", "Resume paused stations"),
     "stop": Entry("status:stop", "Stop stations after their running episode, or their arms at once"),
-    "attend": Entry("status:attend", "Give a heartbeat of the operator"),
+    "attend": Entry("status:attend", "Send the operator's heartbeat"),
     "fleet up": Entry("fleet:up", "Run the stations of a fleet file, here or on a Ray cluster", kept="stored episodes are kept, and the same command continues"),
     "fleet status": Entry("fleet:status", "Show a fleet's stations, tasks and engine"),
     "fleet drain": Entry("fleet:drain", "End a fleet after its running episodes"),
@@ -61,7 +61,7 @@ COMMANDS = {
     "train": Entry("train:train", "Train a policy on the episodes of a store", runs=True, kept=_TRAINING),
     "train critic": Entry("critic:critic", "Train a critic on successes and failures", runs=True, kept=_TRAINING),
     "evaluate": Entry("evaluate:evaluate", "Measure success rates of a policy", runs=True, kept="finished trials are kept, and the same command continues"),
-    "evaluate sequences": Entry("evaluate:sequences", "Count the tasks in a row that a policy does", runs=True, kept="finished sequences are kept, and the same command continues"),
+    "evaluate sequences": Entry("evaluate:sequences", "Count how many tasks in a row a policy does", runs=True, kept="finished sequences are kept, and the same command continues"),
     "compare": Entry("evaluate:compare", "Compare two evaluations start by start", kept=_AGAIN),
     "convert susie": Entry("convert:susie", "SuSIE's released weights as a subgoal generator", kept=_AGAIN),
     "convert gcbc": Entry("convert:gcbc", "A released goal-conditioned policy as a checkpoint", kept=_AGAIN),
@@ -108,7 +108,7 @@ COMMANDS = {
     "vlm evaluate": Entry("vlm:evaluate", "Evaluate a VLM on simulated scenes", runs=True, kept=_AGAIN),
     "tasks questions": Entry("tasks:questions", "Show the question that decides each task"),
     "subgoals train": Entry("subgoals:train", "Train or fine-tune a subgoal generator", runs=True, kept=_TRAINING),
-    "subgoals finetune": Entry("finetune:finetune", "Fine-tune a subgoal generator on own episodes", runs=True, kept=_TRAINING),
+    "subgoals finetune": Entry("finetune:finetune", "Fine-tune a subgoal generator on the robots' episodes", runs=True, kept=_TRAINING),
     "subgoals sheet": Entry("subgoals:sheet", "Draw generated chains beside the expert's frames", kept=_AGAIN),
     "subgoals evaluate": Entry("subgoals:evaluate", "Measure whether chains fulfill instructions", runs=True, kept=_AGAIN),
     "sim sheet": Entry("sim:sheet", "Draw scenes as one contact sheet", kept=_AGAIN),
@@ -153,7 +153,7 @@ def _guarded(args: list[str]) -> None:
         _fail(str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:  # a folder for a file, a file for a folder, a name that is too long
+    except OSError as error:  # a folder in a file's place or the reverse, or too long a name
         place = f"{error.filename}: " if error.filename is not None else ""
         _fail(place + os_problem(error))
     except EOFError:

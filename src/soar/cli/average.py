@@ -14,7 +14,7 @@ def average(
     ],
     out: Path,
 ) -> None:
-    """Average the weights of checkpoints that began with the same ones, which is often better than each of them.
+    """Average the weights of checkpoints that began from the same weights; the mean is often better than any of them.
 
     Example: `soar pretrain average runs/first runs/second --out runs/mean`.
 

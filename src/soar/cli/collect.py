@@ -45,7 +45,7 @@ class StationOptions:
 
 
 def models_default(given: Mapping[str, Any]) -> ModelsConfig:
-    """The models of the file that `--models` names, without one the packaged models."""
+    """The models in the file that `--models` names; without one, the packaged models."""
     return load(ModelsConfig, given["models"]) if given["models"] else ModelsConfig()
 
 
@@ -70,10 +70,10 @@ def collect(
     """Let robots propose their own tasks, try them, and judge themselves, for as long as you like.
 
     Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
-    configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, twice at once.
+    configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, a second one at once.
     `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
-    the stations. In a terminal the space bar stops all arms at once, until "r" or `soar resume` releases them; where one
-    station collects, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
+    the stations. In a terminal the space bar stops all arms at once, until "r" or `soar resume` releases them; with a
+    single station, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
 
     Examples:
         soar collect --store s --scene 1 --stations 2 --episodes 100
@@ -85,9 +85,9 @@ def collect(
         use: the models.
         collection: configuration of the collection.
         models: YAML file with defaults of vlm, subgoals, policy and threshold.
-        steps_per_subgoal: control steps for each subgoal, which share the 100 of an episode; by default 10 with
-            compact generators, else 20 as in the paper.
-        episodes: number of stored episodes after which to stop, of all stations together.
+        steps_per_subgoal: control steps for each subgoal, out of an episode's 100; by default 10 with compact
+            generators, else 20 as in the paper.
+        episodes: number of stored episodes, of all stations together, after which to stop.
         hours: duration after which no new episode begins.
         dry_run: move nothing and store nothing; print each action that would be sent.
     """

@@ -74,15 +74,15 @@ def dgcbc(source: Source, settings: Path, out: Path) -> None:
 def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     """Write a language-conditioned policy of bridge_data_v2 or SOAR as a checkpoint.
 
-    Its instructions are embedded by MUSE, which needs TensorFlow: make the embeddings of the instructions that it shall
-    follow elsewhere. They become part of the checkpoint, which refuses others.
+    Its instructions are embedded by MUSE, which needs TensorFlow: make the embeddings elsewhere. They become part
+    of the checkpoint, which refuses other instructions.
 
     Example: `soar convert lcbc lcbc_256/checkpoint_300000 --settings lcbc_256/config.json --vectors muse.json --out released/lcbc`.
 
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
         settings: JSON of its training run, or SOAR's YAML of a robot, with the action statistics.
-        vectors: JSON object of instructions and their 512 numbers, or .npz with `sentences` and `vectors`.
+        vectors: JSON object with 512 numbers for each instruction, or .npz with `sentences` and `vectors`.
         out: folder to write.
     """
     _policy("lcbc", source, settings, out, vectors)
@@ -91,8 +91,8 @@ def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
 def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     """Write a critic of V-GPS (Cal-QL or IQL with instructions) as a checkpoint that steers policies.
 
-    Its instructions are embedded by MUSE, as those of lcbc: it values the instructions in the file and refuses others. Its
-    actions are in the units of Bridge, whatever data it learned from beside.
+    Its instructions are embedded by MUSE, as for lcbc: it values the instructions in the file and refuses others. Its
+    actions are in Bridge's units, whatever other data it learned from.
 
     Example: `soar convert vgps checkpoint_500000 --settings pretrained_checkpoint.yaml --vectors muse.json --out
     released/vgps`, then `soar evaluate --checkpoint steered:gcbc,released/vgps`.
@@ -100,7 +100,7 @@ def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.
         settings: JSON of its training run, or V-GPS's pretrained_checkpoint.yaml.
-        vectors: JSON object of instructions and their 512 numbers, or .npz with `sentences` and `vectors`.
+        vectors: JSON object with 512 numbers for each instruction, or .npz with `sentences` and `vectors`.
         out: folder to write.
     """
     from soar.conversion.critics import convert_critic
@@ -127,7 +127,7 @@ def _policy(
 
 @contextmanager
 def _of_others(*files: str | Path) -> Iterator[None]:
-    """Refuse files that aren't as the release in one line. Raises ConfigError."""
+    """Refuse files that aren't laid out as released, in one line. Raises ConfigError."""
     try:
         yield
     except (

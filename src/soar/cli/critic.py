@@ -78,7 +78,7 @@ def critic(
             IQL) or RoboFuME.
         preset: size: "compact" fits a CPU; "debug" runs in seconds.
         start: a critic's folder to begin from, whose configuration is then the default. Its architecture can't change.
-        held_out: share of the episodes of the last store given, evenly spread in time, that only give the scores.
+        held_out: share of the last given store's episodes, evenly spread in time, that is held out for the scores.
     """
     from soar import checkpoint as checkpoints
     from soar.critics.diagnostics import value_episodes

@@ -31,8 +31,8 @@ def merge(
 ) -> None:
     """Copy the episodes of several stores into one, which is created if there is none.
 
-    Episodes keep their ids, so those that are there already are passed over: the same command goes on after an
-    interruption, and brings what was added since. The stores stay as they are.
+    Episodes keep their ids, so those that are there already are skipped: the same command continues after an
+    interruption, and copies what was added since. The stores stay as they are.
 
     Example: `soar data merge A B --out ALL`.
 
@@ -67,7 +67,7 @@ def filter_data(
         store: the store, which stays as it is.
         out: the store to copy to; it is created if there is none.
         which: filter of the episodes.
-        judges: beginnings of the names of verdicts' judges, such as person or compact.
+        judges: beginnings of the judges' names, such as person or compact.
         least_p: least probability of success of the verdict.
         most_p: largest probability of success of the verdict.
         dry_run: say what would be copied, and copy nothing.
@@ -121,8 +121,8 @@ def split(
 def quality(store: Path, which: Which, worst: Annotated[int, Ge(0)] = 5) -> None:
     """Measure how good episodes are: idle share, action entropy, duplicates. No image is read.
 
-    Idle is a control step in which the hand moved less than 2 mm, turned less than 0.01 rad, and the gripper stood.
-    Entropy is the spread of each number of the actions in bits: 5 is uniform, 0 constant. Duplicates have the same
+    A control step is idle if the hand moved less than 2 mm and turned less than 0.01 rad, and the gripper stood still.
+    Entropy is the spread of each of the actions' numbers, in bits: 5 is uniform, 0 constant. Duplicates have the same
     actions and states. It also says which numbers don't look like what the contract says: signs, axes, units, grippers.
 
     Example: `soar data quality --store S --stations arm1`.

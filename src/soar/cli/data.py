@@ -130,7 +130,7 @@ def _print_table6(store: LanceStore, which: Query, name: str) -> None:
 def verify(store: Where, sample: Annotated[int, Ge(1)] | None = None) -> None:
     """Check every version, row, file and frame, and name what is damaged.
 
-    Exits with 1 when something is damaged. Files without a row are not: a killed writer left them, or a running one
+    Exits with 1 when something is damaged. Files without a row don't count: a killed writer left them, or a running one
     is about to commit them.
 
     Example: `soar data verify --store S`.
@@ -238,7 +238,7 @@ def video(name: Name, store: Where, out: Path | None = None) -> None:
 
 
 def film(episode: Episode) -> Iterator[Image]:
-    """Frames of an episode, each with its current subgoal and a caption."""
+    """Yield the frames of an episode, each with its current subgoal and a caption."""
     from soar.utils.media import caption, inset
 
     text = f"{episode.instruction}: {episode.verdict.outcome}"

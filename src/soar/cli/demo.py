@@ -24,15 +24,15 @@ def demo(
 ) -> None:
     """Watch simulated robots propose tasks, try them and judge themselves, and a policy learn from it.
 
-    Success of a policy that follows instructions alone; autonomous practice of the whole system, which teaches it;
-    learning from what was judged a success; success after from the same starts, and one page with the results. A page in
-    the browser shows all of it live; its address is printed. Ctrl-C stops at any time; the same command resumes.
+    It measures a policy that follows instructions alone, lets the whole system practice autonomously, trains the policy
+    on what was judged a success, measures it again from the same starts, and writes one page with the results. A page
+    in the browser shows all of it live; its address is printed. Ctrl-C stops at any time; the same command resumes.
 
     Examples: `soar demo`, `soar demo --scene 3 --minutes 60`.
 
     Args:
-        config: the largest run of improvement; what this machine can't do in time is reduced.
-        scene: 1 to 10, dev1 to dev8, or a YAML file.
+        config: the run of improvement at its largest; what this machine can't do in time is reduced.
+        scene: 1 to 10, dev1 to dev12, or a YAML file.
         minutes: duration; the machine is measured first, and more minutes mean more trials, episodes and training.
         out: the run's folder; by default runs/demo-SCENE-MINUTES.
     """

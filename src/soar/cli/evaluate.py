@@ -42,14 +42,14 @@ def evaluate(
         soar evaluate --scene 1 --trials 50 --subgoals expert        # the policy's own ceiling
         soar evaluate --scene bridge --trials 50 --subgoals expert   # held-out pretraining scenes
         soar evaluate --station arm1.yaml --trials 10                # a real robot; asks you
-        soar evaluate --station metaworld.yaml --judge truth         # a simulator of others
+        soar evaluate --station metaworld.yaml --judge truth         # a third-party simulator
 
     Args:
         config: the policy and its trials.
-        scenes: 1 to 10, dev1 to dev12, YAML files; "bridge" or "broad": --trials random unseen scenes.
+        scenes: 1 to 10, dev1 to dev12, YAML files; "bridge" or "broad" for --trials random unseen scenes.
         station: station file of a real robot, at which you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, a VLM as in `soar vlm`, or "truth" with a
-            simulator of others (`simulator: true`), whose info["success"] counts.
+            third-party simulator (`simulator: true`), whose info["success"] counts.
         out: folder of the result; by default runs/evaluate/NAME, where NAME describes the evaluation.
         workers: number of processes; 0 is one for each core.
         video_size: width of each trial's video in pixels; 0 for none.
@@ -91,7 +91,7 @@ def sequences(
     Example: `soar evaluate sequences --scene dev1 --trials 20`.
 
     Args:
-        config: the policy, and as `--trials` the number of sequences in each scene.
+        config: the policy, and with `--trials` the number of sequences in each scene.
         scenes: 1 to 10, dev1 to dev12, YAML files.
         length: most tasks in a row.
         out: folder of the result; by default runs/sequences/NAME, where NAME describes the evaluation.
@@ -118,9 +118,9 @@ def compare(
     after: Annotated[Path, tyro.conf.Positional],
     out: Path | None = None,
 ) -> None:
-    """Compare two evaluations start by start: whether the second policy is better, or was lucky.
+    """Compare two evaluations start by start: whether the second policy is better or was just lucky.
 
-    Prints for each task and overall both success rates from the starts they share, the difference with its 95 %
+    Prints, for each task and overall, both success rates on the shared starts, their difference with its 95 %
     bootstrap interval, and McNemar's exact p.
 
     Example: `soar compare runs/evaluate/gcbc-... runs/evaluate/mine-...`

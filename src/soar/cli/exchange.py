@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from soar.exchange.recording import Recording
 
 _SHOWN = 5
-"""Episodes that weren't stored and are named; the others are counted."""
+"""Most episodes that are named as not stored; the others are counted."""
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Format = Literal["lerobot", "rlds", "soar-logs", "bridge-raw"]
@@ -41,23 +41,23 @@ def import_data(
 ) -> None:
     """Store the episodes of a data set of another format.
 
-    It is recognized by looking: LeRobot v3.0, RLDS (soar_dataset, bridge_dataset and others), the logs of the paper's
-    robots, raw BridgeData V2. Images stay the files that they are, unless they come from a video. Each episode gets
-    the same id at every import, so the same command goes on after an interruption, and stores nothing twice. At the end
-    it says which numbers don't look like what the contract says: signs, axes, units, grippers.
+    The format is recognized: LeRobot v3.0, RLDS (soar_dataset, bridge_dataset and others), the logs of the paper's
+    robots, raw BridgeData V2. Image files are stored as they are, unless they come from a video. Each episode gets
+    the same id at every import, so the same command continues after an interruption, and stores nothing twice. At the
+    end it says which numbers don't look like what the contract says: signs, axes, units, grippers.
 
     Example: `soar data import soar_dataset/1.0.0 --store S`.
 
     Args:
         folder: the data set.
         store: the store's folder; it is created if there is none.
-        from_: the format; None looks.
-        contract: YAML file with the meaning of actions, states and images, where the data set doesn't tell.
+        from_: the format; None to recognize it.
+        contract: YAML file with the meaning of actions, states and images, where the data set doesn't state it.
         camera: name of the primary camera (LeRobot); the one called primary, or the first, by default.
         outcome: verdict of episodes about whose success the data set says nothing, such as demonstrations; they stay
             unknown by default.
-        least_confidence: instructions of which their labeler was less sure are dropped (raw BridgeData).
-        drop_still_start: leave out the first steps that move nothing, as BridgeData's first ones.
+        least_confidence: instructions of which the labeler was less sure than this are dropped (raw BridgeData).
+        drop_still_start: leave out the first steps, in which nothing moves yet, as in BridgeData.
         convert: express the numbers in the WidowX's terms (meters, radians, changes in a step, gripper 0 closed to 1
             open), which policies learn from, whatever the data set's contract is.
         dry_run: read and check everything, and store nothing.
@@ -100,8 +100,8 @@ def export_data(
 ) -> None:
     """Write episodes as a data set of another format.
 
-    The data set appears at OUT when it is complete. The same command goes on after an interruption, and appends what
-    OUT doesn't have when the store has grown.
+    The data set appears at OUT when it is complete. The same command continues after an interruption and, when
+    the store has grown, appends what OUT lacks.
 
     Example: `soar data export D --store S --to lerobot --outcomes success`.
 
@@ -110,7 +110,7 @@ def export_data(
         store: the store's folder.
         to: LeRobot v3.0, or RLDS as TensorFlow Datasets reads it.
         which: filter of the episodes.
-        content: content of the data set; of these, RLDS knows the last frame alone.
+        content: content of the data set; of these options, RLDS has the last frame alone.
         as_: features of soar_dataset or of bridge_dataset (rlds).
         progress: write the progress of every frame, for reward-weighted cloning (lerobot).
         dry_run: say what would be written, and write nothing.

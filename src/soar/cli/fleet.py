@@ -25,8 +25,8 @@ def up(
     """Run the stations of a fleet file (docs/fleet.md), with the engine that it names.
 
     Stations that are added to the file are started while it runs; `soar pause`, `resume` and `stop` act on its store.
-    Ctrl-C ends all stations after their running episode, twice at once. On Ray, stations and models live on when this
-    process is killed, and the same command takes them over.
+    Ctrl-C ends all stations after their running episode, a second one at once. On Ray, stations and models live on
+    when this process is killed, and the same command takes them over.
 
     Examples:
         soar fleet up lab.yaml
@@ -35,7 +35,7 @@ def up(
 
     Args:
         fleet: the fleet file.
-        episodes: number of stored episodes after which to stop, of all stations together.
+        episodes: number of stored episodes, of all stations together, after which to stop.
         hours: duration after which no new episode begins.
         where: take only the stations at this place.
     """
@@ -76,7 +76,7 @@ def status(fleet: File) -> None:
 
 
 def drain(fleet: File, where: Where = "") -> None:
-    """End all stations of a fleet after their running episodes, wait for it, and end its models.
+    """End all stations of a fleet after their running episodes, wait for that, then end its models.
 
     Example: `soar fleet drain lab.yaml`.
     """
@@ -96,11 +96,11 @@ def launch(
         tyro.conf.arg(help="A command that trains, after `--`."),
     ],
 ) -> None:
-    """Run a command of soar that trains in the fleet's training processes, by the engine of the fleet file.
+    """Run a soar command that trains, in the fleet's training processes, with the engine of the fleet file.
 
-    Ray's are on the machines of the cluster, and see the same folders; those of the embedded engine are on this one. Each
-    takes its part of every batch, so that losses are those of one process with the same seed and batch size. The same
-    command continues from the last saved state.
+    Ray's processes are on the cluster's machines, and see the same folders; the embedded engine's are on this machine.
+    Each takes its part of every batch, so that losses are those of one process with the same seed and batch size. The
+    same command continues from the last saved state.
 
     Examples:
         soar fleet launch lab.yaml -- train gcbc --store /data/demos --out /data/first

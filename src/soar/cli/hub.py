@@ -1,4 +1,4 @@
-"""`soar hub`: folders of weights and data on the Hugging Face Hub, out and in."""
+"""`soar hub`: folders of weights and data, to and from the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def push(
     A URL such as s3://bucket/policies/kitchen instead of org/name publishes a checkpoint there, for stations to load.
 
     A card is written from what the folder says: meaning of the numbers, results, provenance. A README.md in the folder
-    takes its place. What an earlier commit has beside these files is removed from the newest one. HF_TOKEN, or
+    takes its place. Files of earlier commits that aren't among these are removed from the newest one. HF_TOKEN, or
     `hf auth login`, gives permission.
 
     Example: `soar hub push runs/lab/train/round-2 my-lab/gcbc --license mit --results runs/lab/evaluation`.
@@ -82,8 +82,8 @@ def pull(
 ) -> None:
     """Download a checkpoint or a data set from the Hugging Face Hub.
 
-    It goes into the Hub's cache, where every option finds it that takes hub:org/name. Only files that hold data are
-    downloaded, never programs or pickles, and nothing is executed. With HF_HUB_OFFLINE=1 only the cache is looked at.
+    It goes into the Hub's cache, where every option that takes hub:org/name finds it. Only files that hold data are
+    downloaded, never programs or pickles, and nothing is executed. With HF_HUB_OFFLINE=1 only the cache is read.
 
     Example: `soar hub pull my-lab/gcbc@v1`.
 

@@ -37,17 +37,18 @@ def improve(
     station: Annotated[tuple[StationConfig, ...], PRESET] = (),
     models: Annotated[Path | None, PRESET] = None,
 ) -> None:
-    """Evaluate, collect, learn, evaluate from the same starts, promote or keep: R rounds.
+    """Run rounds: evaluate, collect, learn, evaluate from the same starts, promote or keep.
 
     With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
     --method hindsight the policy imitates successes, as in the paper. docs/improvement.md lists the other methods.
 
     Several GPUs, or processes of a CPU, train together under `accelerate launch`, `torchrun` or `soar fleet launch`;
-    the first one does everything else.
+    the first process does everything else.
 
-    Everything lands in one folder, and the same command resumes it. `soar watch OUT` shows it live in the browser, `soar report OUT` makes a page of it.
+    Everything lands in one folder, and the same command resumes it. `soar watch OUT` shows it live in the browser,
+    `soar report OUT` makes a page of it.
 
-    On real stations trials before and after learning are interleaved, and the person who judges them isn't told which
+    On real stations, trials before and after learning are interleaved, and the person who judges them isn't told which
     is which.
 
     Examples:

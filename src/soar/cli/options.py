@@ -1,7 +1,7 @@
 """Options of a command: parsed from the command line and `--config FILE`, and printed by `--print-config`.
 
-A command is a typed function. Its parameters are its options, and the fields of a dataclass among them too: those of
-`fit: FitConfig` are `--fit.steps` and so on, those of a `Flat` one have no prefix. A configuration file has the same
+A command is a typed function. Its parameters are its options, or the fields of those that are dataclasses: those of
+`fit: FitConfig` are `--fit.steps` and so on, those of a `FLAT` one have no prefix. A configuration file has the same
 names: `fit: {steps: 10}`.
 """
 
@@ -67,11 +67,11 @@ FLAT = tyro.conf.arg(name="")
 
 
 class Uses(tuple[str, ...]):
-    """Annotation of a dataclass of which a command uses these fields only: the others are neither shown nor taken."""
+    """Annotation of a dataclass, naming the only fields that a command uses: the others are neither shown nor taken."""
 
 
 CONFIG, PRINT_CONFIG = "config_file_", "print_config_"
-"""Names of the parameters for `--config` and `--print-config`, which no command has."""
+"""Names of the parameters for `--config` and `--print-config`, which no command's own parameters have."""
 
 
 class Option(NamedTuple):
@@ -176,8 +176,8 @@ def save_in_store(command: Command, store: Path) -> str:
 def saved_config(command: Command, folder: Path) -> Iterator[None]:
     """Save the running command's configuration as `folder/config.yaml`, for `--config`.
 
-    A file that is there, as of a run that goes on, is only replaced when the command has succeeded. A folder for object
-    storage is published then.
+    A file that is there already, as in a resumed run, is only replaced when the command has succeeded. A folder for
+    object storage is then published.
     """
     begin(folder)
     path = folder / "config.yaml"
@@ -213,7 +213,7 @@ def _from_file(
     where: str,
     defaults: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Defaults of the options: from the file, over `defaults`, over the function's. Raises ConfigError."""
+    """Defaults of the options: the file's over `defaults`, and these over the function's. Raises ConfigError."""
     left, found = dict(data), dict(defaults)
     for name, option in options.items():
         base = found.get(name, option.default)
@@ -232,7 +232,7 @@ def _from_file(
 
 
 def _placeholders(options: Mapping[str, Option]) -> dict[str, Any]:
-    """Defaults of options that have none, so that presets are known before these are given."""
+    """Placeholders for options without a default, so that presets are known before those are given."""
     found: dict[str, Any] = {}
     for name, (kind, default) in options.items():
         bare = bare_type(kind)
@@ -318,7 +318,7 @@ def _path_constructor(to_path: Callable[[str], Path]) -> PrimitiveConstructorSpe
 
 
 def _out_path(text: str) -> Path:
-    """Return the folder that a command writes to: of a URL the local one, with what is there so far."""
+    """Return the folder that a command writes to: for a URL its local copy, with what is there so far."""
     return out_folder(text) if is_object_url(text) else local_path(text)
 
 
@@ -352,7 +352,7 @@ def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]
 
 
 def _narrowed(kind: type, used: Uses) -> Any:
-    """Return a subclass of a dataclass whose other fields are no longer in the help."""
+    """Return a subclass of a dataclass with only the used fields in the help."""
     hints = get_type_hints(kind, include_extras=True)
     hidden = [
         (

@@ -7,7 +7,7 @@ def plugins() -> None:
     """List the robots, VLMs, subgoal generators, policies and success detectors that installed packages register.
 
     A package registers a function under an entry point of the groups soar.robots, soar.vlms, soar.subgoals,
-    soar.policies and soar.detectors; its name then stands wherever a built-in one does. Each function is imported here,
+    soar.policies and soar.detectors; its name then works wherever a built-in one does. Each function is imported here,
     to show whether it can be.
 
     Example: `soar plugins`; `soar collect --policy act ...` for a policy that is listed as act.

@@ -127,7 +127,7 @@ def vlm(
         config: model and optimization.
         images: number of images in the corpus, each with several questions.
         seed: seed of the corpus's scenes.
-        stream: train on ever new scenes that are generated meanwhile; the corpus is for calibration alone.
+        stream: train on ever new scenes that are generated meanwhile; the corpus is then for calibration alone.
         start: a checkpoint's folder to begin from, at a learning rate of 5e-4 instead of 1e-3.
         workers: number of processes that make the corpus.
         out: folder of the checkpoint and its card; by default the package's own.
@@ -189,7 +189,7 @@ def subgoals(
     from soar.training.subgoals import train_compact_subgoals
 
     before = _load(start, KIND)
-    if before:  # that it fits is known now, not after hours
+    if before:  # a misfit shows now, not after hours
         checkpoints.load_weights(CompactSubgoalNet(config.net), before)
     bridge = bridge_demonstrations
     name = (
@@ -226,8 +226,8 @@ def keypoints(
 ) -> None:
     """Train the keypoint predictor of a compact subgoal generator further; its renderer stays as it is.
 
-    It learns from single states of many *broad* scenes: an expert's, disturbed, and those in which the system itself
-    requests subgoals (DAgger).
+    It learns from single states of many *broad* scenes: an expert's disturbed states, and those in which the
+    system itself requests subgoals (DAgger).
 
     Example: `soar pretrain keypoints --scenes 2500 --dagger-scenes 800 --steps 8000`.
 
@@ -238,7 +238,7 @@ def keypoints(
         start: the generator's folder; by default the package's own.
         policy: folder of the system's policy; by default the package's own.
         recolor_tables: another color for the table in half of the samples.
-        size: of the predictor, where it is to differ from the generator's; it begins with the weights that fit.
+        size: the predictor's size, where it is to differ from the generator's; it begins with the weights that fit.
         out: folder of the checkpoint and its card; by default the package's own.
     """
     from soar.pretraining.keypoint_samples import expert_and_system_samples
@@ -273,7 +273,7 @@ def keypoints(
 
 
 def _keypoint_trainings(before: Checkpoint) -> list[Any]:
-    """Return what its provenance says about trainings of its keypoint predictor; a single one is no list."""
+    """Return the keypoint predictor's trainings from a checkpoint's provenance, where a single one isn't a list."""
     known = before.provenance.get("keypoints", [])
     return known if isinstance(known, list) else [known]
 

@@ -34,7 +34,7 @@ from soar.utils.progress import announce
 RENDERER = "renderer"
 """Folder of the subgoal generator before its keypoint predictor has learned from the system's own states."""
 SHARES = {"vlm": 0.3, RENDERER: 0.25, "gcbc": 0.2, "subgoals": 0.15, "lcbc": 0.1}
-"""Share of the hours that each stage gets, its data included, in their order."""
+"""Share of the hours that each stage gets, its data included, in the order of the stages."""
 _DATA_SHARE = 0.35
 """Share of a model's time in which its episodes are generated; the VLM's images are generated while it trains."""
 _ALL_STEPS = 10**9
@@ -43,7 +43,7 @@ _PROBE_EPISODES = 8
 _CALIBRATION_IMAGES = 3000
 _CLIP, _KEYPOINT_SCENE, _VIEWED_SCENE, _SYSTEM_SCENE = 0.5, 2.0, 2.7, 9.0
 """Time of a clip and of a scene of keypoint samples (plain, in four styles, of the system's own attempt), relative to a
-demonstration's .17 s; one process of an EPYC, twenty of each."""
+demonstration's .17 s; measured in one process of an EPYC, on twenty of each."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Amounts:
     keypoint_scenes: int
     viewed_scenes: int = 1000
     system_scenes: int = 300
-    """These two by default, as the plan of an earlier version doesn't have them."""
+    """This and the one before have defaults, as an earlier version's plan lacks them."""
 
 
 def pretrain_all(
@@ -64,13 +64,13 @@ def pretrain_all(
     workers: Annotated[int, Ge(1)] = 2,
     seed: int = 0,
 ) -> None:
-    """Make all packaged models from nothing: VLM, subgoal generator, goal- and language-conditioned policy.
+    """Make all packaged models from scratch: VLM, subgoal generator, goal- and language-conditioned policy.
 
-    The generator comes in two stages: once there is a policy, its keypoint predictor learns from the system's own states.
+    The generator comes in two stages: once there is a policy, the keypoint predictor learns from the system's states.
 
-    Each gets its share of the hours: the machine is measured, and data and steps are sized accordingly. A card beside
-    each model has what was measured in the development scenes. Kill it at any time; the same command resumes, and
-    finished models are kept.
+    Each stage gets its share of the hours: the machine is measured, and data and steps are sized accordingly. A card
+    beside each model says what was measured in the development scenes. Kill it at any time; the same command resumes,
+    and finished models are kept.
 
     Example: `soar pretrain all --hours 48 --out weights`.
 
@@ -100,7 +100,7 @@ def pretrain_all(
 def _stages(
     out: Path, hours: float, workers: int, seed: int, amounts: Amounts
 ) -> dict[str, Callable[[], None]]:
-    """Return the command of each stage, in their order."""
+    """Return the command of each stage, in order."""
 
     def timed(stage: str, fit: FitConfig, data: float) -> FitConfig:
         return replace(fit, steps=_ALL_STEPS, hours=hours * SHARES[stage] * (1 - data))
@@ -135,7 +135,7 @@ def _stages(
 
 
 def _planned(out: Path, hours: float, workers: int) -> Amounts:
-    """Return the amounts of data that fit into the hours, as a first call with this folder decided them."""
+    """Return the amounts of data that fit into the hours, as the first call with this folder decided them."""
     path = out / "plan.json"
     if path.exists():
         return Amounts(**json.loads(path.read_text()))
@@ -166,7 +166,7 @@ def amounts_within(hours: float, demonstration_s: float) -> Amounts:
 
 
 def _demonstration_s(workers: int) -> float:
-    """Measure the time of a demonstration, without the start of the processes."""
+    """Measure the time of a demonstration [s], not counting the start of the processes."""
     from soar.pretraining.demonstrations import collect_demonstrations
 
     def seconds(episodes: int, folder: Path) -> float:

@@ -41,7 +41,7 @@ def record(
     In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends. The
     arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper. The
     space bar stops the arm at once, and r releases it. Time stands still while no key is pressed. A simulated table is
-    laid anew for each demonstration. With --page all of this takes place in the browser, at the printed address; without
+    set anew for each demonstration. With --page all of this takes place in the browser, at the printed address; without
     it `soar watch` shows the picture there, too.
 
     Each step notes who acted, and `soar train --store S` learns from S as from any demonstrations.
@@ -60,12 +60,12 @@ def record(
         seed: seed of the simulated table.
         device: "keyboard", "gamepad" (the extra `gamepad`), or "leader:ws://HOST:PORT", a second arm behind `soar robot
             host` that a person moves by hand. With each of them the terminal's keys start, keep and stop.
-        script: in place of a person: package.module:function, which for an instruction returns a function of the
-            observation that returns actions and then None; or a file with an action in each row (.csv, .npy).
+        script: in place of a person: package.module:function, which takes an instruction and returns a function from
+            an observation to an action, or to None at the end; or a file with an action in each row (.csv, .npy).
         episodes: number of demonstrations after which to end; with a script 1 by default.
         page: keys and picture in the browser instead of the terminal.
         host: address of the page; 0.0.0.0 for every network of this machine.
-        port: port of the page; any other where it is in use.
+        port: port of the page; another one where it is in use.
     """
     if not script and not page and not sys.stdin.isatty():
         raise ConfigError("a person records in a terminal; valid without one: --page, --script")
@@ -90,7 +90,7 @@ def _open_recording(
     script: str,
     address: tuple[str, int] | None,
 ) -> tuple[Recording, list[Task]]:
-    """Open store, station, what a person or a script moves it by, and the terminal or the page; also returns the tasks."""
+    """Open store, station, device or script, and terminal or page; return the recording and its tasks."""
     from soar.collection.live import LivePictures
     from soar.collection.recording import Recording
     from soar.collection.status import StatusFolder

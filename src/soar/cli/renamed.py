@@ -54,7 +54,7 @@ OPTIONS = {
 
 
 def check_renamed(command: str, args: Sequence[str]) -> None:
-    """Raise ConfigError with the new name of an old one.
+    """Raise ConfigError for an old name, with the new one.
 
     Args:
         command: the command; empty to look for renamed commands.

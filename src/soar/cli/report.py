@@ -63,8 +63,8 @@ def film(
         right: folder of the one on the right.
         config: what is shown.
         out: mp4 to write.
-        preview: animated WebP to write, too, for a page; none if left out.
-        preview_mb: largest size of it in MB.
+        preview: animated WebP to write as well, for a web page; none if left out.
+        preview_mb: its largest size in MB.
     """
     from soar.report.film import film_frames, write_film, write_preview
     from soar.utils.progress import printable

@@ -111,7 +111,7 @@ def table1(
     store: Path | None = None,
     out: Annotated[Path, OUT] = Path("results/table1"),
 ) -> None:
-    """Reproduce Table 1: policies that reach images and that follow instructions, with more and more own episodes.
+    """Reproduce Table 1: policies that reach images or follow instructions, with more and more of the robots' episodes.
 
     Each is measured as pretrained, trained with a scene's own episodes, and with those of all scenes. All learn from the
     same episodes, which the pretrained system collects. The same command resumes.
@@ -163,7 +163,7 @@ def methods(
         names: the methods (docs/improvement.md).
         config: scenes, episodes, trials, and each method's options.
         store: store of episodes in these scenes to learn from; without it, the robots collect.
-        pooled: learn once from the episodes of all scenes, and not in each scene from its own.
+        pooled: learn once from the episodes of all scenes, instead of in each scene from its own.
         out: folder for episodes, models, numbers, table and figure.
     """
     _table(methods, methods_table(names, pooled), config, out, store)
@@ -196,7 +196,7 @@ def appendix_g(
     config: Annotated[RunConfig, FLAT, _MODULES] = _DEV1,
     out: Annotated[Path, OUT] = Path("results/appendix-g"),
 ) -> None:
-    """Reproduce appendix G: which module fails, and what each costs, by the simulator's knowledge.
+    """Reproduce appendix G: which module fails, and what each costs, by the simulator's truth.
 
     Subgoals are replaced by an expert's frames from the same starts; the proposer's feasible tasks are compared with random
     ones, and verdicts with the truth. The same command resumes.
@@ -242,7 +242,7 @@ def new_skills(
     scenes: Annotated[tuple[str, ...], MinLen(1)] = SKILL_SCENES,
     out: Annotated[Path, OUT] = Path("results/new-skills"),
 ) -> None:
-    """Learn new skills from ten demonstrations (PTR), beside plain cloning, and go on with own attempts.
+    """Learn new skills from ten demonstrations (PTR), beside plain cloning, and go on with the robot's attempts.
 
     PTR, and RoboFuME where it is named, trains a critic and its actor on demonstrations of other tasks, and goes on with
     the skill's; each policy then attempts the skill by itself and learns from successes and failures. The same command
@@ -273,7 +273,7 @@ def steering(
     config: Annotated[RunConfig, FLAT, _STEERING] = _DEV1,
     out: Annotated[Path, OUT] = Path("results/steering"),
 ) -> None:
-    """Test the claim of V-GPS: one critic makes several policies better, without any change of their weights.
+    """Test the claim of V-GPS: one critic makes several policies better, without changing their weights.
 
     Each policy acts alone, and with the best, a random and the worst of its samples by the critic's values, from the
     same starts. The same command resumes.

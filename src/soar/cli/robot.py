@@ -25,7 +25,7 @@ def host(
 
     The host is one file that needs no soar: --copy writes it and its adapters for Gymnasium and LeRobot into a folder,
     for a machine or a Python (3.8 or newer) of its own: `python robot_host.py my_arm:make`. It holds the arm when the
-    client is silent or gone. At another address than this machine's own, SOAR_ROBOT_KEY must hold a key.
+    client is silent or gone. At an address other than this machine's own, SOAR_ROBOT_KEY must hold a key.
 
     Examples:
         soar robot host own_robot:make --options '{"seed": 1}'

@@ -61,9 +61,9 @@ def policy(
 
 
 def subgoals(server: Annotated[ServerConfig, FLAT], subgoals: str = "compact") -> None:
-    """Serve a subgoal generator: `POST /susie {"image": ..., "text": ..., "seed": ...}`, as AutoEval's. Ctrl-C stops.
+    """Serve a subgoal generator: `POST /susie {"image": ..., "text": ..., "seed": ...}`, like AutoEval's. Ctrl-C stops.
 
-    Images are json-numpy's, nested lists, or PNG and JPEG files; the reply has the form of the request's image.
+    Images are json-numpy arrays, nested lists, or PNG or JPEG files; the reply has the form of the request's image.
 
     Example: `soar serve subgoals --subgoals susie:FOLDER --port 8001`.
 
@@ -83,10 +83,10 @@ def subgoals(server: Annotated[ServerConfig, FLAT], subgoals: str = "compact") -
 
 
 def vlm(server: Annotated[ServerConfig, FLAT], vlm: str = "compact") -> None:
-    """Serve a VLM that answers yes/no questions, as OpenAI's chat completions and transformers' systemone. Ctrl-C stops.
+    """Serve a VLM for yes/no questions, like OpenAI's chat completions and transformers' systemone. Ctrl-C stops.
 
-    A request holds one image as a data URL and one question, or several as numbered lines. The reply is yes or no with
-    log-probabilities where they are asked for.
+    A request holds one image as a data URL and one question, or several as numbered lines. The reply is yes or no,
+    with log-probabilities where they are asked for.
 
     Examples:
         soar serve vlm --port 8002
@@ -104,7 +104,7 @@ def vlm(server: Annotated[ServerConfig, FLAT], vlm: str = "compact") -> None:
 
 
 def _served(subgoals: str) -> str:
-    """Return the name of a subgoal generator. Raises ConfigError: it is the expert, who needs the simulator."""
+    """Return the name of a subgoal generator. Raises ConfigError: it is the expert, which needs the simulator."""
     from soar.registry import subgoals_spec
 
     if subgoals_spec(subgoals).kind == "expert":

@@ -38,7 +38,7 @@ def sheet(
     Args:
         out: PNG to write.
         scenes: names or YAML files; by default all regimes.
-        samples: number of random scenes of *bridge* and of *broad* each.
+        samples: number of random scenes of each of *bridge* and *broad*.
         size: height and width of each image in pixels.
         seed: seed of the placement, and of the first random scene.
     """
@@ -146,8 +146,8 @@ def demos(
 def judge(store: Path, out: Path) -> None:
     """Copy a simulated store, with the simulator's truth in place of the verdicts.
 
-    What is learned from the copy shows what wrong verdicts cost. Nothing in the loop may read it. The same command goes
-    on after an interruption, and brings what was added since.
+    What is learned from the copy shows what wrong verdicts cost. Nothing in the loop may read it. The same command
+    continues after an interruption, and copies what was added since.
 
     Example: `soar sim judge --store S --out TRUE`, then `soar reproduce methods --names hindsight --store TRUE`.
 

@@ -33,7 +33,7 @@ def pause(store: Store, station: Names = ()) -> None:
 
 
 def resume(store: Store, station: Names = ()) -> None:
-    """Resume paused stations, and release those that an emergency stop holds: their arms go home and on.
+    """Resume paused stations, and release those that an emergency stop holds: their arms go home and continue.
 
     Example: `soar resume --store s`.
     """
@@ -56,9 +56,9 @@ def stop(store: Store, station: Names = (), emergency: bool = False) -> None:
 
 
 def attend(store: Store, station: Names = ()) -> None:
-    """Give a heartbeat of the operator, to stations that ask for one (`heartbeat_s`).
+    """Send the operator's heartbeat to stations that ask for one (`heartbeat_s`).
 
-    A script, a pedal or a page may do so again and again; in the terminal of `soar collect` any key does.
+    A script, a pedal or a page may do so repeatedly; in the terminal of `soar collect` any key does.
 
     Example: `soar attend --store s`.
     """
@@ -97,7 +97,7 @@ def _request(store: Path, names: Sequence[str], command: Command) -> None:
 
 
 def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
-    """Return the folders of the named stations, of all without names. Raises ConfigError: there is no such station."""
+    """Return the folders of the named stations; without names, of all. Raises ConfigError: there is no such station."""
     from soar.collection.status import status_folders
 
     problem = _fetch(store)

@@ -61,11 +61,11 @@ def train(
     one, an InstructPix2Pix model in diffusers format (SuSIE's, for example) is fine-tuned, and written to
     OUT/model. `soar pretrain subgoals` makes the packaged weights ("compact"), corpus included.
 
-    Data come from folders of frames, stores, and folders of videos of people with captions as Something-Something's:
+    Data come from folders of frames, stores, and folders of videos of people with captions, as in Something-Something:
     ID.webm, and a JSON list of {"id": ID, "label": CAPTION} beside them or in labels/. Stores and videos are decoded
     once, into OUT/frames.
 
-    Examples, from frames, and as SuSIE was trained, from robots' and people's videos:
+    Examples: from frames; and, as SuSIE was trained, from robots' and people's videos:
         soar subgoals train --frames frames --out generator --fit.steps 20000
         soar subgoals train --base instruct-pix2pix --store bridge --videos something --weights 45 75 --out susie
 
@@ -75,8 +75,8 @@ def train(
         frames: folders of frames, as `soar pretrain` and the frame cache write them.
         store: stores' folders.
         videos: folders of videos with captions.
-        weights: share of the samples from each of these, frames first, then stores, then videos; any sum, equal by
-            default.
+        weights: share of the samples from each of these, frames first, then stores, then videos; with any sum, and
+            equal by default.
         config: model and optimization; with a base, SuSIE's.
         base: folder or hub id of a model to fine-tune.
     """
@@ -171,7 +171,7 @@ def evaluate(
 ) -> None:
     """Measure sequences of generated images: is the instruction completed at the end?
 
-    Asked are the loop's vision-language model, and a classifier trained for this measurement on the same
+    The loop's vision-language model is asked, and so is a classifier trained for this measurement on the same
     scenes, with the simulator's truth. The classifier also locates gripper and object, which gives position errors.
     A scripted expert's frames from the same starts are measured beside them.
 

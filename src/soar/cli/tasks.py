@@ -15,7 +15,7 @@ def questions(
 
     The usual forms (put, remove, move left or right, open, close, fold, unfold) need no model. The questions of
     all other tasks come from the question file, or from a language model that writes them there; the file may be
-    edited, and has precedence.
+    edited, and takes precedence.
 
     Examples:
         soar tasks questions --scene 3

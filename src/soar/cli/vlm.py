@@ -129,11 +129,11 @@ def calibrate(
     recall: Share | None = None,
     out: Path = Path("calibration.png"),
 ) -> None:
-    """Compare verdicts with the truth, and choose the threshold of a required precision or recall.
+    """Compare verdicts with the truth, and choose a threshold with a required precision or recall.
 
     Prints accuracy, precision and recall with 95 % intervals at 0.5 and at the chosen threshold, the
     area under the ROC curve and the calibration error; plots the ROC curve and the reliability. Verdicts
-    of a model's probability, of a word of its reply and of several replies' votes are calibrated apart. The
+    from a model's probability, a word of its reply, and several replies' votes are calibrated separately. The
     truth is a person's labels (--labels, from `soar vlm label`), else the simulator's ground truth.
 
     Example: `soar vlm calibrate --store runs/a/store --recall 0.95`.
@@ -146,7 +146,7 @@ def calibrate(
         detector: success detector that judges again, "vlm" or "python:package.module:function".
         precision: least precision of the threshold.
         recall: least recall of the threshold; with neither, it has the highest F1.
-        out: file of the plot; where verdicts have several origins, each has one, named after it.
+        out: file of the plot; where verdicts have several origins, each has its own, named after it.
     """
     from soar.data.store.lance import open_store
     from soar.vlm.calibration import by_source
@@ -179,7 +179,7 @@ def calibrate(
 def _known_outcomes(
     store: LanceStore, which: Query, labels: Path | None
 ) -> tuple[list[EpisodeSummary], Bool[np.ndarray, "n"]]:
-    """Return the episodes with a person's label, or without labels a known truth, and whether each succeeded.
+    """Return the episodes with a person's label (without labels, a known truth), and whether each succeeded.
 
     Raises:
         ConfigError: there is none.
@@ -244,7 +244,7 @@ def evaluate(
         images: images per scene.
         seed: seed of what happens in the scenes.
         threshold: P from which an answer counts as yes, and a task as done.
-        scattered: share of resets after which the objects are dropped anywhere, also upon each other, as practice
+        scattered: share of resets after which the objects are dropped anywhere, even on each other, as practice
             leaves them.
         out: JSON file to write the numbers to.
     """

@@ -23,7 +23,7 @@ def watch(
     """Serve a page that shows every station live, steers them, and labels episodes. Ctrl-C ends it, not the stations.
 
     Whoever opens the printed address may pause, stop and label. On this machine anyone may look without the token; on other
-    addresses looking needs it, too. The page reads files beside the store and never talks to a robot.
+    addresses looking needs the token, too. The page reads files beside the store and never talks to a robot.
 
     Examples:
         soar watch /data/kitchen

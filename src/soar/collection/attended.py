@@ -1,4 +1,4 @@
-"""Stations whose trials a person attends: one program drives each arm, and the person's say over it is as in collection."""
+"""Stations whose trials a person attends: one program drives each arm, and the person controls it as in collection."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Attended(NamedTuple):
     """Stations that a person attends."""
 
     folders: Mapping[str, Path]
-    """Folder of each, in which the person stops its motion, by name."""
+    """Folder of each station, in which the person stops its motion, by name."""
     keys: Keys
     """Keys of the terminal: emergency stop, release, heartbeat."""
 

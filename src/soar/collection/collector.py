@@ -204,7 +204,7 @@ class Collector(Callback):
     def run_episode(self, supervisors: Sequence[StationSupervisor]) -> None:
         """Run one episode on each station, and handle its result."""
         goes_on = bool(supervisors) and self.settle(keep=len(self.supervisors))
-        supervisors = [s for s in supervisors if not s.broken]  # by what the store refused
+        supervisors = [s for s in supervisors if not s.broken]  # the store's refusals may break one
         if not goes_on or not supervisors:
             return
         rng = np.random.default_rng([s.seed for s in supervisors])
@@ -242,7 +242,7 @@ class Collector(Callback):
         Raises:
             StoreError: the collection was stopped while the store couldn't be written.
         """
-        # While the store fails, all of them: an attempt in the background says nothing yet.
+        # While the store fails, wait for all of them: an attempt in the background says nothing yet.
         self._when_store_works(lambda: self._recorder.settle(0 if self._store_problem else keep))
         return not self._stop.is_set()
 
@@ -338,7 +338,7 @@ class Collector(Callback):
     def _histories(self, supervisors: Sequence[StationSupervisor]) -> list[History]:
         """Counts for the proposals: those of the store during the last episode, plus that episode.
 
-        The recorder's thread reads the store while the arms move, after the episodes before were stored, so that no
+        The recorder's thread reads the store while the arms move, after the earlier episodes were stored, so that no
         station waits for it.
         """
         scenes = [_same_scene(s.station) for s in supervisors]

@@ -22,7 +22,7 @@ class CollectionConfig:
     exploring: Annotated[float, Ge(0), Le(1)] = 0.5
     """Share of episodes whose actions are sampled from the policy's Gaussian; the others take its mean."""
     noise: Annotated[float, Ge(0)] = 1.0
-    """Scale of the standard deviation in those."""
+    """Scale of the standard deviation of the sampled actions."""
     overlap: bool = True
     """Whether the VLM, the detector and subgoals generated ahead run while the arm moves."""
     fault_limits: FaultLimits = field(default_factory=FaultLimits)

@@ -2,7 +2,7 @@
 
 Simulated stations run in lockstep: one process holds the models and batches their calls, and each robot moves and
 renders in a separate process. All episodes have the same length, so that only faults make the others wait. Real arms
-can't wait for each other, so each station has a process with its own loop; models that these should share are endpoints.
+can't wait for each other, so each station has a process with its own loop; models that they are to share are endpoints.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.2
 """Interval in seconds at which stations' processes are looked after."""
 _END_S = 10.0
-"""Time in seconds in which a process ends by itself, before it is killed."""
+"""Time in seconds in which a process may end by itself, before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class CollectionJob:
     config_hash: str = ""
     """Hash of the run's whole configuration, noted in every episode."""
     dry_run: bool = False
-    """Move nothing, and print what would be sent; `store` is for this alone."""
+    """Move nothing, and print what would be sent; `store` is then for this run alone."""
 
 
 def run_fleet(
@@ -176,7 +176,7 @@ def _choose_tasks(
 
 @contextmanager
 def reserved_cores(robots: int) -> Iterator[None]:
-    """Leave one core to each robot's process while it is open, as torch's waiting threads would take them."""
+    """Leave one core to each robot's process while the context is open, as torch's waiting threads would take them."""
     if "torch" not in sys.modules:  # the models are elsewhere
         yield
         return
@@ -235,7 +235,7 @@ class StationProcess:
         self.error: SoarError | None = None
         """Error that another attempt doesn't cure."""
         self.episodes = self.dropped = self.faults = 0
-        """What those of its processes counted that ended by themselves."""
+        """Counts of those of its processes that ended by themselves."""
         self._job, self._stop = job, stop
         self._query = Query(stations=(station.name,))
         self._before = self._count()
@@ -276,7 +276,7 @@ class StationProcess:
             self._handle_end(self.process)
 
     def end(self) -> None:
-        """End a process that still runs: at once, and by force if it doesn't follow."""
+        """End a process that still runs: at once, and by force if it doesn't obey."""
         self._status_folder.settle()
         if self.process is None or not self.process.is_alive():
             return

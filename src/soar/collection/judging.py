@@ -28,7 +28,7 @@ def judge_unknown(
     query: Query | None = None,
     on_judged: Callable[[str, Verdict], None] = lambda id, verdict: None,
 ) -> Counter[Outcome]:
-    """Judge all episodes whose verdict is unknown, and store the verdicts that aren't.
+    """Judge all episodes whose verdict is unknown, and store each new verdict that isn't.
 
     Args:
         store: the store.

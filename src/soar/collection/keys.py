@@ -22,12 +22,12 @@ def operator_keys(
 ) -> Iterator[Keys]:
     """Take keys while stations move: the space bar holds all arms, "r" releases them, any key is a heartbeat.
 
-    Does nothing where the input is no terminal, and nothing while the command runs in the background.
+    Does nothing where the input isn't a terminal, or while the command runs in the background.
 
     Args:
         folders: the stations' folders.
         stream: the terminal; None is the standard input.
-        press: takes every key, too.
+        press: gets every key, too.
 
     Yields:
         The keys, which pause while a person answers a question.

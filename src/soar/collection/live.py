@@ -3,8 +3,8 @@
     <store>/stations/<name>/live.json   picture, subgoal, task and step, replaced a few times a second
     <store>/stations/watched            touched by whoever watches (`soar watch`)
 
-The control loop only leaves a reference to its newest step. A thread looks for it, and while nobody watches that is all it
-does; then the last picture stays.
+The control loop only leaves a reference to its newest step. A thread publishes it, but only looks at
+the marker while nobody watches; the last picture then stays.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from soar.utils.config import from_plain
 from soar.utils.files import read_json
 
 PERIOD_S = 0.25
-"""Time between two pictures of a station [s], which are fewer where its control steps are."""
+"""Least time between two pictures of a station [s]; slower control steps give fewer."""
 _MOST_PIXELS = 320
 """Longer side of a picture [px]; larger images are reduced by a whole factor."""
 _QUALITY = 80
 _UNWATCHED_S = 10.0
-"""Time after the last touch of the marker for which pictures are still written [s]; a network's mount may be late."""
+"""Time after the last touch of the marker for which pictures are still written [s]; a network mount may be late."""
 
 
 @dataclass(frozen=True)
@@ -172,14 +172,14 @@ def read_picture(store: Path, station: str) -> LivePicture | None:
 
 
 def picture_time(store: Path, station: str) -> int:
-    """Return when a station's picture was written, which changes with each [ns]; 0 without one."""
+    """Return when a station's picture was written [ns], which changes with each picture; 0 without one."""
     return _time(store / "stations" / station / PICTURE)
 
 
 def touch_watched(store: Path) -> None:
-    """Ask the stations of a store for pictures, for some seconds; does nothing where that can't be written.
+    """Ask the stations of a store for pictures, for some seconds; does nothing where the request can't be written.
 
-    Nothing is written into a folder that isn't a store yet, as no store could be made there any more.
+    Nothing is written into a folder that isn't a store yet, as no store could then be made there.
     """
     if not (store / "store.json").exists():
         return

@@ -46,7 +46,7 @@ from soar.utils.clock import Metronome
 log = logging.getLogger(__name__)
 
 _PLACEMENTS = 200
-"""Random placements of a simulated table among which one is looked for in which the task is undone."""
+"""Most random placements of a simulated table that are tried until the task is undone in one."""
 _HELD_S = 0.1
 """Interval in seconds at which a held arm is tried again."""
 _PAUSED = "paused: `soar resume` goes on"
@@ -173,7 +173,7 @@ class Recording:
         return word
 
     def _prepare(self, task: Task) -> None:
-        """Home the arm, after a simulated table was laid so that the task is undone."""
+        """Set a simulated table so that the task is undone, then home the arm."""
         robot, simulation = self.station.robot, self.station.simulation
         if simulation is not None:
             for attempt in range(_PLACEMENTS):
@@ -279,7 +279,7 @@ class Recording:
         self._callback.on_episode(self.station, result)
 
     def _verdict(self, truth: bool | None) -> Verdict:
-        """A person keeps what they find good; of a script only the simulator knows."""
+        """A person keeps what they find good; whether a script succeeded only the simulator knows."""
         if self.teleoperator.actor == "person":
             return Verdict("success", judge="person")
         outcome: Outcome = "unknown" if truth is None else "success" if truth else "failure"
@@ -342,6 +342,6 @@ class Recording:
 
 
 def task_named(station: Station, instruction: str) -> Task:
-    """Return a station's task, or that of an instruction which it doesn't have."""
+    """Return the station's task with an instruction; where it has none, the instruction's own."""
     known = {task.instruction: task for task in station.tasks}
     return known.get(instruction) or parse_instruction(instruction)

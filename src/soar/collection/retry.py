@@ -47,7 +47,7 @@ class Backoff:
         check_ranges(self)
 
     def pause_s(self, failures: int) -> float:
-        """Return the pause in seconds after some failures before the last one."""
+        """Return the pause in seconds after a failure. `failures`: number of those before it."""
         return float(min(self.initial_s * self.factor ** min(failures, 64), self.max_s))
 
 

@@ -10,9 +10,9 @@ from soar.types import Query
 
 
 class Seeds:
-    """Seeds that follow from what is in the store, and of which no stored episode of the station has one twice.
+    """Seeds that follow from what is in the store; no two stored episodes of the station have the same one.
 
-    The number of stored episodes alone doesn't tell: episodes that were dropped before a restart had seeds, too.
+    The number of stored episodes alone isn't enough: episodes that were dropped before a restart had seeds, too.
     """
 
     def __init__(self, station: Station, store: EpisodeStore) -> None:

@@ -1,6 +1,6 @@
 """Stations' files of a store in object storage, for people at other machines: copied there and back.
 
-What a station shows goes there, and what people ask of it comes from there, within some two seconds. A station acts by
+What a station shows goes there, and what people ask of it comes from there, within about two seconds. A station acts by
 the files of its own machine alone: while the storage is away it goes on, and obeys what is asked at its machine. A
 store in a folder, on a mount too, needs none of this.
 """
@@ -36,7 +36,7 @@ COMMAND, TASKS, WATCHED = "wish", "tasks.json", "watched"
 _SHOWN = (STATUS, EVENTS, LEASE, PICTURE)
 _ASKED = (COMMAND, TASKS, EMERGENCY, HEARTBEAT, WATCHED)
 _PERIOD_S, _WATCHED_PERIOD_S = 2.0, 0.5
-"""Time between two looks, also while somebody watches [s]."""
+"""Time between two looks, and the same while somebody watches [s]."""
 _WATCHED_S = 4.0
 """Time after which a watching page asks again [s]."""
 _LATEST_S = 10.0
@@ -58,7 +58,7 @@ class _Folder:
         return self._known.get(name) != (_stamp(self.folder / name), tag)
 
     def take(self, names: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Take over what is there, also that a file is gone. Raises FileError."""
+        """Take over what is there, including that a file is gone. Raises FileError."""
         for name in names:
             path, tag = self.folder / name, tags.get(name, "")
             try:
@@ -76,7 +76,7 @@ class _Folder:
             self._known[name] = stamp, tag
 
     def give(self, names: Sequence[str]) -> None:
-        """Write there what has changed here, also what is gone here. Raises FileError."""
+        """Write there what has changed here, including what is gone. Raises FileError."""
         for name in names:
             stamp = _stamp(self.folder / name)
             if stamp != self._known.get(name, (None, ""))[0]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -99,16 +98,6 @@ class StationStatus:
     tasks: tuple[str, ...] = ()
     """Instructions among which it chooses."""
 
-    def alive(self) -> bool:
-        """Whether the process still runs, if it is on this machine."""
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-
 
 class StatusFolder:
     """One station's folder."""
@@ -141,7 +130,7 @@ class StatusFolder:
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
     def beat(self) -> None:
-        """Give a heartbeat of the operator, who attends the station. Raises FileError."""
+        """Send a heartbeat of the operator, who attends the station. Raises FileError."""
         beat(self.folder)
         deliver(self.folder, HEARTBEAT, str(time.time_ns()))
 
@@ -186,7 +175,7 @@ class StatusFolder:
         return tuple(words) if valid else ()
 
     def request_tasks(self, instructions: Sequence[str]) -> None:
-        """Request other tasks from the next episode on, also after a restart; none for its own. Raises FileError."""
+        """Request other tasks from the next episode on, even after a restart; none: the station's. Raises FileError."""
         path = self.folder / TASKS
         if instructions:
             write_json(path, list(instructions))
@@ -196,7 +185,7 @@ class StatusFolder:
         deliver(self.folder, TASKS, json.dumps(list(instructions)) if instructions else None)
 
     def show(self, status: StationStatus) -> None:
-        """Write the status, also while the disk is full. A failure is only logged."""
+        """Write the status, even while the disk is full. A failure is only logged."""
         try:
             refresh_json(self.folder / STATUS, asdict(status))
         except FileError as error:
@@ -208,11 +197,11 @@ class StatusFolder:
         return from_plain(StationStatus, read_json(path), path)
 
     def runs(self) -> bool:
-        """Return whether the station's process runs, on this machine or another. Raises ConfigError: see `status`."""
-        return self.status().alive() or is_held(self.folder / LEASE)
+        """Return whether the station's process runs, on this machine or another."""
+        return is_held(self.folder / LEASE)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
-        """Append an event, or later if the disk is full. `person`: whether it needs a person, to whom it is sent."""
+        """Append an event, later if the disk is full. `person`: whether it needs a person, who is then told."""
         event = {"time_s": time.time(), "station": self.station, "kind": kind, "message": message}
         log.log(
             logging.ERROR if person else logging.WARNING, "%s: %s: %s", self.station, kind, message

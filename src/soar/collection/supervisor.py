@@ -37,8 +37,8 @@ class FaultLimits:
     """Number of assessments in a row without an object after which it counts as missing."""
     missing_below: Annotated[float, Ge(0), Le(1)] = 0.1
     """P(present) below which an assessment is without an object. It is far below a half, since objects seldom vanish: after
-    own attempts in dev1 and dev2 the packaged VLM finds up to 8 % of those in view less likely than a half, and up to 5 %
-    less likely than a tenth (docs/log.md, thirty-third session)."""
+    the system's attempts in dev1 and dev2, the packaged VLM gives up to 8 % of those in view less than a half, and up
+    to 5 % less than a tenth (docs/log.md, thirty-third session)."""
     reset_after: Annotated[int, Ge(0)] = 3
     """Number of episodes with a missing object after which a simulated table is reset; 0 for never."""
     stuck_after: Annotated[int, Ge(0)] = 6
@@ -185,7 +185,7 @@ class StationSupervisor:
         self.fault(error)
 
     def settled(self, refusal: ContentError | None) -> None:
-        """Handle that the store took a finished episode, which counted as stored, or refused it."""
+        """Handle the store's answer to a finished episode, which counted as stored: taken, or refused."""
         if refusal is None:
             self._refusals_in_a_row = 0
             return
@@ -270,7 +270,7 @@ class StationSupervisor:
     def recover(self, error: SoarError) -> None:
         """Recover the robot and home it, or give up after several attempts.
 
-        After an error that isn't the robot's it is only homed, unless that fails.
+        After an error that isn't the robot's, it is only homed, unless that fails.
         """
         robot = self.station.robot
         for attempt in range(self._limits.max_recoveries):

@@ -42,9 +42,9 @@ class TakeoverKeys:
 
 
 class KeyboardTakeover:
-    """A person at the terminal, who takes the arm and gives it back with "t" and moves it by the keys of `soar record`.
+    """A person at the terminal, who takes the arm and gives it back with "t" and moves it with `soar record`'s keys.
 
-    While they have it, control steps come at the arm's period, also where a simulated arm's time needn't pass. The arm
+    While they have it, control steps come at the arm's period, even where a simulated arm needn't wait. The arm
     stays where it is while no key is pressed. The next episode begins with the policy.
     """
 

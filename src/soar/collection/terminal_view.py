@@ -31,7 +31,7 @@ class TerminalView:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[TerminalView]:
-        """Take the terminal's screen, and give it back at any end."""
+        """Take the terminal's screen, and give it back however this ends."""
         with at_exit(lambda: self._write(_LEAVE)):
             self._write(_ENTER)
             try:

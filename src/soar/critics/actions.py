@@ -57,7 +57,7 @@ BRIDGE_BOUNDS = ActionBounds(
 
 
 def bounds_of(actions: Float32[np.ndarray, "n a"], numbers: Numbers) -> ActionBounds:
-    """Return the smallest and the largest of some actions (V-GPS's "bounds"); of a gripper its whole range."""
+    """Return the smallest and the largest of some actions (V-GPS's "bounds"); a gripper gets its whole range."""
     low, high = actions.min(0).astype(float), actions.max(0).astype(float)
     still = high - low < MARGIN
     low, high = np.where(still, low - 1, low), np.where(still, high + 1, high)

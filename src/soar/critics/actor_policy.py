@@ -42,7 +42,7 @@ class ActorPolicy:
         """Return the actor's mode where `noise` is 0, else a sample.
 
         Raises:
-            ConfigError: goals are images for an actor with instructions, none of which came, or the reverse.
+            ConfigError: the actor takes instructions, but got goal images and no instructions; or the reverse.
         """
         noisy = np.broadcast_to(noise, len(observations)) > 0
         return self._actions(observations, goals, rng, noisy[:, None])[:, 0]
@@ -56,7 +56,7 @@ class ActorPolicy:
         *,
         noise: float = 1.0,
     ) -> Float32[np.ndarray, "n count 1 a"]:
-        """Return the mode and `count` - 1 samples for each robot, of the actor's distribution at any scale above 0."""
+        """Return the mode and `count` - 1 samples for each robot; any `noise` above 0 gives the actor's own spread."""
         noisy = np.full((len(observations), count), noise > 0)
         noisy[:, 0] = False
         return self._actions(observations, goals, rng, noisy)[:, :, None]

@@ -92,7 +92,8 @@ class CriticConfig:
     final_scale: Annotated[float, Ge(0)] = 1e-2
     """Range of the initial weights of Q's last layer."""
     bounds: ActionBounds = field(default_factory=ActionBounds)
-    """Units of actions. For another arm than the WidowX the defaults mean the smallest and largest action of the data."""
+    """Units of actions. For an arm other than the WidowX, the defaults stand for the smallest and largest action of the
+    data."""
 
     rewards: RewardConfig = field(default_factory=RewardConfig)
     discount: Annotated[float, Gt(0), Lt(1)] = 0.98
@@ -186,7 +187,7 @@ def calql() -> CriticConfig:
 
 
 def ptr() -> CriticConfig:
-    """Return PTR (Kumar et al. 2022): CQL with task ids and action and features in every layer.
+    """Return PTR (Kumar et al. 2022): CQL with task ids, and with action and features in every layer.
 
     Its second phase is a run that starts from the first one's checkpoint, with 90 % of the samples from the pretraining
     data and 10 % from the target task's demonstrations.

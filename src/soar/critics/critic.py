@@ -77,7 +77,7 @@ class Critic(nn.Module):
 
     @property
     def takes_state(self) -> bool:
-        """Whether it takes the state beside images."""
+        """Whether it takes the state besides images."""
         return self.config.state_dim > 0
 
     @torch.inference_mode()
@@ -87,7 +87,7 @@ class Critic(nn.Module):
         """Return the features of states, on the critic's device; they serve any number of actions.
 
         Raises:
-            ConfigError: goals are images for a critic with instructions or the reverse, or not one for each observation.
+            ConfigError: goals are images for a critic with instructions, or the reverse, or not one per observation.
         """
         return self.network.encode(self.prepare(observations, goals))
 

@@ -61,7 +61,7 @@ def value_episodes(
         critic: the critic.
         source: episodes that it wasn't trained on.
         actions: number of the data's actions that each state is valued with.
-        seed: of their choice.
+        seed: seed of the choice of these actions.
     """
     rng = np.random.default_rng(seed)
     verdicts = source.present_verdicts()
@@ -104,7 +104,7 @@ def episode_values(
         source: the episodes.
         episode: number of the episode within the source.
         actions: number of the data's actions for the spread.
-        rng: source of their choice.
+        rng: chooses these actions.
     """
     frames = source.frames
     first, last = int(frames.starts[episode]), int(frames.starts[episode + 1]) - 1

@@ -55,8 +55,8 @@ class SamplingPolicy(Protocol):
 class NoisySampling:
     """Samples of a policy that has one answer and a noise scale: its answer, and noisy ones.
 
-    For policies of others; those of this package sample by themselves. A call has one row for each robot and sample, so that a policy with a state for each robot, such as the gripper's
-    hysteresis, keeps one for each sample.
+    For third-party policies; those of this package sample by themselves. A call has one row for each robot and sample,
+    so that a policy with a state for each robot, such as the gripper's hysteresis, keeps one for each sample.
     """
 
     policy: Policy
@@ -138,7 +138,7 @@ class SteeredPolicy:
         self.contract = contract_of(base)
         """Meaning of its actions, and of what it sees; None if the base policy doesn't say."""
         self.takes_state = takes_state(base) or takes_state(critic)
-        """Whether one of the two takes the state beside images."""
+        """Whether one of the two takes the state besides images."""
         self._varies = config.count == 1
         self._instructions: tuple[str, ...] = ()
 

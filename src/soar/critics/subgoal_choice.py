@@ -35,8 +35,8 @@ class StateCritic(Protocol):
 class ChosenSubgoals:
     """A subgoal generator that returns the best of several images. It is a generator itself.
 
-    The critic must be one with goal images that learned from verdicts: values of hindsight labels are larger the less
-    there is to do, so that they prefer subgoals that change nothing.
+    The critic must be one with goal images that learned from verdicts: with hindsight labels a value is larger
+    the less there is left to do, so such a critic prefers subgoals that change nothing.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ChosenSubgoals:
         critic: StateCritic,
         config: SteeringConfig = SteeringConfig(count=4),  # noqa: B008 - frozen
     ) -> None:
-        """Wrap a generator. Of `config`, `count`, `temperature` and `select` apply. Raises ConfigError: a critic with words."""
+        """Wrap a generator; `count`, `temperature` and `select` apply. Raises ConfigError: a critic with words."""
         if not critic.takes_images:
             raise ConfigError(
                 f"{critic.name} takes instructions; valid to choose among subgoals: a critic with goal images"
@@ -96,7 +96,7 @@ def load_chosen(
     Args:
         generator: the subgoal generator.
         critic: the critic's folder.
-        options: fields of `SteeringConfig`; `count` is 4 without one.
+        options: fields of `SteeringConfig`; `count` is 4 by default.
 
     Raises:
         ConfigError: an option isn't valid, or the critic doesn't take goal images.

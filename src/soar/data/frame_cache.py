@@ -60,7 +60,7 @@ class Frames:
     """Image position of the fingertips, x right and y down in [-1, 1], NaN outside the image; None if the camera's
     pose is unknown. Not stored on disk."""
     actors: UInt8[np.ndarray, " n"] | None = None
-    """Who chose a frame's action, as an index of `soar.types.ACTORS`; None for the policy, always. Not stored on disk
+    """Who chose a frame's action, as an index of `soar.types.ACTORS`; None if the policy chose all. Not stored on disk
     (`soar.data.takeovers`)."""
     other_images: Mapping[str, UInt8[np.ndarray, "n r r 3"]] = field(default_factory=dict)
     """Images of further cameras, by name, in the same order."""

@@ -1,4 +1,4 @@
-"""Generated subgoals as training goals, beside hindsight goals. Not in the paper.
+"""Generated subgoals as training goals, besides hindsight goals. Not in the paper.
 
 Hindsight goals are camera frames, but at run time a policy gets generated images. So the hindsight goals of
 demonstrations can be rendered by the subgoal generator, and where a robot's episode succeeded, the subgoals that it
@@ -61,7 +61,7 @@ def regenerated_goals(
     They are cached in `path`, from which a second call reads them.
 
     Raises:
-        ConfigError: the share isn't one, or the file is damaged.
+        ConfigError: the share isn't from 0 to 1, or the file is damaged.
         StoreError: `path` belongs to other frames.
     """
     _check(share)
@@ -78,7 +78,7 @@ def regenerated_goals(
 def recorded_subgoals(store: LanceStore, frames: Frames, share: float) -> GeneratedGoals | None:
     """Read the subgoals that were executed in the episodes of `frames`, which came from `store`.
 
-    None when no sample would get one.
+    Return None if no sample would get one.
     """
     if not share:
         return None

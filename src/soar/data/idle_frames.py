@@ -38,12 +38,10 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
     by `min_motion_m` or rotated, or the gripper moved or its command changed. Of the frames less than
     `min_motion_m` before a change of command, one random frame of the hesitation is kept. Motions between kept
     frames are summed; the gripper command is absolute, so that of the kept frame counts. The copies' images are
-    held in memory.
+    held in memory. Joints count as angles. Where absolute actions are joined, the last one counts.
 
     Raises:
         ConfigError: `min_motion_m` isn't positive.
-
-    Joints count as angles. Of an absolute action that is joined from several the last one counts.
     """
     if not min_motion_m > 0:
         raise ConfigError(f"min_motion_m is {min_motion_m}; valid: above 0")

@@ -23,7 +23,7 @@ several."""
 DRAWS = 44
 """Uniform random numbers that come with each sample, for augmentation."""
 LATE_DRAWS = 15
-"""The last of them. They are drawn after all else, so that a training that began when there were fewer resumes exactly."""
+"""The last of them, drawn after all else, so that a training that began when there were fewer resumes exactly."""
 SMALLEST_STD = 1e-3
 """Smallest standard deviation of an action dimension [m or rad]: noise in one that hardly moves isn't amplified."""
 
@@ -85,7 +85,7 @@ class Mixture:
         "image_NAME" (n, r, r, 3) uint8: of further cameras that all sources hold.
         "state" (n, s) float32.
         "action" (n, a) float32; with `chunk` above 1, h consecutive actions (n, h, a).
-        "inside" (n, h) bool, then only: whether each of them lies before the episode's end.
+        "inside" (n, h) bool, only if `chunk` is above 1: whether each action lies before the episode's end.
         "pose" (n, 15) float32: x, y, z [m], yaw [rad] and gripper opening at the image, at the goal (NaN for a
             generated goal), and where the gripper switches next or, if that comes first, at the goal. Of other arms
             (n, 3 s): the states there.
@@ -260,7 +260,7 @@ class Mixture:
 
 
 def pose_dims(contract: Contract) -> list[int]:
-    """Return the state dimensions that an auxiliary loss asks for: of the WidowX's state five, of another one all."""
+    """Return the state dimensions that an auxiliary loss asks for: five of the WidowX's state, all of another arm's."""
     usual = contract.state == WIDOWX.state
     return list(_POSE) if usual else list(range(contract.state.dim))
 

@@ -1,4 +1,4 @@
-"""Normalized proprioception: the part of the arm's state that networks take as input beside the image."""
+"""Normalized proprioception: the part of the arm's state that networks take as input besides the image."""
 
 from __future__ import annotations
 

@@ -97,8 +97,8 @@ def summed_actions(
 ) -> Float32[np.ndarray, "n d"]:
     """a'_t = a_t + a_{t+1} + ... over `steps` steps (paper, B.2.2, with 2), within the episode.
 
-    Compensates for the small motions of the policy that collected the data. Only motions are summed: the gripper command
-    is absolute, so it stays that of step t. Of absolute motions the last one counts.
+    Compensates for the small motions of the policy that collected the data. Only motions are summed: the gripper
+    command is absolute, so it stays that of step t. Of absolute motions, the last one counts.
     """
     motion = meaning.motion_dim
     total: Float32[np.ndarray, "n d"] = actions[frames]

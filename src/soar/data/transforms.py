@@ -1,8 +1,9 @@
 """Transforms of images and actions: one list for training, stored in the checkpoint, and for serving.
 
-A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3), and "image_NAME" of further cameras; "state" (n, s); "action" (n, a), or
-chunks of several (n, c, a); "draws" (n, 44) uniform in [0, 1); and optionally "points" (n, k, 2), image positions with x
-right and y down in [-1, 1], or NaN. Serving has no actions, draws or points. A transform returns a new batch.
+A batch is a dict of tensors: "image" and, where there is one, "goal" (n, h, w, 3), and "image_NAME" of further
+cameras; "state" (n, s); "action" (n, a), or chunks of several (n, c, a); "draws" (n, 44) uniform in [0, 1); and
+optionally "points" (n, k, 2), image positions with x right and y down in [-1, 1], or NaN. Serving has no actions, draws
+or points. A transform returns a new batch.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class ToneCurve(Transform):
 
     name: ClassVar[str] = "tone_curve"
     strength: float = 1.0
-    """Weight of the random curve against the identity, at most; 1 may leave nothing of the original tones."""
+    """Largest weight of the random curve against the identity; 1 may leave nothing of the original tones."""
     nodes: ClassVar[int] = 6
     """Nodes of a curve, evenly spaced from black to white."""
 
@@ -377,7 +378,7 @@ def transforms_from(descriptions: Sequence[Mapping[str, Json]]) -> tuple[Transfo
 
 
 def image_transforms(transforms: Sequence[Transform]) -> tuple[Transform, ...]:
-    """Select the transforms that change image content: neither its size and type nor actions."""
+    """Select the transforms that change image content, not those that change size, type or actions."""
     kinds = (Crop, Color, ToneCurve, TableColor, AutoExposure, GoalBlur)
     return tuple(t for t in transforms if isinstance(t, kinds))
 

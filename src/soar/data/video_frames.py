@@ -1,7 +1,8 @@
 """Frames of videos with captions, such as Something-Something's: what a subgoal generator can learn from people.
 
-The videos lie in a folder; JSON files beside them, or in its `labels/`, name their captions. Frames are decoded once, into
-the frame cache's format, one video at a time: memory doesn't grow with their number, and an interrupted build goes on.
+The videos lie in a folder; JSON files beside them, or in its `labels/`, hold their captions. Frames are decoded once,
+into the frame cache's format, one video at a time: memory doesn't grow with their number, and an interrupted build
+goes on.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ SUFFIXES = (".webm", ".mp4", ".mkv", ".mov", ".avi")
 _ID_KEYS = ("id", "video_id", "video", "file")
 _CAPTION_KEYS = ("label", "caption", "text")
 _HEADER_BYTES = 128
-"""Size of the header of an array file of images, which NumPy pads to this."""
+"""Size in bytes to which NumPy pads the header of an array file of images."""
 _DONE = "done.jsonl"
 """Lines of the videos whose frames are complete, in order."""
 
@@ -58,7 +59,7 @@ def read_captions(folder: Path) -> dict[Path, str]:
 
 
 def _captions_of(data: Any) -> Iterator[tuple[str, str]]:
-    """Yield the names and captions of a JSON file; of another one, nothing."""
+    """Yield the names and captions in the data of a JSON file; nothing if it holds none."""
     if isinstance(data, Mapping):
         data = [{"id": k, "label": v} for k, v in data.items()]
     for entry in data if isinstance(data, Sequence) else ():
@@ -72,8 +73,8 @@ def _captions_of(data: Any) -> Iterator[tuple[str, str]]:
 def build_video_frames(folder: Path, resolution: int, cache: str | Path) -> Frames:
     """Return the frames of a folder's videos, from the cache or decoded into it.
 
-    A video is an episode without actions and states, which are zeros and NaN. One that can't be decoded, or has a single
-    frame, is left out.
+    A video is an episode without actions and states, which are zeros and NaN. One that can't be decoded, or has a
+    single frame, is left out.
 
     Args:
         folder: videos and captions (`read_captions`).

@@ -23,7 +23,7 @@ _BLOCK = 8
 _LEAST_BLOCKS = 16
 """Least number of blocks along a side, as far as there are pixels: in a small picture the arm is small, too."""
 _NOISE, _LEAST = 4.0, 2.0
-"""A change counts from so many times the largest noise, and from so much of 255."""
+"""A change counts from this many times the largest noise, and from this much of 255."""
 _PAUSE_S = 0.002
 """Pause between two observations in seconds."""
 _MOVED = 0.1
@@ -37,7 +37,7 @@ class Latency:
     picture_s: float | None
     pose_s: float | None
     resolution_s: float
-    """Mean duration between two observations, below which nothing is told apart."""
+    """Mean duration between two observations, below which times can't be told apart."""
 
 
 def measure_latency(
@@ -106,7 +106,10 @@ def check_latency(name: str, latency: Latency, period_s: float) -> CheckResult:
         f"a motion is seen after {ms(latency.picture_s)} and measured {pose} (to "
         f"{ms(latency.resolution_s)})"
     )
-    behind = latency.picture_s - (latency.pose_s or 0.0)
+    if latency.pose_s is None:
+        advice = "does the driver give the arm's measured pose, and not its first one?"
+        return CheckResult(title, "warning", what, advice)
+    behind = latency.picture_s - latency.pose_s
     if behind > period_s + latency.resolution_s:
         advice = (
             "the picture is more than a period behind the pose: read the newest frame "

@@ -97,7 +97,7 @@ def check_disk(path: Path, size: EpisodeSize | None, episodes: int | None) -> Ch
 
 
 def check_notices(name: str, channel: NoticeChannel) -> CheckResult:
-    """Send a test message by one of a station's ways to a person."""
+    """Send a test message by one of a station's ways to tell a person."""
     kind = type(channel).__name__.lower()
     message = {"station": name, "kind": "test", "message": f"test of the {kind} by soar doctor"}
     problem = attempt(lambda: channel.send(message).wait())
@@ -120,7 +120,7 @@ def episode_size(path: Path, images: Sequence[Image], episode: EpisodeConfig) ->
 
 
 def _count_episodes(path: Path) -> int:
-    """Number of a store's episodes; also writes beside them."""
+    """Return the number of a store's episodes, after a test of writing beside them."""
     store = open_store(path)
     _write(path)
     return sum(count.attempts for count in store.history().values())

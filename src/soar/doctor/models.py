@@ -168,8 +168,7 @@ def try_policy(
     def act() -> Actions:
         return policy.act(observations, inputs, rng)
 
-    policy.reset()
-    acted = attempt(lambda: (act(), timed(act, _ACTS))[1])
+    acted = attempt(lambda: (policy.reset(), act(), timed(act, _ACTS))[-1])
     if isinstance(acted, Failure):
         return [*contracts, model_failed("policy", acted)], 0.0
     return [*contracts, check_policy(policy, acted, batch)], median(acted.seconds)

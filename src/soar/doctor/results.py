@@ -1,4 +1,4 @@
-"""Results of checks, and how a part is tried that may raise any exception."""
+"""Results of checks, and the trial of a part that may raise any exception."""
 
 from __future__ import annotations
 

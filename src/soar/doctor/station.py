@@ -140,7 +140,7 @@ def gentle_probes(
 ) -> list[tuple[Probe, list[Action]]]:
     """Return small motions of each number of an action, and the gripper closed and opened.
 
-    Positions move toward the middle of the box, angles toward zero; the gripper is open but for its own trial.
+    Positions move toward the middle of the box, angles toward zero; the gripper is open except in its own trial.
     """
     meaning, found, start = contract.action, [], 0
     still, opened = resting_action(contract, state), meaning.gripper_index
@@ -177,7 +177,7 @@ def resting_action(contract: Contract, state: State) -> Action:
 
 
 def probe_size(contract: Contract, index: int, state: State, box: Limits) -> float:
-    """Return the signed size of one test step of a number of the action; 0 for a number that isn't tried by itself."""
+    """Return the signed size of a test step of an action's number, in its unit; 0 for one not tried by itself."""
     meaning = contract.action
     joints = meaning.space == "joints"
     if not joints and index < 3:

@@ -28,7 +28,7 @@ STEP_M, STEP_RAD = 0.01, 0.05
 _TILTED_RAD = 0.5
 """Roll or pitch at home from which a hand can't be meant to point down."""
 _GRIPPER_CHANGE = 0.3
-"""Least change of the opening, from 0 to 1, that is a motion of the gripper."""
+"""Least change of the opening, from 0 to 1, that counts as a motion of the gripper."""
 _JUMP_S = 10.0
 """Time between two observations in seconds that is longer than any control step takes."""
 _CHANGED = 25
@@ -36,7 +36,7 @@ _CHANGED = 25
 
 
 class Probe(NamedTuple):
-    """Trial of one number of an action: executed actions `first` to `last`, between the observations of these numbers."""
+    """Trial of one number of an action: executed actions `first` up to `last`, between the observations so numbered."""
 
     name: str
     """Name of the number, or "close" or "open" for the gripper."""
@@ -232,7 +232,7 @@ def changes(trial: RobotTrial, probe: Probe) -> tuple[float, float]:
 
 
 def check_gripper(name: str, trial: RobotTrial) -> list[CheckResult]:
-    """Check that the gripper closes and opens when it is told to; no result for an arm without one, or one that held still."""
+    """Check that the gripper closes and opens when it is told to; no result without a gripper or a motion."""
     probes = [p for p in trial.probes if p.name in ("close", "open")]
     if not probes:
         return []

@@ -18,7 +18,7 @@ from soar.utils.clock import Clock, Metronome
 from soar.utils.progress import console, literal
 
 _POLL_S = 0.1
-"""Interval in seconds at which a held robot is looked after."""
+"""Interval in seconds at which a held robot is checked."""
 
 
 class TrialOutcome(NamedTuple):
@@ -58,7 +58,7 @@ class EvalEnv(Protocol):
 
         Args:
             images: the first and the last frame, or all frames; the arm may have gone home since.
-            done: whether the task was done then, where this is known.
+            done: whether the task was done in the last frame, where this is known.
             fault: what ended the trial early; empty for nothing.
         """
 
@@ -147,7 +147,7 @@ class Starts(Protocol):
         """Whether the task can start in the scene as it is, or a person will make it so."""
 
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
-        """Return when the start is set. `observe`: observes the scene as it is now."""
+        """Return once the start is set. `observe`: observes the scene as it is now."""
 
 
 class RealEvalEnv:

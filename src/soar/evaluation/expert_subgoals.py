@@ -1,7 +1,7 @@
 """Subgoals of a scripted expert: an upper bound on what the policy can reach, and on what a generator can render.
 
-With the expert's camera frames only the policy can fail. With the expert's keypoints, rendered by a compact generator, the
-rest of the generator's part is how well it renders; what is missing from there to the whole system, it predicts wrongly.
+With the expert's camera frames only the policy can fail. With the expert's keypoints, rendered by a compact generator,
+so can the rendering. The gap from there to the whole system is what the generator predicts wrongly.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class ExpertSubgoals:
         return self.renderer.render(observations, instructions, keypoints, rng)
 
     def _ahead(self, read: Callable[[SimEvalEnv], T]) -> list[T]:
-        """Return what `read` finds in each environment when the expert has acted for a while."""
+        """Return what `read` finds in each environment after the expert has acted for `steps_ahead` steps."""
         # The start's own seed, so that the experts of one trial agree on where objects should go.
         return [
             read_ahead(e.world, e.goal, self.steps_ahead, e.seed, partial(read, e))

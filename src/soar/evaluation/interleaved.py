@@ -1,4 +1,4 @@
-"""Evaluation of several policies by turns on the same real stations, in random order.
+"""Evaluation of several policies that take turns on the same real stations, in random order.
 
 A person who sets starts and judges ends can't tell the policies apart. The order is random but fixed by a seed: the
 policies take turns at each start, so that what drifts during the day (light, battery, the person) affects all of them.

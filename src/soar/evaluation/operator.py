@@ -27,7 +27,7 @@ class Operator(Protocol):
     def set_start(
         self, instruction: str, take_image: Callable[[], Image], recorded: Image | None
     ) -> None:
-        """Return when the start is set.
+        """Return once the start is set.
 
         Args:
             instruction: the task, which must be possible and not done.

@@ -1,4 +1,4 @@
-"""Protocols of evaluations: a hundred control steps for each trial (paper, 4), in simulated scenes and on real stations."""
+"""Protocols of evaluations: a hundred control steps a trial (paper, 4), in simulated scenes and on real stations."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class EvalConfig:
     """Policy: "gcbc", "lcbc", a checkpoint's folder, "openpi:URL", "openvla:URL", "python:module:function", a registered
     name, or a component file."""
     subgoals: str = COMPACT
-    """"compact", "expert", "expert:compact", a folder (each with @STEPS ahead), "susie:FOLDER_OR_HUB_ID", or "none"."""
+    """"compact", "expert", "expert:compact", a folder (also with @STEPS_AHEAD), "susie:FOLDER_OR_HUB_ID", or "none"."""
     trials: Annotated[int, Ge(1)] = 20
     """Trials of each task."""
     tasks: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ def _spec(config: EvalConfig, make_env: MakeEvalEnv, attended: bool) -> EvalSpec
 
 
 def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return (scene, instruction) of the named tasks; of all without names."""
+    """Return (scene, instruction) of the named tasks; without names, of all."""
     if unknown := set(tasks) - {instruction for _, instruction in known}:
         names = ", ".join(f"'{instruction}'" for _, instruction in known)
         raise ConfigError(f"no task '{min(unknown)}' here; there is: {names}")

@@ -37,7 +37,7 @@ class TaskSequence:
     seed: int
     instructions: tuple[str, ...]
     done: int
-    """Number of tasks that were done at their end."""
+    """Number of tasks that were done at the end of their attempt."""
 
 
 class SequenceRates(NamedTuple):
@@ -56,8 +56,8 @@ def evaluate_sequences(
     """Run the sequences that `folder` lacks, and return all of them.
 
     A sequence begins at a start of an evaluation, with a task that is possible there. Each further task is drawn among
-    those that the scene, as the arm left it, makes possible, tasks not yet tried before others; the arm goes home in
-    between. Draws depend on the start and the tasks done, not on the policy.
+    those that are possible in the scene as the arm left it, untried ones first; the arm goes home in between.
+    Draws depend on the start and the tasks done, not on the policy.
 
     Args:
         spec: models and simulated environments.
@@ -66,7 +66,7 @@ def evaluate_sequences(
         length: most tasks in a row.
 
     Raises:
-        ConfigError: the folder holds sequences of another setting, or the environments are no simulated ones.
+        ConfigError: the folder holds sequences of another setting, or the environments aren't simulated.
     """
     stated = {"setting": {**asdict(setting), "trials": None, "details": None}, "length": length}
     _claim(folder, stated)
@@ -135,7 +135,7 @@ def _run(
     length: int,
     on_note: Callable[[str], None],
 ) -> list[TaskSequence]:
-    """Run sequences in lockstep; those that failed a task drop out, and those in which no further one is possible."""
+    """Run sequences in lockstep; those that failed a task, or in which no further one is possible, drop out."""
     worker.open_envs(scene, len(seeds))
     chains = [_Chain(env, seed) for env, seed in zip(worker.envs, seeds, strict=False)]
     require_contracts([(scene, c.env.robot) for c in chains], worker.policy)
@@ -161,7 +161,7 @@ def _run(
 
 
 class _Chain:
-    """A sequence that runs."""
+    """A running sequence."""
 
     def __init__(self, env: object, seed: int) -> None:
         if not isinstance(env, SimEvalEnv):

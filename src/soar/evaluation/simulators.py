@@ -1,4 +1,4 @@
-"""Evaluation environments of stations whose robot is a simulator of others, judged by the simulator's own truth."""
+"""Evaluation environments of stations whose robot is a third-party simulator, judged by the simulator's own truth."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class SimulatorEvalEnv:
         return self._simulation.truth(self._instruction)
 
     def judge(self, images: Images, done: bool | None, fault: str) -> TrialOutcome:
-        """Return success if the task is done at the end; a fault says nothing about the policy, and is recovered."""
+        """Return success if the task is done at the end. A fault isn't the policy's: unknown, after a recovery."""
         if fault:
             try:
                 self.robot.recover()

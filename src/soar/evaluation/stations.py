@@ -113,7 +113,7 @@ class RecordedStarts:
         return True
 
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
-        """Return when the start is set."""
+        """Return once the start is set."""
         words = "-".join("".join(c if c.isalnum() else " " for c in instruction).split())
         path = self.folder / words[:100] / f"{seed}.png"
         recorded = decode(read_bytes(path)) if path.exists() else None
@@ -141,6 +141,6 @@ class KeptStarts:
         return verdict(task, {task.question: answer}, self.vlm.name).outcome == "failure"
 
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
-        """Return when the start is set."""
+        """Return once the start is set."""
         if not self.can_start(instruction, observe()):
             self.operator.set_start(instruction, lambda: observe().image, None)

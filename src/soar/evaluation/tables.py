@@ -22,7 +22,7 @@ from soar.utils.statistics import Interval
 _EDGE_PX = 3
 """Width of the frame around a video [pixels]."""
 MANY_TASKS = 40
-"""Number of tasks above which (random scenes) tables and plots are by the instruction's first word."""
+"""Number of tasks above which, as in random scenes, tables and plots are by the instruction's first word."""
 
 
 def write_results(evaluation: Evaluation) -> None:

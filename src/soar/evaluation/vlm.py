@@ -53,7 +53,7 @@ class LabeledPrediction:
     scene: str
     group: Group
     kind: str
-    """Kind of the question, after "not " for a task that is done if the answer is no."""
+    """Kind of the question, preceded by "not " for a task that is done if the answer is no."""
     p: float
     """P(done) or P(yes); NaN if the reply couldn't be read."""
     truth: bool

@@ -1,4 +1,4 @@
-"""Data sets whose numbers are compared with their contract while they are read, and converted if asked for."""
+"""Data sets whose numbers are compared with their contract while they are read, and converted on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign data sets behind one boundary: whatever their files make a library raise is one line that names them."""
+"""Foreign data sets behind one boundary: any error that their files cause becomes one line that names them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CheckedReader:
 
 @contextmanager
 def damage_named(folder: Path) -> Iterator[None]:
-    """Name the data set in place of what its files make a library raise. Raises ConfigError."""
+    """Turn any error that a data set's files cause into a ConfigError that names it."""
     try:
         yield
     except SoarError:
@@ -54,7 +54,7 @@ def damage_named(folder: Path) -> Iterator[None]:
 
 
 def check_regular(folder: Path) -> None:
-    """Raise ConfigError if a pipe or a device is among a data set's files, which would be waited for."""
+    """Raise ConfigError if a pipe or a device is among a data set's files: reading one would wait forever."""
     for where, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(where, name)

@@ -92,7 +92,7 @@ def export_episodes(
 
 
 def stored_bytes(store: LanceStore, query: Query, without: Set[str] = frozenset()) -> int:
-    """Return the size of the episodes that match, but for some ids [bytes]."""
+    """Return the size of the episodes that match, except those with some ids [bytes]."""
     from soar.data.store.index import where
 
     rows = store.index.rows(("id", "bytes"), where(query), query.version).to_pylist()

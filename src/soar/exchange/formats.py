@@ -50,7 +50,7 @@ def open_data_set(
 
     Args:
         folder: its folder.
-        format: its format; None looks.
+        format: its format; None recognizes it by its files.
         contract: meaning of its numbers, where the format doesn't tell.
         camera: name of the primary camera, for LeRobot.
         least_confidence: least confidence of a labeler in an instruction, for raw BridgeData.

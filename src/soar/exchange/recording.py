@@ -20,7 +20,7 @@ from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
 from soar.utils.media import resize
 
 STEPS_PER_SUBGOAL = 20
-"""Control steps for which the paper's robots pursue a subgoal. Its goals went through a video, so that equal ones
+"""Control steps for which the paper's robots pursue a subgoal. Its goals went through a video codec, so that equal ones
 differ in a released data set."""
 
 
@@ -29,7 +29,7 @@ class Recording:
     """T control steps between T + 1 observations, with images as JPEG or PNG files."""
 
     key: str
-    """Name of the episode that no other one in its data set has."""
+    """Name of the episode, unique in its data set."""
     instruction: str
     cameras: Mapping[str, Sequence[bytes]]
     """T + 1 image files of each camera of the contract, the primary one first."""
@@ -140,7 +140,7 @@ def actions_with_last(
 
 
 def without_still_start(recording: Recording) -> Recording:
-    """Return an episode from its first action that moves something on, as BridgeData's first ones don't.
+    """Return an episode without the actions at its start that move nothing, such as BridgeData's.
 
     An episode of absolute actions, or one that never moves, stays as it is.
     """
@@ -167,7 +167,7 @@ def from_step(recording: Recording, first: int) -> Recording:
 
 
 def with_still_start(recording: Recording) -> Recording:
-    """Return an episode of delta actions with one more at the start, which moves nothing, as BridgeData's first ones do."""
+    """Return an episode of delta actions with an action that moves nothing at its start, as in BridgeData."""
     still = recording.actions[:1].copy()
     still[:, : recording.contract.action.motion_dim] = 0
     times = recording.times_s
@@ -184,7 +184,7 @@ def with_still_start(recording: Recording) -> Recording:
 
 
 def black(height: int, width: int) -> bytes:
-    """Return a black JPEG file, which stands for an image that there isn't."""
+    """Return a black JPEG file, which stands for a missing image."""
     return encode(np.zeros((height, width, 3), np.uint8))
 
 

@@ -84,7 +84,7 @@ def import_episodes(
     outcome: Outcome | None = None,
     drop_still_start: bool = False,
 ) -> Iterator[tuple[Recording, str]]:
-    """Store the episodes of a data set; those that the store has already are passed over.
+    """Store the episodes of a data set; those that the store already has are skipped.
 
     Args:
         reader: the data set.
@@ -148,7 +148,7 @@ def append_recording(store: LanceStore, recording: Recording, id: str) -> None:
 def check_recording(recording: Recording) -> None:
     """Raise ContentError for an episode that couldn't be read back, or that no one could learn from.
 
-    The first and the last image of each camera are decoded; the others must be as long as a file can be.
+    Only the first and the last image of each camera are decoded.
     """
     contract, rows = recording.contract, len(recording) + 1
     widths = recording.actions.shape[1], recording.states.shape[1]

@@ -37,9 +37,9 @@ _MOST_EPISODES, _MOST_STEPS = 300, 2000
 _DEMONSTRATION, _OTHER_SCENE = 0.25, 0.35
 """Time of a demonstration and another scene's samples, relative to a collected episode's; rounded up from one run."""
 _READING = 1.25
-"""Time of a fine-tuning with the reading of its episodes, relative to its gradient steps."""
+"""Time of a fine-tuning, reading of its episodes included, relative to that of its gradient steps."""
 _EVALUATION_SHARE = 0.25
-"""Share of the time from which evaluations take half of their trials."""
+"""Share of the time above which evaluations make do with half of their trials."""
 _COLLECTION_SHARE, _FINETUNING_SHARE = 0.3, 0.25
 """Shares of the time that evaluations leave."""
 _OVERHEAD_S = 45.0

@@ -55,7 +55,7 @@ class Learning:
     finetunes: bool
     """Whether the subgoal generator is fine-tuned."""
     trains_itself: bool = False
-    """Whether the policy is one of others that trains by its own code."""
+    """Whether the policy is a third-party one that trains by its own code."""
 
     @property
     def reaches_images(self) -> bool:
@@ -154,8 +154,8 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         finetunes = False
     if recipe is None and not trains_itself and not finetunes:
         raise ConfigError(
-            "neither policy nor subgoal generator learns: fit or finetune needs steps above 0, and a policy of others "
-            "a method fit or --method external"
+            "neither policy nor subgoal generator learns: fit or finetune needs steps above 0, and a third-party "
+            "policy needs a method fit or --method external"
         )
     return Learning(config, method, recipe, finetunes, trains_itself)
 
@@ -173,7 +173,7 @@ def _require_condition(method: MethodName, kind: str) -> None:
 
 
 def _trains_itself(name: str, on_message: OnMessage) -> bool:
-    """Whether a policy of others has a method fit; says so."""
+    """Whether a third-party policy has a method fit; says so."""
     policy = load_policy(name)
     trains = isinstance(policy, TrainablePolicy)
     what = "trains by its own method fit" if trains else "stays as it is: it has no method fit"

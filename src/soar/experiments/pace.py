@@ -71,7 +71,7 @@ def measure_pace(config: RunConfig) -> Pace:
 
 @contextmanager
 def _muted(name: str) -> Iterator[None]:
-    """Silence a logger: what happens to the objects of a measurement is nothing to mend."""
+    """Silence a logger: what happens to the objects during a measurement needs no repair."""
     logger = logging.getLogger(name)
     logger.disabled = True
     try:

@@ -1,4 +1,4 @@
-"""Improvement on real stations: interleaved evaluation by a person or the success detector, own store of demonstrations."""
+"""Improvement on real stations: interleaved evaluation by a person or the success detector, stored demonstrations."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def improve_on_stations(
     on_message: OnMessage = lambda text: None,
     operator: Operator | None = None,
 ) -> RunRecord:
-    """Collect, learn, evaluate before and after by turns, promote or keep; resumes a run in `folder`.
+    """Collect, learn, evaluate before and after, interleaved, promote or keep; resumes a run in `folder`.
 
     Args:
         folder: the run's folder.
@@ -84,7 +84,7 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
 
 
 def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
-    """Collect on all stations at a time."""
+    """Collect on all stations at the same time."""
     total = config.episodes * len(config.stations)
     models, how = config.collecting(policy, subgoals)
     with ConsoleCallback(total) as console:
@@ -98,7 +98,7 @@ def _evaluate(
     on_message: OnMessage,
     candidates: Sequence[Candidate],
 ) -> None:
-    """Evaluate all candidates by turns, in an order that the person isn't told."""
+    """Evaluate all candidates, interleaved in an order that the person isn't told."""
     options = config.station_trials
     vlm = load_vlm(config.collect.vlm)
     generators = {

@@ -1,7 +1,7 @@
 """The Ray engine: stations and models as actors of a cluster, which places them, and starts them again after a loss.
 
-All actors are detached and found by name, so that they outlive the process that made them: `soar fleet up` again takes
-over those that are there. What is known of a fleet is in its store and in Ray, nowhere else.
+All actors are detached and found by name, so that they outlive the process that made them: another `soar fleet up`
+takes over those that are there. What is known of a fleet is in its store and in Ray, nowhere else.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class StationActor:
 
 
 class RayReplicas:
-    """One station's way to the replicas of a model: one of them, after a failure the next."""
+    """One station's access to the replicas of a model: it asks one, and after a failure the next."""
 
     def __init__(
         self, namespace: str, role: Role, count: int, timeout_s: float, station: str
@@ -240,7 +240,7 @@ class Cluster:
 
 
 def connect(address: str, namespace: str, *, show_logs: bool = False) -> Any:
-    """Connect this process to a cluster, unless it is, and return the package `ray`.
+    """Connect this process to a cluster, unless it already is, and return the package `ray`.
 
     Args:
         address: HOST:PORT, or "auto".

@@ -10,7 +10,7 @@
     models: {vlm: compact, policy: runs/first}
     replicas: {policy: {where: gpus, resources: {GPU: 0.5}}}
 
-A station is a station file (`soar.rollout.station_config`), or what stands in one and a name.
+A station is a station file (`soar.rollout.station_config`), or the contents of one and a name.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Training(Placement):
     """Processes that train together, by `soar fleet launch`."""
 
     count: Annotated[int, Ge(1)] = 1
-    """Number of processes, each with the resources; without any, a CPU of Ray's."""
+    """Number of processes, each with the resources, or with one of Ray's CPUs if none are given."""
     retries: Annotated[int, Ge(0)] = 3
     """Times that Ray starts all of them again after it lost one; training goes on from its last saved state."""
 

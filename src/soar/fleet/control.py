@@ -110,7 +110,7 @@ def _working(store: Path, names: Sequence[str]) -> list[str]:
 
 
 def _end(lease: Path, pid: int) -> None:
-    """End a process: its second signal drops the running episodes; by force if it doesn't follow."""
+    """End a process: a second signal drops the running episodes; if it doesn't obey, it is killed."""
     for _ in range(2):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)

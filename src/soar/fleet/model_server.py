@@ -37,14 +37,14 @@ class VLMRequest(NamedTuple):
 
 
 class SubgoalRequest(NamedTuple):
-    """A wish for one subgoal image."""
+    """A request for one subgoal image."""
 
     observation: Observation
     task: Task
 
 
 class PolicyRequest(NamedTuple):
-    """A wish for one robot's next actions."""
+    """A request for one robot's next actions."""
 
     observation: Observation
     goal: Image | str
@@ -206,7 +206,7 @@ def policy_batches(policy: Policy) -> tuple[ModelFacts, RunBatch[PolicyRequest, 
 
 
 def _act_request(index: int, request: PolicyRequest) -> ActRequest:
-    """Return a request of a session of its own, as what a session remembers comes with the request."""
+    """Return a request in a session of its own: it brings what a session would remember."""
     goal = request.goal
     words = goal if isinstance(goal, str) else request.instruction
     image = None if isinstance(goal, str) else goal

@@ -59,7 +59,7 @@ class FleetFile:
         return config.at(self.where) if self.where else config
 
     def _file_version(self) -> tuple[int, int]:
-        """Return its time and size: one that is read half written may have the time of the whole one."""
+        """Return its time and size: a half-written file may have the same time as the complete one."""
         try:
             found = os.stat(self._path)
         except OSError:
@@ -83,7 +83,7 @@ def run_embedded(
 ) -> CollectionSummary:
     """Run a fleet in processes of this machine, until its stations have ended or `stop` is set.
 
-    For a station that is added, the others finish their episodes, and all go on together.
+    When a station is added, the others finish their episodes, and then all go on together.
     """
     ends_s = None if job.hours is None else time.monotonic() + 3600 * job.hours
     stations, total = list(file.config.stations), CollectionSummary(0, 0, 0)

@@ -62,7 +62,7 @@ class ServedSubgoals:
 class ServedPolicy:
     """A policy of replicas, which use random numbers of their own; its state of an episode stays here.
 
-    A `ChunkBroker` executes what it gives at once.
+    A `ChunkBroker` executes its chunks.
     """
 
     def __init__(self, source: str, facts: ModelFacts, replicas: Replicated) -> None:

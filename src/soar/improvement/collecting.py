@@ -39,7 +39,7 @@ def collect_round(
         callbacks: called back by stations in this process.
 
     Raises:
-        SoarError: the stations stopped before, for instance because a person is needed.
+        SoarError: the stations stopped before that, for instance because a person is needed.
         Stopped: a signal stopped them after the running episode.
     """
     store = open_store(run.store, create=True)

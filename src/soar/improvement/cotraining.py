@@ -53,13 +53,13 @@ class CoTrainConfig:
     from_scratch: bool = False
     """Train fresh weights, as the paper does, instead of going on from the policy in force."""
     kept_share: Annotated[float, Ge(0), Lt(1)] = 0.0
-    """Share of the weights that training began with in the average that becomes the new policy (WiSE-FT, Wortsman et al.
-    2022): more of it unlearns less, and learns less. 0 takes the trained weights (paper)."""
+    """Share of the initial weights in the average that becomes the new policy (WiSE-FT, Wortsman et al. 2022): a larger
+    one forgets less, and learns less. 0 takes the trained weights (paper)."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
         if self.from_scratch and self.kept_share:
-            raise ConfigError("kept_share needs weights to begin with, which from_scratch has not")
+            raise ConfigError("kept_share needs weights to begin with; from_scratch has none")
 
     def recipe(self, start: Checkpoint) -> PolicyTrainConfig:
         """Return the training configuration of a policy like `start`, with its augmentation."""
@@ -130,7 +130,7 @@ class CoTraining:
 
 
 def average_weights(folder: Path, start: Checkpoint, kept_share: float) -> None:
-    """Replace a trained policy by the average of its weights and those that its training began with.
+    """Replace a trained policy with the average of its weights and those that its training began with.
 
     Called again, it changes nothing. Weights that only the trained policy has stay as they are.
 

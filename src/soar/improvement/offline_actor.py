@@ -1,7 +1,7 @@
 """Offline, then online reinforcement learning: Cal-QL's or RoboFuME's own actor as the policy.
 
 The first round trains a critic and its actor on the demonstrations alone; from then on each round goes on with batches
-half of demonstrations and half of own episodes, with the detector's verdicts as rewards. An actor with instructions
+that are half demonstrations and half own episodes, with the detector's verdicts as rewards. An actor with instructions
 (RoboFuME) needs no subgoals.
 """
 

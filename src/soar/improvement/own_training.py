@@ -1,4 +1,4 @@
-"""Co-training of a policy of others, by its own code (`soar.interfaces.TrainablePolicy`)."""
+"""Co-training of a third-party policy, by its own code (`soar.interfaces.TrainablePolicy`)."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ from soar.utils.yaml_files import dump
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """Rounds of improvement. The defaults are the paper's, but for what helps here (docs/log.md)."""
+    """Rounds of improvement. The defaults are the paper's, except for what helps here (docs/log.md)."""
 
     scenes: tuple[str, ...] = ("1",)
     """Names of the scenes."""
@@ -298,7 +298,7 @@ def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: 
     Where nothing can be learned from them, the policy stays, and unless the subgoal generator has learned, the round ends.
     """
     if stages.train is None:
-        return _without_training(this, incumbent, "the subgoal generator could learn from nothing")
+        return _without_training(this, incumbent, "the subgoal generator had nothing to learn from")
     own = _learned_from(run, this, stages.train, stages, subgoals, incumbent)
     version = own.query.version or 0
     out = run.train_folder(this.index)

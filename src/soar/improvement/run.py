@@ -142,7 +142,7 @@ class Run:
 
         Args:
             record: the run's record.
-            upto: round whose own candidates count whether they were promoted or not; None for the present models.
+            upto: round whose own candidates count whether they were promoted or not; None for the current models.
         """
         rounds = [r.index for r in record.rounds if r.promoted and (upto is None or r.index < upto)]
         if upto is not None:

@@ -34,7 +34,7 @@ OPEN_ABOVE, CLOSE_BELOW = 0.6, 0.5
 KEYPOINTS = 3
 """Attention maps that can be supervised: the gripper now, at the goal, and where it switches next."""
 LARGE, SMALL = 1, 2
-"""Labels of an action whose advantage is large or small; 0 is not told."""
+"""Labels of an action whose advantage is large or small; 0 means not told."""
 _UNTOLD = 0.3
 """Share of samples in training that aren't told the advantage (RECAP)."""
 _PROPRIOCEPTION_NOISE = 0.1
@@ -61,16 +61,16 @@ class BehaviorCloningConfig:
     """Distribution over actions."""
     pose_weight: float = 0.0
     """Weight of an auxiliary loss, unused in serving: the encoder's features must tell the gripper's pose now, at the
-    hindsight goal, and where it will grasp or release before. Not in the paper."""
+    hindsight goal, and where it will grasp or release before that. Not in the paper."""
     attention_weight: float = 0.0
     """Weight of an auxiliary loss for data with a known camera: three of the encoder's attention maps must show these
     places in the images. Not in the paper."""
     proprioception_dim: int = 0
-    """Features of proprioception beside the encoder's; 0 is none. Not in the paper."""
+    """Features of proprioception besides the encoder's; 0 is none. Not in the paper."""
     cameras: tuple[str, ...] = ()
     """Further cameras that it sees, each through an encoder of its own. Not in the paper."""
     advantage: bool = False
-    """Whether it is told in training if an action's advantage is large, and acts as if it were (RECAP). Not in the
+    """Whether it is told in training whether an action's advantage is large, and acts as if it were (RECAP). Not in the
     paper."""
 
 
@@ -126,7 +126,7 @@ class BehaviorCloning(nn.Module):
         self.pose = (
             nn.Linear(encoder.dim, 3 * len(pose_dims(contract))) if config.pose_weight else None
         )
-        # Zeros given, so that it draws no random number and changes nothing at first.
+        # Initialized to zeros, so that this draws no random number and changes nothing at first.
         self.advantage = (
             nn.Embedding(3, dim, _weight=torch.zeros(3, dim)) if config.advantage else None
         )
@@ -144,7 +144,7 @@ class BehaviorCloning(nn.Module):
 
     @property
     def takes_state(self) -> bool:
-        """Whether it takes the state beside images."""
+        """Whether it takes the state besides images."""
         return self.proprioception is not None
 
     def forward(self, batch: Batch) -> Float[Tensor, "n a"]:
@@ -272,7 +272,7 @@ class BehaviorCloning(nn.Module):
         batch: Batch,
         noise: torch.Generator | None = None,
     ) -> Float[Tensor, "n d2"]:
-        """Append the features of further cameras and of proprioception, in training of noisy one; add the advantage's."""
+        """Append the features of further cameras and of proprioception, noisy in training; add the advantage's."""
         for name, encoder in self.cameras.items() if self.cameras is not None else ():
             image = batch[f"image_{name}"].permute(0, 3, 1, 2)
             features = torch.cat([features, encoder(image, None).features], 1)

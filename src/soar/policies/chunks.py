@@ -43,7 +43,7 @@ class ChunkPolicy(Protocol):
 class ChunkBroker:
     """A policy that executes the chunks of another one, for robots in lockstep. It is a policy itself.
 
-    The next chunk is predicted when the present one is used up, when a goal has changed, or in another number of robots.
+    The next chunk is predicted when this one is used up, when a goal has changed, or for another number of robots.
     """
 
     def __init__(self, policy: ChunkPolicy, executed: int, *, ensemble: bool = False) -> None:

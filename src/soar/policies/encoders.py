@@ -29,7 +29,7 @@ RESNETS: dict[str, tuple[tuple[int, ...], bool]] = {
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Kind and size of an encoder. All but the kind is of the compact encoder and of "bridge"; the ResNets have no settings."""
+    """Kind and size of an encoder. All else is for the compact encoder and "bridge"; the ResNets have no settings."""
 
     kind: Literal["resnet18", "resnet34", "resnet50", "compact", "bridge"] = "resnet34"
     """"bridge" is the ResNet of the papers' released weights (`soar.nn.bridge_resnet`)."""

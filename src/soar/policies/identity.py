@@ -12,7 +12,7 @@ from soar.utils.config import content_hash
 
 
 class PolicyIdentity(NamedTuple):
-    """What tells a policy from others: the same for the same weights, and as far as known only then."""
+    """What tells a policy from others: the same for the same weights and, as far as is known, only for those."""
 
     kind: str
     """"gcbc" or "lcbc"; the name that another policy gives itself."""
@@ -32,7 +32,7 @@ def policy_identity(name: str) -> PolicyIdentity:
 
 
 def check_goals(policy: str, subgoals: str) -> None:
-    """Find out, before anything runs, that a policy of this package can't use what it is told to pursue.
+    """Check, before anything runs, that a policy of this package can use what it is told to pursue.
 
     Args:
         policy: a policy, steered or not, as `soar.registry` names it, or a run's folder.

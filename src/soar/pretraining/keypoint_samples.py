@@ -2,7 +2,7 @@
 
 The keypoint predictor learns from these besides whole clips. They cost a tenth, so they come from many more scenes, and
 they start from states that failing attempts and drift lead to, or the packaged system itself (DAgger). Each state is
-shown in several styles, which costs little beside its physics. The labels are image positions, not actions.
+shown in several styles, which costs little compared with its physics. The labels are image positions, not actions.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
 LABELS = "labels-2"
-"""Part of the names of folders of kept samples; changes whenever labels do, so that those of before aren't taken."""
+"""Part of the names of folders of kept samples; changes whenever labels do, so that older samples aren't used."""
 EXPERT_SEED, SYSTEM_SEED = 800_000, 500_000
 """Seeds of the first scenes of an expert's samples and of a system's, far from the clips' scenes."""
 STATES_PER_SCENE = 8
@@ -124,7 +124,7 @@ def make_keypoint_samples(
 
 
 def _kept(folder: Path, parts: Sequence[Arrays]) -> KeypointSamples | None:
-    """Return the samples of an earlier call if they are these: to embed the instructions again takes minutes."""
+    """Return the samples of an earlier call if they are these: embedding the instructions again takes minutes."""
     try:
         kept = KeypointSamples.load(folder)
     except ConfigError:  # there is none, or it is damaged
@@ -152,7 +152,7 @@ def expert_and_system_samples(
         requested: numbers of scenes and images.
         cache: the folder.
         system: names of its policy and its subgoal generator.
-        identity: name of the system in the folder; samples of others aren't taken for its own.
+        identity: name of the system in the folder; tells its samples from those of others.
     """
     first, workers = requested.scene_offset, requested.workers
     at = cache / f"keypoint-samples-{requested.views}-{LABELS}"
@@ -219,7 +219,7 @@ def _broad_samples(seed: int, config: KeypointSampleConfig) -> Arrays:
 
 
 def _perturbed_states(world: World, seed: int, rng: np.random.Generator) -> Iterator[SceneTask]:
-    """Bring the world into states on the way of its tasks and beside it, and yield the task to sample in each."""
+    """Bring the world into states along the way of its tasks and off it, and yield the task to sample in each."""
     scene = world.scene
     task = scene.tasks[int(rng.integers(len(scene.tasks)))]
     world.reset(seed, task.goal)

@@ -118,7 +118,7 @@ class SceneStream(AbstractContextManager["SceneStream"]):
         return self._block[1]
 
     def _request(self, number: int) -> None:
-        """Start the generation of a block, at the right times by new processes."""
+        """Start the generation of a block, every few blocks with new processes."""
         if number in self._jobs:
             return
         if self._pool is None or number % _BLOCKS_PER_POOL == 0:

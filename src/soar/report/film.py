@@ -24,7 +24,7 @@ _FPS = 15
 _HELD_S = 0.8
 """Time for which an episode's last frame and verdict are shown [s]."""
 _PREVIEWS = ((320, 3, 50), (256, 3, 40), (224, 4, 35), (192, 5, 30), (160, 6, 25))
-"""Width [px] of one side, frames of the film for each of the preview's, and quality: the first that is small enough."""
+"""Width [px] of one side, frames of the film for each of the preview's, and quality; the first that fits is used."""
 
 _SAMPLED = 8
 """Number of frames from which a preview's size is estimated."""
@@ -39,9 +39,9 @@ class FilmConfig:
     right_title: str = "Subgoals and goal-conditioned policy"
     """Title over the second store's."""
     episodes: Annotated[int, Ge(1)] = 8
-    """Number of episodes of each store, from all of it at equal distances."""
+    """Number of episodes of each store, spread evenly over it."""
     speed: Annotated[float, Gt(0)] = 12.0
-    """Times as fast as the robot."""
+    """Speed relative to the robot's."""
     size: Annotated[int, Ge(64)] = 384
     """Height and width of each side's picture in pixels."""
 
@@ -73,7 +73,7 @@ def film_frames(left: Path, right: Path, config: FilmConfig) -> Iterator[Image]:
 
 
 def write_preview(frames: Sequence[Image], out: Path, most_bytes: int) -> int:
-    """Write a film's frames as an animated WebP that endlessly repeats.
+    """Write a film's frames as an animated WebP that repeats endlessly.
 
     Args:
         frames: the film's frames.

@@ -20,7 +20,7 @@ LAPSE_STRIDE = 4
 
 
 def time_lapse(store: LanceStore, episodes: Sequence[EpisodeSummary]) -> bytes:
-    """Encode up to `LAPSE_EPISODES` episodes at equal distances, as mp4."""
+    """Encode up to `LAPSE_EPISODES` evenly spread episodes as mp4."""
     count = min(len(episodes), LAPSE_EPISODES)
     chosen = np.linspace(0, len(episodes) - 1, count).round().astype(int).tolist()
     frames = (f for i in chosen for f in _lapse_frames(store.load(episodes[i].id), i + 1))
@@ -44,7 +44,7 @@ def with_subgoal(episode: Episode, t: int, size: int = VIDEO_SIZE) -> Image:
 
 
 def choose_samples(episodes: Sequence[EpisodeSummary], count: int) -> list[EpisodeSummary]:
-    """Choose the latest success and the latest failure of up to half as many tasks as `count` each."""
+    """Choose the latest success of up to `count` // 2 tasks, and the latest failure of as many."""
     latest: dict[tuple[Outcome, str], EpisodeSummary] = {}
     for episode in reversed(episodes):
         latest.setdefault((episode.verdict.outcome, episode.instruction), episode)
@@ -62,7 +62,7 @@ def episode_video(episode: Episode) -> bytes:
 
 
 def choose_pairs(comparison: Comparison, count: int) -> list[tuple[Trial, Trial]]:
-    """Choose pairs of trials with videos: those whose outcome changed first, with the tasks taking turns.
+    """Choose pairs of trials with videos: first those whose outcome changed, with the tasks taking turns.
 
     Gains and losses are chosen in the ratio in which they occurred, then unchanged pairs.
     """

@@ -171,7 +171,7 @@ def held_back(
     low: Float64[np.ndarray, " n"],
     high: Float64[np.ndarray, " n"],
 ) -> Float64[np.ndarray, " n"]:
-    """Return the nearest step that leads out of the box, or further out, from none of some positions."""
+    """Return the nearest step that, from any of some positions, leads neither out of the box nor further out."""
     down = np.minimum(low + _MARGIN_M - positions, 0).max(0)
     up = np.maximum(high - _MARGIN_M - positions, 0).min(0)
     held: Float64[np.ndarray, " n"] = np.clip(step, down, up)

@@ -22,9 +22,9 @@ from soar.robots.returned import DriverReader, to_array
 from soar.types import Action, Image, Observation, State
 
 _ARRIVED_M = 2e-7
-"""Distance in meters from which an arm has arrived where it was commanded: the rounding of float32."""
+"""Distance in meters within which an arm has arrived where it was commanded: the rounding of float32."""
 _MOST_STEPS = 10.0
-"""Ratio to the largest allowed step beyond which no arm moves in one: the driver's number has another unit."""
+"""Multiple of the largest allowed step that no arm exceeds in one step; beyond it, the driver uses another unit."""
 
 DriverBox: TypeAlias = tuple[tuple[float, float, float], tuple[float, float, float]]
 """Lower and upper corner [m]; see `CommandedPosition`."""
@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 class CommandedPosition:
     """Position that the actions so far command, which an arm that lags behind has yet to reach.
 
-    A driver may add an action to the position commanded last. So the actions are added up twice since the arm arrived
-    last: as sent, and as the driver says that it executed them. Neither sum leaves the box. Absolute actions aren't
-    added up.
+    A driver may add an action to the position commanded last. So two sums are kept since the arm last
+    arrived: of the actions as sent, and as the driver says it executed them. Neither sum leaves the box. Absolute
+    actions aren't added up.
     """
 
     def __init__(self, reach: Reach, driver_box: DriverBox | None = None) -> None:
-        """Begin unknown. `driver_box`: box in which the driver itself keeps the commanded position."""
+        """Begin with an unknown position. `driver_box`: box in which the driver itself keeps the commanded position."""
         self._reach = reach
         self._low, self._high = reach.low.copy(), reach.high.copy()
         if driver_box is not None:
@@ -159,7 +159,7 @@ class SafeRobot(Generic[R]):
             contract: meaning of its numbers; None takes the one that it declares, else the WidowX's.
 
         Raises:
-            ConfigError: the limits don't fit the contract, or the robot's period isn't one.
+            ConfigError: the limits don't fit the contract, or the robot's period isn't a number above 0.
         """
         self.robot = robot
         """The wrapped robot."""

@@ -51,7 +51,7 @@ def assess(
 
 
 def _by_question(asked: Sequence[Question], reply: Sequence[Answer]) -> dict[Question, Answer]:
-    """Answers to the asked questions; one with an invalid probability has none."""
+    """Answers to the asked questions; an invalid probability becomes None."""
     answers = {}
     for answer in reply:
         if answer.question in asked:

@@ -23,7 +23,7 @@ class EpisodeResult:
     noise: float
     """Scale of the policy's standard deviation."""
     fault: SoarError | None = None
-    """Fault that broke the episode off; it isn't stored then."""
+    """Fault that broke off the episode, which then isn't stored."""
     homing_fault: SoarError | None = None
     """Fault on the way home, after a complete episode."""
 

@@ -41,7 +41,7 @@ OnChange = Callable[[str, str], None]
 
 
 def tell_nobody(role: str, message: str) -> None:
-    """Tell nobody of an outage, which ends what runs."""
+    """Tell nobody of an outage, which then ends whatever runs."""
 
 
 _MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
@@ -65,7 +65,7 @@ class CheckedCalls:
 
         Raises:
             ModelUnavailable: it raised an exception.
-            BadOutput: it raised that.
+            BadOutput: it raised this itself.
             ConfigError: it failed at the first call in a way that another attempt doesn't cure.
         """
         try:
@@ -74,7 +74,7 @@ class CheckedCalls:
             result = function()
         except (BadOutput, KeyboardInterrupt, GeneratorExit):
             raise
-        except BaseException as error:  # cancelled tasks and panics of Rust are no Exception
+        except BaseException as error:  # cancelled tasks and Rust's panics aren't an Exception
             known = isinstance(error, ModelUnavailable)
             message = str(error) if known else self._describe(method, error)
             lasting = isinstance(error, _MISTAKES) or (isinstance(error, SoarError) and not known)
@@ -99,7 +99,7 @@ class CheckedCalls:
 
 
 class CheckedVLM:
-    """A vision-language model whose exceptions are outages. One that is checked already is checked anew, not twice."""
+    """A vision-language model whose exceptions are outages. One that is already checked is unwrapped first."""
 
     def __init__(self, vlm: VisionLanguageModel, on_change: OnChange = tell_nobody) -> None:
         self.name = vlm.name
@@ -199,7 +199,7 @@ class CheckedEpisodeDetector:
 def checked_detector(
     detector: AnySuccessDetector, on_change: OnChange = tell_nobody
 ) -> AnySuccessDetector:
-    """Return a success detector of the same kind with checked calls; one whose outages somebody hears of stays."""
+    """Return a success detector of the same kind with checked calls; one whose outages are already reported is kept."""
     if isinstance(detector, CheckedDetector | CheckedEpisodeDetector):
         return (
             detector if detector.calls.is_heard else checked_detector(detector.detector, on_change)
@@ -212,7 +212,7 @@ def checked_detector(
 def of_one_size(observations: Sequence[Observation]) -> Sequence[Observation]:
     """Return the observations; where a camera's image sizes differ, each is resized to the longest side of all.
 
-    A camera that only some robots have is left to them.
+    A camera that only some robots have counts for those alone.
     """
     shapes = defaultdict[str, set[tuple[int, ...]]](set)
     for observation in observations:
@@ -234,7 +234,7 @@ def _resized(observation: Observation, sides: Mapping[str, int]) -> Observation:
 
 
 def _answers(replies: object, count: int) -> list[list[Answer]]:
-    """Return a VLM's answers, each with a probability or None. Raises SoarError: they are none, or not of each image."""
+    """Return a VLM's answers, each with a probability or None. Raises SoarError: they aren't answers for each image."""
     rows = [list(r) for r in replies] if _is_list(replies, list | tuple) else None
     if rows is None or len(rows) != count or not _is_list([a for r in rows for a in r], Answer):
         found = f"{len(rows)} replies" if rows is not None else f"{replies!r:.60}"
@@ -247,7 +247,7 @@ def _is_list(value: object, kind: type | UnionType) -> TypeGuard[list[Any]]:
 
 
 def _answer(answer: Answer) -> Answer:
-    """Return an answer of our types; a probability outside of [0, 1] is none. Raises TypeError, ValueError: no number."""
+    """Return an answer of our types, P(yes) None outside of [0, 1]. Raises TypeError, ValueError: it is no number."""
     p = None if answer.p_yes is None else float(answer.p_yes)
     source = answer.source if answer.source in get_args(Source) else None
     valid = p is not None and 0 <= p <= 1

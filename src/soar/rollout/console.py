@@ -51,7 +51,7 @@ class SentActions(Callback):
     """A line for every action of a dry run: what would be sent, and the policy's own where limits changed it."""
 
     def on_step(self, station: Station, step: Step) -> None:
-        """Print an action, by name of its numbers."""
+        """Print an action's numbers by name."""
         names = robot_contract(station.robot).action.names
         sent, commanded = _numbers(names, step.executed), _numbers(names, step.commanded)
         limited = f"   policy: {commanded}" if sent != commanded else ""

@@ -1,4 +1,4 @@
-"""Comparison of what robots mean with what a policy learned from, before a run."""
+"""Comparison of robots' contracts with the one that a policy learned from, before a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def robot_contract(robot: Robot) -> Contract:
 
 
 def require_contracts(robots: Sequence[tuple[str, Robot]], policy: Policy) -> None:
-    """Compare robots, by name, with a policy. A policy that declares no contract is taken as it is.
+    """Compare the contracts of robots, by name, with a policy's. A policy that declares none is taken as it is.
 
     Raises:
         ConfigError: a robot and the policy can't work together; the message names the remedy. Other differences, such

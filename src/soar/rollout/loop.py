@@ -1,4 +1,4 @@
-"""The control loop: observe, propose a task, then for each subgoal generate it and act towards it, judge (paper, 3).
+"""The control loop: observe, propose a task, generate each subgoal and act toward it, judge (paper, 3).
 
 It drives one robot, or several in lockstep that share each model's batches. Callbacks record and show. With a `worker`
 the slow models run while the arm moves; without one the same calls run in order.
@@ -123,7 +123,7 @@ def run_episodes(
 
     Args:
         stations: the stations, with their arms at home.
-        assessments: the current scene of each station: those of the last frames before homing.
+        assessments: each station's current scene: the assessment of its last frame before homing.
         models: the models.
         config: length and timing.
         histories: attempts and successes at each station so far, for the proposals.
@@ -222,9 +222,9 @@ def observe(states: Sequence[EpisodeState], metronome: Metronome | None) -> None
 
 
 def _subgoal_inputs(states: Sequence[EpisodeState]) -> tuple[list[Observation], list[Task]]:
-    """Observations and tasks of all episodes, broken off or not, so that places in the batch stay.
+    """Observations and tasks of all episodes, broken off or not, so that each keeps its place in the batch.
 
-    Subgoal generators know the WidowX's states alone; of another arm they get only the image.
+    Subgoal generators know the WidowX's states alone; for another arm they get only the image.
     """
     observations = [
         s.observation
@@ -320,7 +320,7 @@ def judge_and_home(
 def _assess_and_judge(
     states: Sequence[EpisodeState], models: Models
 ) -> list[tuple[SceneAssessment, Verdict]]:
-    """Assess the last frames in one request; the detector gets the answers. Unavailable, it leaves verdicts unknown.
+    """Assess the last frames in one request; the detector gets the answers. Without it, verdicts are unknown.
 
     A task that the proposer asked about itself is asked about again, as it may not be one of the station's.
     """
@@ -351,8 +351,8 @@ def _assess_and_judge(
 def go_home(states: Sequence[EpisodeState]) -> None:
     """Home all arms, and observe the scene once more.
 
-    A fault of the camera here breaks the episode off: the image may have been frozen since an unknown time, so that
-    the last frame can't be judged.
+    A camera fault here breaks the episode off: the image may have been frozen for an unknown time, so the last frame
+    can't be judged.
     """
     robots = [s.station.robot for s in states]
     for state, homed in zip(states, call_all(robots, "home"), strict=True):

@@ -124,7 +124,7 @@ class ModelsConfig:
             vlm: the loaded VLM.
 
         Raises:
-            ConfigError: the proposer can't be made of its configuration.
+            ConfigError: the proposer can't be made from its configuration.
         """
         kind, _, rest = self.proposer.partition(":")
         if kind == "python":

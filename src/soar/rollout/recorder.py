@@ -99,7 +99,7 @@ class Recorder(Callback):
     def settle(self, keep: int = 0) -> None:
         """Wait until at most `keep` episodes aren't stored yet. One that the store can't hold is dropped and logged.
 
-        All attempts that failed before are made again first, and waited for.
+        If attempts failed before, they are made again first, and all episodes are waited for.
 
         Raises:
             StoreError: an episode can't be stored; the next call tries again.
@@ -118,7 +118,7 @@ class Recorder(Callback):
             self._on_settled(station, refusal)
 
     def _try_again(self) -> bool:
-        """Submit the episodes again whose attempt failed. Returns whether there are any."""
+        """Submit again the episodes whose attempt failed. Returns whether there are any."""
         failed = [_may_succeed_later(future) for _, future in self._pending]
         self._pending = [
             (e, self._thread.submit(self._append_again, e) if again else f)
@@ -127,7 +127,7 @@ class Recorder(Callback):
         return any(failed)
 
     def _append_again(self, episode: Episode) -> str:
-        """Store an episode, unless the attempt that failed did so: the disk may have gone after the commit."""
+        """Store an episode, unless the failed attempt did so after all: the disk may have gone after the commit."""
         started_s = episode.provenance.started_s
         end_s = float(np.nextafter(started_s, np.inf))
         stations = (episode.provenance.station,)
@@ -156,7 +156,7 @@ def _may_succeed_later(future: Future[str]) -> bool:
 def _truth(station: Station, proposal: Proposal) -> bool | None:
     """Whether the simulator finds the task done.
 
-    None without a simulator, for a task that isn't the station's, or if it just failed (the loop will notice).
+    None without a simulator, for a task that isn't the station's, or if the simulator just failed (the loop notices).
     """
     instruction = proposal.task.instruction
     if station.simulation is None or instruction not in {t.instruction for t in station.tasks}:

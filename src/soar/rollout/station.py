@@ -49,14 +49,14 @@ class EpisodeConfig:
 
     @classmethod
     def with_steps_per_subgoal(cls, steps: int) -> EpisodeConfig:
-        """Return a configuration with the default length, for `steps` a subgoal. Raises ConfigError."""
+        """Return a configuration of the default length, with `steps` control steps per subgoal. Raises ConfigError."""
         length = cls().length
         if not 1 <= steps <= length or length % steps:
             raise ConfigError(f"{steps} steps per subgoal; valid: a divisor of {length}")
         return cls(length // steps, steps)
 
     def at(self, period_s: float) -> EpisodeConfig:
-        """Return the configuration in control steps of a robot's period: subgoals as long in time, for the duration."""
+        """Return the configuration in control steps of a robot's period: subgoals and episode last as long in time."""
         if self.duration_s is None:
             return self
         usual, total = WIDOWX.period_s, self.duration_s / period_s
@@ -85,7 +85,7 @@ class Simulator(Protocol):
     """The simulated table under a robot."""
 
     def truth(self, instruction: str) -> bool:
-        """Whether the task is done now; for measurements, no component of the loop asks."""
+        """Whether the task is done now; for measurements only: no component of the loop asks."""
 
     def reset(self, seed: int) -> None:
         """Place all objects on the table at random."""
@@ -111,5 +111,5 @@ class Station:
     takeover: Takeover | None = None
     """A person who may act in the policy's place; None where nobody can."""
     choose_tasks: Callable[[Sequence[str]], tuple[tuple[Task, ...], TaskProposer]] | None = None
-    """Returns tasks for other instructions, none for the station's own, and their proposer; raises ConfigError. None
-    where the tasks can't be changed."""
+    """Returns the tasks of other instructions (of no instructions: the station's own), and their proposer; raises
+    ConfigError. None where the tasks can't be changed."""

@@ -55,7 +55,7 @@ DRIVERS = {
     "gym": "soar.robots.host.gym_robot:make",
     "bridge": "soar.robots.hardware.bridge:BridgeRobot",
 }
-"""Robots of the package for hardware and simulators of others, by name, and the functions that build them."""
+"""The package's robots for hardware and third-party simulators, by name, and the functions that build them."""
 SIMULATED = {
     "sim": "soar.robots.simulated:make_sim_robot",
     "toy": "soar.robots.toy:make_toy_robot",
@@ -72,7 +72,7 @@ class SceneInfo(NamedTuple):
     regime: Regime
     instructions: tuple[str, ...]
     questions: str = ""
-    """Question file for those that the grammar doesn't know; empty for none."""
+    """Question file for instructions that the grammar doesn't know; empty for none."""
 
 
 def check_station_name(name: str) -> None:
@@ -160,7 +160,7 @@ class StationConfig:
 
     @classmethod
     def read(cls, path: str | Path) -> StationConfig:
-        """Read a station file, whose name is the default of the station's. Raises ConfigError."""
+        """Read a station file; the file's name is the default for the station's. Raises ConfigError."""
         path = Path(path)
         data = read_plain(path)
         if isinstance(data, dict):
@@ -249,7 +249,7 @@ def episode_config(
         steps_per_subgoal: control steps for each subgoal; None for what suits the generator.
 
     Raises:
-        ConfigError: an episode is no multiple of `steps_per_subgoal`.
+        ConfigError: an episode's length isn't a multiple of `steps_per_subgoal`.
     """
     steps = steps_per_subgoal or subgoals_spec(subgoals).steps_per_subgoal
     prefetch = PREFETCH_STEPS if any(s.keeps_period for s in stations) else 0

@@ -70,7 +70,7 @@ class Batcher(Generic[Q, R]):
             order: number of the client.
 
         Raises:
-            SoarError: of the first request that failed.
+            SoarError: the error of the first request that failed.
         """
         loop = asyncio.get_running_loop()
         entry: _Entry[Q, R] = _Entry(order, requests, loop.time(), loop.create_future())

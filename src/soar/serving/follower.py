@@ -87,8 +87,8 @@ class ActReply(NamedTuple):
 class Follower:
     """An instruction follower for many sessions.
 
-    An instruction that is new to its session, and every `steps_per_subgoal` actions, generate a subgoal. A request that
-    brings its own goal image needs none, and a policy that follows instructions gets them as they are.
+    A subgoal is generated for an instruction that is new to its session, and again every `steps_per_subgoal` actions.
+    A request that brings its own goal image needs none, and a policy that follows instructions gets them as they are.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Follower:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several sessions can use the policy by turns."""
+        """Whether several sessions can take turns with the policy."""
         return isinstance(self.policy, SharedPolicy)
 
     def warm_up(self) -> None:

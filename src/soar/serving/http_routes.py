@@ -115,7 +115,7 @@ async def read_payload(request: Request) -> Payload:
     values = from_json(body) if body.strip() else {}
     if is_mapping(values) and isinstance(values.get("encoded"), str):
         if len(values) > 1:
-            raise ConfigError("beside 'encoded' there is nothing else in a request")
+            raise ConfigError("a request with 'encoded' holds nothing else")
         return Payload(_mapping(from_json(values["encoded"])), True)
     return Payload(_mapping(values), False)
 

@@ -30,7 +30,7 @@ SEED, NOISE, RESET, LAST = "soar/seed", "soar/noise", "soar/reset", "soar/last"
 """Keys of a seed, after which random numbers repeat; of the policy's noise; of the beginning of an episode; and of the
 action that was executed last, where it isn't the last one of the replies."""
 WANT_SUBGOAL = "observation/want_subgoal"
-"""Key of a request for the subgoal beside the action."""
+"""Key of a request for the subgoal along with the action."""
 
 
 def act_request(session: Session, message: Mapping[str, Any], contract: Contract) -> ActRequest:

@@ -120,7 +120,7 @@ def is_foreign(headers: Headers) -> bool:
 
 
 def names_this_machine(headers: Headers) -> bool:
-    """Whether a request is for this machine by its own name; a page whose name was turned to it has another host."""
+    """Whether a request is for this machine by its own name; a page whose name resolves to it has another host."""
     return _name(headers.get("host", "")) in (*LOOPBACK, "")
 
 

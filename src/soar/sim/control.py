@@ -152,7 +152,7 @@ class EndEffectorController:
 
         Args:
             action: delta [m, rad] and gripper opening in [0, 1].
-            hand: view of the end effector's position [m], which the motions back are for.
+            hand: live view of the end effector's position [m]; the motions back lead from where it is by then.
         """
         yield action
         c = self.config

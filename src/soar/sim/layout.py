@@ -28,7 +28,7 @@ from soar.sim.scenes.spec import (
 )
 
 REGION = ((0.185, 0.395), (-0.175, 0.253))
-"""Range of an item's initial center along x and y [m]: the end effector's box without a margin of 3 cm."""
+"""Range of an item's initial center along x and y [m]: the end effector's box less a margin of 3 cm."""
 START_INSIDE = 0.35
 """Probability that an item starts in a container that a task of its scene names."""
 _MAX_INSIDE = 2
@@ -60,7 +60,7 @@ def place(state: SceneState, rng: np.random.Generator, goal: Goal | None = None)
     """Place all objects at random and let them come to rest.
 
     With a `goal`, the layout makes it feasible and doesn't fulfill it: the object lies outside the container that it
-    shall go in, or in the one that it shall leave, or on the other side, and so on.
+    has to go into, or in the one that it has to leave, or on the other side, and so on.
 
     Raises:
         ConfigError: the objects don't fit on the table.
@@ -256,7 +256,7 @@ def _place_fixed(
     x_range: tuple[float, float],
     y_range: tuple[float, float],
 ) -> tuple[float, float]:
-    """Place a fixed body, its front about toward the robot, and return its x and y [m]."""
+    """Place a fixed body, its front roughly toward the robot, and return its x and y [m]."""
     x, y = rng.uniform(*x_range), rng.uniform(*y_range)
     yaw = rng.uniform(-0.08, 0.08) if obj.yaw is None else obj.yaw
     mocap = int(state.model.body(obj.name).mocapid[0])

@@ -30,7 +30,7 @@ _POINTER = b"version https://git-lfs"
 
 
 class _UnusableError(Exception):
-    """The cause why a folder can't be used."""
+    """The reason why a folder can't be used."""
 
 
 def load_pipeline(source: str | Path, dtype: torch.dtype) -> Any:

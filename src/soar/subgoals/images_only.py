@@ -1,7 +1,7 @@
 """A subgoal generator that shows nothing but its images: `--subgoals python:soar.subgoals.images_only:compact`.
 
 The packaged generator also has a keypoint predictor, which scripted corrections and its own fine-tuning read. Behind
-this wrapper it is what SuSIE or a generator of others is, so that a method of improvement can be tried without them.
+this wrapper it offers no more than SuSIE or a third-party generator, so that methods can be tried without these.
 """
 
 from __future__ import annotations

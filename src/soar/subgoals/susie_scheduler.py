@@ -14,7 +14,7 @@ from torch import Tensor
 class SusieScheduler(DDIMScheduler):  # type: ignore[misc]  # diffusers has no types
     """DDIM whose answer is the clean image as predicted at the last time but one.
 
-    With n steps of a schedule of T times they are T - T/n, T - 2 T/n, ..., T/n: n - 1 calls of the network. Other
+    With n steps of a schedule of T times, the times are T - T/n, T - 2 T/n, ..., T/n: n - 1 calls of the network. Other
     samplers go on to time 0. The scaled-linear schedule is SuSIE's closed form.
     """
 

@@ -79,7 +79,7 @@ def success_probability(task: Task, p_yes: float) -> float:
 
 
 def _are_understood(parts: _Parts) -> bool:
-    """Whether each noun phrase is one; "the side" is a goal like the table."""
+    """Whether each noun phrase is understood; "the side" is a goal like the table."""
     nouns = [parts.get(name, "") for name in ("object", "container", "goal")]
     return all(noun in ("", "side") or is_understood(noun) for noun in nouns) and nouns[1] != "side"
 
@@ -136,7 +136,7 @@ def _is_movable(object: str) -> bool:
 
 
 def _is_goal(container: str, where: str) -> bool:
-    """Whether in or on the container is meant: "to the bowl" is in it, "to the window" is not."""
+    """Whether "in" or "on" the container is meant: "to the bowl" means in it, "to the window" neither."""
     return where != "to" or container == "side" or head(container) in SURFACES | VESSELS
 
 

@@ -5,7 +5,7 @@ behind a chat endpoint is asked for tasks about the current image. One is tried 
 
 1. no word of the list of what is never allowed is in it (`never.txt`),
 2. the policy was trained on it, or on its skill and its objects,
-3. it has a yes/no question that tells whether it is done: of the question file, the grammar, or the VLM,
+3. it has a yes/no question that tells whether it is done: from the question file, the grammar, or the VLM,
 4. the VLM answers each question of that list with no,
 5. it is feasible: the station's VLM answers its question with the opposite of done, and misses none of its objects.
 
@@ -63,7 +63,7 @@ class OpenProposerConfig:
 
     trained_on: str = "grammar"
     """What the policy was trained on: "grammar" for any task that the grammar understands; "any"; a text file with an
-    instruction a line; or an episode store's folder. Of a file or store, its skills with its objects."""
+    instruction per line; or an episode store's folder. A file or store allows its skills with its objects."""
     never: str = ""
     """Text file of what is never allowed; empty for the packaged one (src/soar/tasks/never.txt)."""
     questions: str = ""

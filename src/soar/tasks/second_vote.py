@@ -1,7 +1,7 @@
 """Second votes: a verdict is a success only if two different judgments say so.
 
-The paper's detector calls a third of its failures a success. Two judgments that err for different reasons agree on fewer
-of them. The second one asks another question about the same frames ("wording"), the same question about a frame shortly
+The paper's detector calls a third of failures a success. Two judgments that err for different reasons agree on fewer of
+them. The second one asks another question about the same frames ("wording"), the same question about a frame shortly
 before the last ("frame"), or another model. Both are kept as the verdict's votes.
 """
 
@@ -20,7 +20,7 @@ from soar.tasks.success_detector import to_verdict
 from soar.types import Answer, EpisodeFrames, Image, Images, QuestionKind, Task, Verdict, Vote
 
 EARLIER_STEPS = 5
-"""Control steps before the last frame at which the earlier frame is: 1 s at 5 Hz, when a released object has come to
+"""Control steps from the earlier frame to the last one: 1 s at 5 Hz, when a released object has come to
 rest and the arm stands elsewhere."""
 _OPPOSITES: dict[QuestionKind, QuestionKind] = {
     "in": "table", "left": "right", "right": "left", "open": "closed", "closed": "open",
@@ -103,7 +103,7 @@ def opposite(task: Task) -> Task | None:
 def surely_done(
     vlm: VisionLanguageModel, images: Sequence[Image], tasks: Sequence[Task], least_p: float
 ) -> Bool[np.ndarray, " n"]:
-    """Return for each image whether its task is done by both its question and the opposite one.
+    """Return for each image whether its task is done according to both its question and the opposite one.
 
     Args:
         vlm: the model that is asked.

@@ -1,7 +1,7 @@
 """Success detection: verdicts on episodes from their frames (paper, B.1.2).
 
 The paper judges the last frame alone. With a VLM that errs, and with random tasks where none is feasible, that counts
-episodes as successes in which nothing happened. Here P(success) = P(done at the end) P(not done at the start).
+as successes episodes in which nothing happened. Here P(success) = P(done at the end) P(not done at the start).
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def verdict(
 
     Args:
         task: the task.
-        answers: answers about the last frame, by question; unknown without a readable one to the task's question.
+        answers: answers about the last frame, by question; without a readable one to the task's question, the verdict
+            is unknown.
         judge: name of the VLM.
         threshold: P(success) from which the episode counts as a success.
         before: answers about the first frame; None if the task is known to have been undone in it.
@@ -150,7 +151,7 @@ def to_verdict(
 
 
 def _coarsest(answers: Sequence[Answer | None]) -> Source | None:
-    """Origin of a probability made of several answers': the coarsest one; None if one of them doesn't say."""
+    """Origin of a probability made of several answers: the coarsest of theirs; None if an answer has none."""
     sources = [a.source if a else None for a in answers]
     order: tuple[Source, ...] = ("word", "vote", "probability")
     return None if None in sources else next(s for s in order if s in sources)

@@ -182,7 +182,7 @@ def _bounds(
     sources: Sequence[CriticSource],
     start: Checkpoint | None,
 ) -> ActionBounds:
-    """Return the units of actions: those given, else, for another arm than the WidowX, those of the data or the start."""
+    """Return the units of actions: those given or, for an arm other than the WidowX, those of the start or data."""
     if contract.action == WIDOWX.action or config.bounds != ActionBounds():
         return config.bounds
     if start is not None:
@@ -193,7 +193,7 @@ def _bounds(
 def _normalized_states(
     sources: Sequence[CriticSource], start: Checkpoint | None
 ) -> NormalizeStates:
-    """Return states of another arm than the WidowX, whose scales are fixed, as z-scores of the data or of the start."""
+    """Return the z-scoring of an arm's states, by the start or the data; the WidowX's scales are fixed."""
     for transform in transforms_from(start.transforms) if start else ():
         if isinstance(transform, NormalizeStates):
             return transform

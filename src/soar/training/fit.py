@@ -65,7 +65,7 @@ class FitConfig:
     save_every: AtLeastOne = 5000
     """Gradient steps between two checkpoints."""
     trackers: tuple[TrackerName, ...] = ()
-    """Trackers beside the JSONL log, which is always written."""
+    """Trackers besides the JSONL log, which is always written."""
 
     def __post_init__(self) -> None:
         check_ranges(self)

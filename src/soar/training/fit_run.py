@@ -257,7 +257,7 @@ class FitRun:
             exported = dataclasses.asdict(dataclasses.replace(self.export(), weights={}))
             settings |= {k: v for k, v in exported.items() if k not in ("weights", "id")}
             if exported["contract"] == dataclasses.asdict(WIDOWX):
-                del settings["contract"]  # as before contracts were
+                del settings["contract"]  # as before there were contracts
         return cast(dict[str, Any], json.loads(json.dumps(settings)))
 
     def resume(self) -> int:
@@ -335,7 +335,7 @@ def _differences(saved: Any, now: Any, name: str) -> list[str]:
 
 
 def _agrees(saved: Any, now: Any, default: Any) -> bool:
-    """Whether a saved setting is the present one; what an earlier version didn't have yet must have its default."""
+    """Whether a saved setting equals the current one; one that an earlier version didn't have must have its default."""
     if not (isinstance(saved, dict) and isinstance(now, dict) and isinstance(default, dict)):
         return bool(saved == now)
     return saved.keys() <= now.keys() and all(

@@ -44,7 +44,7 @@ _MIRRORED_POINTS = [0, 1, 2, 4, 3, 5, 6]
 _MIRRORED_STATE = (1, 3, 5)
 """Indices of the state whose signs change in a mirror image: y, roll, yaw."""
 KEYPOINT_LOSS_WEIGHT = 0.2
-"""Weight of the keypoint loss, in nats, beside the renderer's. The two share no weights."""
+"""Weight of the keypoint loss, in nats, relative to the renderer's. The two share no weights."""
 SAMPLE_PREFIX, SAMPLES_SHARE = "sample_", 0.8
 """Prefix of keypoint samples' names in a batch, and their share among the predictor's samples."""
 MAX_EMBEDDED = 2000
@@ -276,7 +276,7 @@ class SusieLearner(nn.Module):
     def __init__(
         self, model: InstructPix2Pix, instructions: Sequence[str], dropout: Dropout | None = None
     ) -> None:
-        """Take instructions, of which a batch's `row` is an index; a few are embedded once, many in every batch."""
+        """Take the instructions that a batch's `row` indexes; a few are embedded once, many anew in every batch."""
         from diffusers import DDPMScheduler
 
         super().__init__()

@@ -70,7 +70,7 @@ def check_indices(where: Path, indices: Array, count: int) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Raise OSError for a pipe or device, which could be read for ever."""
+    """Raise OSError for a pipe or device, which could be read forever."""
     if path.exists() and not path.is_file():
         raise OSError("it is no regular file")
 

@@ -8,7 +8,7 @@ renamed or removed fields still reads files of earlier versions:
     RENAMED: ClassVar = {"old_name": "new_name"}
     REMOVED: ClassVar = ("name_without_a_meaning_today",)
 
-For a dataclass with a class method `read`, which takes a path, a file's name may stand.
+A file's name may stand for a dataclass with a class method `read`, which takes a path.
 """
 
 from __future__ import annotations

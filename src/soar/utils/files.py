@@ -104,7 +104,7 @@ def write_json(path: Path, value: Json) -> None:
 
 
 def refresh_json(path: Path, value: Json) -> None:
-    """Replace a small JSON file; while the disk is full in place, which takes no space. Raises FileError."""
+    """Replace a small JSON file; while the disk is full, overwrite it, which takes no space. Raises FileError."""
     try:
         write_json(path, value)
     except FileError:
@@ -210,8 +210,8 @@ def _parse(path: Path, text: str) -> Json:
 def local_path(text: str) -> Path:
     """Return the path of a file or folder on this machine, with "~" expanded.
 
-    A folder on the Hub is that of its local copy, and so is one in object storage (`soar.utils.mirrors`); a store there
-    is the folder for what stays local of it.
+    For a folder on the Hub it is that of its local copy, likewise for one in object storage (`soar.utils.mirrors`); for
+    a store there, it is the folder for what stays local of it.
 
     Raises:
         ConfigError: it is another URL, or the Hub hasn't got it (`soar.utils.hub`).

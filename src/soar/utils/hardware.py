@@ -50,5 +50,5 @@ def accelerator(device: str) -> Any:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one of a launcher's that prints and writes files."""
+    """Whether this process is the one among a launcher's that prints and writes files."""
     return os.environ.get("RANK", "0") == "0"

@@ -17,7 +17,7 @@ UP, DOWN, RIGHT, LEFT = "up", "down", "right", "left"
 _ARROWS = dict(zip("ABCD", (UP, DOWN, RIGHT, LEFT), strict=True))
 _SEQUENCE = re.compile(r"\x1b[\[O]([\d;]*)(.)|(.)", re.DOTALL)
 _WAIT_S = 0.1
-"""Longest time in seconds until the end of the listening is noticed."""
+"""Longest time in seconds until the end of listening is noticed."""
 
 
 @contextlib.contextmanager

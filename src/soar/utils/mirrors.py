@@ -46,7 +46,7 @@ def local_folder(url: str) -> Path:
     """Return the folder on this machine that stands for a URL, to read.
 
     It is a checkpoint's copy in the cache, an up-to-date copy of a run or evaluation, or what stays local of a store. A
-    store that is known here isn't asked for again: its stations are held also while the storage is away.
+    store that is known here isn't asked for again: its stations can be held even while the storage is away.
 
     Raises:
         ConfigError: the URL isn't valid, or the checkpoint is damaged.
@@ -93,7 +93,7 @@ def begin(folder: Path) -> None:
 
 
 def publish(path: Path) -> None:
-    """Upload what has changed in the folder that a path is or is in; nothing if it isn't one for object storage.
+    """Upload what has changed in the local folder of a URL that a path lies in; do nothing for any other path.
 
     Raises:
         Changed: someone else has written there since; nothing of theirs is changed.
@@ -124,7 +124,7 @@ def publish(path: Path) -> None:
 
 
 def publish_if_reachable(path: Path) -> None:
-    """Do what `publish` does, but leave it to the next publication where the storage can't be reached. Raises Changed."""
+    """Do what `publish` does, or leave it to the next time if the storage can't be reached. Raises Changed."""
     try:
         publish(path)
     except Changed:
@@ -144,7 +144,7 @@ def _upload(target: ObjectPath, path: Path, known: Known, name: str) -> Any:
 
 
 def _check_ours(target: ObjectPath, path: Path, tag: Any) -> Any:
-    """Return the tag of an object that is the one that we know, or that we have written before we were killed."""
+    """Return the tag of an object, which must be the one that we know, or one that we wrote before we were killed."""
     data, now = target.read_tagged()
     if not same_content(now, tag) and data != path.read_bytes():
         raise Changed(

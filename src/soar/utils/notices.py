@@ -70,7 +70,7 @@ class Slack:
 
 @dataclass(frozen=True)
 class Email:
-    """A mail by an SMTP server."""
+    """A mail through an SMTP server."""
 
     server: str
     """HOST:PORT."""
@@ -126,7 +126,7 @@ Channel: TypeAlias = Annotated[Webhook | Slack | Email, OneOf(CHANNELS)]
 
 
 class Notices:
-    """Notices of one station, by all of its channels, and not too many of them."""
+    """Notices of one station, through all of its channels, and not too many of them."""
 
     def __init__(
         self, channels: Sequence[NoticeChannel], now: Callable[[], float] = time.monotonic

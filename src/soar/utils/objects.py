@@ -213,9 +213,9 @@ def local_part(url: str) -> Path:
 
 
 def object_of(path: str | Path) -> ObjectPath | None:
-    """Return what is in object storage of a path in the local folder of a URL; None for any other path.
+    """Return the counterpart in object storage of a path in the local folder of a URL; None for any other path.
 
-    That is the store itself, and of what is published (`soar.utils.mirrors`) each file and folder.
+    The store itself has one, and so has each file and folder that is published (`soar.utils.mirrors`).
     """
     match = _LOCAL.fullmatch(str(path)) if "/stores/" in str(path) else None
     if not match or (match[3] and not Path(match[1], PUBLISHED).exists()):

@@ -53,7 +53,7 @@ def announce(text: str) -> None:
 class MeanPace(Progress):
     """Progress whose remaining time follows from the mean pace since each task's start.
 
-    Many robots finish their episodes at once, and then none for a while: rich's pace of the last seconds is that of the
+    Many robots finish episodes together, and then none for a while: rich's pace of the last seconds is that of the
     burst.
     """
 
@@ -108,7 +108,7 @@ class ProgressLines(MeanPace):
     _thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start to print lines, unless the display is disabled."""
+        """Start printing lines, unless the display is disabled."""
         if self.disable or self._thread is not None:
             return
         self._ended = threading.Event()
@@ -116,7 +116,7 @@ class ProgressLines(MeanPace):
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop to print lines. Can be called twice."""
+        """Stop printing lines. Can be called twice."""
         if self._thread is not None:
             self._ended.set()
             self._thread.join()

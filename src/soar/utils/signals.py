@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _CLEANUP_S = 20.0
-"""Time in seconds for everything to be closed after `Stopped`, before the process ends without."""
+"""Time in seconds to close everything after `Stopped`, before the process ends without that."""
 _LEAVE_S = 0.5
 """Time in seconds for the last words of a process that ends at once."""
 

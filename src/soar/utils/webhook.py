@@ -13,7 +13,7 @@ _TIMEOUT_S = 5.0
 
 
 def check_webhook(url: str) -> None:
-    """Refuse what is no URL of a webhook, without a word of it, as its path is often a secret. Raises ConfigError."""
+    """Refuse what is no URL of a webhook, without quoting it, as its path is often a secret. Raises ConfigError."""
     try:
         parts = urlsplit(url)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

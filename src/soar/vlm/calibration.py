@@ -37,11 +37,11 @@ def confusion(
 
 
 def by_source(verdicts: Sequence[Verdict]) -> dict[str, Int64[np.ndarray, "k"]]:
-    """Return the indices of verdicts by the origin of their P(success), which are calibrated apart.
+    """Return the indices of verdicts by the origin of their P(success); each origin is calibrated separately.
 
     A model's probability, a word of its reply and the share of several replies are different quantities: a curve of one
-    says nothing about another. "unstated" are those that don't tell. Verdicts of persons are labels and have no curve.
-    Unknown ones without an origin, as after an outage, count only where all others have the same.
+    says nothing about another. "unstated" are those that don't say. Verdicts of persons are labels and have no curve.
+    Unknown ones without an origin, as after an outage, count only where all others have the same origin.
     """
     indices: dict[str, list[int]] = {}
     for index, verdict in enumerate(verdicts):
@@ -96,7 +96,7 @@ def roc_curve(p: Float64[np.ndarray, "n"], truth: Bool[np.ndarray, "n"]) -> Curv
 def choose_threshold(
     curve: Curve, *, precision: float | None = None, recall: float | None = None
 ) -> float:
-    """Return the threshold of the highest F1, or the best one with a required precision or recall.
+    """Return the threshold with the highest F1, or the best one with a required precision or recall.
 
     A threshold lies halfway between two values of P that occur.
 

@@ -25,7 +25,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-"""Sent with every answer, unless the answer has its own: nothing comes from elsewhere, and no text of others runs."""
+"""Sent with every answer, unless the answer has its own: nothing loads from elsewhere, and no inserted text runs."""
 
 
 class Access:

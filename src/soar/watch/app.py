@@ -148,7 +148,7 @@ class PageServer:
         self._server = uvicorn.Server(options)
 
     def run(self) -> None:
-        """Serve until `end`, and in the main thread until Ctrl-C or SIGTERM."""
+        """Serve until `end`; in the main thread also until Ctrl-C or SIGTERM."""
         with self._listening:
             self._server.run(sockets=[self._listening])
 

@@ -1,4 +1,4 @@
-"""Parts of the page: a title, routes, values that are sent while they change, and a script."""
+"""Parts of the page: a title, routes, values that are sent as they change, and a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from soar.errors import BadOutput, ConfigError, SoarError, StoreError
 from soar.utils.files import Json
 
 Values: TypeAlias = Mapping[str, Json]
-"""JSON values by key. A key is the name of an event, and what it is of: "station arm1"."""
+"""JSON values by key. A key is the name of an event, and what it is about: "station arm1"."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Panel:
     title: str
     """Title in the page's navigation; empty for a panel that only others lead to."""
     routes: Sequence[BaseRoute] = field(default_factory=tuple)
-    """Routes of its own, below /api/. Others than GET need the token."""
+    """Routes of its own, below /api/. Those other than GET need the token."""
     values: Callable[[], Values] | None = None
     """Called a few times a second while somebody watches; what has changed is sent."""
 

@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 LABELS = "labels.csv"
 """File of a person's labels in a store, where no other is named."""
 _PAUSE_S, _PAUSE_FACTOR = 1.0, 10
-"""Least time between two readings of the whole index [s], and relative to the time that a reading takes."""
+"""Least time between two readings of the whole index: in seconds, and as a multiple of the time that one takes."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class Place:
         return open_store(self.store, read_only=True)
 
     def episodes(self) -> tuple[int, tuple[EpisodeSummary, ...]]:
-        """Return the store's version and its episodes, oldest first, as read a moment ago; 0 without a store.
+        """Return the store's version and its episodes, oldest first, as read a moment ago; version 0 without a store.
 
-        While a store is away, they are those from before.
+        While the store is away, they are those read last.
 
         Raises:
             StoreError: the store can't be read, and never could.

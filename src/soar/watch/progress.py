@@ -35,7 +35,7 @@ _REPORT_HEADERS = {
         "img-src data:; media-src data:"
     )
 }
-"""The report's own script may run, but as of another origin: it can't steer anything."""
+"""The report's own script may run, but as if from another origin: it can't steer anything."""
 
 
 def progress(place: Place) -> Panel:

@@ -1,6 +1,6 @@
 """Demonstrations by a person in the browser: a panel beside the others, in the process that records.
 
-The browser sends the keys that are down several times a second, so that the arm stands still once it is cut off.
+Several times a second the browser sends the keys that are down; once it is cut off, the arm stands still.
 """
 
 from __future__ import annotations

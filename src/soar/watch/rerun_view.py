@@ -1,4 +1,4 @@
-"""Stored episodes and running stations in Rerun, a viewer for one robot in depth; needs the extra `rerun`.
+"""Stored episodes and running stations in Rerun, which shows one robot in depth; needs the extra `rerun`.
 
 Entities: the task, images of each camera, the subgoal in force, states and actions by the contract's names, the verdict,
 and a critic's value where there is one; on the timelines "step" and "time".
@@ -97,8 +97,8 @@ def follow_station(
 ) -> None:
     """Log what a running station publishes for the page of `soar watch`, until `stop` is set, or an interruption.
 
-    That is its newest step a few times a second, and the verdict of each episode that it stores. Nothing of it waits for
-    the viewer.
+    That is its newest step a few times a second, and the verdict of each episode that it stores. The station never
+    waits for the viewer.
 
     Args:
         recording: the recording.
@@ -142,7 +142,7 @@ def log_picture(
 def _log_verdicts(
     recording: rr.RecordingStream, store: Path, station: str, since_s: float
 ) -> float:
-    """Log the verdicts of the episodes that began after `since_s`; return when the last one did."""
+    """Log the verdicts of the episodes that began after `since_s`; return when the last one began."""
     import rerun as rr
 
     try:

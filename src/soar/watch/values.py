@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EpisodeValuer:
-    """Values of the executed actions, of the critic in a folder, which is loaded when it is first asked."""
+    """Values of the executed actions by the critic in a folder, which is loaded when it is first asked."""
 
     def __init__(self, folder: str) -> None:
         self._folder, self._lock = folder, threading.Lock()
@@ -48,7 +48,7 @@ class EpisodeValuer:
 
 
 def _goals(episode: Episode, images: Images) -> Images:
-    """The goal of each step: the subgoal in force, before the first one a later frame."""
+    """The goal of each step: the subgoal in force; before the first one, a later frame."""
     from soar.critics.diagnostics import AHEAD
 
     steps = np.arange(len(episode))

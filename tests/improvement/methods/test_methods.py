@@ -83,6 +83,11 @@ def stage(own: OwnEpisodes, method: CriticMethod, demonstrations: Source) -> CoT
     return CoTraining(config, config.recipe(start), method, demonstrations)
 
 
+def test_imitation_of_no_outcome_is_refused() -> None:
+    with pytest.raises(ConfigError, match="outcomes is empty; valid: some of success, failure"):
+        HindsightConfig(outcomes=())
+
+
 def test_the_critic_steers_what_it_has_taught(own: OwnEpisodes, demonstrations: Source) -> None:
     method = CriticMethod(critic_config(), imitation(), demonstrations)
     assert isinstance(method, FinishingMethod)

@@ -39,7 +39,7 @@ class _Steps(NamedTuple):
     label: Float64[np.ndarray, " n"]
     """P(success)."""
     negative: Bool[np.ndarray, " n"]
-    """Whether goal or instruction are those of the next row."""
+    """Whether the goal or instruction is that of the next row."""
     donor: _Indices
     """Row that the goal or instruction is taken from: the step's own, or the next one."""
 
@@ -57,7 +57,7 @@ class _Goals(NamedTuple):
 
 
 class CriticBatches:
-    """Batches for `soar.training.fit.fit`. Step i's batch is the same on every call while the verdicts are.
+    """Batches for `soar.training.fit.fit`. Step i's batch is the same on every call as long as no verdict changes.
 
     Keys:
         "image", "next_image" (n, r, r, 3) uint8: the window's first frame, and the frame after it.
@@ -84,8 +84,8 @@ class CriticBatches:
             embed: sentence encoder, for the condition "text".
 
         Raises:
-            ConfigError: no episode has a label, an instruction has no task id, frames are of another resolution, or
-                episodes of several arms.
+            ConfigError: no episode has a label, an instruction has no task id, frames have another resolution, or
+                the episodes are of several arms.
         """
         sizes = {s.frames.resolution for s in sources}
         if sizes != {config.resolution}:
@@ -116,7 +116,7 @@ class CriticBatches:
         return {**batch, "draws": draws[0, rows], "next_draws": draws[1, rows]}
 
     def provenance(self) -> dict[str, Any]:
-        """Return each source's weight, episodes and query as plain data, which no changed verdict changes."""
+        """Return each source's weight, episodes and query as plain data; changed verdicts don't affect it."""
         return {
             s.name: {
                 "weight": s.weight,
@@ -136,9 +136,7 @@ class CriticBatches:
         labels = [s.labels(self.config, v) for s, v in zip(self.sources, present, strict=True)]
         pools = [p for i, s in enumerate(self.sources) for p in make_pools(i, s.frames, labels[i])]
         if not pools:
-            raise ConfigError(
-                "no episode has a verdict, so that a critic can't learn; try soar judge"
-            )
+            raise ConfigError("no episode has a verdict, so a critic can't learn; try soar judge")
         weights = [s.weight for s in self.sources]
         self._verdicts, self._labels, self._pools = present, labels, pools
         self._edges = np.cumsum(pool_shares(pools, weights, self.config.failure_share))

@@ -76,7 +76,7 @@ class CriticSource:
     ) -> Float64[np.ndarray, " e"]:
         """Return P(success) of each episode by its present verdict; NaN where that is unknown or it isn't used.
 
-        With hindsight labels every episode is as good as a success, with those of takeovers one without any.
+        With hindsight labels every episode counts as a success, with takeover labels every episode without a takeover.
         """
         labels = np.full(len(self.frames.episodes), np.nan)
         for i in self.chosen:

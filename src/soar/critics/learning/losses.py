@@ -104,7 +104,7 @@ def lagrange_multiplier(log_multiplier: Float[Tensor, ""]) -> Float[Tensor, ""]:
 def lagrange_loss(
     log_multiplier: Float[Tensor, ""], gaps: Float[Tensor, " e"], target: float, alpha: float
 ) -> Float[Tensor, ""]:
-    """Return the multiplier's loss, which grows it while the mean gaps exceed the target."""
+    """Return the multiplier's loss, which raises the multiplier while the mean gaps exceed the target."""
     excess = alpha * (gaps.detach() - target)
     return -(lagrange_multiplier(log_multiplier) * excess).mean()
 

@@ -32,7 +32,7 @@ class Origins(NamedTuple):
     votes: int
     """Episodes whose verdict combines several judgments."""
     interventions: int
-    """Control steps whose action another than the policy chose."""
+    """Control steps whose action wasn't the policy's choice."""
 
 
 def origins(store: LanceStore, query: Query) -> Origins:
@@ -82,7 +82,7 @@ def card(
         "## Who judged\n\n" + _counted("judge", origin.judges, numbers.episodes),
         f"{origin.votes} verdicts combine several judgments. A success is what its judge says, unless a person is named.",
         "## Who acted\n\n" + _counted("policy", origin.policies, numbers.episodes),
-        f"In {origin.interventions} control steps another than the policy chose the action: a person, an expert or a policy that learns.",
+        f"In {origin.interventions} control steps a person, an expert or a policy that learns chose the action.",
         "## Tasks\n\n" + _tasks(store, query),
     ]
     if quality is not None:

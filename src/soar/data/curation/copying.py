@@ -30,7 +30,7 @@ Group: TypeAlias = Literal["episode", "task", "scene", "station"]
 def copy_episodes(
     source: LanceStore, ids: Iterable[str], target: LanceStore
 ) -> Iterator[tuple[str, str]]:
-    """Copy episodes into another store; those that it has are passed over.
+    """Copy episodes into another store; those that it already has are skipped.
 
     Verdicts that were given later come along. A file that is damaged is not copied.
 
@@ -62,7 +62,7 @@ def select(
     least_p: float | None = None,
     most_p: float | None = None,
 ) -> Iterator[EpisodeSummary]:
-    """Yield the episodes with certain verdicts; those without a probability have none of these.
+    """Yield the episodes whose verdicts match; one without a probability is within no bound on it.
 
     Args:
         summaries: the episodes.

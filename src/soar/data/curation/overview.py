@@ -116,7 +116,7 @@ def table6_row(store: LanceStore, query: Query, name: str) -> DataSet:
     """Return a store's row of the paper's Table 6.
 
     Environments are stations, as the paper counts its five tabletops. Demonstrations of a person or of a scripted
-    expert are told by their policy's name.
+    expert are recognized by their policy's name.
     """
     columns = ("instruction", "outcome", "station", "checkpoint")
     rows = store.index.rows(columns, where(query), query.version)

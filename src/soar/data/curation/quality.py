@@ -2,7 +2,7 @@
 
 Idle share: share of control steps in which nothing moved. Action entropy: spread of each number of the actions over
 32 equal bins of its range, in bits; 5 is uniform, 0 a constant. Duplicates: episodes with the same actions and states,
-byte for byte, as a copied or replayed recording has.
+byte for byte, as in a copied or replayed recording.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ IDLE_M, IDLE_RAD, IDLE_GRIPPER = 0.002, 0.01, 0.02
 share of its range."""
 BINS = 32
 _KEPT = 200_000
-"""Control steps of which the entropy is measured: evenly spread ones, where there are more."""
+"""Most control steps that the entropy is measured on; where there are more, evenly spread ones."""
 
 
 class EpisodeQuality(NamedTuple):

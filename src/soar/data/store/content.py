@@ -91,7 +91,7 @@ def numbers(
     states: Float32[np.ndarray, "t+1 state"],
     times_s: Float64[np.ndarray, "t+1"],
 ) -> str:
-    """Say which of an episode's numbers isn't finite, or whether its clock stands or goes back; "" if all is well."""
+    """Say which of an episode's numbers isn't finite, or whether its clock stops or goes back; "" if all is well."""
     arrays: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.floating]]] = {
         "actions": actions, "commanded": commanded, "states": states, "times_s": times_s,
     }  # fmt: skip

@@ -32,7 +32,7 @@ T = TypeVar("T")
 MERGE_EVERY = 64
 """Versions between two merges of small fragments."""
 FRAGMENT_ROWS = 1024
-"""Rows of a fragment that isn't merged any more."""
+"""Rows from which on a fragment isn't merged any more."""
 ATTEMPTS = 8
 """Attempts at a change while other processes change the table at the same time."""
 
@@ -105,7 +105,7 @@ class Index:
                     yield self._dataset(version)
 
     def unreadable(self) -> list[int]:
-        """Return versions whose manifest was written to its end and can't be read all the same, while others can."""
+        """Return versions that can't be read although their manifest is complete, if any other can."""
         versions = [version for version, whole in self.manifests() if whole]
         opened = {int(dataset.version) for dataset in self._opened()}
         return [version for version in versions if version not in opened] if opened else []
@@ -168,7 +168,7 @@ class Index:
         change(name, dataset.version)
 
     def expired(self, older_than_s: float) -> tuple[int, ...]:
-        """Return the untagged versions of that age, but for the newest one."""
+        """Return the untagged versions that are at least that old, except the newest one."""
         dataset = self.open()
         kept = {dataset.version, *(tag["version"] for tag in dataset.tags.list().values())}
         until = time.time() - older_than_s
@@ -176,7 +176,7 @@ class Index:
         return tuple(sorted({int(v["version"]) for v in versions} - kept))
 
     def clean(self, older_than_s: float) -> tuple[int, ...]:
-        """Merge fragments, then delete untagged versions of that age; return those."""
+        """Merge fragments, then delete untagged versions that are at least that old; return those."""
         self.merge()
         found = self.expired(older_than_s)
         age = timedelta(seconds=older_than_s)
@@ -216,7 +216,7 @@ class Index:
         return sorted_glob(self._versions, "*.damaged")
 
     def merge(self) -> None:
-        """Merge small fragments; a merge that another process disturbs is left to the next one."""
+        """Merge small fragments; a merge that another process disturbs is left to the next merge."""
         try:
             dataset = self.open()
             dataset.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS, num_threads=1)
@@ -306,7 +306,7 @@ class Index:
 
 
 def _check_regular(table: AnyPath) -> None:
-    """Raise OSError for a pipe or device in place of one of the table's files, which could be read for ever."""
+    """Raise OSError for a pipe or device in place of one of the table's files, which could be read forever."""
     if isinstance(table, Path):
         for folder in (p for p in table.glob("*") if p.is_dir()):
             with os.scandir(folder) as entries:

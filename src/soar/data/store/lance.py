@@ -57,7 +57,7 @@ def open_store(
     Args:
         path: the store's folder, or its URL in object storage (s3://, gs://, az://).
         create: create an empty store if there is none.
-        read_only: refuse to write, and need no permission to.
+        read_only: refuse to write, and need no permission to write.
         codec: encoding of the frames that are written: "jpeg" (q95, 4:4:4) or "png" (lossless). Readers recognize
             either.
 
@@ -147,7 +147,7 @@ class LanceStore:
             raise StoreError(f"episode not stored in '{self.root}': {first_line(error)}") from error
 
     def commit(self, *episodes: tuple[Row, AnyPath]) -> None:
-        """Commit at once the rows of episodes whose steps files are on disk."""
+        """Commit the rows of episodes whose steps files are on disk, in one commit."""
         self._upgrade()
         self.index.append(
             *(
@@ -264,7 +264,7 @@ class LanceStore:
             raise StoreError(f"'{self.root}' was opened read-only")
 
     def _upgrade(self) -> None:
-        """Turn a store of schema 1 into one of schema 2: new columns first, then `store.json`, which older versions read."""
+        """Turn a store of schema 1 into schema 2: first new columns, then `store.json`, which older versions read."""
         if self._schema == SCHEMA:
             return
         self.index.upgrade()

@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     problem: str
     """One line; "" for an intact part."""
     is_orphan: bool = False
-    """Whether it is a steps file without a row, of an append that is in progress or was interrupted: no damage."""
+    """Whether it is a steps file without a row, from an append in progress or interrupted, which is no damage."""
 
 
 class SweepResult(NamedTuple):
@@ -133,7 +133,7 @@ def preview(
     damaged: bool = False,
     keep_versions_s: float = 14 * 86400.0,
 ) -> SweepResult:
-    """Return what `sweep` would change, and change nothing; without old versions where a version is damaged."""
+    """Return what `sweep` would change, and change nothing; old versions are left out where a version is damaged."""
     index = store.index
     unreadable = index.unreadable()
     lost = bool(index.damaged_fragments() or index.set_aside() or unreadable)
@@ -159,7 +159,7 @@ def _check_episodes(store: LanceStore, rows: list[Row], workers: int | None) -> 
 
 
 def _sampled(store: LanceStore, count: int) -> list[Row]:
-    """Return the rows of random episodes, others at each call."""
+    """Return the rows of random episodes, different ones at each call."""
     dataset = store.index.open()
     chosen = random.sample(range(total := dataset.count_rows()), min(count, total))
     rows: list[Row] = dataset.take(sorted(chosen), columns=list(_COLUMNS)).to_pylist()

@@ -1,4 +1,4 @@
-"""Whether a sampled future is one that an expert may bring about, and whether samples are as various as experts.
+"""Comparison of sampled futures with those that experts bring about: how near they are, and how varied.
 
 From states in which the system requests subgoals, several noisy experts go on; a generator draws as many futures. Uses
 the simulator's truth; for measuring only.
@@ -28,13 +28,13 @@ from soar.types import Image, Observation, State
 FUTURES = 16
 """Experts that go on from a state, and futures that a generator draws for it."""
 _WITHIN = 0.07
-"""Distance from the nearest expert's hand up to which a sampled hand counts as one future [half an image]."""
+"""Distance from the nearest expert's hand up to which a sampled hand counts as an expert's [half an image]."""
 _ATTEMPT = EpisodeConfig(num_subgoals=10, steps_per_subgoal=10)
 
 
 @dataclass(frozen=True)
 class ExpertFutures:
-    """A state, and where hands of several experts are some steps later."""
+    """A state, and where the hands of several experts are some steps later."""
 
     image: Image
     state: State
@@ -54,7 +54,7 @@ class FutureScore:
     within: float
     """Share of sampled hands within .07 of an expert's."""
     spread: float
-    """Mean distance of the sampled hands from their mean, relative to that of the experts'."""
+    """Mean distance of the sampled hands from their mean, relative to the same for the experts'."""
     experts_nearest: float
     """Median distance of an expert's hand from the nearest other expert's."""
 

@@ -1,4 +1,4 @@
-"""Errors of predicted keypoints in states that the system itself came to, against a scripted expert's continuation.
+"""Errors of predicted keypoints in states that the system itself got into, against a scripted expert's continuation.
 
 Uses the simulator's truth; for measuring only.
 """
@@ -27,7 +27,7 @@ _BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class KeypointScore:
-    """Errors of some predictions, in half images. Medians, for they have long tails."""
+    """Errors of some predictions, in half images. Medians, as they have long tails."""
 
     states: int
     """Number of states."""
@@ -38,9 +38,9 @@ class KeypointScore:
     object: float
     """Distance of the predicted object from where the expert brings it."""
     gripper_near: float
-    """As `gripper`, of grippers near the named object."""
+    """As `gripper`, for grippers near the named object."""
     step_ratio: float
-    """Length of the predicted step relative to the expert's, of grippers near the named object."""
+    """Length of the predicted step relative to the expert's, for grippers near the named object."""
 
 
 def system_samples(

@@ -19,7 +19,7 @@ from soar.utils.media import resize
 
 @dataclass(frozen=True)
 class Score:
-    """Scores of one instruction of one scene. Shares are of last images that show it completed."""
+    """Scores of one instruction of one scene. Shares are of sequences whose last image shows it completed."""
 
     scene: str
     instruction: str
@@ -34,9 +34,9 @@ class Score:
     vlm_expert: float
     """Share of the expert's sequences by the loop's vision-language model."""
     first_gripper_error: float
-    """Distance between the gripper generated and the expert's, in the first image [share of its side]."""
+    """Distance between the generated gripper and the expert's, in the first image [share of its side]."""
     last_object_error: float
-    """Distance between the object generated and the expert's, in the last image [share of its side]."""
+    """Distance between the generated object and the expert's, in the last image [share of its side]."""
 
 
 @dataclass(frozen=True, eq=False)

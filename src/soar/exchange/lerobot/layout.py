@@ -13,7 +13,7 @@ from soar.utils.files import Json
 VERSION = "v3.0"
 FILES_PER_CHUNK = 1000
 DATA_MB, VIDEO_MB = 100, 200
-"""Sizes that files of data and of video don't pass, unless they hold a single episode."""
+"""Largest sizes of data and video files [MB], unless they hold a single episode."""
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -62,8 +62,8 @@ def features_of(
         sizes: height and width of each camera's images, and of "subgoal" where `subgoals` [px].
         video: description of the encoding; None for images in the data files.
         subgoals: whether the image that the policy pursues is a feature.
-        commanded: whether the commanded actions are, beside the executed ones.
-        interventions: whether it is told which actions a person or an expert chose.
+        commanded: whether the commanded actions are a feature, besides the executed ones.
+        interventions: whether a feature tells which actions a person or an expert chose.
     """
     features: dict[str, Json] = {}
     for camera in contract.camera_names:
@@ -120,7 +120,7 @@ def file_columns(prefix: str, number: int) -> dict[str, int]:
 def columns_by_name(numbers: Numbers, names: Sequence[str], feature: str) -> list[int]:
     """Return which of a feature's columns holds each of a contract's numbers.
 
-    Names are compared without their case, "d" or "delta_" before a motion, and a motor's ".pos".
+    In names, case, "d" or "delta_" before a motion, and a motor's ".pos" are ignored.
 
     Raises:
         ConfigError: a number is missing, or there are others.

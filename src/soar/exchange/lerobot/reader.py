@@ -143,7 +143,7 @@ class LeRobotReader:
         return found
 
     def _written(self) -> Iterator[dict[str, Json]]:
-        """Yield what soar noted about each episode that it wrote, in order; nothing for another's data set."""
+        """Yield what soar noted about each episode that it wrote, in order; nothing if another tool wrote it."""
         for path in sorted((self.folder / FOLDER).glob("*.jsonl")):
             yield from read_lines(path)
 

@@ -17,7 +17,7 @@ from soar.utils.files import Json
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 Histogram = Int64[np.ndarray, "3 256"]
 _MOST_ROWS = 2**24
-"""Rows of which quantiles are exact; of longer data sets every second, third, ... one counts."""
+"""Most rows for which quantiles are exact; of a longer data set only every second, third, ... row counts."""
 
 
 def sample(images: Sequence[bytes]) -> list[bytes]:

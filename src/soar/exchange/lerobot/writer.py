@@ -41,7 +41,7 @@ class LeRobotOptions:
     subgoals: bool = False
     """Add the image that the policy pursues."""
     commanded: bool = False
-    """Add the commanded actions beside the executed ones."""
+    """Add the commanded actions, besides the executed ones."""
     interventions: bool = False
     """Add whether a person or an expert chose an action."""
     last_frame: bool = False
@@ -202,7 +202,8 @@ class LeRobotWriter:
             layout.STATE: recording.states[:rows],
             layout.ACTION: actions_with_last(recording, recording.actions, rows),
             layout.COMMANDED: actions_with_last(recording, recording.commanded, rows),
-            layout.INTERVENTION: [a in ("person", "expert") for a in recording.actors] + [False] * rows,
+            layout.INTERVENTION: [a in ("person", "expert") for a in recording.actors]
+            + [False] * rows,
             layout.TIME: recording.times_s[:rows],
             layout.REWARD: succeeded.astype(np.float32),
             layout.DONE: last,

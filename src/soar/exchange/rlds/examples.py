@@ -47,7 +47,7 @@ def split_of(recording: Recording, layout: Layout) -> str | None:
 def check_contract(contract: Contract) -> None:
     """Raise ConfigError for an arm that neither data set can hold: their numbers are those of the WidowX.
 
-    Their readers don't tell apart how deltas turn and what they are relative to, nor know the period.
+    Their readers know neither how deltas rotate, nor what they are relative to, nor the period.
     """
     if (contract.action.dim, contract.state.dim, contract.action.space) != (7, 7, "end_effector"):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """Export to RLDS: shards of examples, then `features.json` and `dataset_info.json`.
 
-One episode is in memory at a time. A shard ends before it would pass its size; its number among all shards, which
-its final name contains, is known at the end.
+One episode is in memory at a time. A shard ends before it would exceed its size. Its final name contains the
+number of all shards, which is known only at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from soar.exchange.staging import Staging
 from soar.utils.files import Json, write_json, writing
 
 SHARD_BYTES = 256 * 2**20
-"""Size that a shard doesn't pass, unless it holds a single episode."""
+"""Largest size of a shard, unless it holds a single episode."""
 NAMES: Mapping[Layout, str] = {"soar": "soar_dataset", "bridge": "bridge_dataset"}
 VERSION = "1.0.0"
 _DESCRIPTION = "Episodes of robots, each with its language instruction, exported by soar."

@@ -6,9 +6,9 @@
     FOLDER/collected/                      episodes of the whole system; observed.jsonl: what the simulator knew
     FOLDER/appendix-g.json, .md            every number, and a table
 
-The proposer's part is the share of its proposals that are feasible, beside that of a random proposer; the detector's is how
-many of the judged successes are none. `hallucinations` says how many subgoals lost or made up an object, and what the next
-one does about it.
+The proposer is measured by the share of its proposals that are feasible, next to a random proposer's, and the detector
+by the share of judged successes that are true. `hallucinations` tells how many subgoals lost or made up an object, and
+how often the next one is right again.
 """
 
 from __future__ import annotations

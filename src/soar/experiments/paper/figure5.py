@@ -78,7 +78,7 @@ def draw(folder: Path, scenes: Sequence[str]) -> Path:
     """Write numbers, table and figure of the finished scenes, and return the figure's path.
 
     Raises:
-        ConfigError: none is.
+        ConfigError: no scene is finished.
     """
     names = [load_scene(s).name for s in scenes]
     results = [r for name in names if (r := _result(folder / f"scene-{name}", name))]

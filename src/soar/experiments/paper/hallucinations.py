@@ -1,8 +1,9 @@
 """Subgoals that lost or made up an object, and what became of them (paper, appendix G).
 
-The VLM is asked, of a subgoal and of the camera image that it was generated from, whether each object of the task is there,
-and whether some are that are nowhere in the scene. An answer that turned from yes to no is a lost object, one from no to yes
-a made-up one. The same of the camera's own image a little later says how often the VLM itself changes its mind.
+For a subgoal and the camera image that it was generated from, the VLM is asked whether each object of the task is
+there, and the same about some objects that are nowhere in the scene. An answer that turns from yes to no is a lost
+object, one that turns from no to yes a made-up one. Asking the same of the camera's own image a little later shows how
+often the VLM itself changes its mind.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def _compare(
 
 
 def count(episodes: Sequence[Flags]) -> Wrong:
-    """Count the images in which something is wrong, and those of them after which nothing is."""
+    """Count the images in which something is wrong, and those of them whose successor is right."""
     images = sum(len(e.lost) for e in episodes)
     wrong = [e.lost | e.made_up for e in episodes]
     pairs = [pair for w in wrong for pair in pairwise(w)]

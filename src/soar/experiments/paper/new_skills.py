@@ -1,4 +1,4 @@
-"""A new skill from a few demonstrations: offline reinforcement learning beside plain cloning, then own attempts.
+"""A new skill from a few demonstrations: offline reinforcement learning next to plain cloning, then own attempts.
 
     FOLDER/demonstrations/         the few demonstrations of the skill
     FOLDER/prior-ptr/              PTR's first phase, on demonstrations of other tasks; shared by all skills
@@ -73,9 +73,9 @@ class NewSkillConfig:
     workers: Annotated[int, Ge(1)] = 2
     """Processes of an evaluation."""
     algorithms: tuple[Algorithm, ...] = ("ptr",)
-    """Algorithms of offline reinforcement learning; "robofume" beside or in place of "ptr"."""
+    """Algorithms of offline reinforcement learning; "robofume" besides or in place of "ptr"."""
     failures: Annotated[int, Ge(0)] = 30
-    """Attempts of the cloned policy, judged a failure, that RoboFuME learns from beside the demonstrations."""
+    """Attempts of the cloned policy, judged a failure, that RoboFuME learns from besides the demonstrations."""
     clone: CoTrainConfig = field(default_factory=lambda: CoTrainConfig(autonomous_share=0.5))
     """Cloning, from the packaged policy; `autonomous_share` is that of the skill's episodes."""
     prior_steps: Annotated[int, Ge(1)] = 10_000
@@ -87,7 +87,7 @@ class NewSkillConfig:
     robofume: CriticTrainConfig = field(default_factory=lambda: _training("robofume"))
     """RoboFuME; the steps are those above."""
     ptr_share: Annotated[float, Gt(0), Lt(1)] = 0.1
-    """Share of the skill's episodes, own attempts as well, among PTR's samples (PTR: 0.1)."""
+    """Share of the skill's episodes, own attempts included, among PTR's samples (PTR: 0.1)."""
     robofume_share: Annotated[float, Gt(0), Lt(1)] = 0.5
     """The same for RoboFuME, whose paper doesn't say it."""
     collect: CollectOptions = field(default_factory=CollectOptions)
@@ -185,7 +185,7 @@ class _Skill:
         return found
 
     def _clone(self, arm: str, start: str, skill: Sequence[Frames]) -> str:
-        """Clone the skill's episodes beside demonstrations of other tasks."""
+        """Clone the skill's episodes together with demonstrations of other tasks."""
         self._say(f"{self._scene}: {arm}")
         c, out = self._config.clone, self._folder / _name(arm)
         checkpoint = load_checkpoint(policy_spec(start).folder)

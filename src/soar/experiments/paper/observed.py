@@ -1,4 +1,4 @@
-"""Episodes of a collection beside what the simulator knew about them: was the task feasible, is it done."""
+"""Episodes of a collection with what the simulator knew about them: whether the task was feasible, and is done."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ class RandomTasks:
 
 
 class TrueFeasibility(RandomTasks):
-    """Proposes by Eq. 1 among the tasks that the simulator finds feasible; any before it was told."""
+    """Proposes by Eq. 1 among the tasks that the simulator finds feasible; any task until it is told."""
 
     feasible: tuple[Task, ...] = ()
 

@@ -28,7 +28,7 @@ class TableSpec:
 
     name: str
     arms: Mapping[str, Arm]
-    """The columns. Each is compared with the one in which its policy learns nothing; without such a one, with the first."""
+    """The columns. Each is compared with the one in which its policy learns nothing, or else with the first."""
     paper: Mapping[str, float] = field(default_factory=dict)
     """The paper's mean success, by arm."""
 
@@ -71,7 +71,7 @@ TABLE2 = TableSpec(
 
 
 def methods_table(methods: Sequence[MethodName], pooled: bool = False) -> TableSpec:
-    """Return the table of some methods beside the pretrained models.
+    """Return the table of some methods next to the pretrained models.
 
     Args:
         methods: the methods.

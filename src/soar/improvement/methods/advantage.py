@@ -1,8 +1,8 @@
 """Imitation conditioned on the advantage (RECAP): the policy is told which actions a critic finds better than usual.
 
 All own steps are imitated, failures included, with the recorded subgoals. An action is labeled by its advantage
-Q(s, a) - V(s) under the round's critic; demonstrations count as better than usual. Served, the policy acts as if told that
-the advantage is large.
+Q(s, a) - V(s) under the round's critic; demonstrations count as better than usual. When served, the policy acts as
+if told that the advantage is large.
 """
 
 from __future__ import annotations

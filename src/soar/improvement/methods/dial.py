@@ -35,7 +35,7 @@ class DialConfig:
     pool: tuple[str, ...] = ()
     """Candidate instructions; empty takes those that were tried in an episode's scene."""
     top: Annotated[int, Ge(1)] = 1
-    """Instructions that an episode gets at most."""
+    """Most instructions that an episode gets."""
     least_probability: Annotated[float, Ge(0), Le(1)] = 0.5
     """Least P(success) of an instruction that is given."""
 

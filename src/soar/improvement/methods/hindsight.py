@@ -21,13 +21,13 @@ from soar.types import Outcome
 from soar.utils.config import check_ranges
 
 RegenerateGoals: TypeAlias = Callable[[Frames, float, Path], GeneratedGoals]
-"""Renders goals of frames as the subgoal generator would show what followed, for that share of the samples; kept in
-that file."""
+"""Given frames, a share and a file: renders, for that share of the samples, goals as the subgoal generator would show
+what followed, and keeps them in the file."""
 
 
 @dataclass(frozen=True)
 class HindsightConfig:
-    """Imitation of own episodes. The defaults are the paper's but where a field says otherwise."""
+    """Imitation of own episodes. The defaults are the paper's except where a field says otherwise."""
 
     outcomes: tuple[Outcome, ...] = ("success",)
     """Verdicts of the episodes that are imitated."""
@@ -47,6 +47,8 @@ class HindsightConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if not self.outcomes:
+            raise ConfigError("outcomes is empty; valid: some of success, failure, unknown")
 
 
 @dataclass(frozen=True)

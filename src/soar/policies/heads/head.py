@@ -55,7 +55,7 @@ class HeadConfig:
     time_activation: bool = True
     """Whether an activation follows the time's second layer; in the released policies none does."""
     draws: Annotated[int, Ge(1)] = 4
-    """Times and noises in the loss of one sample: they cost little beside its image features."""
+    """Times and noises in the loss of one sample: they cost little compared with its image features."""
     clip: Annotated[float, Gt(0)] = 5.0
     """Largest z-scored action while a diffusion model denoises."""
 

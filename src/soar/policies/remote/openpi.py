@@ -23,14 +23,14 @@ from soar.types import Image, Images, Observation, State
 from soar.utils.config import from_plain
 
 _MOST_CONNECTIONS = 64
-"""Connections to one server that answer at a time."""
+"""Most connections to one server at a time."""
 
 
 def connect_openpi(url: str, **options: Any) -> Policy:
     """Return a served policy.
 
     Args:
-        url: ws://HOST:PORT, with or without a path; "#VARIABLE" at the end names the variable of a key.
+        url: ws://HOST:PORT, with or without a path; "#VARIABLE" at the end names the environment variable of a key.
         options: fields of `RemoteOptions`.
 
     Raises:
@@ -48,7 +48,7 @@ def connect_openpi(url: str, **options: Any) -> Policy:
 
 
 class OpenPIPolicy(RemotePolicy):
-    """A client. A server of this package gets all observations in one message, another one each on its connection."""
+    """A client. A server of this package gets all observations in one message, any other each on its own connection."""
 
     def __init__(self, url: str, options: RemoteOptions) -> None:
         limits = (options.key, options.first_timeout_s, options.timeout_s)

@@ -33,7 +33,7 @@ def connect_openvla(url: str, **options: Any) -> Policy:
     """Return a served policy.
 
     Args:
-        url: http://HOST:PORT, whose path /act answers; "#VARIABLE" at the end names the variable of a key.
+        url: http://HOST:PORT, whose path /act answers; "#VARIABLE" at the end names the environment variable of a key.
         options: fields of `RemoteOptions`.
 
     Raises:

@@ -101,7 +101,7 @@ class RemotePolicy(ABC):
         return chunks.reshape(len(observations), count, *chunks.shape[1:])
 
     def instruct(self, instructions: Sequence[str]) -> None:
-        """Send these instructions beside goal images."""
+        """Send these instructions along with goal images."""
         self._instructions = tuple(instructions)
 
     def commit(self, actions: Actions) -> None:

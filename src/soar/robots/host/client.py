@@ -65,7 +65,7 @@ class RemoteRobot:
         Args:
             url: address of the host, such as ws://arm1:8765.
             key: the host's key; "" for a host without one.
-            view: only observe and hold the robot, beside the client that controls it.
+            view: only observe and hold the robot, alongside the client that controls it.
             timeout_s: time limit of `observe` and `execute` in seconds.
             slow_timeout_s: time limit of all other calls in seconds.
 

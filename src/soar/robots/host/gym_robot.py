@@ -101,7 +101,7 @@ class GymMapping:
     frame_skip: int = 1
     """Steps of the environment in one control step, each with its share of the motion."""
     success_keys: tuple[str, ...] = ("success", "is_success")
-    """Keys of a step's info, the first of which that is there says whether the task is done."""
+    """Keys of a step's info; the first one that is there says whether the task is done."""
 
 
 FAMILIES = {

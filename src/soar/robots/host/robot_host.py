@@ -348,7 +348,7 @@ def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
 
 
 def listen(host: Host, bind: str, port: int, key: str = "") -> Server:
-    """Accept clients in the background, at any free port for 0; with a key, only those that present it."""
+    """Accept clients in the background; port 0 takes any free one; with a key, only those that present it."""
 
     def authorize(connection: ServerConnection, request: Request) -> Response | None:
         given = request.headers.get("Authorization", "")

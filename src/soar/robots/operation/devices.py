@@ -1,4 +1,4 @@
-"""Devices that record demonstrations beside the keyboard: a gamepad, a leader arm, and scripts."""
+"""Devices that record demonstrations besides the keyboard: a gamepad, a leader arm, and scripts."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Teleoperator(Protocol):
         """Return the next action; None while nothing is commanded, in which case no control step takes place.
 
         Raises:
-            StopIteration: the demonstration is over, of a script.
+            StopIteration: a script's demonstration is over.
         """
 
     def close(self) -> None:

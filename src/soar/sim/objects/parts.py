@@ -37,7 +37,8 @@ COLORS: dict[str, tuple[float, float, float]] = {
 """Linear RGB in [0, 1] by name."""
 
 TABLE_BIT, BARRIER_BIT = 1, 2
-"""Collision bits. Objects have both; arm, table and furniture have bit 1, barriers bit 2, so that the arm reaches through them."""
+"""Collision bits. Objects have both; arm, table and furniture have bit 1, barriers bit 2, so that the arm reaches
+through them."""
 
 _SHAPES = {
     "box": mujoco.mjtGeom.mjGEOM_BOX,

@@ -11,9 +11,9 @@ from soar.sim.scenes.regimes import RANDOM_REGIMES, sample_scene
 from soar.sim.scenes.spec import Scene
 
 DEVELOPMENT = tuple(f"dev{i}" for i in range(1, 9))
-"""Names of the scenes for every choice of a method or a constant."""
+"""Names of the scenes by which methods and constants are chosen."""
 UNTOUCHED = tuple(f"dev{i}" for i in range(9, 13))
-"""Names of the development scenes that never choose anything; their results are only reported beside."""
+"""Names of the development scenes by which nothing is chosen; their results are only reported."""
 SKILLS = ("stack1", "stack2", "door1", "door2")
 """Names of the scenes of tasks that no packaged model has learned."""
 _FILES = Path(__file__).parent / "development"

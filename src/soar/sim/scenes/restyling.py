@@ -1,6 +1,6 @@
 """Another appearance of a compiled scene: colors, table, camera and light, without a new compilation.
 
-The images of one physical state in many styles cost a fraction of as many states.
+Images of one physical state in many styles cost a fraction of images of as many states.
 """
 
 from __future__ import annotations

@@ -11,9 +11,9 @@
       - {instruction: move the red mug to the left, left: red mug}
     questions: questions.yaml        # beside this file; only for tasks that the grammar doesn't know
 
-Goals: `inside` and `outside` name an object and a container; `stacked` and `unstacked` an object and the one below; `left`, `right`, `open`, `closed`, `folded` and `flat`
-name one object. Optional: `barriers`, `light`, `camera` (position, look_at, fovy_deg, jitter_m, up). The scene belongs
-to the regime *dev*.
+Goals: `inside` and `outside` name an object and a container; `stacked` and `unstacked` an object and the one below;
+`left`, `right`, `open`, `closed`, `folded` and `flat` name one object. Optional: `barriers`, `light`, `camera`
+(position, look_at, fovy_deg, jitter_m, up). The scene belongs to the regime *dev*.
 """
 
 from __future__ import annotations

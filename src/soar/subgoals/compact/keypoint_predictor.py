@@ -58,7 +58,7 @@ class KeypointPredictions(NamedTuple):
     log_attention: Float[Tensor, "b g p"]
 
     def similarity(self) -> Float[Tensor, "b k k"]:
-        """Return how close the grippers of each two hypotheses are, in (0, 1]."""
+        """Return how close the grippers of each pair of hypotheses are, in (0, 1]."""
         grippers = self.keypoints[:, :, 0].float()
         return (-torch.cdist(grippers, grippers) / _SIMILARITY_LENGTH).exp()
 

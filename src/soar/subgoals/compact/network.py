@@ -1,8 +1,8 @@
 """The compact subgoal network: a pixel-space diffusion U-Net with one encoder pass and many denoising steps.
 
 Future keypoints are predicted first (`KeypointPredictor`) and then condition the renderer (`add_keypoints`): a
-diffusion network that still has to choose a place while it renders needs long training not to render a little of
-all of them. `encode` reads observation and instruction, once for each subgoal; `denoise` turns noise into the
+diffusion network that still has to choose a place while it renders needs long training before it stops rendering a
+little of each. `encode` reads observation and instruction, once for each subgoal; `denoise` turns noise into the
 generated image, once for each step of the sampler, on blocks of 4 x 4 pixels as channels.
 
 Almost every pixel of a subgoal equals the observation's, so the network predicts how it differs. For a

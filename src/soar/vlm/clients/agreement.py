@@ -17,7 +17,7 @@ from soar.tasks.questions import parse_question
 from soar.types import Question
 
 Evidence: TypeAlias = Literal["yes", "no", "topic", "other"]
-"""Answer that a clause speaks for; "topic" is about the question's things but for neither, "other" about neither."""
+"""Answer that a clause speaks for; "topic" is about the question's things but for neither, "other" isn't about them."""
 
 _LONGEST_TEXT, _LONGEST_CLAUSE = 4000, 300
 """Most characters of the words beside an answer, and of one clause, that are compared with the question."""
@@ -158,7 +158,7 @@ class Topic:
         return self._of_words(clause, negated)
 
     def begins(self, clause: str) -> bool:
-        """Whether an unfinished clause has no words but the question's and those without a content of their own."""
+        """Whether an unfinished clause has no words but the question's and function words."""
         words = re.findall(r"[^\W\d_]+", clause)
         return all(w in _FUNCTION_WORDS or w == "s" or _stem(w) in self._words for w in words)
 
@@ -240,13 +240,13 @@ class Topic:
 
 
 def agrees(text: str, yes: bool, topic: Topic, whole: bool = True) -> bool:
-    """Whether text in lower case that follows an answer speaks for it, not against it, and before it leaves the topic.
+    """Whether text in lower case that follows an answer speaks for it, not against it, before leaving the topic.
 
     Args:
         text: words after the answer.
         yes: the answer.
         topic: the question.
-        whole: False for a text that was cut off; then its end needs to say nothing yet.
+        whole: False for a text that was cut off; then its end may say nothing yet.
     """
     if len(text) > _LONGEST_TEXT:
         return False

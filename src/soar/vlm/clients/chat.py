@@ -1,4 +1,4 @@
-"""Yes/no questions over `/chat/completions` with an image: nearly every server there is.
+"""Yes/no questions over `/chat/completions` with an image, which nearly every server has.
 
 Every request asks for log-probabilities and a JSON schema. Some servers honor both, some refuse them and several
 ignore them silently, so the reply decides how it is read. Questions whose answers are missing from a joint reply are
@@ -85,7 +85,7 @@ class ChatVLM(Endpoint):
         return super().post(adapted(body, changes), deadline)
 
     def _remember(self, known: Changes, changes: Changes, failed: bool) -> None:
-        """Keep changes that worked; after a server's failure, which may have passed, only at the second time."""
+        """Keep changes that worked; after a server's failure, which may have passed, only the second time."""
         new = {k: v for k, v in changes.items() if k not in known or known[k] != v}
         sure = not failed or self._suspected == new
         self._suspected = new
@@ -94,7 +94,7 @@ class ChatVLM(Endpoint):
             announce(self.name, new)
 
     def write(self, prompt: str, image: Image | None = None) -> str:
-        """Return the reply to a prompt in free text, and an image where there is one. Raises ModelUnavailable."""
+        """Return the free-text reply to a prompt, and to an image where there is one. Raises ModelUnavailable."""
         content: Json = prompt
         if image is not None:
             content = _content(base64.b64encode(encode_png(image)).decode(), prompt)

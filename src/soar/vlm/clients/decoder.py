@@ -15,7 +15,7 @@ _LONGEST, _RAW_CHARACTERS = 20_000, 300
 
 
 class Decoder:
-    """Reads replies with a language model. One that says more than one of its words is not believed."""
+    """Reads replies with a language model, which is not believed if it says more than one of its words."""
 
     def __init__(self, complete: Callable[[str], str]) -> None:
         """`complete`: the language model, from a prompt to its reply; it may raise ModelUnavailable."""
@@ -25,8 +25,8 @@ class Decoder:
     def read(self, reply: str, question: Question, whole: bool = True) -> Answer:
         """Return the decoded answer, with the reply and the language model's word.
 
-        It is unknown where the language model says so or anything unexpected, and where the reply in itself is a sure
-        answer and the opposite one.
+        It is unknown where the language model says so or says anything unexpected, and where the reply by itself is
+        surely the opposite answer.
 
         Args:
             reply: a VLM's reply in free text.

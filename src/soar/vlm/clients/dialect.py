@@ -1,6 +1,6 @@
-"""Request parameters that a chat server refuses: each is replaced or left out, as far as its errors say.
+"""Request parameters that a chat server refuses: each is replaced or left out, as far as the server's errors say.
 
-A change is remembered only after a changed request has worked, so that a passing error costs nothing for long.
+A change is remembered only after a changed request has worked, so that a passing error has no lasting cost.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ _RAW_CHARACTERS = 300
 
 
 def check_mass(least: float) -> None:
-    """Refuse a least joint probability of yes and no that is none. Raises ConfigError."""
+    """Refuse a least joint probability of yes and no outside of [0, 1]. Raises ConfigError."""
     if not 0 <= least <= 1:
         raise ConfigError(f"least_mass must lie between 0 and 1, not {least}")
 
@@ -224,7 +224,7 @@ def _pieces(text: str, objects: Sequence[re.Match[str]]) -> list[str]:
 
 
 def _pairs(text: str) -> list[tuple[str, Json]] | None:
-    """Names and values of a flat JSON object; None if it is none."""
+    """Names and values of a flat JSON object; None if it isn't one."""
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError):

@@ -2,7 +2,7 @@
 
 No text is generated. Where a model's architecture allows, the image and all text before the question go through it
 once, and all questions share their keys and values in one batch. This fast path is compared with whole prompts when
-the model is loaded, and given up where they differ: for PaliGemma, whose prompt sees itself in both directions.
+the model is loaded, and given up where they differ: as for PaliGemma, whose prompt sees itself in both directions.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class TransformersVLM:
         return False
 
     def _difference(self, whole: Float32[Tensor, "n v"], shared: Float32[Tensor, "n v"]) -> float:
-        """Bound of the difference of P(yes) at any probability, and that of the mass of yes and no.
+        """Bound of the difference of P(yes) at any probability, or the difference of the mass of yes and no if larger.
 
         P(yes) is the logistic function of the log-odds, whose slope is at most 1/4; so a difference shows even where
         the model is sure of its answer to the probes.

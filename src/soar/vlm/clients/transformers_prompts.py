@@ -89,7 +89,7 @@ def make_prompt(processor: Any, model_type: str) -> Prompt:
 
 
 def encode(processor: Any, image: Image, text: str) -> dict[str, Tensor]:
-    """Return the model's inputs of one image and text; the tokenizer adds no second token of the beginning."""
+    """Return the model's inputs of one image and text; the tokenizer adds no second beginning token."""
     bos = processor.tokenizer.bos_token
     inputs = processor(
         images=[[image]],

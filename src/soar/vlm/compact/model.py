@@ -104,7 +104,7 @@ class CompactVLM:
 def texts_of(question: Question, whole: bool = False) -> tuple[str, str, str]:
     """Return what is embedded of a question: frame, object, container, "" for a missing one.
 
-    A question without parts is embedded three times as a whole, and so is any with `whole`.
+    A question without parts is embedded three times as a whole, and with `whole` so is any other.
     """
     if whole or question.kind == "other":
         return question.text, question.text, question.text

@@ -1,1 +1,1 @@
-"""Success detectors that see whole episodes: reward models of others behind HTTP."""
+"""Success detectors that see whole episodes: third-party reward models behind HTTP."""

@@ -2,7 +2,7 @@
 
 RoboReward (arXiv 2601.00675) is a fine-tuned Qwen3-VL that scores the end of a rollout from 1 to 5; P(success) is its
 expected score, from 0 to 1. TOPReward asks a VLM that wasn't fine-tuned whether the video completes the task; P(success)
-is the probability of the word True. Both are calibrated on own labels with `soar vlm calibrate`.
+is the probability of the word True. Both are calibrated on your own labels with `soar vlm calibrate`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class ChatJudge(ABC):
     prompt: str
     """Text after the frames, with {task} for the instruction."""
     most_tokens: int
-    """Tokens of a reply."""
+    """Most tokens of a reply."""
     manner: str
     """Name of the manner of asking."""
 
@@ -187,7 +187,7 @@ def _alternatives(said: Said, start: int) -> Sequence[Json]:
 
 
 def _shares(alternatives: Sequence[Json], words: Sequence[str]) -> dict[str, float] | None:
-    """Probabilities of some words among a token's alternatives; None where they hold too little of it."""
+    """Probabilities of some words among a token's alternatives; None where they add up to too little."""
     shares: dict[str, float] = {}
     for alternative in alternatives:
         if not isinstance(alternative, Mapping):

@@ -35,7 +35,7 @@ OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
 
 @dataclass(frozen=True)
 class FinetuneSubgoalsConfig:
-    """Fine-tuning of the compact subgoal generator on own episodes, beside corrections of the policy.
+    """Fine-tuning of the compact subgoal generator on own episodes, besides corrections of the policy.
 
     Not in the paper, where SuSIE stays as it is.
     """
@@ -51,7 +51,7 @@ class FinetuneSubgoalsConfig:
     other_scenes: Annotated[int, Ge(0)] = 150
     """Number of other scenes; their samples are made once and shared by all runs."""
     passes: Annotated[int, Ge(0)] = 2
-    """Number of times that the own episodes are read and the original generator is fine-tuned on them; each pass
+    """Number of times that own episodes are read and the original generator is fine-tuned on them; each pass
     reads with the generator of the pass before."""
     attention_weight: Annotated[float, Ge(0)] = 0.1
     """Weight of the loss on the attention to the named objects, as in pretraining."""

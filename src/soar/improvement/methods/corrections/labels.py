@@ -268,5 +268,5 @@ def _render(
 
 
 def _interleave(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the rows of both arrays by turns."""
+    """Return the rows of both arrays alternately."""
     return np.stack([one, other], 1).reshape(2 * len(one), *one.shape[1:])

@@ -144,9 +144,9 @@ class CorrectionPlanner:
     def _release(
         self, attempt: Attempt, grasp: GraspStats, position: Vector3, yaw: float
     ) -> Vector3 | None:
-        """Return the attempt's own release if it succeeded, else one over the container, or of a success nearby.
+        """Return the attempt's own release if it succeeded, else one over the container, or that of a nearby success.
 
-        Of the successes, it is the one whose grasp was nearest: a random one would ask for another place in each attempt.
+        The success is the one whose grasp was nearest: a random one would give each attempt another place.
         """
         stats = self._stats
         if attempt.succeeded and attempt.release is not None:
