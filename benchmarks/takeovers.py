@@ -26,7 +26,7 @@ from soar.data.frame_cache import build_frames
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.store.lance import LanceStore, open_store
-from soar.data.takeovers import weight_takeovers, with_actors
+from soar.data.takeovers import weight_takeovers, with_takeovers
 from soar.evaluation.plots import plot_rates
 from soar.evaluation.protocol import EvalConfig, sim_protocol
 from soar.evaluation.results import Evaluation, compare
@@ -155,7 +155,7 @@ def _train(store: LanceStore, place: Path, sizes: Sizes) -> str:
     start = load_checkpoint(packaged("gcbc"))
     recipe = fit.recipe(start)
     resolution = recipe.policy.resolution
-    frames = with_actors(store, build_frames(store, query, resolution, place / "frames"))
+    frames = with_takeovers(store, build_frames(store, query, resolution, place / "frames"))
     own = Source("autonomous", frames, fit.autonomous_share, method.goals, method.sum_steps)
     own = drop_idle_frames(own, method.min_motion_m)
     requested = DemonstrationSet(sizes.demonstrations, resolution=resolution, workers=1)

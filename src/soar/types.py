@@ -38,10 +38,9 @@ SUCCESS_THRESHOLD = 0.5
 """P(success) from which an episode counts as a success, where nobody chose a threshold."""
 
 Outcome: TypeAlias = Literal["success", "failure", "unknown"]
-Actor: TypeAlias = Literal["policy", "person", "expert", "learner"]
-"""Who chose an action: the policy, a person who took over, a scripted expert, or a policy that is to learn from this one
-and had the arm before it."""
-ACTORS: tuple[Actor, ...] = ("policy", "person", "expert", "learner")
+Actor: TypeAlias = Literal["policy", "person", "expert"]
+"""Who chose an action: the policy, a person who took over, or a scripted expert."""
+ACTORS: tuple[Actor, ...] = ("policy", "person", "expert")
 End: TypeAlias = Literal["truncated", "terminated"]
 """Why an episode ended: its time was up, or something ended the task, such as success, a stop or the environment."""
 Source: TypeAlias = Literal["probability", "word", "vote"]

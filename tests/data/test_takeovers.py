@@ -8,7 +8,7 @@ import pytest
 from soar.data.frame_cache import build_frames
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Mixture, Source
-from soar.data.takeovers import taken_over, weight_takeovers, with_actors
+from soar.data.takeovers import weight_takeovers, with_takeovers
 from soar.types import Query
 
 STEPS, TAKEN = 8, 3
@@ -20,11 +20,12 @@ def source(store, make_episode, tmp_path) -> Source:
     store.append(make_episode(0, STEPS))
     store.append(replace(make_episode(1, STEPS), actors=ACTORS))
     frames = build_frames(store, Query(), 8, tmp_path / "frames")
-    return Source("own", with_actors(store, frames), 0.3)
+    return Source("own", with_takeovers(store, frames), 0.3)
 
 
 def steps_of(source: Source) -> list[bool]:
-    taken: list[bool] = taken_over(source.frames)[source.steps()[0]].tolist()
+    assert source.frames.taken_over is not None
+    taken: list[bool] = source.frames.taken_over[source.steps()[0]].tolist()
     return taken
 
 
@@ -36,14 +37,13 @@ def test_taken_steps_are_those_of_the_store(source):
 def test_a_store_without_takeovers_changes_nothing(store, make_episode, tmp_path):
     store.append(make_episode(0, STEPS))
     frames = build_frames(store, Query(), 8, tmp_path / "frames")
-    assert with_actors(store, frames) is frames
+    assert with_takeovers(store, frames) is frames
     source = Source("own", frames, 0.3)
     assert weight_takeovers(source, 0) == [source]
 
 
 def test_weight_one_keeps_them_and_zero_leaves_them_out(source):
-    (same,) = weight_takeovers(source, 1)
-    assert (same.weight, len(same.steps()[0])) == (0.3, 2 * STEPS)
+    assert weight_takeovers(source, 1) == [source]
     (own,) = weight_takeovers(source, 0)
     assert own.weight == 0.3
     assert not any(steps_of(own))
@@ -60,8 +60,8 @@ def test_a_weight_counts_for_each_step_relative_to_the_policys(source):
 
 def test_idle_frames_can_be_dropped_before(source):
     short = drop_idle_frames(source, 1e-9)
-    assert short.frames.actors is not None
-    assert len(short.frames.actors) == len(short.frames)
+    assert short.frames.taken_over is not None
+    assert len(short.frames.taken_over) == len(short.frames)
     own, taken = weight_takeovers(short, 2)
     assert all(steps_of(taken))
     assert not any(steps_of(own))
@@ -69,18 +69,7 @@ def test_idle_frames_can_be_dropped_before(source):
 
 def test_an_episode_of_takeovers_alone_is_one_source(store, make_episode, tmp_path):
     store.append(replace(make_episode(0, STEPS), actors=("person",) * STEPS))
-    frames = with_actors(store, build_frames(store, Query(), 8, tmp_path / "frames"))
+    frames = with_takeovers(store, build_frames(store, Query(), 8, tmp_path / "frames"))
     (taken,) = weight_takeovers(Source("own", frames, 0.3), 2)
     assert (taken.name, taken.weight) == ("own takeovers", 0.3)
     assert np.all(steps_of(taken))
-
-
-def test_what_a_learner_did_before_the_policy_is_never_imitated(store, make_episode, tmp_path):
-    actors = (*["learner"] * 3, *["policy"] * 4, "person")
-    store.append(replace(make_episode(0, STEPS), actors=actors))
-    frames = with_actors(store, build_frames(store, Query(), 8, tmp_path / "frames"))
-    source = Source("own", frames, 0.3)
-    (kept,) = weight_takeovers(source, 1)
-    assert kept.steps()[0].tolist() == [3, 4, 5, 6, 7]
-    own, taken = weight_takeovers(source, 2)
-    assert (own.steps()[0].tolist(), taken.steps()[0].tolist()) == ([3, 4, 5, 6], [7])

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from soar.checkpoint import load
-from soar.collection.roll_in import RollInConfig
 from soar.data.transforms import image_transforms, transforms_from
 from soar.errors import ConfigError, SoarError
 from soar.experiments.learning import Learning, plan_learning
@@ -70,17 +69,6 @@ def test_a_teacher_collects_with_its_own_subgoals_and_the_policy_that_learns_wit
     alone, how = replace(TAUGHT, teacher=Teacher()).collecting("lcbc", "none")
     assert (alone.policy, alone.subgoals) == ("lcbc", "none")
     assert planned(TAUGHT)[0].method == "lcbc"
-
-
-def test_the_policy_that_learns_has_the_arm_first_where_a_teacher_lets_it() -> None:
-    assert TAUGHT.collecting("learned", "none")[1].roll_in.policy == ""
-    config = replace(TAUGHT, teacher=Teacher("gcbc", roll_in=60))
-    models, how = config.collecting("learned", "none")
-    assert (models.policy, how.roll_in) == ("gcbc", RollInConfig("learned", 60))
-    with pytest.raises(ConfigError, match="roll_in is 60; valid without a teacher's policy: 0"):
-        Teacher(roll_in=60)
-    with pytest.raises(ConfigError, match="reaches images and has no subgoals"):
-        planned(RunConfig(method="hindsight", teacher=Teacher("gcbc", roll_in=60)))
 
 
 @pytest.mark.parametrize(

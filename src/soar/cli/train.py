@@ -109,7 +109,7 @@ def _sources(
     from soar.data.idle_frames import drop_idle_frames
     from soar.data.mixture import Source, upsampled_share
     from soar.data.store.lance import open_store
-    from soar.data.takeovers import weight_takeovers, with_actors
+    from soar.data.takeovers import weight_takeovers, with_takeovers
     from soar.improvement.methods.corrections.config import CorrectionsConfig
     from soar.improvement.methods.corrections.labels import correction_sources, make_corrections
     from soar.improvement.methods.corrections.planner import queries_by_scene
@@ -129,7 +129,7 @@ def _sources(
         share = AUTONOMOUS_SHARE if own.share is None else own.share
         return [replace(first, weight=1 - share), *correction_sources(corrected, share)]
     frames = build_frames(collected, own.query, r, cache, cameras=cameras)
-    frames = with_actors(collected, frames)
+    frames = with_takeovers(collected, frames)
     second = Source("autonomous", frames, 1.0, config.autonomous_goals, config.autonomous_sum_steps)
     share = own.share or upsampled_share(
         len(second.steps()[0]), len(first.steps()[0]), own.upsample

@@ -8,7 +8,6 @@ from typing import Annotated
 from annotated_types import Ge, Le
 
 from soar.collection.retry import Backoff
-from soar.collection.roll_in import RollInConfig
 from soar.collection.supervisor import FaultLimits
 from soar.rollout.station import EpisodeConfig
 from soar.utils.config import check_ranges
@@ -28,7 +27,6 @@ class CollectionConfig:
     fault_limits: FaultLimits = field(default_factory=FaultLimits)
     backoff: Backoff = field(default_factory=Backoff)
     """Retries of unavailable models, and pauses while the store can't be written."""
-    roll_in: RollInConfig = field(default_factory=RollInConfig)
     round: Annotated[int, Ge(0)] = 0
     """Round of improvement, for the record."""
 

@@ -137,7 +137,7 @@ def run_lockstep(
             stack.callback(station.robot.close)
             choose = partial(_choose_tasks, config, job.models, models.vlm)
             proposer = job.models.load_proposer(station.tasks, models.vlm)
-            takeover = job.config.roll_in.make(station, make_takeover(station))
+            takeover = make_takeover(station)
             opened.append(
                 replace(station, proposer=proposer, choose_tasks=choose, takeover=takeover)
             )

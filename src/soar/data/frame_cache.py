@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from soar.contract.compare import differences
 from soar.contract.contract import WIDOWX, Camera, Contract
@@ -59,9 +59,9 @@ class Frames:
     fingertips: Float32[np.ndarray, "n 2"] | None = None
     """Image position of the fingertips, x right and y down in [-1, 1], NaN outside the image; None if the camera's
     pose is unknown. Not stored on disk."""
-    actors: UInt8[np.ndarray, " n"] | None = None
-    """Who chose a frame's action, as an index of `soar.types.ACTORS`; None if the policy chose all. Not stored on disk
-    (`soar.data.takeovers`)."""
+    taken_over: Bool[np.ndarray, " n"] | None = None
+    """Whether a person or an expert chose a frame's action in the policy's place; None if that isn't known. Not stored
+    on disk (`soar.data.takeovers`)."""
     other_images: Mapping[str, UInt8[np.ndarray, "n r r 3"]] = field(default_factory=dict)
     """Images of further cameras, by name, in the same order."""
 

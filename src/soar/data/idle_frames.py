@@ -73,7 +73,7 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
         starts=np.cumsum([0, *(len(c.frames) for c in chosen)]),
         episodes=frames.episodes * copies,
         fingertips=None if tips is None else tips[kept],
-        actors=None if frames.actors is None else frames.actors[kept],
+        taken_over=None if frames.taken_over is None else frames.taken_over[kept],
         other_images={name: images[kept] for name, images in frames.other_images.items()},
     )
     each = np.arange(copies)[:, None] * len(frames.episodes)

@@ -116,8 +116,6 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         check_goals(config.policy, config.subgoals)
     if config.teacher.policy:
         check_goals(config.teacher.policy, config.teacher.subgoals)
-    if config.teacher.roll_in:
-        check_goals(config.policy, "none")
     method, recipe, trains_itself = config.method or "hindsight", None, False
     subgoals = promoted_models(config.subgoals)[1]
     spec = policy_spec(name := promoted_models(config.policy)[0])

@@ -9,9 +9,7 @@ import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
 from soar.collection.config import CollectionConfig
-from soar.collection.roll_in import RollInConfig
 from soar.collection.supervisor import FaultLimits
-from soar.errors import ConfigError
 from soar.evaluation.protocol import EvalConfig
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
@@ -83,14 +81,6 @@ class Teacher:
     """Policy that collects, as `soar.registry` names it; "" for the one that learns."""
     subgoals: str = COMPACT
     """Subgoal generator of a policy that collects; "none" for a policy that follows instructions."""
-    roll_in: Annotated[int, Ge(0)] = 0
-    """Control steps for which the policy that learns has the arm first, at most (DAgger): each episode draws a smaller
-    number. It learns from what the teacher does then, not from its own steps. 0 for none."""
-
-    def __post_init__(self) -> None:
-        check_ranges(self)
-        if self.roll_in and not self.policy:
-            raise ConfigError(f"roll_in is {self.roll_in}; valid without a teacher's policy: 0")
 
 
 @dataclass(frozen=True)
@@ -154,14 +144,9 @@ class RunConfig(ImproveConfig):
             policy: the policy in force.
             subgoals: the subgoal generator in force.
         """
-        roll_in = RollInConfig()
         if self.teacher.policy:
-            if self.teacher.roll_in:
-                roll_in = RollInConfig(policy, self.teacher.roll_in)
             policy, subgoals = self.teacher.policy, self.teacher.subgoals
         c = self.collect
         episode = episode_config(self.stations, subgoals, self.steps_per_subgoal)
-        how = CollectionConfig(
-            episode, c.exploring, c.noise, fault_limits=c.fault_limits, roll_in=roll_in
-        )
+        how = CollectionConfig(episode, c.exploring, c.noise, fault_limits=c.fault_limits)
         return replace(self.models, policy=policy, subgoals=subgoals), how

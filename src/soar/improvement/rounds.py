@@ -250,8 +250,7 @@ def _round(
         if not skipped:
             on_message(f"round {index}: {_MESSAGES[stage]}")
         if stage == "collect":
-            acting = incumbent if stages.teacher else _collector(run, stages, incumbent)
-            stages.collect(run, index, acting, subgoals)
+            stages.collect(run, index, _collector(run, stages, incumbent), subgoals)
             this = replace(this, stage="finetune")
         elif stage == "finetune":
             this = _finetune(run, this, stages, subgoals, on_message)

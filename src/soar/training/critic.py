@@ -23,7 +23,7 @@ from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import recorded_subgoals
 from soar.data.mixture import SMALLEST_STD, Embed
 from soar.data.store.lance import LanceStore
-from soar.data.takeovers import taken_over, with_actors
+from soar.data.takeovers import with_takeovers
 from soar.data.transforms import (
     AnyTransform,
     Color,
@@ -106,8 +106,8 @@ def critic_source(
         StoreError: no episode matches, or one is damaged.
         ConfigError: the labels are those of takeovers, and there are none.
     """
-    frames = with_actors(store, build_frames(store, query, config.resolution, cache))
-    if config.rewards.labels == "takeover" and not taken_over(frames).any():
+    frames = with_takeovers(store, build_frames(store, query, config.resolution, cache))
+    if config.rewards.labels == "takeover" and frames.taken_over is None:
         raise ConfigError(f"nobody took over in '{store.path}': labels 'takeover' need takeovers")
     recorded = config.condition == "goal" and config.rewards.labels != "hindsight"
     subgoals = recorded_subgoals(store, frames, 1.0) if recorded else None

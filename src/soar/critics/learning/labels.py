@@ -16,7 +16,6 @@ from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.store.lance import LanceStore
 from soar.data.store.rows import verdict_of
-from soar.data.takeovers import taken_over
 from soar.types import Verdict
 
 Verdicts: TypeAlias = Callable[[], Mapping[str, Verdict]]
@@ -91,9 +90,12 @@ class CriticSource:
         return labels
 
     def takeovers(self, episode: int | np.integer) -> tuple[int, ...]:
-        """Return the steps of an episode at which a person or an expert took the arm."""
+        """Return the steps of an episode at which a person took the arm from the policy."""
+        taken = self.frames.taken_over
+        if taken is None:
+            return ()
         start, end = self.frames.starts[episode : episode + 2]
-        mine = taken_over(self.frames, slice(start, end - 1))
+        mine = taken[start : end - 1]
         return tuple(np.flatnonzero(mine & ~np.append(False, mine[:-1])).tolist())
 
 

@@ -82,7 +82,7 @@ def card(
         "## Who judged\n\n" + _counted("judge", origin.judges, numbers.episodes),
         f"{origin.votes} verdicts combine several judgments. A success is what its judge says, unless a person is named.",
         "## Who acted\n\n" + _counted("policy", origin.policies, numbers.episodes),
-        f"In {origin.interventions} control steps a person, an expert or a policy that learns chose the action.",
+        f"In {origin.interventions} control steps a person or an expert chose the action.",
         "## Tasks\n\n" + _tasks(store, query),
     ]
     if quality is not None:

@@ -202,8 +202,7 @@ class LeRobotWriter:
             layout.STATE: recording.states[:rows],
             layout.ACTION: actions_with_last(recording, recording.actions, rows),
             layout.COMMANDED: actions_with_last(recording, recording.commanded, rows),
-            layout.INTERVENTION: [a in ("person", "expert") for a in recording.actors]
-            + [False] * rows,
+            layout.INTERVENTION: [a != "policy" for a in recording.actors] + [False] * rows,
             layout.TIME: recording.times_s[:rows],
             layout.REWARD: succeeded.astype(np.float32),
             layout.DONE: last,

@@ -14,7 +14,7 @@ from soar.data.generated_goals import GeneratedGoals, recorded_subgoals
 from soar.data.idle_frames import drop_idle_frames
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
-from soar.data.takeovers import weight_takeovers, with_actors
+from soar.data.takeovers import weight_takeovers, with_takeovers
 from soar.errors import ConfigError
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.types import Outcome
@@ -73,7 +73,7 @@ class Hindsight:
         if next(iter(store.query(own.query)), None) is None:
             raise ConfigError(f"no episode was judged a {' or '.join(c.outcomes)}")
         cache = own.run.frames
-        frames = with_actors(store, build_frames(store, own.query, self.resolution, cache))
+        frames = with_takeovers(store, build_frames(store, own.query, self.resolution, cache))
         goals = recorded_subgoals(store, frames, c.recorded_goals)
         if goals is None and self.regenerate and c.generated_goals:
             path = cache / f"painted-{own.round}.npz"
