@@ -115,6 +115,16 @@ def test_subgoals_of_a_wrong_shape_fail_and_the_policy_is_still_tried(tried, mon
     assert found["policy"].health == "ok"
 
 
+def test_a_policy_that_cannot_begin_an_episode_is_a_row_and_no_traceback(tried, monkeypatch):
+    def reset(policy: ToyPolicy) -> None:
+        raise OSError("its server is away")
+
+    monkeypatch.setattr(ToyPolicy, "reset", reset)
+    found = results([tried], TOYS)
+    assert found["policy"].health == "failed"
+    assert "its server is away" in found["policy"].what
+
+
 @pytest.mark.parametrize(("seconds", "health"), [(0.3, "ok"), (0.45, "ok"), (0.6, "warning")])
 def test_waiting_for_subgoals_is_reported(tried, real_time, seconds, health):
     generated = Timed([tried.rest.image], (seconds,))

@@ -121,7 +121,7 @@ def _read_run(folder: Path) -> object:
 
 def _read_stations(folder: Path) -> object:
     found = status_folders(folder / "store")
-    return [(f.status(), f.status().alive(), f.events(), f.command()) for f in found]
+    return [(f.status(), f.runs(), f.events(), f.command()) for f in found]
 
 
 def _read_station_file(folder: Path) -> object:

@@ -17,7 +17,7 @@ from soar.doctor.model_checks import (
     describe,
     model_failed,
 )
-from soar.doctor.results import CheckResult, Failure, attempt, timed
+from soar.doctor.results import CheckResult, Failure, Timed, attempt, timed
 from soar.doctor.station import TriedStation
 from soar.interfaces import VisionLanguageModel
 from soar.registry import load_policy, load_subgoals, load_vlm
@@ -168,7 +168,12 @@ def try_policy(
     def act() -> Actions:
         return policy.act(observations, inputs, rng)
 
-    acted = attempt(lambda: (policy.reset(), act(), timed(act, _ACTS))[-1])
+    def try_policy() -> Timed[Actions]:
+        policy.reset()
+        act()
+        return timed(act, _ACTS)
+
+    acted = attempt(try_policy)
     if isinstance(acted, Failure):
         return [*contracts, model_failed("policy", acted)], 0.0
     return [*contracts, check_policy(policy, acted, batch)], median(acted.seconds)
