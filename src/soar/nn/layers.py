@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from itertools import zip_longest
 
 import torch
 from jaxtyping import Float
@@ -91,11 +90,6 @@ class ResidualBlock(nn.Module):
         y = torch.relu(y + self.shortcut(x))
         return y if self.film is None or context is None else self.film(y, context)
 
-    def vanish(self) -> None:
-        """Set the last norm to zero, so that only the shortcut is left."""
-        for parameter in self.norms[-1].parameters():
-            nn.init.zeros_(parameter)
-
 
 class ResNetStages(nn.Module):
     """Stages of residual blocks; each stage after the first halves the resolution."""
@@ -121,7 +115,7 @@ class ResNetStages(nn.Module):
                 blocks.append(block)
                 channels = block.channels_out
         self.blocks = nn.ModuleList(blocks)
-        self._blocks, self._ends = blocks, list(itertools.accumulate(depths))
+        self._ends = set(itertools.accumulate(depths))
         self.channels_out = channels
 
     def forward(
@@ -134,21 +128,6 @@ class ResNetStages(nn.Module):
             if i in self._ends:
                 maps.append(x)
         return maps
-
-    def grow_from(self, shallower: ResNetStages) -> None:
-        """Take over the weights of stages with fewer blocks, and compute what they compute (Net2DeeperNet, 2016).
-
-        Further blocks return their input at first, which has no negative value after a ReLU; after a FiLM it has some.
-        """
-        first = first_known = 0
-        for end, end_known in zip(self._ends, shallower._ends, strict=True):
-            known = shallower._blocks[first_known:end_known]
-            for block, source in zip_longest(self._blocks[first:end], known):
-                if source is not None:
-                    block.load_state_dict(source.state_dict())
-                else:
-                    block.vanish()
-            first, first_known = end, end_known
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import lt
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -16,7 +15,6 @@ from soar.contract.compare import require_unit_gripper
 from soar.contract.contract import WIDOWX, Contract
 from soar.data.transforms import NormalizeActions, NormalizeStates, Transform, transforms_from
 from soar.errors import CheckpointError, ConfigError
-from soar.nn.layers import ResNetStages
 from soar.policies.behavior_cloning import KEYPOINTS, BehaviorCloning, Condition
 from soar.policies.chunks import ChunkBroker
 from soar.policies.encoders import build_encoder
@@ -114,37 +112,6 @@ def with_fresh_head(policy: BehaviorCloning, head: HeadConfig) -> BehaviorClonin
     kept = {k: v for k, v in policy.state_dict().items() if not k.startswith("head.")}
     fresh.load_state_dict({**fresh.state_dict(), **kept})
     return fresh
-
-
-def with_deeper_encoder(policy: BehaviorCloning, depths: tuple[int, ...]) -> BehaviorCloning:
-    """Return a policy that computes the same with more residual blocks in the stages of its encoders.
-
-    New blocks have random weights from torch's global generator, and change nothing before training.
-
-    Raises:
-        ConfigError: the policy isn't "gcbc" with a compact encoder, or `depths` has a stage with fewer blocks than now.
-    """
-    now = policy.config.encoder
-    if policy.name != "gcbc" or now.kind != "compact":
-        raise ConfigError(
-            f"{policy.name} with a {now.kind} encoder can't be made deeper; valid: gcbc with a compact one"
-        )
-    if len(depths) != len(now.depths) or any(map(lt, depths, now.depths)):
-        raise ConfigError(
-            f"encoder.depths are {depths}; valid for a policy with {now.depths}: the same or more in each stage"
-        )
-    config = replace(policy.config, encoder=replace(now, depths=depths))
-    assert isinstance(config, GCBCConfig)
-    deeper = build_policy(config, policy.transforms, policy.contract)
-    kept = {k: v for k, v in policy.state_dict().items() if ".stages." not in k}
-    deeper.load_state_dict({**deeper.state_dict(), **kept})
-    for new, old in zip(_stages(deeper), _stages(policy), strict=True):
-        new.grow_from(old)
-    return deeper
-
-
-def _stages(policy: BehaviorCloning) -> list[ResNetStages]:
-    return [m for m in policy.modules() if isinstance(m, ResNetStages)]
 
 
 def with_advantage(policy: BehaviorCloning) -> BehaviorCloning:

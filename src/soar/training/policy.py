@@ -52,7 +52,6 @@ from soar.policies.loading import (
     lcbc_from_gcbc,
     policy_from,
     with_advantage,
-    with_deeper_encoder,
     with_fresh_head,
     with_statistics_of,
 )
@@ -80,9 +79,6 @@ class PolicyTrainConfig:
     """Least motion between frames of autonomous data [m], see `soar.data.idle_frames`; 0 keeps all frames."""
     fresh_head: bool = False
     """Whether a policy that starts from a checkpoint gets a new head, that of `policy`, with random weights."""
-    deeper: bool = False
-    """Whether a policy that starts from a checkpoint gets more residual blocks, those of `policy.encoder.depths`, which
-    change nothing before training."""
     compile: bool = False
     """Whether torch.compile makes kernels of the image encoder: on an H100 this trained the paper's policy about
     twice as fast, a minute after the start; of little use on CPUs (docs/performance.md)."""
@@ -168,14 +164,12 @@ def train_policy(
         sources: training data.
         folder: log, checkpoint and training state; None keeps nothing.
         start: checkpoint to start from, as improvement does. Its model configuration and action statistics are kept,
-            so that old and new actions have the same units; the image transforms are `config`'s, with `fresh_head` the
-            head, and with `deeper` the encoder's depths. A language-conditioned policy can start from a
-            goal-conditioned one (`lcbc_from_gcbc`).
+            so that old and new actions have the same units; the image transforms are `config`'s, and with `fresh_head`
+            the head. A language-conditioned policy can start from a goal-conditioned one (`lcbc_from_gcbc`).
         validation: data whose loss is logged.
 
     Raises:
-        ConfigError: the sources' resolution isn't the policy's, `start` is of another kind or resolution, or can't be
-            made as deep as `deeper` asks for.
+        ConfigError: the sources' resolution isn't the policy's, or `start` is of another kind or resolution.
         CheckpointError: `folder` holds a run with other settings, or `start` can't be loaded.
     """
     known = _known_sentences(config.policy, start)
@@ -236,8 +230,6 @@ def _first_policy(
     _must_match(policy, config)
     if config.policy.advantage and policy.advantage is None:
         policy = with_advantage(policy)
-    if config.deeper:
-        policy = with_deeper_encoder(policy, config.policy.encoder.depths)
     if config.fresh_head:
         policy = with_fresh_head(policy, config.policy.head)
     policy.transforms = with_statistics_of(policy, transforms)
