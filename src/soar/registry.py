@@ -353,10 +353,9 @@ def load_detector(
     """Load a success detector. Raises ConfigError, CheckpointError.
 
     Args:
-        name: "vlm", or with a second vote "vlm+wording", "vlm+frame" or "vlm+" and another VLM's name;
-            "roboreward:MODEL@URL" or "topreward:MODEL@URL" for a chat endpoint that judges videos; "robometer:URL";
-            "python:module:function" or a registered name for a function that takes the threshold and returns the
-            detector; a component file.
+        name: "vlm"; with a second vote "vlm+wording", "vlm+frame" or "vlm+" and another VLM's name; for videos
+            "roboreward:MODEL@URL", "topreward:MODEL@URL" or "robometer:URL"; "python:module:function" or a registered
+            name, whose function takes the threshold; a component file.
         threshold: P(success) from which an episode counts as a success.
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """
