@@ -126,14 +126,14 @@ def test_identities_differ_by_options(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("installed")
 def test_a_policy_with_fit_is_trained_in_a_round(tmp_path: Path) -> None:
     from soar.collection.config import CollectionConfig
-    from soar.improvement.collecting import collect_round
+    from soar.improvement.collecting import Amount, collect_round
     from soar.rollout.models import ModelsConfig
 
     run = Run(tmp_path / "run")
     toys = "python:soar.robots.toy_models:Toy"
     models = ModelsConfig(vlm=f"{toys}VLM", subgoals=f"{toys}Subgoals", policy=f"{toys}Policy")
     station = StationConfig("toy", "toy", process=False)
-    collect_round(run, 1, [station], models, CollectionConfig(), 2)
+    collect_round(run, 1, [station], models, CollectionConfig(), Amount(2))
     stage, out = OwnTraining(()), run.train_folder(1)
     own = OwnEpisodes(run, 1, Query(), "none")
     assert stage(own, "nearest", out) == {"autonomous": 1.0}

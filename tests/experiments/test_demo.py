@@ -11,17 +11,24 @@ from soar.errors import ConfigError
 from soar.experiments import demo
 from soar.experiments.demo import LEAST_EPISODES, LEAST_STARTS, demo_config, fitted, run_demo
 from soar.experiments.pace import Pace, measure_pace
-from soar.experiments.run_config import CollectOptions
+from soar.experiments.run_config import CollectOptions, RunConfig
 
 SLOW = Pace(episode_s=1.35, trial_s=0.9, policy_step_s=0.9, keypoint_step_s=0.0)
 FAST = Pace(episode_s=0.3, trial_s=0.2, policy_step_s=0.12, keypoint_step_s=0.0)
 TASKS = 4
 
 
+def sizes(config: RunConfig) -> tuple[object, ...]:
+    amounts = config.trials, config.episodes, config.fit.steps, config.demonstrations
+    return (*amounts, config.finetune)
+
+
 def test_a_fast_machine_does_everything_in_time() -> None:
     config, schedule = fitted(demo_config(), 15, FAST, TASKS)
-    assert config == demo_config()
+    assert sizes(config) == sizes(demo_config())
     assert schedule.total < 15 * 60
+    assert schedule.collection < 60 * config.collect.minutes
+    assert schedule.policy < 60 * config.fit.minutes - schedule.evaluations - schedule.collection
 
 
 @pytest.mark.parametrize("keypoint_step_s", [0.0, 0.5], ids=["policy", "generator too"])
@@ -32,8 +39,10 @@ def test_a_slow_machine_does_less_but_keeps_starts_and_episodes(
     pace = Pace(*(factor * s for s in SLOW._replace(keypoint_step_s=keypoint_step_s)))
     config, schedule = fitted(demo_config(), 15, pace, TASKS)
     assert config.trials * TASKS >= LEAST_STARTS
-    assert LEAST_EPISODES <= config.episodes <= 300
-    assert 100 <= config.fit.steps <= 2000
+    assert LEAST_EPISODES <= schedule.collection / pace.episode_s <= 300
+    assert config.collect.least_episodes == LEAST_EPISODES
+    assert schedule.policy / pace.policy_step_s >= 50
+    assert config.fit.minutes < 15
     assert ("fine-tuning" in str(schedule)) == (keypoint_step_s > 0)
     assert schedule.total <= 15 * 60 + 1
     assert "minutes" in str(schedule)
@@ -42,7 +51,8 @@ def test_a_slow_machine_does_less_but_keeps_starts_and_episodes(
 def test_the_least_is_done_on_any_machine() -> None:
     crawling = Pace(60, 60, 60, 60)
     config, schedule = fitted(demo_config(), 15, crawling, TASKS)
-    assert (config.episodes, config.fit.steps) == (LEAST_EPISODES, 100)
+    assert schedule.collection == LEAST_EPISODES * 60
+    assert config.collect.minutes > 0, "0 would be no limit"
     assert schedule.total > 15 * 60
 
 

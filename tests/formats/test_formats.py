@@ -35,7 +35,7 @@ from soar.data.store.verify import verify
 from soar.evaluation.results import EvalSetting, Trial, open_evaluation
 from soar.evaluation.runner import missing_batches
 from soar.experiments.simulated_run import evaluate_in_simulation
-from soar.improvement.collecting import collect_round
+from soar.improvement.collecting import Amount, collect_round
 from soar.improvement.cotraining import CoTrainConfig, CoTraining
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
@@ -398,7 +398,7 @@ def test_collection_goes_on_where_the_runs_store_says() -> None:
     before = contents(run.store)
     models = ModelsConfig("no such model", CONFIG.subgoals, CONFIG.policy)
     stations = sim_stations(CONFIG.scenes[0], 1)
-    collect_round(run, 1, stations, models, CollectionConfig(), CONFIG.episodes)
+    collect_round(run, 1, stations, models, CollectionConfig(), Amount(CONFIG.episodes))
     assert contents(run.store) == before
 
 

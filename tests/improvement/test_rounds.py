@@ -20,12 +20,12 @@ from soar.errors import ConfigError, FileError, SoarError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement.changed_settings import changed_settings
-from soar.improvement.cotraining import CoTrainConfig, CoTraining
+from soar.improvement.cotraining import CoTrainConfig, CoTraining, time_left_s
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import LearningMethod, MethodName, OwnEpisodes
 from soar.improvement.rounds import Candidate, ImproveConfig, Stages, improve
-from soar.improvement.run import RoundRecord, Run
+from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.pretraining.demonstrations import demonstrate
 from soar.promotion import promoted_models
 from soar.registry import policy_spec
@@ -34,7 +34,7 @@ from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
-from soar.training.policy import debug, train_policy
+from soar.training.policy import debug, train_policy, with_fit
 from soar.types import Episode, Outcome, Query
 from soar.utils.files import local_path
 from soar.utils.mirrors import out_folder
@@ -167,6 +167,30 @@ def test_a_round_runs_all_its_stages_once_and_its_folder_refuses_other_settings(
     assert given.collect.calls == [(1, str(policy), "expert")]
     with pytest.raises(ConfigError, match="other settings \\(trials\\)"):
         improve(run, replace(config, trials=2), given)
+
+
+def test_a_policy_is_trained_for_the_time_that_is_left_of_a_round(
+    config: ImproveConfig, demonstrations: Source, tmp_path: Path
+):
+    settings = CoTrainConfig(minutes=1e-3)
+    recipe = with_fit(debug(), steps=10**6)
+    train = CoTraining(settings, recipe, hindsight(), demonstrations)
+    run = Run(tmp_path / "run")
+    record = improve(run, config, stages(config, train=train, preparation_s=5.0))
+    assert record.seconds["prepare"] == 5
+    steps = run.steps(record, 1)
+    assert steps == checkpoints.load(run.train_folder(1)).provenance["step"]
+    assert 0 < steps < 10**6
+
+
+def test_the_time_left_of_a_round_counts_both_evaluations() -> None:
+    first = RoundRecord(1, "done", seconds={"collect": 60, "fit": 50, "evaluate": 40})
+    second = RoundRecord(2, "fit", seconds={"collect": 60, "finetune": 10})
+    record = RunRecord("", ("s",), 2, 0.0, seconds={"prepare": 5, "evaluate": 30})
+    assert time_left_s(record.with_round(replace(second, index=1)), 1, 5) == 300 - 5 - 70 - 2 * 30
+    record = record.with_round(first).with_round(second)
+    assert time_left_s(record, 2, 5) == 300 - 70 - 2 * 40
+    assert time_left_s(record, 2, 1) == 60 - 70 - 2 * 40
 
 
 def test_a_teacher_collects_in_place_of_the_policy_that_learns(

@@ -265,6 +265,14 @@ def test_hours_reduce_the_steps_once_and_a_resumed_run_keeps_them(tmp_path: Path
     assert losses(tmp_path / "enough") == losses(tmp_path / "plain")  # timing changes nothing
 
 
+def test_hours_that_reduce_the_steps_reduce_the_warmup(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=1000, warmup_steps=300, save_every=20, hours=1e-6)
+    assert fit(Line(), batches, config, tmp_path / "short").step == 20
+    rates = [r["learning_rate"] for r in read_lines(tmp_path / "short" / "log.jsonl")]
+    assert rates.index(max(rates)) == 1, "a tenth of 20 steps"
+    assert rates[-1] < 0.01 * max(rates)
+
+
 def test_hours_need_a_single_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="hours needs a single process"):

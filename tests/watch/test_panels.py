@@ -16,6 +16,7 @@ from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
 from soar.improvement.run import Run
 from soar.types import Verdict
+from soar.utils.files import write_json
 from soar.vlm.labels import read_labels
 from soar.watch.episodes import doubt
 from soar.watch.feed import Feed
@@ -201,6 +202,8 @@ def test_a_finished_run_has_only_finished_stages_and_films(
     assert states[0] == ("success before", "done")
     assert states[-1] == ("report", "now"), "not written yet"
     assert all(state == "done" for _, state in states[:-1])
+    write_json(run_of(place).train_folder(1) / "pace.json", {"steps": 12345})
+    assert any("of 12345 steps" in s.get("words", "") for s in values()["run"]["stages"])
     assert client.get(run["films"][0]["url"]).headers["content-type"] == "video/mp4"
     assert client.get("/report").status_code == 400
     (run_of(place).folder / "report.html").write_text("<script>1</script>")

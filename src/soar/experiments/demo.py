@@ -1,8 +1,9 @@
 """Improvement in one scene at the size of a coffee break: before, collection, learning, after, report.
 
 The whole system practices, and a policy that follows instructions alone, without VLM or subgoals, learns from its
-successes (paper, Table 1). What is collected and fitted is sized by the clock: the machine is measured first, and the
-training of the policy, the longest stage, takes what time is left.
+successes (paper, Table 1). All is sized by the clock: the machine is measured first, collection then lasts as long as
+was planned, and the training of the policy, the longest stage, takes the time that is left when it begins. What a machine
+had to do beside the measurement thus changes the plan, and not what is made of the time.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ MINUTES = 15.0
 """Duration of a demonstration [min]."""
 LEAST_STARTS, LEAST_EPISODES = 60, 100
 """Paired starts of the evaluations and collected episodes, however slow the machine is."""
-_LEAST_STEPS, _LEAST_KEYPOINT_STEPS = 100, 50
+_LEAST_STEPS, _LEAST_KEYPOINT_STEPS = 50, 50
 """Gradient steps of the policy and, in each pass, of the keypoint predictor, at least."""
 _MOST_EPISODES, _MOST_STEPS = 300, 2000
 """Episodes and gradient steps of a demonstration of MINUTES, at most; longer ones take more."""
@@ -100,14 +101,16 @@ def demo_config(scene: str = SCENE, minutes: float = MINUTES) -> RunConfig:
             steps=round(_MOST_STEPS * factor),
             learning_rate=5e-4,
             autonomous_share=0.5,
-            save_every=50,
+            save_every=_LEAST_STEPS,
         ),
         demonstrations=600,
     )
 
 
 def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[RunConfig, Schedule]:
-    """Reduce a demonstration to what this machine can do in time, but not below LEAST_STARTS and LEAST_EPISODES.
+    """Size a demonstration by what this machine can do in time, but not below LEAST_STARTS and LEAST_EPISODES.
+
+    Trials and demonstrations are reduced; collection and training get limits of time.
 
     Args:
         config: the largest demonstration.
@@ -124,7 +127,8 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
         trials = min(trials, max(trials // 2, -(-LEAST_STARTS // tasks)))
     evaluations = 2 * trials * tasks * pace.trial_s
     left = max(0.0, 60 * minutes - evaluations - _OVERHEAD_S)
-    episodes = _between(LEAST_EPISODES, left * _COLLECTION_SHARE / e, config.episodes)
+    collecting = max(1.0, left * _COLLECTION_SHARE)
+    episodes = _between(LEAST_EPISODES, collecting / e, config.episodes)
     finetune, finetuning = config.finetune, 0.0
     if per_step := finetune.passes * _READING * pace.keypoint_step_s:
         others = _between(40, left * 0.05 / (_OTHER_SCENE * e), finetune.other_scenes)
@@ -143,8 +147,8 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
     return replace(
         config,
         trials=trials,
-        episodes=episodes,
-        fit=replace(config.fit, steps=policy_steps),
+        collect=replace(config.collect, minutes=collecting / 60, least_episodes=LEAST_EPISODES),
+        fit=replace(config.fit, minutes=minutes - _OVERHEAD_S / 60),
         demonstrations=demonstrations,
         finetune=finetune,
     ), schedule

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from soar.collection.config import CollectionConfig
 from soar.collection.supervisor import FaultLimits
 from soar.evaluation.protocol import EvalConfig
+from soar.improvement.collecting import Amount
 from soar.improvement.cotraining import CoTrainConfig
 from soar.improvement.external import ExternalConfig
 from soar.improvement.methods.advantage import AdvantageConfig
@@ -58,6 +59,11 @@ class CollectOptions:
     """Share of episodes whose actions are sampled from the policy's Gaussian."""
     noise: Annotated[float, Ge(0)] = 0.5
     """Scale of its standard deviation in those."""
+    minutes: Annotated[float, Ge(0)] = 0.0
+    """Duration of a round's collection in each scene, or on all real stations, where all `episodes` would take longer
+    [min]; 0 for no limit."""
+    least_episodes: Annotated[int, Ge(1)] = 1
+    """Episodes that are collected however long they take."""
     seed: Annotated[int, Ge(0)] = 0
     """Seed of the first simulated station; the others count up."""
     questions: str = ""
@@ -68,6 +74,10 @@ class CollectOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+    def amount(self, episodes: int) -> Amount:
+        """Return how much is collected in a round that asks for `episodes`."""
+        return Amount(episodes, self.minutes, self.least_episodes)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -55,7 +56,7 @@ def improve_in_simulation(
         CheckpointError: a packaged model is missing.
         ConfigError: there is no such scene, the method doesn't apply, or the folder holds a run with other settings.
     """
-    run = Run(Path(folder))
+    run, began = Run(Path(folder)), time.monotonic()
     finetunes, trains = learning_of(config, run, on_message)
     stages = Stages(
         scenes=tuple(load_scene(s).name for s in config.scenes),
@@ -64,6 +65,7 @@ def improve_in_simulation(
         teacher=config.teacher.policy,
         finetune_subgoals=finetunes,
         train=trains,
+        preparation_s=time.monotonic() - began,
     )
     return improve(run, config, stages, command=command, on_message=on_message)
 
@@ -132,10 +134,11 @@ def collect_in_simulation(
     """Collect in each scene, with a line for every episode."""
     options = config.collect
     models, how = config.collecting(policy, subgoals)
+    amount = options.amount(config.episodes)
     for scene in config.scenes:
         stations = sim_stations(scene, options.stations, options.seed, options.questions)
-        with ConsoleCallback(config.episodes) as console:
-            collect_round(run, round, stations, models, how, config.episodes, [console, *callbacks])
+        with ConsoleCallback(*amount) as console:
+            collect_round(run, round, stations, models, how, amount, [console, *callbacks])
 
 
 def evaluate_in_simulation(config: ImproveConfig, candidates: Sequence[Candidate]) -> None:

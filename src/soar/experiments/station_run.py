@@ -85,10 +85,10 @@ def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
 
 def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:
     """Collect on all stations at the same time."""
-    total = config.episodes * len(config.stations)
+    amount = config.collect.amount(config.episodes * len(config.stations))
     models, how = config.collecting(policy, subgoals)
-    with ConsoleCallback(total) as console:
-        collect_round(run, round, config.stations, models, how, total, [console])
+    with ConsoleCallback(*amount) as console:
+        collect_round(run, round, config.stations, models, how, amount, [console])
 
 
 def _evaluate(

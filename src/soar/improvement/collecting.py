@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
@@ -18,13 +20,24 @@ from soar.types import Query
 from soar.utils.signals import stopping
 
 
+class Amount(NamedTuple):
+    """Size of a round's collection."""
+
+    episodes: int
+    """Number of episodes of all stations together."""
+    minutes: float = 0.0
+    """Duration after which fewer are enough [min]; 0 for no limit. A collection that is resumed has it once more."""
+    least_episodes: int = 1
+    """Number of episodes that are collected however long they take."""
+
+
 def collect_round(
     run: Run,
     round: int,
     stations: Sequence[StationConfig],
     models: ModelsConfig,
     config: CollectionConfig,
-    episodes: int,
+    amount: Amount,
     callbacks: Sequence[Callback] = (),
 ) -> None:
     """Collect until the run's store holds a round's episodes of the stations' scenes; resumes.
@@ -35,7 +48,7 @@ def collect_round(
         stations: the stations.
         models: the models.
         config: how the stations collect; the round is filled in.
-        episodes: number of episodes of all stations together.
+        amount: number of episodes, and how long they may take.
         callbacks: called back by stations in this process.
 
     Raises:
@@ -46,17 +59,18 @@ def collect_round(
     scenes = tuple(dict.fromkeys(s.scene_info.name for s in stations))
     query = Query(scenes=scenes, rounds=(round,))
     done = sum(c.attempts for c in store.history(query).values())
-    if done >= episodes:
-        return
     made_by = run.record().config_hash if (run.folder / "run.json").exists() else ""
-    job = CollectionJob(
-        run.store, models, replace(config, round=round), episodes - done, config_hash=made_by
-    )
-    stop = threading.Event()
-    with stopping(stop, raises=True):
-        summary = run_fleet(stations, job, stop=stop, callbacks=callbacks)
-    if summary.episodes < episodes - done:
-        why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""
-        raise SoarError(
-            f"collection ended after {done + summary.episodes} of {episodes} episodes{why}"
-        )
+    config = replace(config, round=round)
+    limit = amount.minutes / 60 if amount.minutes else None
+    for episodes, hours in ((amount.episodes, limit), (amount.least_episodes, None)):
+        if done >= episodes:
+            return
+        job = CollectionJob(run.store, models, config, episodes - done, hours, made_by)
+        began, stop = time.monotonic(), threading.Event()
+        with stopping(stop, raises=True):
+            summary = run_fleet(stations, job, stop=stop, callbacks=callbacks)
+        done += summary.episodes
+        late = hours is not None and time.monotonic() - began >= 3600 * hours
+        if done < episodes and not late:
+            why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""
+            raise SoarError(f"collection ended after {done} of {episodes} episodes{why}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +25,12 @@ from soar.improvement.methods.method import (
     NothingToLearnError,
     OwnEpisodes,
 )
+from soar.improvement.run import RunRecord
 from soar.policies.loading import config_from, policy_from
 from soar.promotion import base_policy
 from soar.registry import policy_spec
 from soar.training.fit import FitConfig
-from soar.training.policy import PolicyTrainConfig, train_policy
+from soar.training.policy import PolicyTrainConfig, train_policy, with_fit
 from soar.types import Outcome
 from soar.utils.config import check_ranges
 from soar.utils.hardware import is_main_process
@@ -40,6 +42,10 @@ class CoTrainConfig:
 
     steps: Annotated[int, Ge(0)] = 800
     """Gradient steps; 0 leaves the policy as it is."""
+    minutes: Annotated[float, Ge(0)] = 0.0
+    """Duration of a round in simulation, evaluations before and after it included [min]: where the other stages leave too
+    little time for `steps`, the policy is trained for what they leave, but for `save_every` steps at least; 0 for no limit.
+    """
     batch_size: Annotated[int, Ge(1)] = 128
     """Samples of a gradient step."""
     learning_rate: Annotated[float, Gt(0)] = 2e-4
@@ -109,6 +115,7 @@ class CoTraining:
         Raises:
             NothingToLearnError: nothing can be learned from the episodes.
         """
+        began = time.monotonic()
         share = self.config.autonomous_share if self.demonstrations else 1.0
         try:
             sources = self.method.sources(own, share)
@@ -121,12 +128,33 @@ class CoTraining:
             if self.config.from_scratch
             else load_checkpoint(policy_spec(base_policy(incumbent)).folder)
         )
-        train_policy(self.recipe, sources, out, start=start)
+        recipe = self.recipe
+        if self.config.minutes:
+            left = time_left_s(own.run.record(), own.round, self.config.minutes)
+            left = max(1.0, left - (time.monotonic() - began))
+            recipe = with_fit(recipe, hours=left / 3600)
+        train_policy(recipe, sources, out, start=start)
         if start and self.config.kept_share and is_main_process():
             average_weights(out, start, self.config.kept_share)
         if isinstance(self.method, FinishingMethod):
             self.method.finish(own, out)
         return {s.name: s.weight for s in sources}
+
+
+def time_left_s(record: RunRecord, round: int, minutes: float) -> float:
+    """Return what a round's other stages leave of its duration for training [s]; negative if it is exceeded.
+
+    The evaluation after it is expected to take as long as the one before it.
+
+    Args:
+        record: record of the run.
+        round: number of the round, whose earlier stages are done.
+        minutes: duration of the round, both evaluations included [min].
+    """
+    seconds = {r.index: r.seconds for r in record.rounds}
+    before = record.seconds if round == 1 else {"evaluate": seconds[round - 1].get("evaluate", 0.0)}
+    spent = sum(before.values()) + sum(seconds.get(round, {}).values())
+    return 60 * minutes - spent - before.get("evaluate", 0.0)
 
 
 def average_weights(folder: Path, start: Checkpoint, kept_share: float) -> None:

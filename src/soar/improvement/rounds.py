@@ -119,6 +119,8 @@ class Stages:
     """None leaves the subgoal generator as it is (paper)."""
     train: TrainStage | None = None
     """None leaves the policy as it is."""
+    preparation_s: float = 0.0
+    """Time that was spent before the first stage, such as on demonstrations [s]."""
 
 
 _POLL_S = 1.0
@@ -164,7 +166,8 @@ def improve(
         named = _folder_or_name(policy)
         stages.evaluate([Candidate(named, subgoals, run.evaluation_folder(0))])
         if "evaluate" not in record.seconds:
-            record = replace(record, seconds={"evaluate": time.monotonic() - began})
+            seconds = {**record.seconds, "evaluate": time.monotonic() - began}
+            record = replace(record, seconds=seconds)
             run.write(record)
     for index in range(1, config.rounds + 1):
         record = _round(run, record, index, stages, on_message)
@@ -226,6 +229,7 @@ def _begin(run: Run, config: ImproveConfig, stages: Stages, command: str) -> Run
             "subgoals": promoted_models(config.subgoals)[1],
             **({"teacher": stages.teacher} if stages.teacher else {}),
         },
+        seconds={"prepare": stages.preparation_s} if stages.preparation_s else {},
     )
     begin(run.folder)
     write_bytes(run.config, dump(plain).encode())

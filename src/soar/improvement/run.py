@@ -87,7 +87,7 @@ class RunRecord:
     models: Mapping[str, str] = field(default_factory=dict)
     """Models that the run began with, by role: "subgoals", "policy", and "teacher" where another policy collects."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock time of stages outside the rounds, such as the first evaluation [s]."""
+    """Wall-clock time of stages outside the rounds, "prepare" and "evaluate" [s]."""
     rounds: tuple[RoundRecord, ...] = ()
 
     def with_round(self, record: RoundRecord) -> RunRecord:
@@ -134,6 +134,12 @@ class Run:
     def subgoals_folder(self, round: int) -> Path:
         """Folder of the fine-tuning, which ends as the round's checkpoint of the subgoal generator."""
         return subgoals_folder(self.folder) / f"round-{round}"
+
+    def steps(self, record: RunRecord, round: int) -> int:
+        """Return the gradient steps that a round's policy is trained for; 0 where no setting says it."""
+        path = self.train_folder(round) / "pace.json"  # by `soar.training.fit`, where time is short
+        planned = read_json(path) if path.exists() else record.config.get("fit")
+        return int(planned.get("steps") or 0) if isinstance(planned, dict) else 0
 
     def models_in_force(self, record: RunRecord, upto: int | None = None) -> tuple[str, str]:
         """Return policy and subgoal generator after a round, as `soar.registry` names them.

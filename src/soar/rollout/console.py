@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,8 +19,16 @@ _COLORS = {"success": "green", "failure": "yellow", "unknown": "dim"}
 class ConsoleCallback(Callback):
     """A progress bar and a line for every episode; a context manager that shows the bar."""
 
-    def __init__(self, episodes: int | None) -> None:
-        """`episodes`: number of episodes to store; None without a limit."""
+    def __init__(self, episodes: int | None, minutes: float = 0.0, least_episodes: int = 1) -> None:
+        """Prepare a bar for a collection.
+
+        Args:
+            episodes: number of episodes to store; None without a limit.
+            minutes: duration after which `least_episodes` are enough [min]; 0 for no limit.
+            least_episodes: see `minutes`.
+        """
+        self._episodes, self._limit_s, self._least = episodes, 60 * minutes, least_episodes
+        self._began, self._stored = time.monotonic(), 0
         self._bar = progress_bar()
         self._row = self._bar.add_task("collecting", total=episodes, note="")
 
@@ -44,7 +53,15 @@ class ConsoleCallback(Callback):
         p = "" if verdict.p_success is None else f" ({verdict.p_success:.2f})"
         word = f"[{_COLORS[verdict.outcome]}]{verdict.outcome}[/]"
         self._bar.console.print(f"{task}: {word}{p}")
-        self._bar.update(self._row, advance=1)
+        self._stored += 1
+        self._bar.update(self._row, advance=1, total=self.expected(self._stored))
+
+    def expected(self, stored: int) -> int | None:
+        """Return the number of episodes that the pace of those that are stored allows; None without a limit."""
+        if self._episodes is None or not self._limit_s or not stored:
+            return self._episodes
+        in_time = round(stored * self._limit_s / (time.monotonic() - self._began))
+        return min(self._episodes, max(self._least, stored, in_time))
 
 
 class SentActions(Callback):

@@ -141,6 +141,8 @@ def fit(
 
 
 _TIMED_STEPS = 20
+_WARMUP_PART = 10
+"""Inverse of the largest share of warmup steps where the steps are reduced."""
 
 
 def _within_hours(
@@ -155,7 +157,7 @@ def _within_hours(
         raise ConfigError("hours needs a single process; give steps instead")
     path = folder / "pace.json" if folder else None
     if path and path.exists():
-        return replace(config, hours=0.0, steps=int(json.loads(path.read_text())["steps"]))
+        return _reduced(config, int(json.loads(path.read_text())["steps"]))
     timed = replace(
         config, hours=0.0, steps=_TIMED_STEPS, log_every=_TIMED_STEPS, save_every=_TIMED_STEPS
     )
@@ -165,7 +167,15 @@ def _within_hours(
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"steps_per_s": pace, "hours": config.hours, "steps": steps})
-    return replace(config, hours=0.0, steps=steps)
+    return _reduced(config, steps)
+
+
+def _reduced(config: FitConfig, steps: int) -> FitConfig:
+    """Return the configuration with at most its own number of steps, and with a warmup that suits it."""
+    warmup = config.warmup_steps
+    if steps < config.steps:
+        warmup = min(warmup, steps // _WARMUP_PART)
+    return replace(config, hours=0.0, steps=steps, warmup_steps=warmup)
 
 
 def _loop(

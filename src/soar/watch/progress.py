@@ -129,17 +129,18 @@ def _progress_of(
     if stage == "evaluate":
         return _trials(evaluations.get(index))
     if stage == "collect":
-        total = int(record.config.get("episodes") or 0) * len(record.scenes)
+        limited = (record.config.get("collect") or {}).get("minutes")
+        total = 0 if limited else int(record.config.get("episodes") or 0) * len(record.scenes)
         count = sum(e.provenance.round == index for e in readable(place)[1])
         return _share(count, total, "episodes")
     try:
         logs = {"fit": run.train_logs, "finetune": run.finetune_logs}
         rows = logs[stage]().get(index, []) if stage in logs else []
+        total = run.steps(record, index) if stage == "fit" else 0
     except ConfigError:
         return {}
     if not rows:
         return {}
-    total = int((record.config.get("fit") or {}).get("steps") or 0) if stage == "fit" else 0
     return _share(int(rows[-1]["step"]), total, "steps", f"loss {rows[-1]['loss']:.3f}")
 
 
