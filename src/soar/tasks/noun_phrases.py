@@ -35,6 +35,9 @@ _AMOUNTS = _words(
 POSITIONS = _words("back bottom center central far first front last left lower middle rear right second third top upper")  # fmt: skip
 """Adjectives that tell objects apart by their places."""
 
+_VOWEL_SOUND = re.compile(r"(?!eu|one|u(?:ni|r[aei]|s[aeu]|sb|te|k|[^a-z]))[aeiou]|hour|heir|honest", re.IGNORECASE)  # fmt: skip
+"""Beginning of words with "an": "an umbrella", "an hourglass", but "a utensil"."""
+
 _LONGEST = 5
 """Most words of a noun phrase, on each side of an "of"."""
 _RELATIONS = _words(
@@ -118,7 +121,7 @@ def with_article(noun: str) -> str:
     """Return the noun with its indefinite article: "an orange crayon", "any scissors"."""
     if is_plural(noun):
         return f"any {noun}"
-    return f"{'an' if noun[:1].lower() in 'aeio' else 'a'} {noun}"
+    return f"{'an' if _VOWEL_SOUND.match(noun) else 'a'} {noun}"
 
 
 def _without_of(noun: str) -> list[list[str]]:
