@@ -8,6 +8,7 @@ had to do beside the measurement thus changes the plan, and not what is made of 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -43,8 +44,8 @@ _EVALUATION_SHARE = 0.25
 """Share of the time above which evaluations make do with half of their trials."""
 _COLLECTION_SHARE, _FINETUNING_SHARE = 0.3, 0.25
 """Shares of the time that evaluations leave."""
-_OVERHEAD_S = 45.0
-"""Measurement, start of processes, and the report [s]."""
+_OVERHEAD_S = 20.0
+"""Start of processes, and the report [s]."""
 
 
 class DemoResult(NamedTuple):
@@ -114,7 +115,7 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
 
     Args:
         config: the largest demonstration.
-        minutes: duration [min].
+        minutes: duration, after the measurement [min].
         pace: measured pace of the machine.
         tasks: number of tasks of the scene.
 
@@ -162,11 +163,11 @@ def run_demo(
     Args:
         folder: the run's folder; a run in it goes on with its own sizes.
         config: the largest demonstration.
-        minutes: duration [min].
+        minutes: duration, measurement included [min].
         on_message: shows a message to a person.
         command: command line that repeats the run.
     """
-    settled = folder / "config.yaml"
+    settled, began = folder / "config.yaml", time.monotonic()
     with page_beside(folder, on_message):
         if settled.exists():
             config = load(RunConfig, settled)
@@ -174,7 +175,9 @@ def run_demo(
             on_message("measuring this machine")
             [station] = sim_stations(config.scenes[0], 1, questions=config.collect.questions)
             tasks = len(station_tasks(station))
-            config, schedule = fitted(config, minutes, measure_pace(config), tasks)
+            pace = measure_pace(config)
+            left = max(1.0, minutes - (time.monotonic() - began) / 60)
+            config, schedule = fitted(config, left, pace, tasks)
             on_message(str(schedule))
         record = improve_in_simulation(folder, config, command=command, on_message=on_message)
         on_message("writing the report")
