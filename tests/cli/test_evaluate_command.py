@@ -44,7 +44,9 @@ def test_an_evaluation_is_printed_written_and_compared(
     setting = json.loads((out / "evaluation.json").read_text())
     assert (setting["policy"], setting["subgoals"]) == ("gcbc", "expert")
     main(("compare", str(out), str(out)))
-    assert "+0.00" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "+0.00" in printed
+    assert f"before: gcbc {setting['checkpoint']}, subgoals: expert" in printed
 
 
 def test_an_evaluations_folder_holds_the_configuration_that_repeats_it(

@@ -6,9 +6,10 @@ from datetime import timedelta
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from soar.utils import progress
-from soar.utils.progress import ProgressLines, progress_bar, time_left
+from soar.utils.progress import ProgressLines, print_table, progress_bar, time_left
 
 
 @pytest.fixture
@@ -75,3 +76,16 @@ def test_what_an_earlier_run_has_done_is_no_pace() -> None:
     now = 10.0
     bar.update(task, completed=90, note="")
     assert time_left(bar.tasks[0]) == timedelta(seconds=10)
+
+
+def test_a_table_in_a_log_is_not_folded(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    table = Table("task", "rate")
+    table.add_row("put the spoon " * 8, "0.50")
+    print_table(table)
+    assert "put the spoon " * 8 in capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(table)
+    assert max(map(len, capsys.readouterr().out.splitlines())) == 40

@@ -9,14 +9,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import rich
 import tyro
 from annotated_types import Ge, Le
 from rich.table import Table
 
 from soar.errors import StoreError
 from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome, Query
-from soar.utils.progress import literal, printable
+from soar.utils.progress import literal, print_table, printable
 
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
@@ -55,7 +54,7 @@ def ls(store: Where, which: Which, last: Annotated[int, Ge(0)] = 20) -> None:
             literal(f"{origin.station}, {origin.regime} {origin.scene}"),
             literal(f"{origin.checkpoint or '?'}, round {origin.round}"),
         )
-    rich.print(table)
+    print_table(table)
     print(f"{found} episodes match")
 
 
@@ -75,7 +74,7 @@ def show(name: Name, store: Where) -> None:
     table.show_header = False
     for key, value in _facts(summary, episode):
         table.add_row(f"[bold]{key}", literal(value))
-    rich.print(table)
+    print_table(table)
 
 
 def stats(store: Where, which: Which, table6: bool = False) -> None:
@@ -107,7 +106,7 @@ def stats(store: Where, which: Which, table6: bool = False) -> None:
             _share(task.true, task.truths),
             literal(task.instruction),
         )
-    rich.print(table)
+    print_table(table)
     print(
         f"{found.episodes} episodes, {found.steps} steps, {found.bytes / 1e9:.2f} GB, "
         f"{found.stations} stations, version {which.version or source.version}"
@@ -124,7 +123,7 @@ def _print_table6(store: LanceStore, which: Query, name: str) -> None:
     for row in (*KNOWN, table6_row(store, which, name)):
         cells = [marks[row.language], marks[row.failures], marks[row.public]]
         table.add_row(literal(row.name), row.trajectories, row.environments, *cells, row.collection)
-    rich.print(table)
+    print_table(table)
 
 
 def verify(store: Where, sample: Annotated[int, Ge(1)] | None = None) -> None:

@@ -13,6 +13,7 @@ from soar.cli.collect import StationOptions, models_default
 from soar.cli.options import FLAT, PRESET, default_of
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import episode_config
+from soar.utils.progress import console, print_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,11 +53,9 @@ def doctor(
         episodes: number of episodes that the disk should have room for.
         move: move the arms.
     """
-    import rich
     from rich.live import Live
 
     from soar.doctor.checks import CheckConfig, run_checks
-    from soar.utils.progress import console
 
     configs = stations.configs
     episode = episode_config(configs, use.subgoals)
@@ -65,7 +64,7 @@ def doctor(
         for result in run_checks(CheckConfig(store, configs, use, episode, episodes, move)):
             results.append(result)
             live.update(_table(results), refresh=console.is_terminal)
-    rich.print(_table(results))
+    print_table(_table(results))
     failed, warnings = (sum(r.health == h for r in results) for h in ("failed", "warning"))
     print(f"\n{len(results)} checks: {failed} failed, {warnings} warnings")
     if failed:

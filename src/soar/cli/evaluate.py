@@ -15,7 +15,7 @@ from soar.cli.options import FLAT, OUT, saved_config
 from soar.evaluation.protocol import EvalConfig
 from soar.rollout.station_config import StationConfig
 from soar.utils.files import public_name
-from soar.utils.progress import printable
+from soar.utils.progress import print_table, printable
 
 if TYPE_CHECKING:
     from soar.evaluation.results import EvalSetting, Evaluation
@@ -96,7 +96,6 @@ def sequences(
         length: most tasks in a row.
         out: folder of the result; by default runs/sequences/NAME, where NAME describes the evaluation.
     """
-    import rich
     from rich.table import Table
 
     from soar.evaluation.plots import format_rate
@@ -109,7 +108,7 @@ def sequences(
     table = Table("tasks in a row", f"share of {found.sequences} sequences")
     for number, share in enumerate(found.at_least, 1):
         table.add_row(str(number), format_rate(share))
-    rich.print(table)
+    print_table(table)
     print(f"mean: {found.mean:.2f} of {length} tasks in a row; {printable(public_name(folder))}")
 
 
@@ -120,8 +119,9 @@ def compare(
 ) -> None:
     """Compare two evaluations start by start: whether the second policy is better or was just lucky.
 
-    Prints, for each task and overall, both success rates on the shared starts, their difference with its 95 %
-    bootstrap interval, and McNemar's exact p.
+    Prints, for each task and overall, both success rates on the shared starts, how many of these only the second
+    policy (won) and only the first one (lost) solved, the difference with its 95 % bootstrap interval, and McNemar's
+    exact p.
 
     Example: `soar compare runs/evaluate/gcbc-... runs/evaluate/mine-...`
 
@@ -130,23 +130,22 @@ def compare(
         after: folder of the second.
         out: folder for comparison.json and comparison.png; by default `after`.
     """
-    import rich
 
     from soar.evaluation.results import compare as pair
     from soar.evaluation.results import open_evaluation
-    from soar.evaluation.tables import comparison_table, write_comparison
+    from soar.evaluation.tables import compared_systems, comparison_table, write_comparison
 
     comparison = pair(open_evaluation(before), open_evaluation(after))
     write_comparison(comparison, out or after)
-    rich.print(comparison_table(comparison))
+    print(f"{printable(compared_systems(comparison))}\n")
+    print_table(comparison_table(comparison))
 
 
 def _show(evaluation: Evaluation, folder: Path) -> None:
-    import rich
 
     from soar.evaluation.tables import rates_table
 
-    rich.print(rates_table(evaluation))
+    print_table(rates_table(evaluation))
     if not evaluation.finished:
         print("\nsome trials have no verdict; the same command makes them again")
     print(

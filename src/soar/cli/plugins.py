@@ -12,14 +12,13 @@ def plugins() -> None:
 
     Example: `soar plugins`; `soar collect --policy act ...` for a policy that is listed as act.
     """
-    import rich
     from rich.table import Table
 
     from soar.errors import ConfigError
     from soar.plugins import GROUPS
     from soar.plugins import load_plugin as load
     from soar.plugins import plugins as registered
-    from soar.utils.progress import literal
+    from soar.utils.progress import literal, print_table
 
     found = registered()
     if not found:
@@ -36,4 +35,4 @@ def plugins() -> None:
             state = str(error)
         row = (plugin.role, plugin.name, plugin.package, plugin.target, state)
         table.add_row(*(literal(cell) for cell in row))
-    rich.print(table)
+    print_table(table)

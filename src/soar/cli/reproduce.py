@@ -20,6 +20,7 @@ from soar.experiments.paper.steering import reproduce_steering
 from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.method import MethodName
+from soar.utils.progress import print_table
 
 _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
 _TABLE2 = replace(TEN_SCENES, scenes=("1",))
@@ -49,7 +50,6 @@ def table5(store: Path) -> None:
     Args:
         store: the store's folder.
     """
-    import rich
     from rich.table import Table
 
     from soar.data.curation.overview import PAPER_SUCCESSES, table5_rows
@@ -61,7 +61,7 @@ def table5(store: Path) -> None:
     for row in table5_rows(open_store(store, read_only=True), Query()):
         paper = map(str, PAPER_SUCCESSES.get(row.scene, ("", "")))
         table.add_row(literal(row.scene), *map(str, row[1:]), *paper)
-    rich.print(table)
+    print_table(table)
 
 
 def table6(store: Path) -> None:

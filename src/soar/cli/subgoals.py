@@ -15,6 +15,7 @@ from soar.subgoals.clips import ClipCorpus, Part
 from soar.training.subgoals import SubgoalTrainConfig, SusieTrainConfig
 from soar.types import Query
 from soar.utils.config import OneOf
+from soar.utils.progress import print_table
 
 if TYPE_CHECKING:
     from soar.evaluation.subgoals.scores import Score
@@ -240,7 +241,6 @@ def _expert_sequences(
 
 
 def _show(scores: Sequence[Score], accuracy: float) -> None:
-    import rich
     from rich.table import Table
 
     table = Table(box=None)
@@ -253,7 +253,7 @@ def _show(scores: Sequence[Score], accuracy: float) -> None:
             s.scene, s.instruction, str(s.sequences), *(f"{x:.2f}" for x in shares),
             f"{s.first_gripper_error:.3f}", f"{s.last_object_error:.3f}",
         )  # fmt: skip
-    rich.print(table)
+    print_table(table)
     print(f"The classifier is right on {accuracy:.1%} of held-out images.")
 
 

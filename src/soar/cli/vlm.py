@@ -19,7 +19,7 @@ from soar.evaluation.results import FIRST_SEED
 from soar.registry import COMPACT
 from soar.types import SUCCESS_THRESHOLD, EpisodeSummary, Outcome, Query, Verdict
 from soar.utils.files import write_json
-from soar.utils.progress import literal, printable
+from soar.utils.progress import literal, print_table, printable
 from soar.utils.statistics import Confusion
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def ask(
         table.add_row(
             literal(a.question.text), p_yes, a.source or "", literal(a.raw), literal(a.decoded)
         )
-    rich.print(table)
+    print_table(table)
 
 
 def label(
@@ -214,7 +214,7 @@ def _calibrate(
     for value in (SUCCESS_THRESHOLD, threshold):
         table.add_row(f"{value:.3f}", *_rates(confusion(p, truth, value)))
     rich.print(f"\n{_ORIGINS[source]}:")
-    rich.print(table)
+    print_table(table)
     rich.print(
         f"area under ROC {curve.area:.3f}, calibration error {bins.error:.3f}, {len(p)} episodes"
     )
@@ -270,7 +270,7 @@ def evaluate(
         "questions by kind": confusion_by(lambda x: x.kind, questions, threshold),
     }
     for title, rows in tables.items():
-        rich.print(_confusions(title, rows))
+        print_table(_confusions(title, rows))
     places = _places(errors)
     if places:
         print("places of named objects: " + ", ".join(f"{k} {v:g}" for k, v in places.items()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from rich.table import Table
@@ -103,9 +103,14 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Make a table of a comparison: for each task both rates, their difference, and McNemar's p."""
+    """Make a table of a comparison: for each task both rates, their difference, and McNemar's p.
+
+    Starts that only the second policy solved are won, and those that only the first one did are lost.
+    """
     found = comparison_summary(comparison)
-    table = _table("scene", "task", "pairs", "before", "after", "difference", "95 %", "p")
+    table = _table(
+        "scene", "task", "pairs", "before", "after", "won, lost", "difference", "95 %", "p"
+    )
     for row in found["tasks"]:
         table.add_row(literal(row["scene"]), literal(row["instruction"]), *_difference_cells(row))
     table.add_section()
@@ -113,11 +118,20 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
+def compared_systems(comparison: Comparison) -> str:
+    """Return a line for each evaluation that says what it measured."""
+    both = {"before": comparison.before.setting, "after": comparison.after.setting}
+    return "\n".join(
+        f"{name}: {s.policy} {s.checkpoint}, subgoals: {s.subgoals}" for name, s in both.items()
+    )
+
+
 def comparison_summary(comparison: Comparison) -> dict[str, Json]:
     """Return both rates, the paired difference and McNemar's p, per task and overall, as JSON."""
     return {
         "before": comparison.before.setting.checkpoint,
         "after": comparison.after.setting.checkpoint,
+        "subgoals": [e.setting.subgoals for e in (comparison.before, comparison.after)],
         "overall": _difference(comparison),
         "tasks": [
             {"scene": scene, "instruction": instruction} | _difference(one)
@@ -141,6 +155,8 @@ def _difference(comparison: Comparison) -> dict[str, Json]:
         "pairs": len(before),
         "before": float(np.mean(before)),
         "after": float(np.mean(after)),
+        "won": sum(a and not b for b, a in zip(before, after, strict=True)),
+        "lost": sum(b and not a for b, a in zip(before, after, strict=True)),
         "difference": comparison.difference._asdict(),
         "p": comparison.p_value,
     }
@@ -152,6 +168,7 @@ def _difference_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["pairs"]),
         f"{row['before']:.2f}",
         f"{row['after']:.2f}",
+        f"{row['won']}, {row['lost']}",
         f"{value:+.2f}",
         f"{low:+.2f} .. {high:+.2f}",
         f"{row['p']:.3g}",
@@ -162,7 +179,8 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="bold cyan", padding=(0, 2, 0, 0))
     for name in columns:
         words = name in ("scene", "task")
-        table.add_column(name, justify="left" if words else "right", overflow="fold")
+        justify: Literal["left", "right"] = "left" if words else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=not words)
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 from soar.utils.terminal import hide_passwords
@@ -25,6 +27,8 @@ from soar.utils.terminal import hide_passwords
 console = Console(stderr=True)
 """Console of progress and messages; a command's results go to standard output."""
 
+_LOG_COLUMNS = 200
+"""Width of a table that no terminal limits."""
 _BEGINNING_S = 1.0
 """Time after a task's start within which a count is what an earlier run has done [s]."""
 
@@ -48,6 +52,14 @@ def literal(text: object) -> str:
 def announce(text: str) -> None:
     """Print a message in bold."""
     console.print(f"[bold]{literal(text)}[/]")
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output, unfolded where that isn't a terminal, as in a log."""
+    out = Console()
+    if not out.is_terminal and "COLUMNS" not in os.environ:
+        out = Console(width=_LOG_COLUMNS)
+    out.print(table)
 
 
 class MeanPace(Progress):
