@@ -13,6 +13,7 @@ from tests.critics.conftest import make_episode
 from soar import checkpoint as checkpoints
 from soar.data.frame_cache import Frames
 from soar.data.store.lance import open_store
+from soar.errors import ConfigError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.paper import new_skills
 from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
@@ -105,3 +106,22 @@ def test_each_arm_goes_on_from_the_one_before_and_learns_from_what_it_names(
     assert sources["robofume"]["failures"]["episodes"] == 1  # the judged failure alone
     assert sources["robofume-and-own"]["own"]["weight"] == pytest.approx(0.25)
     assert json.loads(table.with_suffix(".json").read_text())["ptr"]["success"]["value"] == 1.0
+
+
+def test_cloning_from_scratch_begins_with_fresh_weights_and_keeps_a_share_only_otherwise(
+    tmp_path: Path, began: dict[str, str]
+) -> None:
+    for name, changes in (("scratch", {"from_scratch": True}), ("kept", {"kept_share": 0.5})):
+        config = replace(small(), algorithms=(), clone=replace(small().clone, **changes))
+        reproduce_new_skills(tmp_path / name, ("stack1",), config, lambda text: None)
+    scratch, kept = (
+        checkpoints.load(tmp_path / name / "stack1" / "cloning").provenance
+        for name in ("scratch", "kept")
+    )
+    assert scratch["started_from"] is None
+    assert kept["averaged_with"] == kept["started_from"]
+
+
+def test_a_cloning_has_no_limit_of_time() -> None:
+    with pytest.raises(ConfigError, match="valid here: steps"):
+        replace(small(), clone=CoTrainConfig(minutes=5))

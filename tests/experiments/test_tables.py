@@ -172,3 +172,10 @@ def test_methods_begin_from_the_policy_that_they_train() -> None:
     }
     with pytest.raises(ConfigError, match="external needs"):
         methods_table(("external",))
+
+
+def test_a_study_has_no_limit_of_time(tmp_path: Path, given: Path) -> None:
+    limited = replace(config(), fit=CoTrainConfig(minutes=5))
+    with pytest.raises(ConfigError, match="valid here: steps"):
+        reproduce_table(TABLE2, tmp_path / "study", limited, lambda text: None, given)
+    assert not (tmp_path / "study").exists()

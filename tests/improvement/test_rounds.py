@@ -18,6 +18,8 @@ from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, FileError, SoarError
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
+from soar.experiments.learning import plan_learning
+from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement.changed_settings import changed_settings
 from soar.improvement.cotraining import CoTrainConfig, CoTraining, time_left_s
@@ -30,6 +32,7 @@ from soar.pretraining.demonstrations import demonstrate
 from soar.promotion import promoted_models
 from soar.registry import policy_spec
 from soar.report.page import write_report
+from soar.rollout.station_config import StationConfig
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene
@@ -191,6 +194,25 @@ def test_the_time_left_of_a_round_counts_both_evaluations() -> None:
     record = record.with_round(first).with_round(second)
     assert time_left_s(record, 2, 5) == 300 - 70 - 2 * 40
     assert time_left_s(record, 2, 1) == 60 - 70 - 2 * 40
+    without = replace(first, seconds={"collect": 60, "fit": 1})
+    assert time_left_s(record.with_round(without), 2, 5) == 300 - 70 - 2 * 30
+
+
+@pytest.mark.parametrize("changes", [{"stations": (StationConfig("arm"),)}, {}])
+def test_a_limit_of_time_that_cannot_be_kept_is_refused_at_once(
+    changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(RunConfig(fit=CoTrainConfig(minutes=5)), **changes)  # type: ignore[arg-type]
+    plan_learning(RunConfig(fit=CoTrainConfig(minutes=5)), (), lambda text: None)
+    monkeypatch.setenv("WORLD_SIZE", "1" if changes else "2")
+    with pytest.raises(ConfigError, match=r"valid here: --fit\.steps"):
+        plan_learning(config, (), lambda text: None)
+
+
+@pytest.mark.parametrize("save_every", [1, 30, 49, 50, 75, 120, 130])
+def test_states_are_saved_as_often_as_requested(save_every: int) -> None:
+    config = CoTrainConfig(save_every=save_every)
+    assert config.recipe(checkpoints.load(policy_spec("gcbc").folder)).fit.save_every == save_every
 
 
 def test_a_teacher_collects_in_place_of_the_policy_that_learns(

@@ -19,7 +19,7 @@ from soar.errors import CheckpointError, ConfigError, SoarError
 from soar.nn.draws import randn
 from soar.training.fit import FitConfig, FitResult, fit
 from soar.training.tracking import JsonLines
-from soar.utils.files import read_lines
+from soar.utils.files import read_lines, write_json
 
 CONFIG = FitConfig(
     steps=12, batch_size=8, warmup_steps=2, log_every=1, save_every=4, device="cpu", ema_decay=0.9
@@ -271,6 +271,14 @@ def test_hours_that_reduce_the_steps_reduce_the_warmup(tmp_path: Path) -> None:
     rates = [r["learning_rate"] for r in read_lines(tmp_path / "short" / "log.jsonl")]
     assert rates.index(max(rates)) == 1, "a tenth of 20 steps"
     assert rates[-1] < 0.01 * max(rates)
+
+
+def test_a_training_by_the_clock_of_before_keeps_its_warmup(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=40, warmup_steps=30, save_every=20, hours=1e-6)
+    whole = replace(config, hours=0.0, steps=20)
+    fit(Line(), batches, whole, tmp_path)
+    write_json(tmp_path / "pace.json", {"steps": 20})
+    assert fit(Line(), batches, config, tmp_path).step == 20, "it resumes"
 
 
 def test_hours_need_a_single_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ and while the disk is full the arms wait.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ from soar.rollout.loop import INLINE, run_episodes
 from soar.rollout.models import Models
 from soar.rollout.recorder import Recorder
 from soar.rollout.station import Station
-from soar.types import History, Proposal, Provenance, Query, TaskCount
+from soar.types import History, Proposal, Provenance, Query
 from soar.utils.clock import Clock, Metronome
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ def collect(
     *,
     episodes: int | None = None,
     hours: float | None = None,
+    least_episodes: int = 0,
     stop: threading.Event | None = None,
     clock: Clock | None = None,
     refresh: Callable[[Models], Models] = lambda models: models,
@@ -78,6 +80,7 @@ def collect(
         config: configuration.
         episodes: number of stored episodes, of all stations together, after which to stop.
         hours: duration after which no new episode begins.
+        least_episodes: number of stored episodes before which `hours` doesn't count.
         stop: ends the collection after the running episode.
         clock: keeps the control period of real arms; None runs without pauses (simulation).
         refresh: returns the models of the next episode, given the current ones.
@@ -104,8 +107,13 @@ def collect(
     collector = Collector(
         supervisors, models, store, config, stop, callbacks, metronome, config_hash, spare
     )
+    ends = time.monotonic() + 3600 * (math.inf if hours is None else hours)
+
+    def late() -> bool:
+        return time.monotonic() >= ends and collector.summary.episodes >= least_episodes
+
     try:
-        collector.run(episodes, hours, refresh)
+        collector.run(episodes, late, refresh)
     finally:
         collector.close()
     return collector.summary
@@ -159,12 +167,11 @@ class Collector(Callback):
         )
 
     def run(
-        self, episodes: int | None, hours: float | None, refresh: Callable[[Models], Models]
+        self, episodes: int | None, late: Callable[[], bool], refresh: Callable[[Models], Models]
     ) -> None:
         """Run episodes until a limit, `stop`, or until all stations are broken or stopped. See `collect`."""
-        ends = time.monotonic() + 3600 * hours if hours is not None else None
         try:
-            self._run_until(episodes, ends, refresh)
+            self._run_until(episodes, late, refresh)
             self.settle()
         except StoreError:
             if not self._stop.is_set():
@@ -172,15 +179,13 @@ class Collector(Callback):
             # stopped while the store couldn't be written: `close` tries once more
 
     def _run_until(
-        self, episodes: int | None, ends: float | None, refresh: Callable[[Models], Models]
+        self, episodes: int | None, late: Callable[[], bool], refresh: Callable[[Models], Models]
     ) -> None:
         while not self._stop.is_set():
             left = self._left(episodes)
             if left == 0 and self.settle():  # the store may refuse some
                 left = self._left(episodes)
-            late = ends is not None and time.monotonic() >= ends
-            over = not self._working()
-            if late or left == 0 or over:
+            if late() or left == 0 or not self._working():
                 break
             backoff = self._config.backoff
             self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
@@ -345,7 +350,7 @@ class Collector(Callback):
         counts = {q: self._when_store_works(partial(self._count, q)) for q in set(scenes)}
         for query, result in self._uncounted:
             if query in self._requested and query in counts:
-                counts[query] = counted(counts[query], result)
+                counts[query] = result.counted_in(counts[query])
         self._uncounted.clear()
         self._requested = {
             q: self._recorder.submit(partial(self._store.history, q)) for q in counts
@@ -382,14 +387,6 @@ class Collector(Callback):
 
     def _late_ms(self) -> float | None:
         return 1000 * self._metronome.jitter.mean_s if self._metronome else None
-
-
-def counted(history: History, result: EpisodeResult) -> History:
-    """Return the counts with one more episode."""
-    task = result.proposal.task.instruction
-    attempts, successes = history.get(task, TaskCount())
-    success = result.verdict.outcome == "success"
-    return {**history, task: TaskCount(attempts + 1, successes + success)}
 
 
 def _same_scene(station: Station) -> Query:

@@ -72,6 +72,8 @@ class CollectionJob:
     """Hash of the run's whole configuration, noted in every episode."""
     dry_run: bool = False
     """Move nothing, and print what would be sent; `store` is then for this run alone."""
+    least_episodes: int = 0
+    """Number of stored episodes, of all stations together, before which `hours` doesn't count."""
 
 
 def run_fleet(
@@ -151,6 +153,7 @@ def run_lockstep(
             job.config,
             episodes=job.episodes,
             hours=job.hours,
+            least_episodes=job.least_episodes,
             stop=stop,
             clock=clock,
             refresh=PromotionWatcher(job.models),
@@ -203,8 +206,17 @@ def _run_separately(
 ) -> CollectionSummary:
     """Run each station in its own process until all have ended. `stop` ends them after their episode."""
     start_resource_tracker()
-    parts = zip(stations, shares(job.episodes, len(stations)), strict=True)
-    processes = [StationProcess(s, replace(job, episodes=n), stop) for s, n in parts if n != 0]
+    parts = zip(
+        stations,
+        shares(job.episodes, len(stations)),
+        shares(job.least_episodes, len(stations)),
+        strict=True,
+    )
+    processes = [
+        StationProcess(s, replace(job, episodes=n, least_episodes=least or 0), stop)
+        for s, n, least in parts
+        if n != 0
+    ]
     try:
         while any(not p.over for p in processes):
             for process in processes:
@@ -289,9 +301,14 @@ class StationProcess:
 
     def _start(self) -> None:
         job = self._job
-        if job.episodes is not None:
+        if job.episodes is not None or job.least_episodes:
             try:
-                job = replace(job, episodes=job.episodes - self.stored)
+                stored = self.stored
+                job = replace(
+                    job,
+                    episodes=None if job.episodes is None else job.episodes - stored,
+                    least_episodes=max(0, job.least_episodes - stored),
+                )
             except StoreError as error:
                 log.warning("%s waits: %s", self.station.name, error)
                 self._starts_at = time.monotonic() + job.config.backoff.max_s
@@ -299,7 +316,8 @@ class StationProcess:
         if self._ends_at is not None:
             job = replace(job, hours=(self._ends_at - time.monotonic()) / 3600)
         finished = job.episodes is not None and job.episodes <= 0
-        if finished or (job.hours is not None and job.hours <= 0):
+        late = job.hours is not None and job.hours <= 0 and not job.least_episodes
+        if finished or late:
             self.over = True
             return
         context = mp.get_context("spawn")

@@ -37,6 +37,7 @@ from soar.promotion import promoted_models
 from soar.registry import load_policy, policy_spec
 from soar.training.policy import PolicyTrainConfig
 from soar.types import Query, Task
+from soar.utils.hardware import launched_processes
 
 ACTORS: tuple[MethodName, ...] = ("robofume", "calql")
 """Methods whose policy is a critic's actor."""
@@ -112,6 +113,10 @@ def plan_learning(config: RunConfig, tasks: Sequence[Task], on_message: OnMessag
         CheckpointError: a policy is missing.
         ConfigError: the requested method doesn't apply, nothing would learn, or a policy can't use its subgoals.
     """
+    if config.fit.minutes and (config.stations or launched_processes() > 1):
+        raise ConfigError(
+            "--fit.minutes is for one process and simulated stations; valid here: --fit.steps"
+        )
     if config.method not in ACTORS:  # their actor needs no subgoals
         check_goals(config.policy, config.subgoals)
     if config.teacher.policy:

@@ -59,18 +59,24 @@ def collect_round(
     scenes = tuple(dict.fromkeys(s.scene_info.name for s in stations))
     query = Query(scenes=scenes, rounds=(round,))
     done = sum(c.attempts for c in store.history(query).values())
-    made_by = run.record().config_hash if (run.folder / "run.json").exists() else ""
-    config = replace(config, round=round)
-    limit = amount.minutes / 60 if amount.minutes else None
-    for episodes, hours in ((amount.episodes, limit), (amount.least_episodes, None)):
-        if done >= episodes:
-            return
-        job = CollectionJob(run.store, models, config, episodes - done, hours, made_by)
-        began, stop = time.monotonic(), threading.Event()
-        with stopping(stop, raises=True):
-            summary = run_fleet(stations, job, stop=stop, callbacks=callbacks)
-        done += summary.episodes
-        late = hours is not None and time.monotonic() - began >= 3600 * hours
-        if done < episodes and not late:
-            why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""
-            raise SoarError(f"collection ended after {done} of {episodes} episodes{why}")
+    if done >= amount.episodes:
+        return
+    job = CollectionJob(
+        run.store,
+        models,
+        replace(config, round=round),
+        amount.episodes - done,
+        amount.minutes / 60 if amount.minutes else None,
+        run.record().config_hash if (run.folder / "run.json").exists() else "",
+        least_episodes=max(0, min(amount.least_episodes, amount.episodes) - done),
+    )
+    began, stop = time.monotonic(), threading.Event()
+    with stopping(stop, raises=True):
+        summary = run_fleet(stations, job, stop=stop, callbacks=callbacks)
+    late = job.hours is not None and time.monotonic() - began >= 3600 * job.hours
+    late = late and summary.episodes >= job.least_episodes and len(summary.broken) < len(stations)
+    if summary.episodes < amount.episodes - done and not late:
+        why = f"; broken: {', '.join(summary.broken)}" if summary.broken else ""
+        raise SoarError(
+            f"collection ended after {done + summary.episodes} of {amount.episodes} episodes{why}"
+        )

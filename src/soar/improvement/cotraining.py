@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -45,7 +46,7 @@ class CoTrainConfig:
     minutes: Annotated[float, Ge(0)] = 0.0
     """Duration of a round in simulation, evaluations before and after it included [min]: where the other stages leave too
     little time for `steps`, the policy is trained for what they leave, but for `save_every` steps at least; 0 for no limit.
-    """
+    Not on real stations, nor in several processes."""
     batch_size: Annotated[int, Ge(1)] = 128
     """Samples of a gradient step."""
     learning_rate: Annotated[float, Gt(0)] = 2e-4
@@ -79,7 +80,7 @@ class CoTrainConfig:
                 seed=self.seed,
                 warmup_steps=min(100, self.steps // 10),
                 save_every=self.save_every,
-                log_every=min(50, self.save_every),
+                log_every=math.gcd(self.save_every, 50),
             ),
         )
 
@@ -123,38 +124,62 @@ class CoTraining:
             raise NothingToLearnError(str(error)) from error
         if self.demonstrations:
             sources = [replace(self.demonstrations, weight=1 - share), *sources]
-        start = (
-            None
-            if self.config.from_scratch
-            else load_checkpoint(policy_spec(base_policy(incumbent)).folder)
-        )
         recipe = self.recipe
         if self.config.minutes:
             left = time_left_s(own.run.record(), own.round, self.config.minutes)
             left = max(1.0, left - (time.monotonic() - began))
             recipe = with_fit(recipe, hours=left / 3600)
-        train_policy(recipe, sources, out, start=start)
-        if start and self.config.kept_share and is_main_process():
-            average_weights(out, start, self.config.kept_share)
+        start = load_checkpoint(policy_spec(base_policy(incumbent)).folder)
+        train_from(start, self.config, recipe, sources, out)
         if isinstance(self.method, FinishingMethod):
             self.method.finish(own, out)
         return {s.name: s.weight for s in sources}
 
 
+def train_from(
+    start: Checkpoint,
+    config: CoTrainConfig,
+    recipe: PolicyTrainConfig,
+    sources: Sequence[Source],
+    out: Path,
+) -> None:
+    """Train a policy into `out`, from a checkpoint's weights or from fresh ones as configured; resumes.
+
+    Args:
+        start: the policy before.
+        config: says whether its weights are trained further, and what share of them is kept.
+        recipe: training configuration.
+        sources: training data.
+        out: the new policy's folder.
+    """
+    train_policy(recipe, sources, out, start=None if config.from_scratch else start)
+    if config.kept_share and is_main_process():
+        average_weights(out, start, config.kept_share)
+
+
+def no_minutes(config: CoTrainConfig) -> None:
+    """Raise ConfigError if a training without a run around it has a limit of time."""
+    if config.minutes:
+        raise ConfigError("minutes is for a run in simulation; valid here: steps")
+
+
 def time_left_s(record: RunRecord, round: int, minutes: float) -> float:
     """Return what a round's other stages leave of its duration for training [s]; negative if it is exceeded.
 
-    The evaluation after it is expected to take as long as the one before it.
+    The evaluation after it is expected to take as long as the last one before it.
 
     Args:
         record: record of the run.
         round: number of the round, whose earlier stages are done.
         minutes: duration of the round, both evaluations included [min].
     """
-    seconds = {r.index: r.seconds for r in record.rounds}
-    before = record.seconds if round == 1 else {"evaluate": seconds[round - 1].get("evaluate", 0.0)}
-    spent = sum(before.values()) + sum(seconds.get(round, {}).values())
-    return 60 * minutes - spent - before.get("evaluate", 0.0)
+    rounds = {r.index: r.seconds for r in record.rounds if r.index <= round}
+    evaluations = [record.seconds, *(rounds[i] for i in sorted(rounds))]
+    before = [s["evaluate"] for s in evaluations if "evaluate" in s]
+    spent = sum(rounds.get(round, {}).values())
+    if round == 1:
+        spent += record.seconds.get("prepare", 0.0)
+    return 60 * minutes - spent - 2 * (before[-1] if before else 0.0)
 
 
 def average_weights(folder: Path, start: Checkpoint, kept_share: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from soar.errors import SoarError
 from soar.rollout.assessment import SceneAssessment
 from soar.rollout.station import Station
-from soar.types import Proposal, Step, Subgoal, Verdict
+from soar.types import History, Proposal, Step, Subgoal, TaskCount, Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,13 @@ class EpisodeResult:
     """Fault that broke off the episode, which then isn't stored."""
     homing_fault: SoarError | None = None
     """Fault on the way home, after a complete episode."""
+
+    def counted_in(self, history: History) -> History:
+        """Return the counts with this episode."""
+        task = self.proposal.task.instruction
+        attempts, successes = history.get(task, TaskCount())
+        success = self.verdict.outcome == "success"
+        return {**history, task: TaskCount(attempts + 1, successes + success)}
 
 
 class Callback:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias
@@ -25,6 +24,7 @@ from soar.training.fit_run import Export, FitRun
 from soar.training.tracking import Meter, Tracker, TrackerName
 from soar.utils.config import check_ranges
 from soar.utils.files import write_json
+from soar.utils.hardware import launched_processes
 from soar.utils.progress import progress_bar
 
 AtLeastOne: TypeAlias = Annotated[int, Ge(1)]
@@ -153,28 +153,25 @@ def _within_hours(
     Raises:
         ConfigError: there are several processes, whose paces differ.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if launched_processes() > 1:
         raise ConfigError("hours needs a single process; give steps instead")
     path = folder / "pace.json" if folder else None
     if path and path.exists():
-        return _reduced(config, int(json.loads(path.read_text())["steps"]))
+        found = json.loads(path.read_text())
+        warmup = found.get("warmup_steps", config.warmup_steps)  # missing in older ones
+        return replace(config, hours=0.0, steps=int(found["steps"]), warmup_steps=int(warmup))
     timed = replace(
         config, hours=0.0, steps=_TIMED_STEPS, log_every=_TIMED_STEPS, save_every=_TIMED_STEPS
     )
     pace = fit(copy.deepcopy(learner), batches, timed).samples_per_s / config.batch_size
     steps = int(config.hours * 3600 * pace) // config.save_every * config.save_every
-    steps = min(config.steps, max(config.save_every, steps))
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"steps_per_s": pace, "hours": config.hours, "steps": steps})
-    return _reduced(config, steps)
-
-
-def _reduced(config: FitConfig, steps: int) -> FitConfig:
-    """Return the configuration with at most its own number of steps, and with a warmup that suits it."""
-    warmup = config.warmup_steps
+    steps, warmup = min(config.steps, max(config.save_every, steps)), config.warmup_steps
     if steps < config.steps:
         warmup = min(warmup, steps // _WARMUP_PART)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        found = {"steps_per_s": pace, "hours": config.hours, "steps": steps, "warmup_steps": warmup}
+        write_json(path, found)
     return replace(config, hours=0.0, steps=steps, warmup_steps=warmup)
 
 

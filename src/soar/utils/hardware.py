@@ -40,13 +40,18 @@ def accelerator(device: str) -> Any:
 
     Processes leave their group at exit, because one that doesn't may abort.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if launched_processes() == 1:
         return None
     from accelerate import Accelerator  # type: ignore[import-untyped]
 
     processes = Accelerator(cpu=device == "cpu")
     atexit.register(processes.end_training)
     return processes
+
+
+def launched_processes() -> int:
+    """Return the number of processes that a launcher such as torchrun started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:

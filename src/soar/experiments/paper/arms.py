@@ -23,6 +23,7 @@ from soar.experiments.simulated_run import (
     evaluate_in_simulation,
     learning_of,
 )
+from soar.improvement.cotraining import no_minutes
 from soar.improvement.methods.method import MethodName, NothingToLearnError, OwnEpisodes
 from soar.improvement.rounds import Candidate, OnMessage
 from soar.improvement.run import Run
@@ -72,6 +73,7 @@ def run_study(
     Raises:
         ConfigError: there is no such scene, or a method doesn't apply; or the folder has episodes of its own.
     """
+    no_minutes(config.fit)
     names = [load_scene(s).name for s in config.scenes]
     config = replace(config, rounds=1, steps_per_subgoal=config.episode_config.steps_per_subgoal)
     if store is not None:

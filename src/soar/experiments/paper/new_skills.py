@@ -31,7 +31,7 @@ from soar.evaluation.results import Evaluation, open_evaluation
 from soar.experiments.paper.tables import write_table
 from soar.experiments.run_config import CollectOptions, RunConfig
 from soar.experiments.simulated_run import collect_in_simulation, evaluate_in_simulation
-from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.cotraining import CoTrainConfig, no_minutes, train_from
 from soar.improvement.rounds import Candidate, OnMessage
 from soar.improvement.run import Run
 from soar.pretraining.demonstrations import collect_demonstrations
@@ -40,7 +40,6 @@ from soar.registry import policy_spec
 from soar.sim.scenes.catalog import load_scene
 from soar.training.critic import CriticTrainConfig, critic_source, train_critic
 from soar.training.fit import FitConfig
-from soar.training.policy import train_policy
 from soar.types import Query
 from soar.utils.config import check_ranges
 
@@ -95,6 +94,7 @@ class NewSkillConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        no_minutes(self.clone)
 
 
 def reproduce_new_skills(
@@ -194,7 +194,7 @@ class _Skill:
             for i, frames in enumerate(skill)
         ]
         prior = Source("pretraining", self._prior_frames, 1 - c.autonomous_share)
-        train_policy(c.recipe(checkpoint), [prior, *parts], out, start=checkpoint)
+        train_from(checkpoint, c, c.recipe(checkpoint), [prior, *parts], out)
         return str(out)
 
     def _prior(self, algorithm: Algorithm) -> str:
