@@ -155,3 +155,27 @@ def test_the_only_object_of_its_kind_may_be_named_by_it():
     rng = np.random.default_rng(0)
     bowl = SceneObject("blue bowl", "bowl", "blue")
     assert "bowl" in {sample_name(bowl, scene, rng) for _ in range(100)}
+
+
+def corpus_of(scenes: np.ndarray) -> VLMCorpus:
+    """A corpus of black images without questions."""
+    n = len(scenes)
+    rows = np.zeros((n, 0), np.int32)
+    return VLMCorpus(
+        images=np.zeros((n, 8, 8, 3), np.uint8), questions=rows, kinds=rows, answers=rows.astype(bool),
+        points=np.zeros((n, 0, 2, 2), np.float32), scenes=scenes, words=(), about={},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("scenes", "held_out"), [(2, 1), (10, 1), (40, 2)])
+def test_a_scene_at_least_is_held_out(scenes: int, held_out: int) -> None:
+    corpus = corpus_of(np.repeat(np.arange(scenes, dtype=np.int32), 3))
+    own, apart = corpus.split(0.05)
+    assert len(apart) == 3 * held_out
+    assert sorted([*own, *apart]) == list(range(3 * scenes))
+    assert len(corpus.split(1.0)[1]) == 3 * scenes
+
+
+def test_images_of_one_scene_are_too_few() -> None:
+    with pytest.raises(ConfigError, match="valid: more images"):
+        corpus_of(np.zeros(5, np.int32)).split(0.05)

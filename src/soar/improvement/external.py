@@ -42,12 +42,22 @@ class ExternalConfig:
     """Verdicts of the exported episodes."""
 
     def __post_init__(self) -> None:
-        for text in (self.command, self.policy):
+        for text in (*self.words, self.policy):
             _fill(text, dict.fromkeys(_FIELDS, ""))
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the command. Raises ConfigError: a quotation mark has no other."""
+        try:
+            return shlex.split(self.command)
+        except ValueError as error:
+            raise ConfigError(
+                f"the command '{self.command:.80}' isn't valid: {error}; valid: words, quoted as in a shell"
+            ) from error
 
     def check(self) -> None:
         """Raise ConfigError where the command or the policy is missing."""
-        missing = [k for k in ("command", "policy") if not getattr(self, k)]
+        missing = [k for k in ("command", "policy") if not getattr(self, k).strip()]
         if missing:
             raise ConfigError(
                 f"--method external needs --external.{missing[0]}; valid: text with {{data}}, {{out}} or {{round}}"
@@ -87,7 +97,7 @@ class ExternalTraining:
         export_episodes(store, query, data, options)
         out.mkdir(parents=True, exist_ok=True)
         fields = {"data": str(data), "out": str(out), "round": str(own.round)}
-        run_command([_fill(w, fields) for w in shlex.split(self.config.command)], out)
+        run_command([_fill(w, fields) for w in self.config.words], out)
         name = _fill(self.config.policy, fields)
         policy_spec(name)
         load_policy(name)
@@ -116,6 +126,6 @@ def _fill(text: str, fields: Mapping[str, str]) -> str:
     """Fill in the fields. Raises ConfigError: another field, or a single brace."""
     try:
         return text.format_map(fields)
-    except (KeyError, ValueError, IndexError) as error:
+    except (KeyError, ValueError, IndexError, AttributeError, TypeError) as error:
         valid = ", ".join("{" + f + "}" for f in _FIELDS)
         raise ConfigError(f"'{text:.80}' has something else in braces; valid: {valid}") from error

@@ -35,7 +35,7 @@ _AMOUNTS = _words(
 POSITIONS = _words("back bottom center central far first front last left lower middle rear right second third top upper")  # fmt: skip
 """Adjectives that tell objects apart by their places."""
 
-_VOWEL_SOUND = re.compile(r"(?!eu|one|u(?:ni|r[aei]|s[aeu]|sb|te|k|[^a-z]))[aeiou]|hour|heir|honest", re.IGNORECASE)  # fmt: skip
+_VOWEL_SOUND = re.compile(r"(?!e[uw]|one|u(?:ni(?![dmn])|r[aei]|s[aeu]|sb|te|k|v\b|[^a-z]))[aeiou]|hour|heir|honest", re.IGNORECASE)  # fmt: skip
 """Beginning of words with "an": "an umbrella", "an hourglass", but "a utensil"."""
 
 _LONGEST = 5

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le, Lt
 from jaxtyping import Bool, Float, Float32, Int32, UInt8
 from torch import Tensor, nn
 
@@ -37,7 +37,7 @@ class VLMTrainConfig:
             betas=(0.9, 0.98), ema_decay=0.998, log_every=50, save_every=500,
         )
     )  # fmt: skip
-    held_out: Annotated[float, Ge(0), Le(1)] = 0.05
+    held_out: Annotated[float, Gt(0), Lt(1)] = 0.05
     """Share of the corpus's scenes that is held out for calibration."""
     whole: Annotated[float, Ge(0), Le(1)] = 0.15
     """Share of questions that are embedded whole instead of by their parts, so that the network can answer any."""

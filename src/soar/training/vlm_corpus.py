@@ -54,7 +54,18 @@ class VLMCorpus:
         return cls(**arrays, words=tuple(words), about=about)
 
     def split(self, share: float) -> tuple[Int32[np.ndarray, "a"], Int32[np.ndarray, "b"]]:
-        """Return the rows for training, and those of the last `share` of the scenes, which are held out."""
-        first = round((self.scenes.max() + 1) * (1 - share))
+        """Return the rows for training, and those of the last `share` of the scenes, which are held out.
+
+        A share of 1 holds out all; any other leaves a scene at least on either side.
+
+        Raises:
+            ConfigError: there is a single scene.
+        """
+        count = int(self.scenes.max()) + 1
+        if share < 1 and count < 2:
+            raise ConfigError(
+                "all images of the corpus are of one scene, and some are held out; valid: more images"
+            )
+        first = 0 if share == 1 else min(count - 1, max(1, round(count * (1 - share))))
         rows = np.arange(len(self.scenes), dtype=np.int32)
         return rows[self.scenes < first], rows[self.scenes >= first]

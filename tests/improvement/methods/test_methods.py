@@ -304,9 +304,17 @@ def test_a_command_that_fails_shows_the_end_of_its_output(own: OwnEpisodes) -> N
         ExternalTraining(replace(config))(own, own.policy, own.run.train_folder(1))
 
 
-def test_an_unknown_field_of_a_command_is_refused() -> None:
+@pytest.mark.parametrize("word", ["{dataset}", "{data.x}", "{data[x]}", "{data", "{0}"])
+def test_an_unknown_field_of_a_command_is_refused(word: str) -> None:
     with pytest.raises(ConfigError, match=r"valid: \{data\}, \{out\}, \{round\}"):
-        ExternalConfig(command="train {dataset}")
+        ExternalConfig(command=f"train {word}")
+
+
+def test_a_command_is_checked_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="quoted as in a shell"):
+        ExternalConfig(command="train 'x")
+    with pytest.raises(ConfigError, match=r"needs --external\.command"):
+        ExternalConfig(command="  ", policy="x").check()
 
 
 PUT = (task_from_instruction("put the red block in the bowl"),)

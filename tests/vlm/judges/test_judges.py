@@ -123,6 +123,7 @@ def test_roborewards_words_count_without_probabilities(replies: Any, text: str, 
         ({" True": 0.7, "true": 0.1, " False": 0.15}, 0.8),
         ({" False": 0.9, " True": 0.05}, 0.05),
         ({" The": 0.9, " True": 0.05}, None),
+        ({"True": 1.0, " True": 1e-7}, 1.0),
     ],
 )
 def test_toprewards_probability_is_that_of_true(replies: Any, ways: Any, p: Any) -> None:

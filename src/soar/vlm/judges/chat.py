@@ -138,7 +138,8 @@ class TOPReward(ChatJudge):
         """Read P(True) from the first token's alternatives, or from the word itself."""
         shares = _shares(_alternatives(said, 0), ("true", "false"))
         if shares is not None:
-            return Reading(shares.get("true", 0.0), "probability")
+            # Spellings add up, and servers round each.
+            return Reading(min(1.0, shares.get("true", 0.0)), "probability")
         word = (said.text or "").strip().lower().rstrip(".")
         return Reading({"true": 1.0, "false": 0.0}.get(word), "word")
 
