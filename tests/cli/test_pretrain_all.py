@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
 
 from soar.cli import pretrain_all as module
 from soar.cli.pretrain_all import Amounts, amounts_within, pretrain_all
+from soar.pretraining.weights import CARD
 
 
 @pytest.fixture
@@ -20,13 +22,20 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
             calls.append((role, {"config": config, "data": data, **options}))
             out.mkdir(parents=True)
             (out / "checkpoint.json").write_text("{}")
+            (out / CARD).write_text("# card\n\n## Configuration\n")
 
         return make
 
     for role in ("vlm", "subgoals", "gcbc", "keypoints", "lcbc"):
         monkeypatch.setattr(module, role, command(role))
     monkeypatch.setattr(module, "_demonstration_s", lambda workers: 0.5)
-    monkeypatch.setattr(module, "_measure", lambda role, out: None)
+
+    def results(stage: str, out: Path) -> list[str]:
+        calls.append((f"measure {stage}", {}))
+        return ["60%"]
+
+    monkeypatch.setattr(module, "_system_results", results)
+    monkeypatch.setattr(module, "_vlm_results", lambda out: results("vlm", out))
     return calls
 
 
@@ -34,6 +43,9 @@ def test_every_model_is_made_once_in_order_within_the_hours(
     tmp_path: Path, made: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretrain_all(tmp_path, hours=10)
+    measured = [role for role, _ in made if role.startswith("measure")]
+    assert measured == [f"measure {stage}" for stage in module.SHARES]
+    made[:] = [m for m in made if m[0] not in measured]
     assert [role for role, _ in made] == ["vlm", "subgoals", "gcbc", "keypoints", "lcbc"]
     hours = [getattr(call["config"], "fit", call["config"]).hours for _, call in made]
     assert sum(hours) < 10
@@ -42,12 +54,29 @@ def test_every_model_is_made_once_in_order_within_the_hours(
     assert made[4][1]["start"] == tmp_path / "gcbc"
     assert made[2][1]["data"] == made[4][1]["data"]  # both policies share the demonstrations
     made.clear()
-    (tmp_path / "gcbc" / "checkpoint.json").unlink()
-    (tmp_path / "gcbc").rmdir()
+    rmtree(tmp_path / "gcbc")
     monkeypatch.setattr(module, "_demonstration_s", lambda workers: 5.0)
     pretrain_all(tmp_path, hours=10)  # resumed: what is missing, with the sizes of the first call
-    assert [role for role, _ in made] == ["gcbc"]
+    assert [role for role, _ in made] == ["gcbc", "measure gcbc"]
     assert made[0][1]["data"] == (amounts_within(10, 0.5).demonstrations,)
+
+
+def test_a_model_whose_measurement_was_broken_off_is_measured_and_not_made_again(
+    tmp_path: Path, made: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    working = module._system_results
+
+    def broken(stage: str, out: Path) -> list[str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_system_results", broken)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_all(tmp_path, hours=10)
+    monkeypatch.setattr(module, "_system_results", working)
+    made.clear()
+    pretrain_all(tmp_path, hours=10)
+    assert made[0][0] == "measure renderer"
+    assert "## Measured\n\n- 60%" in (tmp_path / "renderer" / CARD).read_text()
 
 
 def test_more_hours_bring_more_data_and_few_bring_some() -> None:

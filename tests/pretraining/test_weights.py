@@ -44,9 +44,12 @@ def test_policy_is_pretrained_continued_and_installed(frames, tmp_path, monkeypa
     assert second.provenance["mixture"]["bridge"]["generated_goals"] == 0.5
     assert second.transforms == first.transforms
 
+    (tmp_path / "gcbc").mkdir()
+    (tmp_path / "gcbc" / "notes.txt").write_text("a person's")
     id = install(trained, tmp_path / "gcbc", "gcbc", "soar pretrain gcbc", ("bridge",))
     installed = checkpoints.load(tmp_path / "gcbc")
     assert installed.id == id
     name = "head.1.weight"
     np.testing.assert_allclose(installed.weights[name], second.weights[name], atol=1e-3)
+    assert (tmp_path / "gcbc" / "notes.txt").exists(), "other files stay"
     assert f"`{id}`" in (tmp_path / "gcbc" / "README.md").read_text()

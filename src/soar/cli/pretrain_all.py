@@ -26,9 +26,10 @@ from soar.cli.pretrain import (
     vlm,
     vlm_preset,
 )
+from soar.pretraining.weights import CARD
 from soar.training.fit import FitConfig
 from soar.training.keypoint_samples import KeypointSampleSet
-from soar.utils.files import write_json
+from soar.utils.files import write_bytes, write_json
 from soar.utils.progress import announce
 
 RENDERER = "renderer"
@@ -37,6 +38,8 @@ SHARES = {"vlm": 0.3, RENDERER: 0.25, "gcbc": 0.2, "subgoals": 0.15, "lcbc": 0.1
 """Share of the hours that each stage gets, its data included, in the order of the stages."""
 _DATA_SHARE = 0.35
 """Share of a model's time in which its episodes are generated; the VLM's images are generated while it trains."""
+_MEASURED = "## Measured"
+"""Heading of a card's measurements, without which a stage isn't done."""
 _ALL_STEPS = 10**9
 """Steps of a training that only its hours limit."""
 _PROBE_EPISODES = 8
@@ -87,12 +90,14 @@ def pretrain_all(
         f"{amounts.keypoint_scenes} scenes of keypoint samples; at most {hours:g} hours in all"
     )
     for stage, make in _stages(out, hours, workers, seed, amounts).items():
-        if (out / stage / "checkpoint.json").exists():
+        is_made = (out / stage / "checkpoint.json").exists() and (out / stage / CARD).exists()
+        if is_made and _MEASURED in (out / stage / CARD).read_text():
             announce(f"{stage}: there already")
             continue
         announce(f"{stage}: about {_duration(hours * SHARES[stage])}")
         began = time.monotonic()
-        make()
+        if not is_made:
+            make()
         _measure(stage, out)
         announce(f"{stage}: made in {_duration((time.monotonic() - began) / 3600)}")
 
@@ -186,13 +191,12 @@ def _duration(hours: float) -> str:
 
 def _measure(stage: str, out: Path) -> None:
     """Measure a new model in the development scenes and add the result to its card."""
-    from soar.pretraining.weights import CARD
-
     lines = _vlm_results(out) if stage == "vlm" else _system_results(stage, out)
     card = out / stage / CARD
     text = card.read_text()
-    section = "## Measured\n\n" + "\n".join(f"- {line}" for line in lines) + "\n\n"
-    card.write_text(text.replace("## Configuration", section + "## Configuration", 1))
+    section = f"{_MEASURED}\n\n" + "\n".join(f"- {line}" for line in lines) + "\n\n"
+    measured = text.replace("## Configuration", section + "## Configuration", 1)
+    write_bytes(card, measured.encode())
 
 
 def _vlm_results(out: Path) -> list[str]:

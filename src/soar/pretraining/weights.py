@@ -7,7 +7,6 @@ the *broad* one. None of the ten scenes is used.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -26,7 +25,7 @@ from soar.errors import ConfigError
 from soar.registry import Packaged
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Query, Regime
-from soar.utils.files import cache_folder
+from soar.utils.files import cache_folder, write_bytes
 
 REGIME: Regime = "bridge"
 DEMOS = "demonstrations"
@@ -121,11 +120,11 @@ def install(
 ) -> str:
     """Install a checkpoint in the package, in half precision, without its training state, and with a card.
 
-    The card tells what the checkpoint is and how it was made; measurements are added to it by hand.
+    A checkpoint that is there stays whole until the new one is; other files of the folder stay. The card tells what the checkpoint is and how it was made; measurements are added to it by hand.
 
     Args:
         made: folder of the checkpoint.
-        folder: folder to replace.
+        folder: folder of the installed checkpoint.
         role: role of the model.
         command: command that made it.
         regimes: regimes that it learned from.
@@ -134,13 +133,13 @@ def install(
         The installed checkpoint's id.
     """
     source = checkpoints.to_half_precision(checkpoints.load(made))
-    shutil.rmtree(folder, ignore_errors=True)
     id = checkpoints.save(folder, source)
-    size = sum(f.stat().st_size for f in folder.iterdir())
+    size = (folder / f"weights-{id}.safetensors").stat().st_size
     parameters = sum(w.numel() for w in source.weights.values())
-    (folder / CARD).write_text(
-        _card(role, id, command, regimes, parameters, size / 1e6, source.config, source.provenance)
+    card = _card(
+        role, id, command, regimes, parameters, size / 1e6, source.config, source.provenance
     )
+    write_bytes(folder / CARD, card.encode())
     return id
 
 
