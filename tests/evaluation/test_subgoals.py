@@ -1,10 +1,12 @@
 """Corpora of scripted clips, sequences of generated images, and their scores, in the real simulator."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from soar.errors import ConfigError
 from soar.evaluation.subgoals.classifier import (
     Prediction,
     collect_labeled_images,
@@ -147,6 +149,8 @@ def test_a_classifier_is_trained_once_and_the_vlm_is_asked_the_tasks_question(tm
     classifier = train_classifier([SCENE], tmp_path, images=200, steps=2)
     again = train_classifier([SCENE], tmp_path, images=200, steps=2)
     assert classifier.accuracy == again.accuracy
+    with pytest.raises(ConfigError, match="of other scenes; valid: another folder"):
+        train_classifier([replace(SCENE, light=0.5)], tmp_path, images=200, steps=2)
     assert 0.4 < classifier.accuracy <= 1.0
     sequences = generate_sequences(Copies(), experts)
     texts = {e.instruction for e in experts}

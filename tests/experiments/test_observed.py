@@ -14,7 +14,11 @@ from tests.critics.conftest import make_episode
 from soar.data.store.lance import LanceStore, open_store
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
 from soar.experiments.paper import appendix_g, arms
-from soar.experiments.paper.appendix_g import random_proposals, reproduce_appendix_g
+from soar.experiments.paper.appendix_g import (
+    expert_success,
+    random_proposals,
+    reproduce_appendix_g,
+)
 from soar.experiments.paper.hallucinations import (
     Flags,
     Hallucinations,
@@ -25,6 +29,7 @@ from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,
+    forget_lost,
     precision,
     read_attempts,
     success,
@@ -138,3 +143,38 @@ def test_lost_and_made_up_objects_are_those_of_which_the_answer_turned(tmp_path:
     assert (subgoals.lost.value, subgoals.made_up.value) == pytest.approx((1 / 3, 1 / 3))
     assert subgoals.recovered.value == 0  # after the lost object comes the made-up one
     assert (camera.lost.value, camera.made_up.value) == (0, 0)
+
+
+def test_lines_of_episodes_that_were_not_stored_are_forgotten(tmp_path: Path) -> None:
+    store, path = (
+        open_store(tmp_path / "store", create=True, codec="png"),
+        tmp_path / "observed.jsonl",
+    )
+    stations = ["arm1", "arm2", "arm1", "arm1"]
+    lines = [
+        asdict(replace(MADE[0], station=s, instruction=f"{i}")) for i, s in enumerate(stations)
+    ]
+    append_lines(path, lines)
+    for seed, station in enumerate(("arm1", "arm2", "arm1")):
+        episode = make_episode(seed, "success", steps=4)
+        store.append(replace(episode, provenance=replace(episode.provenance, station=station)))
+    forget_lost(path, tmp_path / "store")
+    forget_lost(path, tmp_path / "store")
+    assert [a.instruction for a in read_attempts(path)] == ["0", "1", "2"]
+
+
+def test_an_expert_does_only_the_trials_that_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+
+    def attempt(scene: object, task: object, seed: int, steps: int) -> bool:
+        tried.append(seed)
+        return seed % 2 == 0
+
+    monkeypatch.setattr(appendix_g, "_expert_trial", attempt)
+    path, config = tmp_path / "expert.jsonl", RunConfig(scenes=("dev7",), trials=1, first_seed=4)
+    assert expert_success(path, config).value == 1
+    first = len(tried)
+    assert expert_success(path, replace(config, trials=2)).value == 0.5
+    assert tried == [4] * first + [5] * first

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.prefetch import step_rng
-from soar.errors import RobotFault
+from soar.errors import ConfigError, RobotFault
 from soar.nn.heatmaps import attention_loss, grid_cells
 from soar.nn.layers import channels_last
 from soar.nn.text import SentenceEncoder
@@ -39,12 +39,15 @@ from soar.training.fit import FitConfig, fit
 from soar.training.subgoal_losses import pixels
 from soar.types import Image, Images
 from soar.utils.arrays import check_indices, read_arrays
-from soar.utils.files import replace_file
+from soar.utils.config import content_hash, to_plain
+from soar.utils.files import read_json, replace_file, write_json
 from soar.utils.media import resize
 from soar.utils.progress import progress_bar
 
 KIND = "subgoal judge"
 """Kind of the checkpoints."""
+ABOUT = "about.json"
+"""File beside a classifier that names its scenes and settings."""
 _LAYOUT = {
     "images": "u1 n r r 3", "rows": "i8 n", "instructions": "U u", "points": "f4 n 3 2", "done": "b1 n"
 }  # fmt: skip
@@ -214,8 +217,21 @@ def train_classifier(
     """Collect images of the scenes, train, and save the classifier in `out`; resumes a call that stopped.
 
     A classifier that is already there is loaded.
+
+    Raises:
+        ConfigError: `out` has a classifier of other scenes, or with other settings.
     """
     out = Path(out)
+    made_for = {
+        "scenes": [f"{scene.name} {content_hash(to_plain(scene))}" for scene in scenes],
+        "images": images, "steps": steps, "seed": seed,
+    }  # fmt: skip
+    if checkpoints.exists(out) and not (out / ABOUT).exists():  # of an earlier version
+        return SuccessClassifier.load(out)
+    if not (out / ABOUT).exists():
+        write_json(out / ABOUT, made_for)
+    elif read_json(out / ABOUT) != made_for:
+        raise ConfigError(f"{out} has a classifier of other scenes; valid: another folder")
     if checkpoints.exists(out):
         return SuccessClassifier.load(out)
     path = out / "looks.npz"

@@ -2,7 +2,7 @@
 
     FOLDER/arms/system, expert-subgoals    success with the generator's subgoals, and with an expert's frames
     FOLDER/arms/expert-keypoints           success with an expert's keypoints, rendered by a compact generator
-    FOLDER/expert.json                     success of the expert itself, in place of the policy
+    FOLDER/expert.jsonl                    success of the expert itself, in place of the policy
     FOLDER/collected/                      episodes of the whole system; observed.jsonl: what the simulator knew
     FOLDER/appendix-g.json, .md            every number, and a table
 
@@ -22,13 +22,14 @@ import numpy as np
 
 from soar.data.store.lance import open_store
 from soar.evaluation.plots import format_change, format_rate
-from soar.evaluation.results import Evaluation
+from soar.evaluation.results import Evaluation, TrialKey
 from soar.experiments.paper.arms import Arm, run_study
 from soar.experiments.paper.hallucinations import Hallucinations, find_hallucinations
 from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,
+    forget_lost,
     precision,
     read_attempts,
     success,
@@ -43,7 +44,7 @@ from soar.sim.expert.expert import Expert
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.utils.files import read_json, write_json
+from soar.utils.files import append_lines, read_lines, write_json
 from soar.utils.statistics import Interval, wilson
 
 SYSTEM, EXPERT, KEYPOINTS = "system", "expert subgoals", "expert keypoints"
@@ -80,9 +81,10 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
         arms[KEYPOINTS] = Arm(None, config.policy, f"expert:{config.subgoals}")
     found = run_study(folder, arms, config, on_message)
     on_message("the expert in place of the policy")
-    expert = expert_success(folder / "expert.json", config)
+    expert = expert_success(folder / "expert.jsonl", config)
     on_message(f"collection, {config.episodes} episodes in each scene")
     observed = folder / "collected" / "observed.jsonl"
+    forget_lost(observed, Run(observed.parent).store)
     alone = replace(config, collect=replace(config.collect, stations=1))
     collect_in_simulation(
         alone, Run(observed.parent), 1, config.policy, config.subgoals, [Observer(observed)]
@@ -100,17 +102,21 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
 
 
 def expert_success(path: Path, config: RunConfig) -> Interval:
-    """Return the success of the scripted expert from the same starts; outcomes are kept in a file."""
-    if not path.exists():
-        steps = config.episode_config.length
-        starts = [
-            (scene, task, config.first_seed + trial)
-            for scene in map(load_scene, config.scenes)
-            for task in scene.tasks
-            for trial in range(config.trials)
-        ]
-        write_json(path, [_expert_trial(*start, steps) for start in starts])
-    outcomes = read_json(path)
+    """Return the success of the scripted expert from the same starts; outcomes are kept in a file, line by line."""
+    steps = config.episode_config.length
+    rows = [row for row in read_lines(path) if row["steps"] == steps]
+    kept = {TrialKey(*row["start"]): row["done"] for row in rows}
+    outcomes = []
+    for scene in map(load_scene, config.scenes):
+        for task in scene.tasks:
+            for seed in range(config.first_seed, config.first_seed + config.trials):
+                start = TrialKey(scene.name, task.instruction, seed)
+                if start not in kept:
+                    kept[start] = _expert_trial(scene, task, seed, steps)
+                    append_lines(
+                        path, [{"start": list(start), "steps": steps, "done": kept[start]}]
+                    )
+                outcomes.append(kept[start])
     return wilson(sum(outcomes), len(outcomes))
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.robots.simulated import SimRobot
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
 from soar.sim.layout import is_feasible
 from soar.types import Outcome, Proposal, Step
-from soar.utils.files import append_lines, read_lines
+from soar.utils.files import append_lines, read_lines, write_bytes
 from soar.utils.statistics import Interval, wilson
 
 
@@ -31,6 +34,7 @@ class Attempt:
     done: bool
     """Whether it was feasible, and done at the end."""
     verdict: Outcome
+    station: str = ""
 
 
 class Observer(Callback):
@@ -61,6 +65,7 @@ class Observer(Callback):
                 self._share,
                 self._feasible and self._done,
                 result.verdict.outcome,
+                station.name,
             )
             append_lines(self._path, [asdict(attempt)])
 
@@ -68,6 +73,25 @@ class Observer(Callback):
         if not isinstance(station.simulation, SimRobot):
             raise ConfigError(f"station {station.name} isn't simulated in this process")
         return station.simulation
+
+
+def forget_lost(path: Path, store: Path) -> None:
+    """Drop the lines of episodes that a killed collection hadn't stored yet: they are made again.
+
+    Args:
+        path: an observer's file; it may be missing.
+        store: store of the collection, which has each station's episodes in the order of the lines.
+    """
+    attempts = read_attempts(path)
+    if not attempts:
+        return
+    stored = Counter(e.provenance.station for e in open_store(store, read_only=True).query())
+    kept = []
+    for attempt in attempts:
+        stored[attempt.station] -= 1
+        if stored[attempt.station] >= 0 or not attempt.station:  # of an earlier version
+            kept.append(json.dumps(asdict(attempt)) + "\n")
+    write_bytes(path, "".join(kept).encode())
 
 
 def read_attempts(path: Path) -> list[Attempt]:

@@ -25,6 +25,7 @@ from soar.experiments.paper.observed import (
     Attempt,
     Observer,
     feasible,
+    forget_lost,
     precision,
     read_attempts,
     success,
@@ -169,6 +170,7 @@ def reproduce_proposals(folder: Path, config: RunConfig, on_message: OnMessage) 
         collect = replace(config.collect, stations=1, proposer=arm.proposer)
         run, subgoals = Run(folder / name), arm.subgoals or config.subgoals
         path = run.folder / "observed.jsonl"
+        forget_lost(path, run.store)
         collect_in_simulation(
             replace(config, collect=collect, subgoals=subgoals, steps_per_subgoal=steps),
             run, 1, config.policy, subgoals, [Observer(path), _TellFeasible()],
