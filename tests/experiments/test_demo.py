@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from soar.errors import ConfigError
-from soar.experiments import demo
+from soar.experiments import demo, pace
 from soar.experiments.demo import LEAST_EPISODES, LEAST_STARTS, demo_config, fitted, run_demo
 from soar.experiments.pace import Pace, measure_pace
 from soar.experiments.run_config import CollectOptions, RunConfig
+from soar.improvement.cotraining import CoTrainConfig
+from soar.improvement.methods.corrections.finetune_subgoals import FinetuneSubgoalsConfig
 
 SLOW = Pace(episode_s=1.35, trial_s=0.9, policy_step_s=0.9, keypoint_step_s=0.0)
 FAST = Pace(episode_s=0.3, trial_s=0.2, policy_step_s=0.12, keypoint_step_s=0.0)
@@ -56,9 +58,29 @@ def test_the_least_is_done_on_any_machine() -> None:
     assert schedule.total > 15 * 60
 
 
-def test_less_than_a_minute_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"minutes is 0\.5"):
-        demo_config(minutes=0.5)
+@pytest.mark.parametrize("minutes", [0.5, float("inf"), float("nan")])
+def test_a_demonstration_takes_a_minute_or_more(minutes: float) -> None:
+    with pytest.raises(ConfigError, match=f"minutes is {minutes}; valid"):
+        demo_config(minutes=minutes)
+
+
+def test_what_is_given_is_kept() -> None:
+    given = demo_config()
+    given = replace(
+        given,
+        demonstrations="none",
+        collect=replace(given.collect, minutes=2.0, least_episodes=7),
+        fit=replace(given.fit, steps=0, minutes=9.0),
+    )
+    config, schedule = fitted(given, 15, SLOW._replace(policy_step_s=0.0), TASKS)
+    assert (config.demonstrations, config.collect, config.fit) == ("none", given.collect, given.fit)
+    assert schedule.policy == 0
+
+
+def test_what_does_not_learn_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "_episode_s", lambda config: 1.0)
+    config = RunConfig(fit=CoTrainConfig(steps=0), finetune=FinetuneSubgoalsConfig(steps=0))
+    assert measure_pace(config)[2:] == (0.0, 0.0)
 
 
 def test_a_started_demonstration_keeps_its_sizes(

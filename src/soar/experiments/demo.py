@@ -8,6 +8,7 @@ had to do beside the measurement thus changes the plan, and not what is made of 
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,9 +85,9 @@ def demo_config(scene: str = SCENE, minutes: float = MINUTES) -> RunConfig:
     """Configure the largest demonstration of this duration, which `fitted` reduces on slow machines.
 
     Raises:
-        ConfigError: `minutes` is below one.
+        ConfigError: `minutes` is below one, or not finite.
     """
-    if not minutes >= 1:
+    if not 1 <= minutes < math.inf:
         raise ConfigError(f"minutes is {minutes}; valid: a number of at least 1")
     factor = max(1.0, minutes / MINUTES)
     return RunConfig(
@@ -137,19 +138,23 @@ def fitted(config: RunConfig, minutes: float, pace: Pace, tasks: int) -> tuple[R
         steps = _between(_LEAST_KEYPOINT_STEPS, most, finetune.steps)
         finetuning = steps * per_step + others * _OTHER_SCENE * e
         finetune = replace(finetune, steps=steps, other_scenes=others)
-    demonstrations = _between(100, left * 0.08 / (_DEMONSTRATION * e), int(config.demonstrations))
-    collection = episodes * e
-    spent = collection + finetuning + demonstrations * _DEMONSTRATION * e
-    policy_steps = _between(_LEAST_STEPS, (left - spent) / pace.policy_step_s, config.fit.steps)
-    schedule = Schedule(
-        evaluations, collection, finetuning,
-        policy_steps * pace.policy_step_s + demonstrations * _DEMONSTRATION * e,
-    )  # fmt: skip
+    demonstrations, demonstrating = config.demonstrations, 0.0
+    if isinstance(demonstrations, int):
+        demonstrations = _between(100, left * 0.08 / (_DEMONSTRATION * e), demonstrations)
+        demonstrating = demonstrations * _DEMONSTRATION * e
+    collection, fitting = episodes * e, 0.0
+    if step := pace.policy_step_s:
+        unspent = left - collection - finetuning - demonstrating
+        fitting = step * _between(_LEAST_STEPS, unspent / step, config.fit.steps)
+    schedule = Schedule(evaluations, collection, finetuning, fitting + demonstrating)
+    collect = config.collect
+    if not collect.minutes:
+        collect = replace(collect, minutes=collecting / 60, least_episodes=LEAST_EPISODES)
     return replace(
         config,
         trials=trials,
-        collect=replace(config.collect, minutes=collecting / 60, least_episodes=LEAST_EPISODES),
-        fit=replace(config.fit, minutes=minutes - _OVERHEAD_S / 60),
+        collect=collect,
+        fit=replace(config.fit, minutes=config.fit.minutes or minutes - _OVERHEAD_S / 60),
         demonstrations=demonstrations,
         finetune=finetune,
     ), schedule

@@ -51,7 +51,7 @@ class Pace(NamedTuple):
     trial_s: float
     """Trial of an evaluation [s]."""
     policy_step_s: float
-    """Gradient step of the policy [s]."""
+    """Gradient step of the policy [s]; 0 where it isn't trained."""
     keypoint_step_s: float
     """Gradient step of the keypoint predictor [s]; 0 where it isn't fine-tuned."""
 
@@ -65,8 +65,9 @@ def measure_pace(config: RunConfig) -> Pace:
     episode = _episode_s(config)
     learner = _episode_s(replace(config, teacher=Teacher())) if config.teacher.policy else episode
     finetunes = config.method in (None, "corrections") and config.subgoals == COMPACT
-    step = _keypoint_step_s(config) if finetunes else 0.0
-    return Pace(episode, _TRIAL * learner, _policy_step_s(config), step)
+    step = _keypoint_step_s(config) if finetunes and config.finetune.steps else 0.0
+    policy_step = _policy_step_s(config) if config.fit.steps else 0.0
+    return Pace(episode, _TRIAL * learner, policy_step, step)
 
 
 @contextmanager
