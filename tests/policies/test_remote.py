@@ -18,6 +18,7 @@ from soar.contract.contract import ActionNumbers, Contract, Gripper, Numbers
 from soar.errors import BadOutput, ConfigError, ModelUnavailable
 from soar.policies.chunks import ChunkBroker
 from soar.policies.remote.actions import Meaning
+from soar.policies.remote.openpi import _declared, _side
 from soar.policies.remote.options import pad_to
 from soar.registry import load_policy, policy_spec
 from soar.types import Observation
@@ -283,3 +284,16 @@ def test_images_are_padded_to_a_square(side: Sequence[int]) -> None:
     assert padded.shape == (224, 224, 3)
     assert padded[112, 112].tolist() == [200] * 3
     assert bool(padded[0, 0].any()) is (side[0] == side[1])
+
+
+@pytest.mark.parametrize("contract", ["x", 5, [1], {"a": 1}])
+def test_what_a_server_declares_must_be_a_contract(contract: object) -> None:
+    with pytest.raises(ConfigError, match=r"contract of ws://host.*valid"):
+        _declared({"contract": contract}, "ws://host")
+
+
+@pytest.mark.parametrize(("said", "side"), [([224, 200], 224), (["a", 2], 0), (7, 0), ([], 0)])
+def test_images_stay_as_they_are_where_a_server_names_no_resolution(
+    said: object, side: int
+) -> None:
+    assert _side({"image_resolution": said}) == side

@@ -77,3 +77,13 @@ def test_invalid_ranges_raise_an_error():
         ConfigError, match=r"disturb_probability is 1\.5; valid: a number from 0 to 1"
     ):
         DemonstrationConfig(disturb_probability=1.5)
+
+
+def test_a_session_whose_objects_do_not_fit_has_no_episodes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise ConfigError("the objects don't fit on the table")
+
+    monkeypatch.setattr(World, "reset", full)
+    assert list(record_session(SCENES["2"], 4)) == []

@@ -167,7 +167,7 @@ def record_session(
             task = feasible[int(rng.integers(len(feasible)))]
             if rng.random() < c.home_probability:
                 world.home()
-    except RobotFault:
+    except (RobotFault, ConfigError):  # the physics diverged, or the objects don't fit on the table
         return
     finally:
         world.close()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from soar.errors import RobotFault
+from soar.errors import ConfigError, RobotFault
 from soar.pretraining.scene_facts import (
     Fact,
     facts_of,
@@ -88,7 +88,10 @@ def sample_states(
             for _ in range(config.activities):
                 for _ in _activity(world, config, rng):
                     yield world
-    except RobotFault:  # the physics diverged; the states before are good
+    except (
+        RobotFault,
+        ConfigError,
+    ):  # physics diverged, or objects don't fit; what came before is good
         return
     finally:
         world.close()

@@ -151,7 +151,7 @@ def _declared(soar: Any, url: str) -> Contract | None:
     """The contract that a server of this package declares. Raises ConfigError: it is no contract."""
     if not isinstance(soar, Mapping) or "contract" not in soar:
         return None
-    return from_plain(Contract, dict(soar["contract"]), f"contract of {url}")
+    return from_plain(Contract, soar["contract"], f"contract of {url}")
 
 
 def _check(
@@ -178,4 +178,5 @@ def _check(
 def _side(metadata: Mapping[str, Any]) -> int:
     """Side of the images that a server wants; 0 for images as they are."""
     wanted = metadata.get("image_resolution", (OPENPI_PIXELS, OPENPI_PIXELS))
-    return int(max(wanted)) if isinstance(wanted, list | tuple) and wanted else 0
+    sides = wanted if isinstance(wanted, list | tuple) else ()
+    return int(max(sides)) if sides and all(isinstance(n, int | np.integer) for n in sides) else 0

@@ -155,7 +155,8 @@ class Endpoint(ABC):
             [_cache_key(image, q) for q in asked]
             for image, asked in zip(images, questions, strict=True)
         ]
-        found = {k: self._cache[k] for row in keys for k in row if k in self._cache}
+        with self._lock:  # late answers of earlier calls move the oldest out
+            found = {k: self._cache[k] for row in keys for k in row if k in self._cache}
         jobs: list[Future[dict[str, Answer]]] = []
         for image, asked, row in zip(images, questions, keys, strict=True):
             new = {k: q for k, q in zip(row, asked, strict=True) if k not in found}
