@@ -137,6 +137,6 @@ def _run(entry: Entry, env: RealEvalEnv, key: TrialKey, video_size: int) -> None
         )
     except RobotFault as error:
         log.warning("%s: %s; recovering", key.scene, error)
-        env.robot.recover()
+        env.when_free(env.robot.recover)
         return
     add_trials(entry.folder, trials)
