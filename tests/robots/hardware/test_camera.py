@@ -61,14 +61,23 @@ def test_a_frame_carries_the_time_at_which_it_arrived_and_a_stale_one_is_a_fault
     camera.close()
 
 
-def test_a_source_that_ends_is_opened_again_and_the_fault_says_why():
+class Unplugged(Fake):
+    """A source that can't be closed."""
+
+    def close(self) -> None:
+        super().close()
+        raise OSError("no such device")
+
+
+@pytest.mark.parametrize("kind", [Fake, Unplugged])
+def test_a_source_that_ends_is_opened_again_and_the_fault_says_why(kind: type[Fake]):
     opened: list[Fake] = []
 
     def open_source() -> Fake:
         if len(opened) == 1:
             opened.append(Fake())
             raise OSError("no device /dev/video0")
-        opened.append(Fake(frames=1 if not opened else 10**6))
+        opened.append(Fake() if opened else kind(frames=1))
         return opened[-1]
 
     now = [0.0]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -121,14 +122,13 @@ class Camera:
                 pause_s = min(2 * pause_s, 2.0)
                 continue
             try:
-                while not self._ended.is_set() and (image := source.read()) is not None:
-                    self._keep(image)
-                    pause_s = 0.1
+                with closing(source):
+                    while not self._ended.is_set() and (image := source.read()) is not None:
+                        self._keep(image)
+                        pause_s = 0.1
                 self._note("the source has ended")
             except Exception as error:  # noqa: BLE001
                 self._note(str(error))
-            finally:
-                source.close()
             self._ended.wait(pause_s)
 
     def _keep(self, image: Image) -> None:
