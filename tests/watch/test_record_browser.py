@@ -111,6 +111,55 @@ def test_a_person_records_discards_stops_and_chooses_a_task_in_the_page(
     assert second.states[-1, 2] > second.states[0, 2]
 
 
+def holding(page: Any, key: str) -> list[str]:
+    """Hold a motion's key until the page repeats it; returns the requests with keys, also later ones."""
+    sent: list[str] = []
+    page.on("request", lambda r: sent.append(r.post_data) if r.url.endswith("/keys") else None)
+    page.keyboard.down(key)
+    while len(sent) < 3:
+        page.wait_for_timeout(50)
+    return sent
+
+
+def assert_still(page: Any, sent: list[str]) -> None:
+    page.wait_for_timeout(200)  # the last request may be under way
+    sent.clear()
+    page.wait_for_timeout(300)
+    assert sent == []
+
+
+def test_the_arm_stands_once_its_key_is_up_whatever_else_is_pressed(page: Any) -> None:
+    keys = page.keyboard
+    for others in ((), ("Shift",), ("Control",), ("Shift", "?")):
+        sent = holding(page, "KeyW")
+        for key in others:
+            keys.down(key)
+        keys.up("KeyW")
+        for key in others:
+            keys.up(key)
+        assert_still(page, sent)
+        keys.press("Escape")
+
+
+def test_the_arm_stands_and_can_be_stopped_while_a_dialog_is_open(page: Any) -> None:
+    keys = page.keyboard
+    sent = holding(page, "KeyW")
+    keys.press("?")
+    assert_still(page, sent)
+    for stop in (
+        lambda: keys.press("Space"),
+        lambda: keys.press("!"),
+        lambda: page.click("dialog .emergency"),
+    ):
+        stop()
+        wait_for(page, "held: emergency stop")
+        assert page.is_visible("dialog")
+        keys.press("Escape")
+        keys.press("r")
+        wait_for(page, "ready")
+        keys.press("?")
+
+
 def test_a_page_without_the_token_moves_nothing(page: Any) -> None:
     context = page.context.browser.new_context()
     other = context.new_page()

@@ -13,7 +13,7 @@ const page = {
   post: (path, body) => answer(fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: body === undefined ? "" : JSON.stringify(body) })),
   /** Latest values of an event by name, such as page.values("station").arm1. */
   values: event => values[event] || {},
-  /** Call a function with each new value of an event; returns a function that ends this. */
+  /** Call a function with each new value of an event, or when a "dialog" opens; returns a function that ends this. */
   on(event, call) {
     const listener = [event, call];
     listeners.add(listener);
@@ -54,10 +54,11 @@ function toast(words, kind = "") {
   setTimeout(() => shown.remove(), kind === "bad" ? 8000 : 3500);
 }
 
-/** Show a dialog with this content; resolves when it is closed. */
+/** Show a dialog with this content, and the emergency stop, which it covers; resolves when it is closed. */
 function ask(content) {
   const dialog = $("dialog");
-  dialog.replaceChildren(content);
+  dialog.replaceChildren(content, el("div", { className: "row" }, emergencyButton()));
+  tell("dialog");
   dialog.showModal();
   return new Promise(done => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
 }
@@ -72,13 +73,18 @@ async function command(word, station) {
   });
 }
 
+function fleetButton(words, word, image, more) {
+  return button(words, { image, onclick: () => command(word), disabled: !maySteer, ...more });
+}
+
+const emergencyButton = () => fleetButton("Emergency stop", "emergency", "hand", { className: "emergency", title: "Hold all arms at once (!)" });
+
 function fleetControls() {
-  const make = (words, word, image, more = {}) => button(words, { image, onclick: () => command(word), disabled: !maySteer, ...more });
   $("fleet").replaceChildren(
-    make("Pause", "pause", "pause", { title: "Pause all stations after their episodes" }),
-    make("Resume", "resume", "play", { title: "Resume all stations, and release held arms" }),
-    make("Drain", "drain", "drain", { title: "Stop all stations, each after its episode" }),
-    make("Emergency stop", "emergency", "hand", { className: "emergency", title: "Hold all arms at once (!)" }),
+    fleetButton("Pause", "pause", "pause", { title: "Pause all stations after their episodes" }),
+    fleetButton("Resume", "resume", "play", { title: "Resume all stations, and release held arms" }),
+    fleetButton("Drain", "drain", "drain", { title: "Stop all stations, each after its episode" }),
+    emergencyButton(),
   );
 }
 
@@ -115,9 +121,13 @@ function listen() {
   source.onmessage = message => {
     const { event, value } = JSON.parse(message.data);
     (values[event] ||= {})[value.name || ""] = value;
-    for (const [wanted, call] of listeners) if (wanted === event) call(value);
+    tell(event, value);
     if (event === "station" || event === "store") summarize();
   };
+}
+
+function tell(event, value) {
+  for (const [wanted, call] of listeners) if (wanted === event) call(value);
 }
 
 function state(kind, words) {
@@ -148,20 +158,26 @@ const KEYS = [
 ];
 
 function help() {
-  ask(el("div", {}, el("h2", {}, "Keys"), el("dl", {}, ...KEYS.flatMap(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)]))));
+  const close = button("Close", { key: "Escape", onclick: () => $("dialog").close() });
+  ask(el("div", {}, el("h2", {}, "Keys"), el("dl", {}, ...KEYS.flatMap(([key, words]) => [el("dt", {}, el("kbd", {}, key)), el("dd", {}, words)])), el("div", { className: "row" }, close)));
 }
 
-/** Whether a key is for a field that is being edited, or a dialog. */
+/** Whether a key is for a field that is being edited. */
+export function isInField(event) {
+  return /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+}
+
+/** Whether a key is for a field that is being edited, the browser, or a dialog. */
 export function isTyping(event) {
-  return event.ctrlKey || event.metaKey || event.altKey || $("dialog").open || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "range";
+  return event.ctrlKey || event.metaKey || event.altKey || $("dialog").open || isInField(event);
 }
 
 document.addEventListener("keydown", event => {
+  if (event.key === "!" && maySteer && !isInField(event)) command("emergency");
   if (isTyping(event)) return;
   const number = Number(event.key);
   const shown = panels.filter(p => p.title);
   if (event.key === "?") help();
-  else if (event.key === "!" && maySteer) command("emergency");
   else if (number >= 1 && number <= shown.length) page.go(`/${shown[number - 1].name}`);
 });
 $("dialog").addEventListener("click", event => { if (event.target === $("dialog")) $("dialog").close(); });

@@ -1,7 +1,7 @@
 // Demonstrations by a person: the arm's picture, the keys that move it, and the task.
 
 import { el, keepShape, setText } from "./dom.js";
-import { attempt, isTyping } from "./main.js";
+import { attempt, isInField, isTyping } from "./main.js";
 
 const HOLD_MS = 250, REPEAT_MS = 80; // a tap is one press; a key that stays down is pressed again and again
 const NAMES = { ArrowUp: "up", ArrowDown: "down", ArrowLeft: "left", ArrowRight: "right", Enter: "\n" };
@@ -67,21 +67,39 @@ export function open(root, page) {
     }
   }
 
+  const pressed = new Map(); // physical key -> name as which it went down; Shift and other layouts change that of its keyup
   const onKey = event => {
-    const name = NAMES[event.key] || event.key;
-    if (isTyping(event) || ![...MOTIONS, ...COMMANDS].includes(name)) return;
+    const place = event.code || event.key.toLowerCase();
+    const name = event.type === "keyup" ? pressed.get(place) : wanted(event);
+    if (!name) return;
     event.preventDefault(); // no scrolling, and no click on the button that was used last
     event.stopPropagation();
     if (event.type === "keyup") keys.up(name);
-    else if (!event.repeat && page.maySteer) keys.down(name);
+    else {
+      pressed.set(place, name);
+      if (!event.repeat && page.maySteer) keys.down(name);
+    }
+  };
+  /** The name of a key that goes down for the arm; null for another. Space always stops it, except in a field. */
+  const wanted = event => {
+    const name = NAMES[event.key] || event.key;
+    if (isTyping(event)) {
+      keys.release();
+      return name === " " && !isInField(event) ? name : null;
+    }
+    return [...MOTIONS, ...COMMANDS].includes(name) ? name : null;
   };
   for (const type of ["keydown", "keyup"]) document.addEventListener(type, onKey, true);
   addEventListener("blur", keys.release);
+  document.addEventListener("visibilitychange", keys.release);
+  const endOfDialogs = page.on("dialog", keys.release);
   look();
   return () => {
     open = false;
     keys.end();
+    endOfDialogs();
     removeEventListener("blur", keys.release);
+    document.removeEventListener("visibilitychange", keys.release);
     for (const type of ["keydown", "keyup"]) document.removeEventListener(type, onKey, true);
   };
 }
