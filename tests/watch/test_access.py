@@ -44,6 +44,18 @@ def test_the_printed_address_makes_a_cookie_that_steers(looker: TestClient) -> N
     assert looker.post("/api/fleet/resume").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "other", ['jupyter={"a": 1}', "theme=dark mode", "user=é", "consent", 'x="', "na/me=1"]
+)
+def test_cookies_of_other_programs_on_this_machine_dont_hide_the_token(
+    looker: TestClient, other: str
+) -> None:
+    cookie = looker.get("/", params={"token": TOKEN}, follow_redirects=False).headers["set-cookie"]
+    looker.cookies.clear()
+    both = f"{other}; {cookie.partition(';')[0]}; {other}".encode("latin-1")
+    assert looker.post("/api/fleet/resume", headers={b"Cookie": both}).status_code == 200
+
+
 def test_a_wrong_token_in_the_address_makes_no_cookie(looker: TestClient) -> None:
     answer = looker.get("/", params={"token": "wrong"}, follow_redirects=False)
     assert "set-cookie" not in answer.headers

@@ -7,11 +7,10 @@ Programs send it as "Authorization: Bearer TOKEN".
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -84,11 +83,8 @@ def _given(headers: Headers) -> str:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    try:
-        cookies: Mapping[str, object] = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return ""
-    return str(getattr(cookies.get(_cookie_name(headers)), "value", ""))
+    cookies = cookie_parser("; ".join(headers.getlist("cookie")))
+    return cookies.get(_cookie_name(headers), "")
 
 
 def _cookie_name(headers: Headers) -> str:
