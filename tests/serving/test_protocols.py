@@ -252,22 +252,6 @@ def test_eight_clients_at_once_are_batched(serve: Callable[..., Running], toy: S
         assert np.array_equal(actions[0], alone)
 
 
-class HiddenState(ToyPolicy):
-    """A policy that can't be told what was executed."""
-
-    commit = None  # type: ignore[assignment]
-
-
-def test_a_policy_with_a_hidden_state_serves_one_client(serve: Callable[..., Running]) -> None:
-    server = serve(policy_routes(HiddenState()))
-    with opened(server) as first:
-        first.recv()
-        with opened(server) as second:
-            assert "serves one client at a time" in second.recv()
-    with opened(server) as third:
-        assert unpack(third.recv())["name"] == "toy-policy"
-
-
 def test_a_key_is_needed_where_one_is_set(serve: Callable[..., Running], toy: SharedToy) -> None:
     server = serve(policy_routes(toy), secret="s3cret")
     for headers in ({}, {"Authorization": "Api-Key wrong"}):

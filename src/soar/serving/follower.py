@@ -48,6 +48,8 @@ class Session:
     last: Action | None = None
     """The last action; None before the first one."""
     rng: np.random.Generator = field(default_factory=np.random.default_rng)
+    begins: bool = True
+    """Whether the client's next request begins an episode; of the event loop, all else is of the model's thread."""
 
     def reset(self, seed: int | None = None) -> None:
         """Begin an episode."""

@@ -42,9 +42,10 @@ def act_routes(service: PolicyService) -> list[BaseRoute]:
     async def act(request: Request) -> Response:
         try:
             payload = await read_payload(request)
-            session = service.http_session(_session_name(request, payload.values))
+            name = _session_name(request, payload.values)
+            session = service.http_session(name)
             wanted = act_request(session, payload.values, service.follower.contract)
-            reply = await service.act_once(wanted._replace(most=1))
+            reply = await service.act_once(name, wanted._replace(most=1))
         except SoarError as error:
             return problem(error)
         return _array_response(reply.actions[0], payload)
@@ -54,7 +55,7 @@ def act_routes(service: PolicyService) -> list[BaseRoute]:
             payload = await read_payload(request)
         except SoarError as error:
             return problem(error)
-        service.http_session(_session_name(request, payload.values)).reset()
+        service.begin_episode(service.http_session(_session_name(request, payload.values)))
         return JSONResponse({"status": "reset successful"})
 
     async def metadata(request: Request) -> Response:

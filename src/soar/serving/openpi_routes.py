@@ -92,7 +92,7 @@ class Connection:
         endpoint = message.get("endpoint")
         if isinstance(endpoint, str) and endpoint == "reset":
             for session in self._sessions:
-                session.reset()
+                self._service.begin_episode(session)
             return "reset successful"
         if "type" in message or "examples" in message:
             return await self._star_vla(message)

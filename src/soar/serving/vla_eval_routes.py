@@ -55,7 +55,7 @@ async def _reply(service: PolicyService, message: Any, session: Session) -> dict
     if kind == "hello":
         return {"type": "hello", "payload": hello(service), **envelope}
     if kind in ("episode_start", "episode_end", "error"):
-        session.reset()
+        service.begin_episode(session)
         return None
     try:
         action = await _act(service, kind, payload, session)
