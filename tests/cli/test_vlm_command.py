@@ -16,6 +16,7 @@ from soar.types import Episode, Outcome, Provenance, Verdict
 from soar.utils.media import write_png
 from soar.vlm.compact.model import to_checkpoint
 from soar.vlm.compact.network import CompactVLMConfig, CompactVLMNet
+from soar.vlm.labels import read_labels, update_label
 
 sys.path.append(str(Path(__file__).parents[1] / "vlm/clients"))
 import misbehaving as bad
@@ -207,6 +208,21 @@ def test_labels_are_typed_saved_at_once_and_resumed(store, tmp_path, monkeypatch
     assert judged[ids[2]].outcome == "failure"
     assert judged[ids[2]].judge == "person"
     assert judged[ids[5]].outcome == "unknown"
+
+
+def test_a_label_that_another_writer_adds_meanwhile_is_kept(store, tmp_path, monkeypatch):
+    labels = tmp_path / "labels.csv"
+    *_, last = open_store(store, read_only=True).query()
+
+    def answer(_: str) -> str:
+        if labels.exists():
+            return "q"
+        update_label(labels, last, False)
+        return "y"
+
+    monkeypatch.setattr("builtins.input", answer)
+    run("vlm", "label", "--store", store, "--labels", labels)
+    assert list(read_labels(labels).values()) == [False, True]
 
 
 def test_a_wrong_label_is_named_with_its_line(store, tmp_path, capsys):

@@ -287,7 +287,7 @@ def _label_by_hand(
     size: int,
 ) -> None:
     from soar.utils.media import resize
-    from soar.vlm.labels import to_blocks, write_labels
+    from soar.vlm.labels import to_blocks, update_label
 
     labels, order = dict(known), [id for id in episodes if id not in known]
     index = 0
@@ -298,8 +298,7 @@ def _label_by_hand(
         print(f"\n{to_blocks(both)}\n{index + 1} of {len(order)}: {printable(episode.instruction)}")
         match input("success? [y]es [n]o [u]nsure [s]kip [b]ack [q]uit: ").strip().lower()[:1]:
             case "y" | "n" | "u" as word:
-                labels[episode.id] = None if word == "u" else word == "y"
-                write_labels(path, labels, episodes)
+                labels = update_label(path, episode, None if word == "u" else word == "y")
                 index += 1
             case "s":
                 index += 1

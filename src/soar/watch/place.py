@@ -13,7 +13,7 @@ from soar.errors import ConfigError, StoreError
 from soar.improvement.run import Run
 from soar.types import EpisodeSummary
 from soar.utils.objects import AnyPath, object_of
-from soar.vlm.labels import read_labels, write_labels
+from soar.vlm.labels import read_labels, update_label
 
 _log = logging.getLogger(__name__)
 
@@ -76,15 +76,7 @@ class Place:
 
     def write_label(self, id: str, success: bool | None, *, forget: bool = False) -> None:
         """Store a label, or forget it. Raises ConfigError, FileError, StoreError."""
-        episode = self.opened().summary(id)
-        with self._lock:
-            labels = self.read_labels()
-            if forget:
-                labels.pop(id, None)
-            else:
-                labels[id] = success
-            known = {e.id: e for e in self._episodes}
-            write_labels(self.labels, labels, {**known, id: episode})
+        update_label(self.labels, self.opened().summary(id), success, forget=forget)
 
 
 def open_place(folder: Path, labels: Path | None = None, critic: str = "") -> Place:
