@@ -17,6 +17,7 @@ from soar.report.facts import (
     summarize,
     task_labels,
 )
+from soar.report.process_sections import collection
 from soar.types import EpisodeSummary
 from soar.utils.statistics import Confusion
 
@@ -64,9 +65,18 @@ def test_attempts_and_outcomes_are_counted_by_task(facts: Facts) -> None:
     tasks = count_by(facts.episodes, lambda e: e.instruction)
     assert [t.attempts for t in tasks] == [6, 6]
     assert sum(t.unknown for t in tasks) == 1
-    assert sum(t.true_successes or 0 for t in tasks) == sum(
+    assert sum(t.true_successes for t in tasks) == sum(
         bool(e.provenance.truth) for e in facts.episodes
     )
+
+
+def test_true_success_is_the_share_of_the_known_truths(facts: Facts) -> None:
+    for known, shown in ((4, "75%"), (3, "67% of 3"), (0, "")):
+        truths = [True, False, True, True][:known] + [None] * (4 - known)
+        episodes = [with_truth(facts.episodes, "success", t) for t in truths]
+        section = collection(replace(facts, episodes=tuple(episodes)))
+        assert section
+        assert [row[1:4] for row in section.content["tasks"]] == [("4", "100%", shown)]  # type: ignore[attr-defined]
 
 
 def test_events_of_all_stations_are_in_order(facts: Facts) -> None:

@@ -141,8 +141,10 @@ class Counts(NamedTuple):
     successes: int
     """Number of episodes judged a success."""
     unknown: int
-    true_successes: int | None
-    """Number of true successes by the simulator; None on real robots."""
+    truths: int
+    """Number of episodes of which the simulator knows the truth; 0 on real robots."""
+    true_successes: int
+    """Number of true successes among these."""
 
 
 def count_by(
@@ -159,8 +161,9 @@ def count_by(
 def _counts(name: str, episodes: Sequence[EpisodeSummary]) -> Counts:
     outcomes = Counter(e.verdict.outcome for e in episodes)
     truths = [e.provenance.truth for e in episodes if e.provenance.truth is not None]
-    true_successes = sum(truths) if truths else None
-    return Counts(name, len(episodes), outcomes["success"], outcomes["unknown"], true_successes)
+    return Counts(
+        name, len(episodes), outcomes["success"], outcomes["unknown"], len(truths), sum(truths)
+    )
 
 
 def task_labels(episodes: Sequence[EpisodeSummary]) -> dict[str, str]:

@@ -55,12 +55,13 @@ def collection(facts: Facts) -> Section | None:
 
 
 def _row(counts: Counts) -> tuple[str, ...]:
-    true_successes = counts.true_successes
+    truth = f"{counts.true_successes / counts.truths:.0%}" if counts.truths else ""
+    some = f" of {counts.truths}" if 0 < counts.truths < counts.attempts else ""
     return (
         counts.name,
         str(counts.attempts),
         f"{counts.successes / counts.attempts:.0%}",
-        "" if true_successes is None else f"{true_successes / counts.attempts:.0%}",
+        truth + some,
         str(counts.unknown),
     )
 
