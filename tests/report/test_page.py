@@ -12,8 +12,10 @@ import pytest
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, FileError
+from soar.evaluation.plots import new_axes, new_figure
 from soar.evaluation.results import add_trials
 from soar.improvement.run import Run
+from soar.report.figures import svg
 from soar.report.page import write_report
 from soar.types import Proposal, Task
 from soar.utils.media import read_video
@@ -96,6 +98,20 @@ def test_text_of_the_run_is_escaped(page: str) -> None:
 def test_figures_follow_the_pages_colors(page: str) -> None:
     assert "var(--ink)" in page
     assert page.count("<svg") >= 5
+
+
+@pytest.mark.parametrize("place", ["ticks", "title", "legend"])
+def test_a_dollar_in_a_figure_begins_no_formula(place: str) -> None:
+    words = "put $5 and $_$ there"
+    figure = new_figure(4, 3)
+    axes = new_axes(figure)
+    axes.plot([0, 1], label=words if place == "legend" else "others")
+    if place == "ticks":
+        axes.set_yticks([0], [words])
+    elif place == "title":
+        axes.set_title(words, loc="left")
+    figure.legend(loc="outside upper right")
+    assert words in svg(figure, "words")
 
 
 def test_videos_are_inside_the_page(page: str) -> None:

@@ -37,12 +37,23 @@ def format_change(change: Interval) -> str:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure of `width` x `height` inches in the project's style, without a display."""
+    """Make an empty figure of `width` x `height` inches in the project's style, without a display.
+
+    A "$" in its text, such as that of an instruction, is a "$" and no formula.
+    """
     from matplotlib import rc_context
+    from matplotlib.backend_bases import RendererBase
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    class PlainFigure(Figure):
+        def draw(self, renderer: RendererBase) -> None:
+            for text in self.findobj(Text):
+                text.set_parse_math(False)
+            super().draw(renderer)
 
     with rc_context({"figure.facecolor": PAPER}):
-        return Figure((width, height), layout="constrained")
+        return PlainFigure((width, height), layout="constrained")
 
 
 def new_axes(figure: Figure) -> Axes:
@@ -72,9 +83,7 @@ def plot_rates(groups: Mapping[str, Mapping[str, Interval]]) -> Figure:
         at = [i + (k - (len(groups) - 1) / 2) * width for i, x in enumerate(labels) if x in rates]
         shown = [rates[label] for label in labels if label in rates]
         _bars(axes, at, shown, width * 0.92, name, SERIES[k % len(SERIES)])
-    axes.set_xticks(
-        range(len(labels)), [textwrap.fill(label, 17) for label in labels], parse_math=False
-    )
+    axes.set_xticks(range(len(labels)), [textwrap.fill(label, 17) for label in labels])
     axes.set_ylim(0, 1.1)
     axes.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1])
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:.0%}")
