@@ -136,6 +136,19 @@ def test_an_episode_that_is_not_there_is_one_line(client: TestClient, path: str)
     assert "\n" not in answer.text
 
 
+@pytest.mark.parametrize("number", ["²", "-1", "9" * 20, "9" * 5000])
+def test_a_number_that_is_none_is_one_line(client: TestClient, number: str) -> None:
+    [episode, *_] = client.get("/api/episodes").json()["episodes"]
+    for path in (
+        f"episodes?from={number}",
+        f"episodes/{episode['id']}/image/{number}.jpg",
+        f"trials/0/{number}.mp4",
+    ):
+        answer = client.get(f"/api/{path}")
+        assert answer.status_code == 400
+        assert "valid: a whole number" in answer.json()["error"]
+
+
 def test_the_most_doubtful_verdicts_come_first_and_labels_land_in_the_store(
     client: TestClient, place: Place
 ) -> None:

@@ -15,7 +15,7 @@ from soar.errors import ConfigError
 from soar.report.videos import episode_video
 from soar.types import SUCCESS_THRESHOLD, EpisodeSummary
 from soar.utils.files import Json
-from soar.watch.panel import Panel, Values, post, route
+from soar.watch.panel import Panel, Values, post, route, whole
 from soar.watch.place import Place, readable
 from soar.watch.values import EpisodeValuer
 
@@ -38,7 +38,7 @@ def episodes(place: Place) -> Panel:
             route("/api/episodes/{id}", partial(_detail, place)),
             route("/api/episodes/{id}/film.mp4", partial(_film, place)),
             route("/api/episodes/{id}/values", partial(_values, place, valuer)),
-            route("/api/episodes/{id}/{column}/{step:int}.jpg", partial(_frame, place)),
+            route("/api/episodes/{id}/{column}/{step}.jpg", partial(_frame, place)),
         ),
         partial(_store_values, place),
     )
@@ -73,7 +73,7 @@ def _store_values(place: Place) -> Values:
 def _list(place: Place, request: Request) -> Json:
     query, known = request.query_params, place.read_labels()
     found = [e for e in reversed(place.episodes()[1]) if _matches(e, query, known)]
-    first = max(0, int(query.get("from", "0"))) if query.get("from", "0").isdigit() else 0
+    first = whole("from", query.get("from", "0"))
     everything = place.episodes()[1]
     return {
         "total": len(found),
@@ -141,7 +141,7 @@ def _detail(place: Place, request: Request) -> Json:
 
 def _frame(place: Place, request: Request) -> Json:
     """Return a frame or a subgoal as it is stored, without decoding it."""
-    column, step = request.path_params["column"], request.path_params["step"]
+    column, step = request.path_params["column"], whole("step", request.path_params["step"])
     if column not in ("image", "subgoal"):
         raise ConfigError(f"no pictures '{column:.40}'; valid: image, subgoal")
     path = place.opened().steps_path(request.path_params["id"])

@@ -54,6 +54,13 @@ def post(path: str, change: Callable[[Request, Json], Json]) -> Route:
     return Route(path, endpoint, methods=["POST"])
 
 
+def whole(name: str, text: str) -> int:
+    """Return a number of a request's address. Raises ConfigError: it isn't one to nine digits."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise ConfigError(f"{name} is '{text:.40}'; valid: a whole number from 0 to 999999999")
+    return int(text)
+
+
 async def _answered(answer: Callable[[], Awaitable[Json]]) -> Response:
     try:
         found = await answer()

@@ -16,7 +16,7 @@ from soar.evaluation.tables import video_of
 from soar.improvement.run import RoundRecord, Run, RunRecord
 from soar.utils.files import Json, short_name
 from soar.utils.objects import object_of
-from soar.watch.panel import Panel, Values, post, route
+from soar.watch.panel import Panel, Values, post, route, whole
 from soar.watch.place import Place, readable
 
 STAGES = {
@@ -46,7 +46,7 @@ def progress(place: Place) -> Panel:
         (
             route("/report", partial(_report, place)),
             post("/api/report", partial(_write_report, place)),
-            route("/api/trials/{round:int}/{number:int}.mp4", partial(_trial, place)),
+            route("/api/trials/{round}/{number}.mp4", partial(_trial, place)),
         ),
         partial(_values, place),
     )
@@ -183,7 +183,7 @@ def _films(evaluations: Mapping[int, Evaluation]) -> list[Json]:
 
 def _trial(place: Place, request: Request) -> Json:
     evaluations = place.run.evaluations() if place.run else {}
-    index, number = request.path_params["round"], request.path_params["number"]
+    index, number = (whole(name, request.path_params[name]) for name in ("round", "number"))
     evaluation = evaluations.get(index)
     trials: Sequence[object] = evaluation.trials if evaluation else ()
     if evaluation is None or number >= len(trials):
