@@ -158,7 +158,12 @@ def test_an_emergency_stop_holds_every_arm(page: Any, lab: tuple[Path, Any]) -> 
     page.keyboard.press("!")
     page.wait_for_selector(".tile[data-name=arm1] .dot.held")
     shot(page, "held")
+    page.focus(".tile[data-name=arm1]")
+    page.keyboard.press("p")
     page.click("#fleet >> text=Resume")
+    assert StatusFolder(lab[0], "arm1").command() == "run"
+    assert (lab[0] / "stations" / "arm1" / "emergency").exists()
+    page.click("#fleet >> text=Release")
     page.wait_for_selector(".tile[data-name=arm1] .dot.collecting")
 
 

@@ -52,13 +52,18 @@ def test_commands_reach_the_station(
     assert arm.command() == "run"
 
 
-def test_an_emergency_stop_holds_all_arms_until_resumed(
+def test_an_emergency_stop_holds_all_arms_until_they_are_released(
     client: TestClient, arm: StatusFolder, place: Place
 ) -> None:
     assert set(client.post("/api/fleet/emergency").json()["stations"]) == {"arm 1", "arm-0"}
     assert (arm.folder / "emergency").read_text().startswith("the page of `soar watch`")
     assert tile(place, "arm 1")["command"] == "emergency"
-    client.post("/api/fleet/resume")
+    client.post("/api/stations/arm 1/pause")
+    for path in ("/api/fleet/resume", "/api/stations/arm 1/resume"):
+        client.post(path)
+        assert (arm.folder / "emergency").exists(), "it may be a colleague's, a moment ago"
+    assert arm.command() == "run"
+    client.post("/api/fleet/release")
     assert not (arm.folder / "emergency").exists()
 
 

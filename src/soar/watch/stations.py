@@ -23,11 +23,13 @@ from soar.watch.place import Place, readable
 COMMANDS: dict[str, Command] = {
     "pause": "pause",
     "resume": "run",
+    "release": "run",
     "stop": "stop",
     "drain": "stop",
     "emergency": "emergency",
 }
-"""Words of the page, and what they request. "drain" is "stop" for all stations: each ends after its episode."""
+"""Words of the page, and what they request. "drain" is "stop" for all stations: each ends after its episode; "resume"
+takes back a pause or a stop alone, and "release" an emergency stop as well."""
 _OUTCOMES = 10
 """Last episodes of a station that a tile shows."""
 _MOST_TASKS, _LONGEST_TASK = 200, 300
@@ -145,8 +147,17 @@ def _command_all(place: Place, request: Request, body: Json) -> Json:
 def _request(folders: Sequence[StatusFolder], word: str) -> Json:
     if word not in COMMANDS:
         raise ConfigError(f"no command '{word:.40}'; valid: {', '.join(COMMANDS)}, tasks")
+    if word == "resume":
+        return _resume(folders)
     for folder in folders:
         folder.request(COMMANDS[word], "the page of `soar watch`" if word == "emergency" else "")
+    return {"stations": [folder.station for folder in folders]}
+
+
+def _resume(folders: Sequence[StatusFolder]) -> Json:
+    """Take back a pause or a stop. An emergency stop stays: it may be another person's, a moment ago."""
+    for folder in folders:
+        folder.forget_command()
     return {"stations": [folder.station for folder in folders]}
 
 

@@ -63,7 +63,7 @@ function ask(content) {
   return new Promise(done => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
 }
 
-const SAID = { pause: "pauses after its episode", resume: "resumes", stop: "stops after its episode", drain: "stops after its episode", emergency: "is held" };
+const SAID = { pause: "pauses after its episode", resume: "resumes", release: "is released", stop: "stops after its episode", drain: "stops after its episode", emergency: "is held" };
 
 async function command(word, station) {
   await attempt(async () => {
@@ -82,10 +82,17 @@ const emergencyButton = () => fleetButton("Emergency stop", "emergency", "hand",
 function fleetControls() {
   $("fleet").replaceChildren(
     fleetButton("Pause", "pause", "pause", { title: "Pause all stations after their episodes" }),
-    fleetButton("Resume", "resume", "play", { title: "Resume all stations, and release held arms" }),
+    fleetButton("Resume", "resume", "play", { title: "Resume all paused stations" }),
     fleetButton("Drain", "drain", "drain", { title: "Stop all stations, each after its episode" }),
     emergencyButton(),
+    fleetButton("Release", "release", "hand", { id: "release", title: "Release all held arms, and resume" }),
   );
+  showHeld();
+}
+
+function showHeld() {
+  const held = Object.values(page.values("station")).some(s => s.command === "emergency");
+  $("release").disabled = !maySteer || !held;
 }
 
 async function open() {
@@ -123,6 +130,7 @@ function listen() {
     (values[event] ||= {})[value.name || ""] = value;
     tell(event, value);
     if (event === "station" || event === "store") summarize();
+    if (event === "station") showHeld();
   };
 }
 
@@ -153,7 +161,7 @@ function summarize() {
 }
 
 const KEYS = [
-  ["1 … 5", "panels"], ["arrows", "from tile to tile; in a film, from frame to frame"], ["p", "pause or resume the station"], ["x", "stop the station"],
+  ["1 … 5", "panels"], ["arrows", "from tile to tile; in a film, from frame to frame"], ["p", "pause or resume the station"], ["x", "stop the station"], ["r", "release its held arm"],
   ["t", "its tasks"], ["!", "emergency stop of all arms"], ["space", "play or pause the film"], ["s f u", "label success, failure, unsure"], ["b", "back to the last label"], ["?", "this help"],
 ];
 

@@ -62,9 +62,10 @@ function makeTile(name, page) {
   parts.frame.addEventListener("load", () => keepShape(view, parts.frame));
   const toggle = button("Pause", { image: "pause", key: "p", disabled: !page.maySteer, onclick: () => toggleRun() });
   const stop = button("Stop", { image: "stop", key: "x", disabled: !page.maySteer, onclick: () => page.command("stop", name) });
+  const release = button("Release", { image: "hand", key: "r", hidden: true, disabled: !page.maySteer, onclick: () => page.command("release", name) });
   const tasks = el("button", { type: "button", className: "quiet", title: "Tasks (t)", "aria-label": `Tasks of ${name}`, disabled: !page.maySteer, onclick: () => editTasks(station, page) }, icon("list"));
   const tile = el("article", { className: "tile", tabIndex: 0, dataset: { name }, "aria-label": `Station ${name}` },
-    view, parts.needs, el("div", { className: "body" }, parts.task, parts.outcomes, parts.facts), el("div", { className: "actions" }, toggle, stop, parts.command, tasks));
+    view, parts.needs, el("div", { className: "body" }, parts.task, parts.outcomes, parts.facts), el("div", { className: "actions" }, toggle, stop, release, parts.command, tasks));
   let station = { name, tasks: [] }, seen = null;
 
   const runs = () => station.command === "run" && station.activity !== "held";
@@ -88,7 +89,10 @@ function makeTile(name, page) {
     toggle.title = `${label} (p)`;
     toggle.firstChild.replaceWith(icon(runs() ? "pause" : "play"));
     const over = ["stopped", "gone", "broken"].includes(value.activity);
-    toggle.disabled = stop.disabled = !page.maySteer || over;
+    const held = value.command === "emergency";
+    release.hidden = !held;
+    stop.disabled = !page.maySteer || over;
+    toggle.disabled = stop.disabled || held;
     const pending = over || value.command === "run" || value.command === "pause" && value.activity === "paused" || value.activity === "held";
     setText(parts.command, pending ? "" : WORDS[value.command] || "");
     tick();
@@ -142,6 +146,7 @@ function makeTile(name, page) {
     if (!page.maySteer) return;
     if (pressed === "p" && !toggle.disabled) toggleRun();
     else if (pressed === "x" && !stop.disabled) page.command("stop", name);
+    else if (pressed === "r" && !release.hidden) page.command("release", name);
     else if (pressed === "t") editTasks(station, page);
   }
   return { root: tile, show, picture, tick, key };
