@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +110,29 @@ def test_a_running_station_is_followed_with_the_verdicts_of_its_episodes(
     steps = [row["step"] for row in found["/image"]]
     assert [row["step"] for row in found["/state/z"]] == steps
     assert all(0 <= value <= 1 for value in values(found["/action/gripper"], "scalars"))
+
+
+def test_the_verdict_of_the_episode_that_runs_at_the_beginning_is_recorded_too(
+    tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(rerun_view, "_STORE_S", 0.05)
+    other = fill(tmp_path / "other")
+    episode = other.load(next(iter(other.query())).id)
+    old, running = (
+        replace(episode, provenance=replace(episode.provenance, station="arm", started_s=s))
+        for s in (time.time() - 60, time.time() - 30)
+    )
+    running = replace(running, instruction="fold it")
+    store, stop = open_store(tmp_path / "store", create=True), threading.Event()
+    store.append(old)
+    with rerun_view.new_recording("arm") as recording:
+        recording.save(tmp_path / "live.rrd")
+        args = recording, tmp_path / "store", "arm", stop
+        follower = threading.Thread(target=rerun_view.follow_station, args=args)
+        follower.start()
+        time.sleep(0.5)  # it has looked at the store
+        store.append(running)
+        time.sleep(0.5)
+        stop.set()
+        follower.join()
+    assert values(read(tmp_path / "live.rrd")["/verdict"], "text") == ["fold it: success"]

@@ -107,7 +107,8 @@ def follow_station(
         stop: ends it; None goes on.
     """
     stop, elsewhere = stop or Event(), Watcher(store)
-    written, subgoal, next_s, since_s = 0, "", 0.0, time.time()
+    written, subgoal, next_s, began_s = 0, "", 0.0, time.time()
+    since_s: float | None = None
     while not stop.wait(_POLL_S):
         touch_watched(store)
         elsewhere.touch()
@@ -117,10 +118,8 @@ def follow_station(
             log_picture(recording, picture, is_new_subgoal=picture.subgoal != subgoal)
             subgoal = picture.subgoal
         if time.monotonic() > next_s:
-            next_s, since_s = (
-                time.monotonic() + _STORE_S,
-                _log_verdicts(recording, store, station, since_s),
-            )
+            next_s = time.monotonic() + _STORE_S
+            since_s = _log_verdicts(recording, store, station, since_s, began_s)
 
 
 def log_picture(
@@ -140,22 +139,33 @@ def log_picture(
 
 
 def _log_verdicts(
-    recording: rr.RecordingStream, store: Path, station: str, since_s: float
-) -> float:
-    """Log the verdicts of the episodes that began after `since_s`; return when the last one began."""
+    recording: rr.RecordingStream, store: Path, station: str, since_s: float | None, began_s: float
+) -> float | None:
+    """Log the verdicts of a station's new episodes.
+
+    Args:
+        recording: the recording.
+        store: the store's folder.
+        station: name of the station.
+        since_s: what the last call returned; None for the first one, to which what is stored isn't new.
+        began_s: Unix time from which episodes that began later are new to the first call, too.
+
+    Returns:
+        Unix time from which the next episode begins; `since_s` if the store is away.
+    """
     import rerun as rr
 
+    query = Query(stations=(station,), since_s=since_s)
     try:
-        new = list(
-            open_store(store, read_only=True).query(Query(stations=(station,), since_s=since_s))
-        )
+        found = list(open_store(store, read_only=True).query(query))
     except StoreError:
-        return since_s  # it is away
-    for episode in new:
-        recording.set_time("time", timestamp=time.time())
-        recording.log("verdict", rr.TextLog(f"{episode.instruction}: {verdict_line(episode)}"))
-        since_s = math.nextafter(episode.provenance.started_s, math.inf)
-    return since_s
+        return since_s
+    for episode in found:
+        if since_s is not None or episode.provenance.started_s >= began_s:
+            recording.set_time("time", timestamp=time.time())
+            recording.log("verdict", rr.TextLog(f"{episode.instruction}: {verdict_line(episode)}"))
+    last_s = max((e.provenance.started_s for e in found), default=None)
+    return since_s or 0.0 if last_s is None else math.nextafter(last_s, math.inf)
 
 
 def _set_time(recording: rr.RecordingStream, step: int, **when: Any) -> None:
