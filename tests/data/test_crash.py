@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from soar.data.store import index
+from soar.data.store.index import Index
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.verify import Finding, preview, sweep, verify
 from soar.errors import StoreError
@@ -83,6 +85,37 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(small_disk, make_episo
     ballast.unlink()
     ids.append(store.append(make_episode(len(ids))))
     assert [e.id for e in store.query()] == ids
+
+
+def test_what_fails_after_the_commit_stores_no_episode_twice(
+    store, make_episode, same, monkeypatch
+):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Index, "_flush", fail)
+        id = store.append(make_episode(1))
+    assert same(store.load(id), make_episode(1))
+    assert [e.id for e in store.query()] == [id]
+
+
+def test_a_merge_that_cannot_open_the_rows_costs_no_episode(store, make_episode, monkeypatch):
+    def away(*_):
+        raise StoreError("the rows can't be read: connection refused")
+
+    monkeypatch.setattr(index, "MERGE_EVERY", 1)
+    commit, opened = Index._append, Index.open
+
+    def then_away(self, rows):
+        version = commit(self, rows)
+        monkeypatch.setattr(Index, "open", away)
+        return version
+
+    monkeypatch.setattr(Index, "_append", then_away)
+    id = store.append(make_episode())
+    monkeypatch.setattr(Index, "open", opened)
+    assert [e.id for e in store.query()] == [id]
 
 
 def newest(store: LanceStore, kind: str) -> Path:

@@ -216,12 +216,12 @@ class Index:
         return sorted_glob(self._versions, "*.damaged")
 
     def merge(self) -> None:
-        """Merge small fragments; a merge that another process disturbs is left to the next merge."""
+        """Merge small fragments; a merge that fails, as another process or the storage disturbs it, is left to the next."""
         try:
             dataset = self.open()
             dataset.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS, num_threads=1)
             self._flush(dataset, dataset.get_fragments()[-1:])
-        except LANCE_ERRORS as error:
+        except (*LANCE_ERRORS, StoreError) as error:
             _log.info("fragments of '%s' not merged: %s", self.path, first_line(error))
 
     def _add_columns(self) -> None:

@@ -120,7 +120,8 @@ class LanceStore:
 
         Raises:
             ContentError: the store can't hold the episode.
-            StoreError: it isn't stored, and nothing of it is visible; another attempt may help.
+            StoreError: it isn't stored, and nothing of it is visible, unless the storage went away right after the
+                commit; another attempt may help.
         """
         self.require_write()
         check_episode(episode)
@@ -133,7 +134,7 @@ class LanceStore:
         """Store an episode under the id of its row, which no other has, with the content of its steps file.
 
         Raises:
-            StoreError: it isn't stored, and nothing of it is visible; another attempt may help.
+            StoreError: as for `append`.
         """
         self.require_write()
         if isinstance(self.root, Path) and not (self.root / "store.json").exists():
@@ -142,9 +143,12 @@ class LanceStore:
         try:
             write_steps(path, table, row)
             self.commit((row, path))
-        except LANCE_ERRORS as error:
-            self._forget(row["id"], path)
-            raise StoreError(f"episode not stored in '{self.root}': {first_line(error)}") from error
+        except (*LANCE_ERRORS, StoreError) as error:
+            if not self._stored_after_all(row["id"], path):
+                raise StoreError(
+                    f"episode not stored in '{self.root}': {first_line(error)}"
+                ) from error
+            _log.warning("after episode '%s' was stored: %s", row["id"], first_line(error))
 
     def commit(self, *episodes: tuple[Row, AnyPath]) -> None:
         """Commit the rows of episodes whose steps files are on disk, in one commit."""
@@ -296,13 +300,15 @@ class LanceStore:
         rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
         return rows.slice(0, query.limit)
 
-    def _forget(self, id: str, path: AnyPath) -> None:
-        """Remove the steps of a failed append, unless its row was committed after all."""
+    def _stored_after_all(self, id: str, path: AnyPath) -> bool:
+        """Whether the row of a failed append was committed nevertheless; otherwise its steps are removed."""
         try:
-            if not self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
-                path.unlink(missing_ok=True)
+            if self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
+                return True
+            path.unlink(missing_ok=True)
         except (*LANCE_ERRORS, StoreError):
-            return  # `soar data sweep` removes the file
+            pass  # `soar data sweep` removes the file
+        return False
 
 
 def _create(root: AnyPath) -> None:
