@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
+import lance.fragment
 import numpy as np
 import pytest
 
@@ -29,6 +30,12 @@ def other(tmp_path):
     return open_store(tmp_path / "other", create=True)
 
 
+@pytest.fixture
+def away(place, request, tmp_path) -> str:
+    """Where there can be another store like `store`."""
+    return str(tmp_path) if place == "disk" else request.getfixturevalue("bucket")
+
+
 def test_a_copy_is_the_same_with_a_later_verdict_and_happens_once(store, other, make_episode, same):
     ids = [store.append(make_episode(seed)) for seed in range(3)]
     store.set_verdict(ids[0], Verdict("failure", 0.2, judge="person"))
@@ -45,6 +52,42 @@ def test_many_episodes_are_copied_in_few_commits(store, other, make_episode):
     before = other.version
     list(copy_episodes(store, ids, other))
     assert other.version == before + 1
+
+
+@pytest.mark.parametrize("place", ["disk", "s3"])
+def test_two_copies_at_once_store_nothing_twice(store, away, make_episode, monkeypatch):
+    """The other copy commits after this one has looked for the ids, and before it commits."""
+    ids = [store.append(make_episode(seed, steps=1)) for seed in range(3)]
+    target = open_store(f"{away}/target", create=True)
+    other: list[tuple[str, str]] = []
+    write = lance.fragment.write_fragments
+
+    def after_the_other(*args, **options):
+        monkeypatch.setattr(lance.fragment, "write_fragments", write)
+        other.extend(copy_episodes(store, ids[:2], open_store(target.path)))
+        return write(*args, **options)
+
+    monkeypatch.setattr(lance.fragment, "write_fragments", after_the_other)
+    done = dict(copy_episodes(store, ids, target))
+    assert dict(other) == {ids[0]: "", ids[1]: ""}
+    assert done == {ids[0]: "there already", ids[1]: "there already", ids[2]: ""}
+    assert [e.id for e in target.query()] == ids
+    assert not [f for f in verify(target) if f.problem]
+
+
+def test_an_append_is_not_stopped_by_a_copy_at_the_same_time(
+    store, other, make_episode, monkeypatch
+):
+    id, write = store.append(make_episode(0, steps=1)), lance.fragment.write_fragments
+
+    def after_the_copy(*args, **options):
+        monkeypatch.setattr(lance.fragment, "write_fragments", write)
+        assert list(copy_episodes(store, [id], other)) == [(id, "")]
+        return write(*args, **options)
+
+    monkeypatch.setattr(lance.fragment, "write_fragments", after_the_copy)
+    own = other.append(make_episode(1, steps=1))
+    assert [e.id for e in other.query()] == [id, own]
 
 
 def test_a_damaged_episode_is_named_and_not_copied(store, other, make_episode):

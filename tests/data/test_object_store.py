@@ -51,7 +51,7 @@ def test_a_writer_killed_between_upload_and_commit_leaves_no_episode(remote, mak
         from soar.data.store.lance import open_store
         from conftest import make_episode
 
-        def uploaded(index, *rows):
+        def uploaded(index, *rows, **_):
             print(rows[0]["id"], flush=True)
             time.sleep(60)
 

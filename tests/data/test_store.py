@@ -11,6 +11,7 @@ import pytest
 
 from soar.data.store import index
 from soar.data.store.lance import LanceStore, open_store
+from soar.data.store.steps import read_table
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
 from soar.types import Query, Subgoal, TaskCount, Verdict
@@ -38,6 +39,15 @@ def test_nothing_is_written_where_a_store_was(tmp_path, make_episode):
     assert not store.path.exists()
     (tmp_path / "away").rename(store.path)
     assert store.append(make_episode())
+
+
+@both
+def test_an_id_that_is_there_is_not_stored_again(store, make_episode, same):
+    id = store.append(make_episode(0))
+    row = store.index.rows(("id", "instruction"), "").to_pylist()[0]
+    assert not store.append_table(row, read_table(store.steps_path(id)))
+    assert store.index.rows(("id",), "").num_rows == 1
+    assert same(store.load(id), make_episode(0))
 
 
 @both

@@ -105,12 +105,12 @@ def import_episodes(
             yield recording, "there already"
             continue
         try:
-            append_recording(store, recording, id)
+            stored = append_recording(store, recording, id)
         except ContentError as error:
             yield recording, str(error)
             continue
         known.add(id)
-        yield recording, ""
+        yield recording, "" if stored else "there already"
 
 
 def check_episodes(reader: Reader) -> Iterator[tuple[Recording, str]]:
@@ -124,8 +124,8 @@ def check_episodes(reader: Reader) -> Iterator[tuple[Recording, str]]:
         yield recording, ""
 
 
-def append_recording(store: LanceStore, recording: Recording, id: str) -> None:
-    """Store an episode with its image files as they are.
+def append_recording(store: LanceStore, recording: Recording, id: str) -> bool:
+    """Store an episode with its image files as they are, and return whether its id wasn't there already.
 
     Raises:
         ContentError: the store can't hold it, or an image can't be decoded.
@@ -142,7 +142,7 @@ def append_recording(store: LanceStore, recording: Recording, id: str) -> None:
         recording.times_s,
         recording.actors,
     )
-    store.append_table(to_row(recording.summary(id)), table)
+    return store.append_table(to_row(recording.summary(id)), table)
 
 
 def check_recording(recording: Recording) -> None:

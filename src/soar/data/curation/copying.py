@@ -7,19 +7,18 @@ that a hundred thousand episodes cost no hundred thousand commits.
 from __future__ import annotations
 
 import hashlib
-import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from soar.data.store.disk import LANCE_ERRORS, first_line, flush
-from soar.data.store.index import quoted
+from soar.data.store.disk import LANCE_ERRORS, first_line
+from soar.data.store.index import id_in
 from soar.data.store.lance import LanceStore
 from soar.data.store.rows import Row
-from soar.data.store.steps import checksum
 from soar.errors import StoreError
 from soar.types import EpisodeSummary
-from soar.utils.objects import AnyPath
+from soar.utils.files import write_bytes
 
 BATCH = 64
 """Episodes that become visible at once."""
@@ -106,45 +105,35 @@ def _copy_batch(
     copied = [(rows[id], target.steps_path(id)) for id in ids if not problems[id]]
     if copied:
         try:
-            target.commit(*copied)
+            there = target.commit(*copied)
         except LANCE_ERRORS as error:
             raise StoreError(
                 f"episodes not stored in '{target.root}': {first_line(error)}"
             ) from error
+        problems |= dict.fromkeys(there, "there already")
     yield from problems.items()
-
-
-def _copy_object(path: AnyPath, to: AnyPath) -> None:
-    """Copy a file to or from object storage; one that is damaged is found by its checksum."""
-    if isinstance(to, Path):
-        to.parent.mkdir(parents=True, exist_ok=True)
-    to.write_bytes(path.read_bytes())
 
 
 def _rows(source: LanceStore, ids: Sequence[str]) -> list[Row]:
     """Return the complete rows of episodes."""
     columns = source.index.open().schema.names
-    rows: list[Row] = source.index.rows(
-        columns, f"id IN ({', '.join(map(quoted, ids))})"
-    ).to_pylist()
+    rows: list[Row] = source.index.rows(columns, id_in(ids)).to_pylist()
     return rows
 
 
 def _copy_file(source: LanceStore, row: Row | None, id: str, target: LanceStore) -> str:
-    """Copy an episode's steps; return "" or what is wrong with them."""
+    """Copy an episode's steps, which another process may copy as well; return "" or what is wrong with them."""
     if row is None:
         return "its row is damaged"
     path, to = source.steps_path(id), target.steps_path(id)
     try:
-        if isinstance(path, Path) and isinstance(to, Path):
-            to.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, to)
-        else:
-            _copy_object(path, to)
-        if checksum(to) != row["crc32"]:
-            to.unlink()
+        data = path.read_bytes()
+        if zlib.crc32(data) != row["crc32"]:
             return f"steps file '{path}' is damaged"
-        flush(to, to.parent)
+        if isinstance(to, Path):
+            write_bytes(to, data)
+        else:
+            to.write_bytes(data)
     except FileNotFoundError:
         return f"steps file '{path}' is missing"
     except OSError as error:

@@ -6,12 +6,15 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from stat import S_ISREG
 
 from soar.utils.files import DISK_FULL
 from soar.utils.objects import AnyPath, ObjectPath
 
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 """Errors of pylance when a file is missing, damaged or can't be written."""
+_MANIFEST_END = b"LANC"
 
 
 @contextmanager
@@ -43,3 +46,22 @@ def flush(*paths: AnyPath) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def check_regular(table: AnyPath) -> None:
+    """Raise OSError for a pipe or device in place of one of the table's files, which could be read forever."""
+    if isinstance(table, Path):
+        for folder in (p for p in table.glob("*") if p.is_dir()):
+            with os.scandir(folder) as entries:
+                if odd := [e.path for e in entries if not (e.is_file() or e.is_dir())]:
+                    raise OSError(f"{odd[0]} is no regular file")
+
+
+def is_whole_manifest(path: Path) -> bool:
+    """Whether a manifest was written to its end."""
+    if not S_ISREG(path.stat().st_mode):
+        return False
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 4))
+        return size > 16 and file.read() == _MANIFEST_END

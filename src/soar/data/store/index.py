@@ -9,15 +9,20 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from soar.data.store.disk import LANCE_ERRORS, first_line, flush, no_panic
+from soar.data.store.disk import (
+    LANCE_ERRORS,
+    check_regular,
+    first_line,
+    flush,
+    is_whole_manifest,
+    no_panic,
+)
 from soar.data.store.rows import Row, from_row
 from soar.errors import StoreError
 from soar.types import Query
@@ -37,7 +42,6 @@ ATTEMPTS = 8
 """Attempts at a change while other processes change the table at the same time."""
 
 _log = logging.getLogger(__name__)
-_MANIFEST_END = b"LANC"
 _LAST_NAME = 2**64 - 1
 
 
@@ -92,7 +96,7 @@ class Index:
         import lance
 
         if not self._regular:
-            _check_regular(self.path)
+            check_regular(self.path)
             self._regular = True
         with no_panic():
             return lance.dataset(str(self.path), version=version, storage_options=self._options)
@@ -114,7 +118,7 @@ class Index:
         """Yield the versions on disk, newest first, and whether each one's manifest was written to its end."""
         for path in sorted_glob(self._versions, "[0-9]*.manifest"):
             try:
-                whole = isinstance(path, ObjectPath) or _is_whole(path)
+                whole = isinstance(path, ObjectPath) or is_whole_manifest(path)
             except FileNotFoundError:
                 continue  # a sweep deleted it meanwhile
             yield _LAST_NAME - int(path.stem), whole
@@ -127,10 +131,22 @@ class Index:
             if _missing(self.open()):  # else another process was faster
                 raise
 
-    def append(self, *rows: Row) -> None:
-        """Commit rows at once, which makes their episodes visible."""
-        if self._retry(lambda: self._append(rows)) % MERGE_EVERY == 0:
+    def append(self, *rows: Row, fresh: bool = False) -> set[str]:
+        """Commit rows at once, which makes their episodes visible; those whose id is there are left out.
+
+        Args:
+            rows: the rows.
+            fresh: no one else has their ids, so that other writers need no waiting for, and only attempts after the
+                first look for them.
+
+        Returns:
+            The ids that were there.
+        """
+        look = itertools.chain((not fresh,), itertools.repeat(True))
+        version, there = self._retry(lambda: self._append(rows, fresh, next(look)))
+        if version % MERGE_EVERY == 0:
             self.merge()
+        return there
 
     def update(self, id: str, columns: Mapping[str, str]) -> None:
         """Replace an episode's text columns. Raises StoreError: there is no such episode."""
@@ -144,7 +160,9 @@ class Index:
 
         Columns that a version of an earlier schema doesn't have are left out.
         """
-        dataset = self.open(version)
+        return self._rows(self.open(version), columns, where)
+
+    def _rows(self, dataset: lance.LanceDataset, columns: Sequence[str], where: str) -> pa.Table:
         columns = [name for name in columns if name in dataset.schema.names]
         try:
             with no_panic():
@@ -232,20 +250,32 @@ class Index:
             dataset.add_columns(pa.schema(missing))
             self._flush(dataset)
 
-    def _append(self, rows: Sequence[Row]) -> int:
+    def _append(self, rows: Sequence[Row], fresh: bool, look: bool) -> tuple[int, set[str]]:
+        """Commit the rows whose ids aren't there, if one is to look; return the version, and the ids that are."""
         import lance
         import pyarrow as pa
         from lance.fragment import write_fragments
 
         dataset = self.open()
+        there: set[str] = set()
+        if look:
+            found = self._rows(dataset, ("id",), id_in(row["id"] for row in rows))
+            there = set(found["id"].to_pylist())
+        new = [row for row in rows if row["id"] not in there]
+        if not new:
+            return int(dataset.version), there
         fragments = write_fragments(
-            pa.Table.from_pylist(list(rows), _schema()), dataset, storage_options=self._options
+            pa.Table.from_pylist(new, _schema()), dataset, storage_options=self._options
         )
         flush(*(self.path / "data" / f.path for fragment in fragments for f in fragment.files))
-        change = lance.LanceOperation.Append(fragments)
+        if fresh:
+            change = lance.LanceOperation.Append(fragments)
+        else:  # unlike an append, it conflicts with every change since the ids were looked for
+            whole = [f.metadata for f in dataset.get_fragments()] + fragments
+            change = lance.LanceOperation.Merge(whole, dataset.lance_schema)
         dataset = lance.LanceDataset.commit(dataset, change, read_version=dataset.version)
         self._flush(dataset)
-        return int(dataset.version)
+        return int(dataset.version), there
 
     def _drop(self, fragments: Sequence[int]) -> None:
         import lance
@@ -305,25 +335,6 @@ class Index:
         return parts
 
 
-def _check_regular(table: AnyPath) -> None:
-    """Raise OSError for a pipe or device in place of one of the table's files, which could be read forever."""
-    if isinstance(table, Path):
-        for folder in (p for p in table.glob("*") if p.is_dir()):
-            with os.scandir(folder) as entries:
-                if odd := [e.path for e in entries if not (e.is_file() or e.is_dir())]:
-                    raise OSError(f"{odd[0]} is no regular file")
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a manifest was written to its end."""
-    if not S_ISREG(path.stat().st_mode):
-        return False
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - 4))
-        return size > 16 and file.read() == _MANIFEST_END
-
-
 def where(query: Query) -> str:
     """Return the query as an SQL condition on the table's columns; "" for every row."""
     chosen = {
@@ -342,6 +353,11 @@ def where(query: Query) -> str:
     if query.until_s is not None:
         terms.append(f"started_s < {query.until_s!r}")
     return " AND ".join(terms)
+
+
+def id_in(ids: Iterable[str]) -> str:
+    """Return the condition that an episode's id is one of some."""
+    return f"id IN ({', '.join(map(quoted, ids))})"
 
 
 def quoted(text: str) -> str:

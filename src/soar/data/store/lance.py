@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from soar.data.store.content import check_episode, check_id, check_verdict
 from soar.data.store.disk import LANCE_ERRORS, first_line, flush
 from soar.data.store.images import Codec
-from soar.data.store.index import Index, quoted, where
+from soar.data.store.index import Index, id_in, quoted, where
 from soar.data.store.rows import Row, from_row, summary_of, to_json, to_row, verdict_columns
 from soar.data.store.steps import Steps, checksum, read_images, read_steps, to_table, write_steps
 from soar.errors import ConfigError, StoreError
@@ -127,11 +127,20 @@ class LanceStore:
         check_episode(episode)
         provenance = episode.provenance
         id = _new_id(provenance.started_s)
-        self.append_table(to_row(summary_of(id, episode)), to_table(episode, self.codec))
+        row, table = to_row(summary_of(id, episode)), to_table(episode, self.codec)
+        self.append_table(row, table, fresh=True)
         return id
 
-    def append_table(self, row: Row, table: pa.Table) -> None:
-        """Store an episode under the id of its row, which no other has, with the content of its steps file.
+    def append_table(self, row: Row, table: pa.Table, *, fresh: bool = False) -> bool:
+        """Store an episode under the id of its row, with the content of its steps file.
+
+        Args:
+            row: its row.
+            table: its steps.
+            fresh: no one else has its id; then nobody looks for it.
+
+        Returns:
+            Whether it was stored; otherwise its id was there already.
 
         Raises:
             StoreError: as for `append`.
@@ -142,23 +151,26 @@ class LanceStore:
         path = self.steps_path(row["id"])
         try:
             write_steps(path, table, row)
-            self.commit((row, path))
+            return not self.commit((row, path), fresh=fresh)
         except (*LANCE_ERRORS, StoreError) as error:
             if not self._stored_after_all(row["id"], path):
                 raise StoreError(
                     f"episode not stored in '{self.root}': {first_line(error)}"
                 ) from error
             _log.warning("after episode '%s' was stored: %s", row["id"], first_line(error))
+            return True
 
-    def commit(self, *episodes: tuple[Row, AnyPath]) -> None:
-        """Commit the rows of episodes whose steps files are on disk, in one commit."""
+    def commit(self, *episodes: tuple[Row, AnyPath], fresh: bool = False) -> set[str]:
+        """Commit the rows of episodes whose steps files are on disk, in one commit; arguments as for `Index.append`.
+
+        Returns:
+            The ids that were there already, whose rows stay as they are.
+        """
         self._upgrade()
-        self.index.append(
-            *(
-                row | {"bytes": path.stat().st_size, "crc32": checksum(path)}
-                for row, path in episodes
-            )
-        )
+        rows = [
+            row | {"bytes": path.stat().st_size, "crc32": checksum(path)} for row, path in episodes
+        ]
+        return self.index.append(*rows, fresh=fresh)
 
     def load(self, id: str) -> Episode:
         """Read an episode with its frames. Raises StoreError."""
@@ -207,9 +219,7 @@ class LanceStore:
         if count is None or count >= rows.num_rows:
             return rows.num_rows, list(self.query(query))
         ids = rows["id"][-count:].to_pylist()
-        chosen = self.index.rows(
-            _SUMMARY, f"id IN ({', '.join(map(quoted, ids))})", query.version
-        ).to_pylist()
+        chosen = self.index.rows(_SUMMARY, id_in(ids), query.version).to_pylist()
         found = {summary.id: summary for summary in self._readable(chosen)}
         return rows.num_rows, [found[id] for id in ids if id in found]
 

@@ -218,8 +218,9 @@ def _orphans(store: LanceStore, with_row: set[Any]) -> list[AnyPath]:
 
 
 def _temporaries(store: LanceStore) -> list[AnyPath]:
-    """Return the files that Lance and the store's creation write before they rename them."""
-    patterns = ("steps/*/.tmp*", "episodes.lance/*/.tmp*", f"store.json.{'[0-9a-f]' * 16}")
+    """Return the files that Lance, copies and the store's creation write before they rename them."""
+    steps = ("steps/*/.tmp*", "steps/*/.*.soar-tmp")
+    patterns = (*steps, "episodes.lance/*/.tmp*", f"store.json.{'[0-9a-f]' * 16}")
     if isinstance(store.root, ObjectPath):
         return []
     return sorted(path for pattern in patterns for path in store.root.glob(pattern))
