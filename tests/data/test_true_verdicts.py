@@ -31,6 +31,24 @@ def test_a_copy_has_true_verdicts(
     assert sorted(kept) == ["failure", "success", "success"]
 
 
+def test_other_episodes_of_the_copy_keep_their_verdicts(
+    store: LanceStore,
+    make_episode: Callable[..., Episode],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = open_store(tmp_path / "real", create=True)
+    kept = real.append(make_episode(0, truth=None, outcome="success"))
+    own = store.append(make_episode(1, truth=False, outcome="success"))
+    out = str(tmp_path / "true")
+    main(["data", "merge", str(real.path), "--out", out])
+    main(["sim", "judge", "--store", str(store.path), "--out", out])
+    assert "1 episodes judged by the simulator's truth" in capsys.readouterr().out
+    target = open_store(tmp_path / "true", read_only=True)
+    assert target.summary(kept).verdict == real.summary(kept).verdict
+    assert target.summary(own).verdict.outcome == "failure"
+
+
 def test_episodes_of_real_robots_are_refused(
     store: LanceStore,
     make_episode: Callable[..., Episode],

@@ -147,7 +147,7 @@ def judge(store: Path, out: Path) -> None:
     """Copy a simulated store, with the simulator's truth in place of the verdicts.
 
     What is learned from the copy shows what wrong verdicts cost. Nothing in the loop may read it. The same command
-    continues after an interruption, and copies what was added since.
+    continues after an interruption, and copies what was added since. Other episodes of that store keep their verdicts.
 
     Example: `soar sim judge --store S --out TRUE`, then `soar reproduce methods --names hindsight --store TRUE`.
 
@@ -159,9 +159,8 @@ def judge(store: Path, out: Path) -> None:
     from soar.data.store.lance import open_store
     from soar.utils.progress import progress_bar
 
-    missing = [
-        e.id for e in open_store(store, read_only=True).query() if e.provenance.truth is None
-    ]
+    truths = {e.id: e.provenance.truth for e in open_store(store, read_only=True).query()}
+    missing = [id for id, truth in truths.items() if truth is None]
     if missing:
         raise ConfigError(
             f"nobody knows the truth of {len(missing)} episodes of {store}, such as {missing[0]}; "
@@ -169,15 +168,15 @@ def judge(store: Path, out: Path) -> None:
         )
     merge((store,), out)
     target = open_store(out)
-    episodes = [e for e in target.query() if e.verdict.judge != TRUTH]
+    ids = [e.id for e in target.query() if e.id in truths and e.verdict.judge != TRUTH]
     with progress_bar() as bar:
-        row = bar.add_task("judging", total=len(episodes), note="")
-        for episode in episodes:
-            true = bool(episode.provenance.truth)
+        row = bar.add_task("judging", total=len(ids), note="")
+        for id in ids:
+            true = bool(truths[id])
             outcome: Outcome = "success" if true else "failure"
-            target.set_verdict(episode.id, Verdict(outcome, float(true), judge=TRUTH))
+            target.set_verdict(id, Verdict(outcome, float(true), judge=TRUTH))
             bar.advance(row)
-    print(f"{len(episodes)} episodes judged by {TRUTH}")
+    print(f"{len(ids)} episodes judged by {TRUTH}")
 
 
 def _images(scenes: Sequence[Scene], size: int, seed: int) -> Iterator[Image]:
