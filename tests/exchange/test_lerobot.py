@@ -18,7 +18,7 @@ from soar.errors import ConfigError
 from soar.exchange.export import export_episodes
 from soar.exchange.lerobot import layout
 from soar.exchange.lerobot.progress import progress, write_progress
-from soar.exchange.lerobot.reader import LeRobotReader
+from soar.exchange.lerobot.reader import LeRobotReader, _cameras
 from soar.exchange.lerobot.statistics import histogram, image_statistics, number_statistics
 from soar.exchange.lerobot.writer import LeRobotOptions, LeRobotWriter
 from soar.exchange.staging import staged
@@ -232,3 +232,13 @@ def _interrupted_after(count, out, recordings):
         for n, _ in enumerate(written, 1):
             if n == count:
                 raise KeyboardInterrupt
+
+
+def test_cameras_whose_keys_end_alike_keep_names_of_their_own(tmp_path):
+    def names(*keys: str) -> dict[str, str]:
+        return _cameras({f"observation.images.{k}": {"dtype": "video"} for k in keys}, "", tmp_path)
+
+    assert list(names("rgb.head", "rgb.wrist", "seg.head")) == ["rgb_head", "wrist", "seg_head"]
+    assert list(names("left.image", "right.image")) == ["left_image", "right_image"]
+    assert list(names("a.b", "c.b", "a_b", "x.subgoal")) == ["a_b_", "c_b", "a_b", "x_subgoal"]
+    assert list(names("top", "sub.primary")) == ["primary", "top"]

@@ -7,6 +7,7 @@ wrote with its last frame gives all of them.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -239,13 +240,25 @@ def _cameras(features: Mapping[str, Json], primary: str, folder: Path) -> dict[s
     ]
     if not keys:
         raise ConfigError(f"{folder} has no camera")
-    names = {
-        re.sub(r"\W", "_", key.removeprefix(layout.IMAGES).split(".")[-1]): key for key in keys
-    }
+    names = _names(keys)
     first = primary or ("primary" if "primary" in names else next(iter(names)))
     if first not in names:
         raise ConfigError(f"{folder} has no camera '{first}'; valid: {', '.join(names)}")
     return {first: names.pop(first), **names}
+
+
+def _names(keys: Sequence[str]) -> dict[str, str]:
+    """Return features of images by names of cameras: the last part of the key, or all of it where two end alike."""
+    whole = [re.sub(r"\W", "_", key.removeprefix(layout.IMAGES)) for key in keys]
+    last = [re.sub(r"\W", "_", key.split(".")[-1]) for key in keys]
+    uses = Counter([*last, "subgoal"])  # which is the name of the policy's goal
+    names = {key: name for key, name in zip(keys, last, strict=True) if uses[name] == 1}
+    for key, name in zip(keys, whole, strict=True):
+        while key not in names:
+            if name not in {"subgoal", *names.values()}:
+                names[key] = name
+            name += "_"
+    return {names[key]: key for key in keys}
 
 
 def _by_episode(paths: Sequence[Path]) -> Iterator[pa.Table]:
