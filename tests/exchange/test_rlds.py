@@ -185,6 +185,18 @@ def test_a_data_set_without_soars_notes_is_imported_once(new_store, tmp_path):
     assert np.array_equal(target.load(found.id).images, source.load(before.id).images)
 
 
+@pytest.mark.parametrize("layout", ["soar", "bridge"])
+def test_who_acted_comes_back(new_store, tmp_path, layout):
+    actors = ("policy", "person", "person", *["policy"] * 4)
+    source = new_store("s", make_episode(actors=actors))
+    export_episodes(source, Query(), tmp_path / "out", RldsOptions(layout, last_frame=True))
+    target = new_store("t")
+    assert [problem for _, problem in import_episodes(RldsReader(tmp_path / "out"), target)] == [""]
+    (found,) = target.query()
+    assert found.interventions == 2
+    assert target.load(found.id).actors == actors
+
+
 def test_a_recompressed_goal_is_taken_to_change_every_twenty_steps():
     goals = jpegs(smooth(np.random.default_rng(0), 60, 16))
     assert [step for step, _ in subgoals_of(goals, 20)] == [0, 20, 40]

@@ -97,7 +97,8 @@ class RldsWriter:
             shard = self._start(split)
         shard.size += write_record(shard.file, data)
         about = {"bytes": len(data), "still_start": self.layout == "bridge"}
-        shard.rows.append(to_row(recording.summary(recording.id)) | about)
+        actors = {"actors": recording.actors} if recording.actors else {}
+        shard.rows.append(to_row(recording.summary(recording.id)) | about | actors)
 
     def _start(self, split: str) -> _Shard:
         prefix = f"{NAMES[self.layout]}-{split}.tfrecord-"
