@@ -11,7 +11,7 @@ from exchange_parts import jpegs, make_episode, recording, same, smooth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from soar.contract.contract import WIDOWX, Gripper
+from soar.contract.contract import WIDOWX, Camera, Gripper
 from soar.errors import ConfigError
 from soar.exchange.export import RldsOptions, export_episodes
 from soar.exchange.recording import subgoals_of
@@ -195,6 +195,21 @@ def test_who_acted_comes_back(new_store, tmp_path, layout):
     (found,) = target.query()
     assert found.interventions == 2
     assert target.load(found.id).actors == actors
+
+
+@pytest.mark.parametrize("names", [("primary", "wrist"), ("front",), ("front", "wrist")])
+@pytest.mark.parametrize("layout", ["soar", "bridge"])
+def test_cameras_come_back_under_their_names(new_store, tmp_path, names, layout):
+    """soar_dataset holds the first camera alone, bridge_dataset up to four."""
+    episode = make_episode(size=256, cameras=names[1:])
+    cameras = tuple(Camera(name) for name in names)
+    episode = replace(episode, contract=replace(episode.contract, cameras=cameras))
+    source, target = new_store("s", episode), new_store("t")
+    export_episodes(source, Query(), tmp_path / "out", RldsOptions(layout, last_frame=True))
+    assert [problem for _, problem in import_episodes(RldsReader(tmp_path / "out"), target)] == [""]
+    (found,) = target.query()
+    assert found.contract.camera_names == (names[:1] if layout == "soar" else names)
+    assert np.array_equal(target.load(found.id).images, source.load(found.id).images)
 
 
 def test_a_recompressed_goal_is_taken_to_change_every_twenty_steps():

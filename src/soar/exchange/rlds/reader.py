@@ -157,7 +157,17 @@ class RldsReader:
             return recording
         if row.get("still_start"):
             recording = replace(from_step(recording, 1), times_s=recording.times_s[:-1])
-        return replace(recording.restored(row), contract=from_row(row).contract)
+        return self._named(recording.restored(row), from_row(row).contract)
+
+    def _named(self, recording: Recording, contract: Contract) -> Recording:
+        """Return an episode that soar exported with its contract and its cameras' names, as far as there are images."""
+        pairs = zip(self._cameras, contract.cameras, strict=False)
+        cameras = {name: camera for name, camera in pairs if name in recording.cameras}
+        return replace(
+            recording,
+            cameras={camera.name: recording.cameras[name] for name, camera in cameras.items()},
+            contract=replace(contract, cameras=tuple(cameras.values())),
+        )
 
     def _matrix(
         self, example: Mapping[str, Feature], name: str, width: int, key: str
