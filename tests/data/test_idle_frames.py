@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from soar.contract.contract import WIDOWX, Gripper
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.idle_frames import drop_idle_frames
@@ -95,3 +96,21 @@ def test_frames_just_before_a_gripper_command_are_dropped():
 def test_a_motion_of_zero_is_refused():
     with pytest.raises(ConfigError, match="above 0"):
         drop_idle_frames(Source("own", frames(), 1.0), 0.0)
+
+
+@pytest.mark.parametrize("column", [0, 5, 6])
+def test_motion_is_measured_in_the_contracts_units(column):
+    """Meters, radians and a gripper from 0 to 1 keep the same frames as millimeters, degrees and a gripper to 100."""
+    plain = frames()
+    plain.states[:, 0] = 0
+    plain.states[:, column] = np.array([0.0, 0.03, 0.06, 0.09, 0.12, 0.3])
+    numbers = replace(WIDOWX.state, length="mm", angle="deg", gripper=Gripper(closed=0, open=100))
+    states = plain.states * np.array([1000] * 3 + [180 / np.pi] * 3 + [100], np.float32)
+    summary = replace(plain.episodes[0], contract=replace(WIDOWX, state=numbers))
+    scaled = replace(plain, states=states, episodes=(summary,))
+    assert kept(scaled) == kept(plain)
+    doubled = replace(numbers, scale=(2.0,) * 6)
+    summary = replace(summary, contract=replace(WIDOWX, state=doubled))
+    halves = states / np.array([2] * 6 + [1], np.float32)
+    assert kept(replace(scaled, states=halves, episodes=(summary,))) == kept(plain)
+    assert len(kept(plain)) < len(X) or column == 0

@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from soar.contract.contract import Numbers
+from soar.contract.contract import LENGTHS_M, Numbers
 from soar.contract.rotations import turned
 from soar.data.mixture import Source
 from soar.errors import ConfigError
 
 MIN_TURN_RAD, MIN_GRIPPER_CHANGE = 0.1, 0.08
-"""Least rotation, and least change of the gripper opening (0..1), that count as motion."""
+"""Least rotation, and least change of the gripper as a share of its range, that count as motion."""
 HOVER_M = 0.008
 """Frames nearer than this to the next gripper command, and just before it, are hesitation."""
 COPIES = 4
@@ -94,13 +94,19 @@ class _Selection(NamedTuple):
 
 
 class Motion:
-    """Measure of the motion between two states."""
+    """Measure of the motion between two states, whatever the units of their numbers."""
 
     def __init__(self, meaning: Numbers, min_motion_m: float) -> None:
         """`min_motion_m`: least motion of an end effector's position in meters."""
         self._position = 0 if meaning.space == "joints" else 3
         self._angles = list(meaning.angle_indices)
         self._gripper = meaning.gripper_index
+        self._units = np.ones(meaning.dim, np.float32)
+        self._units[: meaning.motion_dim] = meaning.scale or 1
+        self._units[: self._position] *= LENGTHS_M[meaning.length]
+        self._units[self._angles] *= 1 if meaning.angle == "rad" else np.pi / 180
+        if meaning.gripper is not None:
+            self._units[-1] = 1 / abs(meaning.gripper.open - meaning.gripper.closed)
         self.min_motion_m = min_motion_m
 
     def moved(
@@ -110,12 +116,13 @@ class Motion:
         min_motion_m: float | None = None,
     ) -> bool:
         """Whether the arm moved or rotated, or the gripper opened or closed, between two states."""
-        change = other - one
-        turns = np.abs(turned(other[self._angles], one[self._angles]))
+        before, now = one * self._units, other * self._units
+        turns = np.abs(turned(now[self._angles], before[self._angles]))
+        change = 0.0 if self._gripper is None else abs(now[self._gripper] - before[self._gripper])
         return bool(
             self.distance(one, other) >= (min_motion_m or self.min_motion_m)
             or turns.max(initial=0.0) >= MIN_TURN_RAD
-            or (self._gripper is not None and abs(change[self._gripper]) >= MIN_GRIPPER_CHANGE)
+            or change >= MIN_GRIPPER_CHANGE
         )
 
     def stayed(self, one: Float32[np.ndarray, " s"], other: Float32[np.ndarray, " s"]) -> bool:
@@ -126,7 +133,7 @@ class Motion:
 
     def distance(self, one: Float32[np.ndarray, " s"], other: Float32[np.ndarray, " s"]) -> float:
         """Distance between two states' positions [m]; 0 for joints."""
-        return float(np.linalg.norm(other[: self._position] - one[: self._position]))
+        return float(np.linalg.norm(((other - one) * self._units)[: self._position]))
 
 
 def _select(

@@ -103,6 +103,8 @@ def measure(store: LanceStore, summaries: Iterable[EpisodeSummary]) -> Quality:
 def idle_steps(states: Float32[np.ndarray, "n state"], numbers: Numbers) -> Bool[np.ndarray, " _t"]:
     """Return for each control step whether nothing moved: neither the hand or a joint, nor the gripper."""
     change = np.diff(states.astype(np.float64), axis=0)
+    if numbers.scale:
+        change[:, : numbers.motion_dim] *= numbers.scale
     unit = 1.0 if numbers.angle == "rad" else np.pi / 180
     angles = list(numbers.angle_indices)
     change[:, angles] = wrap(change[:, angles] * unit) / unit
