@@ -138,6 +138,38 @@ def test_a_copy_that_only_reads_follows(url, monkeypatch, tmp_path):
         assert (local_path(url) / "evaluation.json").read_bytes() == version
 
 
+def test_a_download_that_breaks_off_goes_on(url, monkeypatch, tmp_path):
+    folder = begun(url, **{"log.jsonl": b"1", "run.json": b"1"})
+    mirrors.publish(folder)
+    read = ObjectPath.read_tagged
+
+    def cut(self: ObjectPath) -> object:
+        if self.name == "run.json":
+            raise KeyboardInterrupt
+        return read(self)
+
+    with monkeypatch.context() as other:
+        machine(other, tmp_path / "other")
+        with other.context() as broken:
+            broken.setattr(ObjectPath, "read_tagged", cut)
+            with pytest.raises(KeyboardInterrupt):
+                local_path(url)
+    write_bytes(folder / "log.jsonl", b"1, 2")
+    mirrors.publish(folder)
+    machine(monkeypatch, tmp_path / "other")
+    assert Path(local_path(url), "log.jsonl").read_bytes() == b"1, 2"
+    assert Path(local_path(url), "run.json").read_bytes() == b"1"
+
+
+def test_a_record_that_is_gone_there_is_told(url):
+    folder = begun(url, **{"run.json": b"1"})
+    mirrors.publish(folder)
+    (ObjectPath(url) / "run.json").unlink()
+    write_bytes(folder / "run.json", b"2")
+    with pytest.raises(Changed, match="was removed by someone else"):
+        mirrors.publish_if_reachable(folder)
+
+
 def test_what_cannot_be_reached_is_published_later(url, monkeypatch, caplog):
     folder = begun(url, **{"evaluation.json": b"1", "trials.jsonl": b"a\n"})
 

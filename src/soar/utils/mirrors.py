@@ -96,7 +96,7 @@ def publish(path: Path) -> None:
     """Upload what has changed in the local folder of a URL that a path lies in; do nothing for any other path.
 
     Raises:
-        Changed: someone else has written there since; nothing of theirs is changed.
+        Changed: someone else has written or removed a record there since; nothing of theirs is changed.
         FileError: the storage can't be reached or refuses; the next publication goes on.
     """
     folder = published_folder(path)
@@ -145,7 +145,12 @@ def _upload(target: ObjectPath, path: Path, known: Known, name: str) -> Any:
 
 def _check_ours(target: ObjectPath, path: Path, tag: Any) -> Any:
     """Return the tag of an object, which must be the one that we know, or one that we wrote before we were killed."""
-    data, now = target.read_tagged()
+    try:
+        data, now = target.read_tagged()
+    except FileNotFoundError:
+        raise Changed(
+            f"{target} was removed by someone else meanwhile; what isn't there yet is in {path.parent}"
+        ) from None
     if not same_content(now, tag) and data != path.read_bytes():
         raise Changed(
             f"{target} was written by someone else meanwhile; what isn't there yet is in {path.parent}"
@@ -172,7 +177,7 @@ def _refresh(place: ObjectPath, folder: Path) -> None:
             )
         write_bytes(path, data)
         known[name] = {"stamp": _stamp(path), "tag": tag}
-    write_json(folder / PUBLISHED, known)
+        write_json(folder / PUBLISHED, known)  # a download that breaks off goes on here
 
 
 def _checkpoint_copy(place: ObjectPath) -> Path | None:
