@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -83,6 +84,24 @@ def test_a_killed_export_goes_on_and_a_grown_store_appends_files(tmp_path):
     assert [row["dataset_from_index"] for row in rows] == [0, 8, 16, 24, 32]
     table = pq.read_table(out / "data")
     assert table["index"].to_pylist() == list(range(40))
+
+
+def test_an_export_that_failed_before_its_first_file_fixes_no_options(new_store, tmp_path):
+    store = new_store("s", make_episode(0, size=32), make_episode(1, size=64))
+    out = tmp_path / "out"
+    with pytest.raises(ConfigError, match="--size"):
+        export_episodes(store, Query(), out, LeRobotOptions())
+    assert export_episodes(store, Query(), out, LeRobotOptions(size=32)).exported == 2
+    assert len(LeRobotReader(out)) == 2
+
+
+def test_the_working_folder_is_no_place_for_an_export(new_store, tmp_path, monkeypatch):
+    store = new_store("s", make_episode(0))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="exists and is no export of soar"):
+        export_episodes(store, Query(), Path(), LeRobotOptions())
+    with pytest.raises(ConfigError, match="/ can't be an export"):
+        export_episodes(store, Query(), Path("/"), LeRobotOptions())
 
 
 def test_other_options_and_other_folders_are_refused(new_store, tmp_path):

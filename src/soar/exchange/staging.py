@@ -25,10 +25,16 @@ FOLDER = "soar"
 
 
 class Staging:
-    """A folder of data files in which the finished ones are known."""
+    """A folder of data files in which the finished ones are known.
+
+    Raises:
+        ConfigError: `out` is the root of all folders, beside which there is no place.
+    """
 
     def __init__(self, out: Path) -> None:
-        self.out = out
+        self.out = out = out.absolute()
+        if not out.name:
+            raise ConfigError(f"{out} can't be an export; name a new folder")
         self.path = out.with_name(out.name + ".partial")
         self.about: dict[str, Json] = {}
 
@@ -100,6 +106,10 @@ def _begin(staging: Staging, about: dict[str, Json]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, about)
     staging.about = read_json(path)
+    if staging.about != about and not staging.out.exists() and not staging.files():
+        _clear(staging.path)  # nothing of it can be gone on with
+        write_json(path, about)
+        staging.about = about
     before, now = _flat(staging.about), _flat(about)
     for key in sorted({*before, *now} - {"finished"}):
         if before.get(key) != now.get(key):
@@ -107,6 +117,15 @@ def _begin(staging: Staging, about: dict[str, Json]) -> None:
                 f"{staging.out} was exported with {key} {before.get(key)!r:.60}, not {now.get(key)!r:.60}; "
                 "export with the same, or to a new folder"
             )
+
+
+def _clear(folder: Path) -> None:
+    """Remove everything but the lock."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink()
 
 
 def _finish(staging: Staging) -> None:
