@@ -220,6 +220,17 @@ def test_another_labs_set_is_mapped_by_names_and_a_foreign_one_is_refused(new_st
         LeRobotReader(tmp_path / "out")
 
 
+def test_an_import_holds_one_video_file_of_each_camera_open(tmp_path):
+    episodes = [recording(make_episode(i)) for i in range(4)]
+    write(tmp_path / "out", episodes, LeRobotOptions(video="h264"), data_mb=0.001)
+    assert len(list(tmp_path.glob("out/videos/*/*/*.mp4"))) == 4
+    found = []
+    for _ in LeRobotReader(tmp_path / "out").read():
+        links = [fd.readlink() for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+        found.append(sum(link.suffix == ".mp4" for link in links))
+    assert found == [1] * 4
+
+
 def test_an_import_stores_the_same_files_under_the_same_ids(new_store, tmp_path):
     source = new_store("s", *(make_episode(i, cameras=("wrist",)) for i in range(3)))
     export_episodes(source, Query(), tmp_path / "out", EVERYTHING)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -86,8 +85,8 @@ class LeRobotReader:
         tasks = self._tasks()
         episodes = self._episodes()
         written = self._written()
-        with ExitStack() as stack:
-            videos: dict[str, VideoReader] = {}
+        videos: dict[str, VideoReader] = {}
+        try:
             for rows in _by_episode(sorted(self.folder.glob("data/*/*.parquet"))):
                 index = rows["episode_index"][0].as_py()
                 episode = episodes.get(index)
@@ -95,9 +94,12 @@ class LeRobotReader:
                     raise ConfigError(
                         f"{self.folder} has no row of meta/episodes for episode {index}"
                     )
-                images = self._images(rows, episode, videos, stack)
+                images = self._images(rows, episode, videos)
                 row = next(written, None)
                 yield self._recording(rows, episode, images, tasks, row)
+        finally:
+            for video in videos.values():
+                video.close()
 
     def _contract(self, given: Contract | None) -> Contract:
         period = 1 / self._fps
@@ -149,13 +151,12 @@ class LeRobotReader:
             yield from read_lines(path)
 
     def _images(
-        self,
-        rows: pa.Table,
-        episode: Mapping[str, Any],
-        videos: dict[str, VideoReader],
-        stack: ExitStack,
+        self, rows: pa.Table, episode: Mapping[str, Any], videos: dict[str, VideoReader]
     ) -> dict[str, list[bytes]]:
-        """Return the image files of each camera, and of the subgoals where there are some."""
+        """Return the image files of each camera, and of the subgoals where there are some.
+
+        `videos`: the open file of each camera, which is replaced where the episode is in another one.
+        """
         found: dict[str, list[bytes]] = {}
         keys = dict(self._cameras)
         if layout.SUBGOAL in self._features:
@@ -170,10 +171,11 @@ class LeRobotReader:
             path = self.folder / layout.VIDEO_PATH.format(
                 video_key=key, chunk_index=chunk, file_index=index
             )
-            if key not in videos or videos[key].path != path:
-                videos[key] = stack.enter_context(VideoReader(path))
+            if key in videos and videos[key].path != path:
+                videos.pop(key).close()
+            video = videos.setdefault(key, VideoReader(path))
             start = float(episode[f"videos/{key}/from_timestamp"])
-            frames = videos[key].read(start, rows.num_rows, self._fps)
+            frames = video.read(start, rows.num_rows, self._fps)
             found[name] = [encode(frame) for frame in frames]
         return found
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
@@ -101,15 +100,9 @@ class VideoReader:
         self._frames: Iterator[VideoFrame] = iter(())
         self._next_s = -1.0
 
-    def __enter__(self) -> VideoReader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file and its decoder."""
+        self._frames = iter(())
         if self._container is not None:
             self._container.close()
 
