@@ -17,6 +17,7 @@ from soar.data.curation.overview import overview, table5_rows, table6_row, thous
 from soar.data.curation.quality import entropy, idle_steps, measure
 from soar.data.store.lance import open_store
 from soar.data.store.verify import verify
+from soar.exchange.export import stored_bytes
 from soar.types import Query, Verdict
 
 
@@ -178,6 +179,20 @@ def test_table_5_counts_tasks_and_successes_by_scene(store, make_episode, capsys
     assert table5_rows(store, Query()) == [("1", 1, 2, 3), ("dev1", 0, 0, 1)]
     main(["reproduce", "table5", "--store", str(store.path)])
     assert "1 │ 1 │ 2 │ 3 │ 4 │ 2056" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_limit_takes_the_oldest_in_every_overview(store, make_episode):
+    """A verdict that is replaced moves its row to the end."""
+    ids = [
+        store.append(make_episode(seed, steps=seed + 1, scene=str(seed), station=str(seed)))
+        for seed in range(3)
+    ]
+    store.set_verdict(ids[0], Verdict("failure"))
+    first = Query(limit=1)
+    assert overview(store, first).steps == 1
+    assert [(row.scene, row.attempts) for row in table5_rows(store, first)] == [("0", 1)]
+    assert table6_row(store, first, "S").trajectories == "1"
+    assert stored_bytes(store, first) == store.steps_path(ids[0]).stat().st_size
 
 
 def test_an_overview_reads_no_file(store, make_episode):

@@ -93,10 +93,8 @@ def export_episodes(
 
 def stored_bytes(store: LanceStore, query: Query, without: Set[str] = frozenset()) -> int:
     """Return the size of the episodes that match, except those with some ids [bytes]."""
-    from soar.data.store.index import where
-
-    rows = store.index.rows(("id", "bytes"), where(query), query.version).to_pylist()
-    return sum(row["bytes"] for row in rows[: query.limit] if row["id"] not in without)
+    rows = store.rows(("id", "bytes"), query).to_pylist()
+    return sum(row["bytes"] for row in rows if row["id"] not in without)
 
 
 def _writer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from soar.data.store.index import where
 from soar.data.store.lance import LanceStore
 from soar.types import Query
 
@@ -83,7 +82,7 @@ PAPER_SUCCESSES = {
 
 def table5_rows(store: LanceStore, query: Query) -> list[SceneRow]:
     """Count the episodes of each scene that match, the largest scene first."""
-    rows = store.index.rows(("scene", "instruction", "outcome"), where(query), query.version)
+    rows = store.rows(("scene", "instruction", "outcome"), query)
     groups = rows.group_by(["scene", "instruction", "outcome"]).aggregate([([], "count_all")])
     found: dict[str, SceneRow] = {}
     for group in groups.to_pylist():
@@ -100,8 +99,7 @@ def overview(store: LanceStore, query: Query) -> Overview:
     import pyarrow.compute as pc
 
     columns = ("instruction", "outcome", "truth", "length", "bytes", "station", "scene")
-    rows = store.index.rows(columns, where(query), query.version)
-    rows = rows if query.limit is None else rows.slice(0, query.limit)
+    rows = store.rows(columns, query)
     return Overview(
         _tasks(rows),
         rows.num_rows,
@@ -119,7 +117,7 @@ def table6_row(store: LanceStore, query: Query, name: str) -> DataSet:
     expert are recognized by their policy's name.
     """
     columns = ("instruction", "outcome", "station", "checkpoint")
-    rows = store.index.rows(columns, where(query), query.version)
+    rows = store.rows(columns, query)
     kinds = {"expert": "scripted", "person": "human"}
     policies = rows["checkpoint"].value_counts().to_pylist()
     counts: dict[str, int] = {}

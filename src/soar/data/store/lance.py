@@ -210,12 +210,20 @@ class LanceStore:
 
     def query(self, query: Query | None = None) -> Iterator[EpisodeSummary]:
         """Yield summaries of the episodes that match, oldest first; a damaged row is left out with a warning."""
-        for batch in self._matching(_SUMMARY, query).to_batches(max_chunksize=256):
+        for batch in self.rows(_SUMMARY, query).to_batches(max_chunksize=256):
             yield from self._readable(batch.to_pylist())
+
+    def rows(self, columns: Sequence[str], query: Query | None = None) -> pa.Table:
+        """Return columns of the rows of the episodes that match, oldest first, start and id among them."""
+        query = query or Query()
+        columns = tuple(dict.fromkeys((*columns, "started_s", "id")))
+        rows = self.index.rows(columns, where(query), query.version)
+        rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
+        return rows.slice(0, query.limit)
 
     def newest(self, query: Query, count: int | None) -> tuple[int, list[EpisodeSummary]]:
         """Return the number of episodes that match, and the newest `count` of them (None is all), the newest last."""
-        rows = self._matching(("id", "started_s"), query)
+        rows = self.rows(("id",), query)
         if count is None or count >= rows.num_rows:
             return rows.num_rows, list(self.query(query))
         ids = rows["id"][-count:].to_pylist()
@@ -225,7 +233,7 @@ class LanceStore:
 
     def history(self, query: Query | None = None) -> History:
         """Count attempts and successes per instruction among the episodes that match."""
-        rows = self._matching(("instruction", "outcome", "started_s", "id"), query)
+        rows = self.rows(("instruction", "outcome"), query)
         instructions = rows["instruction"].to_pylist()
         attempts = Counter(instructions)
         pairs = zip(instructions, rows["outcome"].to_pylist(), strict=True)
@@ -302,13 +310,6 @@ class LanceStore:
                 yield from_row(row)
             except StoreError as error:
                 _log.warning("an episode of '%s' is left out: %s", self.path, error)
-
-    def _matching(self, columns: Sequence[str], query: Query | None) -> pa.Table:
-        """Return rows of the episodes that match, oldest first."""
-        query = query or Query()
-        rows = self.index.rows(columns, where(query), query.version)
-        rows = rows.sort_by([("started_s", "ascending"), ("id", "ascending")])
-        return rows.slice(0, query.limit)
 
     def _stored_after_all(self, id: str, path: AnyPath) -> bool:
         """Whether the row of a failed append was committed nevertheless; otherwise its steps are removed."""
