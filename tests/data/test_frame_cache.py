@@ -8,9 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from soar.contract.contract import WIDOWX, Camera
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.store.lance import LanceStore
-from soar.errors import StoreError
+from soar.errors import ConfigError, StoreError
 from soar.types import Query, Verdict
 from soar.utils.media import resize
 
@@ -136,6 +137,19 @@ def test_concurrent_callers_build_once(store, make_episode, tmp_path, decoded):
 def test_a_query_without_matches_is_named(store, tmp_path):
     with pytest.raises(StoreError, match=r"matches scenes=\('7',\)"):
         build_frames(store, Query(scenes=("7",)), 8, tmp_path)
+
+
+def test_anothers_primary_camera_is_no_further_camera_of_all(store, make_episode, tmp_path):
+    contracts = [
+        replace(WIDOWX, cameras=tuple(map(Camera, names)))
+        for names in (("primary", "wrist"), ("wrist", "front"))
+    ]
+    for seed, contract in enumerate(contracts):
+        episode = make_episode(seed)
+        name = contract.camera_names[1]
+        store.append(replace(episode, contract=contract, other_images={name: episode.images}))
+    with pytest.raises(ConfigError, match="no further camera 'wrist'; valid: none"):
+        build_frames(store, Query(), 8, tmp_path, cameras=("wrist",))
 
 
 def test_a_truncated_cache_is_one_clear_error(make_episode, tmp_path):

@@ -213,7 +213,7 @@ def _build(
 
 
 def common_contract(episodes: Sequence[EpisodeSummary]) -> Contract:
-    """Return the contract that episodes share, with the cameras that all have; without episodes the WidowX's.
+    """Return the contract that episodes share, with the further cameras that all have; without episodes the WidowX's.
 
     Raises:
         ConfigError: actions, states or periods mean different things; the message names the first difference.
@@ -225,7 +225,7 @@ def common_contract(episodes: Sequence[EpisodeSummary]) -> Contract:
             raise ConfigError(
                 f"episodes of several arms: {found[0]}; choose some by station or scene"
             )
-    shared = set(first.camera_names[1:]).intersection(*(c.camera_names for c in others))
+    shared = set(first.camera_names[1:]).intersection(*(c.camera_names[1:] for c in others))
     cameras = [Camera(c.name) for c in first.cameras if c.name in shared]
     return replace(first, cameras=(Camera(first.cameras[0].name), *cameras))
 
