@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from soar.errors import ConfigError
 from soar.utils.config import OneOf, check_ranges, from_plain, load, to_plain
-from soar.utils.yaml_files import dump
+from soar.utils.yaml_files import dump, read_plain
 
 
 @dataclass(frozen=True)
@@ -193,3 +193,19 @@ def test_ranges_are_checked_in_python_too():
         Lab("x", threshold=80)
     with pytest.raises(ConfigError, match="share is 1; valid: a number above 0 below 1"):
         Lab("x", share=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: " + "9" * 311, "a number of 1034 bits is not valid; valid: a number of 64 bits"),
+        ('a: !!int ""', "isn't what its tag says"),
+        ('a: !!float ""', "isn't what its tag says"),
+        ("a: !!bool x", "isn't what its tag says"),
+        ("a: !!timestamp x", "isn't what its tag says"),
+    ],
+)
+def test_a_number_that_is_none_in_yaml_is_one_line(tmp_path, text, message):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        read_plain(tmp_path / "a.yaml")

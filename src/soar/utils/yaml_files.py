@@ -76,7 +76,9 @@ def check_plain(data: Json, where: str | Path, most: float = math.inf) -> None:
         elif isinstance(value, list | tuple):
             todo += [(v, depth + 1) for v in value]
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise ConfigError(f"{where}: {value:.3g} is not valid; valid: a number of 64 bits")
+            bits = value.bit_length()
+            shown = f"{value:.3g}" if bits < 1000 else f"a number of {bits} bits"
+            raise ConfigError(f"{where}: {shown} is not valid; valid: a number of 64 bits")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"{where}: {value} is not valid; valid: a finite number")
         elif not isinstance(value, str | int | float | None):
@@ -99,3 +101,5 @@ def _parse_yaml(text: str) -> Json:
         return yaml.load(text, Loader)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
+    except (LookupError, AttributeError) as error:  # from PyYAML, as for !!int "" and !!bool x
+        raise ValueError("a value isn't what its tag says, such as !!int before text") from error
