@@ -114,6 +114,14 @@ def test_other_options_and_other_folders_are_refused(new_store, tmp_path):
         export_episodes(store, Query(), tmp_path / "other", LeRobotOptions())
 
 
+def test_an_episode_added_during_an_export_is_left_to_the_next(new_store, tmp_path, monkeypatch):
+    store = new_store("s", make_episode(0))
+    odd = replace(make_episode(1), contract=replace(WIDOWX, period_s=0.1))
+    monkeypatch.setattr("soar.exchange.export.check_space", lambda *_: store.append(odd))
+    assert export_episodes(store, Query(), tmp_path / "out", LeRobotOptions()).exported == 1
+    assert len(list(store.query())) == 2
+
+
 def test_a_verdict_that_changed_after_the_export_is_counted(new_store, tmp_path):
     store = new_store("s", make_episode(0), make_episode(1))
     export_episodes(store, Query(), tmp_path / "out", LeRobotOptions())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -62,7 +62,7 @@ def export_episodes(
 
     Args:
         store: the store.
-        query: filter of the episodes.
+        query: filter of the episodes; those that are added while it works are left to the next export.
         out: the data set's folder.
         options: format and content.
         progress: also write LeRobot's file of every frame's progress.
@@ -73,6 +73,8 @@ def export_episodes(
         StoreError: an episode is damaged; what is written before stays for the next export.
         FileError: a file can't be written.
     """
+    if query.version is None:
+        query = replace(query, version=store.version)
     contract, _ = one_contract(store.query(query))
     if isinstance(options, RldsOptions):
         check_contract(contract)
