@@ -228,6 +228,21 @@ def test_another_labs_set_is_mapped_by_names_and_a_foreign_one_is_refused(new_st
         LeRobotReader(tmp_path / "out")
 
 
+def test_episodes_are_paired_with_soars_notes_by_number(new_store, tmp_path):
+    source = new_store("s", *(make_episode(i, steps=5 + i) for i in range(3)))
+    out = tmp_path / "out"
+    export_episodes(source, Query(), out, EVERYTHING)
+    (notes,) = (out / "soar").glob("*.jsonl")
+    lines = notes.read_text().splitlines(keepends=True)
+    notes.write_text(lines[0] + lines[2])
+    first, second, third = (r.id for r in LeRobotReader(out).read())
+    assert [first, second, third] == [json.loads(lines[0])["id"], "", json.loads(lines[2])["id"]]
+    other = json.loads(lines[2]) | {"episode": 1}
+    notes.write_text(lines[0] + json.dumps(other) + "\n")
+    with pytest.raises(ConfigError, match="notes 8 frames of episode 1, and its data have 7"):
+        list(LeRobotReader(out).read())
+
+
 def test_an_import_holds_one_video_file_of_each_camera_open(tmp_path):
     episodes = [recording(make_episode(i)) for i in range(4)]
     write(tmp_path / "out", episodes, LeRobotOptions(video="h264"), data_mb=0.001)

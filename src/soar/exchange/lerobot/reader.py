@@ -84,7 +84,7 @@ class LeRobotReader:
         """
         tasks = self._tasks()
         episodes = self._episodes()
-        written = self._written()
+        written = _Notes(self.folder)
         videos: dict[str, VideoReader] = {}
         try:
             for rows in _by_episode(sorted(self.folder.glob("data/*/*.parquet"))):
@@ -95,7 +95,7 @@ class LeRobotReader:
                         f"{self.folder} has no row of meta/episodes for episode {index}"
                     )
                 images = self._images(rows, episode, videos)
-                row = next(written, None)
+                row = written.of(index, rows.num_rows)
                 yield self._recording(rows, episode, images, tasks, row)
         finally:
             for video in videos.values():
@@ -144,11 +144,6 @@ class LeRobotReader:
             rows = _table(lambda path=path, w=columns: pq.read_table(path, columns=w), path)
             found |= {row["episode_index"]: row for row in rows.to_pylist()}
         return found
-
-    def _written(self) -> Iterator[dict[str, Json]]:
-        """Yield what soar noted about each episode that it wrote, in order; nothing if another tool wrote it."""
-        for path in sorted((self.folder / FOLDER).glob("*.jsonl")):
-            yield from read_lines(path)
 
     def _images(
         self, rows: pa.Table, episode: Mapping[str, Any], videos: dict[str, VideoReader]
@@ -228,6 +223,35 @@ class LeRobotReader:
             return Verdict("unknown")
         success = bool(rows[layout.SUCCESS][-1].as_py())
         return Verdict("success" if success else "failure", judge=self.name)
+
+
+class _Notes:
+    """What soar noted about each episode that it wrote, in order; nothing if another tool wrote the data set."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / FOLDER
+        self._rows = (
+            row for path in sorted(self._folder.glob("*.jsonl")) for row in read_lines(path)
+        )
+        self._next = next(self._rows, None)
+
+    def of(self, episode: int, frames: int) -> dict[str, Json] | None:
+        """Return the row of an episode, later than the last one asked for; None if there is none.
+
+        Raises:
+            ConfigError: it is of an episode of another length.
+        """
+        while self._next is not None and self._next.get("episode", -1) < episode:
+            self._next = next(self._rows, None)
+        row = self._next
+        if row is None or row["episode"] != episode:
+            return None
+        if row.get("frames", frames) != frames:
+            raise ConfigError(
+                f"{self._folder} notes {row['frames']} frames of episode {episode}, and its data have {frames}: "
+                "someone changed them; remove that folder to import them as others' data"
+            )
+        return row
 
 
 def _cameras(features: Mapping[str, Json], primary: str, folder: Path) -> dict[str, str]:
