@@ -124,11 +124,17 @@ def test_numbers_that_dont_fit_the_given_contract_are_named(data_set, tmp_path, 
 def test_images_of_a_blue_red_camera_become_rgb():
     images = smooth(np.random.default_rng(0), 8, 32)
     contract = replace(THEIRS, cameras=(Camera(color="bgr"),))
+    swapped = jpegs(images[..., ::-1])
     one = replace(
-        theirs(moving(0, 7)), cameras={"primary": jpegs(images[..., ::-1])}, contract=contract
+        theirs(moving(0, 7)),
+        cameras={"primary": swapped},
+        contract=contract,
+        subgoals=[(4, swapped[7])],
     )
     found = converted(one)
     assert found.contract == WIDOWX
+    ((step, goal),) = found.subgoals
+    assert (step, difference([goal], jpegs(images[7:])) < 2) == (4, True)
     assert difference(found.cameras["primary"], jpegs(images)) < 2
     assert decode(found.cameras["primary"][0]).shape == (32, 32, 3)
     assert converted(found) is found

@@ -69,6 +69,10 @@ def converted(recording: Recording) -> Recording:
     conversion, before = Conversion(source, target), recording.states[:-1]
     origin = recording.provenance
     bgr = {camera.name for camera in source.cameras if camera.color == "bgr"}
+    goals = list(recording.subgoals)
+    if source.camera_names[0] in bgr:  # subgoals are images of the primary camera
+        images = _rgb([image for _, image in goals])
+        goals = [(step, image) for (step, _), image in zip(goals, images, strict=True)]
     return replace(
         recording,
         contract=target,
@@ -76,6 +80,7 @@ def converted(recording: Recording) -> Recording:
             name: _rgb(images) if name in bgr else images
             for name, images in recording.cameras.items()
         },
+        subgoals=goals,
         states=conversion.state(recording.states),
         actions=conversion.action(recording.actions, before),
         commanded=conversion.action(recording.commanded, before),
