@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from soar.contract.contract import WIDOWX, Camera
+from soar.data import frame_cache
 from soar.data.frame_cache import Frames, build_frames
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError, StoreError
@@ -119,6 +120,27 @@ def test_an_interrupted_build_is_completed(store, make_episode, tmp_path, monkey
     assert len(decoded) < 6
     whole = Frames.from_episodes([make_episode(seed) for seed in range(6)], 8)
     assert np.array_equal(frames.images, whole.images)
+
+
+def test_no_episode_is_noted_as_decoded_before_it_is_on_the_disk(
+    store, make_episode, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(frame_cache, "VOUCH_EVERY_S", -1)
+    for seed in range(2):
+        store.append(make_episode(seed))
+    with monkeypatch.context() as patch:
+        patch.setattr(frame_cache, "flush", fail)
+        with pytest.raises(StoreError, match="Input/output error"):
+            build_frames(store, Query(), 8, tmp_path / "cache", workers=1)
+    (home,) = (tmp_path / "cache").iterdir()
+    assert not np.load(home / "done.npy").any()
+    frames = build_frames(store, Query(), 8, tmp_path / "cache", workers=1)
+    assert np.array_equal(
+        frames.images, Frames.from_episodes([make_episode(0), make_episode(1)], 8).images
+    )
 
 
 def test_concurrent_callers_build_once(store, make_episode, tmp_path, decoded):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 _ABOUT = "frames.json"
 _ARRAYS = {"images": "u1 n r r 3", "states": "f4 n s", "actions": "f4 n a", "starts": "i8 e"}
+VOUCH_EVERY_S = 10.0
+"""Time between two notes of what is decoded, each of which waits for the disk; a kill costs the work since the last."""
 ActionLabels: TypeAlias = Literal["actions", "commanded"]
 """The executed actions, or the commanded ones, without the disturbances injected into them (Laskey et al. 2017)."""
 _Array: TypeAlias = np.ndarray[tuple[int, ...], np.dtype[Any]]
@@ -192,24 +195,37 @@ def _build(
     def decode(i: int) -> None:
         steps = store.steps(episodes[i].id)
         _fill(frames, i, steps, getattr(steps, labels))
-        done[i] = True
 
+    files = [home / f"{name}.npy" for name in (*_ARRAYS, *(f"images_{c}" for c in cameras))]
     missing = np.flatnonzero(~done).tolist()
     threads = workers or len(os.sched_getaffinity(0))
     with progress_bar() as bar, ThreadPoolExecutor(threads) as pool:
         task = bar.add_task("decoding episodes", total=len(episodes), note=f"{resolution} px")
         bar.advance(task, len(episodes) - len(missing))
-        futures = [pool.submit(decode, i) for i in missing]
+        futures = {i: pool.submit(decode, i) for i in missing}
+        vouched_s = time.monotonic()
         try:
-            for future in as_completed(futures):
+            for future in as_completed(futures.values()):
                 future.result()
                 bar.advance(task)
+                if time.monotonic() - vouched_s > VOUCH_EVERY_S:
+                    _vouch(done, futures, files)
+                    vouched_s = time.monotonic()
         except BaseException:
             pool.shutdown(cancel_futures=True)
+            _vouch(done, futures, files)
             raise
-    flush(*(home / f"{name}.npy" for name in (*_ARRAYS, *(f"images_{c}" for c in cameras))))
+    flush(*files)
     _write_about(home, frames)
     (home / "done.npy").unlink()
+
+
+def _vouch(done: _Array, futures: Mapping[int, Future[None]], files: Sequence[Path]) -> None:
+    """Note which episodes are decoded, once their numbers are on the disk, so that no power cut leaves a false note."""
+    decoded = [i for i, f in futures.items() if f.done() and not f.cancelled()]
+    decoded = [i for i in decoded if futures[i].exception() is None]
+    flush(*files, files[0].parent)
+    done[decoded] = True
 
 
 def common_contract(episodes: Sequence[EpisodeSummary]) -> Contract:
