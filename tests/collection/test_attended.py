@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,3 +72,20 @@ def test_a_question_reads_lines_and_its_answer_is_a_key(
             assert stream.readline() == "y \n"
             assert pressed == []
         assert pressed == ["\n"]
+
+
+def test_a_key_whose_handler_fails_is_not_the_last_one(
+    terminal: tuple[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, stream = terminal
+    monkeypatch.setattr("soar.utils.keys._in_foreground", lambda _: True)
+    second = threading.Event()
+
+    def handle(key: str) -> None:
+        if key == "x":
+            raise RuntimeError("anything")
+        second.set()
+
+    with Keys(handle, stream):
+        os.write(ours, b"x ")
+        assert second.wait(10)

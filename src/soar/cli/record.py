@@ -210,13 +210,14 @@ def _open_page(
 def _key_handler(
     teleoperator: Teleoperator, commands: CommandKeys, folder: StatusFolder
 ) -> Callable[[str], None]:
+    from soar.collection.keys import attend
     from soar.robots.operation.teleoperation import Keyboard
 
     def handle(key: str) -> None:
         if isinstance(teleoperator, Keyboard):
             teleoperator.press(key)
         commands.press(key)
-        folder.beat()
+        attend([folder])
 
     return handle
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
-from soar.collection.status import StatusFolder
+from soar.collection.status import StatusFolder, beat_all, request_all
+from soar.errors import FileError
 from soar.utils.keys import Keys
 from soar.utils.progress import console
+
+log = logging.getLogger(__name__)
 
 STOP_KEY, RELEASE_KEY = " ", "r"
 
@@ -34,17 +38,17 @@ def operator_keys(
     """
 
     def handle(key: str) -> None:
-        for folder in folders:
+        try:
             if key == STOP_KEY:
-                folder.request("emergency", "space bar")
+                request_all(folders, "emergency", "space bar")
+                console.print("[bold red]emergency stop[/]: all arms are held; r releases them")
             elif key == RELEASE_KEY:
-                folder.request("run")
-            folder.beat()
+                request_all(folders, "run")
+                console.print("released: the arms go home and on")
+        except FileError as error:
+            log.error("%s", error)
+        attend(folders)
         press(key)
-        if key == STOP_KEY:
-            console.print("[bold red]emergency stop[/]: all arms are held; r releases them")
-        elif key == RELEASE_KEY:
-            console.print("released: the arms go home and on")
 
     keys = Keys(handle, stream or sys.stdin)
     with keys as listening:
@@ -53,3 +57,11 @@ def operator_keys(
                 "space: emergency stop of all arms   r: release   Ctrl-C: end", style="dim"
             )
         yield keys
+
+
+def attend(folders: Sequence[StatusFolder]) -> None:
+    """Send the operator's heartbeat to stations. A failure is only logged: it must not be in the way of a stop."""
+    try:
+        beat_all(folders)
+    except FileError as error:
+        log.warning("%s", error)

@@ -19,6 +19,7 @@ import numpy as np
 
 import soar
 from soar.collection import unstored
+from soar.collection.keys import attend
 from soar.collection.seeds import Seeds
 from soar.collection.status import Activity, StationStatus, StatusFolder
 from soar.errors import ConfigError, MotionHeld, RobotFault, StoreError
@@ -228,7 +229,7 @@ class Recording:
                 action = self.teleoperator.act(observation) if held is None else held
                 if action is not None:
                     held = action if self.teleoperator.actor == "expert" else None
-                    self._status_folder.beat()
+                    attend([self._status_folder])
                     executed = self.station.robot.execute(action)
                     actor = self.teleoperator.actor
                     steps.append(Step(len(steps), observation, action, executed, None, actor))

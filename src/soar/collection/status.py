@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
@@ -25,8 +25,8 @@ from annotated_types import Ge, Gt, Lt
 
 from soar.collection.lease import LEASE, is_held
 from soar.collection.sharing import COMMAND, EVENTS, STATUS, TASKS, deliver
-from soar.errors import ConfigError, FileError
-from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, beat, release_motion, stop_motion
+from soar.errors import ConfigError, FileError, SoarError, text_of
+from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, beat, stop_motion
 from soar.rollout.station_config import check_station_name
 from soar.utils.config import from_plain
 from soar.utils.files import (
@@ -142,28 +142,30 @@ class StatusFolder:
                 resume and to release it.
             by: who holds the arm, or why.
         """
-        if command == "emergency":
-            reason = f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}"
-            stop_motion(self.folder, reason)
-            deliver(self.folder, EMERGENCY, reason)
-            return
-        if command == "run":
-            release_motion(self.folder)
-            deliver(self.folder, EMERGENCY, None)
-            self.forget_command()
-            return
-        path = self.folder / COMMAND
-        with writing(path):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(command)
-        deliver(self.folder, COMMAND, command)
+        request_all([self], command, by)
 
     def forget_command(self) -> None:
         """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
-        path = self.folder / COMMAND
-        with writing(path):
-            path.unlink(missing_ok=True)
-        deliver(self.folder, COMMAND, None)
+        self.put({COMMAND: None})
+        self.deliver({COMMAND: None})
+
+    def put(self, asked: Mapping[str, str | None]) -> None:
+        """Write files of what a person asks for by name, None to remove one, on this machine alone. Raises FileError."""
+        for name, text in asked.items():
+            path = self.folder / name
+            with writing(path):
+                if text is None:
+                    path.unlink(missing_ok=True)
+                elif name == EMERGENCY:
+                    stop_motion(self.folder, text)  # also on a full disk
+                else:
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text)
+
+    def deliver(self, asked: Mapping[str, str | None]) -> None:
+        """Give the same files to a station that runs on another machine. Raises FileError."""
+        for name, text in asked.items():
+            deliver(self.folder, name, text)
 
     def requested_tasks(self) -> tuple[str, ...]:
         """Return a person's list of tasks; empty for the station's own."""
@@ -238,6 +240,41 @@ def _is_event(row: Mapping[str, Json]) -> bool:
         and isinstance(time_s, int | float)
         and 0 <= time_s < 1e11
     )
+
+
+def request_all(folders: Sequence[StatusFolder], command: Command, by: str = "") -> None:
+    """Request something of several stations: of all on this machine first, and of each even if others fail.
+
+    See `StatusFolder.request`. Raises FileError: it didn't reach some stations, which the message names.
+    """
+    asked: dict[str, str | None] = {COMMAND: command}
+    if command == "emergency":
+        asked = {EMERGENCY: f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}"}
+    elif command == "run":
+        asked = {EMERGENCY: None, COMMAND: None}
+    failed = f"'{command}' didn't reach"
+    _for_each(folders, failed, lambda f: f.put(asked), lambda f: f.deliver(asked))
+
+
+def beat_all(folders: Sequence[StatusFolder]) -> None:
+    """Send a heartbeat of the operator to several stations, to each even if others fail. Raises FileError."""
+    _for_each(folders, "the heartbeat didn't reach", StatusFolder.beat)
+
+
+def _for_each(
+    folders: Sequence[StatusFolder], failed: str, *steps: Callable[[StatusFolder], None]
+) -> None:
+    """Take each step at all folders before the next one, also after errors. Raises FileError with all errors."""
+    problems: dict[str, list[str]] = {}
+    for step in steps:
+        for folder in folders:
+            try:
+                step(folder)
+            except (SoarError, OSError) as error:
+                problems.setdefault(folder.station, []).append(text_of(error))
+    if problems:
+        causes = "; ".join(dict.fromkeys(cause for found in problems.values() for cause in found))
+        raise FileError(f"{failed} {', '.join(problems)}: {causes}")
 
 
 def status_folders(store: str | Path) -> list[StatusFolder]:

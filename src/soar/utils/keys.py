@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import select
@@ -10,7 +11,10 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from soar.errors import described
 from soar.utils.signals import at_exit
+
+log = logging.getLogger(__name__)
 
 UP, DOWN, RIGHT, LEFT = "up", "down", "right", "left"
 """Names of the arrow keys; any other key is its character."""
@@ -25,7 +29,7 @@ def listen(handle: Callable[[str], None], stream: TextIO) -> Iterator[bool]:
     """Call `handle` with each key pressed, in a thread. The terminal is as before at the end, however that comes.
 
     Args:
-        handle: takes a character, or the name of an arrow key.
+        handle: takes a character, or the name of an arrow key; what it raises is only logged.
         stream: the terminal.
 
     Yields:
@@ -50,7 +54,10 @@ def listen(handle: Callable[[str], None], stream: TextIO) -> Iterator[bool]:
             ready, _, _ = select.select([number], [], [], _WAIT_S)
             if ready and _in_foreground(number):
                 for key in keys_in(os.read(number, 64).decode(errors="ignore")):
-                    handle(key)
+                    try:
+                        handle(key)
+                    except Exception as error:  # noqa: BLE001  the next key may be an emergency stop
+                        log.error("key %r: %s", key, described(error))
 
     def restore() -> None:
         termios.tcsetattr(number, termios.TCSANOW, before)  # also while nobody reads the output
