@@ -3,10 +3,18 @@ from dataclasses import replace
 
 import pytest
 
+from soar.cli import main
 from soar.collection.lease import held, station_lease
-from soar.collection.status import StationStatus, StatusFolder, status_folders
-from soar.errors import ConfigError
+from soar.collection.status import (
+    StationStatus,
+    StatusFolder,
+    beat_all,
+    request_all,
+    status_folders,
+)
+from soar.errors import ConfigError, FileError
 from soar.utils.notices import Webhook
+from soar.watch.stations import _request as request_page
 
 STATUS = StationStatus("arm1", "3", "collecting", 10.0, 20.0, os.getpid(), "fold the cloth", 5)
 
@@ -37,6 +45,36 @@ def test_a_command_lasts_until_the_next_one(tmp_path):
     assert status_folder.command() == "run"
     (status_folder.folder / "wish").write_text("dance")
     assert status_folder.command() == "run"
+
+
+@pytest.mark.parametrize("way", ["page", "command", "keys"])
+def test_an_emergency_stop_holds_every_arm_although_one_cannot_be_reached(
+    tmp_path, monkeypatch, capsys, way
+):
+    folders = [StatusFolder(tmp_path, name) for name in ("arm1", "arm2", "arm3")]
+    for folder in folders:
+        folder.show(replace(STATUS, station=folder.station))
+    delivered = []
+
+    def away(folder, name, text):
+        if folder.name == "arm1":
+            raise FileError("s3://b/arm1 can't be used: connection refused")
+        delivered.append((folder.name, all((f.folder / "emergency").exists() for f in folders)))
+
+    monkeypatch.setattr("soar.collection.status.deliver", away)
+    problem = "'emergency' didn't reach arm1: s3://b/arm1 can't be used: connection refused"
+    if way == "command":
+        with pytest.raises(SystemExit):
+            main(["stop", "--store", str(tmp_path), "--emergency"])
+        assert problem in " ".join(capsys.readouterr().err.split())
+    else:
+        ask = request_page if way == "page" else request_all
+        with pytest.raises(FileError, match=problem):
+            ask(folders, "emergency")
+    assert delivered == [("arm2", True), ("arm3", True)]  # first all arms of this machine
+    with pytest.raises(FileError, match="the heartbeat didn't reach arm1"):
+        beat_all(folders)
+    assert all((f.folder / "heartbeat").exists() for f in folders)
 
 
 def test_events_are_kept_in_order(tmp_path):

@@ -62,8 +62,9 @@ def attend(store: Store, station: Names = ()) -> None:
 
     Example: `soar attend --store s`.
     """
-    for folder in chosen_folders(store, station):
-        folder.beat()
+    from soar.collection.status import beat_all
+
+    beat_all(chosen_folders(store, station))
 
 
 def status(
@@ -90,9 +91,12 @@ def status(
 
 
 def _request(store: Path, names: Sequence[str], command: Command) -> None:
+    from soar.collection.status import request_all
+
     by = "`soar stop --emergency`" if command == "emergency" else ""
-    for folder in chosen_folders(store, names):
-        folder.request(command, by)
+    folders = chosen_folders(store, names)
+    request_all(folders, command, by)
+    for folder in folders:
         print(f"{folder.station}: {command}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from soar.collection.lease import holder
 from soar.collection.sharing import fetch_stations
-from soar.collection.status import StatusFolder
+from soar.collection.status import StatusFolder, request_all
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.fleet.cluster import Cluster
@@ -45,10 +45,9 @@ def drain(config: FleetConfig) -> Iterator[str]:
     working = cluster.working if cluster else partial(_working, config.store)
     waiting = working(names)
     while waiting:
-        for name in waiting:
-            folder = StatusFolder(config.store, name)
-            if folder.command() != "stop":  # also where it was begun anew meanwhile
-                folder.request("stop")
+        folders = [StatusFolder(config.store, name) for name in waiting]
+        # also where it was begun anew meanwhile
+        request_all([f for f in folders if f.command() != "stop"], "stop")
         if cluster:
             cluster.stop(waiting)
         time.sleep(_POLL_S)

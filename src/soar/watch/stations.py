@@ -12,7 +12,7 @@ from starlette.requests import Request
 from soar.collection.lease import is_held, station_lease
 from soar.collection.live import picture_time, read_picture, touch_watched
 from soar.collection.sharing import EVENTS, Watcher
-from soar.collection.status import Command, StationStatus, StatusFolder, status_folders
+from soar.collection.status import Command, StationStatus, StatusFolder, request_all, status_folders
 from soar.errors import ConfigError
 from soar.robots.operation.guard import EMERGENCY
 from soar.types import EpisodeSummary
@@ -149,8 +149,8 @@ def _request(folders: Sequence[StatusFolder], word: str) -> Json:
         raise ConfigError(f"no command '{word:.40}'; valid: {', '.join(COMMANDS)}, tasks")
     if word == "resume":
         return _resume(folders)
-    for folder in folders:
-        folder.request(COMMANDS[word], "the page of `soar watch`" if word == "emergency" else "")
+    by = "the page of `soar watch`" if word == "emergency" else ""
+    request_all(folders, COMMANDS[word], by)
     return {"stations": [folder.station for folder in folders]}
 
 
