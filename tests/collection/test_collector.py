@@ -21,11 +21,12 @@ from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.judging import judge_unknown
 from soar.collection.retry import Backoff
 from soar.collection.status import StatusFolder, status_folders
-from soar.collection.supervisor import FaultLimits
+from soar.collection.supervisor import FaultLimits, StationSupervisor
 from soar.collection.unstored import keep, restore, spare_folder
 from soar.data.store.lance import LanceStore, open_store
 from soar.errors import ConfigError, ModelUnavailable, StoreError
 from soar.robots.faulty import FaultRates, FaultyRobot
+from soar.robots.operation.guard import MotionGuard, release_motion
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
@@ -681,6 +682,53 @@ def test_a_paused_station_waits_and_resumes(tmp_path):
     _, summary = work(tmp_path, [make_station()], episodes=1)
     assert summary.episodes == 1
     assert time.monotonic() - start > 0.6
+
+
+def test_an_arm_goes_home_first_although_its_station_was_paused_at_the_start(tmp_path):
+    status_folder = StatusFolder(tmp_path, "one")
+    open_store(tmp_path, create=True)
+    status_folder.request("pause")
+    moves: list[str] = []
+    station = make_station()
+    for name in ("home", "execute"):
+        noting(station.robot, name, moves)
+    threading.Timer(0.2, lambda: status_folder.request("run")).start()
+    work(tmp_path, [station], episodes=1)
+    assert moves[0] == "home"
+
+
+def noting(robot: Any, name: str, moves: list[str]) -> None:
+    move = getattr(robot, name)
+
+    def noted(*inputs: Any) -> Any:
+        moves.append(name)
+        return move(*inputs)
+
+    setattr(robot, name, noted)
+
+
+@pytest.mark.parametrize("meanwhile", ["paused", "waiting"])
+def test_an_arm_goes_home_after_a_hold_whatever_the_station_does_meanwhile(tmp_path, meanwhile):
+    folder, robot = StatusFolder(tmp_path / "s", "one"), ToyRobot()
+    guard = MotionGuard(folder.folder)
+    station = replace(make_station(), robot=robot, simulation=None, guard=guard)
+    store, stop = open_store(tmp_path / "s", create=True), threading.Event()
+    supervisor = StationSupervisor(station, store, folder, FaultLimits(), stop)
+    supervisor.observe()
+    supervisor.observe()
+    assert (supervisor.willing(), robot.homed) == (True, 1)
+    folder.request("emergency")
+    assert not supervisor.willing()
+    if meanwhile == "paused":
+        folder.request("pause")
+        release_motion(folder.folder)
+        assert not supervisor.willing()
+    else:
+        supervisor.show("waiting", "the store is away")
+    folder.request("run")
+    assert supervisor.willing()
+    supervisor.observe()
+    assert robot.homed == 2
 
 
 def test_the_status_shows_the_running_task(tmp_path):

@@ -280,9 +280,7 @@ class Collector(Callback):
         observed = []
         for supervisor in supervisors:
             try:
-                if supervisor.activity == "starting":
-                    supervisor.station.robot.home()
-                observed.append((supervisor, supervisor.station.robot.observe()))
+                observed.append((supervisor, supervisor.observe()))
             except RobotFault as error:
                 supervisor.fault(error)
         assessments = assess(self.models.vlm, [(o, s.station.tasks) for s, o in observed])

@@ -19,7 +19,7 @@ from soar.rollout.assessment import SceneAssessment
 from soar.rollout.callbacks import EpisodeResult
 from soar.rollout.station import Station
 from soar.tasks.proposer import missing_objects
-from soar.types import Verdict
+from soar.types import Observation, Verdict
 from soar.utils.config import check_ranges
 
 
@@ -76,6 +76,8 @@ class StationSupervisor:
         self.assessment: SceneAssessment | None = None
         """Assessment of the current scene; None if something may have changed since."""
         self.activity: Activity = "starting"
+        self._at_home = False
+        """Whether nothing but episodes has moved the arm since it was homed: not at the start, nor after a hold."""
         self.noise = 0.0
         """Scale of the policy's standard deviation in the running episode."""
         self.stored = self.dropped = self.faults = 0
@@ -120,7 +122,7 @@ class StationSupervisor:
             return False
         if self.activity == "held":
             self.status_folder.note("back", "the arm may move again")
-            self.activity = "starting"  # it goes home first
+            self.activity = "starting"
         if command == "pause" and self.activity != "paused":
             self.show("paused")
         self._change_tasks()
@@ -164,6 +166,13 @@ class StationSupervisor:
         self._absences, self.missing, self.assessment = {}, (), None
         names = ", ".join(task.instruction for task in tasks)
         self.status_folder.note("tasks", f"from now on: {names}")
+
+    def observe(self) -> Observation:
+        """Return what the robot sees; after the start and after a hold it goes home first. Raises RobotFault."""
+        if not self._at_home:
+            self.station.robot.home()
+            self._at_home = True
+        return self.station.robot.observe()
 
     def finish(self, result: EpisodeResult) -> None:
         """Handle the end of an episode; returns after the recovery from a fault."""
@@ -287,6 +296,7 @@ class StationSupervisor:
             except RobotFault as again:
                 error = again
             else:
+                self._at_home = True
                 return
         if not self._stop.is_set():
             self._give_up(f"{error} ({self._limits.max_recoveries} recoveries didn't help)")
@@ -298,7 +308,7 @@ class StationSupervisor:
 
     def _hold(self, reason: str) -> None:
         """Wait for the person who holds the arm; the scene has to be assessed again."""
-        self.assessment = None
+        self.assessment, self._at_home = None, False
         if self.activity != "held":
             self.status_folder.note("held", reason)
         self.show("held", reason)
