@@ -1,3 +1,4 @@
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -116,6 +117,39 @@ def test_a_missing_heartbeat_holds_until_the_next_one(tmp_path):
     now[0] += 0.2
     assert "no heartbeat" in guard.reason()
     beat(tmp_path)
+    assert guard.reason() == ""
+
+
+def test_a_folder_that_goes_away_releases_no_stop_and_is_no_heartbeat(tmp_path):
+    store, away, now = tmp_path / "store", tmp_path / "away", [0.0]
+    folder = store / "stations" / "arm"
+    stop_motion(folder, "space bar")
+    beat(folder)
+    guard = MotionGuard(folder, 5.0, lambda: now[0])
+    store.rename(away)
+    assert f"{folder} is gone" in guard.reason()
+    beat(folder)  # as any key of the terminal, which makes another folder
+    assert f"{folder} is gone" in guard.reason()
+    shutil.rmtree(store)
+    away.rename(store)
+    assert "space bar" in guard.reason()
+    release_motion(folder)
+    assert "no heartbeat" in guard.reason()
+    (folder / "heartbeat").unlink()
+    assert "no heartbeat" in guard.reason()
+    beat(folder)
+    assert guard.reason() == ""
+
+
+def test_a_stop_and_its_release_free_an_arm_whose_folder_is_lost(tmp_path):
+    folder = tmp_path / "store" / "arm"
+    folder.mkdir(parents=True)
+    guard = MotionGuard(folder)
+    (tmp_path / "store").rename(tmp_path / "lost")
+    assert guard.reason()
+    stop_motion(folder, "space bar")
+    assert "space bar" in guard.reason()
+    release_motion(folder)
     assert guard.reason() == ""
 
 

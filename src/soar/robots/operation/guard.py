@@ -70,21 +70,33 @@ class MotionGuard:
         """
         self.folder = folder
         self._heartbeat_s, self._now = heartbeat_s, now
-        self._beat = _read(folder / HEARTBEAT)
+        self._beat = self._last_beat()
         self._beat_at_s = -np.inf
+        self._known, self._lost = _identity(folder), False
 
     def reason(self) -> str:
         """Return why the robot must not move; "" if it may."""
-        stop = _read(self.folder / EMERGENCY)
+        try:
+            stop = _read(self.folder / EMERGENCY)
+        except OSError as error:
+            stop = str(error)  # it is there
         if stop is not None:
+            self._lost = False  # whoever releases this stop knows of no other
             return (
                 f"emergency stop ({stop.strip() or 'no reason given'}); `soar resume` releases it"
             )
+        if self._is_lost():
+            return (
+                f"{self.folder} is gone or another one, and with it a stop that may be in it; bring it back, or hold "
+                "the arm and release it"
+            )
         if self._heartbeat_s is None:
             return ""
-        beat = _read(self.folder / HEARTBEAT)
-        if beat != self._beat:
-            self._beat, self._beat_at_s = beat, self._now()
+        beat = self._last_beat()
+        if beat and beat != self._beat:
+            if self._beat is not None:  # else it may be an old one
+                self._beat_at_s = self._now()
+            self._beat = beat
         if self._now() - self._beat_at_s <= self._heartbeat_s:
             return ""
         return (
@@ -96,6 +108,22 @@ class MotionGuard:
         """Raise MotionHeld if the robot must not move."""
         if reason := self.reason():
             raise MotionHeld(reason)
+
+    def _is_lost(self) -> bool:
+        """Whether the folder that was there is gone, or came back as another one, without what people asked for."""
+        found = _identity(self.folder)
+        if found is None:
+            self._lost = self._known is not None
+        elif not self._lost or found == self._known:
+            self._known, self._lost = found, False
+        return self._lost
+
+    def _last_beat(self) -> str | None:
+        """Return what the heartbeat's file says, "" without one; None if it can't be read."""
+        try:
+            return _read(self.folder / HEARTBEAT) or ""
+        except OSError:
+            return None
 
 
 def stop_motion(folder: Path, reason: str) -> None:
@@ -220,10 +248,17 @@ class GuardedRobot(Generic[R]):
 
 
 def _read(path: Path) -> str | None:
-    """Return a small file's text, or None if there is none. A file that can't be read stops the robot: it is there."""
+    """Return a small file's text, or None if there is none. Raises OSError: it is there and can't be read."""
     try:
         return path.read_bytes()[:200].decode(errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except OSError as error:
-        return str(error)
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Return what a folder is known by wherever it is moved; None if it can't be seen."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
