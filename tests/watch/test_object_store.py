@@ -120,6 +120,33 @@ def test_a_machine_that_takes_a_station_over_knows_what_was_asked_and_who_holds_
         assert StatusFolder(there, "arm1").requested_tasks() == ("fold it",)
 
 
+def test_what_is_asked_at_the_stations_machine_goes_before_what_comes_from_elsewhere(
+    bucket: str, tmp_path: Path
+) -> None:
+    arm, there = StatusFolder(tmp_path, "arm1"), ObjectPath(f"{bucket}/lab/stations/arm1")
+    station = sharing._Station(arm.folder, there)
+    emergency, stop = arm.folder / "emergency", there / "emergency"
+    station.look()
+    arm.request("emergency", "the page")
+    station.look()
+    stop.unlink()  # `soar resume` elsewhere
+    (there / "wish").write_bytes(b"pause")
+    arm.request("emergency", "space bar, a second later")
+    arm.request("stop")
+    station.look()
+    assert emergency.exists()
+    assert b"space bar" in stop.read_bytes()
+    assert (arm.command(), (there / "wish").read_bytes()) == ("stop", b"stop")
+    arm.request("run")
+    stop.write_bytes(b"elsewhere")  # while it was released here
+    station.look()
+    assert emergency.read_text() == "elsewhere"
+    stop.unlink()
+    station.look()
+    assert not emergency.exists()
+    station.close()
+
+
 @pytest.mark.slow
 def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, gate: Any) -> None:
     open_store(url, create=True)

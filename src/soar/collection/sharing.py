@@ -1,7 +1,8 @@
 """Stations' files of a store in object storage, for people at other machines: copied there and back.
 
 What a station shows goes there, and what people ask of it comes from there, within about two seconds. A station acts by
-the files of its own machine alone: while the storage is away it goes on, and obeys what is asked at its machine. A
+the files of its own machine alone: while the storage is away it goes on, and obeys what is asked at its machine. Where
+people ask here and elsewhere at once, the station's machine goes before, and an emergency stop before its release. A
 store in a folder, on a mount too, needs none of this.
 """
 
@@ -57,14 +58,24 @@ class _Folder:
         """Whether the file here or the object there isn't what it was when they were the same."""
         return self._known.get(name) != (_stamp(self.folder / name), tag)
 
-    def take(self, names: Sequence[str], tags: Mapping[str, str]) -> None:
-        """Take over what is there, including that a file is gone. Raises FileError."""
+    def take(
+        self, names: Sequence[str], tags: Mapping[str, str], *, yielding: bool = False
+    ) -> None:
+        """Take over what is there, including that a file is gone. Raises FileError.
+
+        Args:
+            names: names of the files.
+            tags: tags of all that is there.
+            yielding: leave files that have changed here, too, since they were the same.
+        """
         for name in names:
             path, tag = self.folder / name, tags.get(name, "")
             try:
                 data = (self.there / name).read_bytes() if tag else None
             except FileNotFoundError:
                 data, tag = None, ""
+            if yielding and self._goes_before(name, data):
+                continue
             stamp: Stamp = None
             if data is None:
                 path.unlink(missing_ok=True)
@@ -74,6 +85,12 @@ class _Folder:
                     file.flush()
                     stamp = _stamp(file.fileno())  # a person may write another file right after
             self._known[name] = stamp, tag
+
+    def _goes_before(self, name: str, data: bytes | None) -> bool:
+        """Whether the file here goes before what is there: it has changed, and isn't a release of a newer stop."""
+        stamp = _stamp(self.folder / name)
+        releases = name == EMERGENCY and stamp is None and data is not None
+        return stamp != self._known.get(name, (None, ""))[0] and not releases
 
     def give(self, names: Sequence[str]) -> None:
         """Write there what has changed here, including what is gone. Raises FileError."""
@@ -98,11 +115,11 @@ class _Station(_Folder):
         """Copy what has changed; return whether somebody watches. Raises FileError."""
         if not self._serves():
             return False
-        tags = self.there.tags()
-        if not self._begun:
+        tags, first = self.there.tags(), not self._begun
+        if first:
             self._begin(tags)
         taken = [n for n in _ASKED if tags.get(n, "") != self._tag(n)]
-        self.take(taken, tags)
+        self.take(taken, tags, yielding=not first)  # at first, the files here may be old ones
         if WATCHED in taken:
             (self.folder.parent / WATCHED).write_text(str(time.time_ns()))
         self.give((*_SHOWN, *_ASKED))
