@@ -1,14 +1,19 @@
 """Trials and checks of a station."""
 
 import os
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from soar.collection.lease import held, robot_lease
+from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, Gripper, Numbers
 from soar.contract.convert import as_widowx
+from soar.data.store.lance import open_store
+from soar.doctor.checks import CheckConfig, run_checks
 from soar.doctor.station import gentle_probes, try_robot, try_station
 from soar.doctor.station_checks import (
     RobotTrial,
@@ -23,6 +28,7 @@ from soar.doctor.station_checks import (
 from soar.errors import RobotFault
 from soar.robots.converted import ConvertedRobot
 from soar.robots.limits import Limits
+from soar.robots.operation.guard import beat
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 from soar.rollout.station_config import StationConfig
@@ -309,3 +315,43 @@ def test_a_simulated_arm_passes_all_checks():
     tried = try_station(StationConfig("arm", options={"scene": "1", "image_size": 64}), True)
     assert [r.health for r in tried.results] == ["ok"] * 8, tried.results
     assert tried.rest.image.shape == (64, 64, 3)
+
+
+def test_an_arm_that_a_person_holds_is_not_moved(tmp_path, monkeypatch):
+    robot, folder = ToyRobot(), StatusFolder(tmp_path, "arm")
+    monkeypatch.setattr("soar.robots.toy.ToyRobot", lambda *_: robot)
+    config = CheckConfig(tmp_path, [StationConfig("arm", "toy", process=False)])
+    folder.request("emergency", "space bar")
+    first = next(run_checks(config))
+    assert (first.health, first.what[:26]) == ("failed", "emergency stop (space bar ")
+    assert "a person holds the arm" in first.advice
+    assert (robot.visited, robot.homed) == ([], 0)
+    folder.request("run")
+    assert next(run_checks(config)).health == "ok"
+
+
+def test_an_arm_that_asks_for_a_heartbeat_waits_for_one(tmp_path, monkeypatch):
+    config = StationConfig("arm", "toy", process=False, heartbeat_s=60.0)
+    monkeypatch.setattr("soar.doctor.station._OPERATOR_S", 0.1)
+    [result] = try_station(config, True, tmp_path).results
+    assert "no heartbeat of the operator" in result.what
+    monkeypatch.setattr("soar.doctor.station._OPERATOR_S", 60.0)
+    threading.Timer(0.1, beat, [tmp_path]).start()
+    assert try_station(config, True, tmp_path).trial
+
+
+def test_where_there_is_no_store_yet_the_keys_of_the_doctor_make_none(tmp_path, monkeypatch):
+    places = []
+
+    def press(folders):
+        for folder in folders:
+            folder.beat()
+            places.append(folder.folder)
+        return nullcontext()
+
+    monkeypatch.setattr("soar.doctor.checks.operator_keys", press)
+    config = CheckConfig(tmp_path / "new", [StationConfig("arm", "toy", process=False)])
+    assert next(run_checks(config)).health == "ok"
+    assert len(places) == 1
+    assert not places[0].exists()
+    open_store(tmp_path / "new", create=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from soar.collection.keys import operator_keys
+from soar.collection.status import StatusFolder
 from soar.doctor.machine import check_disk, check_rendering, check_store, episode_size
 from soar.doctor.models import try_models
 from soar.doctor.results import CheckResult
@@ -30,14 +34,28 @@ class CheckConfig:
     """Whether to home the arms and move them a few centimeters inside their boxes."""
 
 
+@contextmanager
+def _stop_place(store: Path) -> Iterator[Path]:
+    """Yield where people stop the arms: the store, or a temporary folder while there is none, so that it can be made."""
+    if any((store / name).exists() for name in ("store.json", "stations")):
+        yield store
+        return
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
 def run_checks(config: CheckConfig) -> Iterator[CheckResult]:
     """Check machine, stations, models, store and disk, and yield the results one by one."""
     if any(s.robot == "sim" for s in config.stations):
         yield check_rendering()
     stations: list[TriedStation] = []
-    for station in config.stations:
-        stations.append(try_station(station, config.move))
-        yield from stations[-1].results
+    with _stop_place(config.store) as place, ExitStack() as stack:
+        folders = [StatusFolder(place, station.name) for station in config.stations]
+        if config.move:
+            stack.enter_context(operator_keys(folders))
+        for station, folder in zip(config.stations, folders, strict=True):
+            stations.append(try_station(station, config.move, folder.folder))
+            yield from stations[-1].results
     working = [s for s in stations if s.trial]
     yield from try_models(config.models, working, config.episode)
     yield check_store(config.store)

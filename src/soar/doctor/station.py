@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -27,13 +28,17 @@ from soar.doctor.station_checks import (
 from soar.errors import ConfigError
 from soar.interfaces import Robot
 from soar.robots.limits import Limits
+from soar.robots.operation.guard import MotionGuard
 from soar.rollout.contracts import robot_contract
 from soar.rollout.station_config import StationConfig, open_station
 from soar.types import Action, Observation, State, Task
 from soar.utils.clock import Clock, Metronome
+from soar.utils.progress import console, literal
 
 OBSERVATIONS = 9
 """Number of observations of an arm that holds still."""
+_OPERATOR_S, _POLL_S = 20.0, 0.1
+"""Time for which an arm that asks for a heartbeat waits for one, and the interval at which it looks [s]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,23 +62,31 @@ class TriedStation:
         return self.trial.rest
 
 
-def try_station(config: StationConfig, move: bool) -> TriedStation:
-    """Start a station, try its robot, and close it. `move`: whether the arm may move."""
+def try_station(config: StationConfig, move: bool, folder: Path | None = None) -> TriedStation:
+    """Start a station, try its robot, and close it.
+
+    Args:
+        config: the station.
+        move: whether the arm may move.
+        folder: the station's folder, in which a person stops its motion; None where nobody can.
+    """
     if config.simulated:
-        return _try_station(config, move)
+        return _try_station(config, move, folder)
     what = f"the robot of station '{config.name}'"
     try:
         with held(robot_lease(config), what, lambda: None):
-            return _try_station(config, move)
+            return _try_station(config, move, folder)
     except InUse as error:
         return TriedStation(config, (robot_failed(config.name, Failure(error)),))
 
 
-def _try_station(config: StationConfig, move: bool) -> TriedStation:
-    opened = attempt(lambda: open_station(config))
+def _try_station(config: StationConfig, move: bool, folder: Path | None) -> TriedStation:
+    opened = attempt(lambda: open_station(config, folder=folder))
     if isinstance(opened, Failure):
         return TriedStation(config, (robot_failed(config.name, opened),))
     try:
+        if move and opened.guard and config.heartbeat_s is not None:
+            _wait_for_operator(config.name, opened.guard)
         trial = attempt(lambda: try_robot(opened.robot, config.box, move, config.keeps_period))
     finally:
         closed = attempt(opened.robot.close)
@@ -88,6 +101,15 @@ def _try_station(config: StationConfig, move: bool) -> TriedStation:
         config, tuple(results), opened.tasks, opened.robot.period_s, trial.contract,
         trial if has_image else None,
     )  # fmt: skip
+
+
+def _wait_for_operator(name: str, guard: MotionGuard) -> None:
+    """Ask for the operator's heartbeat, and wait a little for it."""
+    if reason := guard.reason():
+        console.print(literal(f"{name} waits: {reason}"))
+    until = time.monotonic() + _OPERATOR_S
+    while guard.reason() and time.monotonic() < until:
+        time.sleep(_POLL_S)
 
 
 def try_robot(robot: Robot, box: Limits, move: bool, keeps_period: bool) -> RobotTrial:

@@ -14,7 +14,7 @@ from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
 from soar.doctor.latency import Latency, check_latency
 from soar.doctor.results import CheckResult, Failure, ms
-from soar.errors import CameraFault, ConfigError, RobotFault
+from soar.errors import CameraFault, ConfigError, MotionHeld, RobotFault
 from soar.robots.limits import Limits
 from soar.types import Action, Observation, State
 
@@ -275,6 +275,7 @@ def robot_failed(name: str, failure: Failure) -> CheckResult:
         ConfigError: "correct the station's file; docs/operations.md has every key",
         InUse: "two programs can't drive one arm",
         CameraFault: "check the camera's cable, power and driver",
+        MotionHeld: "a person holds the arm; where nobody does, press a key, then try again",
         RobotFault: "check the arm's power, cables and motors; then home it by hand",
     }
     default = "the driver raised this: try it alone, outside of soar"
