@@ -166,6 +166,30 @@ def test_a_promotion_reaches_each_station_between_its_own_episodes(replicas, mon
     assert watch[1](models[1]).policy.name == "new"
 
 
+def test_a_loaded_model_answers_while_another_one_loads(replicas, monkeypatch):
+    loading, gate = threading.Event(), threading.Event()
+
+    def load(name: str) -> Any:
+        if name == "new":
+            loading.set()
+            gate.wait(60)
+        return ModelFacts(name), lambda requests: [name] * len(requests)
+
+    monkeypatch.setitem(_LOADERS, "vlm", load)
+    replica = replicas["vlm"]
+    replica.facts("old")
+    with ThreadPoolExecutor(2) as pool:
+        new = [pool.submit(replica.answer, "new", [1]) for _ in range(2)]
+        loading.wait(60)
+        try:
+            assert asyncio.run_coroutine_threadsafe(
+                replica.server.answer("old", [1]), replica._loop
+            ).result(10) == ["old"]
+        finally:
+            gate.set()
+        assert [n.result(60) for n in new] == [["new"], ["new"]]
+
+
 def test_a_policy_that_stations_cant_share_is_refused():
     class Alone:
         name = "alone"

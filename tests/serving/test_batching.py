@@ -126,3 +126,52 @@ def test_a_client_that_goes_does_not_stop_the_others() -> None:
         return await other
 
     assert asyncio.run(main()) == [2]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_wrong_number_of_replies_is_every_clients_error(count: int) -> None:
+    async def main() -> list[Any]:
+        batcher: Batcher[int, int] = Batcher(lambda requests: [1] * count, wait_s=5)
+        with batcher.client(), batcher.client():
+            asked = asyncio.gather(*map(batcher.submit, ([1], [2])), return_exceptions=True)
+            return await asyncio.wait_for(asked, 10)
+
+    for error in asyncio.run(main()):
+        assert isinstance(error, ModelUnavailable)
+        assert f"{count} replies to 2 requests" in str(error)
+
+
+def test_whatever_ends_a_batch_its_clients_are_told() -> None:
+    def run(requests: Sequence[int]) -> list[int]:
+        raise SystemExit("the library ends its process")
+
+    async def main() -> None:
+        batcher: Batcher[int, int] = Batcher(run)
+        with pytest.raises(ModelUnavailable, match="SystemExit: the library"):
+            await asyncio.wait_for(batcher.submit([1]), 10)
+        batcher.close()
+        with pytest.raises(ModelUnavailable, match="after shutdown"):
+            await asyncio.wait_for(batcher.submit([1]), 10)
+
+    asyncio.run(main())
+
+
+def test_requests_that_wait_at_the_close_are_answered() -> None:
+    started, go_on = threading.Event(), threading.Event()
+
+    def run(requests: Sequence[int]) -> list[int]:
+        started.set()
+        go_on.wait(5)
+        return list(requests)
+
+    async def main() -> tuple[list[int], list[int]]:
+        batcher: Batcher[int, int] = Batcher(run, wait_s=0)
+        first = asyncio.create_task(batcher.submit([1]))
+        await asyncio.to_thread(started.wait, 5)
+        second = asyncio.create_task(batcher.submit([2]))
+        await asyncio.sleep(0)
+        batcher.close()
+        go_on.set()
+        return await asyncio.wait_for(asyncio.gather(first, second), 10)
+
+    assert list(asyncio.run(main())) == [[1], [2]]

@@ -108,20 +108,24 @@ class ModelServer:
         return f"on {socket.gethostname()}: {names}; {size}"
 
     async def _model(self, name: str) -> _Loaded:
-        """Return a model, loaded now if it wasn't. Raises ConfigError, CheckpointError."""
-        async with self._loading:
-            if name not in self._loaded:
-                loop = asyncio.get_running_loop()
-                facts, run = await loop.run_in_executor(None, _LOADERS[self.role], name)
-                batcher: Batcher[Any, Any] = Batcher(run, 0.0, self._largest_batch)
-                self._loaded[name] = _Loaded(facts, batcher)
-            self._loaded.move_to_end(name)
-            while len(self._loaded) > _MOST_MODELS:
-                _, old = self._loaded.popitem(last=False)
-                self._batches += old.batcher.batches
-                self._requests += old.batcher.requests
-                old.batcher.close()
-            return self._loaded[name]
+        """Return a model, loaded now if it wasn't; the others answer meanwhile. Raises ConfigError, CheckpointError."""
+        if name not in self._loaded:
+            async with self._loading:
+                if name not in self._loaded:  # else another request has loaded it
+                    await self._load(name)
+        self._loaded.move_to_end(name)
+        return self._loaded[name]
+
+    async def _load(self, name: str) -> None:
+        """Load a model, in place of the one that wasn't used for the longest time if there are too many."""
+        loop = asyncio.get_running_loop()
+        facts, run = await loop.run_in_executor(None, _LOADERS[self.role], name)
+        self._loaded[name] = _Loaded(facts, Batcher(run, 0.0, self._largest_batch))
+        while len(self._loaded) > _MOST_MODELS:
+            _, old = self._loaded.popitem(last=False)
+            self._batches += old.batcher.batches
+            self._requests += old.batcher.requests
+            old.batcher.close()
 
 
 class _Loaded(NamedTuple):

@@ -50,7 +50,7 @@ class Batcher(Generic[Q, R]):
         self._waiting: list[_Entry[Q, R]] = []
         self._arrived = asyncio.Event()
         self._gathering: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, "model")
+        self._thread, self._closed = ThreadPoolExecutor(1, "model"), False
 
     @contextmanager
     def client(self) -> Iterator[None]:
@@ -86,8 +86,10 @@ class Batcher(Generic[Q, R]):
         return replies
 
     def close(self) -> None:
-        """Let the thread end after its running batch."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the thread end once the requests so far are answered."""
+        self._closed = True
+        if self._gathering is None or self._gathering.done():
+            self._thread.shutdown(wait=False)
 
     async def _work(self) -> None:
         while self._waiting:
@@ -97,11 +99,16 @@ class Batcher(Generic[Q, R]):
             self.batches += 1
             self.requests += len(flat)
             loop = asyncio.get_running_loop()
-            replies = iter(await loop.run_in_executor(self._thread, self._replies, flat))
+            try:
+                replies = iter(await loop.run_in_executor(self._thread, self._replies, flat))
+            except RuntimeError as error:  # the thread has ended
+                replies = iter([ModelUnavailable(str(error))] * len(flat))
             for entry in batch:
                 own = [next(replies) for _ in entry.requests]
                 if not entry.replies.done():  # the client may have gone
                     entry.replies.set_result(own)
+        if self._closed:
+            self._thread.shutdown(wait=False)
 
     async def _wait_for_others(self) -> None:
         loop = asyncio.get_running_loop()
@@ -125,11 +132,15 @@ class Batcher(Generic[Q, R]):
         return sorted(taken, key=lambda e: e.order)
 
     def _replies(self, requests: Sequence[Q]) -> Sequence[R | SoarError]:
+        """Return the reply to each request, or an error for each."""
         try:
-            replies = self._run(requests)
+            replies = list(self._run(requests))
         except SoarError as error:
             return [error] * len(requests)
-        except Exception as error:  # noqa: BLE001 (a model's own code may raise anything)
+        except BaseException as error:  # noqa: BLE001 (a model's own code may raise anything)
             text = " ".join(str(error).split())[:200]
             return [ModelUnavailable(f"{type(error).__name__}: {text}")] * len(requests)
+        if len(replies) != len(requests):
+            wrong = f"the model gave {len(replies)} replies to {len(requests)} requests"
+            return [ModelUnavailable(wrong)] * len(requests)
         return replies
