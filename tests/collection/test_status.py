@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -85,6 +86,19 @@ def test_events_are_kept_in_order(tmp_path):
         ("robot fault", "motor 3"),
         ("missing", "the lemon"),
     ]
+
+
+def test_events_of_several_threads_are_each_written_once(tmp_path):
+    status_folder = StatusFolder(tmp_path, "arm1")
+
+    def note(thread: int) -> None:
+        for i in range(100):
+            status_folder.note("model down", f"{thread}-{i}", person=True)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(note, range(4)))
+    messages = [e["message"] for e in status_folder.events()]
+    assert len(messages) == len(set(messages)) == 400
 
 
 def test_an_unavailable_webhook_raises_nothing(tmp_path):

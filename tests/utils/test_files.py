@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,34 @@ def test_a_line_that_a_crash_cut_short_is_replaced(tmp_path: Path) -> None:
         file.write('{"a"')
     append_lines(path, [{"a": 2}])
     assert read_lines(path) == [{"a": 1}, {"a": 2}]
+
+
+def test_rows_that_a_full_disk_cuts_short_are_all_left_out(tmp_path: Path) -> None:
+    path, rows = tmp_path / "log.jsonl", [{"a": i} for i in range(1000)]
+    append_lines(path, [{"a": -1}])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 1000, hard))
+    try:
+        with pytest.raises(FileError, match=r"log\.jsonl can't be written"):
+            append_lines(path, rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert read_lines(path) == [{"a": -1}]
+    append_lines(path, rows)
+    assert read_lines(path) == [{"a": -1}, *rows]
+
+
+def test_several_writers_lose_no_row(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+
+    def write(writer: int) -> None:
+        for i in range(100):
+            append_lines(path, [{"a": [writer, i]}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert sorted(row["a"] for row in read_lines(path)) == [
+        [w, i] for w in range(4) for i in range(100)
+    ]

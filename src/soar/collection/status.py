@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -119,6 +120,7 @@ class StatusFolder:
         self.folder = Path(store) / "stations" / station
         self.station = station
         self._unwritten: list[dict[str, Json]] = []
+        self._noting = threading.Lock()
         self._notices = Notices(channels)
 
     def command(self) -> Command:
@@ -203,19 +205,26 @@ class StatusFolder:
         return is_held(self.folder / LEASE)
 
     def note(self, kind: EventKind, message: str, *, person: bool = False) -> None:
-        """Append an event, later if the disk is full. `person`: whether it needs a person, who is then told."""
+        """Append an event, later if the disk is full; from any thread.
+
+        Args:
+            kind: its kind.
+            message: what happened.
+            person: whether it needs a person, who is then told.
+        """
         event = {"time_s": time.time(), "station": self.station, "kind": kind, "message": message}
         log.log(
             logging.ERROR if person else logging.WARNING, "%s: %s: %s", self.station, kind, message
         )
-        self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
-        try:
-            append_lines(self.folder / EVENTS, self._unwritten)
-            self._unwritten = []
-        except FileError as error:
-            log.warning("event of %s not written: %s", self.station, error)
-        if person:
-            self._notices.send(event | {"message": printable(message)[:1000]})
+        with self._noting:
+            self._unwritten = [*self._unwritten, event][-_MOST_UNWRITTEN:]
+            try:
+                append_lines(self.folder / EVENTS, self._unwritten)
+                self._unwritten = []
+            except FileError as error:
+                log.warning("event of %s not written: %s", self.station, error)
+            if person:
+                self._notices.send(event | {"message": printable(message)[:1000]})
 
     def settle(self) -> None:
         """Wait until notices have arrived, or failed, which is only logged."""

@@ -166,7 +166,9 @@ def read_json(path: Path) -> Json:
 
 
 def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
-    """Append rows to a JSONL file in one write, after removing an incomplete last line that a crash left.
+    """Append all rows to a JSONL file or none, after removing an incomplete last line that a crash left.
+
+    Threads and processes may append to one file at once.
 
     Raises:
         FileError: the file can't be written.
@@ -176,11 +178,19 @@ def append_lines(path: Path, rows: Sequence[Mapping[str, Json]]) -> None:
     check_no_part(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as file:
+        data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        with path.open("a+b", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             file.seek(0)
             complete = file.read().rfind(b"\n") + 1
             file.truncate(complete)
-            file.write("".join(json.dumps(row) + "\n" for row in rows).encode())
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except BaseException:  # as of a full disk, with some of the rows written
+                with contextlib.suppress(OSError):
+                    file.truncate(complete)
+                raise
 
 
 def read_lines(path: Path) -> list[dict[str, Json]]:
