@@ -19,13 +19,19 @@ import numpy as np
 import pytest
 
 from soar.cli import main
+from soar.collection.recording import Recording
 from soar.collection.status import StatusFolder
 from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Numbers
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError
+from soar.errors import ConfigError, RobotFault
 from soar.robots.operation.devices import Gamepad, LeaderArm, Scripted
+from soar.robots.operation.guard import GuardedRobot, MotionGuard, release_motion, stop_motion
 from soar.robots.operation.teleoperation import GRIPPER_STEPS, Command, CommandKeys, Hand, Keyboard
+from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
+from soar.rollout.station import Station
+from soar.tasks.grammar import parse_instruction
+from soar.tasks.proposer import UncertaintyProposer
 from soar.types import Observation, Query
 
 TASK = "move the green block to the left side"
@@ -211,6 +217,67 @@ def test_a_script_and_a_file_record_with_the_simulators_verdict(toy, tmp_path, c
     with pytest.raises(SystemExit):
         main(["record", *where, "--script", "wave_arm:nothing"])
     assert "ended without an action" in capsys.readouterr().err
+
+
+class Overloaded(ToyRobot):
+    """An arm with one fault, after which its first recoveries fail, too."""
+
+    def __init__(self, failing: int, folder: Path | None = None) -> None:
+        super().__init__()
+        self.failing, self.folder = failing, folder
+        self.executed = self.looks = 0
+
+    def execute(self, action):
+        self.executed += 1
+        if self.executed == 3:
+            if self.folder:
+                stop_motion(self.folder, "space bar")
+            raise RobotFault("motor 3 reports an overload")
+        return super().execute(action)
+
+    def recover(self):
+        self.failing -= 1
+        if self.failing >= 0:
+            raise RobotFault("still broken")
+
+    def observe(self):
+        if self.folder and (self.folder / "emergency").exists():
+            self.looks += 1
+            if self.looks == 3:
+                release_motion(self.folder)
+        return super().observe()
+
+
+def recording_with(folder: StatusFolder, robot: ToyRobot) -> Recording:
+    actions = folder.folder.parent / "actions.csv"
+    actions.parent.mkdir(parents=True, exist_ok=True)
+    np.savetxt(actions, np.tile([0, 0, -0.01, 0, 0, 0, 1], (5, 1)), delimiter=",")
+    store = open_store(folder.folder.parent.parent / "s", create=True)
+    guard, task = MotionGuard(folder.folder), parse_instruction(TASK)
+    guarded = GuardedRobot(SafeRobot(robot), guard)
+    place = Station(
+        "arm", guarded, (task,), UncertaintyProposer((task,)), "toy", "dev", guard=guard
+    )
+    commands = CommandKeys(lambda hold: None)
+    return Recording(place, Scripted(str(actions)), store, folder, commands)
+
+
+def test_a_recovery_that_fails_is_the_next_fault_in_a_row(tmp_path):
+    task = parse_instruction(TASK)
+    recording = recording_with(StatusFolder(tmp_path / "one", "arm"), Overloaded(failing=1))
+    recording.run([task], 2)
+    assert recording.kept == 2
+    recording = recording_with(StatusFolder(tmp_path / "two", "arm"), Overloaded(failing=2))
+    with pytest.raises(RobotFault, match="still broken"):
+        recording.run([task], 2)
+
+
+def test_a_recovery_waits_while_a_person_holds_the_arm(tmp_path):
+    folder = StatusFolder(tmp_path, "arm")
+    robot = Overloaded(failing=0, folder=folder.folder)
+    recording = recording_with(folder, robot)
+    recording.run([parse_instruction(TASK)], 1)
+    assert (recording.kept, robot.failing, robot.looks) == (1, -1, 3)
 
 
 @pytest.mark.parametrize(

@@ -309,20 +309,34 @@ class Recording:
 
         Returns the command "quit" if it came meanwhile. Raises RobotFault: there were too many faults in a row.
         """
-        guard = self.station.guard
-        if isinstance(error, MotionHeld) and guard is not None and guard.reason():
-            while guard.reason():
-                self._look(task, 0, "held")
-                if self._commands.next() == "quit":
+        guard, faulty = self.station.guard, False
+        while True:
+            held = isinstance(error, MotionHeld) and guard is not None and bool(guard.reason())
+            if not held:
+                faulty = True
+                self._faults += 1
+                if self._faults >= _FAULTS:
+                    raise error
+                self._problem = f"the demonstration was dropped: {error}"
+                log.warning("%s", self._problem)
+            try:
+                if held and self._wait_for_release(task) == "quit":
                     return "quit"
-                time.sleep(_HELD_S)
-            return None
-        self._faults += 1
-        if self._faults >= _FAULTS:
-            raise error
-        self._problem = f"the demonstration was dropped: {error}"
-        log.warning("%s", self._problem)
-        self.station.robot.recover()
+                if faulty:
+                    self.station.robot.recover()
+            except RobotFault as again:
+                error = again
+            else:
+                return None
+
+    def _wait_for_release(self, task: Task) -> Command | None:
+        """Wait while a person holds the arm; return the command "quit" if it came meanwhile."""
+        guard = self.station.guard
+        while guard is not None and guard.reason():
+            self._look(task, 0, "held")
+            if self._commands.next() == "quit":
+                return "quit"
+            time.sleep(_HELD_S)
         return None
 
     def _show_status(self, activity: Activity, doing: str = "") -> None:
