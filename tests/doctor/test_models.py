@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from soar import checkpoint as checkpoints
+from soar.contract.contract import WIDOWX
 from soar.data.transforms import NormalizeActions, Resize, ToFloat
 from soar.doctor.model_checks import check_rate, check_subgoals, check_vlm
 from soar.doctor.models import try_models
@@ -123,6 +124,45 @@ def test_a_policy_that_cannot_begin_an_episode_is_a_row_and_no_traceback(tried, 
     found = results([tried], TOYS)
     assert found["policy"].health == "failed"
     assert "its server is away" in found["policy"].what
+
+
+def test_the_policy_is_tried_as_it_is_run_spread_and_instructed(tried, monkeypatch):
+    told, acted = [], []
+
+    class Told(ToyPolicy):
+        contract = WIDOWX
+
+        def instruct(self, instructions: Sequence[str]) -> None:
+            told.append(list(instructions))
+
+        def act(self, *inputs, **options):
+            acted.append(told[-1])
+            return super().act(*inputs, **options)
+
+    monkeypatch.setattr("soar.robots.toy_models.ToyPolicy", Told)
+    found = results([tried], TOYS)
+    assert found["policy"].health == "ok"
+    assert told == [[tried.tasks[0].instruction]]
+    fast = replace(tried, contract=replace(tried.contract, period_s=0.1))
+    assert results([fast], TOYS)["arm: contract of the policy"].health != "ok"
+    found = results([fast], replace(TOYS, spread=2))
+    assert found["arm: contract of the policy"].health == "ok"
+    assert found["policy"].health == "ok"
+
+
+def test_the_subgoal_generator_gets_no_state_of_another_arm_as_in_a_collection(tried, monkeypatch):
+    seen: list[Observation] = []
+
+    class Seeing(ToySubgoals):
+        def generate(self, observations, tasks, rng):
+            seen.extend(observations)
+            return super().generate(observations, tasks, rng)
+
+    monkeypatch.setattr("soar.robots.toy_models.ToySubgoals", Seeing)
+    other = replace(tried.contract, state=replace(tried.contract.state, angle="deg"))
+    results([replace(tried, contract=other)], TOYS)
+    assert seen
+    assert all(np.isnan(o.state).all() for o in seen)
 
 
 @pytest.mark.parametrize(("seconds", "health"), [(0.3, "ok"), (0.45, "ok"), (0.6, "warning")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -19,9 +20,9 @@ from soar.doctor.model_checks import (
 )
 from soar.doctor.results import CheckResult, Failure, Timed, attempt, timed
 from soar.doctor.station import TriedStation
-from soar.interfaces import VisionLanguageModel
-from soar.registry import load_policy, load_subgoals, load_vlm
-from soar.rollout.loop import generate_subgoals
+from soar.interfaces import InstructedPolicy, VisionLanguageModel
+from soar.registry import load_subgoals, load_vlm
+from soar.rollout.loop import generate_subgoals, seen_by_generator
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station import EpisodeConfig
 from soar.tasks.grammar import questions_of
@@ -29,7 +30,7 @@ from soar.tasks.success_detector import judge_episodes
 from soar.types import Actions, Answer, EpisodeFrames, Image
 
 _ACTS = 10
-"""Number of timed actions."""
+"""Number of timed actions of the policy, each of which may be spread over several control steps."""
 _SLOW_S = 10.0
 """Duration in seconds from which a subgoal generator isn't called a second time to time it after warmup."""
 
@@ -56,10 +57,10 @@ def try_models(
     if current.subgoals == "none":
         goals = [s.tasks[0].instruction for s in batch]
     else:
-        result, subgoals = try_subgoals(current.subgoals, batch, episode)
+        result, subgoals = try_subgoals(current, batch, episode)
         yield result
         goals = subgoals or goals
-    results, act_s = try_policy(current.policy, stations, batch, goals)
+    results, act_s = try_policy(current, stations, batch, goals)
     yield from results
     for station in stations:
         yield check_rate(station, act_s)
@@ -119,19 +120,20 @@ def try_detector(
 
 
 def try_subgoals(
-    name: str, batch: Sequence[TriedStation], episode: EpisodeConfig
+    config: ModelsConfig, batch: Sequence[TriedStation], episode: EpisodeConfig
 ) -> tuple[CheckResult, list[Image]]:
-    """Load the subgoal generator and generate a subgoal of each station's first task.
+    """Load the subgoal generator, which isn't "none", and generate a subgoal of each station's first task.
 
     Returns:
         The result, and the images; none if it failed.
     """
-    generator = attempt(lambda: load_subgoals(name))
+    generator = attempt(lambda: load_subgoals(config.subgoals))
     if isinstance(generator, Failure):
         return model_failed("subgoals", generator), []
     if not batch:
         return CheckResult("subgoals", "ok", generator.name), []
-    observations, tasks = [s.rest for s in batch], [s.tasks[0] for s in batch]
+    observations = [seen_by_generator(s.rest, s.contract) for s in batch]
+    tasks = [s.tasks[0] for s in batch]
 
     def generate() -> list[Image]:
         return generate_subgoals(generator, observations, tasks, np.random.default_rng(0))
@@ -145,7 +147,7 @@ def try_subgoals(
 
 
 def try_policy(
-    name: str,
+    config: ModelsConfig,
     stations: Sequence[TriedStation],
     batch: Sequence[TriedStation],
     goals: Sequence[Image] | Sequence[str],
@@ -155,7 +157,7 @@ def try_policy(
     Returns:
         The results, and the duration of an action in seconds; 0 if it failed.
     """
-    policy = attempt(lambda: load_policy(name))
+    policy = attempt(config.load_policy)
     if isinstance(policy, Failure):
         return [model_failed("policy", policy)], 0.0
     contracts = [result for s in stations for result in check_contracts(policy, s)]
@@ -170,8 +172,11 @@ def try_policy(
 
     def try_policy() -> Timed[Actions]:
         policy.reset()
+        if isinstance(policy, InstructedPolicy):
+            policy.instruct([s.tasks[0].instruction for s in batch])
         act()
-        return timed(act, _ACTS)
+        acted = timed(act, _ACTS * config.spread)
+        return replace(acted, seconds=acted.seconds[config.spread - 1 :: config.spread])
 
     acted = attempt(try_policy)
     if isinstance(acted, Failure):

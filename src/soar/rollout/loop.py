@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from soar.contract.contract import WIDOWX
+from soar.contract.contract import WIDOWX, Contract
 from soar.errors import BadOutput, CameraFault, ModelUnavailable, SoarError
 from soar.interfaces import AnySuccessDetector, InstructedPolicy, Policy, SubgoalGenerator
 from soar.robots.process import call_all
@@ -222,17 +222,18 @@ def observe(states: Sequence[EpisodeState], metronome: Metronome | None) -> None
 
 
 def _subgoal_inputs(states: Sequence[EpisodeState]) -> tuple[list[Observation], list[Task]]:
-    """Observations and tasks of all episodes, broken off or not, so that each keeps its place in the batch.
-
-    Subgoal generators know the WidowX's states alone; for another arm they get only the image.
-    """
+    """Observations and tasks of all episodes, broken off or not, so that each keeps its place in the batch."""
     observations = [
-        s.observation
-        if robot_contract(s.station.robot).state == WIDOWX.state
-        else replace(s.observation, state=np.full(STATE_DIM, np.nan, np.float32))
-        for s in states
+        seen_by_generator(s.observation, robot_contract(s.station.robot)) for s in states
     ]
     return observations, [s.proposal.task for s in states]
+
+
+def seen_by_generator(observation: Observation, contract: Contract) -> Observation:
+    """Return what a subgoal generator gets: it knows the WidowX's states alone, and of another arm only the image."""
+    if contract.state == WIDOWX.state:
+        return observation
+    return replace(observation, state=np.full(STATE_DIM, np.nan, np.float32))
 
 
 def generate_subgoals(
