@@ -521,6 +521,16 @@ def test_the_next_collection_stores_what_was_kept_elsewhere(tmp_path, monkeypatc
     assert not (spare_folder(store) / "one").exists()
 
 
+def test_an_episode_that_cannot_be_kept_elsewhere_loses_no_other(tmp_path):
+    elsewhere, _ = work(tmp_path / "other", [make_station()], episodes=3)
+    first, damaged, last = (elsewhere.load(s.id) for s in elsewhere.query())
+    damaged = replace(damaged, times_s=np.zeros_like(damaged.times_s))
+    said = keep(tmp_path / "spare", [first, damaged, last], StoreError("the disk is full"))
+    assert "of 3 finished episodes 2 kept in" in said
+    assert "1 lost: " in said
+    assert len(list(open_store(tmp_path / "spare" / "one").query())) == 2
+
+
 class Blind(ToyVLM):
     """Doesn't see the block from the second request on."""
 

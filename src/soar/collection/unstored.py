@@ -21,19 +21,12 @@ def spare_folder(store: LanceStore) -> Path:
 
 
 def keep(spare: Path | None, episodes: Sequence[Episode], error: SoarError) -> str:
-    """Keep finished episodes in `spare`, losslessly.
+    """Keep finished episodes in `spare`, losslessly, each that can be kept.
 
     Returns:
         What became of them and of `error`, in one line.
     """
-    lost = list(episodes)
-    try:
-        while spare is not None and lost:
-            folder = spare / lost[0].provenance.station
-            open_store(folder, create=True, codec="png").append(lost[0])
-            lost.pop(0)
-    except SoarError as again:
-        log.error("episodes can't be kept in %s either: %s", spare, again)
+    lost = [e for e in episodes if spare is None or not _keep(spare / e.provenance.station, e)]
     kept = len(episodes) - len(lost)
     parts = (
         [f"{kept} kept in {spare}, from where the next `soar collect` takes them"] if kept else []
@@ -42,6 +35,16 @@ def keep(spare: Path | None, episodes: Sequence[Episode], error: SoarError) -> s
         named = ", ".join(f"{e.instruction} ({e.verdict.outcome})" for e in lost)
         parts.append(f"{len(lost)} lost: {named}")
     return f"{error}; of {len(episodes)} finished episodes {' and '.join(parts)}"
+
+
+def _keep(folder: Path, episode: Episode) -> bool:
+    """Store an episode in a spare store; return whether that was possible."""
+    try:
+        open_store(folder, create=True, codec="png").append(episode)
+    except SoarError as error:
+        log.error("an episode can't be kept in %s either: %s", folder, error)
+        return False
+    return True
 
 
 def restore(store: LanceStore, station: str) -> None:

@@ -136,8 +136,8 @@ class Recorder(Callback):
 
     @property
     def unstored(self) -> list[Episode]:
-        """Finished episodes that aren't stored."""
-        return [e for e, f in self._pending if not f.done() or f.exception() is not None]
+        """Finished episodes that aren't stored, without those that no store can hold."""
+        return [e for e, f in self._pending if not f.done() or _may_succeed_later(f)]
 
     def close(self) -> None:
         """Store what is left and end the thread. Raises StoreError: some episodes stay unstored."""
