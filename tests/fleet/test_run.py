@@ -15,6 +15,7 @@ from soar.errors import ConfigError
 from soar.fleet.control import down, drain, engine_lines
 from soar.fleet.run import FleetFile, collection_job, fleet_lease, run_stations, up
 from soar.fleet.station_run import StationRun, StationTask
+from soar.robots.toy_models import ToyPolicy
 
 MODELS = """
 models:
@@ -71,6 +72,35 @@ def test_a_station_is_added_while_it_runs_and_all_are_drained(tmp_path):
     assert lines == ["a: ended", "b: ended", "drained"]
     assert results[0].episodes == sum(stored(tmp_path).values())
     assert engine_lines(file.config) == ["embedded: no `soar fleet up` is running"]
+
+
+def test_a_fleet_that_still_loads_its_models_is_drained_once_it_has_begun(tmp_path, monkeypatch):
+    loading, gate, stop = (threading.Event() for _ in range(3))
+
+    class Slow(ToyPolicy):
+        def __init__(self) -> None:
+            loading.set()
+            gate.wait(60)
+
+    monkeypatch.setattr("soar.robots.toy_models.ToyPolicy", Slow)
+    file = FleetFile(write(tmp_path, "a"))
+    lines: list[str] = []
+    running = threading.Thread(target=up, args=(file, stop))
+    draining = threading.Thread(target=lambda: lines.extend(drain(file.config)))
+    running.start()
+    try:
+        assert loading.wait(60)
+        draining.start()
+        draining.join(0.3)
+        assert draining.is_alive()
+        gate.set()
+        draining.join(60)
+        assert lines[-1] == "drained"
+        assert not engine_lines(file.config)[0].startswith("embedded: runs")
+    finally:
+        gate.set()
+        stop.set()
+        running.join(60)
 
 
 def test_a_fleet_runs_once_and_a_mistake_in_its_file_leaves_it_as_it_is(tmp_path, caplog):

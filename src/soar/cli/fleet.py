@@ -84,7 +84,7 @@ def drain(fleet: File, where: Where = "") -> None:
     from soar.fleet.config import FleetConfig
 
     config = FleetConfig.read(fleet)
-    for line in control.drain(config.at(where) if where else config):
+    for line in control.drain(config.at(where) if where else config, where):
         print(line)
 
 

@@ -34,8 +34,14 @@ def engine_lines(config: FleetConfig) -> list[str]:
     return lines
 
 
-def drain(config: FleetConfig) -> Iterator[str]:
+def drain(config: FleetConfig, where: str = "") -> Iterator[str]:
     """Stop all stations after their running episode, and wait; then end what Ray still runs of the fleet.
+
+    Stations that are only starting are stopped as soon as they have begun.
+
+    Args:
+        config: the fleet, or its part at one place.
+        where: that place; empty for all.
 
     Yields:
         One line for each station that ends.
@@ -44,14 +50,14 @@ def drain(config: FleetConfig) -> Iterator[str]:
     cluster = _cluster(config) if config.engine == "ray" else None
     working = cluster.working if cluster else partial(_working, config.store)
     waiting = working(names)
-    while waiting:
+    while waiting or _holders(config, where):
         folders = [StatusFolder(config.store, name) for name in waiting]
         # also where it was begun anew meanwhile
         request_all([f for f in folders if f.command() != "stop"], "stop")
         if cluster:
             cluster.stop(waiting)
         time.sleep(_POLL_S)
-        still = working(waiting)
+        still = working(names)
         for name in waiting:
             if name not in still:
                 yield f"{name}: ended"
@@ -75,9 +81,7 @@ def down(config: FleetConfig, where: str = "") -> list[str]:
         ConfigError: the embedded engine's fleet runs on another machine.
     """
     ended = _cluster(config).down() if config.engine == "ray" else []
-    for lease, (host, pid) in _holders(config).items():
-        if where and lease.stem != where:
-            continue
+    for lease, (host, pid) in _holders(config, where).items():
         if host == socket.gethostname():
             _end(lease, pid)
             ended.append(f"process {pid}")
@@ -90,10 +94,11 @@ def _cluster(config: FleetConfig) -> Cluster:
     return Cluster(config, open_store(config.store, read_only=True).identity)
 
 
-def _holders(config: FleetConfig) -> dict[Path, tuple[str, int]]:
-    """Return host and process of each `soar fleet up` of this store, by its lease."""
+def _holders(config: FleetConfig, where: str = "") -> dict[Path, tuple[str, int]]:
+    """Return host and process of each `soar fleet up` of this store, or of that at one place, by its lease."""
     leases = sorted((config.store / "fleet").glob("*.json"))
-    return {path: found for path in leases if (found := holder(path))}
+    chosen = [path for path in leases if where in ("", path.stem)]
+    return {path: found for path in chosen if (found := holder(path))}
 
 
 def _working(store: Path, names: Sequence[str]) -> list[str]:
