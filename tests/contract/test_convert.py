@@ -20,7 +20,7 @@ from soar.contract.contract import (
     Numbers,
     Rotation,
 )
-from soar.contract.convert import Conversion, apply, decode, express, spread
+from soar.contract.convert import Conversion, apply, as_widowx, decode, express, spread
 from soar.contract.rotations import from_matrix, to_matrix, wrap
 from soar.errors import ConfigError
 
@@ -180,6 +180,33 @@ def test_joints_in_degrees_come_back() -> None:
     delta = there.action(goal, state)
     assert delta[:6] == pytest.approx(np.rad2deg(goal - state)[:6], abs=1e-4)
     assert back.action(delta, there.state(state)) == pytest.approx(goal, abs=1e-5)
+
+
+@given(
+    st.lists(st.floats(-10, 10), min_size=6, max_size=6),
+    st.floats(-0.3, 0.3),
+    st.sampled_from(["signed", "unsigned", "continuous"]),
+    st.sampled_from(["rad", "deg"]),
+    st.sampled_from(["delta", "absolute"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_joints_beyond_half_a_turn_stay_on_their_turn(
+    joints: list[float], step: float, range_: Any, angle: Any, reference: Any
+) -> None:
+    common: dict[str, Any] = {"space": "joints", "joints": JOINTS, "angle": angle, "wrap": range_}
+    theirs = Contract(
+        ActionNumbers(**common, reference=reference, gripper=None), Numbers(**common, gripper=None)
+    )
+    ours = as_widowx(theirs)
+    there, back = Conversion(theirs, ours), Conversion(ours, theirs)
+    state = np.array(joints)
+    driver = back.state(state)
+    assert there.state(driver) == pytest.approx(state, abs=1e-5)
+    sent = back.action(np.full(6, step), state)
+    goal = apply(
+        sent.astype(np.float64), decode(driver.astype(np.float64), theirs.state), theirs.action
+    )
+    assert goal.motion == pytest.approx(state + step, abs=1e-5)
 
 
 def test_joints_are_no_conversion_of_a_pose() -> None:

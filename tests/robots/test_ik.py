@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from soar.contract.contract import ActionNumbers, Contract, Gripper, Numbers
+from soar.contract.convert import as_widowx
 from soar.doctor.station import try_robot
 from soar.doctor.station_checks import check_gripper, check_motion, check_pose
 from soar.errors import ConfigError
+from soar.robots.converted import ConvertedRobot
 from soar.robots.ik import Kinematics, PoseRobot
 from soar.robots.limits import Limits
 from soar.robots.safety import SafeRobot
@@ -91,6 +93,51 @@ def test_what_is_executed_is_what_the_arm_reaches(kinematics: Kinematics) -> Non
     assert after[0] < 0.6  # the arm is shorter than the meter that was asked for
     assert (after - before)[:3] == pytest.approx(total[:3], abs=1e-4)
     assert after[6] == 0
+
+
+class TurningArm(DegreeArm):
+    """The same arm near a joint's half turn, which it may pass; it keeps what it was sent."""
+
+    sent: Action
+
+    def execute(self, action: Action) -> Action:
+        self.sent = action.copy()
+        return super().execute(action)
+
+
+@pytest.mark.parametrize("step", [0.02, -0.02])
+def test_a_joint_that_passes_half_a_turn_is_never_sent_a_turn_back(
+    kinematics: Kinematics, tmp_path: Path, step: float
+) -> None:
+    spec = mujoco.MjSpec.from_file(kinematics.model)
+    spec.joint(JOINTS[0]).range = [-2 * np.pi, 2 * np.pi]
+    spec.compile()
+    (tmp_path / "turning.xml").write_text(spec.to_xml())
+    arm = TurningArm()
+    arm.joints[0] = 179.5 * np.sign(-step)
+    robot = PoseRobot(arm, CONTRACT, replace(kinematics, model=str(tmp_path / "turning.xml")))
+    for _ in range(3):
+        robot.observe()
+        before = arm.joints.copy()
+        robot.execute(np.array([0, step, 0, 0, 0, 0, 1], np.float32))
+        assert np.abs(arm.sent[:6] - before).max() <= np.rad2deg(kinematics.max_turn_rad)
+    assert abs(arm.joints[0]) > 181
+
+
+def test_a_converted_arm_past_half_a_turn_is_sent_a_target_beside_it() -> None:
+    arm = TurningArm()
+    arm.joints[0] = 200.0
+    source = replace(
+        CONTRACT,
+        action=replace(CONTRACT.action, wrap="continuous"),
+        state=replace(CONTRACT.state, wrap="continuous"),
+    )
+    robot = SafeRobot(ConvertedRobot(arm, source, as_widowx(source)), Limits())
+    assert robot.observe().state[0] == pytest.approx(np.deg2rad(200))
+    assert robot.execute(np.array([0.01, 0, 0, 0, 0, 0, 1], np.float32))[0] == pytest.approx(
+        0.01, abs=1e-5
+    )
+    assert arm.sent[0] == pytest.approx(200 + np.rad2deg(0.01), abs=1e-3)
 
 
 def test_what_does_not_fit_the_file_is_refused(kinematics: Kinematics, tmp_path: Path) -> None:

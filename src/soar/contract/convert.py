@@ -81,14 +81,20 @@ class Conversion:
 def as_widowx(contract: Contract) -> Contract:
     """Return the WidowX's meaning of actions and states, with a contract's own period and cameras, in RGB.
 
-    An arm that is driven by joints keeps them, in radians, and an arm without a gripper has none.
+    An arm that is driven by joints keeps them, in radians and in their own range, and an arm without a gripper has none.
     """
     cameras = tuple(replace(c, color="rgb") for c in contract.cameras)
     parts = {}
     for name in ("action", "state"):
         numbers, usual = getattr(contract, name), getattr(WIDOWX, name)
         gripper = usual.gripper if numbers.gripper else None
-        parts[name] = replace(usual, space=numbers.space, joints=numbers.joints, gripper=gripper)
+        parts[name] = replace(
+            usual,
+            space=numbers.space,
+            joints=numbers.joints,
+            wrap=numbers.wrap if numbers.joints else usual.wrap,
+            gripper=gripper,
+        )
     return Contract(**parts, cameras=cameras, period_s=contract.period_s)
 
 
@@ -108,9 +114,9 @@ def decode(numbers: Vectors, meaning: Numbers) -> Pose:
 
 
 def encode(pose: Pose, meaning: Numbers) -> Vectors:
-    """Invert `decode`."""
+    """Invert `decode`. Joints stay as they are in every range: a turn more is another place of the joint."""
     if meaning.space == "joints":
-        motion = _in_range(pose.motion, meaning) / _radians(meaning)
+        motion = pose.motion / _radians(meaning)
     else:
         axes = _AXES[meaning.axes]
         position = pose.motion @ axes / LENGTHS_M[meaning.length]
@@ -220,7 +226,7 @@ def _radians(meaning: Numbers) -> float:
 
 
 def _in_range(angles: Vectors, meaning: Numbers) -> Vectors:
-    """Return absolute angles [rad] in the range of the convention."""
+    """Return a hand's angles [rad] in the range of the convention."""
     if meaning.wrap == "continuous":
         return angles
     signed = wrap(angles)
