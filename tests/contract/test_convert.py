@@ -20,7 +20,16 @@ from soar.contract.contract import (
     Numbers,
     Rotation,
 )
-from soar.contract.convert import Conversion, apply, as_widowx, decode, express, spread
+from soar.contract.convert import (
+    Conversion,
+    apply,
+    as_widowx,
+    decode,
+    encode,
+    express,
+    shortened,
+    spread,
+)
 from soar.contract.rotations import from_matrix, to_matrix, wrap
 from soar.errors import ConfigError
 
@@ -230,6 +239,24 @@ def test_an_action_spread_over_shorter_periods_leads_to_the_same_pose(
     assert pose.motion == pytest.approx(goal.motion, abs=1e-5)
     assert pose.rotation == pytest.approx(goal.rotation, abs=1e-5)
     assert pose.opening == pytest.approx(goal.opening, abs=1e-5)
+
+
+@given(meanings(), poses, motions.map(np.array), st.floats(0.1, 1))
+@settings(max_examples=100, deadline=None)
+def test_a_share_of_an_action_is_that_share_of_its_way_and_of_its_turn(
+    contract: Contract, state: np.ndarray, action: np.ndarray, share: float
+) -> None:
+    start = decode(state, WIDOWX.state)
+    numbers = express(apply(action, start, WIDOWX.action), start, contract.action)
+    here = encode(start, contract.state)
+    short = shortened(numbers, here, contract, share).astype(np.float64)
+    whole, part = apply(numbers, start, contract.action), apply(short, start, contract.action)
+    assert part.motion - start.motion == pytest.approx(
+        share * (whole.motion - start.motion), abs=1e-5
+    )
+    turns = [from_matrix(p.rotation @ start.rotation.T, "rotvec") for p in (whole, part)]
+    assert turns[1] == pytest.approx(share * turns[0], abs=1e-5)
+    assert part.opening == pytest.approx(whole.opening, abs=1e-6)
 
 
 def test_numbers_of_another_width_are_refused_with_their_names() -> None:

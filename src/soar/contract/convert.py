@@ -180,6 +180,27 @@ def spread(action: _Floats, meaning: ActionNumbers, parts: int) -> Float32[np.nd
     return np.tile(numbers, (parts, 1)).astype(np.float32)
 
 
+def shortened(
+    action: _Floats, state: _Floats, contract: Contract, share: float
+) -> Float32[np.ndarray, " _d"]:
+    """Return the action that makes a share of an action's motion from a state: of the way, and of the rotation's angle.
+
+    The gripper's command stays.
+    """
+    numbers, meaning = np.asarray(action, np.float64), contract.action
+    if meaning.reference == "delta":
+        motion, opening = _split(numbers, meaning)
+        return _join(_scaled(motion, meaning, share), opening, meaning).astype(np.float32)
+    now, goal = decode(np.asarray(state, np.float64), contract.state), decode(numbers, meaning)
+    turn = from_matrix(goal.rotation @ np.swapaxes(now.rotation, -1, -2), "rotvec")
+    part = Pose(
+        now.motion + share * (goal.motion - now.motion),
+        to_matrix(share * turn, "rotvec") @ now.rotation,
+        goal.opening,
+    )
+    return express(part, now, meaning).astype(np.float32)
+
+
 def _scaled(motion: Vectors, meaning: ActionNumbers, factor: float) -> Vectors:
     """Return a part of a delta: the same part of each number, or of the rotation's angle where that isn't the same."""
     numbers = "joints" if meaning.space == "joints" else meaning.rotation

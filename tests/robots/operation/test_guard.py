@@ -1,6 +1,7 @@
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,43 @@ def test_absolute_targets_are_slowed_from_where_the_arm_is():
     sent = robot.execute(here + np.float32(0.4))
     assert sent[:6] == pytest.approx(here[:6] + 0.1, abs=1e-6)
     assert sent[6] == pytest.approx(here[6] + 0.4)
+
+
+@pytest.mark.parametrize(
+    ("action", "state", "told", "sent"),
+    [
+        (  # the short way over half a turn
+            ActionNumbers(reference="absolute", zero_rotation="fingers_up"),
+            [0.3, 0, 0.1, 3.13, 0, 0, 1],
+            [0.3, 0, 0.1, -3.13, 0, 0, 1],
+            [0.3, 0, 0.1, 3.13 + 0.5 * (2 * np.pi - 6.26), 0, 0, 1],
+        ),
+        (  # in the action's own unit, from a state in meters
+            ActionNumbers(reference="absolute", length="mm", zero_rotation="fingers_up"),
+            [0.3, 0, 0.1, 0, 0, 0, 1],
+            [310, 0, 100, 0, 0, 0, 0],
+            [305, 0, 100, 0, 0, 0, 0],
+        ),
+        (  # a quaternion turns half as far
+            ActionNumbers(rotation="quaternion_xyzw", turn="left"),
+            [0.3, 0, 0.1, 0, 0, 0, 1],
+            [0.01, 0, 0, 0, 0, np.sin(0.2), np.cos(0.2), 1],
+            [0.005, 0, 0, 0, 0, np.sin(0.1), np.cos(0.1), 1],
+        ),
+    ],
+)
+def test_a_slow_motion_is_half_of_what_the_numbers_mean(action, state, told, sent):
+    class Arm(ToyRobot):
+        def observe(self):
+            return replace(super().observe(), state=np.array(state, np.float32))
+
+        def execute(self, action):
+            return action
+
+    meaning = Contract(action, Numbers(zero_rotation="fingers_up"))
+    robot = GuardedRobot(Arm(), slow=SlowStart(1, 0.5), contract=meaning)
+    slowed = robot.execute(np.array(told, np.float32))
+    assert slowed == pytest.approx(np.array(sent), abs=1e-4)
 
 
 def test_the_drivers_other_attributes_stay_reachable():

@@ -22,6 +22,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from soar.contract.contract import WIDOWX, Contract
+from soar.contract.convert import shortened
 from soar.errors import MotionHeld
 from soar.interfaces import Robot
 from soar.types import Action, Observation
@@ -173,9 +174,9 @@ class GuardedRobot(Generic[R]):
         self.robot = robot
         self.period_s = robot.period_s
         self._guard, self._slow = guard, slow or SlowStart()
-        self._meaning = (contract or WIDOWX).action
+        self._contract = contract or WIDOWX
         self._episodes, self._moved = 0, False
-        self._position: Action | None = None
+        self._state: np.ndarray | None = None
         self._ended = threading.Event()
         if guard is not None and hasattr(robot, "hold"):
             threading.Thread(target=self._watch, daemon=True).start()
@@ -189,7 +190,7 @@ class GuardedRobot(Generic[R]):
     def observe(self) -> Observation:
         """See `Robot.observe`."""
         observation = self.robot.observe()
-        self._position = np.asarray(observation.state)[: self._meaning.motion_dim]
+        self._state = np.array(observation.state)
         return observation
 
     def execute(self, action: Action) -> Action:
@@ -202,12 +203,14 @@ class GuardedRobot(Generic[R]):
         """See `Robot.home`; ends an episode. Raises MotionHeld."""
         self._check()
         self._episodes, self._moved = self._episodes + self._moved, False
+        self._state = None
         self.robot.home()
         self._check()
 
     def recover(self) -> None:
         """See `Robot.recover`. Raises MotionHeld."""
         self._check()
+        self._state = None
         self.robot.recover()
 
     def close(self) -> None:
@@ -219,14 +222,10 @@ class GuardedRobot(Generic[R]):
         """Return an action with reduced motion during the first episodes."""
         if self._episodes >= self._slow.episodes:
             return action
-        slowed, count = np.array(action, np.float32), self._meaning.motion_dim
-        start: Any = 0.0
-        if self._meaning.reference == "absolute":
-            if self._position is None:
-                self.observe()
-            start = self._position
-        slowed[:count] = start + self._slow.speed * (slowed[:count] - start)
-        return slowed
+        if self._state is None:
+            self.observe()
+        assert self._state is not None
+        return shortened(action, self._state, self._contract, self._slow.speed)
 
     def _check(self) -> None:
         if self._guard is not None:
