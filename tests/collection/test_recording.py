@@ -11,9 +11,11 @@ import subprocess
 import sys
 import termios
 import time
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +23,8 @@ import pytest
 from soar.cli import main
 from soar.collection.recording import Recording
 from soar.collection.status import StatusFolder
-from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Numbers
+from soar.contract.contract import WIDOWX, ActionNumbers, Contract, Gripper, Numbers
+from soar.contract.convert import apply, decode
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, RobotFault
 from soar.robots.operation.devices import Gamepad, LeaderArm, Scripted
@@ -316,21 +319,23 @@ def test_a_held_key_moves_faster_than_taps_and_keys_of_one_step_add_up():
     assert [a is not None and a[6] for a in closing] == [0.0] * GRIPPER_STEPS + [False]
 
 
+class Leader:
+    """A leader arm that stands still."""
+
+    contract: Contract | None = None
+
+    def __init__(self, state, contract=None) -> None:
+        self.state, self.contract = np.array(state, np.float32), contract
+
+    def observe(self) -> Observation:
+        return replace(ToyRobot().observe(), state=self.state)
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_leaders_pose_is_followed_by_deltas_or_by_joints():
     seen = ToyRobot().observe()
-
-    class Leader:
-        contract: Contract | None = None
-
-        def __init__(self, state, contract=None) -> None:
-            self.state, self.contract = np.array(state, np.float32), contract
-
-        def observe(self) -> Observation:
-            return replace(seen, state=self.state)
-
-        def close(self) -> None:
-            pass
-
     goal = seen.state + np.array([0.1, 0, -0.02, 0, 0, 7.0, -1], np.float32)
     action = LeaderArm(Leader(goal), WIDOWX).act(seen)
     assert action is not None
@@ -341,6 +346,43 @@ def test_a_leaders_pose_is_followed_by_deltas_or_by_joints():
     assert np.allclose(followed, [1, 2, 0.5])
     with pytest.raises(ConfigError, match="the same numbers"):
         LeaderArm(Leader([1, 2, 0.5], JOINT_ARM), WIDOWX)
+
+
+@pytest.mark.parametrize("rotation", ["none", "yaw", "rotvec", "rpy"])
+@pytest.mark.parametrize("gripper", [Gripper(), Gripper(1, 0), None])
+def test_a_leader_is_followed_in_every_convention_that_the_limits_take(rotation, gripper):
+    turn: Any = "left" if rotation == "rotvec" else "angles_added"
+    contract = Contract(ActionNumbers(rotation=rotation, turn=turn, gripper=gripper))
+    SafeRobot(ToyRobot(), contract=contract)
+    poses = [[0.3, 0, 0.1, 0, 0, 0, 1], [0.31, 0, 0.1, 0.2, 0.1, 0.5, 0.25]]
+    own, leading = np.array(poses, np.float32)
+    action = LeaderArm(Leader(leading), contract).act(replace(ToyRobot().observe(), state=own))
+    assert action is not None
+    assert action.shape == (contract.action.dim,)
+    now, goal = (decode(s.astype(np.float64), contract.state) for s in (own, leading))
+    led = apply(action.astype(np.float64), now, contract.action)
+    assert led.motion == pytest.approx(goal.motion, abs=1e-6)
+    if rotation in ("rotvec", "rpy"):
+        assert led.rotation == pytest.approx(goal.rotation, abs=1e-6)
+    if rotation == "yaw":
+        assert action[3] == pytest.approx(0.5)
+    if gripper:
+        assert led.opening == pytest.approx(0.25)
+
+
+def test_a_file_that_holds_no_actions_is_refused(tmp_path):
+    path = tmp_path / "script.npy"
+    with zipfile.ZipFile(tmp_path / "several.npz", "w") as archive:
+        archive.writestr("a.npy", b"")
+    for data in (b"", (tmp_path / "several.npz").read_bytes(), b"x,y"):
+        path.write_bytes(data)
+        with pytest.raises(ConfigError, match=r"script\.npy holds no actions"):
+            Scripted(str(path))
+    np.save(path, np.zeros(3, [("x", "f4")]))
+    with pytest.raises(ConfigError, match=r"script\.npy holds no actions"):
+        Scripted(str(path))
+    np.save(path, np.zeros((3, 7)))
+    assert Scripted(str(path)).actor == "expert"
 
 
 def test_a_script_that_fails_or_returns_nothing_is_named(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 import numpy as np
 
 from soar.contract.contract import Contract
+from soar.contract.convert import decode, express
 from soar.errors import ConfigError, RobotFault
 from soar.plugins import call, component
 from soar.robots.host.client import RemoteRobot
@@ -143,21 +144,16 @@ class LeaderArm:
                 f"the leader's state is {', '.join(other.names)} [{other.angle}] and the robot's {', '.join(own.names)} "
                 f"[{own.angle}]; valid: the same numbers"
             )
-        self.leader, self._meaning = leader, contract.action
+        self.leader, self._contract = leader, contract
 
     def reset(self, instruction: str) -> None:
         """See `Teleoperator.reset`."""
 
     def act(self, observation: Observation) -> Action | None:
         """Return the action that leads to the leader's pose; the safety limits shorten what is far."""
-        goal, n = np.asarray(self.leader.observe().state, np.float32), self._meaning.motion_dim
-        action = goal[: self._meaning.dim].copy()
-        if self._meaning.reference == "delta":
-            action[:n] -= observation.state[:n]
-            angles = list(self._meaning.angle_indices)
-            turn = 2 * np.pi if self._meaning.angle == "rad" else 360.0
-            action[angles] = (action[angles] + turn / 2) % turn - turn / 2
-        return action
+        seen = [self.leader.observe().state, observation.state]
+        goal, now = (decode(np.asarray(s, np.float64), self._contract.state) for s in seen)
+        return express(goal, now, self._contract.action).astype(np.float32)
 
     def close(self) -> None:
         """Release the leader."""
@@ -232,10 +228,18 @@ def open_device(name: str, contract: Contract, give: Callable[[Command], None]) 
 def _read_actions(path: Path) -> np.ndarray:
     """Read actions (t, a) from a file. Raises ConfigError."""
     try:
-        table = np.load(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+        table = (
+            _read_array(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2)
+        )
         actions = np.asarray(table, np.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} holds no actions: {error}") from error
     if actions.ndim != 2 or not len(actions) or not np.isfinite(actions).all():
         raise ConfigError(f"{path} holds no actions; valid: one in each row, finite numbers")
     return actions
+
+
+def _read_array(path: Path) -> Any:
+    """Read the one array of a .npy file. Raises OSError, ValueError: it is no such file."""
+    with path.open("rb") as file:
+        return np.lib.format.read_array(file)
