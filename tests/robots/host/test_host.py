@@ -8,17 +8,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from soar.contract.contract import WIDOWX
+from soar.contract.contract import ROTATION_NAMES, WIDOWX, ActionNumbers, Contract
+from soar.contract.convert import apply, decode, express
 from soar.errors import ConfigError, RobotFault
 from soar.robots.host.client import HOST_FILE, HostedRobot, RemoteRobot
-from soar.robots.host.robot_host import Host, listen, main, pack, unpack
+from soar.robots.host.robot_host import Host, listen, main, pack, still, unpack
 from soar.robots.toy import ToyRobot
 
 HERE = Path(__file__).parent
@@ -142,6 +143,31 @@ def test_hold_reaches_the_driver_while_another_call_runs(serve, tmp_path):
     assert wait_for(log, "home") == ["made", "homing", "hold", "home"]
     assert robot.observe().image.shape == (8, 8, 3)
     robot.close()
+
+
+def test_an_arm_without_hold_that_declares_soars_own_contract_is_held(serve, tmp_path):
+    log = tmp_path / "log"
+    arm = Arm(str(log))
+    arm.contract = Contract(ActionNumbers(turn="left"))
+    robot = RemoteRobot(serve(lambda: arm).url)
+    robot.execute(push(0.5, 0.25))
+    wait_for(log, "execute 0 0.25")
+    robot.close()
+
+
+@pytest.mark.parametrize("rotation", ROTATION_NAMES)
+@pytest.mark.parametrize("reference", ["delta", "absolute"])
+def test_the_action_that_holds_an_arm_leads_nowhere_and_keeps_the_gripper(rotation, reference):
+    size = len(ROTATION_NAMES[rotation])
+    meaning = ActionNumbers(
+        rotation=rotation, turn="left", reference=reference, scale=(0.5,) * (3 + size)
+    )
+    there = decode(np.array([0.3, 0, 0.1, 0, 0, 0.2, 0.25]), WIDOWX.state)
+    start = replace(there, motion=there.motion - 0.01)
+    last = express(there, start, meaning)
+    held = apply(still(asdict(meaning), last).astype(np.float64), there, meaning)
+    for name in ("motion", "rotation", "opening") if rotation != "none" else ("motion", "opening"):
+        assert getattr(held, name) == pytest.approx(getattr(there, name), abs=1e-6)
 
 
 def test_a_simulator_is_not_held_and_offers_its_truth(serve, tmp_path):

@@ -58,6 +58,12 @@ _PROBE_S = 1.0
 BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
 """Files beside this one that adapt other robots, by name."""
 _SEEN = ("image", "state", "time_s", "other_images")
+_NO_TURN = {
+    "quaternion_xyzw": (0, 0, 0, 1),
+    "quaternion_wxyz": (1, 0, 0, 0),
+    "rotation_6d": (1, 0, 0, 0, 1, 0),
+}
+"""Numbers of the rotation that turns nothing, where they aren't zeros."""
 _FAULTS = ("CameraFault", "RobotFault", "ConfigError")
 """Exceptions that keep their class on the wire, by name; all others become RobotFault."""
 
@@ -192,14 +198,9 @@ class Host:
         if robot is None or self.simulator:
             return
         self.holds += 1
-        try:
-            if hasattr(robot, "hold"):
-                robot.hold()
-            elif self._last is not None:
-                robot.execute(self._still())
-        except Exception:  # noqa: BLE001  a driver may raise anything; the arm gets no further action
-            traceback.print_exc()
-        self._last = None
+        kind, text = _attempt(robot.hold if hasattr(robot, "hold") else self._stand)
+        if kind:
+            print(f"robot_host: the arm can't be held: {text}", file=sys.stderr)
 
     def serve_client(self, connection: ServerConnection) -> None:
         """Serve one client until its connection ends."""
@@ -251,11 +252,9 @@ class Host:
             connection.send(pack({"error": [kind, text]}))
             raise ValueError(text)
         methods = CONTROL + tuple(m for m in OPTIONAL if hasattr(self.robot, m))
-        contract, role = getattr(self.robot, "contract", None), "viewer" if views else "controller"
-        if dataclasses.is_dataclass(contract) and not isinstance(contract, type):  # soar's own
-            contract = dataclasses.asdict(contract)
         greeting = {"protocol": PROTOCOL, "name": self._name, "period_s": self.period_s}
-        greeting.update({"contract": contract, "methods": methods, "role": role})
+        role = "viewer" if views else "controller"
+        greeting.update({"contract": _contract(self.robot), "methods": methods, "role": role})
         connection.send(pack(greeting))
 
     def _rebuild(self) -> None:
@@ -267,19 +266,17 @@ class Host:
         call, args, number = request["call"], request.get("args", []), request["id"]
         if call == "hold":
             self._hold_now()
-            connection.send(pack({"id": number, "value": None}))
+            _reply(connection, number, None)
         elif call == "time":
-            connection.send(pack({"id": number, "value": time.monotonic()}))
+            _reply(connection, number, time.monotonic())
         elif views and call != "observe":
-            text = f"a viewer can't call {call}()"
-            connection.send(pack({"id": number, "error": ["RobotFault", text]}))
+            _reply(connection, number, f"a viewer can't call {call}()", "RobotFault")
         elif views and time.monotonic() - self._newest_s < self.period_s:
-            connection.send(pack({"id": number, "value": self._newest}))
+            _reply(connection, number, self._newest)
         elif call in CONTROL or (call in OPTIONAL and hasattr(self.robot, call)):
             self._jobs.put(lambda: self._answer(connection, call, args, number))
         else:
-            text = f"no method {call}()"
-            connection.send(pack({"id": number, "error": ["ConfigError", text]}))
+            _reply(connection, number, f"no method {call}()", "ConfigError")
 
     def _answer(
         self, connection: ServerConnection, call: str, args: list[Any], number: int
@@ -288,14 +285,8 @@ class Host:
         if call != "observe" and connection is not self._controller:
             return
         kind, value = _attempt(getattr(self, "_" + call, None) or getattr(self.robot, call), *args)
-        reply = {"id": number, "error": [kind, value]} if kind else {"id": number, "value": value}
-        try:
-            data = pack(reply)
-        except TypeError as error:
-            text = f"{call}() returned what can't be sent: {error}"
-            data = pack({"id": number, "error": ["RobotFault", text]})
         with contextlib.suppress(ConnectionClosed):
-            connection.send(data)
+            _reply(connection, number, value, kind)
 
     def _observe(self) -> dict[str, Any]:
         """Return an observation as a dict."""
@@ -322,16 +313,44 @@ class Host:
         self.robot = None
         robot.close()
 
-    def _still(self) -> np.ndarray:
-        """An action without motion that keeps the gripper: zeros for deltas, the last one for absolute targets."""
-        assert self._last is not None
-        meaning = (getattr(self.robot, "contract", None) or {}).get("action", {})
-        if meaning.get("reference", "delta") == "absolute":
-            return self._last
-        still = np.zeros_like(self._last)
-        if "gripper" not in meaning or meaning["gripper"] is not None:
-            still[-1] = self._last[-1]
-        return still
+    def _stand(self) -> None:
+        """Hold an arm that has no `hold`, if it moved, by an action without motion that keeps the gripper."""
+        last, self._last = self._last, None
+        if last is not None:
+            self.robot.execute(still((_contract(self.robot) or {}).get("action") or {}, last))
+
+
+def _contract(robot: Any) -> Any:
+    """Return a robot's contract as plain data, also where it declares soar's own."""
+    contract = getattr(robot, "contract", None)
+    if dataclasses.is_dataclass(contract) and not isinstance(contract, type):
+        return dataclasses.asdict(contract)
+    return contract
+
+
+def still(meaning: dict[str, Any], last: np.ndarray) -> np.ndarray:
+    """Return the action without motion after the last one: that one again if absolute, else zero with its gripper."""
+    if meaning.get("reference", "delta") == "absolute":
+        return last
+    action = np.zeros(last.shape, np.float32)
+    turn = () if meaning.get("joints") else _NO_TURN.get(meaning.get("rotation", ""), ())
+    action[3 : 3 + len(turn)] = turn
+    scale = meaning.get("scale") or ()
+    action[: len(scale)] /= np.array(scale, np.float32)
+    if "gripper" not in meaning or meaning["gripper"] is not None:
+        action[-1] = last[-1]
+    return action
+
+
+def _reply(connection: ServerConnection, number: Any, value: Any, kind: str = "") -> None:
+    """Send a value, or an error of a class. Raises ConnectionClosed."""
+    reply = {"id": number, "error": [kind, value]} if kind else {"id": number, "value": value}
+    try:
+        data = pack(reply)
+    except TypeError as error:
+        text = f"what was returned can't be sent: {error}"
+        data = pack({"id": number, "error": ["RobotFault", text]})
+    connection.send(data)
 
 
 def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
