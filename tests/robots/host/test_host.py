@@ -1,5 +1,6 @@
 """The host and its client, with real sockets and real processes."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -266,6 +267,81 @@ def test_a_pulled_cable_is_a_fault_on_one_side_and_a_held_arm_on_the_other(serve
     wait_for(log, "hold")
     robot.recover()
     assert robot.observe().state[0] == 0.5
+    robot.close()
+
+
+class SilentClient:
+    """A client that asks for large pictures and never reads: its network is gone, or it is suspended."""
+
+    def __init__(self, url: str, path: str) -> None:
+        address = url.removeprefix("ws://").split(":")
+        self.socket = socket.create_connection((address[0], int(address[1])))
+        self.socket.settimeout(10)
+        request = f"GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        key = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        self.socket.sendall((request + key).encode())
+        while b"protocol" not in self.socket.recv(4096):
+            pass
+
+    def ask(self, call: str, *args: Any) -> None:
+        data = pack({"call": call, "args": args, "id": 1})
+        assert len(data) < 126
+        self.socket.sendall(bytes([0x82, 0x80 | len(data)]) + bytes(4) + data)
+
+
+class LargePictures(HoldingArm):  # type: ignore[misc]
+    """An arm whose pictures fill any socket's buffer."""
+
+    def observe(self) -> Any:
+        self.write("observe")
+        return {**super().observe(), "image": np.zeros((2000, 4000, 3), np.uint8)}
+
+
+def test_a_client_that_stops_reading_leaves_a_held_arm_that_the_next_one_takes_over(
+    serve, tmp_path
+):
+    log = tmp_path / "log"
+    served = serve(lambda: LargePictures(str(log)))
+    silent = SilentClient(served.url, "/robot/v1")
+    with contextlib.closing(silent.socket):
+        silent.ask("execute", [0.5, 0, 0, 0, 0, 0, 1])
+        silent.ask("observe")
+        wait_for(log, "hold")
+        robot = RemoteRobot(served.url)
+        robot.execute(push(0.125))
+        assert "execute 0.125 1" in log.read_text()
+        robot.close()
+
+
+def test_a_viewer_that_stops_reading_keeps_nobody_waiting(serve, tmp_path):
+    log = tmp_path / "log"
+    served = serve(lambda: LargePictures(str(log)))
+    robot = RemoteRobot(served.url, timeout_s=2.0)
+    silent = SilentClient(served.url, "/robot/v1?view")
+    with contextlib.closing(silent.socket):
+        silent.ask("observe")
+        wait_for(log, "observe")
+        robot.execute(push(0.5))
+        assert robot.observe().state[0] == 0.5
+        robot.close()
+
+
+def test_an_arm_is_held_while_its_driver_hangs(serve, tmp_path):
+    log = tmp_path / "log"
+    hanging = threading.Event()
+
+    class Hanging(HoldingArm):  # type: ignore[misc]
+        def observe(self) -> Any:
+            hanging.wait(30)
+            return super().observe()
+
+    robot = RemoteRobot(serve(lambda: Hanging(str(log))).url, timeout_s=60)
+    robot.execute(push(0.5))
+    looking = threading.Thread(target=robot.observe)
+    looking.start()
+    wait_for(log, "hold")
+    hanging.set()
+    looking.join()
     robot.close()
 
 

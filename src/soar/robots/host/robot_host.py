@@ -25,12 +25,12 @@ import argparse
 import contextlib
 import dataclasses
 import hmac
-import http
-import importlib.util
+import importlib
 import json
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -51,19 +51,13 @@ KEY_VARIABLE = "SOAR_ROBOT_KEY"
 CONTROL = ("observe", "execute", "home", "recover", "close")
 OPTIONAL = ("hold", "truth", "reset")
 """Methods that a robot may have: `truth` and `reset` are those of a simulator, whose time stands still between steps."""
-WATCHDOG_PERIODS = 3.0
+WATCHDOG = 3.0
 """Number of control periods without an action after which the arm is held."""
-_PROBE_S = 1.0
-"""Time that a controlling client gets to show that it is alive when another one asks for control, in seconds."""
 BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
 """Files beside this one that adapt other robots, by name."""
 _SEEN = ("image", "state", "time_s", "other_images")
-_NO_TURN = {
-    "quaternion_xyzw": (0, 0, 0, 1),
-    "quaternion_wxyz": (1, 0, 0, 0),
-    "rotation_6d": (1, 0, 0, 0, 1, 0),
-}
-"""Numbers of the rotation that turns nothing, where they aren't zeros."""
+_NO_TURN = {"quaternion_xyzw": [3], "quaternion_wxyz": [0], "rotation_6d": [0, 4]}
+"""Where the rotation that turns nothing has ones; it is zeros elsewhere, and in other conventions."""
 _FAULTS = ("CameraFault", "RobotFault", "ConfigError")
 """Exceptions that keep their class on the wire, by name; all others become RobotFault."""
 
@@ -88,18 +82,14 @@ def _pack_array(value: Any) -> Any:
 
 
 def _unpack_array(value: dict[Any, Any]) -> Any:
-    if b"__ndarray__" in value:
-        return np.frombuffer(value[b"data"], _dtype(value)).reshape(value[b"shape"])
-    if b"__npgeneric__" in value:
-        return _dtype(value).type(value[b"data"])
-    return value
-
-
-def _dtype(value: dict[Any, Any]) -> Any:
-    dtype = np.dtype(value[b"dtype"])
+    if b"__ndarray__" not in value and b"__npgeneric__" not in value:
+        return value
+    dtype: Any = np.dtype(value[b"dtype"])
     if dtype.kind not in "biuf":
         raise ValueError(f"arrays of dtype {dtype} aren't decoded")
-    return dtype
+    if b"__npgeneric__" in value:
+        return dtype.type(value[b"data"])
+    return np.frombuffer(value[b"data"], dtype).reshape(value[b"shape"])
 
 
 class ConfigError(Exception):
@@ -108,9 +98,7 @@ class ConfigError(Exception):
 
 def make_robot(name: str, options: dict[str, Any]) -> Any:
     """Build a robot: "package.module:function", or "gym" or "lerobot" with their files beside this one."""
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    sys.path += [os.getcwd(), os.path.dirname(os.path.abspath(__file__))]
     module, _, function = name.partition(":")
     try:
         if name in BESIDE:
@@ -122,65 +110,51 @@ def make_robot(name: str, options: dict[str, Any]) -> Any:
 
 
 def _beside(name: str) -> Any:
-    """Import a file of this folder, which is no package where soar isn't installed. Raises ImportError."""
-    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), BESIDE[name])
-    spec = importlib.util.spec_from_file_location("soar_" + name, path)
-    if not os.path.exists(path) or spec is None or spec.loader is None:
-        raise ImportError(f"{BESIDE[name]} must lie beside robot_host.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    """Import a file of this folder, whether or not that is a package. Raises ImportError: it isn't there."""
+    module = os.path.splitext(BESIDE[name])[0]
+    return importlib.import_module(f"{__package__}.{module}" if __package__ else module)
 
 
 class Host:
     """A robot, its clients, and the watchdog. All of the robot's methods but `hold` run in the thread of `run`."""
 
-    def __init__(
-        self, make: Callable[[], Any], name: str, watchdog: float = WATCHDOG_PERIODS
-    ) -> None:
-        """Build the robot.
+    def __init__(self, make: Callable[[], Any], name: str, watchdog: float = WATCHDOG) -> None:
+        """Build a robot of this name by `make`, anew for the next client after one has closed it.
 
-        Args:
-            make: builds it, and builds it anew for the next client after one has closed it.
-            name: name of the robot, for clients.
-            watchdog: number of periods without an action after which the arm is held; 0 for never.
+        `watchdog`: periods without an action after which the arm is held; 0 for never.
         """
         self._make, self._name, self._watchdog = make, name, watchdog
         self._jobs: "queue.Queue[Callable[[], None]]" = queue.Queue()
         self._controller: ServerConnection | None = None
         self._controlling = threading.Lock()
-        self._newest: dict[str, Any] = {}
-        self._newest_s = -np.inf
+        self._newest: tuple[float, Any] = (-np.inf, None)
         self._deadline_s = np.inf
         """Time on the monotonic clock at which the arm is held unless an action comes before."""
         self._last: np.ndarray | None = None
-        self._ended = threading.Event()
+        self._ended, self._done = threading.Event(), threading.Event()
         self.robot: Any = make()
         self.period_s = float(self.robot.period_s)
+        self.simulator = hasattr(self.robot, "truth") and hasattr(self.robot, "reset")
+        """Whether it needs no watchdog, because its time stands still."""
         self.holds = 0
         """Number of times that the arm was held."""
 
-    @property
-    def simulator(self) -> bool:
-        """Whether the robot is a simulator, which needs no watchdog."""
-        return hasattr(self.robot, "truth") and hasattr(self.robot, "reset")
-
     def run(self) -> None:
         """Call the robot's methods until `end`; then hold and close it."""
+        threading.Thread(target=self._watch, daemon=True).start()
         while not self._ended.is_set():
-            wait_s = min(max(self._deadline_s - time.monotonic(), 0.0), 0.2)
-            try:
-                job = self._jobs.get(timeout=wait_s)
-            except queue.Empty:
-                job = None
-            if job is not None:
-                job()
-            if time.monotonic() >= self._deadline_s:
-                self.hold()
+            with contextlib.suppress(queue.Empty):
+                self._jobs.get(timeout=0.2)()
+        self._done.set()
         if self.robot is not None:
             self.hold()
             self.robot.close()
+
+    def _watch(self) -> None:
+        """Hold the arm when its time is up, whatever the robot's thread and the clients do."""
+        while not self._done.wait(0.01):
+            if time.monotonic() >= self._deadline_s:
+                self._hold_now()
 
     def end(self) -> None:
         """End `run` after the current call."""
@@ -194,11 +168,10 @@ class Host:
     def hold(self) -> None:
         """Stop the arm where it is, gripper as it is."""
         self._deadline_s = np.inf
-        robot = self.robot
-        if robot is None or self.simulator:
+        if self.robot is None or self.simulator:
             return
         self.holds += 1
-        kind, text = _attempt(robot.hold if hasattr(robot, "hold") else self._stand)
+        kind, text = _attempt(getattr(self.robot, "hold", self._stand))
         if kind:
             print(f"robot_host: the arm can't be held: {text}", file=sys.stderr)
 
@@ -216,28 +189,28 @@ class Host:
         except (ConnectionClosed, ValueError, KeyError, TypeError):
             pass  # gone, or no client of a robot
         finally:
-            if self._controller is connection:
-                self._controller = None
+            with self._controlling:
+                had_control = self._controller is connection
+                self._controller = None if had_control else self._controller
+            if had_control:
                 self._hold_now()
 
     def _take_control(self, connection: ServerConnection) -> bool:
         """Whether no client, or only one that doesn't answer any more, has control."""
+        other = self._controller
+        if other is not None and _answers(other):
+            return False
         with self._controlling:
-            other = self._controller
-            if other is not None:
-                try:
-                    if other.ping().wait(_PROBE_S):
-                        return False
-                except ConnectionClosed:
-                    pass
-                self._controller = None
-                self._hold_now()
-                threading.Thread(target=other.close, daemon=True).start()
-            self._controller = connection
-            return True
+            is_free = self._controller in (other, None)
+            self._controller = connection if is_free else self._controller
+        if is_free and other is not None:
+            self._hold_now()
+            _attempt(other.socket.shutdown, socket.SHUT_RDWR)  # also while it is being sent to
+        return is_free
 
     def _hold_now(self) -> None:
         """Hold from another thread: at once if the driver can, else after its current call."""
+        self._deadline_s = np.inf
         if hasattr(self.robot, "hold"):
             self.hold()
         else:
@@ -271,47 +244,43 @@ class Host:
             _reply(connection, number, time.monotonic())
         elif views and call != "observe":
             _reply(connection, number, f"a viewer can't call {call}()", "RobotFault")
-        elif views and time.monotonic() - self._newest_s < self.period_s:
-            _reply(connection, number, self._newest)
+        elif views and time.monotonic() - self._newest[0] < self.period_s:
+            _reply(connection, number, self._newest[1])
         elif call in CONTROL or (call in OPTIONAL and hasattr(self.robot, call)):
             self._jobs.put(lambda: self._answer(connection, call, args, number))
         else:
             _reply(connection, number, f"no method {call}()", "ConfigError")
 
-    def _answer(
-        self, connection: ServerConnection, call: str, args: list[Any], number: int
-    ) -> None:
+    def _answer(self, connection: ServerConnection, call: str, args: Any, number: Any) -> None:
         """Call the robot and send the reply, unless the client has lost control since."""
-        if call != "observe" and connection is not self._controller:
-            return
-        kind, value = _attempt(getattr(self, "_" + call, None) or getattr(self.robot, call), *args)
-        with contextlib.suppress(ConnectionClosed):
+        if call == "observe" or connection is self._controller:
+            kind, value = _attempt(self._call, call, *args)
             _reply(connection, number, value, kind)
+
+    def _call(self, call: str, *args: Any) -> Any:
+        """Call the robot. A client that waits for anything but an observation isn't silent."""
+        if call == "observe":
+            return self._observe()
+        robot, moved = self.robot, call == "execute" or self._deadline_s < np.inf
+        if call == "execute":
+            self._last, args = np.array(args[0]), (np.array(args[0]),)
+        elif call in ("home", "close"):
+            moved, self._last = False, None
+        self._deadline_s, self.robot = np.inf, None if call == "close" else robot
+        try:
+            return getattr(robot, call)(*args)
+        finally:
+            if moved and self._watchdog and not self.simulator:
+                self._deadline_s = time.monotonic() + self._watchdog * self.period_s
 
     def _observe(self) -> dict[str, Any]:
         """Return an observation as a dict."""
         seen = self.robot.observe()
-        is_dict = isinstance(seen, dict)
-        value = {n: seen.get(n) if is_dict else getattr(seen, n, None) for n in _SEEN}
+        get: Any = seen.get if isinstance(seen, dict) else lambda name: getattr(seen, name, None)
+        value = {name: get(name) for name in _SEEN}
         value["other_images"] = dict(value["other_images"] or {})
-        self._newest, self._newest_s = value, time.monotonic()
+        self._newest = time.monotonic(), value
         return value
-
-    def _execute(self, action: Any) -> Any:
-        self._last = np.array(action)
-        executed = self.robot.execute(np.array(action))
-        if self._watchdog and not self.simulator:
-            self._deadline_s = time.monotonic() + self._watchdog * self.period_s
-        return executed
-
-    def _home(self) -> None:
-        self._deadline_s, self._last = np.inf, None
-        self.robot.home()
-
-    def _close(self) -> None:
-        self._deadline_s, robot = np.inf, self.robot
-        self.robot = None
-        robot.close()
 
     def _stand(self) -> None:
         """Hold an arm that has no `hold`, if it moved, by an action without motion that keeps the gripper."""
@@ -322,10 +291,9 @@ class Host:
 
 def _contract(robot: Any) -> Any:
     """Return a robot's contract as plain data, also where it declares soar's own."""
-    contract = getattr(robot, "contract", None)
-    if dataclasses.is_dataclass(contract) and not isinstance(contract, type):
-        return dataclasses.asdict(contract)
-    return contract
+    contract: Any = getattr(robot, "contract", None)
+    is_own = dataclasses.is_dataclass(contract) and not isinstance(contract, type)
+    return dataclasses.asdict(contract) if is_own else contract
 
 
 def still(meaning: dict[str, Any], last: np.ndarray) -> np.ndarray:
@@ -333,24 +301,36 @@ def still(meaning: dict[str, Any], last: np.ndarray) -> np.ndarray:
     if meaning.get("reference", "delta") == "absolute":
         return last
     action = np.zeros(last.shape, np.float32)
-    turn = () if meaning.get("joints") else _NO_TURN.get(meaning.get("rotation", ""), ())
-    action[3 : 3 + len(turn)] = turn
-    scale = meaning.get("scale") or ()
-    action[: len(scale)] /= np.array(scale, np.float32)
+    if not meaning.get("joints"):
+        action[[3 + i for i in _NO_TURN.get(meaning.get("rotation", ""), [])]] = 1
     if "gripper" not in meaning or meaning["gripper"] is not None:
         action[-1] = last[-1]
     return action
 
 
 def _reply(connection: ServerConnection, number: Any, value: Any, kind: str = "") -> None:
-    """Send a value, or an error of a class. Raises ConnectionClosed."""
+    """Send a value, or an error of a class. A thread sends it: a client that doesn't read keeps nobody waiting."""
     reply = {"id": number, "error": [kind, value]} if kind else {"id": number, "value": value}
     try:
         data = pack(reply)
     except TypeError as error:
-        text = f"what was returned can't be sent: {error}"
-        data = pack({"id": number, "error": ["RobotFault", text]})
-    connection.send(data)
+        data = pack(
+            {"id": number, "error": ["RobotFault", f"returned what can't be sent: {error}"]}
+        )
+    threading.Thread(target=_attempt, args=(connection.send, data), daemon=True).start()
+
+
+def _answers(connection: ServerConnection) -> bool:
+    """Whether a client answers within a second. A thread pings it: that waits, too, for one that doesn't read."""
+    alive = threading.Event()
+
+    def ping() -> None:
+        kind, pong = _attempt(connection.ping)
+        if not kind and pong.wait(1.0):
+            alive.set()
+
+    threading.Thread(target=ping, daemon=True).start()
+    return alive.wait(1.0)
 
 
 def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
@@ -372,7 +352,7 @@ def listen(host: Host, bind: str, port: int, key: str = "") -> Server:
     def authorize(connection: ServerConnection, request: Request) -> Response | None:
         given = request.headers.get("Authorization", "")
         if key and not hmac.compare_digest(given.encode(), f"Api-Key {key}".encode()):
-            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "the key is missing or wrong\n")
+            return connection.respond(401, "the key is missing or wrong\n")
         return None
 
     server = serve(
@@ -390,7 +370,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--port", type=int, default=8765, help="0 for any free one")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
     help = "periods without an action after which the arm is held; 0 for never"
-    parser.add_argument("--watchdog", type=float, default=WATCHDOG_PERIODS, help=help)
+    parser.add_argument("--watchdog", type=float, default=WATCHDOG, help=help)
     parser.add_argument("--until-eof", action="store_true", help="end when the input ends")
     args = parser.parse_args(argv)
     key = os.environ.get(KEY_VARIABLE, "")
@@ -404,7 +384,6 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  a driver may raise anything; the port may be taken
         kind = "" if type(error).__name__ in _FAULTS else type(error).__name__ + ": "
         parser.exit(2, "robot_host: {}{}\n".format(kind, " ".join(str(error).split())))
-
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: host.end())
     if args.until_eof:
