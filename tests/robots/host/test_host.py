@@ -1,6 +1,7 @@
 """The host and its client, with real sockets and real processes."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -43,6 +44,13 @@ def wait_for(log: Path, word: str, count: int = 1) -> list[str]:
         assert time.monotonic() < end, f"no '{word}' in {log.read_text() if log.exists() else ''}"
         time.sleep(0.01)
     return log.read_text().split("\n")[:-1]
+
+
+class Mute(Exception):
+    """An exception that can't say what happened."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
 
 
 class Served:
@@ -426,6 +434,61 @@ def test_messages_of_any_other_client_do_not_stop_the_host(serve):
     robot = RemoteRobot(served.url)
     assert robot.observe().image.shape == (8, 8, 3)
     robot.close()
+
+
+@pytest.mark.parametrize(
+    ("call", "args", "message"),
+    [
+        ("observe", 5, ""),
+        ("execute", 5, "TypeError"),
+        ("truth", [2**80], "can't be sent"),
+        ("truth", ["\ud800"], "can't be sent"),
+        ("truth", [SystemExit("panic")], "SystemExit"),
+        ("truth", [Mute()], ""),
+    ],
+    ids=["observe", "execute", "large", "surrogate", "exit", "mute"],
+)
+def test_no_request_and_nothing_that_a_driver_does_ends_the_host(serve, call, args, message):
+    class Peculiar(Arm):  # type: ignore[misc]
+        def truth(self, _: str) -> Any:
+            [value] = args
+            if isinstance(value, BaseException):
+                raise value
+            return value
+
+    served = serve(Peculiar)
+    robot = RemoteRobot(served.url, view=call == "observe", slow_timeout_s=0.5)
+    assert robot._connection is not None
+    robot._connection.send(pack({"call": call, "args": args if args == 5 else ["x"], "id": 99}))
+    if message:
+        kind, text = unpack(robot._connection.recv(5))["error"]  # type: ignore[arg-type]
+        assert kind == "RobotFault"
+        assert message in text
+    assert robot.observe().image.shape == (8, 8, 3)
+    assert served.thread.is_alive()
+    robot.close()
+
+
+def test_a_call_after_close_is_a_fault_and_the_host_goes_on(serve):
+    robot = RemoteRobot(serve(Arm).url)
+    robot.call("close")
+    with pytest.raises(RobotFault, match="recover"):
+        robot.call("recover")
+    robot.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_host_that_is_ended_holds_and_closes_the_arm(tmp_path, number):
+    log = tmp_path / "log"
+    options = json.dumps({"log": str(log)})
+    command = [sys.executable, str(HOST_FILE), "plain_arm:HoldingArm", "--port", "0", "--options"]
+    host = subprocess.Popen([*command, options], cwd=HERE, stdout=subprocess.PIPE)
+    assert host.stdout is not None
+    host.stdout.readline()
+    host.send_signal(number)
+    assert host.wait(20) == 0
+    host.stdout.close()
+    assert log.read_text().split() == ["made", "hold", "close"]
 
 
 def test_arrays_go_over_the_wire_unchanged_and_objects_are_refused():

@@ -140,15 +140,17 @@ class Host:
         """Number of times that the arm was held."""
 
     def run(self) -> None:
-        """Call the robot's methods until `end`; then hold and close it."""
+        """Call the robot's methods until `end`; then, or after any exception, hold and close it."""
         threading.Thread(target=self._watch, daemon=True).start()
-        while not self._ended.is_set():
-            with contextlib.suppress(queue.Empty):
-                self._jobs.get(timeout=0.2)()
-        self._done.set()
-        if self.robot is not None:
+        try:
+            while not self._ended.is_set():
+                with contextlib.suppress(queue.Empty):
+                    _attempt(self._jobs.get(timeout=0.2))
+        finally:
+            self._done.set()
             self.hold()
-            self.robot.close()
+            if self.robot is not None:
+                self.robot.close()
 
     def _watch(self) -> None:
         """Hold the arm when its time is up, whatever the robot's thread and the clients do."""
@@ -173,7 +175,7 @@ class Host:
         self.holds += 1
         kind, text = _attempt(getattr(self.robot, "hold", self._stand))
         if kind:
-            print(f"robot_host: the arm can't be held: {text}", file=sys.stderr)
+            _attempt(sys.stderr.write, f"robot_host: the arm can't be held: {text}\n")
 
     def serve_client(self, connection: ServerConnection) -> None:
         """Serve one client until its connection ends."""
@@ -254,10 +256,10 @@ class Host:
     def _answer(self, connection: ServerConnection, call: str, args: Any, number: Any) -> None:
         """Call the robot and send the reply, unless the client has lost control since."""
         if call == "observe" or connection is self._controller:
-            kind, value = _attempt(self._call, call, *args)
+            kind, value = _attempt(self._call, call, args)
             _reply(connection, number, value, kind)
 
-    def _call(self, call: str, *args: Any) -> Any:
+    def _call(self, call: str, args: Any) -> Any:
         """Call the robot. A client that waits for anything but an observation isn't silent."""
         if call == "observe":
             return self._observe()
@@ -313,7 +315,7 @@ def _reply(connection: ServerConnection, number: Any, value: Any, kind: str = ""
     reply = {"id": number, "error": [kind, value]} if kind else {"id": number, "value": value}
     try:
         data = pack(reply)
-    except TypeError as error:
+    except Exception as error:  # noqa: BLE001  a driver may return anything
         data = pack(
             {"id": number, "error": ["RobotFault", f"returned what can't be sent: {error}"]}
         )
@@ -337,7 +339,7 @@ def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
     """Return "" and a function's result, or the class and message of its exception."""
     try:
         return "", function(*args)
-    except Exception as error:  # noqa: BLE001  a driver may raise anything
+    except BaseException as error:  # noqa: BLE001  a driver may raise anything, also an exit
         known = [c.__name__ for c in type(error).__mro__ if c.__name__ in _FAULTS]
         if known:
             return known[0], str(error)
@@ -384,8 +386,9 @@ def main(argv: list[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001  a driver may raise anything; the port may be taken
         kind = "" if type(error).__name__ in _FAULTS else type(error).__name__ + ": "
         parser.exit(2, "robot_host: {}{}\n".format(kind, " ".join(str(error).split())))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: host.end())
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
+            signal.signal(number, lambda *_: host.end())
     if args.until_eof:
         threading.Thread(target=host.end_at_eof, daemon=True).start()
     print(json.dumps({"url": f"ws://{args.bind}:{server.socket.getsockname()[1]}"}), flush=True)
