@@ -62,6 +62,12 @@ class HoldingArm(Arm):
         self.write("hold")
 
 
+class UnknownArm(Arm):
+    """An arm whose contract soar doesn't know."""
+
+    contract = {"action": {"rotation": "rpq"}}  # noqa: RUF012
+
+
 class Simulator(Arm):
     """An arm whose time stands still between steps."""
 

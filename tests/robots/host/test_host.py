@@ -26,7 +26,7 @@ from soar.robots.toy import ToyRobot
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
-from plain_arm import Arm, HoldingArm, Simulator  # noqa: E402
+from plain_arm import Arm, HoldingArm, Simulator, UnknownArm  # noqa: E402
 
 OTHER_PYTHONS = [
     Path.home() / f".cache/soar/envs/{name}/bin/python" for name in ("host38", "host312")
@@ -239,6 +239,20 @@ def test_a_killed_host_is_a_fault_and_recover_starts_another(tmp_path):
     assert robot.observe().image.shape == (8, 8, 3)
     robot.close()
     assert log.read_text().split() == ["made", "made", "recover", "close"]
+
+
+def test_a_start_that_fails_leaves_no_host_and_no_control_behind(serve, tmp_path):
+    log = tmp_path / "log"
+    with pytest.raises(ConfigError, match="rotation"):
+        HostedRobot([sys.executable], "plain_arm:UnknownArm", {"log": str(log)}, folder=HERE)
+    assert log.read_text().split() == ["made", "close"]
+    served = serve(UnknownArm)
+    with pytest.raises(ConfigError, match="rotation"):
+        RemoteRobot(served.url)
+    end = time.monotonic() + 5
+    while served.host._controller is not None:
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 OWNER = """

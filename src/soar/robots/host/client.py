@@ -40,6 +40,8 @@ _NEEDED = ("numpy", "msgpack", "websockets")
 """Packages that the host needs."""
 _OPEN_S = 5.0
 """Time limit of a connection's opening in seconds."""
+_RELEASE_S = 10.0
+"""Time that a host gets to release the hardware, in seconds."""
 _CLOCK_CALLS = 5
 """Number of calls that compare the host's clock with this one's."""
 
@@ -197,13 +199,19 @@ class RemoteRobot:
             close_timeout=1.0,
         )
         self._connection = opening.__enter__()
+        try:
+            self._read_greeting()
+        except BaseException:  # else the host keeps this client in control of the arm
+            self._drop()
+            raise
+
+    def _read_greeting(self) -> None:
+        """Take over what the host says of its robot. Raises SoarError."""
         limit_s = self._slow_timeout_s
         greeting = self._receive("connect", time.monotonic() + limit_s, limit_s)
         if "error" in greeting:
-            self._drop()
             raise RobotFault(f"{self._url}: {greeting['error'][1]}")
         if greeting.get("protocol") != PROTOCOL:
-            self._drop()
             raise ConfigError(
                 f"{self._url} speaks version {greeting.get('protocol')} of the robot wire; valid: {PROTOCOL}"
             )
@@ -271,8 +279,14 @@ class HostedRobot(RemoteRobot):
             secrets.token_hex(16),
             slow_timeout_s,
         )
-        url = self._start()
-        super().__init__(url, key=self._secret, timeout_s=timeout_s, slow_timeout_s=slow_timeout_s)
+        try:
+            url = self._start()
+            super().__init__(
+                url, key=self._secret, timeout_s=timeout_s, slow_timeout_s=slow_timeout_s
+            )
+        except BaseException:
+            self._end(_RELEASE_S)
+            raise
 
     def recover(self) -> None:
         """Recover the robot, in a new host if the last one died or hung."""
@@ -289,7 +303,7 @@ class HostedRobot(RemoteRobot):
         try:
             super().close()
         finally:
-            self._end(10.0)
+            self._end(_RELEASE_S)
 
     def _start(self) -> str:
         """Start the host and return its address. Raises ConfigError."""
