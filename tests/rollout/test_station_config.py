@@ -2,11 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from soar.contract.contract import ActionNumbers, Contract, Numbers
 from soar.errors import ConfigError
 from soar.robots.duty_cycle import MeteredRobot
+from soar.robots.faulty import FaultRates, FaultyRobot
+from soar.robots.ik import Kinematics
 from soar.robots.process import ProcessRobot
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
+from soar.robots.toy_models import INSTRUCTIONS
 from soar.rollout.station_config import (
     StationConfig,
     open_station,
@@ -88,6 +92,63 @@ def test_the_truth_is_available_across_processes():
     for task in station.tasks:
         assert station.simulation.truth(task.instruction) == here.truth(task.instruction)
     station.robot.close()
+
+
+MILLIMETERS = Contract(ActionNumbers(length="mm"), Numbers(length="mm"))
+HINGE = ("hinge",)
+JOINT = Contract(
+    ActionNumbers(space="joints", joints=HINGE, gripper=None),
+    Numbers(space="joints", joints=HINGE, gripper=None),
+)
+ONE_JOINT = """<mujoco><worldbody><body name="hand" pos="0 0 .1"><joint name="hinge" axis="0 0 1"/>
+<geom size=".02" pos=".2 0 0"/></body></worldbody></mujoco>"""
+
+
+def in_millimeters() -> ToyRobot:
+    robot = ToyRobot()
+    robot.contract = MILLIMETERS
+    return robot
+
+
+def driven_by_a_joint() -> ToyRobot:
+    robot = ToyRobot()
+    robot.contract = JOINT
+    return robot
+
+
+def no_simulator() -> FaultyRobot:
+    return FaultyRobot(ToyRobot(), FaultRates(), seed=0)
+
+
+@pytest.mark.parametrize("process", [False, True])
+@pytest.mark.parametrize("made", ["in_millimeters", "driven_by_a_joint"])
+def test_a_simulator_is_found_behind_conversions_in_any_process(tmp_path, process, made):
+    (tmp_path / "arm.xml").write_text(ONE_JOINT)
+    config = StationConfig(
+        "one",
+        f"{__name__}:{made}",
+        tasks=INSTRUCTIONS,
+        simulator=True,
+        process=process,
+        convert=made == "in_millimeters",
+        kinematics=Kinematics(str(tmp_path / "arm.xml"), "hand")
+        if made == "driven_by_a_joint"
+        else None,
+    )
+    station = open_station(config, folder=tmp_path / "one")
+    assert station.simulation is not None
+    station.simulation.reset(7)
+    assert station.simulation.truth(INSTRUCTIONS[0]) == ToyRobot(7).truth(INSTRUCTIONS[0])
+    station.robot.close()
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_a_robot_without_truth_is_no_simulator_in_any_process(process):
+    config = StationConfig(
+        "one", f"{__name__}:no_simulator", tasks=TASK, simulator=True, process=process
+    )
+    with pytest.raises(ConfigError, match="is no simulator, which has truth"):
+        open_station(config)
 
 
 def test_simulated_stations_have_distinct_names_and_seeds():

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
-from operator import attrgetter
 from typing import Any
 
 from soar import errors
@@ -21,6 +20,11 @@ from soar.contract.compare import contract_of, declares_contract
 from soar.contract.contract import Contract
 from soar.errors import RobotFault, SoarError, described
 from soar.interfaces import Robot
+from soar.robots.converted import ConvertedRobot
+from soar.robots.host.client import RemoteRobot
+from soar.robots.ik import PoseRobot
+from soar.robots.operation.guard import GuardedRobot
+from soar.robots.safety import SafeRobot
 from soar.types import Action, Observation
 from soar.utils.processes import start_resource_tracker
 
@@ -61,6 +65,8 @@ class ProcessRobot:
         self.period_s: float
         self.contract: Contract | None
         self.declares_contract: bool
+        self.is_simulator: bool
+        """Whether it holds a simulator: `ProcessSimulator`."""
         self._start()
 
     def observe(self) -> Observation:
@@ -98,7 +104,7 @@ class ProcessRobot:
         """Call a method of the robot in its process.
 
         Args:
-            method: name, such as "observe", or "robot.truth" for a method of the wrapped robot.
+            method: name, such as "observe", or "simulator.truth" for a method of the simulator that it wraps.
             args: picklable arguments.
 
         Raises:
@@ -155,7 +161,9 @@ class ProcessRobot:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         child_end.close()
         try:
-            self.period_s, self.contract, self.declares_contract = self.receive("start")
+            (self.period_s, self.contract, self.declares_contract, self.is_simulator) = (
+                self.receive("start")
+            )
         except BaseException:
             self._end(_RELEASE_S)
             raise
@@ -180,19 +188,19 @@ def _end(process: mp.process.BaseProcess, pipe: Connection, wait_s: float = _REL
 
 
 class ProcessSimulator:
-    """The simulated table of a ProcessRobot that holds a `SafeRobot`."""
+    """The simulated table of a ProcessRobot that holds a simulator."""
 
     def __init__(self, robot: ProcessRobot) -> None:
         self._robot = robot
 
     def truth(self, instruction: str) -> bool:
         """See `Simulator.truth`."""
-        done: bool = self._robot.call("robot.truth", instruction)
+        done: bool = self._robot.call("simulator.truth", instruction)
         return done
 
     def reset(self, seed: int) -> None:
         """See `Simulator.reset`."""
-        self._robot.call("robot.reset", seed)
+        self._robot.call("simulator.reset", seed)
 
 
 def call_all(
@@ -245,10 +253,11 @@ def _serve(pipe: Connection, make: Callable[[], Robot], number: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
     parent, robot = os.getppid(), None
 
-    def start() -> tuple[float, Contract | None, bool]:
+    def start() -> tuple[float, Contract | None, bool, bool]:
         nonlocal robot
         robot = make()
-        return robot.period_s, contract_of(robot), declares_contract(robot)
+        is_simulator = simulator_in(robot) is not None
+        return robot.period_s, contract_of(robot), declares_contract(robot), is_simulator
 
     method, reply = "start", _attempt(start)
     try:
@@ -260,11 +269,25 @@ def _serve(pipe: Connection, make: Callable[[], Robot], number: int) -> None:
                 if os.getppid() != parent:
                     raise EOFError
             number, method, args = pipe.recv()
-            reply = _attempt(lambda: attrgetter(method)(robot)(*args))  # noqa: B023  called at once
+            reply = _attempt(_call, robot, method, args)
         _send(pipe, number, reply)
     except (EOFError, OSError):
         if robot is not None and method != "close":
             robot.close()
+
+
+def _call(robot: Robot, method: str, args: Sequence[Any]) -> Any:
+    owner, _, name = method.rpartition(".")
+    return getattr(simulator_in(robot) if owner else robot, name)(*args)
+
+
+def simulator_in(robot: Any) -> Any:
+    """Return the simulator, with `truth` and `reset`, inside the package's wrappers of a robot; None if it is none."""
+    while isinstance(robot, SafeRobot | GuardedRobot | ConvertedRobot | PoseRobot):
+        robot = robot.robot
+    if isinstance(robot, RemoteRobot):
+        return robot if {"truth", "reset"} <= robot.methods else None
+    return robot if hasattr(robot, "truth") and hasattr(robot, "reset") else None
 
 
 def _send(pipe: Connection, number: int, reply: Reply) -> None:

@@ -31,12 +31,12 @@ from soar.plugins import checked, component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot
 from soar.robots.duty_cycle import MeteredRobot
-from soar.robots.host.client import HostedRobot, RemoteRobot
+from soar.robots.host.client import HostedRobot
 from soar.robots.ik import Kinematics, PoseRobot
 from soar.robots.limits import Limits
 from soar.robots.operation.dry_run import DryRunRobot
 from soar.robots.operation.guard import GuardedRobot, MotionGuard, SlowStart
-from soar.robots.process import ProcessRobot, ProcessSimulator
+from soar.robots.process import ProcessRobot, ProcessSimulator, simulator_in
 from soar.robots.safety import SafeRobot
 from soar.robots.toy_models import INSTRUCTIONS
 from soar.rollout.station import EpisodeConfig, Simulator, Station
@@ -289,6 +289,7 @@ def open_station(
         robot = build_robot(config, clock, folder, dry_run=dry_run)
     simulation = _simulation(robot) if config.simulated or config.simulator else None
     if config.simulator and simulation is None:
+        robot.close()
         raise ConfigError(
             f"station {config.name}: '{config.robot}' is no simulator, which has truth(instruction) and reset(seed)"
         )
@@ -380,10 +381,5 @@ def station_tasks(config: StationConfig) -> tuple[Task, ...]:
 
 def _simulation(robot: Robot) -> Simulator | None:
     if isinstance(robot, ProcessRobot):
-        return ProcessSimulator(robot)
-    inside = robot
-    while isinstance(inside, SafeRobot | GuardedRobot | ConvertedRobot):
-        inside = inside.robot
-    if isinstance(inside, RemoteRobot) and not {"truth", "reset"} <= inside.methods:
-        return None
-    return inside if isinstance(inside, Simulator) else None
+        return ProcessSimulator(robot) if robot.is_simulator else None
+    return cast(Simulator | None, simulator_in(robot))
