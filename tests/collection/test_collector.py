@@ -24,7 +24,7 @@ from soar.collection.status import StatusFolder, status_folders
 from soar.collection.supervisor import FaultLimits, StationSupervisor
 from soar.collection.unstored import keep, restore, spare_folder
 from soar.data.store.lance import LanceStore, open_store
-from soar.errors import ConfigError, ModelUnavailable, StoreError
+from soar.errors import ConfigError, ContentError, ModelUnavailable, StoreError
 from soar.robots.faulty import FaultRates, FaultyRobot
 from soar.robots.operation.guard import MotionGuard, release_motion
 from soar.robots.safety import SafeRobot
@@ -519,6 +519,25 @@ def test_the_next_collection_stores_what_was_kept_elsewhere(tmp_path, monkeypatc
         e.provenance.started_s for e in episodes
     ]
     assert not (spare_folder(store) / "one").exists()
+
+
+def test_a_kept_episode_that_the_store_refuses_stays_and_holds_no_other_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    elsewhere, _ = work(tmp_path / "other", [make_station()], episodes=3)
+    episodes = [elsewhere.load(s.id) for s in elsewhere.query()]
+    store = open_store(tmp_path / "store", create=True)
+    keep(spare_folder(store), episodes, StoreError("the disk is full"))
+    append, wrong = LanceStore.append, episodes[1].provenance.started_s
+
+    def refusing(self, episode):
+        if self.path == store.path and episode.provenance.started_s == wrong:
+            raise ContentError("another arm's")
+        return append(self, episode)
+
+    monkeypatch.setattr(LanceStore, "append", refusing)
+    restore(store, "one")
+    assert len(list(store.query())) == 2
+    assert len(list(open_store(spare_folder(store) / "one").query())) == 3
 
 
 def test_an_episode_that_cannot_be_kept_elsewhere_loses_no_other(tmp_path):

@@ -40,3 +40,14 @@ def test_it_declares_the_shorter_period():
     assert found is not None
     assert [d.field for d in differences(found, WIDOWX)] == ["period_s"]
     assert found.period_s == pytest.approx(1 / 15)
+
+
+def test_it_passes_the_instructions_on() -> None:
+    class Instructed(Counting):
+        def instruct(self, instructions):
+            self.told = instructions
+
+    policy = Instructed()
+    spread_policy(policy, 3).instruct(["go"])  # type: ignore[attr-defined]
+    assert policy.told == ["go"]
+    spread_policy(Counting(), 3).instruct(["go"])  # type: ignore[attr-defined]

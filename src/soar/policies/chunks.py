@@ -10,7 +10,6 @@ from jaxtyping import Float32
 
 from soar.contract.compare import contract_of
 from soar.contract.contract import WIDOWX
-from soar.interfaces import InstructedPolicy
 from soar.types import Actions, Images, Noise, Observation
 
 _DECAY = 0.01
@@ -87,8 +86,9 @@ class ChunkBroker:
 
     def instruct(self, instructions: Sequence[str]) -> None:
         """Tell the policy the instructions, if it takes any."""
-        if isinstance(self.policy, InstructedPolicy):
-            self.policy.instruct(instructions)
+        instruct = getattr(self.policy, "instruct", None)
+        if instruct is not None:
+            instruct(instructions)
 
     def with_policy(self, policy: ChunkPolicy) -> ChunkBroker:
         """Return a broker with these settings for another policy, such as a steered one."""

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from soar.contract.compare import contract_of, takes_state
 from soar.contract.contract import WIDOWX
 from soar.contract.convert import spread
-from soar.interfaces import Policy
+from soar.interfaces import InstructedPolicy, Policy
 from soar.policies.chunks import ChunkBroker
 from soar.types import Actions, Images, Noise, Observation
 
@@ -41,6 +41,11 @@ class SpreadPolicy:
 
     def commit(self, actions: Actions) -> None:
         """Do nothing: the policy knows its action."""
+
+    def instruct(self, instructions: Sequence[str]) -> None:
+        """Tell the policy the instructions, if it takes any."""
+        if isinstance(self.policy, InstructedPolicy):
+            self.policy.instruct(instructions)
 
     def reset(self) -> None:
         """Clear the policy's state of an episode."""

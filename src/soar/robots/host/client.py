@@ -215,10 +215,15 @@ class RemoteRobot:
             raise ConfigError(
                 f"{self._url} speaks version {greeting.get('protocol')} of the robot wire; valid: {PROTOCOL}"
             )
-        self.name = str(greeting["name"])
-        self.period_s = float(greeting["period_s"])
-        self.methods = frozenset(greeting["methods"])
-        """Methods that the hosted robot has."""
+        try:
+            self.name = str(greeting["name"])
+            self.period_s = float(greeting["period_s"])
+            self.methods = frozenset(greeting["methods"])
+            """Methods that the hosted robot has."""
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"{self._url} isn't the host of a robot: {error!r} in its greeting"
+            ) from error
         self.contract = _contract(greeting.get("contract"), self._url)
         """Meaning of the robot's numbers; None if the host declares none."""
         self.clock_offset_s = self._clock_offset()
