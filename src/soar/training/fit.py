@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, TypeAlias
@@ -37,7 +38,7 @@ class FitConfig:
     steps: AtLeastOne = 500_000
     """Gradient steps; the learning rate reaches zero at the last."""
     hours: Annotated[float, Ge(0)] = 0.0
-    """Duration [h]: the first steps are timed, and `steps` is reduced to what fits; 0 for no limit."""
+    """Duration [h]: a few steps are timed, and `steps` is reduced to what fits into the rest; 0 for no limit."""
     batch_size: AtLeastOne = 256
     """Samples per step, over all processes and accumulation parts."""
     learning_rate: Annotated[float, Gt(0)] = 3e-4
@@ -163,8 +164,10 @@ def _within_hours(
     timed = replace(
         config, hours=0.0, steps=_TIMED_STEPS, log_every=_TIMED_STEPS, save_every=_TIMED_STEPS
     )
+    began = time.monotonic()
     pace = fit(copy.deepcopy(learner), batches, timed).samples_per_s / config.batch_size
-    steps = int(config.hours * 3600 * pace) // config.save_every * config.save_every
+    left_s = config.hours * 3600 - (time.monotonic() - began)
+    steps = int(left_s * pace) // config.save_every * config.save_every
     steps, warmup = min(config.steps, max(config.save_every, steps)), config.warmup_steps
     if steps < config.steps:
         warmup = min(warmup, steps // _WARMUP_PART)
