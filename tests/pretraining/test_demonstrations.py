@@ -70,6 +70,14 @@ def test_collection_resumes_and_keeps_only_successes(tmp_path):
     assert not seeds & set(new)
 
 
+def test_named_scenes_resume_whatever_the_regime_that_is_named_beside_them(tmp_path):
+    collect_demonstrations(tmp_path, "bridge", 1, workers=1, scenes=["dev1"], config=SMALL)
+    ids = [s.id for s in open_store(tmp_path).query()]
+    again = collect_demonstrations(tmp_path, "bridge", 1, workers=1, scenes=["dev1"], config=SMALL)
+    assert again == DemonstrationCounts()
+    assert [s.id for s in open_store(tmp_path).query()] == ids
+
+
 def test_invalid_ranges_raise_an_error():
     with pytest.raises(ConfigError, match="speed"):
         DemonstrationConfig(speed=(1.2, 0.8))

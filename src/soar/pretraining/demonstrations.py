@@ -216,7 +216,7 @@ def collect_demonstrations(
 
     Args:
         store: folder of the store, created if needed.
-        regime: "broad" or "bridge", whose scenes are sampled by seed; any other needs `scenes`.
+        regime: "broad" or "bridge", whose scenes are sampled by seed; not used with `scenes`, which have their own.
         episodes: number of demonstrations in the store at the end.
         workers: number of processes.
         first_seed: seed of the first session.
@@ -229,14 +229,19 @@ def collect_demonstrations(
     from soar.data.store.lance import open_store
     from soar.utils.progress import progress_bar
 
-    names = tuple(load_scene(s).name for s in scenes)
-    query = Query(stations=(EXPERT,), regimes=(regime,), scenes=names)
+    named = [load_scene(s) for s in scenes]
+    regimes = tuple(dict.fromkeys(s.regime for s in named)) or (regime,)
+    query = Query(
+        stations=(EXPERT,), regimes=regimes, scenes=tuple(dict.fromkeys(s.name for s in named))
+    )
     found = [s.provenance.seed for s in open_store(store, create=True).query(query)]
     have, done = len(found), set(found)
     seeds = (s for s in count(first_seed) if s not in done)
     run = partial(_run_session, str(store), regime, tuple(scenes), config)
     with progress_bar() as bar:
-        line = bar.add_task(f"{regime} demonstrations", total=episodes, completed=have, note="")
+        line = bar.add_task(
+            f"{', '.join(regimes)} demonstrations", total=episodes, completed=have, note=""
+        )
 
         def show(counts: DemonstrationCounts) -> None:
             bar.update(line, completed=have + counts.kept, note=f"success {counts.rate:.1%}")
