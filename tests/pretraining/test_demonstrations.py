@@ -3,6 +3,7 @@ import pytest
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
+from soar.pretraining import demonstrations
 from soar.pretraining.demonstrations import (
     DemonstrationConfig,
     DemonstrationCounts,
@@ -76,6 +77,24 @@ def test_named_scenes_resume_whatever_the_regime_that_is_named_beside_them(tmp_p
     again = collect_demonstrations(tmp_path, "bridge", 1, workers=1, scenes=["dev1"], config=SMALL)
     assert again == DemonstrationCounts()
     assert [s.id for s in open_store(tmp_path).query()] == ids
+
+
+def test_a_named_scene_whose_objects_do_not_fit_is_refused(tmp_path):
+    pans = "".join(f"  - {{name: pan {i}, kind: pan, color: red, scale: 1.5}}\n" for i in range(3))
+    file = tmp_path / "crowd.yaml"
+    file.write_text(
+        f"name: crowd\ntable: oak\nobjects:\n{pans}  - {{name: lemon, kind: lemon, color: yellow}}\n"
+        "tasks:\n  - {instruction: put the lemon in the pan 0, inside: [lemon, pan 0]}\n"
+    )
+    with pytest.raises(ConfigError, match="scene 'crowd' don't fit on the table"):
+        collect_demonstrations(tmp_path / "store", "dev", 1, workers=1, scenes=[str(file)])
+
+
+def test_collection_gives_up_where_no_demonstration_succeeds(tmp_path, monkeypatch):
+    monkeypatch.setattr(demonstrations, "_FRUITLESS_SESSIONS", 3)
+    config = DemonstrationConfig(image_size=32, max_steps=1, disturb_probability=0.0)
+    with pytest.raises(ConfigError, match="no demonstration succeeded in 3 sessions in a row"):
+        collect_demonstrations(tmp_path, "bridge", 1, workers=1, scenes=["2"], config=config)
 
 
 def test_invalid_ranges_raise_an_error():

@@ -36,6 +36,10 @@ _RANDOM_TASK_PROBABILITY = 0.5
 """Probability that a failed attempt is at a random feasible task of the scene."""
 _SESSIONS_PER_PROCESS = 100
 """Sessions after which a process is replaced, because every world leaks 0.25 MiB in the OpenGL driver."""
+_FRUITLESS_SESSIONS = 500
+"""Sessions in a row without a kept demonstration after which nothing more is tried."""
+_PLACEMENTS = 3
+"""Seeds with which a named scene's objects are placed before its first session."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +229,9 @@ def collect_demonstrations(
 
     Returns:
         The numbers of demonstrations that this call kept and that failed.
+
+    Raises:
+        ConfigError: there is no such scene, its objects don't fit on the table, or no demonstration succeeds.
     """
     from soar.data.store.lance import open_store
     from soar.utils.progress import progress_bar
@@ -236,6 +243,9 @@ def collect_demonstrations(
     )
     found = [s.provenance.seed for s in open_store(store, create=True).query(query)]
     have, done = len(found), set(found)
+    if have < episodes:
+        for scene in named:
+            _check_room(scene, first_seed)
     seeds = (s for s in count(first_seed) if s not in done)
     run = partial(_run_session, str(store), regime, tuple(scenes), config)
     with progress_bar() as bar:
@@ -249,6 +259,18 @@ def collect_demonstrations(
         return _run_until(run, seeds, episodes - have, workers, show)
 
 
+def _check_room(scene: Scene, seed: int) -> None:
+    """Place a scene's objects. Raises ConfigError: they don't fit on the table with any of a few seeds."""
+    world = World(scene)
+    for tries in range(_PLACEMENTS):
+        try:
+            world.reset(seed + tries, scene.tasks[0].goal)
+            break
+        except (RobotFault, ConfigError):
+            if tries == _PLACEMENTS - 1:
+                raise
+
+
 def _run_until(
     run: Callable[[int], DemonstrationCounts],
     seeds: Iterator[int],
@@ -256,8 +278,12 @@ def _run_until(
     workers: int,
     show: Callable[[DemonstrationCounts], None],
 ) -> DemonstrationCounts:
-    """Call `run` with seed after seed in worker processes until `missing` demonstrations are kept."""
-    counts = DemonstrationCounts()
+    """Call `run` with seed after seed in worker processes until `missing` demonstrations are kept.
+
+    Raises:
+        ConfigError: many sessions in a row kept none.
+    """
+    counts, fruitless = DemonstrationCounts(), 0
     while counts.kept < missing:
         # Fresh processes by new pools: an executor's max_tasks_per_child hangs in Python 3.11 (gh-115634).
         with worker_pool(workers) as pool:
@@ -269,8 +295,15 @@ def _run_until(
                 if not running:
                     break
                 finished, running = wait(running, return_when=FIRST_COMPLETED)
-                counts = sum((f.result() for f in finished), counts)
+                new = sum((f.result() for f in finished), DemonstrationCounts())
+                counts += new
                 show(counts)
+                fruitless = 0 if new.kept else fruitless + len(finished)
+                if fruitless >= _FRUITLESS_SESSIONS:
+                    raise ConfigError(
+                        f"no demonstration succeeded in {fruitless} sessions in a row; valid: scenes and settings in "
+                        "which the expert can succeed, as `soar sim video` shows"
+                    )
             counts = sum((f.result() for f in running if not f.cancel()), counts)
     return counts
 
