@@ -10,7 +10,10 @@ import torch
 
 from soar import checkpoint
 from soar.cli import main
+from soar.cli.evaluate import _simulated
 from soar.data.transforms import BRIDGE_STATISTICS, Resize, ToFloat
+from soar.evaluation.protocol import EvalConfig
+from soar.evaluation.results import EvalSetting, open_evaluation
 from soar.policies.loading import build_policy
 from soar.training.policy import debug
 
@@ -65,6 +68,26 @@ def test_an_unknown_task_is_one_line_with_the_valid_ones(
 ) -> None:
     assert refused("evaluate", "--checkpoint", str(policy), "--tasks", "dance") == 2
     assert f"no task 'dance' here; there is: '{PUT}'" in capsys.readouterr().err
+
+
+def test_random_scenes_beside_others_are_one_line(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused("evaluate", "--checkpoint", str(policy), "--scenes", "1", "bridge") == 2
+    err = capsys.readouterr().err
+    assert "--scenes 1 bridge mixes random scenes" in err
+    assert err.count("\n") == 1
+
+
+def test_a_random_regimes_evaluation_grows_and_a_scene_that_is_named_twice_counts_once(
+    policy: Path, tmp_path: Path
+) -> None:
+    def setting(trials: int, *scenes: str) -> EvalSetting:
+        return _simulated(EvalConfig(str(policy), "expert", trials), scenes)[1]
+
+    assert open_evaluation(tmp_path, setting(2, "bridge")).setting.trials == 1
+    assert len(open_evaluation(tmp_path, setting(3, "bridge")).setting.scenes) == 3
+    assert setting(2, "5", "5") == setting(2, "5")
 
 
 def test_a_folder_without_a_checkpoint_is_one_line(

@@ -52,6 +52,19 @@ def test_an_evaluation_is_finished_when_every_task_has_its_trials(tmp_path: Path
     assert evaluation(tmp_path, "ffff", TAKE).finished
 
 
+def test_an_evaluation_grows_by_trials_and_tasks_and_refuses_others_in_one_short_line(
+    tmp_path: Path,
+) -> None:
+    evaluation(tmp_path, "ssss")
+    more = replace(SETTING, trials=5, tasks=(*SETTING.tasks, *(("2", f"{PUT} {i}") for i in range(99))))  # fmt: skip
+    assert open_evaluation(tmp_path, more).setting == more
+    with pytest.raises(
+        ConfigError, match="of other tasks, such as 'put the block in the bowl 0' in scene 2"
+    ) as e:
+        open_evaluation(tmp_path, SETTING)
+    assert len(str(e.value).replace(str(tmp_path), "")) < 150
+
+
 def test_unknown_enters_no_rate(tmp_path: Path) -> None:
     assert evaluation(tmp_path, "sfuu").overall().value == 0.5
 

@@ -57,3 +57,13 @@ def test_a_failure_ends_its_sequence_and_the_others_go_on(
     with pytest.raises(ConfigError, match="another setting"):
         evaluate_sequences(spec, setting, tmp_path, 4)
     assert read_sequences(tmp_path) == found
+
+
+def test_sequences_in_random_scenes_grow_with_their_number(
+    tmp_path: Path, attempts: list[list[str]]
+) -> None:
+    for number in (1, 2):
+        scenes = [load_scene(f"bridge-{1_000_000 + i}") for i in range(number)]
+        spec, setting = sim_protocol(EvalConfig(trials=1), scenes)
+        found = evaluate_sequences(spec, setting, tmp_path, 1)
+        assert len(found) == number

@@ -12,6 +12,7 @@ import tyro
 from annotated_types import Ge
 
 from soar.cli.options import FLAT, OUT, saved_config
+from soar.errors import ConfigError
 from soar.evaluation.protocol import EvalConfig
 from soar.rollout.station_config import StationConfig
 from soar.utils.files import public_name
@@ -35,7 +36,7 @@ def evaluate(
 
     A trial is 100 control steps (paper: 20 for each of 5 subgoals), and a success if the task is done at its end, by
     the simulator's strict predicates; "ever" counts tasks that were done after any step. The same command resumes an
-    interrupted evaluation. A larger --trials adds trials.
+    interrupted evaluation. A larger --trials adds trials, and with "bridge" or "broad" scenes.
 
     Examples:
         soar evaluate --scene 1 --trials 50                          # the whole compact system
@@ -46,7 +47,8 @@ def evaluate(
 
     Args:
         config: the policy and its trials.
-        scenes: 1 to 10, dev1 to dev12, YAML files; "bridge" or "broad" for --trials random unseen scenes.
+        scenes: 1 to 10, dev1 to dev12, YAML files; or "bridge" or "broad" for one trial of each task in --trials
+            random unseen scenes.
         station: station file of a real robot, at which you set the table before every trial.
         judge: with a station: "person", who is asked after every trial, a VLM as in `soar vlm`, or "truth" with a
             third-party simulator (`simulator: true`), whose info["success"] counts.
@@ -154,18 +156,26 @@ def _show(evaluation: Evaluation, folder: Path) -> None:
 
 
 def _simulated(config: EvalConfig, names: Sequence[str]) -> tuple[EvalSpec, EvalSetting]:
-    """Protocol in simulated scenes; a regime stands for `trials` random scenes with one trial of each task."""
+    """Protocol in simulated scenes; a regime stands for `trials` random scenes with one trial of each task.
+
+    Raises:
+        ConfigError: there are scenes beside a regime, or there is no such scene.
+    """
     from soar.evaluation.protocol import sim_protocol
     from soar.sim.scenes.catalog import load_scene
     from soar.sim.scenes.regimes import RANDOM_REGIMES
 
-    expanded: list[str] = []
-    for name in names:
-        random = [f"{name}-{config.first_seed + i}" for i in range(config.trials)]
-        expanded += random if name in RANDOM_REGIMES else [name]
-    if expanded != list(names):
+    random = [name in RANDOM_REGIMES for name in names]
+    if any(random) and not all(random):
+        raise ConfigError(
+            f"--scenes {' '.join(names)} mixes random scenes, which have one trial each, with others, which have "
+            f"--trials; valid: either of them, each in its own command"
+        )
+    if any(random):
+        seeds = range(config.first_seed, config.first_seed + config.trials)
+        names = [f"{regime}-{seed}" for regime in names for seed in seeds]
         config = replace(config, trials=1)
-    return sim_protocol(config, [load_scene(name) for name in expanded])
+    return sim_protocol(config, [load_scene(name) for name in names])
 
 
 def _on_station(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -52,12 +53,18 @@ class EvalConfig:
 
 
 def sim_protocol(config: EvalConfig, scenes: Sequence[Scene]) -> tuple[EvalSpec, EvalSetting]:
-    """Return how a policy is evaluated in simulated scenes, for `evaluate`.
+    """Return how a policy is evaluated in simulated scenes, for `evaluate`; a scene that is named twice counts once.
 
     Raises:
-        ConfigError: a task that none of the scenes has, or a policy that can't use its subgoals.
+        ConfigError: two scenes of one name, a task that none of the scenes has, or a policy that can't use its subgoals.
         CheckpointError: there is no such policy.
     """
+    scenes = list(dict.fromkeys(scenes))
+    for name, number in Counter(s.name for s in scenes).items():
+        if number > 1:
+            raise ConfigError(
+                f"{number} different scenes are named '{name}'; valid: a name for each"
+            )
     known = [(s.name, t.instruction) for s in scenes for t in s.tasks]
     setting = _setting(config, known, config.first_seed, "predicates")
     make_env = partial(make_sim_env, tuple(scenes))

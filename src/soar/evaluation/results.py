@@ -206,7 +206,7 @@ def rate(trials: Sequence[Trial]) -> Interval:
 def open_evaluation(folder: str | Path, setting: EvalSetting | None = None) -> Evaluation:
     """Read an evaluation's folder; with a `setting`, begin it, or continue it if the setting agrees.
 
-    Only the number of trials may differ from the stored setting: an evaluation can be extended.
+    Only the number of trials may differ from the stored setting, and tasks may be added: an evaluation can be extended.
 
     Raises:
         ConfigError: there is no evaluation, it is damaged, or it was made with another setting.
@@ -232,8 +232,14 @@ def add_trials(folder: Path, trials: Sequence[Trial]) -> None:
 
 
 def _check_same(folder: Path, known: EvalSetting, requested: EvalSetting) -> None:
+    if other := sorted(set(known.tasks) - set(requested.tasks)):
+        scene, instruction = other[0]
+        raise ConfigError(
+            f"{folder} already holds an evaluation of other tasks, such as '{instruction}' in scene {scene}: "
+            "choose another folder"
+        )
     for name, value in asdict(requested).items():
-        if name not in ("trials", "details") and asdict(known)[name] != value:
+        if name not in ("tasks", "trials", "details") and asdict(known)[name] != value:
             raise ConfigError(
                 f"{folder} already holds an evaluation with {name} {asdict(known)[name]!r}, "
                 f"not {value!r}: choose another folder"

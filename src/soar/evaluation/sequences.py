@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -110,15 +110,24 @@ def rates(sequences: Sequence[TaskSequence], length: int) -> SequenceRates:
 
 
 def _claim(folder: Path, stated: dict[str, object]) -> None:
-    """Begin or continue a folder. Raises ConfigError: it holds sequences of another setting."""
+    """Begin, continue or extend a folder. Raises ConfigError: it holds sequences of another setting."""
     path = folder / SETTING
-    if path.exists():
-        known = read_json(path)
-        plain = {**known, "rates": None} if isinstance(known, dict) else {}
-        if _plain({**stated, "rates": None}) != plain:
-            raise ConfigError(f"{folder} holds sequences of another setting; choose another folder")
-    else:
+    if not path.exists():
         write_json(path, stated)
+    elif not _extends(_plain({**stated, "rates": None}), read_json(path)):
+        raise ConfigError(f"{folder} holds sequences of another setting; choose another folder")
+
+
+def _extends(stated: Any, known: Any) -> bool:
+    """Return whether a setting is the known one, perhaps with further tasks, such as those of more random scenes."""
+    try:
+        same = {**known["setting"], "tasks": None} == {**stated["setting"], "tasks": None}
+        more = all(task in stated["setting"]["tasks"] for task in known["setting"]["tasks"])
+    except (TypeError, KeyError):
+        return False
+    return bool(
+        same and more and {**known, "setting": None, "rates": None} == {**stated, "setting": None}
+    )
 
 
 def _plain(value: object) -> object:
