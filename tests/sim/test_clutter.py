@@ -47,6 +47,18 @@ def test_the_fullest_tables_have_room_for_six_and_their_goals_stay_feasible(name
     world.close()
 
 
+def test_no_distracting_object_has_the_name_of_a_users_object_of_another_kind(tmp_path):
+    file = tmp_path / "kitchen.yaml"
+    file.write_text(
+        "name: kitchen\ntable: oak\nobjects:\n"
+        "  - {name: lemon, kind: ball, color: yellow}\n  - {name: carrot, kind: brush, color: orange}\n"
+        "  - {name: mushroom, kind: can, color: tan}\n"
+        "tasks:\n  - {instruction: move the lemon to the left, left: lemon}\n"
+    )
+    names = [o.name for o in load_scene(f"{file}+6").objects]
+    assert len(set(names)) == len(names) == 9
+
+
 @pytest.mark.parametrize("name", ["1+0", "1+7", "nowhere+2", "1+x"])
 def test_another_number_or_scene_is_refused(name):
     with pytest.raises(ConfigError, match="valid: 1 to"):

@@ -215,8 +215,18 @@ def test_scene_file_is_read(tmp_path: Path) -> None:
         ("name: white plate", "name: red mug", "two objects have the same name"),
         ("[0.5, 0.0, 0.7]", "[0.5, 0.7]", r"camera.position.2 is missing"),
         ("objects:", "objects: [", "kitchen.yaml: while parsing"),
+        ("{name: red mug", "{name: elbow", "repeated name 'elbow' in body; valid: names other than"),
+        ("{name: red mug", "{name: world", "repeated name 'world' in body; valid: names other than"),
+        ("{name: red mug", '{name: ""', "an object has no name"),
+        ("objects:", "objects:\n  - {name: c, kind: cloth, color: red}\n  - {name: c strip 1, kind: block, color: red}", "repeated name 'c strip 1'"),
+        ("objects:", "objects:\n  - {name: c, kind: cloth, color: red}\n  - {name: c hinge 1, kind: block, color: red}", "repeated name 'c hinge 1'"),
+        ("move the red mug to the left,", "put the red mug on the white plate,", "two tasks have the instruction 'put the red mug"),
+        ("left: red mug", "stacked: [red mug, red mug]", "'stacked' needs different item and item"),
+        ("[0.5, 0.0, 0.7]}", "[0.5, 0.0, 0.7], up: [0, 0, 0]}", "with .* up; valid: another point"),
+        ("[0.5, 0.0, 0.7]}", "[0.285, 0.035, 0.7], up: [0, 0, 1]}", "with .* up; valid: another point"),
+        ("[0.5, 0.0, 0.7]}", "[0.285, 0.035, 0.0]}", "can't look at"),
     ],
-)
+)  # fmt: skip
 def test_invalid_scene_file_names_the_error(
     tmp_path: Path, old: str, new: str, message: str
 ) -> None:

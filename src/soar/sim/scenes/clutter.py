@@ -21,8 +21,8 @@ _ANY_KIND = ("object", "fruit", "veggie")
 def with_distractors(scene: Scene, count: int) -> Scene:
     """Return a scene with distracting objects among its own, placed at random like those; its tasks stay.
 
-    The objects are the paper's items. Each is of a kind that nothing else in the scene has, and none has the color of an
-    object whose name says little more ("red object"), so that no instruction becomes ambiguous. They follow from the
+    The objects are the paper's items. Each is of a kind and a name that nothing else in the scene has, and none has the
+    color of an object whose name says little more ("red object"), so that no instruction becomes ambiguous. They follow from the
     scene's name; those of a smaller count are among those of a larger one.
 
     Args:
@@ -39,11 +39,15 @@ def with_distractors(scene: Scene, count: int) -> Scene:
     candidates = list({o.name: o for s in SCENES.values() if s.regime == "soar" for o in s.objects}.values())  # fmt: skip
     order = np.random.default_rng(crc32(scene.name.encode())).permutation(len(candidates))
     objects = list(scene.objects)
+    names = {o.name for o in scene.objects}
     vague = {o.color for o in scene.objects if o.name.split()[-1] in _ANY_KIND}
     for index in order:
         item, kinds = candidates[index], {o.kind for o in objects}
         differs = (
-            kind_of(item).role == "item" and item.kind not in kinds and item.color not in vague
+            kind_of(item).role == "item"
+            and item.kind not in kinds
+            and item.color not in vague
+            and item.name not in names
         )
         if differs and len(objects) < len(scene.objects) + count:
             objects.append(replace(item, distractor=True))

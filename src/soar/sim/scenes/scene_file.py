@@ -27,6 +27,7 @@ from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
 from soar.sim.objects.kinds import kind_of
+from soar.sim.objects.names import check_names
 from soar.sim.scenes.paper_scenes import NOMINAL
 from soar.sim.scenes.spec import (
     Camera,
@@ -108,6 +109,13 @@ class SceneFile:
         names = [o.name for o in self.objects]
         if len(set(names)) < len(names):
             raise ConfigError(f"two objects have the same name; names: {', '.join(names)}")
+        if not all(name.strip() for name in names):
+            raise ConfigError(f"an object has no name; names: {', '.join(n for n in names if n)}")
+        said = [t.instruction for t in self.tasks]
+        if twice := [text for text in said if said.count(text) > 1]:
+            raise ConfigError(
+                f"two tasks have the instruction '{twice[0]}'; valid: another one for each"
+            )
 
 
 def read_scene(path: Path) -> Scene:
@@ -126,6 +134,7 @@ def _scene(file: SceneFile, folder: Path) -> Scene:
     table = Table(file.table)
     style_of(table)
     roles = {o.name: kind_of(o).role for o in file.objects}
+    check_names(file.objects)
     return Scene(
         name=file.name,
         regime="dev",
@@ -151,9 +160,10 @@ def _goal(task: TaskEntry, roles: Mapping[str, str]) -> Goal:
         return _DOORS[key](value)
     needed, goal = _GOALS[key]
     names = [value] if isinstance(value, str) else value
-    if [roles.get(n) for n in names] != list(needed):
+    if [roles.get(n) for n in names] != list(needed) or len(set(names)) < len(names):
+        different = "different " if len(needed) > 1 else ""
         raise ConfigError(
-            f"'{key}' needs {' and '.join(needed)} of this scene, got {', '.join(names)}; "
+            f"'{key}' needs {different}{' and '.join(needed)} of this scene, got {', '.join(names)}; "
             f"there is: {', '.join(f'{n} ({r})' for n, r in roles.items())}"
         )
     return goal(*names)

@@ -9,13 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypeAlias
 
+import numpy as np
 from annotated_types import Ge, Le
 
+from soar.errors import ConfigError
 from soar.types import Regime
 
 Meters: TypeAlias = Annotated[float, Ge(-5), Le(5)]
 Point: TypeAlias = tuple[Meters, Meters, Meters]
 """x, y and z in the robot's base frame [m]."""
+_PARALLEL = 1e-6
+"""Sine of the angle up to which two directions count as parallel."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,15 @@ class Camera:
     """Largest random displacement at a reset, along each axis [m]."""
     up: Point = (1.0, 0.0, 0.0)
     """Direction of the image's top; the robot's forward direction, wherever the camera stands."""
+
+    def __post_init__(self) -> None:
+        view = np.subtract(self.position, self.look_at)
+        sine = np.linalg.norm(np.cross(self.up, view))
+        if not sine > _PARALLEL * np.linalg.norm(self.up) * np.linalg.norm(view):
+            raise ConfigError(
+                f"a camera at {self.position} can't look at {self.look_at} with {self.up} up; valid: another point than "
+                "its position, and a direction up that isn't along the view"
+            )
 
 
 @dataclass(frozen=True)
