@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import mujoco
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from soar.sim.arm import FINGERS
 from soar.sim.objects.cloth import hinges
 from soar.sim.objects.drawer import TRAVEL_M, slide_joint
 from soar.sim.scenes.paper_scenes import SCENES
-from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide
+from soar.sim.scenes.spec import ClothFolded, DrawerOpen, Inside, OnSide, SceneObject, SceneTask
 from soar.sim.world import World
 
 IN = Inside("green block", "wooden bowl")
@@ -47,6 +49,28 @@ def test_block_in_the_air_over_the_bowl_is_not_inside(world: World) -> None:
     _move(world, "green block", tuple(_bowl(world) + np.array((0, 0, 0.12))), settle=0)
     assert not world.fulfilled(IN)
     assert not world.fulfilled(OUT)
+
+
+@pytest.mark.parametrize(
+    ("container", "item", "inside"), [(1.0, 1.0, True), (0.5, 1.0, False), (0.5, 1.5, False)]
+)
+def test_marker_across_the_rim_of_a_small_bowl_is_not_inside(
+    container: float, item: float, inside: bool
+) -> None:
+    scene = replace(
+        SCENES["1"],
+        objects=(
+            SceneObject("marker", "marker", "red", scale=item),
+            SceneObject("bowl", "bowl", "blue", scale=container),
+        ),
+        tasks=(SceneTask("put it in", Inside("marker", "bowl")),),
+    )
+    world = World(scene, 64)
+    world.data.joint("bowl").qpos[:] = (0.3, 0, 0.001, 1, 0, 0, 0)
+    _move(world, "marker", (0.3, 0, 0.043 * container + 0.0105 * item + 0.01), settle=400)
+    assert predicates.is_settled(world, "marker")
+    assert predicates.is_inside(world, "marker", "bowl") == inside
+    world.close()
 
 
 def test_falling_block_is_not_inside_before_it_rests(world: World) -> None:

@@ -36,6 +36,8 @@ _OPEN_RAD, _SHUT_RAD = 0.15, 0.08
 """Angles from an end stop within which a door is open or closed [rad]."""
 _LAYER_M = 0.03
 """Height above its lowest position up to which an object lies on the floor of its container, tilted or on edge [m]."""
+_SMALL = 0.85
+"""Scale below which a container's rim may be lower than `_LAYER_M`, so that an item across the rim must not count."""
 _LEVEL_M = 0.006
 """Largest difference from the height at which an item lies flat on another one [m]."""
 _UPRIGHT = 0.9
@@ -115,13 +117,13 @@ def is_inside(state: SceneState, name: str, container: str) -> bool:
 
     The object's center must be low and within the radius of the floor, and the object must not touch the table.
     """
-    if _height_over_floor(state, name, container) < _LAYER_M:
+    if _lies_on_floor(state, name, container):
         return True
     others = {obj.name: state.model.body(obj.name).id for obj in state.scene.objects}
     del others[name], others[container]
     touching = _touching(state, name)
     return _height_over_floor(state, name, container) < 2 * _LAYER_M + 0.02 and any(
-        body in touching and _height_over_floor(state, other, container) < _LAYER_M
+        body in touching and _lies_on_floor(state, other, container)
         for other, body in others.items()
         if kind_of(state.scene.find(other)).role == "item"
     )
@@ -138,6 +140,20 @@ def is_stacked(state: SceneState, name: str, base: str) -> bool:
     rise = (kind_of(lower).height * lower.scale + kind_of(upper).height * upper.scale) / 2
     within = kind_of(lower).grasp_width * lower.scale / 2
     return bool(np.hypot(x, y) < within and abs(z - rise) < _LEVEL_M)
+
+
+def _lies_on_floor(state: SceneState, name: str, container: str) -> bool:
+    """Return whether an object is low in a container; in a small one that has a rim, also whether it reaches below it."""
+    if not _height_over_floor(state, name, container) < _LAYER_M:
+        return False
+    outer, inner = state.scene.find(container), state.scene.find(name)
+    if outer.scale >= _SMALL or kind_of(outer).preposition == "on":
+        return True
+    up = state.data.body(container).xmat.reshape(3, 3)[:, 2]
+    half = np.asarray(kind_of(inner).parts[0].size) * inner.scale
+    reach = np.abs(up @ state.data.body(name).xmat.reshape(3, 3)) @ half
+    center = up @ (position(state, name) - position(state, container))
+    return bool(center - reach < kind_of(outer).height * outer.scale)
 
 
 def _height_over_floor(state: SceneState, name: str, container: str) -> float:
