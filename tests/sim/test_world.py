@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from soar.errors import RobotFault
+from soar.sim.expert.expert import read_ahead
+from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.randomization import Appearance
+from soar.sim.scenes.regimes import sample_style
 from soar.sim.world import World
 
 
@@ -65,6 +68,44 @@ def test_appearance_varies_around_the_scenes_and_does_not_drift(world):
         assert np.array_equal(
             getattr(appearance, field.name), getattr(Appearance.of(world.model), field.name)
         )
+
+
+@pytest.mark.parametrize("back", ["reset", "restore"])
+def test_a_style_ends_with_a_reset_and_with_a_restored_snapshot(back):
+    scene = load_scene("broad-3")
+    world = World(scene, 64)
+    world.reset(5)
+    plain, snapshot = Appearance.of(world.model), world.snapshot()
+    world.restyle(sample_style(scene, np.random.default_rng(1)))
+    assert world.model.cam_fovy[0] != plain.cam_fovy[0]
+    world.reset(5) if back == "reset" else world.restore(snapshot)
+    now = Appearance.of(world.model)
+    for field in fields(Appearance):
+        assert np.array_equal(getattr(plain, field.name), getattr(now, field.name)), field.name
+    world.close()
+
+
+def test_a_snapshot_is_restored_after_diverged_physics(world):
+    world.reset(5)
+    snapshot, state = world.snapshot(), world.state()
+    world.data.qvel[-3:] = 1e12
+    with pytest.raises(RobotFault, match="diverged"):
+        world.step(np.zeros(7, np.float32))
+    world.restore(snapshot)
+    assert np.array_equal(world.state(), state)
+    world.step(np.zeros(7, np.float32))
+
+
+def test_reading_ahead_leaves_the_world_as_it_was_also_after_an_error(world):
+    def fail() -> None:
+        raise ValueError
+
+    goal = world.scene.tasks[0].goal
+    world.reset(5, goal)
+    state = world.state()
+    with pytest.raises(ValueError):  # noqa: PT011
+        read_ahead(world, goal, 3, 0, fail)
+    assert np.array_equal(world.state(), state)
 
 
 def test_free_arm_executes_its_action(world):

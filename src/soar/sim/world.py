@@ -38,6 +38,12 @@ _RAMP = 6
 _OVERSHOOT_M = 0.002
 """Distance from the box to which a step may swing or push the end effector."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+_DIVERGED = (
+    mujoco.mjtWarning.mjWARN_BADQPOS,
+    mujoco.mjtWarning.mjWARN_BADQVEL,
+    mujoco.mjtWarning.mjWARN_BADQACC,
+)
+"""MuJoCo's warnings of diverged physics, which it counts until a reset."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +147,7 @@ class World:
     def restyle(self, scene: Scene) -> None:
         """Show the world as `scene` would look: the same objects in other colors, with its table, camera and light.
 
-        Lasts until the next `reset`, except the table, which stays. See `soar.sim.scenes.restyling.restyle`.
+        Lasts until the next `reset` or `restore`, except the table's texture, which stays. See `soar.sim.scenes.restyling.restyle`.
         """
         restyling.restyle(self.model, scene)
         self.update_view()
@@ -169,8 +175,10 @@ class World:
         return Snapshot(self._physics(), self._target, randomization.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue from a snapshot of a world of the same scene, bit for bit on one machine."""
+        """Continue from a snapshot of a world of the same scene, bit for bit on one machine, also after diverged physics."""
         mujoco.mj_setState(self.model, self.data, snapshot.physics, _STATE)
+        for warning in _DIVERGED:
+            self.data.warning[warning].number = 0
         self._target = snapshot.target
         snapshot.appearance.apply(self.model)
         self._refresh()
@@ -269,6 +277,5 @@ class World:
     def _refresh(self) -> None:
         """Recompute derived quantities, which stepping leaves one substep behind. Raises RobotFault: the physics diverged."""
         mujoco.mj_forward(self.model, self.data)
-        bad = mujoco.mjtWarning
-        if any(self.data.warning[w].number for w in (bad.mjWARN_BADQPOS, bad.mjWARN_BADQVEL, bad.mjWARN_BADQACC)):  # fmt: skip
+        if any(self.data.warning[w].number for w in _DIVERGED):
             raise RobotFault("the simulated physics diverged; reset the world")

@@ -36,16 +36,17 @@ _MAX_REACH_STEPS = 45
 
 
 def read_ahead(world: World, goal: Goal, steps: int, seed: int, read: Callable[[], T]) -> T:
-    """Return what `read` finds after `steps` control steps of an expert. The world stays as it is."""
+    """Return what `read` finds after `steps` control steps of an expert. The world stays as it is, whatever happens."""
     now = world.snapshot()
-    expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
-    for _ in range(steps):
-        if expert.done:
-            break
-        world.step(expert.act())
-    found = read()
-    world.restore(now)
-    return found
+    try:
+        expert = Expert(world, goal, np.random.default_rng(seed), noise=0.0)
+        for _ in range(steps):
+            if expert.done:
+                break
+            world.step(expert.act())
+        return read()
+    finally:
+        world.restore(now)
 
 
 class Expert:

@@ -14,7 +14,8 @@ from soar.sim.scenes.spec import Scene
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """Copies of the model's arrays that a reset randomizes."""
+    """Copies of the model's arrays that a reset randomizes, and of those that `restyling.restyle` sets, but the table's
+    texture."""
 
     cam_pos: Float[np.ndarray, "_c 3"]
     cam_quat: Float[np.ndarray, "_c 4"]
@@ -23,16 +24,26 @@ class Appearance:
     geom_rgba: Float[np.ndarray, "_g 4"]
     flex_rgba: Float[np.ndarray, "_f 4"]
     mat_rgba: Float[np.ndarray, "_m 4"]
+    cam_fovy: Float[np.ndarray, "_c"]
+    headlight: Float[np.ndarray, "2 3"]
+    """Ambient and diffuse light from the camera."""
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> Appearance:
         """Copy the present appearance of a model."""
-        return cls(*(getattr(model, f.name).copy() for f in fields(cls)))
+        arrays = {name: getattr(model, name).copy() for name in _ARRAYS}
+        light = model.vis.headlight
+        return cls(**arrays, headlight=np.stack([light.ambient, light.diffuse]))
 
     def apply(self, model: mujoco.MjModel) -> None:
         """Write this appearance into a model."""
-        for f in fields(self):
-            getattr(model, f.name)[:] = getattr(self, f.name)
+        for name in _ARRAYS:
+            getattr(model, name)[:] = getattr(self, name)
+        model.vis.headlight.ambient[:], model.vis.headlight.diffuse[:] = self.headlight
+
+
+_ARRAYS = tuple(f.name for f in fields(Appearance) if f.name != "headlight")
+"""Fields of an appearance that are arrays of the model itself."""
 
 
 def randomize(model: mujoco.MjModel, scene: Scene, rng: np.random.Generator) -> None:
