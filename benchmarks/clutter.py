@@ -46,7 +46,7 @@ def main() -> None:
         for count in COUNTS:
             name = f"{scene}+{count}" if count else scene
             have = sum(a.scene == name for a in read_attempts(path))
-            if missing := args.episodes - have:
+            if (missing := args.episodes - have) > 0:
                 _collect(name, missing, have, path)
             _report(read_attempts(path), args.out)
 

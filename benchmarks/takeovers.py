@@ -132,7 +132,7 @@ def _collect(scene: str, share: float, path: Path, sizes: Sizes) -> LanceStore:
     [station] = sim_stations(scene, 1)
     models = ModelsConfig()
     config = CollectionConfig(episode_config([station], models.subgoals))
-    if missing := sizes.episodes - len(past):
+    if (missing := sizes.episodes - len(past)) > 0:
         job = CollectionJob(path, models, config, episodes=missing)
         run_lockstep([station], job, threading.Event(), [], _expert_for(share, past))
     return open_store(path)

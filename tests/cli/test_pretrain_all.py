@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from soar.cli import main
 from soar.cli import pretrain_all as module
 from soar.cli.pretrain_all import Amounts, amounts_within, pretrain_all
 from soar.pretraining.weights import CARD
@@ -84,3 +85,12 @@ def test_more_hours_bring_more_data_and_few_bring_some() -> None:
     day, week = amounts_within(24, 0.5), amounts_within(168, 0.5)
     assert week.demonstrations == pytest.approx(7 * day.demonstrations, rel=0.01)
     assert week.clips > day.clips > day.keypoint_scenes > 1000
+
+
+def test_a_negative_seed_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(("pretrain", "all", "--out", str(tmp_path), "--seed", "-1"))
+    assert "seed" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())

@@ -28,6 +28,8 @@ def test_video_films_the_expert_and_says_how_it_went(
         (["video", "--scene", "11"], "no scene '11'"),
         (["video", "--scene", "1", "--task", "lemon"], "no task of scene '1' has 'lemon'"),
         (["video", "--scene", "1", "--task", "bowl"], "more than one task"),
+        (["video", "--scene", "5", "--size", "1", "--max-steps", "1"], "valid: at least 2 x 2"),
+        (["sheet", "--scenes", "1", "--size", "40000"], "no room here for images of 40000 x 40000"),
         (["demos", "--regime", "soar", "--store", "s"], "name some with --scenes"),
     ],
 )

@@ -75,6 +75,11 @@ def test_a_video_without_frames_is_refused(tmp_path: Path) -> None:
         media.write_video(tmp_path / "v.mp4", [])
 
 
+def test_a_video_of_one_pixel_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"1 x 1 pixels is too small; valid: at least 2 x 2"):
+        media.write_video(tmp_path / "v.mp4", images(2, 1, 1))
+
+
 def test_the_inset_is_in_the_top_right_corner() -> None:
     image = np.zeros((100, 100, 3), np.uint8)
     small = np.full((64, 64, 3), (255, 0, 0), np.uint8)

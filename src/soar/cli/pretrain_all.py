@@ -65,7 +65,7 @@ def pretrain_all(
     out: Annotated[Path, OUT],
     hours: Annotated[float, Gt(0)] = 24.0,
     workers: Annotated[int, Ge(1)] = 2,
-    seed: int = 0,
+    seed: Annotated[int, Ge(0)] = 0,
 ) -> None:
     """Make all packaged models from scratch: VLM, subgoal generator, goal- and language-conditioned policy.
 

@@ -22,7 +22,7 @@ class Renderer:
     """Square images of one model from its camera named "camera", without shadows and reflections."""
 
     def __init__(self, model: mujoco.MjModel, size: int) -> None:
-        """Upload `model` for images of `size` x `size` pixels. Raises ConfigError: no OpenGL."""
+        """Upload `model` for images of `size` x `size` pixels. Raises ConfigError: no OpenGL, or too many for it."""
         self._model = model
         self._rect = mujoco.MjrRect(0, 0, size, size)
         self._scene = mujoco.MjvScene(model, maxgeom=_MAX_GEOMS)
@@ -38,6 +38,10 @@ class Renderer:
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         except (mujoco.FatalError, AttributeError, ImportError) as error:
+            if "framebuffer" in str(error):
+                raise ConfigError(
+                    f"OpenGL has no room here for images of {size} x {size} pixels; valid: smaller ones"
+                ) from error
             raise ConfigError(
                 "MuJoCo can't render: import soar.sim before mujoco, or set MUJOCO_GL to egl, osmesa or glfw"
             ) from error

@@ -179,7 +179,7 @@ def write_video(path: str | Path, frames: Iterable[Image], fps: float = 5) -> No
     """Write an mp4 file that any browser plays; creates folders.
 
     Raises:
-        ConfigError: there are no frames.
+        ConfigError: there are no frames, or they are smaller than 2 x 2 pixels.
         FileError: the file can't be written.
     """
     write_bytes(Path(path), encode_video(frames, fps))
@@ -194,7 +194,7 @@ def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> byte
         crf: x264's quality: 18 is nearly lossless, 23 is usual, 30 is small.
 
     Raises:
-        ConfigError: there are no frames.
+        ConfigError: there are no frames, or they are smaller than 2 x 2 pixels.
     """
     from fractions import Fraction
 
@@ -208,6 +208,10 @@ def encode_video(frames: Iterable[Image], fps: float = 5, crf: int = 23) -> byte
         empty = True
         for frame in frames:
             even = frame[: frame.shape[0] // 2 * 2, : frame.shape[1] // 2 * 2]
+            if not even.size:
+                raise ConfigError(
+                    f"a video of {frame.shape[1]} x {frame.shape[0]} pixels is too small; valid: at least 2 x 2"
+                )
             if empty:
                 stream.height, stream.width = even.shape[:2]
                 empty = False
