@@ -12,6 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 from tests.watch.conftest import HERE, TOKEN
 
+from object_storage import s3_environment
+from soar.cli import main
 from soar.collection import sharing
 from soar.collection.lease import InUse, held, station_lease
 from soar.collection.live import LivePicture
@@ -21,6 +23,7 @@ from soar.data.store.lance import open_store
 from soar.errors import FileError
 from soar.robots.toy import ToyRobot
 from soar.types import Episode, Provenance, Verdict
+from soar.utils import objects
 from soar.utils.config import to_plain
 from soar.utils.files import local_path, write_json
 from soar.utils.objects import ObjectPath, local_part
@@ -162,3 +165,36 @@ def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, 
         gate.state = "open"
         wish = ObjectPath(url) / "stations/arm1/wish"
         until(lambda: wish.exists() and wish.read_bytes() == b"pause")
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("stop --emergency", "emergency"), ("attend", "heartbeat")]
+)
+def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, file: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in s3_environment(address).items():
+            monkeypatch.setenv(name, value)
+        machine(monkeypatch, tmp_path)
+        monkeypatch.setattr("soar.utils.objects._QUICK_S", 0.1)
+        store = local_part("s3://b/lab")
+        arms = [StatusFolder(store, name) for name in ("arm1", "arm2")]
+        for arm in arms:
+            arm.show(StationStatus(arm.station, "1", "collecting", 10.0, 20.0, 1))
+        (store / "store.json").write_text("{}")  # known here
+        asked_before = []
+
+        def opened(*bucket: Any) -> Any:
+            asked_before.append(all((arm.folder / file).exists() for arm in arms))
+            return request(*bucket)
+
+        request = objects._opened
+        request.cache_clear()
+        monkeypatch.setattr(objects, "_opened", opened)
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--store", "s3://b/lab"])
+    assert asked_before
+    assert all(asked_before)
+    assert "didn't reach arm1, arm2" in " ".join(capsys.readouterr().err.split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +64,7 @@ def attend(store: Store, station: Names = ()) -> None:
     """
     from soar.collection.status import beat_all
 
-    beat_all(chosen_folders(store, station))
+    _act(store, station, beat_all)
 
 
 def status(
@@ -93,11 +93,34 @@ def status(
 def _request(store: Path, names: Sequence[str], command: Command) -> None:
     from soar.collection.status import request_all
 
-    by = "`soar stop --emergency`" if command == "emergency" else ""
-    folders = chosen_folders(store, names)
-    request_all(folders, command, by)
-    for folder in folders:
-        print(f"{folder.station}: {command}")
+    def act(folders: Sequence[StatusFolder]) -> None:
+        request_all(folders, command, "`soar stop --emergency`" if command == "emergency" else "")
+        for folder in folders:
+            print(f"{folder.station}: {command}")
+
+    _act(store, names, act)
+
+
+def _act(store: Path, names: Sequence[str], act: Callable[[Sequence[StatusFolder]], None]) -> None:
+    """Act on the named stations, without names on all; on some also if others fail. Raises ConfigError, FileError."""
+    problems = []
+    for folders in _known_first(store, names):
+        try:
+            act(folders)
+        except FileError as error:
+            problems.append(str(error))
+    if problems:
+        raise FileError("; ".join(problems))
+
+
+def _known_first(store: Path, names: Sequence[str]) -> Iterator[Sequence[StatusFolder]]:
+    """Yield the stations that this machine knows, then those that object storage, which may be away, knows besides."""
+    from soar.collection.status import status_folders
+
+    known = [f for f in status_folders(store) if not names or f.station in names]
+    yield known
+    before = {folder.station for folder in known}
+    yield [f for f in chosen_folders(store, names) if f.station not in before]
 
 
 def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:

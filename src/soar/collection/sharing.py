@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TypeAlias
 
@@ -203,7 +204,7 @@ def deliver(folder: Path, name: str, text: str | None) -> None:
     Raises:
         FileError: the storage can't be reached; at the station's machine the same can be asked.
     """
-    place = object_of(folder.parent.parent)
+    place = _waited_for(folder.parent.parent)
     if place and not _is_served(folder):
         _write(place / "stations" / folder.name / name, None if text is None else text.encode())
 
@@ -217,7 +218,7 @@ class Watcher:
     """The files of stations on other machines, kept up to date by a thread for as long as somebody looks."""
 
     def __init__(self, store: Path) -> None:
-        self._store, self._place = store, object_of(store)
+        self._store, self._place = store, _waited_for(store)
         self._folders: dict[str, _Folder] = {}
         self._touched_s = self._asked_s = -_LATEST_S
         self._thread: threading.Thread | None = None
@@ -266,6 +267,12 @@ class Watcher:
                 log.warning("stations of other machines can't be seen: %s", error)
             took_s = time.monotonic() - started_s
             time.sleep(max(_WATCHED_PERIOD_S, 2 * took_s))
+
+
+def _waited_for(store: Path) -> ObjectPath | None:
+    """Return the counterpart of a store in object storage for what a person waits for; None for a store in a folder."""
+    place = object_of(store)
+    return place and replace(place, quick=True)
 
 
 def _is_served(folder: Path) -> bool:

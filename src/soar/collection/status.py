@@ -133,8 +133,7 @@ class StatusFolder:
 
     def beat(self) -> None:
         """Send a heartbeat of the operator, who attends the station. Raises FileError."""
-        beat(self.folder)
-        deliver(self.folder, HEARTBEAT, str(time.time_ns()))
+        beat_all([self])
 
     def request(self, command: Command, by: str = "") -> None:
         """Request something of the station. Raises FileError.
@@ -266,8 +265,13 @@ def request_all(folders: Sequence[StatusFolder], command: Command, by: str = "")
 
 
 def beat_all(folders: Sequence[StatusFolder]) -> None:
-    """Send a heartbeat of the operator to several stations, to each even if others fail. Raises FileError."""
-    _for_each(folders, "the heartbeat didn't reach", StatusFolder.beat)
+    """Send a heartbeat of the operator to several stations: to all on this machine first, and to each even if others fail.
+
+    Raises FileError: it didn't reach some stations, which the message names.
+    """
+    sent = {HEARTBEAT: str(time.time_ns())}
+    failed = "the heartbeat didn't reach"
+    _for_each(folders, failed, lambda f: beat(f.folder), lambda f: f.deliver(sent))
 
 
 def _for_each(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -23,6 +24,9 @@ PUBLISHED = ".published.json"
 """File in the local folder of a URL: what `soar.utils.mirrors` has published of it."""
 _URL = re.compile(r"(s3|gs|az)://[^/\s]+(/.*)?", re.DOTALL)
 _LOCAL = re.compile(r"(.*/stores/((?:s3|gs|az)%3A%2F%2F[^/]+))(/.*)?", re.DOTALL)
+
+_QUICK_S = 5.0
+"""Time after which a `quick` request without an answer ends; it is tried twice [s]."""
 
 Tag: TypeAlias = Mapping[str, str]
 """Tag of an object's content: "e_tag", and "version" where the provider numbers them (Google)."""
@@ -52,17 +56,25 @@ class ObjectPath:
 
     url: str
     """Without a slash at its end."""
+    quick: bool = field(default=False, compare=False, repr=False)
+    """Whether to give up after seconds without an answer: for small objects that somebody waits for."""
 
     def __str__(self) -> str:
         return self.url
 
     def __truediv__(self, name: str) -> ObjectPath:
-        return ObjectPath(f"{self.url}/{name}")
+        return replace(self, url=f"{self.url}/{name}")
 
     @property
     def parent(self) -> ObjectPath:
         """The folder that it is in."""
-        return ObjectPath(self.url.rpartition("/")[0])
+        return replace(self, url=self.url.rpartition("/")[0])
+
+    @property
+    def _bucket(self) -> Any:
+        """The client of its bucket."""
+        scheme, _, rest = self.url.partition("://")
+        return _opened(f"{scheme}://{rest.partition('/')[0]}", self.quick)
 
     @property
     def name(self) -> str:
@@ -93,7 +105,7 @@ class ObjectPath:
     def stat(self) -> ObjectStat:
         """Return size and time of change of an object."""
         with _errors(self):
-            found = _obstore().head(_bucket(self.url), _key(self.url))
+            found = _obstore().head(self._bucket, _key(self.url))
         return ObjectStat(found["size"], found["last_modified"].timestamp())
 
     def glob(self, pattern: str, most: int | None = None) -> Iterator[ObjectPath]:
@@ -105,7 +117,7 @@ class ObjectPath:
         """
         parts, prefix = pattern.split("/"), _key(self.url)
         with _errors(self):
-            batches = _obstore().list(_bucket(self.url), prefix, chunk_size=most or 1000)
+            batches = _obstore().list(self._bucket, prefix, chunk_size=most or 1000)
             for batch in batches:
                 for found in batch:
                     name = found["path"].removeprefix(prefix).lstrip("/")
@@ -127,14 +139,14 @@ class ObjectPath:
         prefix = _key(self.url)
         for name in sorted(folders - {*without}):
             with _errors(self):
-                for batch in _obstore().list(_bucket(self.url), _key((self / name).url)):
+                for batch in _obstore().list(self._bucket, _key((self / name).url)):
                     tags |= {o["path"].removeprefix(f"{prefix}/"): plain_tag(o) for o in batch}
         return tags
 
     def _children(self) -> tuple[set[str], dict[str, str]]:
         """Return the names of folders, and names and tags of objects, directly in this one."""
         with _errors(self):
-            found = _obstore().list_with_delimiter(_bucket(self.url), _key(self.url))
+            found = _obstore().list_with_delimiter(self._bucket, _key(self.url))
         folders = {path.rstrip("/").rpartition("/")[2] for path in found["common_prefixes"]}
         return folders, {o["path"].rpartition("/")[2]: plain_tag(o) for o in found["objects"]}
 
@@ -145,13 +157,13 @@ class ObjectPath:
     def read_tagged(self) -> tuple[bytes, Tag]:
         """Read an object, and the tag of its content for `write_if`."""
         with _errors(self):
-            found = _obstore().get(_bucket(self.url), _key(self.url))
+            found = _obstore().get(self._bucket, _key(self.url))
             return bytes(found.bytes()), _tag(found.meta)
 
     def write_bytes(self, data: bytes | Path) -> Tag:
         """Write or replace an object, from memory or from a file, and return its content's tag."""
         with _errors(self):
-            return _tag(_obstore().put(_bucket(self.url), _key(self.url), data))
+            return _tag(_obstore().put(self._bucket, _key(self.url), data))
 
     def write_new(self, data: bytes) -> None:
         """Write an object where there is none. Raises FileExistsError."""
@@ -166,18 +178,18 @@ class ObjectPath:
         """
         put, mode = _obstore().put, dict(tag) or "create"
         with _errors(self):
-            done = put(_bucket(self.url), _key(self.url), data, mode=mode, use_multipart=False)
+            done = put(self._bucket, _key(self.url), data, mode=mode, use_multipart=False)
         return _tag(done)
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Delete an object; it may be missing in any case, as storages don't tell."""
         with _errors(self):
-            _obstore().delete(_bucket(self.url), _key(self.url))
+            _obstore().delete(self._bucket, _key(self.url))
 
     def rename(self, target: ObjectPath) -> None:
         """Copy an object and delete the original."""
         with _errors(self):
-            _obstore().rename(_bucket(self.url), _key(self.url), _key(target.url))
+            _obstore().rename(self._bucket, _key(self.url), _key(target.url))
 
 
 AnyPath: TypeAlias = Path | ObjectPath
@@ -270,16 +282,15 @@ def _obstore() -> Any:
     return obstore
 
 
-def _bucket(url: str) -> Any:
-    scheme, _, rest = url.partition("://")
-    return _opened(f"{scheme}://{rest.partition('/')[0]}")
-
-
 @lru_cache(maxsize=16)
-def _opened(bucket: str) -> Any:
+def _opened(bucket: str, quick: bool = False) -> Any:
     from obstore.store import from_url
 
-    return from_url(bucket, client_options={"allow_http": True}, retry_config={"max_retries": 5})
+    client: Any = {"allow_http": True}
+    if quick:
+        client["read_timeout"] = timedelta(seconds=_QUICK_S)
+    retries = 1 if quick else 5
+    return from_url(bucket, client_options=client, retry_config={"max_retries": retries})
 
 
 def _key(url: str) -> str:
