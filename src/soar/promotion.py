@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from soar.checkpoint import MANIFEST
 from soar.errors import ConfigError
 from soar.plugins import is_component_file
-from soar.registry import policy_spec, subgoals_spec
+from soar.registry import ModelSpec, policy_spec, subgoals_spec
 from soar.utils.files import Json, read_json
 from soar.utils.objects import AnyPath, ObjectPath, is_object_url
 
@@ -45,7 +45,7 @@ def promoted_models(source: str) -> tuple[str, str]:
         models = latest_models(folder, rounds, record["models"])
     except (LookupError, TypeError, ValueError) as error:
         raise ConfigError(f"{folder / 'run.json'} is damaged: {error!r:.100}") from error
-    if code := _code_in(models[0]) or _code_in(models[1]):
+    if code := _code_in(models[0], policy_spec) or _code_in(models[1], subgoals_spec):
         raise ConfigError(
             f"{folder / 'run.json'} names code, '{code:.60}', which isn't run from a record; "
             "name the model itself: a checkpoint's folder, or python:module:function if you trust it"
@@ -62,12 +62,14 @@ def _read_record(path: AnyPath) -> Json:
         raise ConfigError(f"{path} is damaged: {error}") from error
 
 
-def _code_in(name: str) -> str:
-    """Return the part of a model's name that runs code of others; "" if there is none."""
-    kind, _, rest = name.partition(":")
-    if kind in ("steered", "chosen"):
-        return _code_in(rest.rpartition(",")[0])
-    return name if kind == "python" or is_component_file(name) else ""
+def _code_in(name: str, parse: Callable[[str], ModelSpec]) -> str:
+    """Return the part of a model's name that runs code of others; "" if there is none. Raises ConfigError."""
+    if is_component_file(name):
+        return name
+    spec = parse(name)
+    if spec.kind == "python":
+        return name
+    return _code_in(spec.base, parse) if spec.base else ""
 
 
 def latest_models(

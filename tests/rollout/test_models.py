@@ -88,6 +88,10 @@ def test_a_success_detector_of_your_own_gets_the_threshold(tmp_path, monkeypatch
         ("subgoals", "python:theirs:load"),
         ("policy", "steered:python:theirs:load,critic"),
         ("subgoals", "chosen:python:theirs:load,critic"),
+        ("subgoals", "python:theirs:load@16"),
+        ("subgoals", "expert:python:theirs:load"),
+        ("subgoals", "expert:chosen:python:theirs:load,critic@16"),
+        ("subgoals", "expert:theirs.yaml@16"),
     ],
 )
 def test_code_that_a_run_of_others_names_is_never_run(tmp_path, role, name):
@@ -96,7 +100,7 @@ def test_code_that_a_run_of_others_names_is_never_run(tmp_path, role, name):
     (tmp_path / "theirs.py").write_text("raise SystemExit('their code ran')")
     config = replace(TOYS, policy=str(tmp_path), subgoals=str(tmp_path))
     for use in (config.with_promoted, config.load):
-        with pytest.raises(ConfigError, match=r"names code, 'python:theirs:load', which isn't run"):
+        with pytest.raises(ConfigError, match=r"names code, '(python:)?theirs.*', which isn't run"):
             use()
 
 

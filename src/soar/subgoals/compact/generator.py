@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from soar.errors import ConfigError
 from soar.interfaces import VisionLanguageModel
 from soar.nn.heatmaps import local_softargmax
 from soar.nn.text import SentenceEncoder
-from soar.registry import COMPACT, COMPACT_STEPS_AHEAD, load_subgoals
+from soar.registry import COMPACT, COMPACT_STEPS_AHEAD, load_subgoals, subgoals_spec
 from soar.subgoals.clips import MAX_TOKENS
 from soar.subgoals.compact.keypoint_predictor import KeypointPredictions
 from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNet, Conditioning
@@ -377,9 +377,8 @@ def load_compact(name: str = COMPACT) -> CompactSubgoalGenerator:
     Raises:
         ConfigError: the name stands for a generator of another kind.
     """
-    generator = load_subgoals(name)
-    if not isinstance(generator, CompactSubgoalGenerator):
+    if not subgoals_spec(name).is_compact:
         raise ConfigError(
             f"'{name}' is not a compact subgoal generator; valid: {COMPACT}, a folder"
         )
-    return generator
+    return cast(CompactSubgoalGenerator, load_subgoals(name))
