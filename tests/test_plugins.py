@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from soar.evaluation.protocol import EvalConfig, sim_protocol
 from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
 from soar.improvement.own_training import OwnTraining
 from soar.improvement.run import Run
+from soar.plugins import call, make_own, make_plugin
 from soar.policies.identity import policy_identity
 from soar.registry import load_detector, load_policy, load_subgoals, load_vlm, policy_spec
 from soar.rollout.station_config import StationConfig, open_station
@@ -101,6 +103,50 @@ def test_a_component_file_gives_options(tmp_path: Path) -> None:
     path.write_text("policy: nearest\nopions: {neighbors: 3}\n")
     with pytest.raises(ConfigError, match="unknown key 'opions'"):
         load_policy(str(path))
+
+
+_ENDPOINT = "m@http://127.0.0.1:9/v1"
+_WRONG_OPTIONS = [
+    ("policy: gcbc", "{foo: 1}", "'gcbc' takes no option 'foo'; valid: no options"),
+    ("policy: openpi:ws://127.0.0.1:9", "{url: x}", "unknown key 'url'"),
+    ("policy: steered:gcbc,c", "{count: x}", "count: 'x' is not valid"),
+    ("vlm: compact", "{foo: 1}", "'compact' takes no option 'foo'"),
+    ("vlm: local:/nope", "{foo: 1}", "valid: least_mass, device"),
+    (f"vlm: chat:{_ENDPOINT}", "{foo: 1}", "unknown key 'foo'"),
+    (f"vlm: chat:{_ENDPOINT}", "{url: x}", "'url' is no option; it is part of the name"),
+    (f"vlm: chat:{_ENDPOINT}", "{retries: x}", "retries: 'x' is not valid"),
+    (f"vlm: chat:{_ENDPOINT}", "{decoder: 3}", "decoder"),
+    (f"vlm: systemone:{_ENDPOINT}", f"{{decoder: 'chat:{_ENDPOINT}'}}", "decoder"),
+    ("subgoals: compact@16", "{foo: 1}", "'compact@16' takes no option 'foo'"),
+    ("subgoals: susie:/nope", "{foo: 1}", "valid: size, scheduler"),
+    ("subgoals: susie:/nope", "{size: x}", "size: 'x' is not valid; valid: a whole number"),
+    ("detector: vlm", "{foo: 1}", "'vlm' takes no option 'foo'"),
+    (f"detector: roboreward:{_ENDPOINT}", "{foo: 1}", "unknown key 'foo'"),
+    (f"detector: roboreward:{_ENDPOINT}", "{frames: x}", "frames: 'x' is not valid"),
+    ("detector: robometer:http://127.0.0.1:9", "{timeout_s: x}", "timeout_s: 'x' is not valid"),
+]
+
+
+@pytest.mark.parametrize(("component", "options", "message"), _WRONG_OPTIONS)
+def test_an_option_that_a_kind_does_not_take_is_one_line(
+    tmp_path: Path, component: str, options: str, message: str
+) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(f"{component}\noptions: {options}\n")
+    role = component.partition(":")[0]
+    load: Any = {"vlm": load_vlm, "subgoals": load_subgoals, "detector": load_detector}
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        load.get(role, load_policy)(str(path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("option", ["make", "name", "role", "target"])
+def test_a_function_of_others_takes_options_of_any_name(option: str) -> None:
+    assert call(dict, "dict", **{option: 1}) == {option: 1}
+    for make, name in ((make_own, "soar.robots.toy_models:ToyPolicy"), (make_plugin, "nearest")):
+        with pytest.raises(ConfigError, match=f"don't fit: .*'{option}'"):
+            make("policy", name, **{option: 1})
 
 
 def test_a_policy_of_others_is_evaluated() -> None:

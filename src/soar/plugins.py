@@ -107,7 +107,7 @@ def is_plugin(role: Role, name: str) -> bool:
     return short in _entry_points(role) and not (role == "robot" and source)
 
 
-def make_plugin(role: Role, name: str, *arguments: Any, **options: Any) -> Any:
+def make_plugin(role: Role, name: str, /, *arguments: Any, **options: Any) -> Any:
     """Return a registered component.
 
     Args:
@@ -126,7 +126,7 @@ def make_plugin(role: Role, name: str, *arguments: Any, **options: Any) -> Any:
     return _behind_boundary(role, checked(role, made, name))
 
 
-def make_own(role: Role, target: str, *arguments: Any, **options: Any) -> Any:
+def make_own(role: Role, target: str, /, *arguments: Any, **options: Any) -> Any:
     """Return what a user's function "package.module:name" makes. Raises ConfigError: it is no such component."""
     name = f"python:{target}"
     made = checked(role, call(component(target), name, *arguments, **options), name)
@@ -151,7 +151,7 @@ def load_plugin(role: Role, name: str) -> Callable[..., Any]:
     return made
 
 
-def call(make: Callable[..., Any], name: str, *arguments: Any, **options: Any) -> Any:
+def call(make: Callable[..., Any], name: str, /, *arguments: Any, **options: Any) -> Any:
     """Return `make(*arguments, **options)`.
 
     Raises:
@@ -201,6 +201,28 @@ def read_component_file(role: Role, path: str) -> tuple[str, Mapping[str, Any]]:
     if is_component_file(name):
         raise ConfigError(f"{path}: '{name}' is another file; valid: a component's name")
     return name, from_plain(ComponentFile, data, path).options
+
+
+def check_options(
+    path: str, name: str, valid: Mapping[str, type], options: Mapping[str, Any]
+) -> None:
+    """Check the options of a component file.
+
+    Args:
+        path: the file.
+        name: the component's name in it.
+        valid: types of the options that the component takes, by name.
+        options: the given ones.
+
+    Raises:
+        ConfigError: the component doesn't take an option, or it has another type.
+    """
+    for key, value in options.items():
+        if key not in valid:
+            raise ConfigError(
+                f"{path}: '{name}' takes no option '{key}'; valid: {', '.join(valid) or 'no options'}"
+            )
+        from_plain(valid[key], value, f"{path}: {key}")
 
 
 def component(target: str) -> Any:

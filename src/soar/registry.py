@@ -18,6 +18,7 @@ from soar.interfaces import AnySuccessDetector, Policy, SubgoalGenerator, Vision
 from soar.plugins import (
     Role,
     call,
+    check_options,
     component,
     is_component_file,
     is_plugin,
@@ -158,9 +159,7 @@ def _with_options(kind: Kind, text: str) -> tuple[str, dict[str, Any]]:
         key, equals, value = part.partition("=")
         if key not in valid or not equals:
             names = ", ".join(f"{k}=..." for k in valid) or "nothing"
-            raise ConfigError(
-                f"a name of kind {kind} has an unknown option; valid after '?': {names}"
-            )
+            raise ConfigError(f"unknown option of kind {kind}; valid after '?': {names}")
         try:
             options[key] = valid[key](value)
         except ValueError:
@@ -257,6 +256,8 @@ def _code_spec(role: Role, name: str) -> ModelSpec | None:
     if is_component_file(name):
         inner, options = read_component_file(role, name)
         spec = _PARSERS[role](inner)
+        if spec.kind in ("packaged", "folder", "susie", "transformers", "expert", "none"):
+            check_options(name, inner, OPTIONS.get(spec.kind, {}), options)
         return replace(spec, options={**spec.options, **options})
     kind, _, rest = name.partition(":")
     if kind == "python":
@@ -285,19 +286,17 @@ def load_vlm(name: str = COMPACT) -> VisionLanguageModel:
         return cast(VisionLanguageModel, made)
     if spec.kind in ENDPOINTS:
         model, _, url = spec.source.rpartition("@")
-        options = dict(spec.options)
-        decoder = options.pop("decoder", "")
-        config = component("soar.vlm.clients.endpoint:EndpointConfig")(
-            url=url, model=model, key_variable=spec.key_variable, **options
-        )
-        made = component(ENDPOINTS[spec.kind])
-        return cast(VisionLanguageModel, made(config, decoder=decoder) if decoder else made(config))
+        limits = {"key_variable": spec.key_variable, **spec.options}
+        own = {"decoder": limits.pop("decoder")} if "decoder" in limits else {}
+        configure = component("soar.vlm.clients.endpoint:endpoint_config")
+        config = configure(spec.kind, model, url, limits)
+        return cast(VisionLanguageModel, call(component(ENDPOINTS[spec.kind]), name, config, **own))
     if spec.kind == "transformers":
         made = component("soar.vlm.clients.transformers_model:TransformersVLM")
         checked = component("soar.rollout.checked_models:CheckedVLM")
         return cast(VisionLanguageModel, checked(made(spec.source, **spec.options)))
-    loaded = component("soar.vlm.compact.model:CompactVLM").load(spec.folder)
-    return cast(VisionLanguageModel, loaded)
+    load = component("soar.vlm.compact.model:CompactVLM").load
+    return cast(VisionLanguageModel, load(spec.folder))
 
 
 def load_subgoals(name: str = COMPACT) -> SubgoalGenerator:
@@ -360,13 +359,14 @@ def load_detector(
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """
     check_no_password(name)
-    options: Mapping[str, Any] = {}
-    if is_component_file(name):
-        name, options = read_component_file("detector", name)
+    path, options = name, cast(Mapping[str, Any], {})
+    if is_component_file(path):
+        name, options = read_component_file("detector", path)
     kind, _, rest = name.partition(":")
     if kind == "python":
         return cast(AnySuccessDetector, make_own("detector", rest, threshold, **options))
     if kind == "robometer" and rest:
+        check_options(path, name, {"frames": int, "timeout_s": float}, options)
         judge = component("soar.vlm.judges.robometer:Robometer")
         return cast(AnySuccessDetector, call(judge, name, rest, threshold, **options))
     if kind in JUDGES and rest:
@@ -375,6 +375,7 @@ def load_detector(
         judge = component("soar.vlm.judges.chat:video_judge")
         return cast(AnySuccessDetector, call(judge, name, kind, spec.source, threshold, **options))
     if name == "vlm" or name.startswith("vlm+"):
+        check_options(path, name, {}, options)
         make = component("soar.tasks.success_detector:VLMSuccessDetector")
         first = make(load_vlm(vlm) if isinstance(vlm, str) else vlm, threshold)
         if name != "vlm":

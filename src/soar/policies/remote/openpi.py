@@ -26,7 +26,7 @@ _MOST_CONNECTIONS = 64
 """Most connections to one server at a time."""
 
 
-def connect_openpi(url: str, **options: Any) -> Policy:
+def connect_openpi(url: str, /, **options: Any) -> Policy:
     """Return a served policy.
 
     Args:

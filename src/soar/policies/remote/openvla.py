@@ -29,7 +29,7 @@ _MOST_REQUESTS = 16
 """Requests to one server at a time."""
 
 
-def connect_openvla(url: str, **options: Any) -> Policy:
+def connect_openvla(url: str, /, **options: Any) -> Policy:
     """Return a served policy.
 
     Args:

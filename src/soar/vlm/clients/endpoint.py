@@ -15,16 +15,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
 
 from soar.errors import ConfigError, ModelUnavailable
 from soar.types import Answer, Image, Question
+from soar.utils.config import from_plain
 from soar.utils.files import Json
 from soar.utils.media import encode_png
 from soar.vlm.clients.replies import LEAST_MASS, check_mass
@@ -96,6 +97,24 @@ class EndpointConfig:
         if not key.isascii() or not key.isprintable() or " " in key:
             raise ConfigError(f"the environment variable {name} holds no key: spaces, or not ASCII")
         return key
+
+
+def endpoint_config(where: str, model: str, url: str, options: Mapping[str, Any]) -> EndpointConfig:
+    """Return the configuration of a named endpoint.
+
+    Args:
+        where: its kind, for messages.
+        model: name of the model on the server.
+        url: base URL.
+        options: further fields.
+
+    Raises:
+        ConfigError: an option is unknown or not valid, or is part of the name.
+    """
+    for key in ("model", "url"):
+        if key in options:
+            raise ConfigError(f"{where}: '{key}' is no option; it is part of the name")
+    return from_plain(EndpointConfig, {**options, "model": model, "url": url}, where)
 
 
 _P = ParamSpec("_P")

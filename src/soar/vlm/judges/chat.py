@@ -17,12 +17,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from soar.data.store.images import encode
-from soar.errors import ConfigError, ModelUnavailable
+from soar.errors import ModelUnavailable
 from soar.tasks.success_detector import to_verdict
 from soar.types import SUCCESS_THRESHOLD, Images, Source, Task, Verdict
+from soar.utils.config import from_plain
 from soar.utils.files import Json
 from soar.vlm.clients.chat import ChatVLM
-from soar.vlm.clients.endpoint import EndpointConfig, in_background
+from soar.vlm.clients.endpoint import endpoint_config, in_background
 from soar.vlm.clients.replies import Said, read_said
 from soar.vlm.clients.transport import RequestError
 from soar.vlm.judges.frames import spread_frames
@@ -145,13 +146,7 @@ class TOPReward(ChatJudge):
 
 
 def video_judge(
-    manner: str,
-    source: str,
-    threshold: float = SUCCESS_THRESHOLD,
-    *,
-    key_variable: str = "",
-    frames: int | None = None,
-    **limits: Any,
+    manner: str, source: str, threshold: float = SUCCESS_THRESHOLD, **options: Any
 ) -> ChatJudge:
     """Return a judge.
 
@@ -159,18 +154,15 @@ def video_judge(
         manner: "roboreward" or "topreward".
         source: MODEL@URL.
         threshold: P(success) from which an episode counts as a success.
-        key_variable: environment variable that holds the endpoint's key; "" if it needs none.
-        frames: most frames that are shown; None for the manner's own.
-        limits: fields of `EndpointConfig`, such as timeout_s.
+        options: fields of `EndpointConfig`, such as key_variable and timeout_s; "frames", the most frames that are
+            shown, None for the manner's own.
 
     Raises:
         ConfigError: an option isn't valid.
     """
     model, _, url = source.rpartition("@")
-    try:
-        config = EndpointConfig(url=url, model=model, key_variable=key_variable, **limits)
-    except TypeError as error:
-        raise ConfigError(f"{manner}:{source}: {error}") from error
+    frames = from_plain(int | None, options.pop("frames", None), f"{manner}: frames")
+    config = endpoint_config(manner, model, url, options)
     kind, usual = (RoboReward, 8) if manner == "roboreward" else (TOPReward, 16)
     return kind(ChatVLM(config), threshold, frames or usual)
 
