@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pil
+from PIL import features
 
 from soar.errors import ConfigError
 from soar.utils.media import MAX_PIXELS, decode_image, read_image
@@ -94,6 +95,18 @@ def test_what_is_no_image_is_one_line_that_names_the_file(tmp_path: Path, data: 
     with pytest.raises(ConfigError, match=r"table\.png: no image that can be read") as caught:
         read_image(tmp_path / "table.png")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this build of Pillow reads no AVIF")
+@pytest.mark.filterwarnings("ignore")
+def test_a_damaged_avif_is_an_image_or_one_error() -> None:
+    data = file(Pil.fromarray(COLOR), "avif")
+    damaged = [
+        data[:place] + bytes([value ^ 255]) + data[place + 1 :] for place, value in enumerate(data)
+    ]
+    for cut_or_wrong in (data[: len(data) // 2], data[:-9], *damaged):
+        with contextlib.suppress(ConfigError):
+            assert decode_image(cut_or_wrong).shape[2] == 3
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -149,6 +149,7 @@ def decode_image(data: bytes, formats: tuple[str, ...] | None = None) -> Image:
         LookupError,
         TypeError,
         MemoryError,
+        RuntimeError,
     ) as error:
         raise ConfigError(
             f"no image that can be read: {' '.join(str(error).split())[:200]}"
