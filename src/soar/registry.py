@@ -198,7 +198,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         source, options = _with_options("susie", rest)
         return ModelSpec("susie", source, options=options)
     source, at, steps = (name or "").rpartition("@")
-    if at and steps.isdigit() and int(steps):
+    if at and steps.isdecimal() and int(steps):
         ahead = int(steps)
     elif not at or "/" in steps or HUB in source:  # part of a folder's name, or a revision
         source, ahead = name or "", COMPACT_STEPS_AHEAD

@@ -215,10 +215,10 @@ def test_a_subgoal_source_may_give_the_steps_ahead(tmp_path: Path) -> None:
     assert subgoal_source("expert:compact@20") == ExpertFrames(20, "compact")
     assert subgoal_source("expert:runs/a") == ExpertFrames(COMPACT_STEPS_AHEAD, "runs/a")
     assert subgoals_spec("expert:hub:lab/weights@main").base == "hub:lab/weights@main"
-    with pytest.raises(ConfigError, match="not a checkpoint's folder"):
+    with pytest.raises(ConfigError, match="not a compact subgoal generator"):
         renderer_of(subgoal_source("expert:none"))
     assert callable(subgoal_source("susie:lab/weights@main"))
-    for wrong in ("compact@far", "compact@0", "compact@"):
+    for wrong in ("compact@far", "compact@0", "compact@", "compact@²"):
         with pytest.raises(ConfigError, match="number of control steps"):
             subgoals_spec(wrong)
 

@@ -1,3 +1,4 @@
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -162,9 +163,10 @@ def test_goals_name_objects_of_the_scene() -> None:
             assert goal.get("container") is None or roles[goal["container"]] == "container"
 
 
-def test_unknown_scene_names_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"no scene '11'; valid: 1 to 10, dev1"):
-        load_scene("11")
+@pytest.mark.parametrize("name", ["11", "dev1+²", "bridge-²"])
+def test_unknown_scene_names_the_valid_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"no scene '{re.escape(name)}'; valid: 1 to 10, dev1"):
+        load_scene(name)
 
 
 GOOD = """

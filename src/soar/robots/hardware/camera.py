@@ -153,7 +153,7 @@ class OpenCVSource:
         except ImportError as error:
             raise ConfigError("a camera needs `pip install soar-robot[camera]`") from error
         number = isinstance(name, str) and name.removeprefix("/dev/video")
-        index = int(number) if isinstance(number, str) and number.isdigit() else name
+        index = int(number) if isinstance(number, str) and number.isdecimal() else name
         self._capture = cv2.VideoCapture(index)
         wanted = (
             (cv2.CAP_PROP_FRAME_WIDTH, width),

@@ -33,10 +33,10 @@ def load_scene(name: str | Path) -> Scene:
     if word in DEVELOPMENT + UNTOUCHED + SKILLS:
         return load_scene(_FILES / f"{word}.yaml")
     plain, plus, count = word.rpartition("+")
-    if plus and count.isdigit():
+    if plus and count.isdecimal():
         return with_distractors(load_scene(plain), int(count))
     regime, _, seed = word.partition("-")
-    if regime in RANDOM_REGIMES and seed.isdigit():
+    if regime in RANDOM_REGIMES and seed.isdecimal():
         return sample_scene(regime, int(seed))
     if Path(word).suffix in (".yaml", ".yml"):
         from soar.sim.scenes.scene_file import read_scene
