@@ -117,6 +117,25 @@ def test_a_value_out_of_its_range_names_the_range(words, valid, folder, capsys):
     assert valid in error
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("evaluate --judge compact", "--judge is for --station"),
+        ("collect --store s --episodes 1 --station arm.yaml --questions q.yaml", "--questions is for simulated"),
+        ("collect --store s --episodes 1 --station arm.yaml --scene 3", "--scene is for simulated"),
+        ("data import rlds --store s --from rlds --camera left", "--camera is for LeRobot"),
+        ("data import rlds --store s --from rlds --least-confidence 0.5", "is for bridge-raw"),
+        ("train gcbc --store store --out o --own.share 0.2", "give --own.store"),
+        ("train critic --store store --out o --own.share 0.2", "give --own.store"),
+    ],
+)  # fmt: skip
+def test_an_option_that_would_not_count_is_refused(words, message, folder, capsys):
+    (folder / "arm.yaml").write_text("name: arm1\nrobot: toy\ntasks: [fold the cloth]\n")
+    code, error = outcome(words.split(), capsys)
+    assert (code, error.count("\n")) == (2, 1)
+    assert message in error
+
+
 @pytest.mark.parametrize("name", ["..", ".", "", "/etc", "a/b", "a\nb", "-x", "x" * 300, "\x1b[2J"])
 def test_a_stations_name_is_never_another_folder(name):
     with pytest.raises(ConfigError, match="no station's name"):

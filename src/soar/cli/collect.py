@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of, save_in_store
+from soar.cli.options import FLAT, OUT, PRESET, changed, default_of, save_in_store
 from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.errors import ConfigError, SoarError
 from soar.rollout.models import ModelsConfig
@@ -35,6 +35,10 @@ class StationOptions:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.station and (given := changed(self, "station")):
+            raise ConfigError(
+                f"--{given[0]} is for simulated stations; with --station, the station's file says it"
+            )
 
     @property
     def configs(self) -> list[StationConfig]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Lt
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
+from soar.cli.options import FLAT, OUT, PRESET, changed, default_of, saved_config
 from soar.critics.config import CriticConfig
+from soar.errors import ConfigError
 from soar.training.critic import PRESETS, CriticTrainConfig
 from soar.types import Query
 from soar.utils.config import check_ranges
@@ -34,6 +35,8 @@ class OtherData:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.store is None and (given := changed(self, "store")):
+            raise ConfigError(f"--own.{given[0]} is for a second store; give --own.store")
 
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def evaluate(
     from soar.evaluation.runner import evaluate as run
     from soar.evaluation.tables import write_results
 
+    if station is None and judge != "person":
+        raise ConfigError("--judge is for --station; in a scene the simulator's predicates judge")
     if station is None:
         spec, setting = _simulated(config, scenes)
         folder = out or _folder(setting, scenes)

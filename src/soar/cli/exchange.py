@@ -70,6 +70,10 @@ def import_data(
     from soar.utils.config import load
 
     format = from_ or recognize(folder)
+    if camera and format != "lerobot":
+        raise ConfigError(f"--camera is for LeRobot; {folder} is of format {format}")
+    if least_confidence and format != "bridge-raw":
+        raise ConfigError(f"--least-confidence is for bridge-raw; {folder} is of format {format}")
     meaning = load(Contract, contract) if contract else None
     data_set = open_data_set(
         folder, format, contract=meaning, camera=camera, least_confidence=least_confidence

@@ -12,7 +12,7 @@ import inspect
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import field, fields, make_dataclass
+from dataclasses import MISSING, field, fields, make_dataclass
 from enum import Enum, auto
 from pathlib import Path
 from typing import (
@@ -88,6 +88,16 @@ class Option(NamedTuple):
     def has(self, role: object) -> bool:
         """Whether it is annotated with `FLAT`, `PRESET` or `OUT`."""
         return get_origin(self.kind) is Annotated and role in get_args(self.kind)[1:]
+
+
+def changed(options: Any, but: str) -> list[str]:
+    """Return the names of a group's options that aren't at their defaults, all but one."""
+    usual = {
+        f.name: f.default if f.default_factory is MISSING else f.default_factory()
+        for f in fields(options)
+        if f.name != but
+    }
+    return [name for name, value in usual.items() if getattr(options, name) != value]
 
 
 def default_of(make: Defaults) -> Callable[[T], T]:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from annotated_types import Ge, Gt, Lt
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of, saved_config
+from soar.cli.options import FLAT, OUT, PRESET, changed, default_of, saved_config
+from soar.errors import ConfigError
 from soar.training.policy import PRESETS, PolicyTrainConfig, with_fit
 from soar.types import Query
 from soar.utils.config import check_ranges
@@ -43,6 +44,8 @@ class OwnData:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.store is None and (given := changed(self, "store")):
+            raise ConfigError(f"--own.{given[0]} is for the robots' own episodes; give --own.store")
 
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
