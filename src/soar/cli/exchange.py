@@ -70,26 +70,32 @@ def import_data(
     from soar.utils.config import load
 
     format = from_ or recognize(folder)
-    if camera and format != "lerobot":
-        raise ConfigError(f"--camera is for LeRobot; {folder} is of format {format}")
-    if least_confidence and format != "bridge-raw":
-        raise ConfigError(f"--least-confidence is for bridge-raw; {folder} is of format {format}")
+    _refuse_options_of_others(format, camera, least_confidence)
     meaning = load(Contract, contract) if contract else None
     data_set = open_data_set(
         folder, format, contract=meaning, camera=camera, least_confidence=least_confidence
     )
     reader = Examined(data_set, convert)
     print(printable(f"{reader.name}: {format}, {len(reader)} episodes"))
-    results = (
-        check_episodes(reader)
-        if dry_run
-        else import_episodes(reader, open_store(store, create=True), outcome, drop_still_start)
-    )
-    _print_import(
-        results, len(reader), "can be stored" if dry_run else f"stored in {public_name(store)}"
-    )
+    if dry_run:
+        results = check_episodes(reader)
+    else:
+        target = open_store(store, create=True)
+        results = import_episodes(reader, target, outcome, drop_still_start)
+    done = "can be stored" if dry_run else f"stored in {public_name(store)}"
+    _print_import(results, len(reader), done)
     for line in reader.contradictions():
         print(printable(f"unlike its contract: {line}"))
+
+
+def _refuse_options_of_others(format: Format, camera: str, least_confidence: float) -> None:
+    """Raise ConfigError for an option that is given and has no effect for a format."""
+    if camera and format != "lerobot":
+        raise ConfigError(f"--camera is for LeRobot; the data set's format is {format}")
+    if least_confidence and format != "bridge-raw":
+        raise ConfigError(
+            f"--least-confidence is for bridge-raw; the data set's format is {format}"
+        )
 
 
 def export_data(

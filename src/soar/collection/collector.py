@@ -99,21 +99,15 @@ def collect(
         raise ConfigError(f"stations need names that differ, at least one; got {names}")
     require_contracts([(s.name, s.robot) for s in stations], models.policy)
     config = replace(config, episode=config.episode.at(stations[0].robot.period_s))
-    supervisors = [
-        StationSupervisor(s, store, f, config.fault_limits, stop)
-        for s, f in zip(stations, status_folders, strict=True)
-    ]
+    parts, limits = zip(stations, status_folders, strict=True), config.fault_limits
+    supervisors = [StationSupervisor(s, store, f, limits, stop) for s, f in parts]
     metronome = Metronome(clock, stations[0].robot.period_s) if clock else None
     collector = Collector(
         supervisors, models, store, config, stop, callbacks, metronome, config_hash, spare
     )
     ends = time.monotonic() + 3600 * (math.inf if hours is None else hours)
-
-    def late() -> bool:
-        return time.monotonic() >= ends and collector.summary.episodes >= least_episodes
-
     try:
-        collector.run(episodes, late, refresh)
+        collector.run(episodes, partial(collector.is_late, ends, least_episodes), refresh)
     finally:
         collector.close()
     return collector.summary
@@ -190,6 +184,10 @@ class Collector(Callback):
             backoff = self._config.backoff
             self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
             self.run_episode(self.ready()[:left])
+
+    def is_late(self, ends: float, least_episodes: int) -> bool:
+        """Whether the time [s, monotonic] is over at which a collection ends that has stored `least_episodes`."""
+        return time.monotonic() >= ends and self.summary.episodes >= least_episodes
 
     def _left(self, episodes: int | None) -> int | None:
         """Number of episodes that are still to be stored; None without a limit."""
