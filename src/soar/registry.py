@@ -359,9 +359,8 @@ def load_detector(
         vlm: the vision-language model, or its name, which is loaded for "vlm" only.
     """
     check_no_password(name)
-    path, options = name, cast(Mapping[str, Any], {})
-    if is_component_file(path):
-        name, options = read_component_file("detector", path)
+    path, given = name, is_component_file(name)
+    name, options = read_component_file("detector", path) if given else (name, {})
     kind, _, rest = name.partition(":")
     if kind == "python":
         return cast(AnySuccessDetector, make_own("detector", rest, threshold, **options))

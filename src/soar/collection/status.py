@@ -147,8 +147,7 @@ class StatusFolder:
 
     def forget_command(self) -> None:
         """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
-        self.put({COMMAND: None})
-        self.deliver({COMMAND: None})
+        forget_all([self])
 
     def put(self, asked: Mapping[str, str | None]) -> None:
         """Write files of what a person asks for by name, None to remove one, on this machine alone. Raises FileError."""
@@ -260,7 +259,16 @@ def request_all(folders: Sequence[StatusFolder], command: Command, by: str = "")
         asked = {EMERGENCY: f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}"}
     elif command == "run":
         asked = {EMERGENCY: None, COMMAND: None}
-    failed = f"'{command}' didn't reach"
+    _ask(folders, command, asked)
+
+
+def forget_all(folders: Sequence[StatusFolder]) -> None:
+    """Forget pauses and stops of several stations; emergency stops stay. Raises FileError, as `request_all`."""
+    _ask(folders, "resume", {COMMAND: None})
+
+
+def _ask(folders: Sequence[StatusFolder], word: str, asked: Mapping[str, str | None]) -> None:
+    failed = f"'{word}' didn't reach"
     _for_each(folders, failed, lambda f: f.put(asked), lambda f: f.deliver(asked))
 
 

@@ -12,7 +12,14 @@ from starlette.requests import Request
 from soar.collection.lease import is_held, station_lease
 from soar.collection.live import picture_time, read_picture, touch_watched
 from soar.collection.sharing import EVENTS, Watcher
-from soar.collection.status import Command, StationStatus, StatusFolder, request_all, status_folders
+from soar.collection.status import (
+    Command,
+    StationStatus,
+    StatusFolder,
+    forget_all,
+    request_all,
+    status_folders,
+)
 from soar.errors import ConfigError
 from soar.robots.operation.guard import EMERGENCY
 from soar.types import EpisodeSummary
@@ -147,17 +154,11 @@ def _command_all(place: Place, request: Request, body: Json) -> Json:
 def _request(folders: Sequence[StatusFolder], word: str) -> Json:
     if word not in COMMANDS:
         raise ConfigError(f"no command '{word:.40}'; valid: {', '.join(COMMANDS)}, tasks")
-    if word == "resume":
-        return _resume(folders)
-    by = "the page of `soar watch`" if word == "emergency" else ""
-    request_all(folders, COMMANDS[word], by)
-    return {"stations": [folder.station for folder in folders]}
-
-
-def _resume(folders: Sequence[StatusFolder]) -> Json:
-    """Take back a pause or a stop. An emergency stop stays: it may be another person's, a moment ago."""
-    for folder in folders:
-        folder.forget_command()
+    if word == "resume":  # an emergency stop stays: it may be another person's, a moment ago
+        forget_all(folders)
+    else:
+        by = "the page of `soar watch`" if word == "emergency" else ""
+        request_all(folders, COMMANDS[word], by)
     return {"stations": [folder.station for folder in folders]}
 
 

@@ -316,9 +316,8 @@ def _reply(connection: ServerConnection, number: Any, value: Any, kind: str = ""
     try:
         data = pack(reply)
     except Exception as error:  # noqa: BLE001  a driver may return anything
-        data = pack(
-            {"id": number, "error": ["RobotFault", f"returned what can't be sent: {error}"]}
-        )
+        text = f"returned what can't be sent: {error}"
+        data = pack({"id": number, "error": ["RobotFault", text]})
     threading.Thread(target=_attempt, args=(connection.send, data), daemon=True).start()
 
 
