@@ -18,7 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -189,7 +189,7 @@ def _video_shares(
         writer.close()
 
     def read() -> None:
-        with VideoReader(path) as reader:
+        with closing(VideoReader(path)) as reader:
             for frame in reader.read(0.0, len(frames), 5):
                 encode(frame)
 
