@@ -27,6 +27,7 @@ from soar.contract.convert import (
     decode,
     encode,
     express,
+    followed,
     shortened,
     spread,
 )
@@ -268,3 +269,21 @@ def test_a_quaternion_of_zeros_is_refused() -> None:
     theirs = replace(WIDOWX, state=Numbers(rotation="quaternion_xyzw"))
     with pytest.raises(ConfigError, match="quaternion"):
         Conversion(theirs, WIDOWX).state(np.zeros(8))
+
+
+@given(meanings(), poses, motions.map(np.array), motions.map(np.array))
+@settings(max_examples=100, deadline=None)
+def test_one_action_leads_where_two_led(
+    contract: Contract, state: np.ndarray, first: np.ndarray, then: np.ndarray
+) -> None:
+    action = contract.action
+    if action.frame == "end_effector" and action.turn == "left":
+        action = replace(action, frame="base")  # in the hand's axes, a way depends on the pose
+    start = decode(state, WIDOWX.state)
+    between = apply(first, start, WIDOWX.action)
+    end = apply(then, between, WIDOWX.action)
+    both = followed(express(between, start, action), express(end, between, action), action)
+    reached = apply(both.astype(np.float64), start, action)
+    assert np.abs(reached.motion - end.motion).max() < 1e-5
+    assert np.abs(reached.rotation - end.rotation).max() < 1e-5
+    assert abs(reached.opening - between.opening) < 1e-5

@@ -11,6 +11,7 @@ import pytest
 
 from soar.cli import main
 from soar.contract.contract import WIDOWX, Gripper, Numbers
+from soar.contract.rotations import about, from_matrix
 from soar.data.curation.card import card
 from soar.data.curation.copying import copy_episodes, held_out, select
 from soar.data.curation.overview import overview, table5_rows, table6_row, thousands
@@ -221,6 +222,19 @@ def test_an_angle_that_wraps_is_no_motion(unit, half):
     states = np.zeros((3, 7), np.float32)
     states[:, 5] = half - 1e-3, 1e-3 - half, half - 1e-3
     assert idle_steps(states, replace(WIDOWX.state, angle=unit)).tolist() == [True, True]
+
+
+@pytest.mark.parametrize(
+    "rotation", ["quaternion_xyzw", "quaternion_wxyz", "rotation_6d", "rotvec"]
+)
+def test_a_rotation_counts_by_its_angle_in_every_convention(rotation):
+    rows = from_matrix(about(2, np.array([3.135, 3.139, 3.144, 3.159])), rotation)
+    if rotation.startswith("quaternion"):
+        rows[2] *= -1  # the same rotation
+    states = np.hstack([np.zeros((4, 3)), rows]).astype(np.float32)
+    numbers = Numbers(rotation=rotation, gripper=None)
+    assert idle_steps(states, numbers).tolist() == [True, True, False]
+    assert idle_steps(states[:1], numbers).tolist() == []
 
 
 def test_entropy_is_5_bits_for_uniform_and_0_for_constant_actions():

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from soar.contract.contract import WIDOWX, Gripper
+from soar.contract.contract import WIDOWX, ActionNumbers, Gripper, Numbers, Rotation
+from soar.contract.rotations import about, from_matrix, to_matrix
 from soar.data.frame_cache import Frames
 from soar.data.generated_goals import GeneratedGoals
 from soar.data.idle_frames import drop_idle_frames
@@ -114,3 +115,36 @@ def test_motion_is_measured_in_the_contracts_units(column):
     halves = states / np.array([2] * 6 + [1], np.float32)
     assert kept(replace(scaled, states=halves, episodes=(summary,))) == kept(plain)
     assert len(kept(plain)) < len(X) or column == 0
+
+
+def rotating(rotation: Rotation, turn: float) -> Frames:
+    """One episode of 12 steps in which the hand stays and rotates by `turn` [rad] a step, across half a turn."""
+    rows = from_matrix(about(2, 2.9 + turn * np.arange(13)), rotation)
+    step = from_matrix(about(2, turn), rotation)
+    state = Numbers(rotation=rotation, gripper=None)
+    contract = replace(
+        WIDOWX, state=state, action=ActionNumbers(rotation=rotation, turn="left", gripper=None)
+    )
+    actions = np.hstack([np.zeros((13, 3)), np.tile(step, (13, 1))]).astype(np.float32)
+    actions[-1] = 0
+    summary = replace(frames().episodes[0], length=12, contract=contract)
+    return Frames(
+        np.arange(13, dtype=np.uint8)[:, None, None, None].repeat(3, 3),
+        np.hstack([np.zeros((13, 3)), rows]).astype(np.float32),
+        actions,
+        np.array([0, 13]),
+        (summary,),
+    )
+
+
+@pytest.mark.parametrize(
+    "rotation", ["quaternion_xyzw", "quaternion_wxyz", "rotation_6d", "rotvec"]
+)
+def test_a_hand_that_only_rotates_is_not_idle_in_any_convention(rotation):
+    assert kept(rotating(rotation, 0.15)) == list(range(13))
+    assert kept(rotating(rotation, 0.0)) == [0, 12]
+    slow = drop_idle_frames(Source("own", rotating(rotation, 0.04), 1.0), 0.015, copies=2).frames
+    assert slow.images[:, 0, 0, 0].tolist() == [0, 3, 6, 9, 12] * 2
+    each = [*range(4), *range(5, 9)]
+    made = to_matrix(slow.actions[each, 3:].astype(np.float64), rotation)
+    assert np.allclose(made, about(2, 0.12), atol=1e-5)

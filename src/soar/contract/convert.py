@@ -180,6 +180,35 @@ def spread(action: _Floats, meaning: ActionNumbers, parts: int) -> Float32[np.nd
     return np.tile(numbers, (parts, 1)).astype(np.float32)
 
 
+def adds_up(meaning: ActionNumbers) -> bool:
+    """Whether two motions, one after the other, are the sum of their numbers."""
+    turns = meaning.space == "end_effector" and meaning.rotation != "none"
+    return meaning.reference == "delta" and not (turns and meaning.turn != "angles_added")
+
+
+def followed(first: _Floats, then: _Floats, meaning: ActionNumbers) -> Float32[np.ndarray, "*n _d"]:
+    """Return the actions that lead where two, one after the other, lead; the gripper's commands are the first's."""
+    (one, opening), (two, _) = (_split(np.asarray(a, np.float64), meaning) for a in (first, then))
+    if meaning.reference == "absolute":
+        return _join(two, opening, meaning).astype(np.float32)
+    motion = one + two
+    if not adds_up(meaning):
+        radians = _radians(meaning)
+        a, b = (to_matrix(m[..., 3:] * radians, meaning.rotation) for m in (one, two))
+        if meaning.turn == "right" and meaning.frame == "end_effector":
+            motion[..., :3] = one[..., :3] + (a @ two[..., :3, None])[..., 0]
+        turn = b @ a if meaning.turn == "left" else a @ b
+        motion[..., 3:] = from_matrix(turn, meaning.rotation) / radians
+    return _join(motion, opening, meaning).astype(np.float32)
+
+
+def turns_rad(before: _Floats, now: _Floats, meaning: Numbers) -> Float64[np.ndarray, "*n"]:
+    """Return the angles by which the hand rotated between states [rad]; 0 for joints."""
+    one, two = (decode(np.asarray(s, np.float64), meaning).rotation for s in (before, now))
+    turn = from_matrix(two @ np.swapaxes(one, -1, -2), "rotvec")
+    return np.asarray(np.linalg.norm(turn, axis=-1))
+
+
 def shortened(
     action: _Floats, state: _Floats, contract: Contract, share: float
 ) -> Float32[np.ndarray, " _d"]:

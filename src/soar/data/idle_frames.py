@@ -19,8 +19,10 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from soar.contract.contract import LENGTHS_M, Numbers
+from soar.contract.convert import adds_up, turns_rad
 from soar.contract.rotations import turned
 from soar.data.mixture import Source
+from soar.data.relabel import summed_actions
 from soar.errors import ConfigError
 
 MIN_TURN_RAD, MIN_GRIPPER_CHANGE = 0.1, 0.08
@@ -38,7 +40,7 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
     by `min_motion_m` or rotated, or the gripper moved or its command changed. Of the frames less than
     `min_motion_m` before a change of command, one random frame of the hesitation is kept. Motions between kept
     frames are summed; the gripper command is absolute, so that of the kept frame counts. The copies' images are
-    held in memory. Joints count as angles. Where absolute actions are joined, the last one counts.
+    held in memory. Joints count as angles.
 
     Raises:
         ConfigError: `min_motion_m` isn't positive.
@@ -58,10 +60,12 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
         _select(frames.states[start:end], commands[start:end], motion, rng) for start, end in bounds
     ]
     kept = np.concatenate([b[0] + c.frames for b, c in zip(bounds, chosen, strict=True)])
-    if contract.action.reference == "absolute":
-        actions = frames.actions[np.append(kept[1:], len(frames)) - 1]
-    else:
+    if adds_up(contract.action):
         actions = np.add.reduceat(frames.actions, kept)
+    else:
+        later = np.append(kept[1:], len(frames))
+        longest = int((later - kept).max())
+        actions = summed_actions(frames.actions, kept, later, longest, contract.action)
     if contract.action.gripper is not None:
         actions[:, -1] = np.concatenate([c.commands for c in chosen])
     tips = frames.fingertips
@@ -98,6 +102,7 @@ class Motion:
 
     def __init__(self, meaning: Numbers, min_motion_m: float) -> None:
         """`min_motion_m`: least motion of an end effector's position in meters."""
+        self._meaning = meaning
         self._position = 0 if meaning.space == "joints" else 3
         self._angles = list(meaning.angle_indices)
         self._gripper = meaning.gripper_index
@@ -117,7 +122,11 @@ class Motion:
     ) -> bool:
         """Whether the arm moved or rotated, or the gripper opened or closed, between two states."""
         before, now = one * self._units, other * self._units
-        turns = np.abs(turned(now[self._angles], before[self._angles]))
+        turns = (
+            np.abs(turned(now[self._angles], before[self._angles]))
+            if self._angles
+            else turns_rad(one, other, self._meaning)
+        )
         change = 0.0 if self._gripper is None else abs(now[self._gripper] - before[self._gripper])
         return bool(
             self.distance(one, other) >= (min_motion_m or self.min_motion_m)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from soar.contract.contract import WIDOWX, ActionNumbers
+from soar.contract.convert import adds_up, followed
 from soar.errors import ConfigError
 from soar.utils.config import OneOf
 
@@ -98,17 +99,18 @@ def summed_actions(
     """a'_t = a_t + a_{t+1} + ... over `steps` steps (paper, B.2.2, with 2), within the episode.
 
     Compensates for the small motions of the policy that collected the data. Only motions are summed: the gripper
-    command is absolute, so it stays that of step t. Of absolute motions, the last one counts.
+    command is absolute, so it stays that of step t. Of absolute motions, the last one counts; rotations whose numbers
+    don't add up, such as quaternions, are made one after the other.
     """
     motion = meaning.motion_dim
     total: Float32[np.ndarray, "n d"] = actions[frames]
     for ahead in range(1, steps):
-        inside = (frames + ahead < last)[:, None]
-        later = actions[np.minimum(frames + ahead, last), :motion]
-        if meaning.reference == "absolute":
-            total[:, :motion] = np.where(inside, later, total[:, :motion])
+        inside = np.flatnonzero(frames + ahead < last)
+        later = actions[frames[inside] + ahead]
+        if adds_up(meaning):
+            total[inside, :motion] += later[:, :motion]
         else:
-            total[:, :motion] += np.where(inside, later, 0)
+            total[inside] = followed(total[inside], later, meaning)
     return total
 
 

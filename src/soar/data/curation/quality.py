@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from soar.contract.contract import LENGTHS_M, Contract, Numbers
+from soar.contract.convert import turns_rad
 from soar.contract.evidence import Evidence
 from soar.contract.rotations import wrap
 from soar.data.store.lance import LanceStore
@@ -111,9 +112,13 @@ def idle_steps(states: Float32[np.ndarray, "n state"], numbers: Numbers) -> Bool
     least = np.full(states.shape[1], IDLE_RAD / unit)
     if numbers.space == "end_effector":
         least[:3] = IDLE_M / LENGTHS_M[numbers.length]
+    if not angles:
+        least[3 : numbers.motion_dim] = np.inf  # their rotation counts as a whole
     if numbers.gripper is not None:
         least[-1] = IDLE_GRIPPER * abs(numbers.gripper.open - numbers.gripper.closed)
     idle: Bool[np.ndarray, " _t"] = np.all(np.abs(change) < least, axis=1)
+    if not angles:
+        idle &= turns_rad(states[:-1], states[1:], numbers) < IDLE_RAD
     return idle
 
 
