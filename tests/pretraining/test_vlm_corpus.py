@@ -1,5 +1,6 @@
 """The VLM's corpus: true answers, varied names, determinism, resuming."""
 
+import itertools
 from dataclasses import replace
 from itertools import islice
 
@@ -11,7 +12,7 @@ from soar.errors import ConfigError
 from soar.pretraining.labeled_images import LabeledImageConfig, label_scene
 from soar.pretraining.object_names import absent_name, sample_name
 from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
-from soar.pretraining.vlm_corpus import make_vlm_corpus
+from soar.pretraining.vlm_corpus import make_vlm_corpus, scene_images
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Inside, SceneObject
@@ -112,6 +113,29 @@ def test_images_of_a_scene_are_the_same_for_the_same_seed():
         assert a.questions == b.questions
         assert (a.answers == b.answers).all()
     assert len({a.image.tobytes() for a in first}) == 6
+
+
+def test_a_scene_gives_all_its_images_although_its_physics_diverges(monkeypatch):
+    steps, act = itertools.count(1), World.step
+
+    def step(world, action):
+        if next(steps) % 6 == 0:
+            world.data.qvel[0] = np.nan
+        return act(world, action)
+
+    monkeypatch.setattr(World, "step", step)
+    assert len(scene_images(0, 1, "dev", SMALL)) == SMALL.images
+    assert next(steps) > 6
+
+
+def test_a_scene_without_room_gives_no_image_and_is_named(monkeypatch):
+    def no_room(world, seed):
+        raise ConfigError("the objects don't fit on the table")
+
+    monkeypatch.setattr(World, "reset", no_room)
+    assert scene_images(0, 1, "dev", SMALL) == []
+    with pytest.raises(ConfigError, match="scene '6': 5 resets in a row"):
+        next(label_scene(SCENES["6"], 5, SMALL))
 
 
 def test_points_lie_on_their_objects():

@@ -7,7 +7,7 @@ that its questions name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -15,7 +15,6 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import Float32
 
-from soar.errors import ConfigError
 from soar.interfaces import VisionLanguageModel
 from soar.pretraining.labeled_images import LabeledImageConfig, sample_states
 from soar.pretraining.object_names import absent_name
@@ -36,8 +35,6 @@ _SCENE_CONFIG = LabeledImageConfig(stops=2, views=1, scattered=0.0)
 _QUESTIONS = 6
 """Questions about facts per image."""
 _BATCH_SIZE = 16
-_FRUITLESS = 5
-"""Attempts in a row without a state after which a scene is given up."""
 
 
 class LabeledTask(NamedTuple):
@@ -113,31 +110,13 @@ def judge_scenes(
     for number, scene in enumerate(scenes):
         rng, questions = (np.random.default_rng((seed, number, part)) for part in (0, 1))
         tasks = tasks_from_instructions([t.instruction for t in scene.tasks], scene.questions)
-        worlds = _states(scene, config, rng, images)
+        worlds = islice(sample_states(scene, config, rng), images)
         views = (_view(world, tasks, questions, on_image) for world in worlds)
         while batch := list(islice(views, _BATCH_SIZE)):
             predictions += _predict(model, scene.name, batch)
             if isinstance(model, Locator):
                 errors += [error for view in batch for error in _location_errors(model, view)]
     return SceneResults(predictions, np.array(errors, np.float32))
-
-
-def _states(
-    scene: Scene, config: LabeledImageConfig, rng: np.random.Generator, count: int
-) -> Iterator[World]:
-    """Yield `count` states of a scene; where its states end, as its physics diverged, others begin with another seed."""
-    made, fruitless = 0, 0
-    while made < count:
-        before = made
-        for world in islice(sample_states(scene, config, rng), count - made):
-            made += 1
-            yield world
-        fruitless = fruitless + 1 if made == before else 0
-        if fruitless == _FRUITLESS:
-            raise ConfigError(
-                f"scene '{scene.name}' gave {made} of {count} images: its objects don't fit on the table, or its "
-                "physics diverges; valid: a scene that `soar sim sheet` draws"
-            )
 
 
 def confusion_by(

@@ -29,7 +29,7 @@ def dagger_clips(
 ) -> list[Clip]:
     """Attempt a random task of a scene, and record a clip for each subgoal that is requested.
 
-    Empty where the objects don't fit on the table or the physics diverged.
+    Those before the physics diverged, where it does; none if the objects don't fit on the table.
     """
     rng = np.random.default_rng(seed)
     task = scene.tasks[int(rng.integers(len(scene.tasks)))]

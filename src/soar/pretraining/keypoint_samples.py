@@ -169,7 +169,7 @@ def expert_and_system_samples(
 
 
 def samples_in(scene: Scene, seed: int, config: KeypointSampleConfig) -> list[Sample]:
-    """Generate the samples of one scene; none where the objects don't fit on the table or the physics diverged."""
+    """Generate the samples of one scene, to where its physics diverges; none if the objects don't fit on the table."""
     rng, samples = np.random.default_rng(seed), list[Sample]()
     world = World(scene)
     try:

@@ -9,6 +9,7 @@ positions of its objects, which serve only as training targets. `soar.pretrainin
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,6 +30,9 @@ from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 from soar.types import Action, Image, QuestionKind
 from soar.utils.media import resize
+
+_FRUITLESS = 5
+"""Resets in a row without a state after which a scene is given up."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class LabeledImage:
 
 
 def label_scene(scene: Scene, seed: int, config: LabeledImageConfig) -> Iterator[LabeledImage]:
-    """Generate images of one scene without end, the same ones for the same seed; ends if its physics diverges."""
+    """Generate images of one scene without end, the same ones for the same seed. Errors: as `sample_states`."""
     rng = np.random.default_rng(seed)
     for world in sample_states(scene, config, rng):
         yield from labeled_images(world, config, rng)
@@ -77,24 +81,33 @@ def label_scene(scene: Scene, seed: int, config: LabeledImageConfig) -> Iterator
 def sample_states(
     scene: Scene, config: LabeledImageConfig, rng: np.random.Generator
 ) -> Iterator[World]:
-    """Generate states of a scene without end: yields the same world, each time in another state."""
+    """Generate states of a scene without end: yields the same world, each time in another state.
+
+    After diverged physics, and where the objects found no place, the scene is reset.
+
+    Raises:
+        ConfigError: several resets in a row gave no state.
+    """
     world = World(scene)
+    fruitless = 0
     try:
-        while True:
-            world.reset(int(rng.integers(2**31)))
-            if config.scattered and rng.random() < config.scattered:
-                world.scatter(rng)
-            yield world
-            for _ in range(config.activities):
-                for _ in _activity(world, config, rng):
-                    yield world
-    except (
-        RobotFault,
-        ConfigError,
-    ):  # physics diverged, or objects don't fit; what came before is good
-        return
+        while fruitless < _FRUITLESS:
+            fruitless += 1
+            with suppress(RobotFault, ConfigError):
+                world.reset(int(rng.integers(2**31)))
+                if config.scattered and rng.random() < config.scattered:
+                    world.scatter(rng)
+                fruitless = 0
+                yield world
+                for _ in range(config.activities):
+                    for _ in _activity(world, config, rng):
+                        yield world
     finally:
         world.close()
+    raise ConfigError(
+        f"scene '{scene.name}': {_FRUITLESS} resets in a row gave no image: its objects don't fit on the table, or its "
+        "physics diverges; valid: a scene that `soar sim sheet` draws"
+    )
 
 
 def labeled_images(

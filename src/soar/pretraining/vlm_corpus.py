@@ -128,7 +128,7 @@ def _make_shard(
 def scene_images(
     number: int, seed: int, regime: Regime, config: LabeledImageConfig
 ) -> list[LabeledImage]:
-    """Return the images of one scene; fewer than `config.images` if its physics diverged.
+    """Return all `config.images` images of one scene; none of one whose objects don't fit on the table.
 
     Args:
         number: number of the scene.
@@ -137,7 +137,11 @@ def scene_images(
         config: contents of its images.
     """
     own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-    return list(islice(label_scene(_scene(regime, own), own, config), config.images))
+    scene = _scene(regime, own)
+    try:
+        return list(islice(label_scene(scene, own, config), config.images))
+    except ConfigError:
+        return []
 
 
 def _scene(regime: Regime, seed: int) -> Scene:
