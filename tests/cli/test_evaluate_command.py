@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from soar import checkpoint
 from soar.cli import main
-from soar.cli.evaluate import _simulated
+from soar.cli.evaluate import _name, _simulated
 from soar.data.transforms import BRIDGE_STATISTICS, Resize, ToFloat
 from soar.evaluation.protocol import EvalConfig
 from soar.evaluation.results import EvalSetting, open_evaluation
@@ -88,6 +89,26 @@ def test_a_random_regimes_evaluation_grows_and_a_scene_that_is_named_twice_count
     assert open_evaluation(tmp_path, setting(2, "bridge")).setting.trials == 1
     assert len(open_evaluation(tmp_path, setting(3, "bridge")).setting.scenes) == 3
     assert setting(2, "5", "5") == setting(2, "5")
+
+
+def test_evaluations_that_differ_have_folders_of_their_own(policy: Path) -> None:
+    config = EvalConfig(str(policy), "expert", 1)
+    others = [
+        replace(config, first_seed=7),
+        replace(config, tasks=(PUT,)),
+        replace(config, tasks=(PUT, "put the green block beside the wooden bowl")),
+        replace(config, steps_per_subgoal=5),
+        replace(config, tasks=(PUT,), first_seed=7),
+    ]
+    setting = _simulated(config, ("1",))[1]
+    names = [_name(setting, c, ("1",)) for c in (config, replace(config, trials=9), *others)]
+    assert names[0] == names[1] == f"gcbc-{setting.checkpoint[:8]}-expert-scene-1"
+    assert len(set(names)) == 1 + len(others)
+    assert len({*names, _name(setting, config, ("1",), "length", "3")}) == 2 + len(others)
+    assert names[3].endswith("-tasks-put-the-green-block-in-the-wooden-bowl")
+    long = [_name(setting, config, ["münchen" * 40, end]) for end in ("a", "b")]
+    assert long[0] != long[1]
+    assert max(len(name.encode()) for name in long) <= 200
 
 
 def test_a_folder_without_a_checkpoint_is_one_line(

@@ -121,6 +121,8 @@ def test_a_value_out_of_its_range_names_the_range(words, valid, folder, capsys):
     ("words", "message"),
     [
         ("evaluate --judge compact", "--judge is for --station"),
+        ("evaluate --station arm.yaml --scene 3", "--scenes is for simulated"),
+        ("evaluate --station arm.yaml --first-seed 7", "--first-seed is for simulated"),
         ("collect --store s --episodes 1 --station arm.yaml --questions q.yaml", "--questions is for simulated"),
         ("collect --store s --episodes 1 --station arm.yaml --scene 3", "--scene is for simulated"),
         ("data import rlds --store s --from rlds --camera left", "--camera is for LeRobot"),

@@ -85,6 +85,14 @@ def test_an_evaluation_can_be_extended_but_not_changed(tmp_path: Path) -> None:
         open_evaluation(tmp_path, replace(SETTING, checkpoint="c1"))
 
 
+def test_an_evaluation_has_one_judge(tmp_path: Path) -> None:
+    person, vlm = (replace(SETTING, details={"judge": judge}) for judge in ("person", "compact"))
+    open_evaluation(tmp_path, person)
+    assert open_evaluation(tmp_path, replace(person, trials=50)).setting.trials == 50
+    with pytest.raises(ConfigError, match="that 'person' judges, not 'compact'"):
+        open_evaluation(tmp_path, vlm)
+
+
 def test_a_folder_without_an_evaluation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"evaluation\.json is missing"):
         open_evaluation(tmp_path)

@@ -14,13 +14,18 @@ from annotated_types import Ge
 from soar.cli.options import FLAT, OUT, saved_config
 from soar.errors import ConfigError
 from soar.evaluation.protocol import EvalConfig
+from soar.evaluation.results import FIRST_SEED
 from soar.rollout.station_config import StationConfig
+from soar.utils.config import content_hash
 from soar.utils.files import public_name
 from soar.utils.progress import print_table, printable
 
 if TYPE_CHECKING:
     from soar.evaluation.results import EvalSetting, Evaluation
     from soar.evaluation.runner import EvalSpec
+
+_LONGEST_NAME = 200
+"""Largest number of bytes of a folder's name (file systems: 255); a longer one ends in a hash."""
 
 
 def evaluate(
@@ -64,12 +69,19 @@ def evaluate(
 
     if station is None and judge != "person":
         raise ConfigError("--judge is for --station; in a scene the simulator's predicates judge")
+    if station is not None and scenes != ("1",):
+        raise ConfigError(
+            "--scenes is for simulated scenes; the station's file says which tasks it has"
+        )
+    if station is not None and config.first_seed != FIRST_SEED:
+        raise ConfigError("--first-seed is for simulated scenes; a station's starts count from 1")
     if station is None:
         spec, setting = _simulated(config, scenes)
-        folder = out or _folder(setting, scenes)
+        folder = out or Path("runs/evaluate") / _name(setting, config, scenes)
     else:
         setting = station_setting(config, [station], judge)
-        folder = out or _folder(setting, (station.name,))
+        judged = [] if judge == "person" else ["judge", judge]
+        folder = out or Path("runs/evaluate") / _name(setting, config, [station.name], *judged)
     with ExitStack() as stack:
         stack.enter_context(saved_config(evaluate, folder))
         if station is not None:
@@ -106,7 +118,9 @@ def sequences(
     from soar.evaluation.sequences import evaluate_sequences, rates
 
     spec, setting = _simulated(config, scenes)
-    folder = out or Path("runs/sequences") / _folder(setting, scenes).name
+    folder = out or Path("runs/sequences") / _name(
+        setting, config, scenes, *([] if length == 5 else ["length", str(length)])
+    )
     with saved_config(sequences, folder):
         found = rates(evaluate_sequences(spec, setting, folder, length), length)
     table = Table("tasks in a row", f"share of {found.sequences} sequences")
@@ -207,6 +221,18 @@ def _on_station(
     return station_spec(config, envs)
 
 
-def _folder(setting: EvalSetting, scenes: Sequence[str]) -> Path:
-    words = f"{setting.policy}-{setting.checkpoint[:8]}-{setting.subgoals}-scene-{'-'.join(scenes)}"
-    return Path("runs/evaluate") / "".join(c if c.isalnum() or c in "-." else "-" for c in words)
+def _name(setting: EvalSetting, config: EvalConfig, scenes: Sequence[str], *further: str) -> str:
+    """Return the name of an evaluation's folder: the policy, the scenes, and each option that isn't the default."""
+    words = [setting.policy, setting.checkpoint[:8], setting.subgoals, "scene", *scenes]
+    if config.tasks:
+        words += ["tasks", *sorted(set(config.tasks))]
+    if config.first_seed != FIRST_SEED:
+        words += ["seed", str(config.first_seed)]
+    if config.steps_per_subgoal:
+        words += ["steps", str(config.steps_per_subgoal)]
+    words += further
+    name = "".join(c if c.isalnum() or c in "-." else "-" for c in "-".join(words))
+    if len(name.encode()) > _LONGEST_NAME:
+        beginning = name.encode()[: _LONGEST_NAME - 13].decode(errors="ignore")
+        name = f"{beginning}-{content_hash([*words])}"
+    return name

@@ -244,3 +244,8 @@ def _check_same(folder: Path, known: EvalSetting, requested: EvalSetting) -> Non
                 f"{folder} already holds an evaluation with {name} {asdict(known)[name]!r}, "
                 f"not {value!r}: choose another folder"
             )
+    judge, asked = (setting.details.get("judge") for setting in (known, requested))
+    if judge and asked and judge != asked:
+        raise ConfigError(
+            f"{folder} already holds an evaluation that '{judge}' judges, not '{asked}': choose another folder"
+        )
