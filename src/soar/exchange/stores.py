@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from soar.contract.contract import Contract
 from soar.data.store.content import check_id, numbers
+from soar.data.store.disk import adding
 from soar.data.store.images import decode
 from soar.data.store.rows import to_row
 from soar.data.store.steps import camera_columns, encoded_table, read_table, table_numbers
@@ -94,7 +95,17 @@ def import_episodes(
 
     Yields:
         Each episode, and "" or why it isn't stored: "there already", or what the store can't hold.
+
+    Raises:
+        StoreError: an episode isn't stored, or another process imports or copies into the store.
     """
+    with adding(store.path, alone=True):
+        yield from _import(reader, store, outcome, drop_still_start)
+
+
+def _import(
+    reader: Reader, store: LanceStore, outcome: Outcome | None, drop_still_start: bool
+) -> Iterator[tuple[Recording, str]]:
     known = set(store.index.rows(("id",), "")["id"].to_pylist())
     for found in reader.read():
         recording = without_still_start(found) if drop_still_start else found

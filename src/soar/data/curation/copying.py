@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from soar.data.store.disk import LANCE_ERRORS, first_line
+from soar.data.store.disk import LANCE_ERRORS, adding, first_line
 from soar.data.store.index import id_in
 from soar.data.store.lance import LanceStore
 from soar.data.store.rows import Row
@@ -37,21 +37,22 @@ def copy_episodes(
         Each id, and "" or why it wasn't copied: "there already", or the damage.
 
     Raises:
-        StoreError: the target can't be written; what was committed before stays.
+        StoreError: the target can't be written, or another process imports into it; what was committed before stays.
     """
     target.require_write()
-    known = set(target.index.rows(("id",), "")["id"].to_pylist())
-    batch: list[str] = []
-    for id in ids:
-        if id in known:
-            yield id, "there already"
-            continue
-        known.add(id)
-        batch.append(id)
-        if len(batch) == BATCH:
-            yield from _copy_batch(source, batch, target)
-            batch = []
-    yield from _copy_batch(source, batch, target)
+    with adding(target.path, alone=False):
+        known = set(target.index.rows(("id",), "")["id"].to_pylist())
+        batch: list[str] = []
+        for id in ids:
+            if id in known:
+                yield id, "there already"
+                continue
+            known.add(id)
+            batch.append(id)
+            if len(batch) == BATCH:
+                yield from _copy_batch(source, batch, target)
+                batch = []
+        yield from _copy_batch(source, batch, target)
 
 
 def select(

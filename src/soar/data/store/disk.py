@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISREG
 
+from soar.errors import StoreError
 from soar.utils.files import DISK_FULL
 from soar.utils.objects import AnyPath, ObjectPath
 
@@ -46,6 +48,30 @@ def flush(*paths: AnyPath) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def adding(store: Path, *, alone: bool) -> Iterator[None]:
+    """Hold a store for adding episodes under ids that others may add, too; a new episode's random id needs no holding.
+
+    Args:
+        store: its local folder; of one in object storage, only this machine's processes are kept out.
+        alone: for an import; copies, which are the same whoever makes them, go on beside each other.
+
+    Raises:
+        StoreError: an import is under way, or this is one and a copy is.
+    """
+    about = store / "store.json"
+    with about.open("r+b" if os.access(about, os.W_OK) else "rb") as file:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(
+                f"another command imports or copies episodes into '{store}'; wait until it ends"
+            ) from None
+        except OSError:
+            pass  # the file system has no locks
+        yield
 
 
 def check_regular(table: AnyPath) -> None:
