@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluat
 from soar.experiments.learning import plan_learning
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import evaluate_in_simulation
+from soar.improvement import rounds
 from soar.improvement.changed_settings import changed_settings
 from soar.improvement.cotraining import CoTrainConfig, CoTraining, time_left_s
 from soar.improvement.methods.corrections.labels import correction_sources
@@ -196,6 +199,37 @@ def test_the_time_left_of_a_round_counts_both_evaluations() -> None:
     assert time_left_s(record, 2, 1) == 60 - 70 - 2 * 40
     without = replace(first, seconds={"collect": 60, "fit": 1})
     assert time_left_s(record.with_round(without), 2, 5) == 300 - 70 - 2 * 30
+
+
+def test_the_time_of_an_interrupted_stage_is_added_up(
+    config: ImproveConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each stage is interrupted after a minute, and takes two minutes at the next attempt."""
+    now_s, attempts = 0, list[str]()
+    clock = SimpleNamespace(monotonic=lambda: now_s, time=time.time)
+    monkeypatch.setattr(rounds, "time", clock)
+
+    def slow(name: str, *_: object) -> None:
+        nonlocal now_s
+        attempts.append(name)
+        now_s += 60 * attempts.count(name)
+        if attempts.count(name) == 1:
+            raise KeyboardInterrupt
+
+    run = Run(tmp_path / "run")
+    parts: dict[str, Any] = {
+        "collect": partial(slow, "collect"),
+        "evaluate": partial(slow, "evaluate"),
+    }
+    for known in ({"evaluate": 60}, {"evaluate": 180}):
+        with pytest.raises(KeyboardInterrupt):
+            improve(run, config, stages(config, **parts))
+        assert run.record().seconds == known
+    assert run.record().rounds[0].seconds == {"collect": 60}
+    record = improve(run, config, stages(config, **parts))
+    assert record.seconds == {"evaluate": 180}, "it was finished"
+    assert record.rounds[0].seconds == {"collect": 180, "finetune": 0, "fit": 0}
+    assert attempts == ["evaluate", "evaluate", "collect", "evaluate", "collect"]
 
 
 @pytest.mark.parametrize("changes", [{"stations": (StationConfig("arm"),)}, {}])

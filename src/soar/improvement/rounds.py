@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from annotated_types import Ge
 
 from soar import __version__
 from soar.checkpoint import load as load_checkpoint
 from soar.data.store.lance import open_store, tag_version
-from soar.errors import ConfigError
+from soar.errors import ConfigError, SoarError
 from soar.evaluation.results import FIRST_SEED, compare
 from soar.improvement.changed_settings import changed_settings
 from soar.improvement.methods.method import CollectingMethod, NothingToLearnError, OwnEpisodes
@@ -30,7 +30,7 @@ from soar.rollout.station import EpisodeConfig
 from soar.rollout.station_config import episode_config
 from soar.types import Outcome, Query
 from soar.utils.config import check_ranges, content_hash, to_plain
-from soar.utils.files import write_bytes
+from soar.utils.files import write_bytes, write_json
 from soar.utils.hardware import is_main_process
 from soar.utils.mirrors import begin
 from soar.utils.yaml_files import dump
@@ -123,6 +123,7 @@ class Stages:
     """Time that was spent before the first stage, such as on demonstrations [s]."""
 
 
+Timed = TypeVar("Timed", RunRecord, RoundRecord)
 _POLL_S = 1.0
 """Interval in seconds at which a run's other processes look whether it trains."""
 _MESSAGES = {
@@ -164,10 +165,13 @@ def improve(
         on_message(f"success before, {config.trials} trials of each task")
         policy, subgoals = record.models["policy"], record.models["subgoals"]
         named = _folder_or_name(policy)
-        stages.evaluate([Candidate(named, subgoals, run.evaluation_folder(0))])
-        if "evaluate" not in record.seconds:
-            seconds = {**record.seconds, "evaluate": time.monotonic() - began}
-            record = replace(record, seconds=seconds)
+        try:
+            stages.evaluate([Candidate(named, subgoals, run.evaluation_folder(0))])
+        except BaseException:
+            _keep(run, _with_time(record, "evaluate", began))
+            raise
+        if not record.rounds:
+            record = _with_time(record, "evaluate", began)
             run.write(record)
     for index in range(1, config.rounds + 1):
         record = _round(run, record, index, stages, on_message)
@@ -241,34 +245,57 @@ def _round(
     run: Run, record: RunRecord, index: int, stages: Stages, on_message: OnMessage
 ) -> RunRecord:
     """Run one round from its next stage to its end."""
-    policy, subgoals = run.models_in_force(record)
-    incumbent = _folder_or_name(policy)
+    incumbent = _folder_or_name(run.models_in_force(record)[0])
     this = next((r for r in record.rounds if r.index == index), None)
     collector = _collector(run, stages, incumbent)
     this = this or RoundRecord(index, collected_with=policy_identity(collector).id)
     while this.stage != "done":
         began, stage = time.monotonic(), this.stage
-        skipped = (stage == "finetune" and not stages.finetune_subgoals) or (
-            stage == "fit" and not stages.train
-        )
-        if not skipped:
-            on_message(f"round {index}: {_MESSAGES[stage]}")
-        if stage == "collect":
-            stages.collect(run, index, _collector(run, stages, incumbent), subgoals)
-            this = replace(this, stage="finetune")
-        elif stage == "finetune":
-            this = _finetune(run, this, stages, subgoals, on_message)
-        elif stage == "fit":
-            this = _fit(run, this, stages, run.models_in_force(record, index)[1], incumbent)
-        elif stage == "evaluate":
-            _evaluate(run, record, index, stages)
-            this = replace(this, stage="decide")
-        else:
-            this = _decide(run, record, this)
-        this = replace(this, seconds={**this.seconds, stage: time.monotonic() - began})
+        try:
+            after = _stage(run, record, this, stages, on_message)
+        except BaseException:
+            _keep(run, record.with_round(_with_time(this, stage, began)))
+            raise
+        this = _with_time(after, stage, began)
         record = record.with_round(this)
         run.write(record)
     return record
+
+
+def _stage(
+    run: Run, record: RunRecord, this: RoundRecord, stages: Stages, on_message: OnMessage
+) -> RoundRecord:
+    """Perform a round's next stage; return the round with the stage after it."""
+    policy, subgoals = run.models_in_force(record)
+    incumbent, stage = _folder_or_name(policy), this.stage
+    skipped = (stage == "finetune" and not stages.finetune_subgoals) or (
+        stage == "fit" and not stages.train
+    )
+    if not skipped:
+        on_message(f"round {this.index}: {_MESSAGES[stage]}")
+    if stage == "collect":
+        stages.collect(run, this.index, _collector(run, stages, incumbent), subgoals)
+        return replace(this, stage="finetune")
+    if stage == "finetune":
+        return _finetune(run, this, stages, subgoals, on_message)
+    if stage == "fit":
+        return _fit(run, this, stages, run.models_in_force(record, this.index)[1], incumbent)
+    if stage == "evaluate":
+        _evaluate(run, record, this.index, stages)
+        return replace(this, stage="decide")
+    return _decide(run, record, this)
+
+
+def _with_time(record: Timed, stage: str, began_s: float) -> Timed:
+    """Add the time since `began_s` to a stage's duration, which earlier attempts at it are part of."""
+    spent = record.seconds.get(stage, 0.0) + time.monotonic() - began_s
+    return replace(record, seconds={**record.seconds, stage: spent})
+
+
+def _keep(run: Run, record: RunRecord) -> None:
+    """Write the record of an interrupted run on this machine, if that is possible; object storage gets the next one."""
+    with contextlib.suppress(SoarError):
+        write_json(run.folder / "run.json", to_plain(record))
 
 
 def _collector(run: Run, stages: Stages, policy: str) -> str:

@@ -63,7 +63,7 @@ class RoundRecord:
     mixture: Mapping[str, float] = field(default_factory=dict)
     """Share of each source among the training samples."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock time of each finished stage [s]."""
+    """Wall-clock time of each stage [s], attempts that were interrupted included, unless by a kill."""
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def _stages(
     if began:
         seconds = record.seconds.get("evaluate")
         stages.append(_stage("success before", False, seconds, _trials(evaluations.get(0))))
-        stages[-1]["state"] = "now" if seconds is None else "done"
+        evaluated = record.rounds or ((first := evaluations.get(0)) and first.finished)
+        stages[-1]["state"] = "done" if seconds is not None and evaluated else "now"
     known = {r.index: r for r in record.rounds}
     for index in range(1, record.rounds_requested + 1):
         this = known.get(index, RoundRecord(index))
