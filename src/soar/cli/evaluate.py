@@ -67,14 +67,7 @@ def evaluate(
     from soar.evaluation.runner import evaluate as run
     from soar.evaluation.tables import write_results
 
-    if station is None and judge != "person":
-        raise ConfigError("--judge is for --station; in a scene the simulator's predicates judge")
-    if station is not None and scenes != ("1",):
-        raise ConfigError(
-            "--scenes is for simulated scenes; the station's file says which tasks it has"
-        )
-    if station is not None and config.first_seed != FIRST_SEED:
-        raise ConfigError("--first-seed is for simulated scenes; a station's starts count from 1")
+    _refuse_options_of_others(config, scenes, station, judge)
     if station is None:
         spec, setting = _simulated(config, scenes)
         folder = out or Path("runs/evaluate") / _name(setting, config, scenes)
@@ -192,6 +185,22 @@ def _simulated(config: EvalConfig, names: Sequence[str]) -> tuple[EvalSpec, Eval
         names = [f"{regime}-{seed}" for regime in names for seed in seeds]
         config = replace(config, trials=1)
     return sim_protocol(config, [load_scene(name) for name in names])
+
+
+def _refuse_options_of_others(
+    config: EvalConfig, scenes: Sequence[str], station: StationConfig | None, judge: str
+) -> None:
+    """Raise ConfigError for an option that is given and has no effect in a scene, or at a station."""
+    if station is None:
+        if judge != "person":
+            raise ConfigError(
+                "--judge is for --station; in a scene the simulator's predicates judge"
+            )
+        return
+    if tuple(scenes) != ("1",):
+        raise ConfigError("--scenes is for simulated scenes; a station's file names its tasks")
+    if config.first_seed != FIRST_SEED:
+        raise ConfigError("--first-seed is for simulated scenes; a station's starts count from 1")
 
 
 def _on_station(
