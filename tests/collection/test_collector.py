@@ -540,6 +540,21 @@ def test_a_kept_episode_that_the_store_refuses_stays_and_holds_no_other_up(tmp_p
     assert len(list(open_store(spare_folder(store) / "one").query())) == 3
 
 
+def test_a_kept_episode_that_is_damaged_stays_and_holds_no_other_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOAR_CACHE", str(tmp_path / "cache"))
+    elsewhere, _ = work(tmp_path / "other", [make_station()], episodes=3)
+    store = open_store(tmp_path / "store", create=True)
+    kept = [elsewhere.load(s.id) for s in elsewhere.query()]
+    keep(spare_folder(store), kept, StoreError("the disk is full"))
+    spare = open_store(spare_folder(store) / "one")
+    _, damaged, _ = (spare.steps_path(s.id) for s in spare.query())
+    damaged.write_bytes(bytes(100))
+    for _ in range(2):
+        restore(store, "one")
+        assert len(list(store.query())) == 2
+    assert damaged.exists()
+
+
 def test_an_episode_that_cannot_be_kept_elsewhere_loses_no_other(tmp_path):
     elsewhere, _ = work(tmp_path / "other", [make_station()], episodes=3)
     first, damaged, last = (elsewhere.load(s.id) for s in elsewhere.query())

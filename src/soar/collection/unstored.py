@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from soar.data.store.lance import LanceStore, open_store
-from soar.errors import ContentError, SoarError
+from soar.errors import ContentError, SoarError, StoreError
 from soar.types import Episode, Query
 from soar.utils.files import cache_folder
 
@@ -50,7 +50,7 @@ def _keep(folder: Path, episode: Episode) -> bool:
 def restore(store: LanceStore, station: str) -> None:
     """Move a station's episodes from its spare store into the store.
 
-    Those that the store refuses stay there, which is logged.
+    Those that can't be read or that the store refuses stay there, which is logged.
 
     Raises:
         StoreError: they still can't be stored; they stay where they are.
@@ -59,15 +59,23 @@ def restore(store: LanceStore, station: str) -> None:
     if not (folder / "store.json").exists():
         return
     known = {s.provenance.started_s for s in store.query(Query(stations=(station,)))}
-    spare, refused = open_store(folder), False
+    spare, complete = open_store(folder), True
     for summary in spare.query():
         if summary.provenance.started_s not in known:  # else a restore was interrupted
             try:
-                store.append(spare.load(summary.id))
+                store.append(_load(spare, summary.id))
             except ContentError as error:
-                refused = True
+                complete = False
                 log.error("an episode in %s stays there: %s", folder, error)
-    if refused:
+    if not complete:
         return
     log.warning("stored the episodes of %s that were kept in %s", station, folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _load(spare: LanceStore, id: str) -> Episode:
+    """Read a kept episode. Raises ContentError: it is damaged."""
+    try:
+        return spare.load(id)
+    except StoreError as error:
+        raise ContentError(str(error)) from error
