@@ -1,9 +1,13 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.pretraining import demonstrations
+from soar.pretraining.clips import ClipConfig, record_clips
+from soar.pretraining.dagger_clips import dagger_clips
 from soar.pretraining.demonstrations import (
     DemonstrationConfig,
     DemonstrationCounts,
@@ -12,7 +16,12 @@ from soar.pretraining.demonstrations import (
     disturb,
     record_session,
 )
+from soar.pretraining.keypoint_samples import KeypointSampleConfig, samples_in
+from soar.robots.toy_models import ToyPolicy, ToySubgoals
+from soar.sim import rendering
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
 
 SMALL = DemonstrationConfig(image_size=32)
@@ -110,7 +119,28 @@ def test_a_session_whose_objects_do_not_fit_has_no_episodes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise ConfigError("the objects don't fit on the table")
+        raise NoRoom("the objects don't fit on the table")
 
     monkeypatch.setattr(World, "reset", full)
     assert list(record_session(SCENES["2"], 4)) == []
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda scene: list(record_session(scene, 4, SMALL)),
+        lambda scene: list(record_clips(scene, 4, ClipConfig(disturb_probability=0.0))),
+        lambda scene: samples_in(scene, 4, KeypointSampleConfig()),
+        lambda scene: dagger_clips(scene, 4, ToyPolicy(), ToySubgoals(), ClipConfig()),
+    ],
+    ids=["demonstrations", "clips", "samples", "dagger"],
+)
+def test_a_machine_without_opengl_is_said_and_no_scene_without_data(
+    work: Callable[[Scene], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise ImportError("no EGL")
+
+    monkeypatch.setattr(rendering, "_shared_context", missing)
+    with pytest.raises(ConfigError, match="MuJoCo can't render"):
+        work(SCENES["2"])

@@ -20,7 +20,7 @@ from soar.data.frame_cache import Frames
 from soar.errors import ConfigError, RobotFault
 from soar.pretraining.demonstrations import demonstrate, disturb
 from soar.pretraining.scene_arrays import Arrays, generate_scene_arrays
-from soar.sim.layout import is_feasible
+from soar.sim.layout import NoRoom, is_feasible
 from soar.sim.projection import arm_positions, project_points
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import ClothFolded, DoorOpen, DrawerOpen, Goal, Inside, Scene
@@ -127,7 +127,7 @@ def record_clips(scene: Scene, seed: int, config: ClipConfig) -> Iterator[Clip]:
             task = feasible[int(rng.integers(len(feasible)))]
             if rng.random() < config.home_probability:
                 world.home()
-    except (RobotFault, ConfigError):  # the physics diverged, or the objects don't fit on the table
+    except (RobotFault, NoRoom):  # the physics diverged, or the objects don't fit on the table
         return
     finally:
         world.close()

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from soar.errors import ConfigError, RobotFault
+from soar.errors import RobotFault
 from soar.interfaces import Policy, SubgoalGenerator
 from soar.pretraining.clips import Clip, ClipConfig, LabeledWorld, clip_of
 from soar.pretraining.dagger import attempt, system_models
 from soar.pretraining.demonstrations import demonstrate
 from soar.robots.simulated import SimRobot
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
@@ -47,7 +48,7 @@ def dagger_clips(
 
     try:
         attempt(robot, task, seed, (policy, subgoals), record, rng)
-    except (RobotFault, ConfigError):
+    except (RobotFault, NoRoom):
         pass
     finally:
         robot.close()

@@ -21,7 +21,7 @@ from annotated_types import Ge, Le
 from soar import __version__
 from soar.errors import ConfigError, RobotFault
 from soar.sim.expert.expert import Expert
-from soar.sim.layout import is_feasible
+from soar.sim.layout import NoRoom, is_feasible
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
@@ -171,7 +171,7 @@ def record_session(
             task = feasible[int(rng.integers(len(feasible)))]
             if rng.random() < c.home_probability:
                 world.home()
-    except (RobotFault, ConfigError):  # the physics diverged, or the objects don't fit on the table
+    except (RobotFault, NoRoom):  # the physics diverged, or the objects don't fit on the table
         return
     finally:
         world.close()
@@ -266,7 +266,7 @@ def _check_room(scene: Scene, seed: int) -> None:
         try:
             world.reset(seed + tries, scene.tasks[0].goal)
             break
-        except (RobotFault, ConfigError):
+        except (RobotFault, NoRoom):
             if tries == _PLACEMENTS - 1:
                 raise
 

@@ -28,7 +28,7 @@ from soar.pretraining.views import styled_views
 from soar.robots.simulated import SimRobot
 from soar.rollout.station import EpisodeConfig
 from soar.sim.expert.expert import Expert
-from soar.sim.layout import is_feasible
+from soar.sim.layout import NoRoom, is_feasible
 from soar.sim.projection import project_points
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Scene, SceneTask
@@ -175,7 +175,7 @@ def samples_in(scene: Scene, seed: int, config: KeypointSampleConfig) -> list[Sa
     try:
         for task in _perturbed_states(world, seed, rng):
             samples += _samples(world, task, config, rng)
-    except (RobotFault, ConfigError):
+    except (RobotFault, NoRoom):
         pass
     finally:
         world.close()
@@ -199,7 +199,7 @@ def dagger_samples(
 
     try:
         attempt(robot, task, seed, models, record, rng, _ATTEMPT)
-    except (RobotFault, ConfigError):
+    except (RobotFault, NoRoom):
         pass
     finally:
         robot.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from soar.errors import ConfigError, RobotFault
+from soar.errors import RobotFault
 from soar.pretraining.scene_facts import (
     Fact,
     facts_of,
@@ -25,6 +25,7 @@ from soar.pretraining.scene_facts import (
 )
 from soar.pretraining.views import styled_views
 from soar.sim.expert.expert import Expert
+from soar.sim.layout import NoRoom
 from soar.sim.projection import project_point
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import World
@@ -86,14 +87,14 @@ def sample_states(
     After diverged physics, and where the objects found no place, the scene is reset.
 
     Raises:
-        ConfigError: several resets in a row gave no state.
+        NoRoom: several resets in a row gave no state.
     """
     world = World(scene)
     fruitless = 0
     try:
         while fruitless < _FRUITLESS:
             fruitless += 1
-            with suppress(RobotFault, ConfigError):
+            with suppress(RobotFault, NoRoom):
                 world.reset(int(rng.integers(2**31)))
                 if config.scattered and rng.random() < config.scattered:
                     world.scatter(rng)
@@ -104,7 +105,7 @@ def sample_states(
                         yield world
     finally:
         world.close()
-    raise ConfigError(
+    raise NoRoom(
         f"scene '{scene.name}': {_FRUITLESS} resets in a row gave no image: its objects don't fit on the table, or its "
         "physics diverges; valid: a scene that `soar sim sheet` draws"
     )

@@ -15,6 +15,7 @@ from numpy.lib.format import open_memmap
 
 from soar.errors import ConfigError
 from soar.pretraining.labeled_images import LabeledImage, LabeledImageConfig, label_scene
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.spec import Scene
 from soar.tasks.questions import QUESTION_KINDS
 from soar.training.vlm_corpus import ARRAYS, VLMCorpus
@@ -140,7 +141,7 @@ def scene_images(
     scene = _scene(regime, own)
     try:
         return list(islice(label_scene(scene, own, config), config.images))
-    except ConfigError:
+    except NoRoom:
         return []
 
 

@@ -52,8 +52,8 @@ class _Disc(NamedTuple):
     radius: float
 
 
-class _NoRoomError(Exception):
-    """No free position is left in this layout; another may have one."""
+class NoRoom(ConfigError):
+    """Objects don't fit on the table; where one layout has no free position left, another may have one."""
 
 
 def place(state: SceneState, rng: np.random.Generator, goal: Goal | None = None) -> None:
@@ -63,17 +63,17 @@ def place(state: SceneState, rng: np.random.Generator, goal: Goal | None = None)
     has to go into, or in the one that it has to leave, or on the other side, and so on.
 
     Raises:
-        ConfigError: the objects don't fit on the table.
+        NoRoom: the objects don't fit on the table.
     """
     for _ in range(_LAYOUT_TRIES):
         try:
             _arrange(state, rng, goal)
-        except _NoRoomError:
+        except NoRoom:
             continue
         _settle(state)
         if _is_valid(state, goal):
             return
-    raise ConfigError(
+    raise NoRoom(
         f"the objects of scene '{state.scene.name}' don't fit on the table; use fewer or smaller ones"
     )
 
@@ -202,7 +202,7 @@ def _place_free(
             z = 0.001 + (obj.scale * kind.height / 2 if kind.role == "item" else 0.0)
             _set_pose(state, obj.name, (x, y, z), _yaw(obj, rng))
             return
-    raise _NoRoomError
+    raise NoRoom
 
 
 def _carries(state: SceneState, base: str) -> bool:

@@ -93,7 +93,7 @@ class World:
             goal: makes the layout one in which this goal is feasible and doesn't hold.
 
         Raises:
-            ConfigError: the objects don't fit on the table.
+            NoRoom: the objects don't fit on the table.
         """
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
-from soar.errors import ConfigError, RobotFault
+from soar.errors import RobotFault
 from soar.interfaces import Policy, SubgoalGenerator
 from soar.pretraining.dagger import attempt
 from soar.robots.simulated import SimRobot
 from soar.rollout.station import EpisodeConfig
 from soar.sim.expert.expert import Expert
+from soar.sim.layout import NoRoom
 from soar.sim.projection import project_point
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
@@ -80,7 +81,7 @@ def system_futures(
 
         try:
             attempt(robot, task, number, models, record, rng, _ATTEMPT)
-        except (RobotFault, ConfigError):
+        except (RobotFault, NoRoom):
             continue  # the physics diverged, or the objects don't fit: states up to there count
         finally:
             robot.close()
