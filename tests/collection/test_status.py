@@ -78,6 +78,20 @@ def test_an_emergency_stop_holds_every_arm_although_one_cannot_be_reached(
     assert all((f.folder / "heartbeat").exists() for f in folders)
 
 
+def test_a_wrong_name_hides_no_arm_that_an_emergency_stop_did_not_reach(
+    tmp_path, monkeypatch, capsys
+):
+    def away(*_):
+        raise FileError("connection refused")
+
+    StatusFolder(tmp_path, "arm1").show(STATUS)
+    monkeypatch.setattr("soar.collection.status.deliver", away)
+    with pytest.raises(SystemExit):
+        main(["stop", "--store", str(tmp_path), "--emergency", "--station", "arm1", "arm2"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "'emergency' didn't reach arm1: connection refused; no station 'arm2'" in said
+
+
 def test_events_are_kept_in_order(tmp_path):
     status_folder = StatusFolder(tmp_path, "arm1")
     status_folder.note("robot fault", "motor 3")

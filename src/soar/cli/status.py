@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,25 +102,27 @@ def _request(store: Path, names: Sequence[str], command: Command) -> None:
 
 
 def _act(store: Path, names: Sequence[str], act: Callable[[Sequence[StatusFolder]], None]) -> None:
-    """Act on the named stations, without names on all; on some also if others fail. Raises ConfigError, FileError."""
-    problems = []
-    for folders in _known_first(store, names):
-        try:
-            act(folders)
-        except FileError as error:
-            problems.append(str(error))
-    if problems:
-        raise FileError("; ".join(problems))
+    """Act on the named stations, without names on all; on some also if others fail.
 
+    Those that this machine knows come first, then those that object storage, which may be away, knows besides.
 
-def _known_first(store: Path, names: Sequence[str]) -> Iterator[Sequence[StatusFolder]]:
-    """Yield the stations that this machine knows, then those that object storage, which may be away, knows besides."""
+    Raises:
+        ConfigError, FileError: there is no such station, or some weren't reached; the message names all problems.
+    """
     from soar.collection.status import status_folders
 
     known = [f for f in status_folders(store) if not names or f.station in names]
-    yield known
-    before = {folder.station for folder in known}
-    yield [f for f in chosen_folders(store, names) if f.station not in before]
+    before, problems = {folder.station for folder in known}, list[ConfigError | FileError]()
+    for find in (
+        lambda: known,
+        lambda: [f for f in chosen_folders(store, names) if f.station not in before],
+    ):
+        try:
+            act(find())
+        except (ConfigError, FileError) as error:
+            problems.append(error)
+    if problems:
+        raise type(problems[0])("; ".join(map(str, problems)))
 
 
 def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
