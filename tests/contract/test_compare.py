@@ -9,6 +9,7 @@ import pytest
 
 from soar.contract.compare import contract_of, differences, require_match, summary
 from soar.contract.contract import WIDOWX, ActionNumbers, Camera, Contract, Gripper, Numbers
+from soar.contract.convert import as_widowx
 from soar.errors import ConfigError
 from soar.utils.config import from_plain, to_plain
 
@@ -63,6 +64,12 @@ def test_each_field_that_differs_is_named_with_a_remedy(
 
 def test_joints_and_poses_differ_in_the_space_first() -> None:
     assert differences(ARM, WIDOWX)[0].field == "action.space"
+
+
+def test_no_conversion_is_advised_for_the_range_of_joints() -> None:
+    wide = replace(ARM, state=replace(ARM.state, wrap="continuous"))
+    with pytest.raises(ConfigError, match="for joints, use a model that learned from this range"):
+        require_match(as_widowx(wide), as_widowx(ARM), ("arm1", "the policy"))
 
 
 def test_another_period_is_a_warning() -> None:
