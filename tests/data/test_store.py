@@ -12,6 +12,7 @@ import pytest
 from soar.data.store import index
 from soar.data.store.lance import LanceStore, open_store
 from soar.data.store.steps import read_table
+from soar.data.store.verify import verify
 from soar.errors import StoreError
 from soar.interfaces import EpisodeStore
 from soar.types import Query, Subgoal, TaskCount, Verdict
@@ -45,9 +46,11 @@ def test_nothing_is_written_where_a_store_was(tmp_path, make_episode):
 def test_an_id_that_is_there_is_not_stored_again(store, make_episode, same):
     id = store.append(make_episode(0))
     row = store.index.rows(("id", "instruction"), "").to_pylist()[0]
-    assert not store.append_table(row, read_table(store.steps_path(id)))
+    table = read_table(store.steps_path(id))
+    assert not store.append_table(row | {"instruction": "another import's"}, table)
     assert store.index.rows(("id",), "").num_rows == 1
     assert same(store.load(id), make_episode(0))
+    assert not [f for f in verify(store) if f.problem]
 
 
 @both

@@ -150,6 +150,8 @@ class LanceStore:
             raise StoreError(f"'{self.root}' is away, such as a drive that isn't mounted")
         path = self.steps_path(row["id"])
         try:
+            if not fresh and self._has(row["id"]):
+                return False  # its steps stay as they are: another import may give it other content
             write_steps(path, table, row)
             return not self.commit((row, path), fresh=fresh)
         except (*LANCE_ERRORS, StoreError) as error:
@@ -311,10 +313,13 @@ class LanceStore:
             except StoreError as error:
                 _log.warning("an episode of '%s' is left out: %s", self.path, error)
 
+    def _has(self, id: str) -> bool:
+        return bool(self.index.rows(("id",), f"id = {quoted(id)}").num_rows)
+
     def _stored_after_all(self, id: str, path: AnyPath) -> bool:
         """Whether the row of a failed append was committed nevertheless; otherwise its steps are removed."""
         try:
-            if self.index.rows(("id",), f"id = {quoted(id)}").num_rows:
+            if self._has(id):
                 return True
             path.unlink(missing_ok=True)
         except (*LANCE_ERRORS, StoreError):
