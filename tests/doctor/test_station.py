@@ -1,9 +1,9 @@
 """Trials and checks of a station."""
 
 import os
-import threading
 from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -336,7 +336,8 @@ def test_an_arm_that_asks_for_a_heartbeat_waits_for_one(tmp_path, monkeypatch):
     [result] = try_station(config, True, tmp_path).results
     assert "no heartbeat of the operator" in result.what
     monkeypatch.setattr("soar.doctor.station._OPERATOR_S", 60.0)
-    threading.Timer(0.1, beat, [tmp_path]).start()
+    told = SimpleNamespace(print=lambda _: beat(tmp_path))
+    monkeypatch.setattr("soar.doctor.station.console", told)
     assert try_station(config, True, tmp_path).trial
 
 

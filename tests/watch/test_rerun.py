@@ -123,16 +123,26 @@ def test_the_verdict_of_the_episode_that_runs_at_the_beginning_is_recorded_too(
         for s in (time.time() - 60, time.time() - 30)
     )
     running = replace(running, instruction="fold it")
-    store, stop = open_store(tmp_path / "store", create=True), threading.Event()
+    store = open_store(tmp_path / "store", create=True)
+    looked, stop, look = threading.Event(), threading.Event(), rerun_view._log_verdicts
+
+    def looking(*args: Any) -> float | None:
+        since_s = look(*args)
+        looked.set()
+        return since_s
+
+    monkeypatch.setattr(rerun_view, "_log_verdicts", looking)
     store.append(old)
     with rerun_view.new_recording("arm") as recording:
         recording.save(tmp_path / "live.rrd")
         args = recording, tmp_path / "store", "arm", stop
         follower = threading.Thread(target=rerun_view.follow_station, args=args)
         follower.start()
-        time.sleep(0.5)  # it has looked at the store
+        assert looked.wait(60)
         store.append(running)
-        time.sleep(0.5)
+        for _ in range(2):  # the first of which may have begun before
+            looked.clear()
+            assert looked.wait(60)
         stop.set()
         follower.join()
     assert values(read(tmp_path / "live.rrd")["/verdict"], "text") == ["fold it: success"]
