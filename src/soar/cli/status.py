@@ -113,12 +113,10 @@ def _act(store: Path, names: Sequence[str], act: Callable[[Sequence[StatusFolder
 
     known = [f for f in status_folders(store) if not names or f.station in names]
     before, problems = {folder.station for folder in known}, list[ConfigError | FileError]()
-    for find in (
-        lambda: known,
-        lambda: [f for f in chosen_folders(store, names) if f.station not in before],
-    ):
+    for first in (True, False):
         try:
-            act(find())
+            others = [] if first else chosen_folders(store, names)
+            act(known if first else [f for f in others if f.station not in before])
         except (ConfigError, FileError) as error:
             problems.append(error)
     if problems:
