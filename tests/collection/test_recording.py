@@ -370,6 +370,17 @@ def test_a_leader_is_followed_in_every_convention_that_the_limits_take(rotation,
         assert led.opening == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("angle", ["rad", "deg"])
+def test_a_leader_past_half_a_turn_is_followed_there(angle):
+    action = ActionNumbers(reference="absolute", wrap="continuous", angle=angle)
+    contract = Contract(action, Numbers(wrap="continuous"))
+    leader = Leader([0.3, 0, 0.1, 0, 0, 3.6, 1])
+    seen = replace(ToyRobot().observe(), state=np.array([0.3, 0, 0.1, 0, 0, 3.5, 1], np.float32))
+    told = LeaderArm(leader, contract).act(seen)
+    assert told is not None
+    assert told[5] == pytest.approx(3.6 if angle == "rad" else np.rad2deg(3.6), abs=1e-3)
+
+
 def test_a_file_that_holds_no_actions_is_refused(tmp_path):
     path = tmp_path / "script.npy"
     with zipfile.ZipFile(tmp_path / "several.npz", "w") as archive:

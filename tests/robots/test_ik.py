@@ -140,6 +140,27 @@ def test_a_converted_arm_past_half_a_turn_is_sent_a_target_beside_it() -> None:
     assert arm.sent[0] == pytest.approx(200 + np.rad2deg(0.01), abs=1e-3)
 
 
+def test_a_converted_hand_past_half_a_turn_is_sent_a_target_beside_it() -> None:
+    class Turned(ToyRobot):
+        def observe(self) -> Observation:
+            return replace(
+                super().observe(), state=np.array([0.3, 0, 0.1, 0, 0, 200, 1], np.float32)
+            )
+
+        def execute(self, action: Action) -> Action:
+            self.sent = action.copy()
+            return action
+
+    arm, degrees = Turned(), Numbers(angle="deg", wrap="continuous")
+    target = ActionNumbers(angle="deg", wrap="continuous", reference="absolute")
+    source = Contract(target, degrees)
+    robot = ConvertedRobot(arm, source, as_widowx(source))
+    assert robot.observe().state[5] == pytest.approx(np.deg2rad(-160))
+    executed = robot.execute(np.array([0, 0, 0, 0, 0, 0.1, 1], np.float32))
+    assert arm.sent[5] == pytest.approx(200 + np.rad2deg(0.1), abs=1e-3)
+    assert executed[5] == pytest.approx(0.1, abs=1e-5)
+
+
 def test_what_does_not_fit_the_file_is_refused(kinematics: Kinematics, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no site 'hnd'; valid: "):
         PoseRobot(DegreeArm(), CONTRACT, replace(kinematics, frame="hnd"))

@@ -227,7 +227,30 @@ def shortened(
         to_matrix(share * turn, "rotvec") @ now.rotation,
         goal.opening,
     )
-    return express(part, now, meaning).astype(np.float32)
+    return beside(express(part, now, meaning), meaning, numbers, meaning)
+
+
+def beside(
+    action: _Floats, meaning: ActionNumbers, near: _Floats, other: Numbers
+) -> Float32[np.ndarray, " _d"]:
+    """Return an absolute target with a hand's angles on the turns nearest to those of other numbers.
+
+    It stays as it is where its angles have a range or are of another kind, and where it is joints or a delta.
+    """
+    found = action.astype(np.float64)
+    kinds = ("space", "rotation", "zero_rotation", "axes")
+    same = all(getattr(meaning, kind) == getattr(other, kind) for kind in kinds)
+    if (
+        same
+        and not meaning.joints
+        and meaning.reference == "absolute"
+        and meaning.wrap == "continuous"
+    ):
+        where = list(meaning.angle_indices)
+        unit, theirs = (_radians(m) * _scale(m)[where] for m in (meaning, other))
+        turns = (near[where] * theirs - found[where] * unit) / (2 * math.pi)
+        found[where] += 2 * math.pi * np.round(turns) / unit
+    return found.astype(np.float32)
 
 
 def _scaled(motion: Vectors, meaning: ActionNumbers, factor: float) -> Vectors:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from soar.contract.contract import Contract
-from soar.contract.convert import Conversion
+from soar.contract.convert import Conversion, beside
 from soar.interfaces import Robot
 from soar.robots.returned import DriverReader
 from soar.types import Action, Image, Observation
@@ -52,6 +52,7 @@ class ConvertedRobot:
         assert self._observed is not None
         state = self._observed.state
         theirs = self._back.action(action, self._there.state(state))
+        theirs = beside(theirs, self._source.action, state, self._source.state)
         executed = self._returned.action(self.robot.execute(theirs))
         return self._there.action(executed, state)
 

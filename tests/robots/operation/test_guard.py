@@ -194,6 +194,12 @@ def test_absolute_targets_are_slowed_from_where_the_arm_is():
             [0.3, 0, 0.1, -3.13, 0, 0, 1],
             [0.3, 0, 0.1, 3.13 + 0.5 * (2 * np.pi - 6.26), 0, 0, 1],
         ),
+        (  # past half a turn, where angles have no jump
+            ActionNumbers(reference="absolute", wrap="continuous", zero_rotation="fingers_up"),
+            [0.3, 0, 0.1, 0, 0, 3.5, 1],
+            [0.3, 0, 0.1, 0, 0, 3.6, 1],
+            [0.3, 0, 0.1, 0, 0, 3.55, 1],
+        ),
         (  # in the action's own unit, from a state in meters
             ActionNumbers(reference="absolute", length="mm", zero_rotation="fingers_up"),
             [0.3, 0, 0.1, 0, 0, 0, 1],

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 import numpy as np
 
 from soar.contract.contract import Contract
-from soar.contract.convert import decode, express
+from soar.contract.convert import beside, decode, express
 from soar.errors import ConfigError, RobotFault
 from soar.plugins import call, component
 from soar.robots.host.client import RemoteRobot
@@ -151,9 +151,10 @@ class LeaderArm:
 
     def act(self, observation: Observation) -> Action | None:
         """Return the action that leads to the leader's pose; the safety limits shorten what is far."""
-        seen = [self.leader.observe().state, observation.state]
-        goal, now = (decode(np.asarray(s, np.float64), self._contract.state) for s in seen)
-        return express(goal, now, self._contract.action).astype(np.float32)
+        meaning, own = self._contract.action, self._contract.state
+        led, state = (np.asarray(o.state, np.float64) for o in (self.leader.observe(), observation))
+        action = express(decode(led, own), decode(state, own), meaning)
+        return beside(action, meaning, led, own)
 
     def close(self) -> None:
         """Release the leader."""
