@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 
 import soar
+from soar.errors import ConfigError
+from soar.sim import rendering
+from soar.sim.scenes.paper_scenes import SCENES
+from soar.sim.world import World
 
 SOURCES = Path(soar.__file__).parent
 ENVIRONMENT = {k: v for k, v in os.environ.items() if k not in ("MUJOCO_GL", "DISPLAY")}
@@ -37,3 +41,22 @@ def test_a_command_renders_without_a_screen_and_without_settings():
     )
     assert done.returncode == 0, done.stderr
     assert "GLFW" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        ("Offscreen framebuffer is not complete, error 0x8cdd", "no room here for images of 8 x 8"),
+        ("Could not allocate offscreen framebuffer", "no room here for images of 8 x 8"),
+        ("OpenGL ARB_framebuffer_object required", "set MUJOCO_GL"),
+        ("No OpenGL framebuffer available", "set MUJOCO_GL"),
+    ],
+)
+def test_what_opengl_lacks_is_said(problem: str, message: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise rendering.mujoco.FatalError(problem)
+
+    monkeypatch.setattr(rendering.mujoco, "MjrContext", fail)
+    world = World(SCENES["1"], 8)
+    with pytest.raises(ConfigError, match=message):
+        world.render()

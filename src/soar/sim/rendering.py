@@ -38,7 +38,7 @@ class Renderer:
             self._gl.make_current()
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_150.value)
         except (mujoco.FatalError, AttributeError, ImportError) as error:
-            if "framebuffer" in str(error):
+            if "offscreen framebuffer" in str(error).lower():
                 raise ConfigError(
                     f"OpenGL has no room here for images of {size} x {size} pixels; valid: smaller ones"
                 ) from error
