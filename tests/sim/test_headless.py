@@ -6,11 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mujoco
 import pytest
 
 import soar
 from soar.errors import ConfigError
-from soar.sim import rendering
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.world import World
 
@@ -54,9 +54,9 @@ def test_a_command_renders_without_a_screen_and_without_settings():
 )
 def test_what_opengl_lacks_is_said(problem: str, message: str, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
-        raise rendering.mujoco.FatalError(problem)
+        raise mujoco.FatalError(problem)
 
-    monkeypatch.setattr(rendering.mujoco, "MjrContext", fail)
+    monkeypatch.setattr(mujoco, "MjrContext", fail)
     world = World(SCENES["1"], 8)
     with pytest.raises(ConfigError, match=message):
         world.render()
