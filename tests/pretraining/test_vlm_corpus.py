@@ -13,6 +13,7 @@ from soar.pretraining.labeled_images import LabeledImageConfig, label_scene
 from soar.pretraining.object_names import absent_name, sample_name
 from soar.pretraining.scene_facts import Fact, facts_of, sample_facts, sample_question
 from soar.pretraining.vlm_corpus import make_vlm_corpus, scene_images
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Inside, SceneObject
@@ -130,7 +131,7 @@ def test_a_scene_gives_all_its_images_although_its_physics_diverges(monkeypatch)
 
 def test_a_scene_without_room_gives_no_image_and_is_named(monkeypatch):
     def no_room(world, seed):
-        raise ConfigError("the objects don't fit on the table")
+        raise NoRoom("the objects don't fit on the table")
 
     monkeypatch.setattr(World, "reset", no_room)
     assert scene_images(0, 1, "dev", SMALL) == []
