@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.collection.lease import held, robot_lease
-from soar.collection.status import StatusFolder
+from soar.collection.status import StatusFolder, beat_all
 from soar.contract.contract import WIDOWX, Gripper, Numbers
 from soar.contract.convert import as_widowx
 from soar.data.store.lance import open_store
@@ -342,12 +342,11 @@ def test_an_arm_that_asks_for_a_heartbeat_waits_for_one(tmp_path, monkeypatch):
 
 
 def test_where_there_is_no_store_yet_the_keys_of_the_doctor_make_none(tmp_path, monkeypatch):
-    places = []
+    places: list[Path] = []
 
     def press(folders):
-        for folder in folders:
-            folder.beat()
-            places.append(folder.folder)
+        beat_all(folders)
+        places.extend(folder.folder for folder in folders)
         return nullcontext()
 
     monkeypatch.setattr("soar.doctor.checks.operator_keys", press)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Gt, Le, Lt
 
+from soar.cli.data import open_readable, print_refused
+from soar.cli.options import FLAT
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Query
 from soar.utils.files import public_name
@@ -19,7 +21,7 @@ from soar.utils.progress import printable, progress_bar
 if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
-Which = Annotated[Query, tyro.conf.arg(name="")]
+Which = Annotated[Query, FLAT]
 Probability = Annotated[float, Ge(0), Le(1)]
 _SHOWN = 10
 
@@ -45,9 +47,8 @@ def merge(
         raise ConfigError("no store is named; valid: one or more folders")
     if out.resolve() in [path.resolve() for path in stores]:
         raise ConfigError(f"{out} can't be merged into itself; name another folder with --out")
-    for source in [_open(path) for path in stores]:
-        ids = sorted(source.index.rows(("id",), "")["id"].to_pylist())
-        _copy(source, ids, out, dry_run)
+    for source in [open_readable(path) for path in stores]:
+        _copy(source, sorted(source.index.ids()), out, dry_run)
 
 
 def filter_data(
@@ -74,7 +75,7 @@ def filter_data(
     """
     from soar.data.curation.copying import select
 
-    source = _open(store)
+    source = open_readable(store)
     found = select(source.query(which), judges=judges, least_p=least_p, most_p=most_p)
     _copy(source, [summary.id for summary in found], out, dry_run)
 
@@ -110,7 +111,7 @@ def split(
 
     if len({path.resolve() for path in (store, train, held_out)}) < 3:
         raise ConfigError("--store, --train and --held-out must be three different folders")
-    source = _open(store)
+    source = open_readable(store)
     parts: dict[bool, list[str]] = {False: [], True: []}
     for summary in source.query(which):
         parts[is_held_out(summary, fraction, by, seed)].append(summary.id)
@@ -135,7 +136,7 @@ def quality(store: Path, which: Which, worst: Annotated[int, Ge(0)] = 5) -> None
     from soar.data.curation.card import quality_table
     from soar.data.curation.quality import measure
 
-    source = _open(store)
+    source = open_readable(store)
     summaries = list(source.query(which))
     with progress_bar() as bar:
         row = bar.add_task("reading numbers", total=len(summaries), note="")
@@ -177,7 +178,7 @@ def card(
     from soar.data.curation.quality import measure as measure_quality
     from soar.utils.files import write_bytes
 
-    source = _open(store)
+    source = open_readable(store)
     found = measure_quality(source, source.query(which)) if measure else None
     text = make_card(source, which, name or store.resolve().name, license, found)
     if out is None or dry_run:
@@ -201,7 +202,7 @@ def _copy(source: LanceStore, ids: Sequence[str], out: Path, dry_run: bool) -> N
     from soar.data.store.lance import open_store
 
     if dry_run:
-        known = _known(out)
+        known = open_readable(out).index.ids() if (object_of(out) or out).exists() else set[str]()
         new = sum(id not in known for id in ids)
         print(
             f"{source.root} to {public_name(out)}: {new} episodes, {len(ids) - new} are there already"
@@ -221,29 +222,4 @@ def _copy(source: LanceStore, ids: Sequence[str], out: Path, dry_run: bool) -> N
     print(
         f"{source.root} to {public_name(out)}: {counts['']} episodes, {counts['there already']} were there already"
     )
-    _name(damaged)
-
-
-def _name(lines: Iterable[str]) -> None:
-    """Print some damaged episodes, and count the others."""
-    shown = list(lines)
-    for line in shown[:_SHOWN]:
-        print(printable(f"not copied: {line}"))
-    if len(shown) > _SHOWN:
-        print(f"and {len(shown) - _SHOWN} others not copied")
-
-
-def _known(out: Path) -> set[str]:
-    """Return the ids in a store; none if there is no store yet."""
-    from soar.data.store.lance import open_store
-
-    if not (object_of(out) or out).exists():
-        return set()
-    rows = open_store(out, read_only=True).index.rows(("id",), "")
-    return set(rows["id"].to_pylist())
-
-
-def _open(folder: Path) -> LanceStore:
-    from soar.data.store.lance import open_store
-
-    return open_store(folder, read_only=True)
+    print_refused(damaged, "copied")

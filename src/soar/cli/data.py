@@ -13,6 +13,7 @@ import tyro
 from annotated_types import Ge, Le
 from rich.table import Table
 
+from soar.cli.options import FLAT
 from soar.errors import StoreError
 from soar.types import Answer, Episode, EpisodeSummary, Image, Outcome, Query
 from soar.utils.progress import literal, print_table, printable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
 Where = Annotated[Path, tyro.conf.arg(help="The store's folder.")]
-Which = Annotated[Query, tyro.conf.arg(name="")]
+Which = Annotated[Query, FLAT]
 Name = Annotated[
     str,
     tyro.conf.Positional,
@@ -256,12 +257,19 @@ def open_readable(folder: Path) -> LanceStore:
 
 def find_episode(store: LanceStore, name: str) -> EpisodeSummary:
     """Return the one episode whose id begins or ends with `name`. Raises StoreError."""
-    ids = store.index.rows(("id",), "")["id"].to_pylist()
-    found = sorted(id for id in ids if id.startswith(name) or id.endswith(name))
+    found = sorted(id for id in store.index.ids() if id.startswith(name) or id.endswith(name))
     if len(found) != 1:
         few = f": {', '.join(found[:5])}" + ("..." if len(found) > 5 else "")
         raise StoreError(f"{len(found) or 'no'} episodes are called '{name}'{few if found else ''}")
     return store.summary(found[0])
+
+
+def print_refused(lines: Sequence[str], what: str) -> None:
+    """Name the first ten episodes that weren't `what`, such as "copied", and count the others."""
+    for line in lines[:10]:
+        print(printable(f"not {what}: {line}"))
+    if len(lines) > 10:
+        print(f"and {len(lines) - 10} others not {what}")
 
 
 def _table(first: str, *columns: str) -> Table:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from annotated_types import Ge, Le
 
+from soar.cli.data import print_refused
+from soar.cli.options import FLAT
 from soar.errors import ConfigError
 from soar.exchange.lerobot.writer import LeRobotOptions
 from soar.types import Query
@@ -19,9 +21,6 @@ from soar.utils.progress import printable, progress_bar
 if TYPE_CHECKING:
     from soar.exchange.export import Counts
     from soar.exchange.recording import Recording
-
-_SHOWN = 5
-"""Most episodes that are named as not stored; the others are counted."""
 
 Folder = Annotated[Path, tyro.conf.Positional]
 Format = Literal["lerobot", "rlds", "soar-logs", "bridge-raw"]
@@ -102,8 +101,8 @@ def export_data(
     out: Folder,
     store: Path,
     to: Literal["lerobot", "rlds"],
-    which: Annotated[Query, tyro.conf.arg(name="")],
-    content: Annotated[LeRobotOptions, tyro.conf.arg(name="")] = LeRobotOptions(),  # noqa: B008
+    which: Annotated[Query, FLAT],
+    content: Annotated[LeRobotOptions, FLAT] = LeRobotOptions(),  # noqa: B008
     as_: Annotated[Literal["soar", "bridge"], tyro.conf.arg(name="as")] = "soar",
     progress: bool = False,
     dry_run: bool = False,
@@ -165,10 +164,7 @@ def _print_import(results: Iterable[tuple[Recording, str]], total: int, done: st
             if problem and problem != "there already":
                 refused.append(f"{recording.key}: {problem}")
     print(f"{stored} episodes, {steps} steps {done}" + (f"; {there} were there" if there else ""))
-    for line in refused[:_SHOWN]:
-        print(printable(f"not stored: {line}"))
-    if len(refused) > _SHOWN:
-        print(f"and {len(refused) - _SHOWN} others not stored")
+    print_refused(refused, "stored")
 
 
 def _print_counts(counts: Counts, out: Path) -> None:

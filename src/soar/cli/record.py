@@ -142,19 +142,12 @@ def _open_station(
     commands: CommandKeys,
 ) -> Station:
     """Open a station for this process alone, and store what an earlier one couldn't store."""
-    from soar.collection.lease import held, robot_lease, station_lease
+    from soar.collection.lease import station_held
     from soar.collection.sharing import shared
     from soar.collection.unstored import restore
 
-    def end() -> None:
-        commands.give("quit")
-
     stack.enter_context(shared(store.path, [config.name]))
-    lease = station_lease(store.path, config.name)
-    stack.enter_context(held(lease, f"station '{config.name}' of {store.path}", end))
-    if not config.simulated:
-        what = f"the robot of station '{config.name}'"
-        stack.enter_context(held(robot_lease(config), what, end))
+    stack.enter_context(station_held(config, store.path, lambda: commands.give("quit")))
     restore(store, config.name)
     place = open_station(config, clock, folder.folder)
     stack.callback(place.robot.close)

@@ -14,6 +14,7 @@ from annotated_types import Ge, Le
 from jaxtyping import Bool, Float32, Float64
 from rich.table import Table
 
+from soar.cli.options import FLAT
 from soar.errors import ConfigError
 from soar.evaluation.results import FIRST_SEED
 from soar.registry import COMPACT
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from soar.data.store.lance import LanceStore
 
 Share = Annotated[float, Ge(0), Le(1)]
-Which = Annotated[Query, tyro.conf.arg(name="")]
+Which = Annotated[Query, FLAT]
 Model = Annotated[
     str,
     tyro.conf.arg(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from soar.collection.keys import operator_keys
-from soar.collection.lease import held, robot_lease, station_lease
+from soar.collection.lease import station_held
 from soar.collection.status import Activity, StationStatus, StatusFolder
 from soar.rollout.station_config import StationConfig
 from soar.utils.keys import Keys
@@ -44,11 +44,7 @@ def attended(stations: Sequence[StationConfig], place: Path) -> Iterator[Attende
     folders = [StatusFolder(place, station.name) for station in stations]
     with contextlib.ExitStack() as stack:
         for station in stations:
-            lease, what = station_lease(place, station.name), f"station '{station.name}' of {place}"
-            stack.enter_context(held(lease, what, interrupt))
-            if not station.simulated:
-                what = f"the robot of station '{station.name}'"
-                stack.enter_context(held(robot_lease(station), what, interrupt))
+            stack.enter_context(station_held(station, place, interrupt))
         _show(stations, folders, "evaluating")
         stack.callback(_show, stations, folders, "stopped")
         keys = stack.enter_context(operator_keys(folders))

@@ -26,7 +26,7 @@ from pathlib import Path
 from soar.collection.collector import collect
 from soar.collection.config import CollectionConfig, CollectionSummary
 from soar.collection.keys import operator_keys
-from soar.collection.lease import held, robot_lease, station_lease
+from soar.collection.lease import station_held
 from soar.collection.live import LivePictures
 from soar.collection.restarts import Restarts
 from soar.collection.sharing import shared
@@ -124,12 +124,7 @@ def run_lockstep(
     clock = Clock() if any(s.keeps_period for s in stations) else None
     with ExitStack() as stack:
         for config in stations:
-            what = f"station '{config.name}' of {job.store}"
-            lease = station_lease(job.store, config.name)
-            stack.enter_context(held(lease, what, stop.set))
-            if not config.simulated:
-                what = f"the robot of station '{config.name}'"
-                stack.enter_context(held(robot_lease(config), what, stop.set))
+            stack.enter_context(station_held(config, job.store, stop.set))
         stack.enter_context(reserved_cores(len(stations)))
         opened, store = [], open_store(job.store)
         for config in stations:

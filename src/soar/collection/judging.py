@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from soar.data.store.lance import LanceStore
 from soar.errors import StoreError
@@ -17,15 +16,14 @@ _BATCH = 16
 """Number of episodes whose frames go into one request."""
 
 
-def unknown(store: LanceStore, query: Query | None = None) -> list[EpisodeSummary]:
+def unknown(store: LanceStore) -> list[EpisodeSummary]:
     """Return the episodes whose verdict is unknown, oldest first."""
-    return list(store.query(replace(query or Query(), outcomes=("unknown",))))
+    return list(store.query(Query(outcomes=("unknown",))))
 
 
 def judge_unknown(
     store: LanceStore,
     detector: AnySuccessDetector,
-    query: Query | None = None,
     on_judged: Callable[[str, Verdict], None] = lambda id, verdict: None,
 ) -> Counter[Outcome]:
     """Judge all episodes whose verdict is unknown, and store each new verdict that isn't.
@@ -33,7 +31,6 @@ def judge_unknown(
     Args:
         store: the store.
         detector: success detector.
-        query: restricts the episodes.
         on_judged: called with the id and verdict of each episode.
 
     Returns:
@@ -43,7 +40,7 @@ def judge_unknown(
         ModelUnavailable: no reply within the time limit; the verdicts so far are stored.
     """
     outcomes: Counter[Outcome] = Counter()
-    for summary, verdict in judge_stored(store, unknown(store, query), detector):
+    for summary, verdict in judge_stored(store, unknown(store), detector):
         outcomes[verdict.outcome] += 1
         if verdict.outcome != "unknown":
             store.set_verdict(summary.id, verdict)

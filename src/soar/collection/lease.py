@@ -89,6 +89,18 @@ def held(
                 path.unlink()
 
 
+@contextlib.contextmanager
+def station_held(config: StationConfig, store: Path, on_lost: Callable[[], None]) -> Iterator[None]:
+    """Hold the leases of a station of a store and, unless it is simulated, of its robot. See `held`."""
+    with contextlib.ExitStack() as stack:
+        station = f"station '{config.name}'"
+        lease = station_lease(store, config.name)
+        stack.enter_context(held(lease, f"{station} of {store}", on_lost))
+        if not config.simulated:
+            stack.enter_context(held(robot_lease(config), f"the robot of {station}", on_lost))
+        yield
+
+
 def holder(path: Path) -> tuple[str, int] | None:
     """Return the host and process that hold a lease; None if nobody does."""
     lease = _read(path)
@@ -109,8 +121,7 @@ def robot_lease(config: StationConfig) -> Path:
 
 def is_held(path: Path) -> bool:
     """Return whether a process holds a lease: of this machine, or of another one that renewed it lately."""
-    lease = _read(path)
-    return lease is not None and lease.holds()
+    return holder(path) is not None
 
 
 @contextlib.contextmanager

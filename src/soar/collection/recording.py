@@ -119,8 +119,7 @@ class Recording:
         self._activity: Activity | None = None
         self._seeds = Seeds(station, store)
         self.kept = self.discarded = 0
-        if status_folder.command() == "stop":
-            status_folder.forget_command()  # it was for the process before this one
+        status_folder.forget_stop()
 
     def run(self, tasks: Sequence[Task], demonstrations: int | None) -> None:
         """Record until `demonstrations` are stored or the person ends it.

@@ -131,10 +131,6 @@ class StatusFolder:
             return "run"
         return word if word in get_args(Command) else "run"  # type: ignore[return-value]
 
-    def beat(self) -> None:
-        """Send a heartbeat of the operator, who attends the station. Raises FileError."""
-        beat_all([self])
-
     def request(self, command: Command, by: str = "") -> None:
         """Request something of the station. Raises FileError.
 
@@ -145,9 +141,10 @@ class StatusFolder:
         """
         request_all([self], command, by)
 
-    def forget_command(self) -> None:
-        """Forget a pause or a stop; an emergency stop stays. Raises FileError."""
-        forget_all([self])
+    def forget_stop(self) -> None:
+        """Forget a stop that was for the process before this one. Raises FileError."""
+        if self.command() == "stop":
+            forget_all([self])
 
     def put(self, asked: Mapping[str, str | None]) -> None:
         """Write files of what a person asks for by name, None to remove one, on this machine alone. Raises FileError."""

@@ -92,8 +92,7 @@ class StationSupervisor:
         self._started_s = time.time()
         self._requested_tasks: tuple[str, ...] = ()
         """List of tasks that a person requested last; empty for the station's own."""
-        if status_folder.command() == "stop":
-            status_folder.forget_command()  # it was for the process before this one
+        status_folder.forget_stop()
         if station.simulation is not None:
             station.simulation.reset(self.seed)
 

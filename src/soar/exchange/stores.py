@@ -106,7 +106,7 @@ def import_episodes(
 def _import(
     reader: Reader, store: LanceStore, outcome: Outcome | None, drop_still_start: bool
 ) -> Iterator[tuple[Recording, str]]:
-    known = set(store.index.rows(("id",), "")["id"].to_pylist())
+    known = store.index.ids()
     for found in reader.read():
         recording = without_still_start(found) if drop_still_start else found
         if outcome is not None and found.verdict.outcome == "unknown" and not found.verdict.judge:

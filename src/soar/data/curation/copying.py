@@ -41,7 +41,7 @@ def copy_episodes(
     """
     target.require_write()
     with adding(target.path, alone=False):
-        known = set(target.index.rows(("id",), "")["id"].to_pylist())
+        known = target.index.ids()
         batch: list[str] = []
         for id in ids:
             if id in known:

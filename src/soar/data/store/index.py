@@ -155,6 +155,10 @@ class Index:
         if not done["num_rows_updated"]:
             raise StoreError(f"no episode '{id}' in '{self.path.parent}'")
 
+    def ids(self) -> set[str]:
+        """Return the ids of all episodes."""
+        return set(self.rows(("id",), "")["id"].to_pylist())
+
     def rows(self, columns: Sequence[str], where: str, version: int | None = None) -> pa.Table:
         """Return matching rows in no particular order; those in a damaged fragment are left out with a warning.
 

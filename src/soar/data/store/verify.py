@@ -105,7 +105,7 @@ def sweep(
     rows_lost = store.index.repair()
     bad = _remove_damaged(store) if damaged else ()
     removed, restored = [], []
-    with_row = set(store.index.rows(("id",), "")["id"].to_pylist())
+    with_row = store.index.ids()
     for path in _orphans(store, with_row):
         if _age_s(path) < older_than_s:
             continue
