@@ -88,13 +88,13 @@ class SimEvalEnv:
 
     def reset(self, instruction: str, seed: int) -> None:
         """Set a start; the same seed always sets the same one. Raises ConfigError: there is no such task."""
-        self.goal, self.seed = goal_of(self.scene, instruction), seed
+        self.goal, self.seed = self.scene.task(instruction).goal, seed
         self.world.reset(seed, goal=self.goal)
         self.robot = SafeRobot(self._sim)
 
     def set_task(self, instruction: str) -> None:
         """Go on with another task in the scene as it is. Raises ConfigError: there is no such task."""
-        self.goal = goal_of(self.scene, instruction)
+        self.goal = self.scene.task(instruction).goal
 
     def fulfilled(self) -> bool:
         """Whether the strict predicate of the task holds."""
@@ -116,15 +116,6 @@ def make_sim_env(scenes: Sequence[Scene], name: str) -> SimEvalEnv:
         if scene.name == name:
             return SimEvalEnv(scene)
     raise ConfigError(f"no scene '{name}'; there is: {', '.join(s.name for s in scenes)}")
-
-
-def goal_of(scene: Scene, instruction: str) -> Goal:
-    """Return the goal of a scene's task. Raises ConfigError: the scene has no such task."""
-    for task in scene.tasks:
-        if task.instruction == instruction:
-            return task.goal
-    names = ", ".join(f"'{t.instruction}'" for t in scene.tasks)
-    raise ConfigError(f"scene {scene.name} has no task '{instruction}'; there is: {names}")
 
 
 @runtime_checkable

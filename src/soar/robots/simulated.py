@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from soar.contract.contract import WIDOWX
-from soar.errors import ConfigError
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene
 from soar.sim.world import CAMERA_PIXELS, PERIOD_S, World
@@ -77,11 +76,7 @@ class SimRobot:
         Raises:
             ConfigError: the scene has no such task.
         """
-        for task in self.scene.tasks:
-            if task.instruction == instruction:
-                return self.world.fulfilled(task.goal)
-        names = ", ".join(f"'{task.instruction}'" for task in self.scene.tasks)
-        raise ConfigError(f"scene {self.scene.name} has no task '{instruction}'; there is: {names}")
+        return self.world.fulfilled(self.scene.task(instruction).goal)
 
     def lost(self) -> tuple[str, ...]:
         """Return the names of objects out of reach. Privileged: for measurements, and for a simulated person to put back."""

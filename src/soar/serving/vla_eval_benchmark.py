@@ -81,10 +81,8 @@ class SoarScenes(StepBenchmark):  # type: ignore[misc]  # its package has no typ
         if self._sim is None or name != self._name:
             self.cleanup()
             self._sim, self._name = SimRobot(self._scenes[name], seed=0), name
-        goals = {t.instruction: t.goal for t in self._scenes[name].tasks}
-        if instruction not in goals:
-            raise ConfigError(f"scene {name} has no task '{instruction}'")
-        self._sim.world.reset(self._seed + task.get("episode_idx", 0), goal=goals[instruction])
+        goal = self._scenes[name].task(instruction).goal
+        self._sim.world.reset(self._seed + task.get("episode_idx", 0), goal=goal)
         self._robot = SafeRobot(self._sim)
         return self._seen()
 

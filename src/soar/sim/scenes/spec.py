@@ -153,3 +153,11 @@ class Scene:
     def find(self, name: str) -> SceneObject:
         """Return the object with this name."""
         return next(obj for obj in self.objects if obj.name == name)
+
+    def task(self, instruction: str) -> SceneTask:
+        """Return the task with this instruction. Raises ConfigError: there is none."""
+        for task in self.tasks:
+            if task.instruction == instruction:
+                return task
+        names = ", ".join(f"'{t.instruction}'" for t in self.tasks)
+        raise ConfigError(f"scene {self.name} has no task '{instruction}'; there is: {names}")
