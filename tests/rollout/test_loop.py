@@ -352,5 +352,5 @@ def test_all_callbacks_of_a_list_are_called():
 
 
 def test_prefetching_a_whole_subgoal_early_is_refused():
-    with pytest.raises(ConfigError, match="prefetch_steps from 0 to below steps_per_subgoal"):
+    with pytest.raises(ConfigError, match="valid: below steps_per_subgoal"):
         EpisodeConfig(prefetch_steps=20)

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from jaxtyping import Float32
 
 from soar import checkpoint as checkpoints
@@ -21,10 +22,10 @@ from soar.data.frame_cache import Frames, build_frames
 from soar.data.generated_goals import GoalGenerator, regenerated_goals
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
-from soar.errors import ConfigError
 from soar.registry import Packaged
 from soar.training.policy import PolicyTrainConfig, train_policy
 from soar.types import Query, Regime
+from soar.utils.config import check_ranges
 from soar.utils.files import cache_folder, write_bytes
 
 REGIME: Regime = "bridge"
@@ -43,17 +44,16 @@ def demonstrations_folder(first_seed: int) -> Path:
 class DemonstrationSet:
     """A set of demonstrations of the *bridge* regime."""
 
-    episodes: int = 6000
+    episodes: Annotated[int, Ge(1)] = 6000
     first_seed: int = 0
     """Seed of the first session."""
-    resolution: int = 96
+    resolution: Annotated[int, Ge(1)] = 96
     """Image side in pixels; by default that of the compact policies."""
-    workers: int = 2
+    workers: Annotated[int, Ge(1)] = 2
     """Number of processes."""
 
     def __post_init__(self) -> None:
-        if min(self.episodes, self.workers, self.resolution) < 1:
-            raise ConfigError("episodes, workers and resolution must be at least 1")
+        check_ranges(self)
 
 
 def demonstrations(requested: DemonstrationSet, folder: Path | None = None) -> Frames:

@@ -24,6 +24,7 @@ from soar.subgoals.compact.network import MAX_ANGLE, MIN_ANGLE, CompactSubgoalNe
 from soar.subgoals.compact.observation_encoder import NUM_SUPERVISED, CompactSubgoalConfig
 from soar.subgoals.susie import InstructPix2Pix
 from soar.training.keypoint_samples import KeypointBatches, mentions_side
+from soar.utils.config import check_ranges
 
 OBJECT_POINTS_SHARE, OBJECT_POINTS_STD = 0.8, 0.015
 """Share of training samples with given object points, and their standard error [half an image]: the packaged VLM's."""
@@ -62,10 +63,9 @@ class Dropout:
     both: Annotated[float, Ge(0), Le(1)] = 0.05
 
     def __post_init__(self) -> None:
-        if min(self.text, self.image, self.both) < 0 or self.text + self.image + self.both > 1:
-            raise ConfigError(
-                "chances of leaving out text, image and both: at least 0, together at most 1"
-            )
+        check_ranges(self)
+        if self.text + self.image + self.both > 1:
+            raise ConfigError("chances of leaving out text, image and both: together at most 1")
 
     def draw(
         self, n: int, generator: torch.Generator

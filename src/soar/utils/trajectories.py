@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float64
 
-from soar.errors import ConfigError
+from soar.utils.config import check_ranges
 
 Vector3 = Float64[np.ndarray, "3"]
 """A position in the robot's base frame [m]."""
@@ -23,23 +23,17 @@ class MotionConfig:
     """Longest translation in one control step [m]."""
     turn_rad: Annotated[float, Gt(0)] = 0.22
     """Largest rotation in one control step [rad]."""
-    gain_m: Annotated[float, Ge(0)] = 0.012
+    gain_m: Annotated[float, Gt(0)] = 0.012
     """Largest increase of the translation from one control step to the next [m], for a gentle start."""
     noise_m: Annotated[float, Ge(0)] = 0.005
     """Standard deviation of the smooth noise on each translation [m], far from the goal."""
     noise_rad: Annotated[float, Ge(0)] = 0.03
     """Standard deviation of the smooth noise on each rotation [rad], far from the goal."""
-    noise_correlation: Annotated[float, Ge(0)] = 0.7
+    noise_correlation: Annotated[float, Ge(0), Lt(1)] = 0.7
     """Correlation of the noise between consecutive control steps, in [0, 1)."""
 
     def __post_init__(self) -> None:
-        if (
-            min(self.step_m, self.turn_rad, self.gain_m) <= 0
-            or min(self.noise_m, self.noise_rad) < 0
-        ):
-            raise ConfigError("a motion's speeds must be positive and its noise not negative")
-        if not 0 <= self.noise_correlation < 1:
-            raise ConfigError(f"noise_correlation must lie in [0, 1), not {self.noise_correlation}")
+        check_ranges(self)
 
 
 def approach_waypoint(position: Vector3, goal: Vector3, turn_rad: float, clear_z: float) -> Vector3:

@@ -136,7 +136,7 @@ def test_corrections_of_an_expert_agree_with_its_actions(expert: Expert, tmp_pat
 
 
 def test_settings_outside_their_ranges_are_refused() -> None:
-    with pytest.raises(ConfigError, match="between 0 and 1"):
+    with pytest.raises(ConfigError, match="above 0 below 1"):
         FinetuneSubgoalsConfig(own_share=1.0)
     with pytest.raises(ConfigError, match="at least 1"):
         FinetuneSubgoalsConfig(passes=0)

@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 
 from soar.errors import ConfigError
 from soar.types import Skill
+from soar.utils.config import check_ranges
 from soar.utils.trajectories import MotionConfig
 
 
@@ -22,11 +23,11 @@ class CorrectionsConfig:
     """
 
     # Projection of the arm into the image (`arm_projection`).
-    projection_frames: Annotated[int, Ge(0)] = 2000
+    projection_frames: Annotated[int, Ge(1)] = 2000
     """Largest number of frames that the projection is fitted to."""
-    min_projection_frames: Annotated[int, Ge(0)] = 200
+    min_projection_frames: Annotated[int, Ge(1)] = 200
     """Smallest number of frames that the projection can be fitted to."""
-    projection_iterations: Annotated[int, Ge(0)] = 20
+    projection_iterations: Annotated[int, Ge(1)] = 20
     """Iterations of reweighted least squares."""
     projection_min_error: Annotated[float, Ge(0)] = 0.01
     """Image distance below which all residuals weigh the same."""
@@ -46,7 +47,7 @@ class CorrectionsConfig:
     """Image distance below which an object has not moved during an episode."""
 
     # Statistics of successful grasps and releases (`grasp_stats`).
-    min_samples: Annotated[int, Ge(0)] = 3
+    min_samples: Annotated[int, Ge(1)] = 3
     """Fewest grasps or releases from which a skill's own image offset is estimated."""
     reach_margin_m: Annotated[float, Ge(0)] = 0.03
     """Distance beyond the visited workspace that still counts as reachable [m]."""
@@ -71,9 +72,9 @@ class CorrectionsConfig:
     """Distance between the carrying height and the lower height of the empty gripper [m]."""
     rest_tolerance_m: Annotated[float, Ge(0)] = 0.01
     """Height above the grasp up to which a released object is taken to lie where the gripper was [m]."""
-    subgoal_grasp_height: Annotated[float, Ge(0)] = 0.5
+    subgoal_grasp_height: Annotated[float, Ge(0), Le(1)] = 0.5
     """Quantile of the observed grasp heights that plans for the subgoal generator aim at."""
-    policy_grasp_height: Annotated[float, Ge(0)] = 0.2
+    policy_grasp_height: Annotated[float, Ge(0), Le(1)] = 0.2
     """Quantile of the observed grasp heights that plans for the policy aim at; low grasps hold better (docs/log.md)."""
 
     # Planned motion (`motion_plan`).
@@ -118,7 +119,7 @@ class CorrectionsConfig:
     max_rise_m: Annotated[float, Ge(0)] = 0.004
     """Largest upward motion of a labeled step with an open gripper [m]: whether to rise or descend beside an
     object depends on centimeters."""
-    closing_copies: Annotated[int, Ge(0)] = 4
+    closing_copies: Annotated[int, Ge(1)] = 4
     """Copies of each of the two frames in which the gripper rightly closed: they are few and decisive."""
     max_grasp_error_m: Annotated[float, Ge(0)] = 0.012
     """Height above the estimated grasp from which a successful grasp is corrected downwards [m]."""
@@ -130,15 +131,6 @@ class CorrectionsConfig:
     """Control steps that the arm lags behind its commands at the start of a motion."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         if not 1 <= self.goal_steps[0] <= self.goal_steps[1]:
             raise ConfigError(f"goal_steps is {self.goal_steps}; valid: at least 1 and in order")
-        counts = (
-            "projection_frames", "min_projection_frames", "projection_iterations", "min_samples",
-            "frame_stride", "closing_copies", "render_batch",
-        )  # fmt: skip
-        for name in counts:
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; valid: at least 1")
-        for name in ("subgoal_grasp_height", "policy_grasp_height", "idle_share"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; valid: from 0 to 1")

@@ -8,13 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Lt
 
 from soar import checkpoint as checkpoints
 from soar.checkpoint import Checkpoint
 from soar.data.frame_cache import build_frames
 from soar.data.store.lance import LanceStore
-from soar.errors import ConfigError
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.keypoint_labels import keypoint_labels
 from soar.improvement.methods.corrections.planner import from_each_scene
@@ -28,6 +27,7 @@ from soar.training.keypoint_predictor import (
 )
 from soar.training.keypoint_samples import KeypointSamples
 from soar.types import Query
+from soar.utils.config import check_ranges
 
 OtherSamples: TypeAlias = Callable[[int, int], KeypointSamples]
 """Makes the keypoint samples of other scenes, given numbers of scenes and of processes."""
@@ -46,23 +46,18 @@ class FinetuneSubgoalsConfig:
     """Samples of a gradient step."""
     learning_rate: Annotated[float, Gt(0)] = 4e-4
     """Learning rate after warmup."""
-    own_share: Annotated[float, Ge(0), Le(1)] = 0.4
+    own_share: Annotated[float, Gt(0), Lt(1)] = 0.4
     """Share of the station's own samples in a batch; the others are of other scenes."""
-    other_scenes: Annotated[int, Ge(0)] = 150
+    other_scenes: Annotated[int, Ge(1)] = 150
     """Number of other scenes; their samples are made once and shared by all runs."""
-    passes: Annotated[int, Ge(0)] = 2
+    passes: Annotated[int, Ge(1)] = 2
     """Number of times that own episodes are read and the original generator is fine-tuned on them; each pass
     reads with the generator of the pass before."""
     attention_weight: Annotated[float, Ge(0)] = 0.1
     """Weight of the loss on the attention to the named objects, as in pretraining."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.own_share < 1:
-            raise ConfigError(f"own_share is {self.own_share}; valid: between 0 and 1")
-        if self.steps < 0 or min(self.other_scenes, self.passes) < 1:
-            raise ConfigError(
-                "fine-tuning takes steps of at least 0, and other_scenes and passes of at least 1"
-            )
+        check_ranges(self)
 
     @property
     def fit(self) -> FitConfig:

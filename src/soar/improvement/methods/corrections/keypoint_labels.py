@@ -33,7 +33,7 @@ _PREDICTED_TIPS = slice(2, 4)
 
 
 def keypoint_labels(
-    frames: Frames, reader: KeypointReader, config: CorrectionsConfig, seed: int = 0
+    frames: Frames, reader: KeypointReader, config: CorrectionsConfig
 ) -> KeypointSamples:
     """Label the episodes of one scene with future keypoints.
 
@@ -41,12 +41,11 @@ def keypoint_labels(
         frames: all episodes of one scene, failures included, at the keypoint predictor's resolution.
         reader: reads the image positions of named objects and of the arm.
         config: constants.
-        seed: seed of the random choices.
 
     Raises:
         ConfigError: there are too few attempts, or nothing was ever held.
     """
-    planner = CorrectionPlanner(frames, reader, config, config.subgoal_grasp_height, seed)
+    planner = CorrectionPlanner(frames, reader, config, config.subgoal_grasp_height)
     rows: list[_Row] = []
     with progress_bar() as bar:
         line = bar.add_task("episodes to label", total=len(planner.attempts), note="")

@@ -21,7 +21,7 @@ from soar.data.mixture import CORRECTIONS, Source
 from soar.data.relabel import NEXT
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError
-from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader
+from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader, observations_at
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.motion_plan import MotionPlan, PickPlaceTarget
 from soar.improvement.methods.corrections.planner import CorrectionPlanner, from_each_scene
@@ -98,7 +98,6 @@ def correction_labels(
     generator: SubgoalRenderer,
     resolution: int,
     config: CorrectionsConfig,
-    seed: int = 0,
 ) -> Frames:
     """Label the episodes of one scene with corrections, each an episode of one step whose last frame is its goal.
 
@@ -107,12 +106,11 @@ def correction_labels(
         generator: reads keypoints and renders the goals.
         resolution: height and width of the labeled images in pixels, the policy's.
         config: constants.
-        seed: seed of the random choices.
 
     Raises:
         ConfigError: there are too few attempts, or nothing was ever held.
     """
-    planner = CorrectionPlanner(frames, generator, config, config.policy_grasp_height, seed)
+    planner = CorrectionPlanner(frames, generator, config, config.policy_grasp_height)
     rows: list[_Row] = []
     for attempt in planner.attempts:
         rows += _label(planner, attempt)
@@ -258,9 +256,7 @@ def _render(
         line = bar.add_task("rendering goals of plans", total=len(rows), note="")
         for k in range(0, len(rows), batch):
             some = rows[k : k + batch]
-            observations = [
-                Observation(frames.images[r.frame], frames.states[r.frame], 0.0) for r in some
-            ]
+            observations = observations_at(frames, [r.frame for r in some])
             words, keypoints = [r.instruction for r in some], np.stack([r.keypoints for r in some])
             rendered.append(generator.render(observations, words, keypoints, planner.rng))
             bar.advance(line, len(some))

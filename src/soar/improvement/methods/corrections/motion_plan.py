@@ -7,7 +7,7 @@ same controller.
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
@@ -55,9 +55,11 @@ class PickPlaceTarget(NamedTuple):
     """Height by which the grasped object is lifted first [m]."""
 
 
-@runtime_checkable
-class Planner(Protocol):
-    """Predicts how a competent gripper continues from a state."""
+class ScriptedPlanner:
+    """Predicts how the scripted expert would continue from a state."""
+
+    def __init__(self, config: CorrectionsConfig) -> None:
+        self.config = config
 
     def plan(
         self,
@@ -74,25 +76,6 @@ class Planner(Protocol):
             holding: whether the object is in the gripper already.
             speed_m: translation of the previous control step [m].
         """
-
-    def retreat(self, state: Float[np.ndarray, "7"], speed_m: float = 0.0) -> MotionPlan:
-        """Plan the motion after the release: straight up with an open gripper, and stay there."""
-
-
-class ScriptedPlanner:
-    """The scripted expert's motion as a `Planner`."""
-
-    def __init__(self, config: CorrectionsConfig) -> None:
-        self.config = config
-
-    def plan(
-        self,
-        state: Float[np.ndarray, "7"],
-        target: PickPlaceTarget,
-        holding: bool,
-        speed_m: float = 0.0,
-    ) -> MotionPlan:
-        """See `Planner.plan`."""
         c = self.config
         phase = HOLDING if holding else REACHING
         gripper = _GripperPath(np.asarray(state, np.float64), target.width, phase, speed_m, c)
@@ -116,7 +99,7 @@ class ScriptedPlanner:
         return gripper.motion(opens=not holding)
 
     def retreat(self, state: Float[np.ndarray, "7"], speed_m: float = 0.0) -> MotionPlan:
-        """See `Planner.retreat`."""
+        """Plan the motion after the release: straight up with an open gripper, and stay there."""
         gripper = _GripperPath(np.asarray(state, np.float64), 0.0, DONE, speed_m, self.config)
         gripper.leave()
         return gripper.motion(opens=True)

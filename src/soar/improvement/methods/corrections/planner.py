@@ -31,7 +31,6 @@ from soar.improvement.methods.corrections.motion_plan import (
     REACHING,
     MotionPlan,
     PickPlaceTarget,
-    Planner,
     ScriptedPlanner,
 )
 from soar.types import Query
@@ -89,7 +88,6 @@ class CorrectionPlanner:
         reader: KeypointReader,
         config: CorrectionsConfig,
         grasp_height: float,
-        seed: int = 0,
     ) -> None:
         """Read all attempts.
 
@@ -98,14 +96,13 @@ class CorrectionPlanner:
             reader: reads the image positions of named objects and of the arm.
             config: constants.
             grasp_height: quantile of the observed grasp heights to aim at.
-            seed: seed of the random choices.
 
         Raises:
             ConfigError: there are too few attempts, or nothing was ever held.
         """
         self.frames, self.config = frames, config
-        self.rng = np.random.default_rng(seed)
-        self.motion: Planner = ScriptedPlanner(config)
+        self.rng = np.random.default_rng(0)
+        self.motion = ScriptedPlanner(config)
         self.projection = fit_arm_projection(frames, reader, self.rng, config)
         self.attempts = read_attempts(frames, reader, config)
         self._reader = reader
