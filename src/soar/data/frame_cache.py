@@ -26,7 +26,7 @@ from soar.data.store.disk import first_line, flush
 from soar.data.store.rows import from_row, summary_of, to_json, to_row
 from soar.data.store.steps import Steps
 from soar.errors import ConfigError, StoreError
-from soar.types import Episode, EpisodeSummary, Query
+from soar.types import Episode, EpisodeSummary, Observation, Query
 from soar.utils.arrays import map_arrays
 from soar.utils.config import from_plain
 from soar.utils.files import read_json, replace_file, write_bytes
@@ -72,6 +72,14 @@ class Frames:
     def contract(self) -> Contract:
         """Meaning of actions and states. Raises ConfigError: the episodes have several."""
         return common_contract(self.episodes)
+
+    def observations(self, indices: Sequence[int] | np.ndarray) -> list[Observation]:
+        """Return some frames as observations."""
+        return [Observation(self.images[i], self.states[i], 0.0) for i in indices]
+
+    def episode_of(self, indices: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Return the index of the episode that each frame belongs to."""
+        return np.searchsorted(self.starts, indices, "right") - 1
 
     @property
     def resolution(self) -> int:

@@ -117,13 +117,9 @@ def _generate(frames: Frames, generator: GoalGenerator, seed: int, path: Path) -
         for first in range(0, len(samples), _BATCH):
             at, futures, instructions = zip(*samples[first : first + _BATCH], strict=True)
             batch = generator(
-                _observations(frames, at), instructions, _observations(frames, futures), rng
+                frames.observations(at), instructions, frames.observations(futures), rng
             )
             images.append(resize(batch, frames.resolution))
             bar.advance(task, len(at))
     with replace_file(path) as file:
         np.savez(file, images=np.concatenate(images), pursued=indices)
-
-
-def _observations(frames: Frames, indices: Sequence[int]) -> list[Observation]:
-    return [Observation(frames.images[i], frames.states[i], 0.0) for i in indices]

@@ -234,7 +234,7 @@ class Mixture:
                 batch.setdefault("advantage", np.ones(n, np.int64))[mine] = s.advantages[frames]
             batch[f"share/{s.name}"] = mine.astype(np.float32)
             if self._words:
-                episode = np.searchsorted(s.frames.starts, frames, side="right") - 1
+                episode = s.frames.episode_of(frames)
                 batch["words"][mine] = self._words[i][episode]
         if self.chunk == 1:
             batch["action"] = batch["action"][:, 0]

@@ -13,7 +13,7 @@ from typing import Literal
 from soar.errors import ConfigError, SoarError
 from soar.exchange.export import RldsOptions, export_episodes
 from soar.exchange.lerobot.writer import LeRobotOptions
-from soar.improvement.methods.method import NothingToLearnError, OwnEpisodes
+from soar.improvement.methods.method import OwnEpisodes
 from soar.promotion import POLICY_FILE
 from soar.registry import load_policy, policy_spec
 from soar.types import Outcome
@@ -88,13 +88,11 @@ class ExternalTraining:
             SoarError: the command failed; its last line is in the message, all of its output in OUT/command.log.
             ConfigError, ModelUnavailable: the trained policy can't be loaded.
         """
-        store = own.open_store()
         query = replace(own.query, outcomes=self.outcomes)
-        if next(iter(store.query(query)), None) is None:
-            raise NothingToLearnError(f"no episode was judged a {' or '.join(self.outcomes)}")
+        own.require(query)
         data = own.run.folder / "exported" / self.config.format
         options = LeRobotOptions() if self.config.format == "lerobot" else RldsOptions()
-        export_episodes(store, query, data, options)
+        export_episodes(own.open_store(), query, data, options)
         out.mkdir(parents=True, exist_ok=True)
         fields = {"data": str(data), "out": str(out), "round": str(own.round)}
         run_command([_fill(w, fields) for w in self.config.words], out)

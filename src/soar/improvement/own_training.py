@@ -42,14 +42,12 @@ class OwnTraining:
         policy = load_policy(incumbent)
         if not isinstance(policy, TrainablePolicy):
             raise NothingToLearnError(f"policy {policy.name} has no method fit")
-        store = own.open_store()
-        if next(iter(store.query(own.query)), None) is None:
-            raise NothingToLearnError(f"no episode was judged a {' or '.join(self.outcomes)}")
+        own.require(own.query)
         path = self.demonstrations
         given = None if path is None else open_store(path, read_only=True)
         out.mkdir(parents=True, exist_ok=True)
         try:
-            learned = policy.fit(store, own.query, out, demonstrations=given)
+            learned = policy.fit(own.open_store(), own.query, out, demonstrations=given)
         except ConfigError as error:
             raise NothingToLearnError(str(error)) from error
         name, options = incumbent, dict[str, Any]()

@@ -21,12 +21,13 @@ from soar.data.mixture import Source
 from soar.improvement.methods.critic import (
     CriticConfig,
     critic_tasks,
+    goal_steps,
     own_frames,
     train_round_critic,
 )
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.policies.behavior_cloning import LARGE, SMALL
-from soar.types import Observation, Outcome
+from soar.types import Outcome
 from soar.utils.config import check_ranges
 
 _BATCH = 32
@@ -74,15 +75,10 @@ class AdvantageMethod:
 def advantages(critic: Critic, frames: Frames, goals: GeneratedGoals) -> Float64[np.ndarray, " n"]:
     """Return Q - V of each executed action with a recorded subgoal; NaN for other frames."""
     found = np.full(len(frames), np.nan)
-    inside = np.ones(len(frames), bool)
-    inside[frames.starts[1:] - 1] = False
-    steps = np.flatnonzero(inside & (goals.image_indices >= 0))
+    steps = goal_steps(frames, goals)
     for first in range(0, len(steps), _BATCH):
         here = steps[first : first + _BATCH]
-        seen = [
-            Observation(i, s, 0.0)
-            for i, s in zip(frames.images[here], frames.states[here], strict=True)
-        ]
+        seen = frames.observations(here)
         wanted = critic_tasks(critic, frames, here, goals.images[goals.image_indices[here]])
         q = critic.values(seen, wanted, frames.actions[here][:, None])[..., 0].min(0)
         found[here] = q - critic.v(seen, wanted)

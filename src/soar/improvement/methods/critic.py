@@ -37,7 +37,7 @@ from soar.promotion import CRITIC, base_policy
 from soar.registry import policy_spec
 from soar.training.critic import CriticTrainConfig, critic_source, train_critic
 from soar.training.critic import compact as compact_critic
-from soar.types import Images, Observation, Outcome, Query
+from soar.types import Images, Outcome
 from soar.utils.config import check_ranges
 from soar.utils.progress import progress_bar
 
@@ -151,10 +151,8 @@ def own_frames(own: OwnEpisodes, resolution: int) -> tuple[Frames, GeneratedGoal
         ConfigError: there is no judged episode, or none has a recorded subgoal.
     """
     store = own.open_store()
-    judged: tuple[Outcome, ...] = ("success", "failure")
-    query: Query = replace(own.query, outcomes=judged)
-    if next(iter(store.query(query)), None) is None:
-        raise ConfigError("no episode has a verdict")
+    query = replace(own.query, outcomes=("success", "failure"))
+    own.require(query)
     frames = build_frames(store, query, resolution, own.run.frames)
     goals = recorded_subgoals(store, frames, 1.0)
     if goals is None or not len(goals.images):
@@ -170,8 +168,14 @@ def critic_tasks(
     """Return what a critic takes as the task of some frames: their goal images, or their episodes' instructions."""
     if critic.takes_images:
         return goals
-    episodes = np.searchsorted(frames.starts, chosen, "right") - 1
-    return [frames.episodes[e].instruction for e in episodes]
+    return [frames.episodes[e].instruction for e in frames.episode_of(chosen)]
+
+
+def goal_steps(frames: Frames, goals: GeneratedGoals) -> Int64[np.ndarray, " n"]:
+    """Return the frames that have an action and a recorded subgoal."""
+    inside = np.ones(len(frames), bool)
+    inside[frames.starts[1:] - 1] = False
+    return np.flatnonzero(inside & (goals.image_indices >= 0))
 
 
 def chosen_actions(
@@ -191,20 +195,15 @@ def chosen_actions(
     """
     rng = np.random.default_rng(config.seed)
     actions, usable = np.array(frames.actions), np.zeros(len(frames), bool)
-    inside = np.ones(len(frames), bool)
-    inside[frames.starts[1:] - 1] = False
-    states = np.flatnonzero(inside & (goals.image_indices >= 0))[:: config.stride]
-    episode = np.searchsorted(frames.starts, states, "right") - 1
-    won = np.array([frames.episodes[e].verdict.outcome == "success" for e in episode], bool)
+    states = goal_steps(frames, goals)[:: config.stride]
+    outcomes = [frames.episodes[e].verdict.outcome for e in frames.episode_of(states)]
+    won = np.array([outcome == "success" for outcome in outcomes], bool)
     sampling = replace(config.steering, select="best", temperature=0.0)
     with progress_bar() as bar:
         row = bar.add_task("choosing actions", total=len(states), note="")
         for first in range(0, len(states), _BATCH):
             here = states[first : first + _BATCH]
-            seen = [
-                Observation(i, s, 0.0)
-                for i, s in zip(frames.images[here], frames.states[here], strict=True)
-            ]
+            seen = frames.observations(here)
             wanted = goals.images[goals.image_indices[here]]
             policy.reset()
             samples = policy.sample(seen, wanted, rng, sampling.count, noise=sampling.noise)[

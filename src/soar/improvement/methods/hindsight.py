@@ -70,8 +70,7 @@ class Hindsight:
     def sources(self, own: OwnEpisodes, share: float) -> list[Source]:
         """See `LearningMethod.sources`."""
         store, c = own.open_store(), self.config
-        if next(iter(store.query(own.query)), None) is None:
-            raise ConfigError(f"no episode was judged a {' or '.join(c.outcomes)}")
+        own.require(own.query)
         cache = own.run.frames
         frames = with_takeovers(store, build_frames(store, own.query, self.resolution, cache))
         goals = recorded_subgoals(store, frames, c.recorded_goals)

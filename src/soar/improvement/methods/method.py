@@ -43,6 +43,12 @@ class OwnEpisodes(NamedTuple):
         """Open the run's store for reading."""
         return open_store(self.run.store, read_only=True)
 
+    def require(self, query: Query) -> None:
+        """Raise NothingToLearnError if no episode matches a query."""
+        if next(iter(self.open_store().query(query)), None) is None:
+            judged = f"was judged a {' or '.join(query.outcomes)}"
+            raise NothingToLearnError(f"no episode {judged if query.outcomes else 'is stored'}")
+
 
 @runtime_checkable
 class LearningMethod(Protocol):

@@ -101,9 +101,9 @@ def read_attempts(
     if not chosen:
         raise ConfigError("none of these tasks is to grasp an object and release it elsewhere")
     words = [frames.episodes[i].instruction for i in chosen]
-    before = reader.locate_objects(observations_at(frames, frames.starts[chosen]), words)
+    before = reader.locate_objects(frames.observations(frames.starts[chosen]), words)
     after = reader.locate_objects(
-        observations_at(frames, frames.starts[[following.get(i, i) for i in chosen]]), words
+        frames.observations(frames.starts[[following.get(i, i) for i in chosen]]), words
     )
     attempts = []
     for i, positions, later in zip(chosen, before, after, strict=True):
@@ -138,8 +138,3 @@ def _following_episodes(frames: Frames) -> dict[int, int]:
         indices.sort(key=lambda i: frames.episodes[i].provenance.started_s)
         following |= dict(pairwise(indices))
     return following
-
-
-def observations_at(frames: Frames, indices: Sequence[int] | np.ndarray) -> list[Observation]:
-    """Return some frames as observations."""
-    return [Observation(frames.images[i], frames.states[i], 0.0) for i in indices]

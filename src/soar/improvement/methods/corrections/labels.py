@@ -21,7 +21,7 @@ from soar.data.mixture import CORRECTIONS, Source
 from soar.data.relabel import NEXT
 from soar.data.store.lance import LanceStore
 from soar.errors import ConfigError
-from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader, observations_at
+from soar.improvement.methods.corrections.attempts import Attempt, KeypointReader
 from soar.improvement.methods.corrections.config import CorrectionsConfig
 from soar.improvement.methods.corrections.motion_plan import MotionPlan, PickPlaceTarget
 from soar.improvement.methods.corrections.planner import CorrectionPlanner, from_each_scene
@@ -121,13 +121,12 @@ def correction_labels(
     goals = resize(_render(frames, rows, generator, planner), resolution)
     actions = np.stack([r.action for r in rows]).astype(np.float32)
     goal_states = np.stack([r.goal_state for r in rows]).astype(np.float32)
-    episode = np.searchsorted(frames.starts, indices, side="right") - 1
     return Frames(
         _interleave(images, goals),
         _interleave(np.asarray(frames.states[indices]), goal_states),
         _interleave(actions, np.zeros_like(actions)),
         np.arange(len(rows) + 1) * 2,
-        tuple(replace(frames.episodes[i], length=1) for i in episode),
+        tuple(replace(frames.episodes[i], length=1) for i in frames.episode_of(indices)),
         frames.version,
         frames.query,
     )
@@ -256,7 +255,7 @@ def _render(
         line = bar.add_task("rendering goals of plans", total=len(rows), note="")
         for k in range(0, len(rows), batch):
             some = rows[k : k + batch]
-            observations = observations_at(frames, [r.frame for r in some])
+            observations = frames.observations([r.frame for r in some])
             words, keypoints = [r.instruction for r in some], np.stack([r.keypoints for r in some])
             rendered.append(generator.render(observations, words, keypoints, planner.rng))
             bar.advance(line, len(some))

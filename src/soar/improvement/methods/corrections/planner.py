@@ -21,7 +21,6 @@ from soar.improvement.methods.corrections.arm_projection import ArmProjection
 from soar.improvement.methods.corrections.attempts import (
     Attempt,
     KeypointReader,
-    observations_at,
     read_attempts,
 )
 from soar.improvement.methods.corrections.config import CorrectionsConfig
@@ -73,9 +72,8 @@ def fit_arm_projection(
     """Fit the projection of the arm into the camera of these frames."""
     count = min(config.projection_frames, len(frames))
     chosen = np.sort(rng.choice(len(frames), count, replace=False))
-    episode = np.searchsorted(frames.starts, chosen, side="right") - 1
-    words = [frames.episodes[i].instruction for i in episode]
-    readings = reader.read_keypoints(observations_at(frames, chosen), words)
+    words = [frames.episodes[i].instruction for i in frames.episode_of(chosen)]
+    readings = reader.read_keypoints(frames.observations(chosen), words)
     return ArmProjection(frames.states[chosen], readings[:, _ARM], config)
 
 
@@ -168,7 +166,7 @@ class CorrectionPlanner:
         times = times[np.linalg.norm(tips - first, axis=1) > self.config.occlusion_radius]
         if not len(times):
             return first
-        observations = observations_at(self.frames, attempt.first_frame + times)
+        observations = self.frames.observations(attempt.first_frame + times)
         read = self._reader.locate_objects(observations, [attempt.instruction] * len(times))[:, 0]
         same = read[np.linalg.norm(read - first, axis=1) < self.config.same_object_radius]
         median: Float64[np.ndarray, "2"] = np.median([*same, first], axis=0)
