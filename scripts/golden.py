@@ -252,7 +252,7 @@ def trials(
     tasks = tuple((scene.name, t.instruction) for t in scene.tasks[:2])
     setting = EvalSetting("golden", "golden", "golden", tasks, each, 1_000_000, 10, 10)
     spec = EvalSpec(policy, subgoals, env)
-    done = evaluate(spec, setting, folder, video_size=0, quiet=True)
+    done = evaluate(spec, setting, folder, video_size=0)
     return {
         "trials": [trial_seen(t) for t in done.trials],
         "last states": [exact(b.world.state().tolist()) for b in envs],

@@ -111,7 +111,7 @@ SETTING = EvalSetting(
 
 
 def run(folder: Path, setting: EvalSetting = SETTING, lockstep: int = 4) -> Evaluation:
-    return evaluate(SPEC, setting, folder, lockstep=lockstep, video_size=0, quiet=True)
+    return evaluate(SPEC, setting, folder, lockstep=lockstep, video_size=0)
 
 
 def test_every_task_gets_its_trials(tmp_path: Path) -> None:
@@ -225,13 +225,13 @@ def test_the_video_has_a_frame_for_every_observation(tmp_path: Path) -> None:
 def test_a_language_conditioned_policy_gets_instructions_as_goals(tmp_path: Path) -> None:
     policy = Random()
     setting = replace(SETTING, subgoals="none", tasks=(("toy", LEFT),), trials=2)
-    evaluate(EvalSpec(lambda: policy, None, ToyEnv), setting, tmp_path, video_size=32, quiet=True)
+    evaluate(EvalSpec(lambda: policy, None, ToyEnv), setting, tmp_path, video_size=32)
     assert list(policy.goals[0]) == [LEFT, LEFT]
 
 
 def test_a_capable_policy_succeeds(tmp_path: Path) -> None:
     spec = EvalSpec(ToyPolicy, ToySubgoals, ToyEnv)
-    found = evaluate(spec, replace(SETTING, steps_per_subgoal=20), tmp_path, quiet=True)
+    found = evaluate(spec, replace(SETTING, steps_per_subgoal=20), tmp_path)
     assert found.overall().value == 1.0
 
 
@@ -248,7 +248,7 @@ def test_environments_of_the_scene_before_are_closed(tmp_path: Path) -> None:
 
     spec = EvalSpec(Random, ToySubgoals, partial(Closing, log=closed))
     setting = replace(SETTING, tasks=(("a", LEFT), ("b", LEFT)), trials=2)
-    evaluate(spec, setting, tmp_path, video_size=0, quiet=True)
+    evaluate(spec, setting, tmp_path, video_size=0)
     assert closed == ["a", "a", "b", "b"]
 
 
@@ -261,4 +261,4 @@ def test_an_exception_of_a_policy_of_others_is_one_line_that_says_where(tmp_path
     with pytest.raises(
         ModelUnavailable, match=r"act\(\) raised KeyError at .*test_runner.py:\d+: "
     ):
-        evaluate(spec, SETTING, tmp_path, video_size=0, quiet=True)
+        evaluate(spec, SETTING, tmp_path, video_size=0)

@@ -153,7 +153,7 @@ class Copier:
 def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
     spec = EvalSpec(Still, Copier, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "still", "copier", (("1", PUT),), 1, 5, 1, 3)
-    found = evaluate(spec, setting, tmp_path, quiet=True)
+    found = evaluate(spec, setting, tmp_path)
     assert found.trials[0].outcome == "failure"
     assert found.trials[0].ever is False
     assert (tmp_path / found.trials[0].video).exists()
@@ -162,10 +162,7 @@ def test_a_policy_that_stays_still_fails(tmp_path: Path) -> None:
 def test_worker_processes_give_the_results_of_one_process(tmp_path: Path) -> None:
     spec = EvalSpec(ToyPolicy, ExpertFrames(3), partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "expert", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
-    one, two = (
-        evaluate(spec, setting, tmp_path / str(n), workers=n, lockstep=1, quiet=True)
-        for n in (1, 2)
-    )
+    one, two = (evaluate(spec, setting, tmp_path / str(n), workers=n, lockstep=1) for n in (1, 2))
     assert sorted(map(str, one.trials)) == sorted(map(str, two.trials))
     for trial in one.trials:
         assert (one.folder / trial.video).read_bytes() == (two.folder / trial.video).read_bytes()
@@ -175,14 +172,14 @@ def test_a_worker_that_dies_raises_soar_error(tmp_path: Path) -> None:
     spec = EvalSpec(partial(os._exit, 1), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(SoarError, match="a worker process died"):
-        evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+        evaluate(spec, setting, tmp_path, workers=2, lockstep=1)
 
 
 def test_a_model_that_cannot_be_loaded_in_a_worker_raises_its_own_error(tmp_path: Path) -> None:
     spec = EvalSpec(partial(load_policy, "nowhere"), None, partial(make_sim_env, (SCENE,)))
     setting = EvalSetting("c", "toy", "none", (("1", PUT), ("1", TAKE)), 1, 5, 1, 3)
     with pytest.raises(CheckpointError, match="no checkpoint in nowhere"):
-        evaluate(spec, setting, tmp_path, workers=2, lockstep=1, quiet=True)
+        evaluate(spec, setting, tmp_path, workers=2, lockstep=1)
 
 
 class Unused:

@@ -180,7 +180,7 @@ def test_the_arm_collects_trains_and_is_evaluated(tmp_path: Path) -> None:
     setting = EvalSetting(
         "c", "gcbc", "toy", (("toy", INSTRUCTIONS[0]),), 2, 5, 2, 5, duration_s=1.0
     )
-    done = evaluate(spec, setting, tmp_path / "evaluation", video_size=0, quiet=True)
+    done = evaluate(spec, setting, tmp_path / "evaluation", video_size=0)
     assert done.finished
     assert len(done.trials) == 2
 

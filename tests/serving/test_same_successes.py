@@ -46,7 +46,7 @@ def run(name: str, folder: Path) -> tuple[tuple[Trial, ...], Any]:
     spec, setting = sim_protocol(config, [load_scene("1")])
     kept: list[Actions] = []
     spec = replace(spec, policy=partial(Recorded, name, kept))
-    evaluation = evaluate(spec, setting, folder, workers=1, video_size=0, quiet=True)
+    evaluation = evaluate(spec, setting, folder, workers=1, video_size=0)
     return evaluation.trials, np.stack(kept)
 
 

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-from zlib import crc32
 
 import numpy as np
 
@@ -93,7 +92,7 @@ def missing_trials(entries: Sequence[Entry], seed: int) -> list[PlannedTrial]:
     missing = [_starts(evaluation) for evaluation in evaluations]
     order: list[PlannedTrial] = []
     for key in _starts(replace(evaluations[0], trials=())):
-        rng = np.random.default_rng([seed, *_entropy(key)])
+        rng = np.random.default_rng([seed, *key.entropy])
         turns = rng.permutation(len(entries)).tolist()
         order += [PlannedTrial(key, i) for i in turns if key in missing[i]]
     return order
@@ -102,10 +101,6 @@ def missing_trials(entries: Sequence[Entry], seed: int) -> list[PlannedTrial]:
 def _starts(evaluation: Evaluation) -> list[TrialKey]:
     """Return the starts that an evaluation lacks."""
     return [key for batch in missing_batches(evaluation, lockstep=1) for key in batch.keys]
-
-
-def _entropy(key: TrialKey) -> tuple[int, int]:
-    return key.seed, crc32(f"{key.scene}: {key.instruction}".encode())
 
 
 def _next(left: Sequence[PlannedTrial], envs: Mapping[str, RealEvalEnv]) -> PlannedTrial:
@@ -130,7 +125,7 @@ def _run(entry: Entry, env: RealEvalEnv, key: TrialKey, video_size: int) -> None
     episode = EpisodeConfig(
         setting.subgoals_per_trial, setting.steps_per_subgoal, duration_s=setting.duration_s
     ).at(env.robot.period_s)
-    rng = np.random.default_rng(_entropy(key))
+    rng = np.random.default_rng(key.entropy)
     try:
         trials = run_trials(
             [env], [key], entry.policy, entry.subgoals, episode, rng, entry.folder, video_size

@@ -110,7 +110,7 @@ def _chosen(known: Sequence[tuple[str, str]], tasks: Sequence[str]) -> tuple[tup
 def _setting(
     config: EvalConfig,
     known: Sequence[tuple[str, str]],
-    first_seed: Annotated[int, Ge(0)],
+    first_seed: int,
     judge: str,
     stations: Sequence[StationConfig] = (),
 ) -> EvalSetting:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, cast
+from zlib import crc32
 
 from soar.errors import ConfigError
 from soar.types import Outcome
@@ -31,6 +32,11 @@ class TrialKey(NamedTuple):
     scene: str
     instruction: str
     seed: int
+
+    @property
+    def entropy(self) -> tuple[int, int]:
+        """Entropy of the random numbers that belong to this start."""
+        return self.seed, crc32(f"{self.scene}: {self.instruction}".encode())
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
-from zlib import crc32
 
 import numpy as np
 
@@ -124,7 +123,6 @@ def evaluate(
     workers: int = 1,
     lockstep: int = LOCKSTEP,
     video_size: int = 128,
-    quiet: bool = False,
 ) -> Evaluation:
     """Run the trials that `folder` lacks, and return all of them.
 
@@ -138,7 +136,6 @@ def evaluate(
         workers: number of processes.
         lockstep: environments that one process steps together.
         video_size: side of each trial's video [pixels]; 0 records none.
-        quiet: whether to hide the progress bar.
 
     Raises:
         ConfigError: the folder holds an evaluation with another setting.
@@ -153,10 +150,10 @@ def evaluate(
     )
     make_worker = partial(EvalWorker, spec, Path(folder), episode_config, video_size)
     if spec.attended:
-        workers, lockstep, quiet = 1, 1, True
+        workers, lockstep = 1, 1
     batches = missing_batches(evaluation, lockstep)
     bar = progress_bar()
-    bar.disable = quiet
+    bar.disable = spec.attended
     with bar:
         total = setting.trials * len(setting.tasks)
         row = bar.add_task("trials", total=total, note="")
@@ -192,9 +189,7 @@ def missing_batches(evaluation: Evaluation, lockstep: int = LOCKSTEP) -> list[Tr
 
 def _batch(keys: Sequence[TrialKey], known: set[TrialKey]) -> TrialBatch:
     """Return a batch without the known starts, with the random numbers of the whole batch."""
-    scene, instruction, seed = keys[0]
-    entropy = (seed, crc32(f"{scene}: {instruction}".encode()))
-    return TrialBatch(tuple(k for k in keys if k not in known), entropy)
+    return TrialBatch(tuple(k for k in keys if k not in known), keys[0].entropy)
 
 
 def _run_batches(

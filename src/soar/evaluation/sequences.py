@@ -6,6 +6,7 @@ FOLDER/sequences.jsonl   one line for each sequence
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from soar.rollout.contracts import require_contracts
 from soar.rollout.fixed_task import fixed_station, run_fixed_tasks
 from soar.rollout.station import EpisodeConfig
 from soar.sim.layout import is_feasible
+from soar.utils.config import from_plain
 from soar.utils.files import append_lines, read_json, read_lines, write_json
 from soar.utils.progress import progress_bar
 from soar.utils.statistics import Interval, wilson
@@ -98,8 +100,7 @@ def evaluate_sequences(
 def read_sequences(folder: Path) -> list[TaskSequence]:
     """Return the finished sequences of a folder."""
     path = folder / SEQUENCES
-    rows = read_lines(path) if path.exists() else []
-    return [TaskSequence(**{**row, "instructions": tuple(row["instructions"])}) for row in rows]
+    return list(from_plain(tuple[TaskSequence, ...], read_lines(path), path))
 
 
 def rates(sequences: Sequence[TaskSequence], length: int) -> SequenceRates:
@@ -114,7 +115,7 @@ def _claim(folder: Path, stated: dict[str, object]) -> None:
     path = folder / SETTING
     if not path.exists():
         write_json(path, stated)
-    elif not _extends(_plain({**stated, "rates": None}), read_json(path)):
+    elif not _extends(json.loads(json.dumps({**stated, "rates": None})), read_json(path)):
         raise ConfigError(f"{folder} holds sequences of another setting; choose another folder")
 
 
@@ -128,13 +129,6 @@ def _extends(stated: Any, known: Any) -> bool:
     return bool(
         same and more and {**known, "setting": None, "rates": None} == {**stated, "setting": None}
     )
-
-
-def _plain(value: object) -> object:
-    """Return a value as JSON would give it back."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    return [_plain(v) for v in value] if isinstance(value, tuple | list) else value
 
 
 def _run(

@@ -10,6 +10,7 @@ from soar.data.store.images import decode, encode
 from soar.errors import ConfigError, ModelUnavailable
 from soar.evaluation.envs import RealEvalEnv, Starts, TrialOutcome
 from soar.evaluation.operator import Operator
+from soar.evaluation.trials import file_name
 from soar.interfaces import AnySuccessDetector, VisionLanguageModel
 from soar.rollout.station_config import StationConfig, open_station, station_tasks
 from soar.tasks.success_detector import judge_episodes, needs_all_frames, verdict
@@ -114,8 +115,7 @@ class RecordedStarts:
 
     def set(self, instruction: str, seed: int, observe: Callable[[], Observation]) -> None:
         """Return once the start is set."""
-        words = "-".join("".join(c if c.isalnum() else " " for c in instruction).split())
-        path = self.folder / words[:100] / f"{seed}.png"
+        path = self.folder / file_name(instruction) / f"{seed}.png"
         recorded = decode(read_bytes(path)) if path.exists() else None
         self.operator.set_start(instruction, lambda: observe().image, recorded)
         if recorded is None:

@@ -89,8 +89,12 @@ class TrialCallback(Callback):
 
 def video_name(key: TrialKey) -> str:
     """Return the path of a trial's video inside its evaluation's folder."""
-    words = "-".join("".join(c if c.isalnum() else " " for c in key.instruction).split())
-    return f"videos/{key.scene}/{words[:100]}/{key.seed}.mp4"
+    return f"videos/{key.scene}/{file_name(key.instruction)}/{key.seed}.mp4"
+
+
+def file_name(instruction: str) -> str:
+    """Return an instruction in a form that fits into a file's name."""
+    return "-".join("".join(c if c.isalnum() else " " for c in instruction).split())[:100]
 
 
 def run_trials(
