@@ -20,8 +20,8 @@ def test_finished_scenes_are_drawn_and_the_others_left_out(run: Run, tmp_path: P
     record["rounds"][0]["stage"] = "fit"
     (tmp_path / "scene-2" / "run.json").write_text(json.dumps(record))
 
-    figure = draw(tmp_path, ("1", "2", "3"))
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    table = draw(tmp_path, ("1", "2", "3"))
+    assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     numbers = json.loads((tmp_path / "figure5.json").read_text())
     (row,) = numbers["scenes"]
     assert row["scene"] == "1"

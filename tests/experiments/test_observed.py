@@ -13,7 +13,7 @@ from tests.critics.conftest import make_episode
 
 from soar.data.store.lance import LanceStore, open_store
 from soar.evaluation.results import EvalSetting, Trial, add_trials, open_evaluation
-from soar.experiments.paper import appendix_g, arms
+from soar.experiments.paper import appendix_g, arms, observed
 from soar.experiments.paper.appendix_g import (
     expert_success,
     random_proposals,
@@ -94,7 +94,7 @@ def test_the_table_names_what_each_module_costs(
 
     monkeypatch.setattr(arms, "evaluate_in_simulation", evaluate)
     monkeypatch.setattr(appendix_g, "find_hallucinations", hallucinations)
-    monkeypatch.setattr(appendix_g, "collect_in_simulation", collect)
+    monkeypatch.setattr(observed, "collect_in_simulation", collect)
     config = RunConfig(scenes=("dev1",), trials=1, steps_per_subgoal=50)
     table = reproduce_appendix_g(tmp_path, config, print)
     numbers = json.loads((tmp_path / "appendix-g.json").read_text())

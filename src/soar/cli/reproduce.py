@@ -12,15 +12,16 @@ from annotated_types import Ge, MinLen
 from soar.cli.options import FLAT, OUT, Uses, saved_config
 from soar.experiments.paper.appendix_d import SCENES, reproduce_appendix_d
 from soar.experiments.paper.appendix_g import reproduce_appendix_g
-from soar.experiments.paper.figure5 import TEN_SCENES
+from soar.experiments.paper.figure5 import TEN_SCENES, reproduce_figure5
 from soar.experiments.paper.new_skills import SCENES as SKILL_SCENES
 from soar.experiments.paper.new_skills import NewSkillConfig, reproduce_new_skills
 from soar.experiments.paper.proposals import reproduce_proposals
 from soar.experiments.paper.steering import reproduce_steering
-from soar.experiments.paper.tables import TABLE1, TABLE2, TableSpec, methods_table, reproduce_table
+from soar.experiments.paper.tables import TABLE1, TABLE2, methods_table, reproduce_table
 from soar.experiments.run_config import RunConfig
 from soar.improvement.methods.method import MethodName
-from soar.utils.progress import print_table
+from soar.improvement.rounds import OnMessage
+from soar.utils.progress import announce, print_table
 
 _TABLE1 = replace(TEN_SCENES, scenes=("1", "8", "9"))
 _TABLE2 = replace(TEN_SCENES, scenes=("1",))
@@ -97,13 +98,8 @@ def figure5(
         out: folder for runs, numbers, table and figure.
     """
     from soar.cli import command_line
-    from soar.experiments.paper.figure5 import reproduce_figure5
-    from soar.utils.progress import announce
 
-    with saved_config(figure5, out):
-        figure = reproduce_figure5(out, config, jobs, announce, command_line())
-    print((out / "figure5.md").read_text())
-    print(f"figure: {figure}")
+    _run(figure5, out, lambda say: reproduce_figure5(out, config, jobs, say, command_line()))
 
 
 def table1(
@@ -123,7 +119,7 @@ def table1(
         store: store of episodes in these scenes to learn from; without it, the robots collect.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(table1, TABLE1, config, out, store)
+    _run(table1, out, lambda say: reproduce_table(TABLE1, out, config, say, store))
 
 
 def table2(
@@ -142,7 +138,7 @@ def table2(
         store: store of episodes in these scenes to learn from; without it, the robots collect.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(table2, TABLE2, config, out, store)
+    _run(table2, out, lambda say: reproduce_table(TABLE2, out, config, say, store))
 
 
 def methods(
@@ -166,7 +162,11 @@ def methods(
         pooled: learn once from the episodes of all scenes, instead of in each scene from its own.
         out: folder for episodes, models, numbers, table and figure.
     """
-    _table(methods, methods_table(names, pooled), config, out, store)
+    _run(
+        methods,
+        out,
+        lambda say: reproduce_table(methods_table(names, pooled), out, config, say, store),
+    )
 
 
 def appendix_d(
@@ -184,12 +184,7 @@ def appendix_d(
         config: scenes, episodes in each, and how they are collected.
         out: folder for episodes, numbers, tables and figure.
     """
-    from soar.utils.progress import announce
-
-    with saved_config(appendix_d, out):
-        table = reproduce_appendix_d(out, config, announce)
-    print(table.read_text())
-    print(f"figure: {table.with_suffix('.png')}")
+    _run(appendix_d, out, lambda say: reproduce_appendix_d(out, config, say))
 
 
 def appendix_g(
@@ -207,11 +202,7 @@ def appendix_g(
         config: scenes, trials, and episodes that are collected in each.
         out: folder for episodes, numbers and table.
     """
-    from soar.utils.progress import announce
-
-    with saved_config(appendix_g, out):
-        table = reproduce_appendix_g(out, config, announce)
-    print(table.read_text())
+    _run(appendix_g, out, lambda say: reproduce_appendix_g(out, config, say))
 
 
 def proposals(
@@ -229,12 +220,7 @@ def proposals(
         config: scenes, episodes in each, and how they are collected.
         out: folder for episodes, numbers, table and figure.
     """
-    from soar.utils.progress import announce
-
-    with saved_config(proposals, out):
-        table = reproduce_proposals(out, config, announce)
-    print(table.read_text())
-    print(f"figure: {table.with_suffix('.png')}")
+    _run(proposals, out, lambda say: reproduce_proposals(out, config, say))
 
 
 def new_skills(
@@ -257,12 +243,7 @@ def new_skills(
         scenes: stack1, stack2, door1, door2, or scene files; all of a scene's tasks are learned together.
         out: folder for episodes, models, numbers, table and figure.
     """
-    from soar.utils.progress import announce
-
-    with saved_config(new_skills, out):
-        table = reproduce_new_skills(out, scenes, config, announce)
-    print(table.read_text())
-    print(f"figure: {table.with_suffix('.png')}")
+    _run(new_skills, out, lambda say: reproduce_new_skills(out, scenes, config, say))
 
 
 def steering(
@@ -289,23 +270,17 @@ def steering(
         config: scenes and trials.
         out: folder for numbers and table.
     """
-    from soar.utils.progress import announce
+    _run(
+        steering,
+        out,
+        lambda say: reproduce_steering(out, steered_by, instructed, policies, config, say, options),
+    )
 
-    with saved_config(steering, out):
-        table = reproduce_steering(out, steered_by, instructed, policies, config, announce, options)
-    print(table.read_text())
 
-
-def _table(
-    command: Callable[..., None],
-    spec: TableSpec,
-    config: RunConfig,
-    out: Path,
-    store: Path | None,
-) -> None:
-    from soar.utils.progress import announce
-
+def _run(command: Callable[..., None], out: Path, study: Callable[[OnMessage], Path]) -> None:
+    """Run a study, or what is left of it, and print its table, and where its figure is if it has one."""
     with saved_config(command, out):
-        table = reproduce_table(spec, out, config, announce, store)
+        table = study(announce)
     print(table.read_text())
-    print(f"figure: {table.with_suffix('.png')}")
+    if (figure := table.with_suffix(".png")).exists():
+        print(f"figure: {figure}")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from soar.checkpoint import load as load_checkpoint
-from soar.data.frame_cache import build_frames
+from soar.data.frame_cache import Frames, build_frames
+from soar.data.generated_goals import GeneratedGoals, regenerated_goals
 from soar.data.mixture import Source
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
@@ -34,7 +35,8 @@ from soar.interfaces import TrainablePolicy
 from soar.policies.gcbc import GCBCConfig
 from soar.policies.identity import check_goals
 from soar.promotion import promoted_models
-from soar.registry import load_policy, policy_spec
+from soar.registry import COMPACT, load_policy, policy_spec
+from soar.subgoals.compact.generator import load_compact
 from soar.training.policy import PolicyTrainConfig
 from soar.types import Query, Task
 from soar.utils.hardware import launched_processes
@@ -182,6 +184,16 @@ def _trains_itself(name: str, on_message: OnMessage) -> bool:
     what = "trains by its own method fit" if trains else "stays as it is: it has no method fit"
     on_message(f"policy {policy.name} {what}")
     return trains
+
+
+def goal_renderer(subgoals: str = COMPACT) -> RegenerateGoals:
+    """Return what renders goals with a compact subgoal generator, which is loaded when the first is needed."""
+
+    def regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
+        render = load_compact(subgoals).generate_from_futures
+        return regenerated_goals(frames, render, share, 0, path)
+
+    return regenerate
 
 
 def stored_demonstrations(

@@ -8,12 +8,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from soar.data.frame_cache import Frames
-from soar.data.generated_goals import GeneratedGoals, regenerated_goals
+from soar.data.generated_goals import regenerated_goals
 from soar.data.mixture import Source
 from soar.evaluation.protocol import sim_protocol
 from soar.evaluation.runner import evaluate
-from soar.experiments.learning import Learning, plan_learning, stored_demonstrations
+from soar.experiments.learning import (
+    Learning,
+    goal_renderer,
+    plan_learning,
+    stored_demonstrations,
+)
 from soar.experiments.run_config import RunConfig, evaluation_of
 from soar.improvement.collecting import collect_round
 from soar.improvement.rounds import (
@@ -81,7 +85,7 @@ def learning_of(
     stations = [sim_stations(s, 1, questions=config.collect.questions)[0] for s in config.scenes]
     tasks = [task for station in stations for task in station_tasks(station)]
     learning = plan_learning(config, tasks, on_message)
-    regenerate = _regenerate if learning.reaches_images else None
+    regenerate = goal_renderer() if learning.reaches_images else None
     if isinstance(config.demonstrations, int):
         kept = _made_demonstrations(learning, config.demonstrations, on_message)
     else:
@@ -116,11 +120,6 @@ def _made_demonstrations(learning: Learning, count: int, on_message: OnMessage) 
     requested = DemonstrationSet(count, resolution=recipe.policy.resolution, workers=config.workers)
     share = config.generated_goals if learning.reaches_images else 0.0
     return bridge_demonstrations(requested, recipe, share)
-
-
-def _regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
-    """Render goals of frames with the packaged subgoal generator."""
-    return regenerated_goals(frames, load_compact().generate_from_futures, share, 0, path)
 
 
 def collect_in_simulation(

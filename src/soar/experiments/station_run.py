@@ -8,17 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from soar.collection.attended import attended
-from soar.data.frame_cache import Frames
-from soar.data.generated_goals import GeneratedGoals, regenerated_goals
 from soar.evaluation.interleaved import Entry, evaluate_interleaved
 from soar.evaluation.operator import ConsoleOperator, Operator
 from soar.evaluation.protocol import station_setting
 from soar.evaluation.results import TrialKey
 from soar.evaluation.stations import StationEnvs
-from soar.experiments.learning import plan_learning, stored_demonstrations
+from soar.experiments.learning import goal_renderer, plan_learning, stored_demonstrations
 from soar.experiments.run_config import RunConfig, evaluation_of
 from soar.improvement.collecting import collect_round
-from soar.improvement.methods.hindsight import RegenerateGoals
 from soar.improvement.rounds import Candidate, OnMessage, Stages, improve
 from soar.improvement.run import Run, RunRecord
 from soar.pretraining.keypoint_samples import other_scene_samples
@@ -27,7 +24,6 @@ from soar.registry import load_policy, load_subgoals, load_vlm, subgoals_spec
 from soar.rollout.checked_models import CheckedPolicy, CheckedSubgoals
 from soar.rollout.console import ConsoleCallback
 from soar.rollout.station_config import station_tasks
-from soar.subgoals.compact.generator import load_compact
 
 
 def improve_on_stations(
@@ -56,7 +52,9 @@ def improve_on_stations(
     config = replace(config, scenes=scenes)
     tasks = [task for station in stations for task in station_tasks(station)]
     learning = plan_learning(config, tasks, on_message)
-    regenerate = _goal_renderer(config) if learning.reaches_images else None
+    subgoals = promoted_models(config.subgoals)[1]
+    renders = learning.reaches_images and subgoals_spec(subgoals).is_compact
+    regenerate = goal_renderer(subgoals) if renders else None
     demonstrations = stored_demonstrations(learning, run, regenerate, on_message)
     stages = Stages(
         scenes=scenes,
@@ -68,19 +66,6 @@ def improve_on_stations(
         train=learning.cotraining(demonstrations, regenerate),
     )
     return improve(run, config, stages, command=command, on_message=on_message)
-
-
-def _goal_renderer(config: RunConfig) -> RegenerateGoals | None:
-    """Return what renders goals with the run's subgoal generator; None where that isn't a compact one."""
-    subgoals = promoted_models(config.subgoals)[1]
-    if not subgoals_spec(subgoals).is_compact:
-        return None
-
-    def regenerate(frames: Frames, share: float, path: Path) -> GeneratedGoals:
-        render = load_compact(subgoals).generate_from_futures
-        return regenerated_goals(frames, render, share, 0, path)
-
-    return regenerate
 
 
 def _collect(config: RunConfig, run: Run, round: int, policy: str, subgoals: str) -> None:

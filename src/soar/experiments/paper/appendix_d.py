@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from soar.data.store.lance import open_store
-from soar.evaluation.plots import format_rate, plot_rates
+from soar.evaluation.plots import format_rate
+from soar.experiments.paper.tables import write_study
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.types import EpisodeSummary, Query
-from soar.utils.files import write_json
 from soar.utils.statistics import Confusion, Interval, wilson
 
 COLLECTORS = {"system": ("gcbc", "compact"), "lcbc": ("lcbc", "none")}
@@ -65,16 +65,13 @@ def reproduce_appendix_d(folder: Path, config: RunConfig, on_message: OnMessage)
         found[name] = list(open_store(run.store, read_only=True).query(Query()))
     detector = detector_rates([e for episodes in found.values() for e in episodes])
     groups = {name: by_familiarity(episodes) for name, episodes in found.items()}
-    write_json(folder / "appendix-d.json", _numbers(detector, groups))
-    table = folder / "appendix-d.md"
-    table.write_text(_markdown(detector, groups))
     bars = {
         f"{name}, {kind}": {group: getattr(success, kind) for group, success in of.items()}
         for name, of in groups.items()
         for kind in ("judged", "true")
     }
-    plot_rates(bars).savefig(folder / "appendix-d.png", dpi=150)
-    return table
+    numbers, table = _numbers(detector, groups), _markdown(detector, groups)
+    return write_study(folder, "appendix-d", numbers, table, bars)
 
 
 def detector_rates(episodes: Sequence[EpisodeSummary]) -> Confusion:

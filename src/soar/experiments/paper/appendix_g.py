@@ -14,7 +14,6 @@ how often the next one is right again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,16 +26,13 @@ from soar.experiments.paper.arms import Arm, run_study
 from soar.experiments.paper.hallucinations import Hallucinations, find_hallucinations
 from soar.experiments.paper.observed import (
     Attempt,
-    Observer,
     feasible,
-    forget_lost,
+    observed_collection,
     precision,
-    read_attempts,
     success,
 )
-from soar.experiments.paper.tables import overall, paired_difference
+from soar.experiments.paper.tables import overall, paired_difference, write_study
 from soar.experiments.run_config import RunConfig
-from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.registry import load_vlm, subgoals_spec
@@ -44,7 +40,7 @@ from soar.sim.expert.expert import Expert
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.scenes.spec import Scene, SceneTask
 from soar.sim.world import World
-from soar.utils.files import append_lines, read_lines, write_json
+from soar.utils.files import append_lines, read_lines
 from soar.utils.statistics import Interval, wilson
 
 SYSTEM, EXPERT, KEYPOINTS = "system", "expert subgoals", "expert keypoints"
@@ -83,22 +79,14 @@ def reproduce_appendix_g(folder: Path, config: RunConfig, on_message: OnMessage)
     on_message("the expert in place of the policy")
     expert = expert_success(folder / "expert.jsonl", config)
     on_message(f"collection, {config.episodes} episodes in each scene")
-    observed = folder / "collected" / "observed.jsonl"
-    forget_lost(observed, Run(observed.parent).store)
-    alone = replace(config, collect=replace(config.collect, stations=1))
-    collect_in_simulation(
-        alone, Run(observed.parent), 1, config.policy, config.subgoals, [Observer(observed)]
-    )
+    run = Run(folder / "collected")
+    attempts = observed_collection(config, run, config.policy, config.subgoals)
     on_message("objects that subgoals lost or made up")
-    store = open_store(Run(observed.parent).store, read_only=True)
+    store = open_store(run.store, read_only=True)
     asked = find_hallucinations(store, load_vlm(config.collect.vlm))
     rendered = found.get(KEYPOINTS, ())
-    attempts = read_attempts(observed)
     measured = _Measured(found[SYSTEM], found[EXPERT], rendered, expert, asked, attempts)
-    write_json(folder / "appendix-g.json", _numbers(measured))
-    table = folder / "appendix-g.md"
-    table.write_text(_markdown(measured))
-    return table
+    return write_study(folder, "appendix-g", _numbers(measured), _markdown(measured))
 
 
 def expert_success(path: Path, config: RunConfig) -> Interval:

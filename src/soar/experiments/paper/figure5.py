@@ -16,15 +16,15 @@ from typing import NamedTuple
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
-from soar.evaluation.plots import format_change, format_rate, plot_rates
+from soar.evaluation.plots import format_change, format_rate
 from soar.evaluation.results import Comparison, compare
+from soar.experiments.paper.tables import paired_difference, write_study
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import improve_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.sim.scenes.catalog import load_scene
 from soar.types import Query
-from soar.utils.files import write_json
 from soar.utils.processes import worker_pool
 from soar.utils.statistics import Interval
 
@@ -52,7 +52,7 @@ class SceneResult(NamedTuple):
 def reproduce_figure5(
     folder: Path, config: RunConfig, jobs: int, on_message: OnMessage, command: str = ""
 ) -> Path:
-    """Run every scene, or what is left of it, and return the path of the figure of all finished scenes.
+    """Run every scene, or what is left of it, and return the path of the table of all finished scenes.
 
     Args:
         folder: folder for runs, numbers, table and figure.
@@ -75,7 +75,7 @@ def reproduce_figure5(
 
 
 def draw(folder: Path, scenes: Sequence[str]) -> Path:
-    """Write numbers, table and figure of the finished scenes, and return the figure's path.
+    """Write numbers, table and figure of the finished scenes, and return the table's path.
 
     Raises:
         ConfigError: no scene is finished.
@@ -89,11 +89,7 @@ def draw(folder: Path, scenes: Sequence[str]) -> Path:
         "mean": _means(results),
         "difference": _difference(results)._asdict(),
     }
-    write_json(folder / "figure5.json", numbers)
-    (folder / "figure5.md").write_text(_table(results))
-    figure = folder / "figure5.png"
-    plot_rates(_rates(results)).savefig(figure, dpi=150)
-    return figure
+    return write_study(folder, "figure5", numbers, _table(results), _rates(results))
 
 
 def _run_all(
@@ -180,8 +176,8 @@ def _rates(results: Sequence[SceneResult]) -> dict[str, dict[str, Interval]]:
 
 def _difference(results: Sequence[SceneResult]) -> Interval:
     """Return improved minus pretrained success over the starts of all scenes, each of the same weight."""
-    pairs = tuple(pair for r in results for pair in r.comparison.pairs)
-    return replace(results[0].comparison, pairs=pairs).difference
+    comparisons = [r.comparison for r in results]
+    return paired_difference([c.before for c in comparisons], [c.after for c in comparisons])
 
 
 def _means(results: Sequence[SceneResult]) -> dict[str, float]:

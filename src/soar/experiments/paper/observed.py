@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
+from soar.experiments.run_config import RunConfig
+from soar.experiments.simulated_run import collect_in_simulation
+from soar.improvement.run import Run
 from soar.robots.simulated import SimRobot
 from soar.rollout.callbacks import Callback, EpisodeResult
 from soar.rollout.station import Station
@@ -75,6 +78,17 @@ class Observer(Callback):
         return station.simulation
 
 
+def observed_collection(
+    config: RunConfig, run: Run, policy: str, subgoals: str, callbacks: Sequence[Callback] = ()
+) -> list[Attempt]:
+    """Collect with one station in each scene, or what is left of it, and return the judged episodes."""
+    path = run.folder / "observed.jsonl"
+    forget_lost(path, run.store)
+    alone = replace(config, collect=replace(config.collect, stations=1))
+    collect_in_simulation(alone, run, 1, policy, subgoals, [Observer(path), *callbacks])
+    return read_attempts(path)
+
+
 def forget_lost(path: Path, store: Path) -> None:
     """Drop the lines of episodes that a killed collection hadn't stored yet: they are made again.
 
@@ -96,7 +110,7 @@ def forget_lost(path: Path, store: Path) -> None:
 
 def read_attempts(path: Path) -> list[Attempt]:
     """Return the episodes of a file; none if it is missing."""
-    return [Attempt(**row) for row in read_lines(path)] if path.exists() else []
+    return [Attempt(**row) for row in read_lines(path)]
 
 
 def success(attempts: Sequence[Attempt]) -> Interval:

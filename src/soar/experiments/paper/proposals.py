@@ -20,18 +20,16 @@ import numpy as np
 from jaxtyping import Float64
 
 from soar.data.store.lance import LanceStore, open_store
-from soar.evaluation.plots import format_rate, plot_rates
+from soar.evaluation.plots import format_rate
 from soar.experiments.paper.observed import (
     Attempt,
-    Observer,
     feasible,
-    forget_lost,
+    observed_collection,
     precision,
-    read_attempts,
     success,
 )
+from soar.experiments.paper.tables import write_study
 from soar.experiments.run_config import RunConfig
-from soar.experiments.simulated_run import collect_in_simulation
 from soar.improvement.rounds import OnMessage
 from soar.improvement.run import Run
 from soar.interfaces import SubgoalGenerator, VisionLanguageModel
@@ -42,7 +40,6 @@ from soar.rollout.station import Station
 from soar.sim.layout import is_feasible
 from soar.tasks.proposer import select_task, uncertainties
 from soar.types import Answer, History, Images, Observation, Proposal, Query, Question, Task
-from soar.utils.files import write_json
 from soar.utils.statistics import Interval, wilson
 
 _HERE = f"python:{__name__}"
@@ -167,24 +164,17 @@ def reproduce_proposals(folder: Path, config: RunConfig, on_message: OnMessage) 
     found = {}
     for name, arm in ARMS.items():
         on_message(f"collection with {name}, {config.episodes} episodes in each scene")
-        collect = replace(config.collect, stations=1, proposer=arm.proposer)
+        collect = replace(config.collect, proposer=arm.proposer)
         run, subgoals = Run(folder / name), arm.subgoals or config.subgoals
-        path = run.folder / "observed.jsonl"
-        forget_lost(path, run.store)
-        collect_in_simulation(
-            replace(config, collect=collect, subgoals=subgoals, steps_per_subgoal=steps),
-            run, 1, config.policy, subgoals, [Observer(path), _TellFeasible()],
-        )  # fmt: skip
-        found[name] = measure(read_attempts(path), open_store(run.store, read_only=True))
-    write_json(folder / "proposals.json", {name: c._asdict() for name, c in found.items()})
-    table = folder / "proposals.md"
-    table.write_text(_markdown(found))
+        here = replace(config, collect=collect, subgoals=subgoals, steps_per_subgoal=steps)
+        attempts = observed_collection(here, run, config.policy, subgoals, [_TellFeasible()])
+        found[name] = measure(attempts, open_store(run.store, read_only=True))
     bars = {
         what: {name: getattr(c, what) for name, c in found.items()}
         for what in ("feasible", "success", "useful")
     }
-    plot_rates(bars).savefig(folder / "proposals.png", dpi=150)
-    return table
+    numbers = {name: c._asdict() for name, c in found.items()}
+    return write_study(folder, "proposals", numbers, _markdown(found), bars)
 
 
 def measure(attempts: Sequence[Attempt], store: LanceStore) -> Collected:

@@ -16,11 +16,10 @@ from soar.errors import ConfigError
 from soar.evaluation.plots import format_change, format_rate
 from soar.evaluation.results import Evaluation
 from soar.experiments.paper.arms import Arm, run_study
-from soar.experiments.paper.tables import overall, paired_difference
+from soar.experiments.paper.tables import overall, paired_difference, write_study
 from soar.experiments.run_config import RunConfig
 from soar.improvement.rounds import OnMessage
 from soar.registry import policy_spec
-from soar.utils.files import write_json
 
 CHOICES = ("best", "random", "worst")
 """What a critic chooses among a policy's samples; the last two are controls."""
@@ -71,10 +70,8 @@ def reproduce_steering(
         name: {c: found[f"{label} {c}".strip()] for c in ("", *CHOICES)}
         for label, name in numbered.items()
     }
-    write_json(folder / "steering.json", {name: _numbers(row) for name, row in rows.items()})
-    table = folder / "steering.md"
-    table.write_text(_markdown(rows))
-    return table
+    numbers = {name: _numbers(row) for name, row in rows.items()}
+    return write_study(folder, "steering", numbers, _markdown(rows))
 
 
 def _numbers(row: Mapping[str, Sequence[Evaluation]]) -> dict[str, object]:

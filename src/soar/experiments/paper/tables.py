@@ -126,13 +126,26 @@ def write_table(
         paper: the paper's mean success, by arm.
         baselines: the arm that each is compared with; by default the first.
     """
-    table = folder / f"{name}.md"
-    baselines = baselines or dict.fromkeys(results, next(iter(results)))
-    write_json(folder / f"{name}.json", _numbers(results, paper or {}, baselines))
-    table.write_text(_markdown(results, paper or {}, baselines))
+    baselines, paper = baselines or dict.fromkeys(results, next(iter(results))), paper or {}
+    numbers, table = _numbers(results, paper, baselines), _markdown(results, paper, baselines)
     bars = {arm: _by_scene(found) for arm, found in results.items()}
-    plot_rates(bars).savefig(folder / f"{name}.png", dpi=150)
-    return table
+    return write_study(folder, name, numbers, table, bars)
+
+
+def write_study(
+    folder: Path,
+    name: str,
+    numbers: Mapping[str, object],
+    table: str,
+    bars: Mapping[str, Mapping[str, Interval]] | None = None,
+) -> Path:
+    """Write NAME.json, NAME.md and, of the bars, NAME.png; return the table's path."""
+    write_json(folder / f"{name}.json", numbers)
+    path = folder / f"{name}.md"
+    path.write_text(table)
+    if bars is not None:
+        plot_rates(bars).savefig(path.with_suffix(".png"), dpi=150)
+    return path
 
 
 def _by_scene(found: Sequence[Evaluation]) -> dict[str, Interval]:
