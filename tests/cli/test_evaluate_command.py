@@ -12,7 +12,7 @@ import torch
 from soar import checkpoint
 from soar.cli import main
 from soar.cli.evaluate import _name, _simulated
-from soar.data.transforms import BRIDGE_STATISTICS, Resize, ToFloat
+from soar.data.transforms import NormalizeActions, Resize, ToFloat
 from soar.evaluation.protocol import EvalConfig
 from soar.evaluation.results import EvalSetting, open_evaluation
 from soar.policies.loading import build_policy
@@ -27,7 +27,8 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policy")
     torch.manual_seed(0)
     config = debug().policy
-    made = build_policy(config, [Resize(config.resolution), ToFloat(), BRIDGE_STATISTICS])
+    transforms = [Resize(config.resolution), ToFloat(), NormalizeActions((0.0,) * 7, (0.01,) * 7)]
+    made = build_policy(config, transforms)
     checkpoint.save(folder, made.checkpoint({}))
     return folder
 

@@ -23,7 +23,7 @@ from soar.registry import load_detector, policy_spec, vlm_spec
 from soar.types import EpisodeSummary, Provenance, Verdict
 from soar.utils.progress import literal, printable
 from soar.utils.statistics import Confusion, Interval
-from soar.vlm.labels import read_labels, write_labels
+from soar.vlm.labels import read_labels, update_label
 
 HOSTILE = "put [/INST] on [/dev/ttyUSB0] [bold]\x1b]0;title\x07\x9b2J\x7f\r\\"
 
@@ -134,6 +134,6 @@ def test_an_instruction_is_no_formula_of_a_plot_or_a_spreadsheet(tmp_path):
     figure = plot_rates({"success": {text: Interval(0.5, 0.4, 0.6)}})
     figure.savefig(tmp_path / "plot.png")
     summary = EpisodeSummary("a", text, 5, Verdict("unknown"), Provenance("s", "dev", "1", 0, 0.0))
-    write_labels(tmp_path / "labels.csv", {"a": True}, {"a": summary})
+    update_label(tmp_path / "labels.csv", summary, True)
     assert "'=HYPERLINK" in (tmp_path / "labels.csv").read_text()
     assert read_labels(tmp_path / "labels.csv") == {"a": True}

@@ -24,13 +24,12 @@ from soar.experiments.learning import plan_learning
 from soar.experiments.run_config import RunConfig
 from soar.experiments.simulated_run import evaluate_in_simulation
 from soar.improvement import rounds
-from soar.improvement.changed_settings import changed_settings
 from soar.improvement.cotraining import CoTrainConfig, CoTraining, time_left_s
 from soar.improvement.methods.corrections.labels import correction_sources
 from soar.improvement.methods.hindsight import Hindsight, HindsightConfig
 from soar.improvement.methods.method import LearningMethod, MethodName, OwnEpisodes
 from soar.improvement.rounds import Candidate, ImproveConfig, Stages, improve
-from soar.improvement.run import RoundRecord, Run, RunRecord
+from soar.improvement.run import RoundRecord, Run, RunRecord, changed_settings
 from soar.pretraining.demonstrations import demonstrate
 from soar.promotion import promoted_models
 from soar.registry import policy_spec

@@ -11,14 +11,15 @@ import pytest
 from soar.errors import ConfigError
 from soar.types import EpisodeSummary, Provenance, Verdict
 from soar.utils.objects import ObjectPath
-from soar.vlm.labels import read_labels, update_label, write_labels
+from soar.vlm.labels import read_labels, update_label
 
 TEXT = "id,instruction,success\r\na,put the \u00e4pple away,yes\r\nb,,NO\r\n"
 
 
 def test_labels_are_read_as_written_and_as_saved_by_a_spreadsheet(tmp_path: Path) -> None:
     path = tmp_path / "labels.csv"
-    write_labels(path, {"a": True, "b": False, "c": None}, {})
+    for id, success in {"a": True, "b": False, "c": None}.items():
+        update_label(path, summary(id), success)
     assert read_labels(path) == {"a": True, "b": False, "c": None}
     for data in (TEXT.encode(), TEXT.encode("utf-8-sig"), TEXT.replace("\r", "").encode()):
         path.write_bytes(data)

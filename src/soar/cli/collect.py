@@ -48,15 +48,15 @@ class StationOptions:
         )
 
 
-def models_default(given: Mapping[str, Any]) -> ModelsConfig:
+def models_default(given: Mapping[str, Any]) -> dict[str, Any]:
     """The models in the file that `--models` names; without one, the packaged models."""
-    return load(ModelsConfig, given["models"]) if given["models"] else ModelsConfig()
+    return {"use": load(ModelsConfig, given["models"]) if given["models"] else ModelsConfig()}
 
 
 def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
     steps = given["steps_per_subgoal"]
     episode = episode_config(given["stations"].configs, given["use"].subgoals, steps)
-    return {"use": models_default(given), "collection": CollectionConfig(episode)}
+    return {**models_default(given), "collection": CollectionConfig(episode)}
 
 
 @default_of(_defaults)

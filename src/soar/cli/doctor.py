@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
@@ -23,11 +22,7 @@ if TYPE_CHECKING:
 _MARKS = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "failed": "[bold red]failed[/]"}
 
 
-def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {"use": models_default(given)}
-
-
-@default_of(_defaults)
+@default_of(models_default)
 def doctor(
     store: Path,
     stations: Annotated[StationOptions, FLAT],

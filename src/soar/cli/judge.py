@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from soar.cli.collect import models_default
 from soar.cli.options import FLAT, PRESET, default_of
 from soar.rollout.models import ModelsConfig
 
 
-def _defaults(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {"use": models_default(given)}
-
-
-@default_of(_defaults)
+@default_of(models_default)
 def judge(
     store: Path,
     use: Annotated[ModelsConfig, FLAT],

@@ -354,12 +354,6 @@ KINDS: dict[str, type[Transform]] = {
 }
 AnyTransform: TypeAlias = Annotated[Transform, OneOf(KINDS)]
 
-BRIDGE_STATISTICS = NormalizeActions(
-    mean=(1.93e-4, 1.37e-4, -1.46e-4, -1.84e-4, -3.08e-4, 2.74e-4, 0.597),
-    std=(0.00913, 0.01272, 0.01229, 0.02607, 0.02875, 0.07808, 0.487),
-)
-"""Action statistics of the real BridgeData V2, for its checkpoints and data."""
-
 
 def describe(transforms: Sequence[Transform]) -> tuple[dict[str, Json], ...]:
     """Convert a list of transforms to plain data for a checkpoint."""

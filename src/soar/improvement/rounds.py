@@ -20,9 +20,8 @@ from soar.checkpoint import load as load_checkpoint
 from soar.data.store.lance import open_store, tag_version
 from soar.errors import ConfigError, SoarError
 from soar.evaluation.results import FIRST_SEED, compare
-from soar.improvement.changed_settings import changed_settings
 from soar.improvement.methods.method import CollectingMethod, NothingToLearnError, OwnEpisodes
-from soar.improvement.run import RoundRecord, Run, RunRecord
+from soar.improvement.run import RoundRecord, Run, RunRecord, changed_settings
 from soar.policies.identity import policy_identity
 from soar.promotion import promoted_models, trained_policy
 from soar.registry import COMPACT, policy_spec

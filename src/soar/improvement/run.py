@@ -26,7 +26,7 @@ from typing import ClassVar, Literal, TypeAlias
 from soar.errors import ConfigError
 from soar.evaluation.results import MANIFEST, Evaluation, open_evaluation
 from soar.promotion import latest_models, subgoals_folder
-from soar.utils.config import from_plain, to_plain
+from soar.utils.config import flat, from_plain, to_plain
 from soar.utils.files import Json, read_json, read_lines, write_json
 from soar.utils.mirrors import begin, publish
 
@@ -35,6 +35,18 @@ Stage: TypeAlias = Literal["collect", "finetune", "fit", "evaluate", "decide", "
 
 _OLD_STAGES = {"teach": "finetune"}
 """Names of stages in runs of version 0.1, and today's."""
+_FREE = ("workers", "stations")
+"""Settings that may differ when a run goes on: they say how it is done, not what."""
+_MOVED = {
+    "outcomes": "hindsight.outcomes",
+    "goals": "hindsight.goals",
+    "sum_steps": "hindsight.sum_steps",
+    "pace_m": "hindsight.min_motion_m",
+    "imagined_goals": "hindsight.recorded_goals",
+    "autonomous_share": "fit.autonomous_share",
+    "from_scratch": "fit.from_scratch",
+}
+"""Settings of version 0.1, and where they are now."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +215,17 @@ class Run:
     def finetune_logs(self) -> dict[int, list[dict[str, Json]]]:
         """Return the rows of the subgoal generators' training logs by round."""
         return _logs(subgoals_folder(self.folder))
+
+
+def changed_settings(old: Mapping[str, Json], new: Mapping[str, Json]) -> list[str]:
+    """Return the names of the settings that differ between two configurations, among those that both have."""
+    before = {_MOVED.get(name, name): value for name, value in old.items()}
+    flat_before, flat_after = flat(before), flat(new)
+    return [
+        name
+        for name, value in flat_after.items()
+        if name.split(".")[0] not in _FREE and flat_before.get(name, value) != value
+    ]
 
 
 def _rename_stages(record: dict[str, Json]) -> None:

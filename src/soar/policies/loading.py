@@ -60,25 +60,15 @@ def build_policy(
     return BehaviorCloning(condition, encoder, transforms, config, contract, cameras)
 
 
-def load_policy(
-    folder: str | Path, device: str = "auto", *, compile: bool = False
-) -> BehaviorCloning:
-    """Load the policy of a checkpoint's folder, ready to act.
-
-    Args:
-        folder: the checkpoint.
-        device: where it acts; "auto" is the GPU if there is one.
-        compile: whether torch.compile compiles it, which takes time at the first action, and a C++ compiler.
+def load_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning:
+    """Load the policy of a checkpoint's folder, ready to act; on "auto" by the GPU if there is one.
 
     Raises:
         CheckpointError: the folder holds no policy, or one that this version can't build.
     """
     from soar.utils.hardware import choose_device
 
-    policy = policy_from(checkpoints.load(folder)).to(choose_device(device)).eval()
-    if compile:
-        policy.encoder.compile()
-    return policy
+    return policy_from(checkpoints.load(folder)).to(choose_device(device)).eval()
 
 
 def serve_policy(folder: str | Path, device: str = "auto") -> BehaviorCloning | ChunkBroker:

@@ -16,10 +16,9 @@ from numpy.lib.format import open_memmap
 from soar.errors import ConfigError
 from soar.pretraining.labeled_images import LabeledImage, LabeledImageConfig, label_scene
 from soar.sim.layout import NoRoom
-from soar.sim.scenes.spec import Scene
+from soar.sim.scenes.regimes import sample_scene
 from soar.tasks.questions import QUESTION_KINDS
 from soar.training.vlm_corpus import ARRAYS, VLMCorpus
-from soar.types import Regime
 from soar.utils.arrays import read_arrays
 from soar.utils.files import Json, read_json, replace_file, write_bytes
 from soar.utils.processes import worker_pool
@@ -39,26 +38,24 @@ def make_vlm_corpus(
     images: int,
     workers: int = 2,
     seed: int = 0,
-    regime: Regime = "broad",
     config: LabeledImageConfig | None = None,
 ) -> VLMCorpus:
-    """Generate a corpus, or resume an interrupted generation.
+    """Generate a corpus of *broad* scenes, or resume an interrupted generation.
 
-    The same seed, regime and config give the same corpus.
+    The same seed and config give the same corpus.
 
     Args:
         folder: folder of the corpus.
         images: approximate number of images.
         workers: number of processes.
         seed: seed of the first scene.
-        regime: scenes to sample.
         config: contents of a scene's images.
 
     Raises:
         ConfigError: `folder` holds parts of another corpus.
     """
     folder, config = Path(folder), config or LabeledImageConfig()
-    about = {"images": images, "seed": seed, "regime": regime, "play": asdict(config)}
+    about = {"images": images, "seed": seed, "regime": "broad", "play": asdict(config)}
     _claim(folder, about)
     if not (folder / "corpus.json").is_file():
         scenes = -(-images // config.images)
@@ -66,7 +63,7 @@ def make_vlm_corpus(
             range(i, min(i + _SCENES_PER_SHARD, scenes))
             for i in range(0, scenes, _SCENES_PER_SHARD)
         ]
-        _make_shards(folder, shards, workers, seed, regime, config)
+        _make_shards(folder, shards, workers, seed, config)
         join_shards(folder, [_shard_file(folder, s) for s in shards], about)
     return VLMCorpus.load(folder)
 
@@ -87,38 +84,31 @@ def _claim(folder: Path, about: Mapping[str, Json]) -> None:
 
 
 def _make_shards(
-    folder: Path,
-    shards: Sequence[range],
-    workers: int,
-    seed: int,
-    regime: Regime,
-    config: LabeledImageConfig,
+    folder: Path, shards: Sequence[range], workers: int, seed: int, config: LabeledImageConfig
 ) -> None:
     missing = [s for s in shards if not _shard_file(folder, s).is_file()]
     if not missing:
         return
     with progress_bar() as bar:
-        task = bar.add_task(f"{regime} images", total=len(shards), note="")
+        task = bar.add_task("broad images", total=len(shards), note="")
         bar.advance(task, len(shards) - len(missing))
         # Fresh processes by new pools: an executor's max_tasks_per_child hangs in Python 3.11 (gh-115634).
         at_once = workers * _SHARDS_PER_PROCESS
         for first in range(0, len(missing), at_once):
             some = missing[first : first + at_once]
             with worker_pool(workers) as pool:
-                jobs = [pool.submit(_make_shard, folder, s, seed, regime, config) for s in some]
+                jobs = [pool.submit(_make_shard, folder, s, seed, config) for s in some]
                 for job in as_completed(jobs):
                     job.result()
                     bar.advance(task)
 
 
-def _make_shard(
-    folder: Path, scenes: range, seed: int, regime: Regime, config: LabeledImageConfig
-) -> None:
+def _make_shard(folder: Path, scenes: range, seed: int, config: LabeledImageConfig) -> None:
     """Generate the images of a few scenes into one file, whole or not at all."""
     images: list[LabeledImage] = []
     numbers: list[int] = []
     for number in scenes:
-        found = scene_images(number, seed, regime, config)
+        found = scene_images(number, seed, config)
         images += found
         numbers += [number] * len(found)
     path = _shard_file(folder, scenes)
@@ -126,32 +116,20 @@ def _make_shard(
         np.savez(file, **_columns(images, numbers), allow_pickle=False)
 
 
-def scene_images(
-    number: int, seed: int, regime: Regime, config: LabeledImageConfig
-) -> list[LabeledImage]:
-    """Return all `config.images` images of one scene; none of one whose objects don't fit on the table.
+def scene_images(number: int, seed: int, config: LabeledImageConfig) -> list[LabeledImage]:
+    """Return all `config.images` images of one *broad* scene; none of one whose objects don't fit on the table.
 
     Args:
         number: number of the scene.
         seed: seed of all scenes; each has its own, derived from both.
-        regime: regime to sample the scene from.
         config: contents of its images.
     """
     own = int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
-    scene = _scene(regime, own)
+    scene = sample_scene("broad", own)
     try:
         return list(islice(label_scene(scene, own, config), config.images))
     except NoRoom:
         return []
-
-
-def _scene(regime: Regime, seed: int) -> Scene:
-    """A scene of the regime: a sampled one, or for "soar" and "dev" one of the fixed ones."""
-    from soar.sim.scenes.paper_scenes import SCENES
-    from soar.sim.scenes.regimes import sample_scene
-
-    fixed = [s for s in SCENES.values() if s.regime == regime]
-    return fixed[seed % len(fixed)] if fixed else sample_scene(regime, seed)
 
 
 def _columns(images: Sequence[LabeledImage], scenes: Sequence[int]) -> dict[str, np.ndarray]:

@@ -19,7 +19,6 @@ from soar.pretraining.labeled_images import LabeledImage, LabeledImageConfig
 from soar.pretraining.vlm_corpus import scene_images
 from soar.tasks.questions import parse_question
 from soar.training.vlm import VLMTrainConfig, tinted
-from soar.types import Regime
 from soar.utils.processes import worker_pool
 from soar.vlm.compact.model import embed
 
@@ -54,7 +53,6 @@ class SceneStream(AbstractContextManager["SceneStream"]):
         config: VLMTrainConfig,
         seed: int,
         workers: int,
-        regime: Regime = "broad",
         images: LabeledImageConfig | None = None,
     ) -> None:
         """Describe the stream; the processes start with the first batch.
@@ -63,10 +61,9 @@ class SceneStream(AbstractContextManager["SceneStream"]):
             config: recipe of the training, for the batch size and the augmentation.
             seed: seed of the scenes.
             workers: number of processes.
-            regime: scenes to sample.
             images: contents of a scene's images; at the network's resolution.
         """
-        self._config, self._seed, self._workers, self._regime = config, seed, workers, regime
+        self._config, self._seed, self._workers = config, seed, workers
         self._images = images or LabeledImageConfig(resolution=config.net.resolution)
         nominal = SCENES_PER_BLOCK * self._images.images
         self._steps_per_block = max(1, nominal // config.fit.batch_size)
@@ -131,16 +128,16 @@ class SceneStream(AbstractContextManager["SceneStream"]):
         first = number * SCENES_PER_BLOCK
         self._jobs[number] = [
             self._executor.submit(
-                _generate, range(n, n + _SCENES_PER_JOB), self._seed, self._regime, self._images
+                _generate, range(n, n + _SCENES_PER_JOB), self._seed, self._images
             )
             for n in range(first, first + SCENES_PER_BLOCK, _SCENES_PER_JOB)
         ]
 
 
-def _generate(scenes: range, seed: int, regime: Regime, config: LabeledImageConfig) -> Block:
+def _generate(scenes: range, seed: int, config: LabeledImageConfig) -> Block:
     """Generate the images of some scenes; runs in a worker process."""
     found: Sequence[LabeledImage] = [
-        image for number in scenes for image in scene_images(number, seed, regime, config)
+        image for number in scenes for image in scene_images(number, seed, config)
     ]
     return Block(
         images=np.stack([x.image for x in found]),

@@ -105,7 +105,6 @@ def fit(
     *,
     export: Export | None = None,
     validation: Batches | None = None,
-    validation_batches: int = 8,
 ) -> FitResult:
     """Minimize a learner's loss, or resume the run in `folder`.
 
@@ -119,7 +118,6 @@ def fit(
         folder: gets `log.jsonl`, the exported checkpoint, and the training state in `state/`; None keeps nothing.
         export: makes the checkpoint; None keeps the training state alone.
         validation: data whose mean loss is logged with every save.
-        validation_batches: number of its batches.
 
     Raises:
         CheckpointError: `folder` holds a run with other settings.
@@ -136,7 +134,7 @@ def fit(
         depth = 2 * config.accumulate + 1
         prefetcher = Prefetcher(batches, config.batch_size, run.parts(start), run.device, depth)
         try:
-            return _loop(run, prefetcher, trackers, start, validation, validation_batches)
+            return _loop(run, prefetcher, trackers, start, validation)
         finally:
             prefetcher.close()
 
@@ -184,7 +182,6 @@ def _loop(
     trackers: list[Tracker],
     start: int,
     validation: Batches | None,
-    validation_batches: int,
 ) -> FitResult:
     """Train, log and save until the last step."""
     config = run.config
@@ -208,7 +205,7 @@ def _loop(
             if not math.isfinite(loss):
                 raise SoarError(f"the loss is {loss} by step {done}; lower learning_rate")
             if (done % config.save_every == 0 or last) and validation is not None:
-                metrics |= run.validate(validation, validation_batches)
+                metrics |= run.validate(validation)
             for tracker in trackers:
                 tracker.log(done, metrics)
             if done % config.save_every == 0 or last:

@@ -35,6 +35,7 @@ Export: TypeAlias = Callable[[], Checkpoint]
 
 STATE = "training state"
 """Kind of the checkpoints that hold a training state."""
+_VALIDATION_BATCHES = 8
 
 
 @runtime_checkable
@@ -171,17 +172,17 @@ class FitRun:
         return value if self.accelerator is None else self.accelerator.reduce(value, "mean")
 
     @torch.no_grad()
-    def validate(self, batches: Batches, count: int) -> dict[str, float]:
-        """Return mean loss and metrics of the exported weights over the first `count` batches."""
+    def validate(self, batches: Batches) -> dict[str, float]:
+        """Return mean loss and metrics of the exported weights over the first eight batches."""
         self.learner.eval()
         means: dict[str, float] = {}
         size = self.config.batch_size
         with self.averaged():
-            for step in range(count):
+            for step in range(_VALIDATION_BATCHES):
                 batch = to_device(batches(step, size, slice(0, size)), self.device)
                 loss, metrics = self.loss(batch, self.generator(step))
                 for name, value in {"loss": loss, **metrics}.items():
-                    means[name] = means.get(name, 0.0) + float(value) / count
+                    means[name] = means.get(name, 0.0) + float(value) / _VALIDATION_BATCHES
         self.learner.train()
         return {f"validation_{name}": mean for name, mean in means.items()}
 

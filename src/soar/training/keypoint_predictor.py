@@ -66,7 +66,6 @@ def train_keypoint_predictor(
     config: FitConfig,
     attention_weight: float,
     provenance: Mapping[str, Any],
-    validation: KeypointBatches | None = None,
     recolor_tables: bool = False,
 ) -> FitResult:
     """Train the keypoint predictor of a subgoal generator and write the whole generator; resumes a run in `out`.
@@ -78,7 +77,6 @@ def train_keypoint_predictor(
         config: optimization.
         attention_weight: weight of the loss on the attention to the named objects.
         provenance: of the new checkpoint.
-        validation: samples whose loss is logged with every save.
         recolor_tables: whether the table gets another color in half of the samples.
 
     Raises:
@@ -94,7 +92,6 @@ def train_keypoint_predictor(
         config,
         out,
         export=lambda: to_checkpoint(learner.whole.net, provenance),
-        validation=validation,
     )
 
 

@@ -49,18 +49,6 @@ def read_labels(path: str | AnyPath) -> dict[str, bool | None]:
     return _successes(_read(_file(path))[0])
 
 
-def write_labels(
-    path: str | AnyPath, labels: Mapping[str, bool | None], episodes: Mapping[str, EpisodeSummary]
-) -> None:
-    """Write the labels of episodes, replacing the file whole or not at all. Raises FileError."""
-    instructions = {id: episode.instruction for id, episode in episodes.items()}
-    rows = {id: _Row(instructions.get(id, ""), success) for id, success in labels.items()}
-    if isinstance(path := _file(path), Path):
-        write_bytes(path, _to_csv(rows))
-    else:
-        path.write_bytes(_to_csv(rows))
-
-
 def update_label(
     path: str | AnyPath, episode: EpisodeSummary, success: bool | None, *, forget: bool = False
 ) -> dict[str, bool | None]:
