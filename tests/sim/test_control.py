@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from soar.errors import ConfigError
-from soar.sim.control import ControlConfig, EndEffectorController, Target, roll_pitch_yaw, rotation
+from soar.sim.control import EndEffectorController, Target, roll_pitch_yaw, rotation
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +65,6 @@ def test_executed_action_of_a_blocked_arm_goes_to_zero(controller):
         )
     assert abs(executed[0]) < 1e-6
     assert target.position[0] - blocked_at[0] <= controller.config.leash_m + 0.03 + 1e-9
-
-
-def test_neutral_outside_the_box_raises_an_error():
-    with pytest.raises(ConfigError, match="neutral"):
-        ControlConfig(neutral=(0.0, 0.0, 0.1))
 
 
 def test_no_commanded_motion_leads_out_of_the_box_on_its_way(controller):

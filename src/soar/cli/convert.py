@@ -14,7 +14,6 @@ from soar.utils.files import local_path
 from soar.utils.hub import DATA_FILES, HUB, hub_folder
 
 if TYPE_CHECKING:
-    from soar.checkpoint import Checkpoint
     from soar.conversion.policies import Kind
 
 Source = Annotated[str, tyro.conf.Positional]
@@ -103,18 +102,22 @@ def vgps(source: Source, settings: Path, vectors: Path, out: Path) -> None:
         vectors: JSON object with 512 numbers for each instruction, or .npz with `sentences` and `vectors`.
         out: folder to write.
     """
+    from soar import checkpoint as checkpoints
     from soar.conversion.critics import convert_critic
     from soar.nn.sentences import read_sentences
 
     _check_new(out)
     with _of_others(source, settings):
         made = convert_critic(_folder(source), settings, read_sentences(vectors))
-    print(f"checkpoint {_save(out, made)} in {out}: use it with --policy steered:POLICY,{out}")
+    print(
+        f"checkpoint {checkpoints.save(out, made)} in {out}: use it with --policy steered:POLICY,{out}"
+    )
 
 
 def _policy(
     kind: Kind, source: str, settings: Path, out: Path, vectors: Path | None = None
 ) -> None:
+    from soar import checkpoint as checkpoints
     from soar.conversion.policies import convert_policy
     from soar.nn.sentences import read_sentences
 
@@ -122,7 +125,7 @@ def _policy(
     sentences = read_sentences(vectors) if vectors else None
     with _of_others(source, settings):
         made = convert_policy(kind, _folder(source), settings, sentences)
-    print(f"checkpoint {_save(out, made)} in {out}: use it with --policy {out}")
+    print(f"checkpoint {checkpoints.save(out, made)} in {out}: use it with --policy {out}")
 
 
 @contextmanager
@@ -138,12 +141,6 @@ def _of_others(*files: str | Path) -> Iterator[None]:
         what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         names = " and ".join(map(str, files))
         raise ConfigError(f"{names} aren't laid out as the authors' release ({what})") from error
-
-
-def _save(out: Path, made: Checkpoint) -> str:
-    from soar import checkpoint as checkpoints
-
-    return checkpoints.save(out, made)
 
 
 def _check_new(out: Path) -> None:

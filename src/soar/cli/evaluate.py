@@ -141,7 +141,6 @@ def compare(
         after: folder of the second.
         out: folder for comparison.json and comparison.png; by default `after`.
     """
-
     from soar.evaluation.results import compare as pair
     from soar.evaluation.results import open_evaluation
     from soar.evaluation.tables import compared_systems, comparison_table, write_comparison
@@ -153,7 +152,6 @@ def compare(
 
 
 def _show(evaluation: Evaluation, folder: Path) -> None:
-
     from soar.evaluation.tables import rates_table
 
     print_table(rates_table(evaluation))

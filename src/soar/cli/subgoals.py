@@ -20,7 +20,6 @@ from soar.utils.progress import print_table
 if TYPE_CHECKING:
     from soar.evaluation.subgoals.scores import Score
     from soar.evaluation.subgoals.sequences import ExpertSequence
-    from soar.subgoals.clips import ClipCorpus
 
 SUSIE_PIXELS = 256
 """Height and width of SuSIE's images."""
@@ -114,7 +113,6 @@ def _corpora(
     from soar.data.frame_cache import build_frames
     from soar.data.store.lance import open_store
     from soar.data.video_frames import build_video_frames
-    from soar.subgoals.clips import ClipCorpus
 
     found = [ClipCorpus.load(folder) for folder in frames]
     if found:

@@ -27,10 +27,10 @@ from soar.robots.operation.guard import GuardedRobot
 from soar.robots.safety import SafeRobot
 from soar.types import Action, Observation
 from soar.utils.processes import start_resource_tracker
+from soar.utils.signals import STOP_SIGNALS, blocked
 
 Reply = tuple[str, Any]
 """Class and message of an error, or "" and the result."""
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _RELEASE_S = 10.0
 """Time that an abandoned process gets to release the hardware, in seconds."""
 _WATCH_S = 1.0
@@ -151,14 +151,9 @@ class ProcessRobot:
         self._process = context.Process(
             target=_serve, args=(child_end, self._make, self._call), daemon=True
         )
-        mask = signal.pthread_sigmask(
-            signal.SIG_BLOCK, _STOP_SIGNALS
-        )  # until the child ignores them
-        try:
+        with blocked():  # until the child ignores them
             self._process.start()
             self._finalize = Finalize(self, _end, (self._process, self._pipe), exitpriority=10)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         child_end.close()
         try:
             (self.period_s, self.contract, self.declares_contract, self.is_simulator) = (
@@ -245,12 +240,11 @@ def _serve(pipe: Connection, make: Callable[[], Robot], number: int) -> None:
         make: builds the robot.
         number: number of the reply to building it.
     """
-    for each in (
-        _STOP_SIGNALS
-    ):  # a handler, unlike SIG_IGN, isn't inherited by programs that a driver starts
+    # A handler, unlike SIG_IGN, isn't inherited by programs that a driver starts.
+    for each in STOP_SIGNALS:
         signal.signal(each, lambda *_: None)
         signal.siginterrupt(each, False)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     parent, robot = os.getppid(), None
 
     def start() -> tuple[float, Contract | None, bool, bool]:

@@ -15,7 +15,6 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from soar.errors import ConfigError
 from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, JOINTS, add_arm
 from soar.types import WORKSPACE_HIGH, WORKSPACE_LOW, Action
 
@@ -55,10 +54,6 @@ class ControlConfig:
     """Largest distance of the commanded from the measured position, along each axis [m]."""
     neutral: tuple[float, float, float] = (0.21, 0.0, 0.16)
     """Position after `home()` [m], fingers straight down."""
-
-    def __post_init__(self) -> None:
-        if not all(a < n < b for a, n, b in zip(self.low, self.neutral, self.high, strict=True)):
-            raise ConfigError(f"neutral {self.neutral} must lie inside {self.low} .. {self.high}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +96,9 @@ def roll_pitch_yaw(matrix: Float64[np.ndarray, "3 3"]) -> Vector3:
 class EndEffectorController:
     """Conversion of actions to commanded poses by inverse kinematics. Holds no state but the solver's scratch space."""
 
-    def __init__(self, config: ControlConfig | None = None) -> None:
-        self.config = config or ControlConfig()
+    config = ControlConfig()
+
+    def __init__(self) -> None:
         spec = mujoco.MjSpec()
         add_arm(spec)
         self._configuration = mink.Configuration(spec.compile())

@@ -16,7 +16,7 @@ from jaxtyping import Float64
 from soar.errors import RobotFault
 from soar.sim import layout, predicates
 from soar.sim.arm import END_EFFECTOR_SITE, FINGER_TRAVEL_M, FINGERS, GRIPPER_ACTUATOR, JOINTS
-from soar.sim.control import ControlConfig, EndEffectorController, Target, Vector3, roll_pitch_yaw
+from soar.sim.control import EndEffectorController, Target, Vector3, roll_pitch_yaw
 from soar.sim.model import compile_scene
 from soar.sim.rendering import Renderer
 from soar.sim.scenes import randomization, restyling
@@ -58,22 +58,19 @@ class Snapshot:
 class World:
     """A scene's physics, camera and arm. Objects have no valid poses before the first `reset`."""
 
-    def __init__(
-        self, scene: Scene, image_size: int = CAMERA_PIXELS, control: ControlConfig | None = None
-    ) -> None:
+    def __init__(self, scene: Scene, image_size: int = CAMERA_PIXELS) -> None:
         """Compile a scene.
 
         Args:
             scene: the scene.
             image_size: default side of rendered images in pixels.
-            control: limits of the end effector's motion.
 
         Raises:
             ConfigError: the scene has an unknown kind, color or table.
         """
         self.scene = scene
         self.image_size = image_size
-        self.controller = EndEffectorController(control)
+        self.controller = EndEffectorController()
         self.model = compile_scene(scene)
         self.data = mujoco.MjData(self.model)
         self._appearance = randomization.Appearance.of(self.model)

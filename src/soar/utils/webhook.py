@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from urllib.parse import urlsplit
 
 from soar.errors import ConfigError
+from soar.utils.addresses import is_web_url
 
 _TIMEOUT_S = 5.0
 """Time limit of a whole exchange in seconds."""
@@ -14,12 +14,7 @@ _TIMEOUT_S = 5.0
 
 def check_webhook(url: str) -> None:
     """Refuse what is no URL of a webhook, without quoting it, as its path is often a secret. Raises ConfigError."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid or not url.isascii() or not url.isprintable() or " " in url:
+    if not is_web_url(url) or not url.isascii() or not url.isprintable() or " " in url:
         raise ConfigError("webhook is not valid; valid: a URL such as https://HOST/PATH")
 
 

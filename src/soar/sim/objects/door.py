@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.sim.objects.parts import Color, Part, add_fixed_parts
+from soar.sim.objects.parts import Color, Part, add_fixed_parts, cabinet_parts
 
 SWING_RAD = 1.3
 """Angle of the open door [rad]."""
@@ -17,13 +17,7 @@ _W, _D, _H, _T = 0.060, 0.080, 0.064, 0.004
 """Half width, depth and height of the cabinet, and half thickness of its panels [m]."""
 _HANDLE = (-0.036, -2 * _W + 0.022, 0.036)
 """Center of the bar in the door's frame, whose origin is on the table below the hinge [m]."""
-_CABINET = (
-    Part("box", (_D / 2, _W, _T), (_D / 2, 0, _H), solid=True),
-    Part("box", (_D / 2, _T, _H / 2), (_D / 2, _W, _H / 2), solid=True, shade=0.85),
-    Part("box", (_D / 2, _T, _H / 2), (_D / 2, -_W, _H / 2), solid=True, shade=0.85),
-    Part("box", (_T, _W, _H / 2), (_D, 0, _H / 2), solid=True, shade=0.85),
-    Part("box", (_D / 2, _W, 0.001), (_D / 2, 0, 0.001), shade=0.3),
-)
+_CABINET = cabinet_parts(_W, _D, _H, _T)
 _DOOR = (
     Part("box", (0.003, _W - 0.002, 0.027), (-0.004, -_W, 0.032), solid=True, shade=0.8),
     Part("box", (0.014, 0.004, 0.004), (-0.020, _HANDLE[1], 0.030), solid=True, color="black"),

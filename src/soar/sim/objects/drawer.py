@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import mujoco
 
-from soar.sim.objects.parts import Color, Part, add_fixed_parts
+from soar.sim.objects.parts import Color, Part, add_fixed_parts, cabinet_parts
 
 TRAVEL_M = 0.085
 """Travel of the drawer from closed to open [m]."""
@@ -17,13 +17,7 @@ KNOB = (-0.030, 0.0, 0.036)
 
 _W, _D, _H, _T = 0.085, 0.115, 0.064, 0.004
 """Half width, depth and height of the cabinet, and half thickness of its panels [m]."""
-_CABINET = (
-    Part("box", (_D / 2, _W, _T), (_D / 2, 0, _H), solid=True),
-    Part("box", (_D / 2, _T, _H / 2), (_D / 2, _W, _H / 2), solid=True, shade=0.85),
-    Part("box", (_D / 2, _T, _H / 2), (_D / 2, -_W, _H / 2), solid=True, shade=0.85),
-    Part("box", (_T, _W, _H / 2), (_D, 0, _H / 2), solid=True, shade=0.85),
-    Part("box", (_D / 2, _W, 0.001), (_D / 2, 0, 0.001), shade=0.3),
-)
+_CABINET = cabinet_parts(_W, _D, _H, _T)
 _I = _W - 2 * _T - 0.001
 _BOX = (
     Part("box", (0.004, _I, 0.026), (0.002, 0, 0.030), solid=True, shade=0.8),

@@ -100,3 +100,15 @@ def add_fixed_parts(body: mujoco.MjsBody, parts: Sequence[Part], color: Color) -
     for part in parts:
         geom = add_part(body, part, color)
         geom.contype, geom.conaffinity = 0, TABLE_BIT if part.solid else 0
+
+
+def cabinet_parts(width: float, depth: float, height: float, thickness: float) -> tuple[Part, ...]:
+    """Return a cabinet that is open in front: half width, depth and height, and half thickness of its panels [m]."""
+    w, d, h, t = width, depth, height, thickness
+    return (
+        Part("box", (d / 2, w, t), (d / 2, 0, h), solid=True),
+        Part("box", (d / 2, t, h / 2), (d / 2, w, h / 2), solid=True, shade=0.85),
+        Part("box", (d / 2, t, h / 2), (d / 2, -w, h / 2), solid=True, shade=0.85),
+        Part("box", (t, w, h / 2), (d, 0, h / 2), solid=True, shade=0.85),
+        Part("box", (d / 2, w, 0.001), (d / 2, 0, 0.001), shade=0.3),
+    )

@@ -17,6 +17,7 @@ from soar.types import SUCCESS_THRESHOLD, Images, Task, Verdict
 from soar.utils import http
 from soar.utils.addresses import is_web_url
 from soar.vlm.clients.endpoint import in_background
+from soar.vlm.clients.replies import probability
 from soar.vlm.judges.frames import spread_frames
 
 
@@ -101,6 +102,4 @@ def _last_probability(answer: Any) -> float | None:
     rows = heads.get("success_probs") if isinstance(heads, Mapping) else None
     row = rows[0] if isinstance(rows, list) and rows else None
     last = row[-1] if isinstance(row, list) and row else None
-    if isinstance(last, bool) or not isinstance(last, int | float):
-        return None
-    return float(last) if 0 <= last <= 1 else None
+    return probability(last)
