@@ -125,7 +125,7 @@ def test_a_scene_gives_all_its_images_although_its_physics_diverges(monkeypatch)
         return act(world, action)
 
     monkeypatch.setattr(World, "step", step)
-    assert len(scene_images(0, 1, "dev", SMALL)) == SMALL.images
+    assert len(scene_images(0, 1, SMALL)) == SMALL.images
     assert next(steps) > 6
 
 
@@ -134,7 +134,7 @@ def test_a_scene_without_room_gives_no_image_and_is_named(monkeypatch):
         raise NoRoom("the objects don't fit on the table")
 
     monkeypatch.setattr(World, "reset", no_room)
-    assert scene_images(0, 1, "dev", SMALL) == []
+    assert scene_images(0, 1, SMALL) == []
     with pytest.raises(ConfigError, match="scene '6': 5 resets in a row"):
         next(label_scene(SCENES["6"], 5, SMALL))
 
