@@ -31,7 +31,7 @@ from soar.plugins import checked, component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot
 from soar.robots.duty_cycle import MeteredRobot
-from soar.robots.host.client import HostedRobot
+from soar.robots.host.hosted import HostedRobot
 from soar.robots.ik import Kinematics, PoseRobot
 from soar.robots.limits import Limits
 from soar.robots.operation.dry_run import DryRunRobot

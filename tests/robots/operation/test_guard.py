@@ -1,6 +1,7 @@
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from soar.contract.contract import ActionNumbers, Contract, Numbers
-from soar.errors import MotionHeld
+from soar.errors import MotionHeld, RobotFault
 from soar.robots.limits import Limits
 from soar.robots.operation.dry_run import DryRunRobot
 from soar.robots.operation.guard import (
@@ -23,6 +24,13 @@ from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
 
 FORWARD = np.array([0.02, 0, 0, 0, 0, 0.1, 1], np.float32)
+
+
+def until(what: Callable[[], object]) -> None:
+    ends_s = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < ends_s
+        time.sleep(0.005)
 
 
 class LongWay(ToyRobot):
@@ -78,22 +86,43 @@ def test_a_stop_reaches_a_driver_with_hold_in_the_middle_of_a_call(tmp_path):
     robot.close()
 
 
-def test_a_hold_that_fails_is_tried_again(tmp_path, monkeypatch):
+class Unsteady(ToyRobot):
+    """A robot whose `hold` fails until its bus is free."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tries, self.free, self.held = 0, threading.Event(), threading.Event()
+
+    def hold(self) -> None:
+        self.tries += 1
+        if not self.free.is_set():
+            raise OSError("the bus is busy")
+        self.held.set()
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_a_hold_that_fails_is_tried_again_and_nothing_moves_before(
+    tmp_path, monkeypatch, caplog, released
+):
     monkeypatch.setattr("soar.robots.operation.guard._RETRY_S", 0.01)
-    held = threading.Event()
-
-    class Unsteady(ToyRobot):
-        tries = 0
-
-        def hold(self) -> None:
-            self.tries += 1
-            if self.tries < 3:
-                raise OSError("the bus is busy")
-            held.set()
-
-    robot = GuardedRobot(Unsteady(), MotionGuard(tmp_path))
+    driver = Unsteady()
+    robot = GuardedRobot(driver, MotionGuard(tmp_path))
     stop_motion(tmp_path, "x")
-    assert held.wait(5)
+    until(lambda: driver.tries > 3)
+    assert caplog.text.count("the bus is busy") == 1
+    if released:
+        release_motion(tmp_path)
+        with pytest.raises(RobotFault, match=r"hold\(\) failed: OSError .*the bus is busy"):
+            robot.execute(FORWARD)
+        robot.recover()
+    driver.free.set()
+    assert driver.held.wait(5)
+    until(lambda: "the arm is held" in caplog.text)
+    tries = driver.tries
+    time.sleep(0.1)
+    assert driver.tries == tries
+    release_motion(tmp_path)
+    robot.execute(FORWARD)
     robot.close()
 
 

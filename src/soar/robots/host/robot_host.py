@@ -10,9 +10,9 @@ This file needs no soar: copy it to the arm's machine, or into an environment wh
 The robot is what `my_arm.make(**options)` returns: an object with `period_s`, `observe`, `execute`, `home`, `recover`
 and `close` (docs/add-a-robot.md), or a LeRobot `Robot`. An optional `hold()` stops the arm at once; it may be called
 from another thread while any other method runs. Without it the arm is held by an action without motion.
-
 One client controls the arm, any number of others view it. The arm is held when the controlling client is silent for
-three periods after an action, and when its connection is lost.
+three periods after an action, and when its connection is lost. A hold that fails is tried again; until one succeeds,
+the arm is neither moved nor homed.
 
 Wire: msgpack in binary messages; arrays as in openpi's clients. The host first sends {"protocol", "name", "period_s",
 "contract", "methods", "role"}. Requests {"call", "args", "id"}; replies {"id", "value"} or {"id", "error": [class,
@@ -48,11 +48,14 @@ PROTOCOL = 1
 PATH = "/robot/v1"
 KEY_VARIABLE = "SOAR_ROBOT_KEY"
 """Environment variable with the key that clients must present; none is needed without it."""
-CONTROL = ("observe", "execute", "home", "recover", "close")
+MOTIONS = ("execute", "home")
+CONTROL = ("observe", *MOTIONS, "recover", "close")
 OPTIONAL = ("hold", "truth", "reset")
 """Methods that a robot may have: `truth` and `reset` are those of a simulator, whose time stands still between steps."""
 WATCHDOG = 3.0
 """Number of control periods without an action after which the arm is held."""
+RETRY_S, LAST_TRIES = 0.2, 10
+"""Pause after a hold that failed [s], and the most attempts before the arm is closed."""
 BESIDE = {"gym": "gym_robot.py", "lerobot": "lerobot_arm.py"}
 """Files beside this one that adapt other robots, by name."""
 _SEEN = ("image", "state", "time_s", "other_images")
@@ -119,25 +122,21 @@ class Host:
     """A robot, its clients, and the watchdog. All of the robot's methods but `hold` run in the thread of `run`."""
 
     def __init__(self, make: Callable[[], Any], name: str, watchdog: float = WATCHDOG) -> None:
-        """Build a robot of this name by `make`, anew for the next client after one has closed it.
-
-        `watchdog`: periods without an action after which the arm is held; 0 for never.
-        """
+        """Build a robot by `make`, anew once a client has closed it. `watchdog`: as `WATCHDOG`, 0 for never."""
         self._make, self._name, self._watchdog = make, name, watchdog
-        self._jobs: "queue.Queue[Callable[[], None]]" = queue.Queue()
+        self._jobs: "queue.Queue[Callable[[], Any]]" = queue.Queue()
         self._controller: ServerConnection | None = None
         self._controlling = threading.Lock()
         self._newest: tuple[float, Any] = (-np.inf, None)
         self._deadline_s = np.inf
         """Time on the monotonic clock at which the arm is held unless an action comes before."""
+        self._unheld = ""  # why the arm can't be held, if so
         self._last: np.ndarray | None = None
         self._ended, self._done = threading.Event(), threading.Event()
         self.robot: Any = make()
         self.period_s = float(self.robot.period_s)
         self.simulator = hasattr(self.robot, "truth") and hasattr(self.robot, "reset")
         """Whether it needs no watchdog, because its time stands still."""
-        self.holds = 0
-        """Number of times that the arm was held."""
 
     def run(self) -> None:
         """Call the robot's methods until `end`; then, or after any exception, hold and close it."""
@@ -148,34 +147,33 @@ class Host:
                     _attempt(self._jobs.get(timeout=0.2))
         finally:
             self._done.set()
-            self.hold()
+            for _ in range(LAST_TRIES):
+                if not self.hold():
+                    break
+                time.sleep(RETRY_S)
             if self.robot is not None:
                 self.robot.close()
 
     def _watch(self) -> None:
         """Hold the arm when its time is up, whatever the robot's thread and the clients do."""
-        while not self._done.wait(0.01):
-            if time.monotonic() >= self._deadline_s:
+        while not self._done.wait(RETRY_S if self._unheld else 0.01):
+            if time.monotonic() >= self._deadline_s or (self._unheld and self._jobs.empty()):
                 self._hold_now()
 
-    def end(self) -> None:
-        """End `run` after the current call."""
+    def end(self, after: Callable[[], Any] = lambda: None) -> None:
+        """End `run` after the current call, once `after` returns."""
+        after()
         self._ended.set()
 
-    def end_at_eof(self) -> None:
-        """End `run` when the input ends, as it does with the process at its other end."""
-        sys.stdin.read()
-        self.end()
-
-    def hold(self) -> None:
-        """Stop the arm where it is, gripper as it is."""
-        self._deadline_s = np.inf
-        if self.robot is None or self.simulator:
-            return
-        self.holds += 1
-        kind, text = _attempt(getattr(self.robot, "hold", self._stand))
-        if kind:
-            _attempt(sys.stderr.write, f"robot_host: the arm can't be held: {text}\n")
+    def hold(self) -> str:
+        """Stop the arm where it is, gripper as it is; `_watch` tries a hold that fails again. Return why it failed."""
+        self._deadline_s, before, kind, text = np.inf, self._unheld, "", ""
+        if self.robot is not None and not self.simulator:
+            kind, text = _attempt(getattr(self.robot, "hold", self._stand))
+        self._unheld = f"the arm can't be held: {text}" if kind else ""
+        if self._unheld != before:
+            _attempt(sys.stderr.write, f"robot_host: {self._unheld or 'the arm is held'}\n")
+        return self._unheld
 
     def serve_client(self, connection: ServerConnection) -> None:
         """Serve one client until its connection ends."""
@@ -241,7 +239,7 @@ class Host:
         call, args, number = request["call"], request.get("args", []), request["id"]
         if call == "hold":
             self._hold_now()
-            _reply(connection, number, None)
+            _reply(connection, number, self._unheld or None, "RobotFault" if self._unheld else "")
         elif call == "time":
             _reply(connection, number, time.monotonic())
         elif views and call != "observe":
@@ -256,7 +254,8 @@ class Host:
     def _answer(self, connection: ServerConnection, call: str, args: Any, number: Any) -> None:
         """Call the robot and send the reply, unless the client has lost control since."""
         if call == "observe" or connection is self._controller:
-            kind, value = _attempt(self._call, call, args)
+            unheld = self.hold() if self._unheld and call in MOTIONS else ""
+            kind, value = ("RobotFault", unheld) if unheld else _attempt(self._call, call, args)
             _reply(connection, number, value, kind)
 
     def _call(self, call: str, args: Any) -> Any:
@@ -270,7 +269,9 @@ class Host:
             moved, self._last = False, None
         self._deadline_s, self.robot = np.inf, None if call == "close" else robot
         try:
-            return getattr(robot, call)(*args)
+            value = getattr(robot, call)(*args)
+            self._last = None if call == "recover" else self._last
+            return value
         finally:
             if moved and self._watchdog and not self.simulator:
                 self._deadline_s = time.monotonic() + self._watchdog * self.period_s
@@ -286,9 +287,10 @@ class Host:
 
     def _stand(self) -> None:
         """Hold an arm that has no `hold`, if it moved, by an action without motion that keeps the gripper."""
-        last, self._last = self._last, None
-        if last is not None:
-            self.robot.execute(still((_contract(self.robot) or {}).get("action") or {}, last))
+        if self._last is not None:
+            meaning = (_contract(self.robot) or {}).get("action") or {}
+            self.robot.execute(still(meaning, self._last))
+            self._last = None
 
 
 def _contract(robot: Any) -> Any:
@@ -326,11 +328,10 @@ def _answers(connection: ServerConnection) -> bool:
     alive = threading.Event()
 
     def ping() -> None:
-        kind, pong = _attempt(connection.ping)
-        if not kind and pong.wait(1.0):
+        if connection.ping().wait(1.0):
             alive.set()
 
-    threading.Thread(target=ping, daemon=True).start()
+    threading.Thread(target=_attempt, args=(ping,), daemon=True).start()
     return alive.wait(1.0)
 
 
@@ -340,11 +341,11 @@ def _attempt(function: Callable[..., Any], *args: Any) -> tuple[str, Any]:
         return "", function(*args)
     except BaseException as error:  # noqa: BLE001  a driver may raise anything, also an exit
         known = [c.__name__ for c in type(error).__mro__ if c.__name__ in _FAULTS]
+        text = traceback.format_exception_only(type(error), error)[0].strip().partition(": ")[2]
         if known:
-            return known[0], str(error)
+            return known[0], text
         last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{type(error).__name__} at {last.filename}:{last.lineno}"
-        return "RobotFault", f"{place}: {error}"
+        return "RobotFault", f"{type(error).__name__} at {last.filename}:{last.lineno}: {text}"
 
 
 def listen(host: Host, bind: str, port: int, key: str = "") -> Server:
@@ -370,8 +371,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--options", default="{}", help="arguments of that function, as JSON")
     parser.add_argument("--port", type=int, default=8765, help="0 for any free one")
     parser.add_argument("--bind", default="127.0.0.1", help="address to listen at")
-    help = "periods without an action after which the arm is held; 0 for never"
-    parser.add_argument("--watchdog", type=float, default=WATCHDOG, help=help)
+    parser.add_argument("--watchdog", type=float, default=WATCHDOG, help="in periods; 0 for never")
     parser.add_argument("--until-eof", action="store_true", help="end when the input ends")
     args = parser.parse_args(argv)
     key = os.environ.get(KEY_VARIABLE, "")
@@ -389,7 +389,7 @@ def main(argv: list[str] | None = None) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup sets it
             signal.signal(number, lambda *_: host.end())
     if args.until_eof:
-        threading.Thread(target=host.end_at_eof, daemon=True).start()
+        threading.Thread(target=host.end, args=(sys.stdin.read,), daemon=True).start()
     print(json.dumps({"url": f"ws://{args.bind}:{server.socket.getsockname()[1]}"}), flush=True)
     host.run()
     os._exit(0)  # connections' threads may wait for clients

@@ -23,7 +23,7 @@ from annotated_types import Ge, Gt, Le
 
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import shortened
-from soar.errors import MotionHeld
+from soar.errors import MotionHeld, RobotFault, SoarError, described
 from soar.interfaces import Robot
 from soar.types import Action, Observation
 from soar.utils.config import check_ranges
@@ -153,7 +153,8 @@ class GuardedRobot(Generic[R]):
     """A robot that moves only while its guard allows it, and slowly at first.
 
     A driver with `hold()` is stopped at once, while any other of its methods runs; without it the motion of the control
-    step ends, and no other begins. Attributes that aren't those of a robot are the driver's.
+    step ends, and no other begins. A hold that fails is tried again until it succeeds, and before that nothing moves the
+    arm. Attributes that aren't those of a robot are the driver's.
     """
 
     def __init__(
@@ -177,6 +178,8 @@ class GuardedRobot(Generic[R]):
         self._contract = contract or WIDOWX
         self._episodes, self._moved = 0, False
         self._state: np.ndarray | None = None
+        self._unheld = ""
+        """Why the driver can't be held; "" if it can."""
         self._ended = threading.Event()
         if guard is not None and hasattr(robot, "hold"):
             threading.Thread(target=self._watch, daemon=True).start()
@@ -194,13 +197,13 @@ class GuardedRobot(Generic[R]):
         return observation
 
     def execute(self, action: Action) -> Action:
-        """See `Robot.execute`. Raises MotionHeld."""
+        """See `Robot.execute`. Raises MotionHeld, and RobotFault: the arm can't be held."""
         self._check()
         self._moved = True
         return self.robot.execute(self._slowed(action))
 
     def home(self) -> None:
-        """See `Robot.home`; ends an episode. Raises MotionHeld."""
+        """See `Robot.home`; ends an episode. Raises MotionHeld, and RobotFault: the arm can't be held."""
         self._check()
         self._episodes, self._moved = self._episodes + self._moved, False
         self._state = None
@@ -209,7 +212,8 @@ class GuardedRobot(Generic[R]):
 
     def recover(self) -> None:
         """See `Robot.recover`. Raises MotionHeld."""
-        self._check()
+        if self._guard is not None:
+            self._guard.check()
         self._state = None
         self.robot.recover()
 
@@ -230,20 +234,32 @@ class GuardedRobot(Generic[R]):
     def _check(self) -> None:
         if self._guard is not None:
             self._guard.check()
+        if self._unheld:
+            raise RobotFault(self._unheld)
 
     def _watch(self) -> None:
         """Hold the driver when the guard begins to forbid motion."""
         held = False
-        while self._guard is not None and not self._ended.wait(_POLL_S):
+        while self._guard is not None and not self._ended.wait(
+            _RETRY_S if self._unheld else _POLL_S
+        ):
             forbidden = bool(self._guard.reason())
-            if forbidden and not held:
-                try:
-                    self.robot.hold()  # type: ignore[attr-defined]
-                except Exception as error:  # noqa: BLE001  a driver may raise anything; try again
-                    log.error("hold() failed: %s", error)
-                    self._ended.wait(_RETRY_S)
-                    continue
+            if (forbidden and not held) or self._unheld:
+                self._hold()
             held = forbidden
+
+    def _hold(self) -> None:
+        """Try to hold the driver; say when that fails for another reason than before, and when it succeeds again."""
+        before, failed = self._unheld, ""
+        try:
+            self.robot.hold()  # type: ignore[attr-defined]
+        except SoarError as error:
+            failed = f"hold() failed: {error}"
+        except BaseException as error:  # noqa: BLE001  a driver may raise anything
+            failed = f"hold() failed: {described(error)}"
+        self._unheld = failed
+        if failed != before:
+            log.error("%s", failed or "the arm is held")
 
 
 def _read(path: Path) -> str | None:
