@@ -24,7 +24,7 @@ WRONG = (
 )  # fmt: skip
 """Values that are wrong for most options."""
 QUICK = (
-    "status", "pause", "resume", "stop", "compare", "report", "data ls", "data show", "data stats",
+    "status", "pause", "resume", "stop", "release", "compare", "report", "data ls", "data show", "data stats",
     "data verify", "data sweep", "data video", "vlm label",
 )  # fmt: skip
 """Commands that do nothing that takes long where a value happens to be valid."""
@@ -163,7 +163,7 @@ def test_a_tilde_is_the_home_folder_and_a_url_is_refused(folder, capsys, monkeyp
 
 
 def test_a_paused_folder_in_which_no_station_has_collected_is_one_line(folder, capsys):
-    for command in ("pause", "resume", "stop"):
+    for command in ("pause", "resume", "stop", "release"):
         code, error = outcome([command, "--store", "folder"], capsys)
         assert code == 2
         assert "no station has collected here yet" in error

@@ -31,7 +31,7 @@ def test_attended_stations_are_stopped_and_released_as_in_collection(tmp_path: P
         emergency = present.folders["arm"] / "emergency"
         main(["stop", "--store", str(tmp_path), "--emergency"])
         assert emergency.exists()
-        main(["resume", "--store", str(tmp_path)])
+        main(["release", "--store", str(tmp_path)])
         assert not emergency.exists()
         main(["attend", "--store", str(tmp_path)])
         assert (present.folders["arm"] / "heartbeat").exists()

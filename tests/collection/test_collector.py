@@ -769,6 +769,7 @@ def test_an_arm_goes_home_after_a_hold_whatever_the_station_does_meanwhile(tmp_p
         assert not supervisor.willing()
     else:
         supervisor.show("waiting", "the store is away")
+        release_motion(folder.folder)
     folder.request("run")
     assert supervisor.willing()
     supervisor.observe()

@@ -78,7 +78,7 @@ except OSError:
 def held():
     return [(f.folder / "emergency").exists() for f in folders]
 
-hold = CommandKeys(lambda hold: folders[2].request("emergency"))
+hold = CommandKeys(folders[2].request)
 handle = _key_handler(None, hold, folders[2])
 handle("x")
 handle(" ")

@@ -14,6 +14,7 @@ from soar.collection.fleet import CollectionJob, run_lockstep
 from soar.collection.keys import operator_keys
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
+from soar.robots.operation.guard import MotionGuard
 from soar.rollout.callbacks import Callback
 from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig
@@ -65,6 +66,11 @@ def test_a_station_is_held_at_once_drops_its_episode_and_goes_on_when_released(t
     time.sleep(0.3)
     assert (callback.steps, status(folder)) == (steps, "held")
     assert "a test" in folder.status().doing
+    folder.request("run")  # nor this
+    folder.request("release")
+    wait_until(lambda: "`soar resume`" in folder.status().doing)
+    time.sleep(0.3)
+    assert (callback.steps, status(folder)) == (steps, "held")  # a release moves nothing
     folder.request("run")
     run.join()
     kinds = [e["kind"] for e in folder.events()]
@@ -130,10 +136,20 @@ def test_the_commands_stop_and_release_all_or_some(tmp_path, capsys):
     job = CollectionJob(tmp_path, MODELS, episodes=2)
     run_lockstep([StationConfig(n, "toy") for n in ("a", "b")], job, threading.Event())
     main(["stop", "--store", str(tmp_path), "--emergency"])
-    main(["resume", "--store", str(tmp_path), "--station", "a"])
-    assert capsys.readouterr().out.split("\n")[:3] == ["a: emergency", "b: emergency", "a: run"]
-    held = [n for n in ("a", "b") if (tmp_path / "stations" / n / "emergency").exists()]
-    assert held == ["b"]
+    main(["resume", "--store", str(tmp_path)])
+    main(["release", "--store", str(tmp_path), "--station", "a"])
+    main(["resume", "--store", str(tmp_path)])
+    main(["release", "--store", str(tmp_path), "--station", "a"])
+    still = "still held by an emergency stop; `soar release` releases it"
+    assert capsys.readouterr().out.strip().split("\n") == [
+        *("a: emergency", "b: emergency"),
+        *(f"a: {still}", f"b: {still}"),
+        "a: released; `soar resume` lets it move again",
+        *("a: run", f"b: {still}"),
+        "no emergency stop holds an arm",
+    ]
+    guards = [MotionGuard(tmp_path / "stations" / name) for name in ("a", "b")]
+    assert [bool(guard.reason()) for guard in guards] == [False, True]
 
 
 def test_a_dry_run_prints_what_would_be_sent_and_stores_nothing(tmp_path, capsys, monkeypatch):
@@ -174,8 +190,12 @@ def test_keys_stop_release_and_beat(tmp_path, terminal, monkeypatch):
         assert not any(e.exists() for e in emergencies)
         os.write(ours, b" ")
         wait_until(lambda: all(e.exists() for e in emergencies))
+        os.write(ours, b"c")  # nothing is released
         os.write(ours, b"r")
         wait_until(lambda: not any(e.exists() for e in emergencies))
+        assert all(f.is_released for f in folders)
+        os.write(ours, b"c")
+        wait_until(lambda: not any(f.is_released for f in folders))
     import termios
 
     assert termios.tcgetattr(stream.fileno())[3] & termios.ICANON  # the terminal is as it was

@@ -28,7 +28,13 @@ from soar.contract.convert import apply, decode
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError, RobotFault
 from soar.robots.operation.devices import Gamepad, LeaderArm, Scripted
-from soar.robots.operation.guard import GuardedRobot, MotionGuard, release_motion, stop_motion
+from soar.robots.operation.guard import (
+    GuardedRobot,
+    MotionGuard,
+    release_motion,
+    resume_motion,
+    stop_motion,
+)
 from soar.robots.operation.teleoperation import GRIPPER_STEPS, Command, CommandKeys, Hand, Keyboard
 from soar.robots.safety import SafeRobot
 from soar.robots.toy import ToyRobot
@@ -138,6 +144,8 @@ def test_a_person_records_discards_and_ends_by_keys_in_a_terminal(toy, tmp_path)
         for _ in range(3):  # so many control steps later it still hasn't moved
             one.wait_for("held: ")
         one.press("r")
+        one.wait_for("held: released")
+        one.press("c")
         one.wait_for("recording: ")
         one.press("\n")
         one.wait_for("1 kept")
@@ -248,6 +256,7 @@ class Overloaded(ToyRobot):
             self.looks += 1
             if self.looks == 3:
                 release_motion(self.folder)
+                resume_motion(self.folder)
         return super().observe()
 
 
@@ -448,7 +457,7 @@ def test_a_gamepad_moves_the_hand_and_gives_commands(sdl):
     action = pad.act(seen)
     assert action is not None
     assert action[6] == 0
-    assert sorted(given) == ["discard", "enter", "stop"]
+    assert sorted(given) == ["discard", "emergency", "enter"]
     pad.close()
 
 
@@ -459,9 +468,9 @@ def test_without_a_gamepad_the_message_says_so():
 
 
 def test_a_stop_acts_at_once_and_other_commands_wait():
-    held: list[bool] = []
+    held: list[str] = []
     commands = CommandKeys(held.append)
-    for key in " r\nxq":
+    for key in " rc\nxq":
         commands.press(key)
-    assert held == [True, False]
+    assert held == ["emergency", "release", "continue"]
     assert [commands.next() for _ in range(4)] == ["enter", "discard", "quit", None]

@@ -44,8 +44,9 @@ def test_a_command_lasts_until_the_next_one(tmp_path):
         assert StatusFolder(tmp_path, "arm1").command() == command
     status_folder.request("run")
     assert status_folder.command() == "run"
-    (status_folder.folder / "wish").write_text("dance")
-    assert status_folder.command() == "run"
+    for word in ("dance", "emergency"):
+        (status_folder.folder / "wish").write_text(word)
+        assert status_folder.command() == "run"
 
 
 @pytest.mark.parametrize("way", ["page", "command", "keys"])

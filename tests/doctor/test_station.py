@@ -327,6 +327,7 @@ def test_an_arm_that_a_person_holds_is_not_moved(tmp_path, monkeypatch):
     assert (first.health, first.what[:26]) == ("failed", "emergency stop (space bar ")
     assert "a person holds the arm" in first.advice
     assert (robot.visited, robot.homed) == ([], 0)
+    folder.request("release")
     folder.request("run")
     assert next(run_checks(config)).health == "ok"
 

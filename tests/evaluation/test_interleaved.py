@@ -14,7 +14,7 @@ from soar.errors import RobotFault
 from soar.evaluation.interleaved import Entry, evaluate_interleaved, missing_trials
 from soar.evaluation.results import EvalSetting, TrialKey, compare
 from soar.evaluation.stations import StationEnvs
-from soar.robots.operation.guard import release_motion, stop_motion
+from soar.robots.operation.guard import release_motion, resume_motion, stop_motion
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS, ToyPolicy, ToySubgoals, ToyVLM
 from soar.rollout.station_config import StationConfig
@@ -175,10 +175,11 @@ def test_a_stopped_arm_waits_for_its_release_and_the_trial_is_repeated(tmp_path:
                 for folder in folders:
                     stop_motion(folder, "a test")
                 for folder in folders:
-                    threading.Timer(0.3, release_motion, [folder]).start()
+                    threading.Timer(0.2, release_motion, [folder]).start()
+                    threading.Timer(0.4, resume_motion, [folder]).start()
 
     operator, given = Stopping(), entries(tmp_path, trials=1)
     for evaluation in evaluate_interleaved(given, envs(tmp_path, operator), seed=0, video_size=0):
         assert evaluation.finished
-    assert time.monotonic() - held[0] > 0.3
+    assert time.monotonic() - held[0] > 0.4
     assert len(operator.reproduced) == 2 * len(TASKS) + 1

@@ -37,7 +37,8 @@ _WAIT_MS = 120_000
 
 def collecting(store: Path | str, *names: str) -> subprocess.Popen[bytes]:
     """Start a process with stations, each a slow toy robot."""
-    environment = os.environ | {"PYTHONPATH": str(LAB.parent)}
+    places = [str(LAB.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(places)}
     return subprocess.Popen([sys.executable, str(LAB), str(store), *names], env=environment)
 
 
@@ -164,6 +165,9 @@ def test_an_emergency_stop_holds_every_arm(page: Any, lab: tuple[Path, Any]) -> 
     assert StatusFolder(lab[0], "arm1").command() == "run"
     assert (lab[0] / "stations" / "arm1" / "emergency").exists()
     page.click("#fleet >> text=Release")
+    page.wait_for_selector(".tile[data-name=arm1] .needs:has-text('lets the arm move again')")
+    assert page.is_visible(".tile[data-name=arm1] .dot.held")
+    page.click("#fleet >> text=Resume")
     page.wait_for_selector(".tile[data-name=arm1] .dot.collecting")
 
 

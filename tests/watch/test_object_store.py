@@ -93,7 +93,14 @@ def test_a_page_elsewhere_shows_and_steers_the_stations_of_a_store_at_a_url(
         arm.request("run")  # at its machine
         until(lambda: values()["station arm1"]["command"] == "run")
         page.post("/api/fleet/emergency")
-        until((arm.folder / "emergency").exists)
+        until(lambda: arm.is_stopped)
+        page.post("/api/fleet/resume")
+        page.post("/api/fleet/release")
+        until(lambda: arm.is_released)
+        until(lambda: values()["station arm1"]["command"] == "released")
+        page.post("/api/fleet/resume")
+        until(lambda: not arm.is_released)
+        assert not arm.is_stopped
         page.post("/api/stations/arm1/tasks", json={"tasks": ["fold it"]})
         until(arm.requested_tasks)
         assert page.post(f"/api/episodes/{id}/label", json={"label": "success"}).status_code == 200
@@ -132,7 +139,7 @@ def test_what_is_asked_at_the_stations_machine_goes_before_what_comes_from_elsew
     station.look()
     arm.request("emergency", "the page")
     station.look()
-    stop.unlink()  # `soar resume` elsewhere
+    stop.unlink()  # `soar release` elsewhere
     (there / "wish").write_bytes(b"pause")
     arm.request("emergency", "space bar, a second later")
     arm.request("stop")
@@ -140,7 +147,7 @@ def test_what_is_asked_at_the_stations_machine_goes_before_what_comes_from_elsew
     assert emergency.exists()
     assert b"space bar" in stop.read_bytes()
     assert (arm.command(), (there / "wish").read_bytes()) == ("stop", b"stop")
-    arm.request("run")
+    arm.request("release")
     stop.write_bytes(b"elsewhere")  # while it was released here
     station.look()
     assert emergency.read_text() == "elsewhere"

@@ -79,6 +79,8 @@ def test_a_person_records_discards_stops_and_chooses_a_task_in_the_page(
     keys.press("w")
     page.wait_for_timeout(600)
     keys.press("r")
+    wait_for(page, "held: released")
+    keys.press("c")
     wait_for(page, "recording")
     keys.press("Enter")
     wait_for(page, "1 kept")
@@ -156,6 +158,8 @@ def test_the_arm_stands_and_can_be_stopped_while_a_dialog_is_open(page: Any) -> 
         assert page.is_visible("dialog")
         keys.press("Escape")
         keys.press("r")
+        wait_for(page, "held: released")
+        keys.press("c")
         wait_for(page, "ready")
         keys.press("?")
 

@@ -40,7 +40,7 @@ def record(
 
     In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends. The
     arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper. The
-    space bar stops the arm at once, and r releases it. Time stands still while no key is pressed. A simulated table is
+    space bar stops the arm at once, r releases it, after which c lets it move. Time stands still while no key is pressed. A simulated table is
     set anew for each demonstration. With --page all of this takes place in the browser, at the printed address; without
     it `soar watch` shows the picture there, too.
 
@@ -104,7 +104,7 @@ def _open_recording(
 
     clock, opened = Clock(), open_store(store, create=True)
     folder = StatusFolder(store, config.name)
-    commands = CommandKeys(lambda hold: folder.request("emergency" if hold else "run", "space bar"))
+    commands = CommandKeys(lambda word: folder.request(word, "space bar"))
     place = _open_station(stack, config, opened, folder, clock, commands)
     tasks, contract = _tasks(instructions, place), robot_contract(place.robot)
     teleoperator: Teleoperator = (

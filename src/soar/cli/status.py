@@ -1,4 +1,4 @@
-"""`soar status`, `pause`, `resume` and `stop`: stations that collect, seen and controlled from any terminal."""
+"""`soar status`, `pause`, `resume`, `stop` and `release`: stations that collect, seen and controlled from any terminal."""
 
 from __future__ import annotations
 
@@ -33,11 +33,28 @@ def pause(store: Store, station: Names = ()) -> None:
 
 
 def resume(store: Store, station: Names = ()) -> None:
-    """Resume paused stations, and release those that an emergency stop holds: their arms go home and continue.
+    """Resume stations after a pause, or after their release from an emergency stop: their arms go home and continue.
+
+    An emergency stop itself stays: `soar release` ends it.
 
     Example: `soar resume --store s`.
     """
     _request(store, station, "run")
+
+
+def release(store: Store, station: Names = ()) -> None:
+    """Release stations from an emergency stop, once nobody is in the arms' way. Nothing moves before `soar resume`.
+
+    Example: `soar release --store s --station arm1`.
+    """
+    from soar.collection.status import request_all
+
+    stopped = [folder for folder in chosen_folders(store, station) if folder.is_stopped]
+    request_all(stopped, "release")
+    for folder in stopped:
+        print(f"{folder.station}: released; `soar resume` lets it move again")
+    if not stopped:
+        print("no emergency stop holds an arm")
 
 
 def stop(store: Store, station: Names = (), emergency: bool = False) -> None:
@@ -50,7 +67,7 @@ def stop(store: Store, station: Names = (), emergency: bool = False) -> None:
     Args:
         store: the episode store's folder.
         station: names of stations; without them, all of the store.
-        emergency: hold the arms at once, in the middle of a motion, until `soar resume` releases them.
+        emergency: hold the arms at once, in the middle of a motion, until `soar release` releases them.
     """
     _request(store, station, "emergency" if emergency else "stop")
 
@@ -96,7 +113,9 @@ def _request(store: Path, names: Sequence[str], command: Command) -> None:
     def act(folders: Sequence[StatusFolder]) -> None:
         request_all(folders, command, "`soar stop --emergency`" if command == "emergency" else "")
         for folder in folders:
-            print(f"{folder.station}: {command}")
+            held = command == "run" and folder.is_stopped
+            still = "still held by an emergency stop; `soar release` releases it"
+            print(f"{folder.station}: {still if held else command}")
 
     _act(store, names, act)
 

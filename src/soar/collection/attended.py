@@ -23,7 +23,7 @@ class Attended(NamedTuple):
     folders: Mapping[str, Path]
     """Folder of each station, in which the person stops its motion, by name."""
     keys: Keys
-    """Keys of the terminal: emergency stop, release, heartbeat."""
+    """Keys of the terminal: emergency stop and what ends it, heartbeat."""
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def attended(stations: Sequence[StationConfig], place: Path) -> Iterator[Attende
 
     Args:
         stations: the stations.
-        place: folder that `soar stop --emergency`, `soar resume`, `soar attend` and `soar watch` name.
+        place: folder that `soar stop --emergency`, `soar release`, `soar resume`, `soar attend` and `soar watch` name.
 
     Raises:
         InUse: another program drives one of the arms.

@@ -23,7 +23,7 @@ from typing import IO, TypeAlias
 
 from soar.collection.lease import LEASE, holder
 from soar.errors import ConfigError, FileError
-from soar.robots.operation.guard import EMERGENCY, HEARTBEAT
+from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, RELEASED
 from soar.rollout.station_config import check_station_name
 from soar.utils.files import replace_file
 from soar.utils.objects import ObjectPath, object_of, plain_tag
@@ -36,7 +36,7 @@ STATUS, EVENTS, PICTURE = "status.json", "events.jsonl", "live.json"
 COMMAND, TASKS, WATCHED = "wish", "tasks.json", "watched"
 """What people ask of it: a command, other tasks, pictures."""
 _SHOWN = (STATUS, EVENTS, LEASE, PICTURE)
-_ASKED = (COMMAND, TASKS, EMERGENCY, HEARTBEAT, WATCHED)
+_ASKED = (COMMAND, TASKS, RELEASED, EMERGENCY, HEARTBEAT, WATCHED)
 _PERIOD_S, _WATCHED_PERIOD_S = 2.0, 0.5
 """Time between two looks, and the same while somebody watches [s]."""
 _WATCHED_S = 4.0

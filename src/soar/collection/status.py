@@ -4,7 +4,8 @@
     <store>/stations/<name>/events.jsonl   faults, dropped episodes and missing objects, appended
     <store>/stations/<name>/wish           command "pause" or "stop"; absent for "run"
     <store>/stations/<name>/tasks.json     a person's list of tasks, in place of the station file's; absent without one
-    <store>/stations/<name>/emergency      emergency stop, which holds the arm until "run" releases it
+    <store>/stations/<name>/emergency      emergency stop, which holds the arm until "release"
+    <store>/stations/<name>/released       between "release" and "run" or "continue", the arm is still held
     <store>/stations/<name>/heartbeat      changes with every heartbeat of the operator
 
 Any process that sees the store's folder can read and write them; those of a store in object storage are copied between
@@ -20,14 +21,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias
 
 from annotated_types import Ge, Gt, Lt
 
 from soar.collection.lease import LEASE, is_held
 from soar.collection.sharing import COMMAND, EVENTS, STATUS, TASKS, deliver
 from soar.errors import ConfigError, FileError, SoarError, text_of
-from soar.robots.operation.guard import EMERGENCY, HEARTBEAT, beat, stop_motion
+from soar.robots.operation.guard import (
+    EMERGENCY,
+    HEARTBEAT,
+    RELEASED,
+    beat,
+    is_stopped,
+    stop_motion,
+)
 from soar.rollout.station_config import check_station_name
 from soar.utils.config import from_plain
 from soar.utils.files import (
@@ -48,7 +56,7 @@ log = logging.getLogger(__name__)
 Activity: TypeAlias = Literal[
     "starting", "collecting", "evaluating", "waiting", "paused", "held", "stopped", "broken"
 ]
-Command: TypeAlias = Literal["run", "pause", "stop", "emergency"]
+Command: TypeAlias = Literal["run", "pause", "stop", "emergency", "release", "continue"]
 EventKind: TypeAlias = Literal[
     "robot fault",
     "camera fault",
@@ -124,27 +132,38 @@ class StatusFolder:
         self._notices = Notices(channels)
 
     def command(self) -> Command:
-        """Return the command for this station."""
+        """Return the command for this station: "run", "pause" or "stop"."""
         try:
             word = read_text(self.folder / COMMAND, 100).strip()
         except ConfigError:
             return "run"
-        return word if word in get_args(Command) else "run"  # type: ignore[return-value]
+        return word if word in ("pause", "stop") else "run"  # type: ignore[return-value]
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether an emergency stop holds the arm."""
+        return is_stopped(self.folder)
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the arm was released from an emergency stop and waits to be resumed."""
+        return not self.is_stopped and (self.folder / RELEASED).exists()
 
     def request(self, command: Command, by: str = "") -> None:
         """Request something of the station. Raises FileError.
 
         Args:
-            command: "pause" or "stop" after the running episode, "emergency" to hold the arm at once, and "run" to
-                resume and to release it.
+            command: "pause" or "stop" after the running episode; "emergency" to hold the arm at once, "release" to end
+                that, which moves nothing yet; "run" to resume after any of these, and "continue" after a release
+                alone. Only "release" ends an emergency stop.
             by: who holds the arm, or why.
         """
         request_all([self], command, by)
 
     def forget_stop(self) -> None:
-        """Forget a stop that was for the process before this one. Raises FileError."""
+        """Forget a stop that was for the process before this one; an emergency stop stays. Raises FileError."""
         if self.command() == "stop":
-            forget_all([self])
+            _ask([self], "resume", {COMMAND: None})
 
     def put(self, asked: Mapping[str, str | None]) -> None:
         """Write files of what a person asks for by name, None to remove one, on this machine alone. Raises FileError."""
@@ -254,14 +273,14 @@ def request_all(folders: Sequence[StatusFolder], command: Command, by: str = "")
     asked: dict[str, str | None] = {COMMAND: command}
     if command == "emergency":
         asked = {EMERGENCY: f"{by or 'asked for'} at {time.strftime('%H:%M:%S')}"}
+    elif command == "release":
+        folders = [folder for folder in folders if folder.is_stopped]
+        asked = {RELEASED: "", EMERGENCY: None}  # in this order: it is held all the time
+    elif command == "continue":
+        asked = {RELEASED: None}
     elif command == "run":
-        asked = {EMERGENCY: None, COMMAND: None}
+        asked = {COMMAND: None, RELEASED: None}
     _ask(folders, command, asked)
-
-
-def forget_all(folders: Sequence[StatusFolder]) -> None:
-    """Forget pauses and stops of several stations; emergency stops stay. Raises FileError, as `request_all`."""
-    _ask(folders, "resume", {COMMAND: None})
 
 
 def _ask(folders: Sequence[StatusFolder], word: str, asked: Mapping[str, str | None]) -> None:

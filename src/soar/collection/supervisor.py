@@ -76,6 +76,8 @@ class StationSupervisor:
         self.assessment: SceneAssessment | None = None
         """Assessment of the current scene; None if something may have changed since."""
         self.activity: Activity = "starting"
+        self._held = ""
+        """Why the arm is held, or was last."""
         self._at_home = False
         """Whether nothing but episodes has moved the arm since it was homed: not at the start, nor after a hold."""
         self.noise = 0.0
@@ -116,7 +118,7 @@ class StationSupervisor:
             return False
         guard = self.station.guard
         if guard is not None and (reason := guard.reason()):
-            if self.activity != "held":
+            if (self.activity, reason) != ("held", self._held):
                 self._hold(reason)
             return False
         if self.activity == "held":
@@ -307,7 +309,7 @@ class StationSupervisor:
 
     def _hold(self, reason: str) -> None:
         """Wait for the person who holds the arm; the scene has to be assessed again."""
-        self.assessment, self._at_home = None, False
+        self.assessment, self._at_home, self._held = None, False, reason
         if self.activity != "held":
             self.status_folder.note("held", reason)
         self.show("held", reason)

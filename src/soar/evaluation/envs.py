@@ -190,12 +190,13 @@ class RealEvalEnv:
             except MotionHeld as held:
                 if self._guard is None:
                     raise
-                if told != str(held):
-                    told = str(held)
-                    console.print(f"held: {literal(told)}")
-                time.sleep(_POLL_S)
-                while self._guard.reason():
+                reason = str(held)
+                while reason:
+                    if reason != told:
+                        console.print(f"held: {literal(reason)}")
+                    told = reason
                     time.sleep(_POLL_S)
+                    reason = self._guard.reason()
 
     def close(self) -> None:
         """Release the hardware."""

@@ -16,12 +16,10 @@ from soar.collection.status import (
     Command,
     StationStatus,
     StatusFolder,
-    forget_all,
     request_all,
     status_folders,
 )
 from soar.errors import ConfigError
-from soar.robots.operation.guard import EMERGENCY
 from soar.types import EpisodeSummary
 from soar.utils.files import Json
 from soar.watch.panel import Panel, Values, post
@@ -30,13 +28,13 @@ from soar.watch.place import Place, readable
 COMMANDS: dict[str, Command] = {
     "pause": "pause",
     "resume": "run",
-    "release": "run",
+    "release": "release",
     "stop": "stop",
     "drain": "stop",
     "emergency": "emergency",
 }
-"""Words of the page, and what they request. "drain" is "stop" for all stations: each ends after its episode; "resume"
-takes back a pause or a stop alone, and "release" an emergency stop as well."""
+"""Words of the page, and what they request. "drain" is "stop" for all stations: each ends after its episode; only
+"release" ends an emergency stop, and "resume" follows it."""
 _OUTCOMES = 10
 """Last episodes of a station that a tile shows."""
 _MOST_TASKS, _LONGEST_TASK = 200, 300
@@ -89,12 +87,12 @@ class _Tiles:
         runs = is_held(station_lease(self._place.store, status.station))
         activity = status.activity if over or runs else "gone"
         hours = max(status.updated_s - status.started_s, 1.0) / 3600
-        held = (folder.folder / EMERGENCY).exists()
+        command = "released" if folder.is_released else folder.command()
         return {
             **asdict(status),
             "name": status.station,
             "activity": activity,
-            "command": "emergency" if held else folder.command(),
+            "command": "emergency" if folder.is_stopped else command,
             "per_hour": status.episodes / hours,
             "person": _needs(status, activity),
             "outcomes": [
@@ -154,11 +152,7 @@ def _command_all(place: Place, request: Request, body: Json) -> Json:
 def _request(folders: Sequence[StatusFolder], word: str) -> Json:
     if word not in COMMANDS:
         raise ConfigError(f"no command '{word:.40}'; valid: {', '.join(COMMANDS)}, tasks")
-    if word == "resume":  # an emergency stop stays: it may be another person's, a moment ago
-        forget_all(folders)
-    else:
-        by = "the page of `soar watch`" if word == "emergency" else ""
-        request_all(folders, COMMANDS[word], by)
+    request_all(folders, COMMANDS[word], "the page of `soar watch`")
     return {"stations": [folder.station for folder in folders]}
 
 

@@ -18,6 +18,7 @@ from soar.robots.operation.guard import (
     SlowStart,
     beat,
     release_motion,
+    resume_motion,
     stop_motion,
 )
 from soar.robots.safety import SafeRobot
@@ -53,7 +54,7 @@ def test_an_emergency_stop_holds_until_it_is_released(tmp_path):
     stop_motion(tmp_path, "space bar")
     for move in (lambda: robot.execute(FORWARD), robot.home, robot.recover):
         with pytest.raises(
-            MotionHeld, match=r"emergency stop \(space bar\); `soar resume` releases"
+            MotionHeld, match=r"emergency stop \(space bar\); `soar release` releases"
         ):
             move()
     assert robot.observe().image.shape == (32, 32, 3)
@@ -63,7 +64,21 @@ def test_an_emergency_stop_holds_until_it_is_released(tmp_path):
         again.execute(FORWARD)
     release_motion(tmp_path)
     release_motion(tmp_path)
+    with pytest.raises(MotionHeld, match="released from the emergency stop; `soar resume` lets"):
+        robot.execute(FORWARD)  # a release alone moves nothing
+    resume_motion(tmp_path)
     robot.execute(FORWARD)
+
+
+def test_a_release_without_a_stop_holds_nothing_and_a_resumption_ends_no_stop(tmp_path):
+    guard = MotionGuard(tmp_path)
+    release_motion(tmp_path)
+    assert guard.reason() == ""
+    stop_motion(tmp_path, "first")
+    release_motion(tmp_path)
+    stop_motion(tmp_path, "second")
+    resume_motion(tmp_path)
+    assert "second" in guard.reason()
 
 
 def test_a_stop_reaches_a_driver_with_hold_in_the_middle_of_a_call(tmp_path):
@@ -112,6 +127,7 @@ def test_a_hold_that_fails_is_tried_again_and_nothing_moves_before(
     assert caplog.text.count("the bus is busy") == 1
     if released:
         release_motion(tmp_path)
+        resume_motion(tmp_path)
         with pytest.raises(RobotFault, match=r"hold\(\) failed: OSError .*the bus is busy"):
             robot.execute(FORWARD)
         robot.recover()
@@ -122,6 +138,7 @@ def test_a_hold_that_fails_is_tried_again_and_nothing_moves_before(
     time.sleep(0.1)
     assert driver.tries == tries
     release_motion(tmp_path)
+    resume_motion(tmp_path)
     robot.execute(FORWARD)
     robot.close()
 
@@ -164,6 +181,7 @@ def test_a_folder_that_goes_away_releases_no_stop_and_is_no_heartbeat(tmp_path):
     away.rename(store)
     assert "space bar" in guard.reason()
     release_motion(folder)
+    resume_motion(folder)
     assert "no heartbeat" in guard.reason()
     (folder / "heartbeat").unlink()
     assert "no heartbeat" in guard.reason()
@@ -180,6 +198,8 @@ def test_a_stop_and_its_release_free_an_arm_whose_folder_is_lost(tmp_path):
     stop_motion(folder, "space bar")
     assert "space bar" in guard.reason()
     release_motion(folder)
+    assert "released" in guard.reason()
+    resume_motion(folder)
     assert guard.reason() == ""
 
 

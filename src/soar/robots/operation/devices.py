@@ -115,7 +115,7 @@ class Gamepad:
         elif button in (p.CONTROLLER_BUTTON_LEFTSHOULDER, p.CONTROLLER_BUTTON_RIGHTSHOULDER):
             self._shoulders.add(button)
             if len(self._shoulders) == 2:
-                self._give("stop")
+                self._give("emergency")
 
 
 @runtime_checkable

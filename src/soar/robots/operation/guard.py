@@ -4,6 +4,7 @@ Both are files in the station's folder, so that a key in the terminal, `soar sto
 alike, from any process that sees the folder:
 
     emergency    holds the arm for as long as it is there
+    released     is there between the release of a stop and its resumption: a release alone moves nothing (ISO 13850)
     heartbeat    changes with every sign of life of the operator
 """
 
@@ -31,7 +32,7 @@ from soar.utils.files import writing
 
 log = logging.getLogger(__name__)
 
-EMERGENCY, HEARTBEAT = "emergency", "heartbeat"
+EMERGENCY, RELEASED, HEARTBEAT = "emergency", "released", "heartbeat"
 """Names of the files."""
 _POLL_S = 0.02
 """Interval at which they are read, in seconds."""
@@ -77,19 +78,17 @@ class MotionGuard:
 
     def reason(self) -> str:
         """Return why the robot must not move; "" if it may."""
-        try:
-            stop = _read(self.folder / EMERGENCY)
-        except OSError as error:
-            stop = str(error)  # it is there
-        if stop is not None:
+        if (stop := self._asked(EMERGENCY)) is not None:
             self._lost = False  # whoever releases this stop knows of no other
             return (
-                f"emergency stop ({stop.strip() or 'no reason given'}); `soar resume` releases it"
+                f"emergency stop ({stop.strip() or 'no reason given'}); `soar release` releases it"
             )
+        if self._asked(RELEASED) is not None:
+            return "released from the emergency stop; `soar resume` lets the arm move again"
         if self._is_lost():
             return (
                 f"{self.folder} is gone or another one, and with it a stop that may be in it; bring it back, or hold "
-                "the arm and release it"
+                "the arm, release it and resume"
             )
         if self._heartbeat_s is None:
             return ""
@@ -110,6 +109,13 @@ class MotionGuard:
         if reason := self.reason():
             raise MotionHeld(reason)
 
+    def _asked(self, name: str) -> str | None:
+        """Return what a file says; None if it isn't there."""
+        try:
+            return _read(self.folder / name)
+        except OSError as error:
+            return str(error)  # it is there
+
     def _is_lost(self) -> bool:
         """Whether the folder that was there is gone, or came back as another one, without what people asked for."""
         found = _identity(self.folder)
@@ -128,7 +134,7 @@ class MotionGuard:
 
 
 def stop_motion(folder: Path, reason: str) -> None:
-    """Hold the robot of a station's folder until `release_motion`, also on a full disk. Raises FileError."""
+    """Hold the robot of a station's folder until it is released and resumed, also on a full disk. Raises FileError."""
     path = folder / EMERGENCY
     with writing(path):
         folder.mkdir(parents=True, exist_ok=True)
@@ -138,8 +144,20 @@ def stop_motion(folder: Path, reason: str) -> None:
 
 
 def release_motion(folder: Path) -> None:
-    """Release the emergency stop of a station's folder."""
-    (folder / EMERGENCY).unlink(missing_ok=True)
+    """Release the emergency stop of a station's folder, if there is one; nothing moves before `resume_motion`."""
+    if is_stopped(folder):
+        (folder / RELEASED).touch()
+        (folder / EMERGENCY).unlink(missing_ok=True)
+
+
+def resume_motion(folder: Path) -> None:
+    """Let the robot of a station's folder move again after `release_motion`."""
+    (folder / RELEASED).unlink(missing_ok=True)
+
+
+def is_stopped(folder: Path) -> bool:
+    """Whether a station's folder has an emergency stop."""
+    return (folder / EMERGENCY).exists()
 
 
 def beat(folder: Path) -> None:

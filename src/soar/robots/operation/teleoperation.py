@@ -16,9 +16,10 @@ from soar.types import Action, Actor, Observation
 from soar.utils.config import check_ranges
 from soar.utils.keys import DOWN, LEFT, RIGHT, UP
 
-Command: TypeAlias = Literal["enter", "discard", "next", "quit", "stop", "release"]
+Command: TypeAlias = Literal["enter", "discard", "next", "quit", "emergency", "release", "continue"]
 """Word of a person who records: start or keep a demonstration, throw it away, take the next task, end; hold all
-motion, and allow it again."""
+motion, release it, and allow it again."""
+MotionCommand: TypeAlias = Literal["emergency", "release", "continue"]
 GRIPPER_STEPS = 3
 """Control steps for which a changed gripper is commanded before the hand moves on; more than `Limits.sticky_steps`."""
 _TURN = 3
@@ -126,11 +127,10 @@ KEYS = {
 GRIPPER_KEY = "g"
 MOTION_HELP = "arrows: move as the picture shows   w s: up, down   a d: turn   g: gripper"
 COMMAND_KEYS: dict[str, Command] = {
-    "\n": "enter", "\r": "enter", "x": "discard", "n": "next", "q": "quit", " ": "stop", "r": "release",
+    "\n": "enter", "\r": "enter", "x": "discard", "n": "next", "q": "quit", " ": "emergency", "r": "release",
+    "c": "continue",
 }  # fmt: skip
-COMMAND_HELP = (
-    "Enter: start, then keep   x: throw away   n: next task   q: end   space: stop   r: release"
-)
+COMMAND_HELP = "Enter: start, then keep   x: throw away   n: next task   q: end   space: stop   r: release   c: continue"
 
 
 class Keyboard:
@@ -187,9 +187,9 @@ class Keyboard:
 class CommandKeys:
     """Commands of a person who records, from keys and buttons of any thread."""
 
-    def __init__(self, on_stop: Callable[[bool], None]) -> None:
-        """`on_stop`: called at once, with whether all motion is to be held or is allowed again."""
-        self._on_stop = on_stop
+    def __init__(self, on_motion: Callable[[MotionCommand], None]) -> None:
+        """`on_motion`: called at once, with what is to become of all motion."""
+        self._on_motion = on_motion
         self._lock = threading.Lock()
         self._waiting: list[Command] = []
         self._task = ""
@@ -201,8 +201,8 @@ class CommandKeys:
 
     def give(self, command: Command) -> None:
         """Take a command."""
-        if command in ("stop", "release"):
-            self._on_stop(command == "stop")
+        if command in ("emergency", "release", "continue"):
+            self._on_motion(command)
             return
         with self._lock:
             self._waiting.append(command)

@@ -63,7 +63,7 @@ function ask(content) {
   return new Promise(done => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
 }
 
-const SAID = { pause: "pauses after its episode", resume: "resumes", release: "is released", stop: "stops after its episode", drain: "stops after its episode", emergency: "is held" };
+const SAID = { pause: "pauses after its episode", resume: "resumes", release: "is released; Resume lets it move", stop: "stops after its episode", drain: "stops after its episode", emergency: "is held" };
 
 async function command(word, station) {
   await attempt(async () => {
@@ -82,10 +82,10 @@ const emergencyButton = () => fleetButton("Emergency stop", "emergency", "hand",
 function fleetControls() {
   $("fleet").replaceChildren(
     fleetButton("Pause", "pause", "pause", { title: "Pause all stations after their episodes" }),
-    fleetButton("Resume", "resume", "play", { title: "Resume all paused stations" }),
+    fleetButton("Resume", "resume", "play", { title: "Resume all paused or released stations" }),
     fleetButton("Drain", "drain", "drain", { title: "Stop all stations, each after its episode" }),
     emergencyButton(),
-    fleetButton("Release", "release", "hand", { id: "release", title: "Release all held arms, and resume" }),
+    fleetButton("Release", "release", "hand", { id: "release", title: "Release all arms from the emergency stop; nothing moves before Resume" }),
   );
   showHeld();
 }

@@ -6,7 +6,7 @@ import { attempt, isInField, isTyping } from "./main.js";
 const HOLD_MS = 250, REPEAT_MS = 80; // a tap is one press; a key that stays down is pressed again and again
 const NAMES = { ArrowUp: "up", ArrowDown: "down", ArrowLeft: "left", ArrowRight: "right", Enter: "\n" };
 const MOTIONS = ["up", "down", "left", "right", "w", "s", "a", "d"];
-const COMMANDS = ["\n", "x", "n", "q", "g", " ", "r"];
+const COMMANDS = ["\n", "x", "n", "q", "g", " ", "r", "c"];
 
 export function open(root, page) {
   const keys = sender(page);
@@ -32,7 +32,7 @@ export function open(root, page) {
   root.append(el("div", { className: "record" }, view, el("div", { className: "side card" },
     el("form", { onsubmit: event => { event.preventDefault(); choose(); } }, el("label", {}, el("small", {}, "Task"), task), offered),
     state, counts, problem,
-    el("div", { className: "choices" }, start, key("x", "x", "Throw away"), key("n", "n", "Next task"), key("q", "q", "End"), stop, key("r", "r", "Release")),
+    el("div", { className: "choices" }, start, key("x", "x", "Throw away"), key("n", "n", "Next task"), key("q", "q", "End"), stop, key("r", "r", "Release"), key("c", "c", "Continue")),
     el("div", { className: "pad" }, key("w", "w", "Up"), key("up", "↑", "Away"), key("s", "s", "Down"), key("left", "←", "Left"), key("g", "g", "Gripper"), key("right", "→", "Right"), key("a", "a", "Turn left"), key("down", "↓", "Closer"), key("d", "d", "Turn right")),
     device)));
   let shown = {}, open = true;

@@ -4,7 +4,7 @@ import { button, count, duration, el, icon, keepShape, outcomeIcon, percent, set
 import { attempt, isTyping } from "./main.js";
 
 const OLD_S = 3;
-const WORDS = { pause: "pauses after this episode", stop: "stops after this episode", emergency: "held" };
+const WORDS = { pause: "pauses after this episode", stop: "stops after this episode", emergency: "held", released: "released" };
 
 export function open(root, page) {
   const tiles = new Map();
