@@ -43,7 +43,10 @@ _WATCHED_S = 4.0
 """Time after which a watching page asks again [s]."""
 _LATEST_S = 10.0
 """Time for which files are fetched after the last `Watcher.touch` [s]."""
-_LOCK = ".shared"
+_LOCK, _UNDELIVERED = ".shared", ".undelivered"
+"""Files in a station's folder: locked while it is served, and an emergency stop that isn't known to be there yet."""
+_TRIES, _PAUSE_S = 20, 0.01
+"""Attempts to lock it, as a `Watcher` locks it for moments, and the pause between them [s]."""
 Stamp: TypeAlias = tuple[int, int] | None
 
 
@@ -77,15 +80,14 @@ class _Folder:
                 data, tag = None, ""
             if yielding and self._goes_before(name, data):
                 continue
-            stamp: Stamp = None
-            if data is None:
-                path.unlink(missing_ok=True)
-            else:
-                with replace_file(path) as file:
-                    file.write(data)
-                    file.flush()
-                    stamp = _stamp(file.fileno())  # a person may write another file right after
-            self._known[name] = stamp, tag
+            with self._changing() as may_change:
+                if may_change:
+                    self._known[name] = _replaced(path, data), tag
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[bool]:
+        """Yield whether the files here may be changed."""
+        yield True
 
     def _goes_before(self, name: str, data: bytes | None) -> bool:
         """Whether the file here goes before what is there: it has changed, and isn't a release of a newer stop."""
@@ -102,6 +104,16 @@ class _Folder:
                 with contextlib.suppress(FileNotFoundError):
                     data = (self.folder / name).read_bytes()
                 self._known[name] = stamp, _write(self.there / name, data)
+
+
+class _Mirror(_Folder):
+    """A station that runs on another machine, as far as anybody knows; one that begins here is left alone."""
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[bool]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / _LOCK).open("ab") as file:
+            yield _lock(file, fcntl.LOCK_SH)
 
 
 class _Station(_Folder):
@@ -137,6 +149,7 @@ class _Station(_Folder):
         lease = [] if holds and holds[0] == socket.gethostname() else [LEASE]
         events = [] if (self.folder / EVENTS).exists() else [EVENTS]
         self.take([*lease, *events], tags)
+        (self.folder / _UNDELIVERED).unlink(missing_ok=True)  # `look` gives the stop
         self._begun = True
 
     def _tag(self, name: str) -> str:
@@ -147,13 +160,13 @@ class _Station(_Folder):
         if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = (self.folder / _LOCK).open("ab")
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                return False
-            self._lock = file
-        return True
+            for _ in range(_TRIES):
+                if _lock(file, fcntl.LOCK_EX):
+                    self._lock = file
+                    return True
+                time.sleep(_PAUSE_S)
+            file.close()
+        return self._lock is not None
 
 
 @contextlib.contextmanager
@@ -196,6 +209,9 @@ def shared(store: Path, stations: Sequence[str]) -> Iterator[None]:
 def deliver(folder: Path, name: str, text: str | None) -> None:
     """Give a person's file to a station that runs on another machine; does nothing for one that runs here.
 
+    An emergency stop that doesn't get there, as the storage is away or this process is killed, is kept until a
+    `Watcher` can deliver it.
+
     Args:
         folder: the station's folder on this machine.
         name: the file's name.
@@ -204,9 +220,19 @@ def deliver(folder: Path, name: str, text: str | None) -> None:
     Raises:
         FileError: the storage can't be reached; at the station's machine the same can be asked.
     """
-    place = _waited_for(folder.parent.parent)
-    if place and not _is_served(folder):
-        _write(place / "stations" / folder.name / name, None if text is None else text.encode())
+    place, undelivered = _waited_for(folder.parent.parent), folder / _UNDELIVERED
+    if place is None:
+        return
+    if name == EMERGENCY and text is None:
+        undelivered.unlink(missing_ok=True)
+    if _is_served(folder):
+        return
+    if name == EMERGENCY and text is not None:
+        with contextlib.suppress(OSError):  # a full disk keeps nobody from delivering it
+            undelivered.write_text(text)
+    _write(place / "stations" / folder.name / name, None if text is None else text.encode())
+    if name == EMERGENCY:
+        undelivered.unlink(missing_ok=True)
 
 
 def fetch_stations(store: Path) -> None:
@@ -219,7 +245,7 @@ class Watcher:
 
     def __init__(self, store: Path) -> None:
         self._store, self._place = store, _waited_for(store)
-        self._folders: dict[str, _Folder] = {}
+        self._folders: dict[str, _Mirror] = {}
         self._touched_s = self._asked_s = -_LATEST_S
         self._thread: threading.Thread | None = None
 
@@ -249,8 +275,11 @@ class Watcher:
             if _is_served(path) or self._place is None:
                 return
             there = self._place / "stations" / name
-            folder = self._folders.setdefault(name, _Folder(path, there))
+            folder = self._folders.setdefault(name, _Mirror(path, there))
             its = {n.partition("/")[2]: t for n, t in tags.items() if n.startswith(f"{name}/")}
+            if (path / _UNDELIVERED).exists() and (stop := path / EMERGENCY).exists():
+                its[EMERGENCY] = _write(there / EMERGENCY, stop.read_bytes())
+                (path / _UNDELIVERED).unlink(missing_ok=True)
             names = [n for n in (*_SHOWN, *_ASKED) if n != WATCHED]
             folder.take([n for n in names if folder.differs(n, its.get(n, ""))], its)
             if ask:
@@ -279,12 +308,31 @@ def _is_served(folder: Path) -> bool:
     """Whether a process of this machine serves a station's folder."""
     try:
         with (folder / _LOCK).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return not _lock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         return False
     except OSError:
         return True
-    return False
+
+
+def _lock(file: IO[bytes], kind: int) -> bool:
+    """Lock a file unless somebody else has, and return whether it is locked."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _replaced(path: Path, data: bytes | None) -> Stamp:
+    """Replace a file, or remove it for None, and return its stamp."""
+    if data is None:
+        path.unlink(missing_ok=True)
+        return None
+    with replace_file(path) as file:
+        file.write(data)
+        file.flush()
+        return _stamp(file.fileno())  # a person may write another file right after
 
 
 def _write(target: ObjectPath, data: bytes | None) -> str:
