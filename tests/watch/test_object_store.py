@@ -1,7 +1,9 @@
 """The page of a store in object storage, on another machine than its stations': one with a cache of its own."""
 
+import contextlib
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +159,76 @@ def test_what_is_asked_at_the_stations_machine_goes_before_what_comes_from_elsew
     station.close()
 
 
+@pytest.mark.parametrize("cause", [FileError("the storage is away"), KeyboardInterrupt()])
+def test_a_stop_that_was_not_delivered_is_kept_and_delivered_later(
+    url: str, monkeypatch: pytest.MonkeyPatch, cause: BaseException
+) -> None:
+    open_store(url, create=True)
+    arm, there = StatusFolder(local_part(url), "arm1"), ObjectPath(url) / "stations/arm1"
+    stop = arm.folder / "emergency"
+    (there / "status.json").write_bytes(b"{}")
+    write = sharing._write
+
+    def fails(*_: Any) -> None:
+        raise cause
+
+    monkeypatch.setattr(sharing, "_write", fails)
+    with contextlib.suppress(FileError, KeyboardInterrupt):
+        arm.request("emergency", "the page")
+    monkeypatch.setattr(sharing, "_write", write)
+    sharing.fetch_stations(arm.folder.parent.parent)
+    assert stop.exists()
+    assert b"the page" in (there / "emergency").read_bytes()
+    arm.request("release")
+    sharing.fetch_stations(arm.folder.parent.parent)
+    assert not stop.exists()
+    assert not (there / "emergency").exists()
+    (there / "emergency").write_bytes(b"elsewhere")
+    sharing.fetch_stations(arm.folder.parent.parent)
+    (there / "emergency").unlink()  # released elsewhere
+    sharing.fetch_stations(arm.folder.parent.parent)
+    assert not stop.exists()
+
+
+def test_a_stop_at_a_station_that_begins_during_a_look_from_here_stays(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(url, create=True)
+    arm, there = StatusFolder(local_part(url), "arm1"), ObjectPath(url) / "stations/arm1"
+    (there / "status.json").write_bytes(b"{}")
+    station, before = sharing._Station(arm.folder, there), ObjectPath.read_bytes
+
+    def begins(path: ObjectPath) -> bytes:
+        if not arm.is_stopped:
+            station.look()
+            arm.request("emergency", "space bar")
+        return before(path)
+
+    monkeypatch.setattr(ObjectPath, "read_bytes", begins)
+    sharing.fetch_stations(arm.folder.parent.parent)
+    assert arm.is_stopped
+    station.close()
+
+
+def test_a_look_from_here_keeps_no_station_from_beginning(url: str) -> None:
+    folder, there = local_part(url) / "stations" / "arm1", ObjectPath(url) / "stations/arm1"
+    station, mirror = sharing._Station(folder, there), sharing._Mirror(folder, there)
+    looking, stop = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with mirror._changing():
+            looking.set()
+            stop.wait(0.05)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    looking.wait()
+    assert not station.look()  # nobody watches
+    assert sharing._is_served(folder)
+    thread.join()
+    station.close()
+
+
 @pytest.mark.slow
 def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, gate: Any) -> None:
     open_store(url, create=True)
@@ -205,3 +277,28 @@ def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers
     assert asked_before
     assert all(asked_before)
     assert "didn't reach arm1, arm2" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("command", ["stop --emergency", "stop", "pause", "release", "attend"])
+def test_a_storage_that_never_answers_is_given_up_in_one_line_also_for_a_store_that_is_new_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, known: bool
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in s3_environment(address).items():
+            monkeypatch.setenv(name, value)
+        machine(monkeypatch, tmp_path)
+        monkeypatch.setattr("soar.utils.objects._QUICK_S", 0.1)
+        objects._opened.cache_clear()
+        if known:
+            local_part("s3://b/lab").mkdir(parents=True)
+            (local_part("s3://b/lab") / "store.json").write_text("{}")
+        begun_s = time.monotonic()
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--store", "s3://b/lab"])
+    assert time.monotonic() - begun_s < 20
+    said = capsys.readouterr().err
+    assert "s3://b/lab" in said
+    assert "can't be used" in " ".join(said.split())
+    assert said.count("\n") == 1

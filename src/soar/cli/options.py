@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, field, fields, make_dataclass
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
 from typing import (
     Annotated,
@@ -333,6 +334,8 @@ def _out_path(text: str) -> Path:
 
 
 _OUT_PATH = _path_constructor(_out_path)
+QUICK_PATH = _path_constructor(partial(local_path, quick=True))
+"""Annotation of a path for which nobody waits long: `soar stop` takes seconds also while object storage is away."""
 
 
 def _described(command: Command, configurable: bool, defaults: Mapping[str, Any]) -> type:

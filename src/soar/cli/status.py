@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from annotated_types import Ge, Le
 
+from soar.cli.options import QUICK_PATH
 from soar.errors import ConfigError, FileError, StoreError
 from soar.utils.progress import literal
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from soar.collection.status import Command, StationStatus, StatusFolder
 
-Store = Annotated[Path, tyro.conf.arg(help="The episode store's folder.")]
+Store = Annotated[Path, QUICK_PATH, tyro.conf.arg(help="The episode store's folder.")]
 Names = Annotated[
     tuple[str, ...], tyro.conf.arg(help="Names of stations; without them, all of the store.")
 ]
@@ -148,6 +149,8 @@ def chosen_folders(store: Path, names: Sequence[str]) -> list[StatusFolder]:
 
     problem = _fetch(store)
     known = {f.station: f for f in status_folders(store)}
+    if problem and not known:
+        raise FileError(problem)
     if problem:
         print(problem)
     if not known:

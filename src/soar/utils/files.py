@@ -217,11 +217,12 @@ def _parse(path: Path, text: str) -> Json:
         raise ConfigError(f"{path} is damaged: it is nested too deeply") from None
 
 
-def local_path(text: str) -> Path:
+def local_path(text: str, *, quick: bool = False) -> Path:
     """Return the path of a file or folder on this machine, with "~" expanded.
 
     For a folder on the Hub it is that of its local copy, likewise for one in object storage (`soar.utils.mirrors`); for
-    a store there, it is the folder for what stays local of it.
+    a store there, it is the folder for what stays local of it. `quick`: give up after seconds where object storage doesn't
+    answer.
 
     Raises:
         ConfigError: it is another URL, or the Hub hasn't got it (`soar.utils.hub`).
@@ -232,7 +233,7 @@ def local_path(text: str) -> Path:
     if is_object_url(text):
         from soar.utils.mirrors import local_folder
 
-        return local_folder(text)
+        return local_folder(text, quick=quick)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ConfigError(f"'{text}' is a URL; valid: a file or folder on this machine")
     try:

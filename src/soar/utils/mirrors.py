@@ -42,17 +42,18 @@ Known: TypeAlias = dict[str, dict[str, Any]]
 """What is published, by relative name: size and time of the file here, and its tag there."""
 
 
-def local_folder(url: str) -> Path:
+def local_folder(url: str, *, quick: bool = False) -> Path:
     """Return the folder on this machine that stands for a URL, to read.
 
     It is a checkpoint's copy in the cache, an up-to-date copy of a run or evaluation, or what stays local of a store. A
-    store that is known here isn't asked for again: its stations can be held even while the storage is away.
+    store that is known here isn't asked for again: its stations can be held even while the storage is away. `quick`: as
+    that of `ObjectPath`.
 
     Raises:
         ConfigError: the URL isn't valid, or the checkpoint is damaged.
         FileError: the storage can't be reached or refuses, or a run has been continued both there and here.
     """
-    place, part = ObjectPath(url.rstrip("/")), local_part(url)
+    place, part = ObjectPath(url.rstrip("/"), quick), local_part(url)
     if (part / "store.json").exists():
         return part
     names = place.names()
