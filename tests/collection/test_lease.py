@@ -11,7 +11,7 @@ import pytest
 
 from soar.collection.config import CollectionConfig
 from soar.collection.fleet import CollectionJob, run_fleet
-from soar.collection.lease import held, robot_lease
+from soar.collection.lease import InUse, held, robot_held
 from soar.data.store.lance import open_store
 from soar.errors import ConfigError
 from soar.rollout.models import ModelsConfig
@@ -105,7 +105,35 @@ def test_a_robot_has_one_lease_whatever_its_station_is_called():
         StationConfig(name, "lab:arm", {"port": port}, ("push it",))
         for name, port in (("a", 1), ("b", 1), ("c", 2))
     )
-    assert robot_lease(first) == robot_lease(second) != robot_lease(other)
+    match = f"the robot of station 'b' is in use by process {os.getpid()}; end that one first"
+    with robot_held(first), robot_held(other):  # noqa: SIM117
+        with pytest.raises(InUse, match=match), robot_held(second):
+            pass
+    with robot_held(second):
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_of_the_machine_is_kept_from_a_robot(tmp_path):
+    code = (
+        "import os; os.setuid(65534); from soar.collection.lease import robot_held\n"
+        "from soar.rollout.station_config import StationConfig\n"
+        "with robot_held(StationConfig('a', 'lab:arm', {'port': 3}, ('push it',))):\n"
+        "    print('held', flush=True); input()"
+    )
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-c", f"import soar.rollout.station_config\n{code}"]
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        config = StationConfig("a", "lab:arm", {"port": 3}, ("push it",))
+        match = f"in use by process {other.pid} of user 65534"
+        with pytest.raises(InUse, match=match), robot_held(config):
+            pass
+        other.kill()
+        other.wait()
+    with robot_held(config):
+        pass
 
 
 def test_a_station_that_collects_already_is_refused(tmp_path):

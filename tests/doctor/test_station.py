@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from soar.collection.lease import held, robot_lease
+from soar.collection.lease import robot_held
 from soar.collection.status import StatusFolder, beat_all
 from soar.contract.contract import WIDOWX, Gripper, Numbers
 from soar.contract.convert import as_widowx
@@ -297,7 +297,7 @@ def test_an_exception_of_a_driver_is_reported(tmp_path, monkeypatch):
 def test_an_arm_that_another_program_drives_is_left_alone(monkeypatch):
     config = StationConfig("arm", "soar.robots.toy:ToyRobot", tasks=("open the drawer",))
     monkeypatch.setattr("soar.doctor.station.open_station", None)  # which isn't called
-    with held(robot_lease(config), "the robot", lambda: None):
+    with robot_held(config):
         [result] = try_station(config, True).results
     assert result.health == "failed"
     assert f"in use by process {os.getpid()}" in result.what

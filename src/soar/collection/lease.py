@@ -1,7 +1,8 @@
 """Leases: each station of a store, and each robot of a machine, has one holder, also after a kill or a power failure.
 
-The holder renews its lease. Another process can take it over once it has expired, or at once if the holder's process
-on this machine has ended.
+The holder of a station's lease renews it. Another process can take it over once it has expired, or at once if the
+holder's process on this machine has ended. A robot's holder has an address of the kernel (an abstract Unix socket), which
+all users of the machine share and which goes with the process.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import logging
 import os
 import secrets
 import socket
+import struct
+import sys
 import tempfile
 import threading
 import time
@@ -41,6 +44,8 @@ LEASE = "lease.json"
 """A station's lease, in its folder."""
 DURATION_S = 60.0
 """Time in seconds after which a lease that isn't renewed expires."""
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of the other end of a socket, as Linux tells them."""
 
 
 @contextlib.contextmanager
@@ -93,11 +98,9 @@ def held(
 def station_held(config: StationConfig, store: Path, on_lost: Callable[[], None]) -> Iterator[None]:
     """Hold the leases of a station of a store and, unless it is simulated, of its robot. See `held`."""
     with contextlib.ExitStack() as stack:
-        station = f"station '{config.name}'"
         lease = station_lease(store, config.name)
-        stack.enter_context(held(lease, f"{station} of {store}", on_lost))
-        if not config.simulated:
-            stack.enter_context(held(robot_lease(config), f"the robot of {station}", on_lost))
+        stack.enter_context(held(lease, f"station '{config.name}' of {store}", on_lost))
+        stack.enter_context(robot_held(config, on_lost))
         yield
 
 
@@ -112,11 +115,51 @@ def station_lease(store: Path, station: str) -> Path:
     return store / "stations" / station / LEASE
 
 
-def robot_lease(config: StationConfig) -> Path:
-    """Return the file of the lease of a station's robot on this machine: one for its function and options."""
+@contextlib.contextmanager
+def robot_held(config: StationConfig, on_lost: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the robot of a station, which its function and options name; nothing to do for a simulated one.
+
+    Outside Linux other users of the machine aren't kept from it.
+
+    Args:
+        config: the station.
+        on_lost: as for `held`.
+
+    Raises:
+        InUse: another process holds it.
+    """
     named = json.dumps([config.robot, dict(config.options)], sort_keys=True, default=str)
     name = hashlib.sha256(named.encode()).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"soar-robots-{os.getuid()}" / f"{name}.json"
+    what = f"the robot of station '{config.name}'"
+    if config.simulated:
+        yield
+    elif sys.platform == "linux":
+        with socket.socket(socket.AF_UNIX) as own:
+            try:
+                own.bind(address := f"\0soar-robot-{name}")
+            except OSError:
+                raise InUse(
+                    f"{what} is in use by {_listener(address)}; end that one first"
+                ) from None
+            own.listen()
+            yield
+    else:
+        place = Path(tempfile.gettempdir()) / f"soar-robots-{os.getuid()}" / f"{name}.json"
+        with held(place, what, on_lost):
+            yield
+
+
+def _listener(address: str) -> str:
+    """Describe the process that has a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(1.0)
+        try:
+            caller.connect(address)
+            found = caller.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        except OSError:
+            return "another process of this machine"
+    pid, user, _ = _CREDENTIALS.unpack(found)
+    return f"process {pid}" + (f" of user {user}" if user != os.getuid() else "")
 
 
 def is_held(path: Path) -> bool:

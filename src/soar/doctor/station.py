@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soar.collection.lease import InUse, held, robot_lease
+from soar.collection.lease import InUse, robot_held
 from soar.contract.compare import declares_contract
 from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import decode, express
@@ -70,11 +70,8 @@ def try_station(config: StationConfig, move: bool, folder: Path | None = None) -
         move: whether the arm may move.
         folder: the station's folder, in which a person stops its motion; None where nobody can.
     """
-    if config.simulated:
-        return _try_station(config, move, folder)
-    what = f"the robot of station '{config.name}'"
     try:
-        with held(robot_lease(config), what, lambda: None):
+        with robot_held(config):
             return _try_station(config, move, folder)
     except InUse as error:
         return TriedStation(config, (robot_failed(config.name, Failure(error)),))
