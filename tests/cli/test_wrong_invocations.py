@@ -13,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from soar.cli import COMMANDS, main
+from soar.cli.improve import _refuse_without_effect
 from soar.cli.options import FLAT
 from soar.errors import ConfigError
+from soar.experiments.run_config import RunConfig
 from soar.rollout.station_config import StationConfig
 
 STORE = Path(__file__).parents[1] / "formats" / "made_by_975160d" / "store"
@@ -127,6 +129,13 @@ def test_a_value_out_of_its_range_names_the_range(words, valid, folder, capsys):
         ("collect --store s --episodes 1 --station arm.yaml --scene 3", "--scene is for simulated"),
         ("data import rlds --store s --from rlds --camera left", "--camera is for LeRobot"),
         ("data import rlds --store s --from rlds --least-confidence 0.5", "is for bridge-raw"),
+        ("data import rlds --store s --from soar-logs --contract arm.yaml", "--contract is for LeRobot and RLDS"),
+        ("data import rlds --store s --from bridge-raw --contract arm.yaml", "--contract is for LeRobot and RLDS"),
+        ("improve --out o --station arm.yaml --collect.questions q.yaml", "--collect.questions is for simulated"),
+        ("improve --out o --station arm.yaml --collect.stations 2", "--collect.stations is for simulated"),
+        ("improve --out o --station arm.yaml --collect.seed 2", "--collect.seed is for simulated"),
+        ("improve --out o --station arm.yaml --scenes 3", "--scenes is for simulated"),
+        ("improve --out o --station-trials.starts kept", "--station-trials.starts is for --station"),
         ("train gcbc --store store --out o --own.share 0.2", "give --own.store"),
         ("train critic --store store --out o --own.share 0.2", "give --own.store"),
     ],
@@ -136,6 +145,11 @@ def test_an_option_that_would_not_count_is_refused(words, message, folder, capsy
     code, error = outcome(words.split(), capsys)
     assert (code, error.count("\n")) == (2, 1)
     assert message in error
+
+
+def test_the_configuration_that_a_run_on_stations_keeps_is_none_of_those(folder):
+    station = StationConfig("arm1", "toy", tasks=("fold the cloth",))
+    _refuse_without_effect(RunConfig(stations=(station,), scenes=("arm1",)))
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "/etc", "a/b", "a\nb", "-x", "x" * 300, "\x1b[2J"])

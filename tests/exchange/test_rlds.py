@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from soar.contract.contract import WIDOWX, Camera, Gripper
 from soar.errors import ConfigError
 from soar.exchange.export import RldsOptions, export_episodes
+from soar.exchange.formats import open_data_set
+from soar.exchange.lerobot.writer import LeRobotOptions
 from soar.exchange.recording import subgoals_of
 from soar.exchange.rlds.example import decode_example, encode_example
 from soar.exchange.rlds.examples import check_contract
@@ -233,3 +235,12 @@ def _interrupted_after(count, out, recordings):
         for n, _ in enumerate(RldsWriter(staging, "soar", False, 1).write(recordings), 1):
             if n == count:
                 raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("options", [RldsOptions(), LeRobotOptions()], ids=["rlds", "lerobot"])
+def test_a_contract_for_a_data_set_that_states_its_own_is_refused(new_store, tmp_path, options):
+    out = tmp_path / "out"
+    export_episodes(new_store("s", make_episode(0)), Query(), out, options)
+    with pytest.raises(ConfigError, match="states its contract; --contract is for a data set that"):
+        open_data_set(out, contract=WIDOWX)
+    assert len(open_data_set(out)) == 1

@@ -69,7 +69,7 @@ def import_data(
     from soar.utils.config import load
 
     format = from_ or recognize(folder)
-    _refuse_options_of_others(format, camera, least_confidence)
+    _refuse_options_of_others(format, contract, camera, least_confidence)
     meaning = load(Contract, contract) if contract else None
     data_set = open_data_set(
         folder, format, contract=meaning, camera=camera, least_confidence=least_confidence
@@ -87,8 +87,14 @@ def import_data(
         print(printable(f"unlike its contract: {line}"))
 
 
-def _refuse_options_of_others(format: Format, camera: str, least_confidence: float) -> None:
+def _refuse_options_of_others(
+    format: Format, contract: Path | None, camera: str, least_confidence: float
+) -> None:
     """Raise ConfigError for an option that is given and has no effect for a format."""
+    if contract and format not in ("lerobot", "rlds"):
+        raise ConfigError(
+            f"--contract is for LeRobot and RLDS; the data set's format is {format}, whose contract is known"
+        )
     if camera and format != "lerobot":
         raise ConfigError(f"--camera is for LeRobot; the data set's format is {format}")
     if least_confidence and format != "bridge-raw":

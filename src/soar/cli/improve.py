@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from soar.cli.options import FLAT, OUT, PRESET, default_of
+from soar.cli.options import FLAT, OUT, PRESET, changed, default_of
 from soar.errors import ConfigError
 from soar.experiments.run_config import RunConfig
 from soar.rollout.models import ModelsConfig
@@ -70,6 +70,7 @@ def improve(
     from soar.utils.hardware import is_main_process
     from soar.utils.progress import announce
 
+    _refuse_without_effect(config)
     await_beginning(Run(out))
     run = improve_on_stations if config.stations else improve_in_simulation
     record = run(out, config, command=command_line(), on_message=announce)
@@ -78,3 +79,21 @@ def improve(
     for done in record.rounds:
         print(f"round {done.index}: {done.decision}")
     print(f"report: soar report {public_name(out)}")
+
+
+def _refuse_without_effect(config: RunConfig) -> None:
+    """Raise ConfigError for an option that is given and has no effect, on real stations or in simulation."""
+    if not config.stations:
+        if given := changed(config.station_trials):
+            raise ConfigError(f"--station-trials.{given[0]} is for --station; there is none")
+        return
+    names = dict.fromkeys(s.scene_info.name for s in config.stations)
+    given = [
+        f"collect.{n}" for n in ("stations", "seed", "questions") if n in changed(config.collect)
+    ]
+    if config.scenes not in (RunConfig().scenes, (*names,)):  # the latter as a run keeps them
+        given.append("scenes")
+    if given:
+        raise ConfigError(
+            f"--{given[0]} is for simulated stations; with --station, the station's file says it"
+        )

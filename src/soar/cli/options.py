@@ -91,7 +91,7 @@ class Option(NamedTuple):
         return get_origin(self.kind) is Annotated and role in get_args(self.kind)[1:]
 
 
-def changed(options: Any, but: str) -> list[str]:
+def changed(options: Any, but: str = "") -> list[str]:
     """Return the names of a group's options that aren't at their defaults, all but one."""
     usual = {
         f.name: f.default if f.default_factory is MISSING else f.default_factory()

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,36 @@ from jaxtyping import Float32, Float64
 from soar.contract.contract import WIDOWX, Contract
 from soar.data.store.images import decode, encode, image_size
 from soar.data.store.rows import from_row
+from soar.errors import ConfigError
 from soar.types import Actor, End, EpisodeSummary, Image, Provenance, Verdict
+from soar.utils.config import from_plain
 from soar.utils.media import resize
 
 STEPS_PER_SUBGOAL = 20
 """Control steps for which the paper's robots pursue a subgoal. Its goals went through a video codec, so that equal ones
 differ in a released data set."""
+
+
+def stated_contract(
+    about: Mapping[str, Any], given: Contract | None, folder: Path
+) -> Contract | None:
+    """Return the contract that soar wrote beside a data set; None without one.
+
+    Args:
+        about: what soar wrote.
+        given: a contract that a person gives.
+        folder: the data set's folder.
+
+    Raises:
+        ConfigError: it is damaged, or a person gives one that would not count.
+    """
+    if "contract" not in about:
+        return None
+    if given is not None:
+        raise ConfigError(
+            f"{folder} states its contract; --contract is for a data set that doesn't"
+        )
+    return from_plain(Contract, about["contract"], f"{folder}: its contract")
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,10 +22,9 @@ from soar.data.store.images import encode
 from soar.errors import ConfigError
 from soar.exchange.lerobot import layout
 from soar.exchange.lerobot.video import VideoReader
-from soar.exchange.recording import Recording, is_jpeg, nominal_times, subgoals_of
+from soar.exchange.recording import Recording, is_jpeg, nominal_times, stated_contract, subgoals_of
 from soar.exchange.staging import FOLDER
 from soar.types import Provenance, Verdict
-from soar.utils.config import from_plain
 from soar.utils.files import Json, read_json, read_lines
 from soar.utils.hub import folder_name, hub_origin
 from soar.utils.media import decode_image
@@ -39,7 +38,7 @@ class LeRobotReader:
 
     Args:
         folder: the data set's folder.
-        contract: meaning of its numbers; None takes the one that soar wrote, or the WidowX's where the names of
+        contract: meaning of its numbers, where soar hasn't written it; None takes the WidowX's where the names of
             the numbers are its.
         camera: name of the primary camera; "" is the one called primary, or the first.
     """
@@ -103,9 +102,8 @@ class LeRobotReader:
 
     def _contract(self, given: Contract | None) -> Contract:
         period = 1 / self._fps
-        if "contract" in self._about:
-            found = from_plain(Contract, self._about["contract"], f"{self.folder}: its contract")
-        elif given is None:
+        found = stated_contract(self._about, given, self.folder) or given
+        if found is None:
             names = layout.names_of(self._features.get(layout.ACTION, {}))
             if names and not any(name.lower().startswith(("d", "delta_")) for name in names):
                 raise ConfigError(
@@ -113,8 +111,6 @@ class LeRobotReader:
                     "contract with --contract FILE"
                 )
             found = replace(WIDOWX, period_s=period)
-        else:
-            found = given
         if abs(found.period_s * self._fps - 1) > 1e-3:
             raise ConfigError(
                 f"{self.folder} has {self._fps} frames per second, its contract a period of {found.period_s} s"

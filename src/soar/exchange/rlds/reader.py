@@ -25,6 +25,7 @@ from soar.exchange.recording import (
     is_black,
     nominal_times,
     parse_date,
+    stated_contract,
     subgoals_of,
 )
 from soar.exchange.rlds.example import Feature, decode_example
@@ -113,12 +114,8 @@ class RldsReader:
         return read_lines(self._sidecar / f"{path.name.split('-of-')[0]}.jsonl")
 
     def _contract(self, given: Contract | None) -> Contract:
-        from soar.utils.config import from_plain
-
-        if "contract" in self._about:
-            return from_plain(Contract, self._about["contract"], str(self._sidecar / "about.json"))
-        if given is not None:
-            return given
+        if found := stated_contract(self._about, given, self.folder) or given:
+            return found
         if self.name not in _WIDOWX_SETS:
             raise ConfigError(
                 f"what the numbers of {self.name} mean isn't known; give its contract with --contract FILE"
