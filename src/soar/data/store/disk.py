@@ -17,11 +17,22 @@ from soar.utils.objects import AnyPath, ObjectPath
 LANCE_ERRORS = (OSError, ValueError, RuntimeError)
 """Errors of pylance when a file is missing, damaged or can't be written."""
 _MANIFEST_END = b"LANC"
+_user: dict[str, int] = {}
+"""Process that used Lance first, this one or one that it was forked from; empty before."""
 
 
 @contextmanager
 def no_panic() -> Iterator[None]:
-    """Turn Lance's panics, which some damaged bytes cause and which aren't an `Exception`, into OSError."""
+    """Turn Lance's panics, which some damaged bytes cause and which aren't an `Exception`, into OSError.
+
+    Raises:
+        StoreError: this process was forked from one that uses Lance, which would crash or hang here.
+    """
+    if _user.setdefault("pid", os.getpid()) != os.getpid():
+        raise StoreError(
+            "a forked process can't use a store that was used before the fork; valid: processes that are spawned, "
+            "such as DataLoader(..., multiprocessing_context='forkserver')"
+        )
     try:
         yield
     except BaseException as error:
