@@ -25,6 +25,7 @@ from soar.improvement.run import Run
 from soar.plugins import call, make_own, make_plugin
 from soar.policies.identity import policy_identity
 from soar.registry import load_detector, load_policy, load_subgoals, load_vlm, policy_spec
+from soar.rollout.models import ModelsConfig
 from soar.rollout.station_config import StationConfig, open_station
 from soar.sim.scenes.catalog import load_scene
 from soar.types import EpisodeFrames, Query, Task
@@ -236,6 +237,56 @@ def test_an_exception_of_a_users_function_says_where(
     message = r"'python:without_weights:make' raised OSError at .*without_weights.py:2: no weights"
     with pytest.raises(ConfigError, match=message):
         load_policy("python:without_weights:make")
+
+
+_OWN = """
+class Eyes:
+    name = "eyes"
+    def answer(self, images, questions): ...
+class Nameless(Eyes):
+    name = None
+def kind(): return Eyes
+def propose(tasks, vlm): return Eyes()
+def alone(): return Eyes()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("python:lab_parts:eyes", "'lab_parts:eyes' is no function or class; valid: lab_parts:Eyes"),
+        ("python:lab_parts.Eyes", "No module named 'lab_parts.Eyes'.*; valid: package.module:function"),
+        ("python:lab_parts:kind", "makes the class Eyes, not an object of it; valid: a VLM"),
+        ("python:lab_parts:Nameless", "makes a Nameless, whose `name` is None, not text"),
+        ("python:lab_broken:make", "importing lab_broken raised ModuleNotFoundError at .*lab_broken.py:1: No module named 'absent'"),
+        ("lab_parts:Eyes", "no vlm of kind 'lab_parts'; valid: compact, .*, python:lab_parts:Eyes, a folder"),
+        ("openai:m@http://gpu:8000/v1", "no vlm of kind 'openai'; valid: compact, local:, chat:"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_name_is_one_line_that_says_what_is_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
+    (tmp_path / "lab_parts.py").write_text(_OWN)
+    (tmp_path / "lab_broken.py").write_text("import absent\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        load_vlm(name)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("propose", "makes a Eyes, which lacks propose; valid: a proposer"),
+        ("alone", "2 positional arguments and options {} don't fit"),
+    ],
+)
+def test_a_proposer_of_the_users_own_is_checked_when_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, message: str
+) -> None:
+    (tmp_path / "lab_parts.py").write_text(_OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=message):
+        ModelsConfig(proposer=f"python:lab_parts:{function}").load_proposer((), load_vlm("python:lab_parts:Eyes"))  # fmt: skip
 
 
 def test_the_example_packages_install(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ import importlib
 import importlib.util
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import EntryPoint, entry_points
@@ -34,12 +36,15 @@ from soar.interfaces import (
     Robot,
     SubgoalGenerator,
     SuccessDetector,
+    TaskProposer,
     VisionLanguageModel,
 )
 from soar.utils.config import from_plain
+from soar.utils.hub import HUB
+from soar.utils.objects import is_object_url
 from soar.utils.yaml_files import read_plain
 
-Role: TypeAlias = Literal["robot", "vlm", "subgoals", "policy", "detector"]
+Role: TypeAlias = Literal["robot", "vlm", "subgoals", "policy", "detector", "proposer"]
 GROUPS: Mapping[Role, str] = {
     "robot": "soar.robots",
     "vlm": "soar.vlms",
@@ -47,13 +52,14 @@ GROUPS: Mapping[Role, str] = {
     "policy": "soar.policies",
     "detector": "soar.detectors",
 }
-"""Groups of entry points by role."""
+"""Groups of entry points by role; a proposer is only named by its function."""
 _PROTOCOLS: Mapping[Role, tuple[type, ...]] = {
     "robot": (Robot,),
     "vlm": (VisionLanguageModel,),
     "subgoals": (SubgoalGenerator,),
     "policy": (Policy,),
     "detector": (SuccessDetector, EpisodeSuccessDetector),
+    "proposer": (TaskProposer,),
 }
 """What a component is, by role: one of these."""
 _VALID: Mapping[Role, str] = {
@@ -62,12 +68,20 @@ _VALID: Mapping[Role, str] = {
     "subgoals": "a subgoal generator (examples/plugins/subgoals)",
     "policy": "a policy (docs/serve-and-plug-in.md)",
     "detector": "a success detector (examples/plugins/detector)",
+    "proposer": "a proposer (docs/add-a-vlm.md)",
 }
 _BOUNDARIES: Mapping[Role, str] = {
     "vlm": "soar.rollout.checked_models:CheckedVLM",
     "detector": "soar.rollout.checked_models:checked_detector",
+    "proposer": "soar.rollout.checked_models:CheckedProposer",
 }
 """Checks of what a component returns and raises, by role; the other roles' are where they are called."""
+_KINDS: Mapping[Role, str] = {
+    "vlm": "compact, local:, chat:, systemone:, decisions:",
+    "subgoals": "compact, susie:, expert, chosen:",
+    "policy": "gcbc, lcbc, openpi:, openvla:, steered:",
+}
+"""Kinds of model in `soar.registry`, by role, for messages."""
 T = TypeVar("T")
 
 
@@ -158,12 +172,7 @@ def call(make: Callable[..., Any], name: str, /, *arguments: Any, **options: Any
         ConfigError: the arguments don't fit the function, or it raised an exception.
         SoarError: it raised that.
     """
-    try:
-        inspect.signature(make).bind(*arguments, **options)
-    except TypeError as error:
-        raise ConfigError(f"'{name}': options {options} don't fit: {error}") from error
-    except ValueError:
-        pass  # a function without a signature
+    check_arguments(make, name, *arguments, **options)
     try:
         return make(*arguments, **options)
     except (SoarError, KeyboardInterrupt):
@@ -172,19 +181,47 @@ def call(make: Callable[..., Any], name: str, /, *arguments: Any, **options: Any
         raise ConfigError(f"'{name}' raised {described(error)}") from error
 
 
+def check_arguments(
+    make: Callable[..., Any], name: str, /, *arguments: Any, **options: Any
+) -> None:
+    """Raise ConfigError if arguments don't fit a function."""
+    try:
+        inspect.signature(make).bind(*arguments, **options)
+    except TypeError as error:
+        given = f"{len(arguments)} positional arguments and " if arguments else ""
+        raise ConfigError(f"'{name}': {given}options {options} don't fit: {error}") from error
+    except ValueError:
+        pass  # a function without a signature
+
+
 def checked(role: Role, made: T, name: str) -> T:
     """Return what a function made. Raises ConfigError: it isn't a component of this role."""
     if missing := min((_missing(made, p) for p in _PROTOCOLS[role]), key=len):
-        raise ConfigError(
-            f"'{name}' makes a {type(made).__name__}, which lacks {', '.join(missing)}; valid: {_VALID[role]}"
-        )
-    return made
+        problem = f"a {type(made).__name__}, which lacks {', '.join(missing)}"
+    elif isinstance(made, type):
+        problem = f"the class {made.__name__}, not an object of it"
+    elif not isinstance(called := getattr(made, "name", ""), str):
+        problem = f"a {type(made).__name__}, whose `name` is {called!r:.60}, not text"
+    else:
+        return made
+    raise ConfigError(f"'{name}' makes {problem}; valid: {_VALID[role]}")
 
 
 def _missing(made: object, protocol: type) -> list[str]:
     """Return the public members of a protocol that an object lacks."""
     members = (*protocol.__annotations__, *vars(protocol))
     return [m for m in members if not m.startswith("_") and not hasattr(made, m)]
+
+
+def folder(role: Role, name: str) -> str:
+    """Return the name of a checkpoint's folder. Raises ConfigError: it begins with a kind of model that there isn't."""
+    kind, colon, _ = name.partition(":")
+    if colon and not (name.startswith(HUB) or is_object_url(name) or Path(name).exists()):
+        own = name if re.fullmatch(r"[\w.]+:\w+", name) else "package.module:function"
+        raise ConfigError(
+            f"no {role} of kind '{kind}'; valid: {_KINDS[role]}, python:{own}, a folder"
+        )
+    return name
 
 
 def is_component_file(name: str) -> bool:
@@ -238,13 +275,25 @@ def component(target: str) -> Any:
     try:
         if not importlib.util.find_spec(package) and PathFinder.find_spec(package, [here]):
             sys.path.append(here)
-        found = getattr(importlib.import_module(module), name)
+        loaded = importlib.import_module(module)
+        found = getattr(loaded, name, None)
     except Exception as error:
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        raise ConfigError(f"'{target}': {kind}{error}; valid: package.module:function") from error
+        raise ConfigError(f"'{target}': {_why(error, module)}") from error
     if not callable(found):
-        raise ConfigError(f"'{target}' is no function or class; valid: package.module:function")
+        functions = [n for n, f in vars(loaded).items() if callable(f) and n[0] != "_"]
+        near = get_close_matches(name, functions, n=1, cutoff=0.7)
+        advice = f"{module}:{near[0]}" if near else "package.module:function"
+        raise ConfigError(f"'{target}' is no function or class; valid: {advice}")
     return found
+
+
+def _why(error: Exception, module: str) -> str:
+    """Say why a module can't be imported: there is none, or it raised an exception, and where."""
+    if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
+        return f"{error}; valid: package.module:function"
+    if isinstance(error, ValueError) and not module.strip("."):
+        return "it names no module; valid: package.module:function"
+    return f"importing {module} raised {described(error)}"
 
 
 @cache

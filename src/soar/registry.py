@@ -20,6 +20,7 @@ from soar.plugins import (
     call,
     check_options,
     component,
+    folder,
     is_component_file,
     is_plugin,
     make_own,
@@ -143,7 +144,8 @@ def vlm_spec(name: str = COMPACT) -> ModelSpec:
         return ModelSpec("transformers", source, options=options)
     if "?decoder=" in name:
         raise ConfigError(f"'{name}': only a VLM of kind chat has a decoder")
-    return ModelSpec("packaged", "vlm") if name == COMPACT else ModelSpec("folder", name)
+    ours = name == COMPACT
+    return ModelSpec("packaged", "vlm") if ours else ModelSpec("folder", folder("vlm", name))
 
 
 def _with_options(kind: Kind, text: str) -> tuple[str, dict[str, Any]]:
@@ -212,7 +214,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
         return ModelSpec("packaged", "subgoals", ahead)
     if Path(name or "", PIPELINE).is_file():
         return ModelSpec("susie", name or "")
-    return ModelSpec("folder", source, ahead)
+    return ModelSpec("folder", folder("subgoals", source), ahead)
 
 
 def policy_spec(name: str = "gcbc") -> ModelSpec:
@@ -231,7 +233,8 @@ def policy_spec(name: str = "gcbc") -> ModelSpec:
         return _choosing_spec("steered", "POLICY", rest)
     if code := _code_spec("policy", name):
         return code
-    return ModelSpec("packaged", name) if name in ("gcbc", "lcbc") else ModelSpec("folder", name)
+    ours = name in ("gcbc", "lcbc")
+    return ModelSpec("packaged", name) if ours else ModelSpec("folder", folder("policy", name))
 
 
 def _choosing_spec(kind: Literal["steered", "chosen"], what: str, text: str) -> ModelSpec:
@@ -328,11 +331,8 @@ def load_policy(name: str = "gcbc") -> Policy:
         return cast(Policy, made)
     if (made := _from_code("policy", spec)) is not None:
         return cast(Policy, made)
-    serve = component(
-        "soar.critics.actor_policy:load_actor"
-        if _checkpoint_kind(spec.folder) == "critic"
-        else "soar.policies.loading:serve_policy"
-    )
+    actor, usual = "soar.critics.actor_policy:load_actor", "soar.policies.loading:serve_policy"
+    serve = component(actor if _checkpoint_kind(spec.folder) == "critic" else usual)
     return cast(Policy, serve(spec.folder, device="auto"))
 
 

@@ -166,10 +166,16 @@ def test_no_store_takes_such_a_verdict(fields, message, tmp_path):
 
 def test_bad_output_and_ctrl_c_pass():
     checked, changes = calls()
+    checked.call("act", lambda: 0)
     for error in (BadOutput("seven numbers"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             checked.call("act", failing(error))
     assert changes == []
+
+
+def test_bad_output_of_the_first_call_ends_at_once():
+    with pytest.raises(ConfigError, match=r"^policy seven numbers$"):
+        calls()[0].call("act", failing(BadOutput("seven numbers")))
 
 
 @pytest.mark.parametrize(

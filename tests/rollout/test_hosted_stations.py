@@ -93,7 +93,10 @@ def test_an_interpreter_beside_the_station_file_is_found_from_anywhere(tmp_path)
             "robot 'remote' has no host; valid: gym, lerobot, package",
         ),
         ("robot: lerobot\n", r"robot 'lerobot' needs `host: \[PYTHON\]`"),
-        ("robot: remote\noptions: {uri: x}\n", "options {'uri': 'x'} don't fit 'remote'"),
+        (
+            "robot: remote\noptions: {uri: x}\n",
+            "'remote': options {'timeout_s': 5.0, 'slow_timeout_s': 120.0, 'uri': 'x'} don't fit",
+        ),
         ("robot: sim\nslow: {speed: 2}\n", "slow.speed"),
         ("robot: sim\nheartbeat_s: 0\n", "heartbeat_s"),
     ],

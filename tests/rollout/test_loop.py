@@ -233,6 +233,17 @@ def test_subgoals_that_are_not_images_are_refused(images):
         run([station()], replace(MODELS, subgoals=Broken()))
 
 
+def test_an_episode_whose_verdict_is_none_is_unknown_and_kept():
+    class Broken:
+        name, threshold = "broken", 0.5
+
+        def judge(self, episodes):
+            return [0.9 for _ in episodes]
+
+    [result] = run([station()], replace(MODELS, detector=Broken()))
+    assert (result.fault, result.verdict.outcome) == (None, "unknown")
+
+
 class Silent(ToyVLM):
     def answer(self, images, questions):
         raise ModelUnavailable("connection refused")

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from soar.contract.contract import ActionNumbers, Contract, Numbers
-from soar.errors import ConfigError
+from soar.errors import ConfigError, RobotFault
 from soar.robots.duty_cycle import MeteredRobot
 from soar.robots.faulty import FaultRates, FaultyRobot
 from soar.robots.ik import Kinematics
@@ -189,10 +189,18 @@ def test_a_wrong_file_raises_an_error_that_names_what_is_valid(tmp_path, text, m
         (StationConfig("one", "no.such:thing", tasks=("fly",)), "no question known"),
         (StationConfig("one", "no.such:thing", tasks=TASK, process=False), "No module named"),
         (StationConfig("one", "no.such:thing", tasks=TASK), "No module named"),
-        (StationConfig("one", options={"colour": 1}), "don't fit 'sim'"),
+        (StationConfig("one", options={"colour": 1}), "'sim': options .* don't fit"),
         (StationConfig("one", options={"scene": "99"}), "no scene '99'"),
     ],
 )
 def test_a_robot_that_cannot_be_built_raises_an_error_that_names_it(config, message):
     with pytest.raises(ConfigError, match=message):
         open_station(config)
+
+
+def test_a_driver_that_can_not_be_built_is_a_fault_that_says_where(tmp_path, monkeypatch):
+    (tmp_path / "lab_arm.py").write_text("def make():\n    len(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("lab_arm:make", "python:lab_arm:make"):
+        with pytest.raises(RobotFault, match=f"station one: '{name}' raised TypeError at .*lab_arm.py:2"):  # fmt: skip
+            open_station(StationConfig("one", name, tasks=TASK, process=False))

@@ -122,7 +122,9 @@ def test_anything_but_one_verdict_for_each_episode_is_bad_output():
         def judge(self, episodes):
             return []
 
-    with pytest.raises(BadOutput, match="silent didn't give one verdict"):
+    with pytest.raises(
+        BadOutput, match=r"silent gave \[\] for 1 episodes; valid: one Verdict for each"
+    ):
         judge_episodes(Silent(), [last_frame(PUT)])
 
 

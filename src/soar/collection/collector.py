@@ -38,7 +38,7 @@ from soar.errors import (
 from soar.interfaces import EpisodeStore
 from soar.rollout.assessment import assess
 from soar.rollout.callbacks import Callback, CallbackList, EpisodeResult
-from soar.rollout.contracts import require_contracts
+from soar.rollout.contracts import require_contracts, robot_contract
 from soar.rollout.loop import INLINE, run_episodes
 from soar.rollout.models import Models
 from soar.rollout.recorder import Recorder
@@ -135,8 +135,8 @@ class Collector(Callback):
         """Message of each model's current outage, by the model's role."""
         self._broken_off = 0
         """Number of episodes in a row that unavailable models broke off."""
-        self.models = with_retries(models, config.backoff, stop, self._on_outage)
         self._store, self._config, self._stop, self._metronome = store, config, stop, metronome
+        self.models = self._retried(models)
         self._recorder = Recorder(store, config.episode.length, self._provenance, self._on_settled)
         self._callback = CallbackList((self._recorder, self, *callbacks))
         self._worker: Executor = ThreadPoolExecutor(2) if config.overlap else INLINE
@@ -181,9 +181,13 @@ class Collector(Callback):
                 left = self._left(episodes)
             if late() or left == 0 or not self._working():
                 break
-            backoff = self._config.backoff
-            self.models = with_retries(refresh(self.models), backoff, self._stop, self._on_outage)
+            self.models = self._retried(refresh(self.models))
             self.run_episode(self.ready()[:left])
+
+    def _retried(self, models: Models) -> Models:
+        """Return the models with checked calls and retries."""
+        width = robot_contract(self.supervisors[0].station.robot).action.dim
+        return with_retries(models, self._config.backoff, self._stop, self._on_outage, width)
 
     def is_late(self, ends: float, least_episodes: int) -> bool:
         """Whether the time [s, monotonic] is over at which a collection ends that has stored `least_episodes`."""

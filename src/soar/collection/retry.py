@@ -138,7 +138,11 @@ class RetryingSubgoals:
 
 
 def with_retries(
-    models: Models, backoff: Backoff, stop: threading.Event, on_change: OnChange
+    models: Models,
+    backoff: Backoff,
+    stop: threading.Event,
+    on_change: OnChange,
+    action_dim: int | None = None,
 ) -> Models:
     """Return the models with checked calls, and with retries while VLM or subgoal generator are unavailable.
 
@@ -147,6 +151,7 @@ def with_retries(
         backoff: pauses between attempts.
         stop: ends every pause at once.
         on_change: called when the outage of a model begins or ends.
+        action_dim: numbers of an action of the stations' robots; None for any.
     """
     vlm, subgoals, policy, detector = models.vlm, models.subgoals, models.policy, models.detector
     if not isinstance(vlm, RetryingVLM):
@@ -154,6 +159,6 @@ def with_retries(
     if subgoals is not None and not isinstance(subgoals, RetryingSubgoals):
         subgoals = RetryingSubgoals(CheckedSubgoals(subgoals, on_change), backoff, stop)
     if not isinstance(policy, CheckedPolicy):
-        policy = CheckedPolicy(policy, on_change)
+        policy = CheckedPolicy(policy, on_change, action_dim)
     detector = checked_detector(detector, on_change)
     return replace(models, vlm=vlm, subgoals=subgoals, policy=policy, detector=detector)

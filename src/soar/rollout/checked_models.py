@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import UnionType
-from typing import Any, TypeGuard, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 
@@ -19,22 +19,27 @@ from soar.interfaces import (
     Policy,
     SubgoalGenerator,
     SuccessDetector,
+    TaskProposer,
     VisionLanguageModel,
 )
+from soar.rollout.model_outputs import to_actions, to_answers, to_images, to_proposal
+from soar.tasks.success_detector import to_verdicts
 from soar.types import (
     Answer,
     EpisodeFrames,
+    History,
     Image,
     Images,
     Noise,
     Observation,
+    Proposal,
     Question,
-    Source,
     Task,
     Verdict,
 )
 from soar.utils.media import resize
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 OnChange = Callable[[str, str], None]
 """Called with a model's role and the message of an outage that begins, or "" when the model works again."""
@@ -42,6 +47,11 @@ OnChange = Callable[[str, str], None]
 
 def tell_nobody(role: str, message: str) -> None:
     """Tell nobody of an outage, which then ends whatever runs."""
+
+
+def tell_log(role: str, message: str) -> None:
+    """Log an outage that begins or ends."""
+    log.warning("%s", message or f"the {role} works again")
 
 
 _MISTAKES = (TypeError, AttributeError, NameError, ImportError, NotImplementedError)
@@ -65,15 +75,19 @@ class CheckedCalls:
 
         Raises:
             ModelUnavailable: it raised an exception.
-            BadOutput: it raised this itself.
+            BadOutput: what it returned violates its interface.
             ConfigError: it failed at the first call in a way that another attempt doesn't cure.
         """
         try:
             if self._down:
                 getattr(self._model, "recover", lambda: None)()
             result = function()
-        except (BadOutput, KeyboardInterrupt, GeneratorExit):
+        except (KeyboardInterrupt, GeneratorExit):
             raise
+        except BadOutput as error:
+            if method in self._worked:
+                raise
+            raise ConfigError(f"{self._role} {error}") from error
         except BaseException as error:  # cancelled tasks and Rust's panics aren't an Exception
             known = isinstance(error, ModelUnavailable)
             message = str(error) if known else self._describe(method, error)
@@ -111,7 +125,7 @@ class CheckedVLM:
     ) -> list[list[Answer]]:
         """Return the model's answers. Raises ModelUnavailable, ConfigError."""
         return self._calls.call(
-            "answer", lambda: _answers(self._vlm.answer(images, questions), len(images))
+            "answer", lambda: to_answers(self._vlm.answer(images, questions), questions, self.name)
         )
 
 
@@ -128,19 +142,24 @@ class CheckedSubgoals:
         observations: Sequence[Observation],
         tasks: Sequence[Task],
         rng: np.random.Generator,
-    ) -> np.ndarray:
-        """Return the generator's images, whose shape the loop checks. Raises ModelUnavailable, ConfigError."""
+    ) -> Images:
+        """Return the generator's images. Raises ModelUnavailable, BadOutput, ConfigError."""
         seen = of_one_size(observations)
-        return self._calls.call(
-            "generate", lambda: np.asarray(self._generator.generate(seen, tasks, rng))
-        )
+
+        def generate() -> Images:
+            return to_images(self._generator.generate(seen, tasks, rng), len(seen), self.name)
+
+        return self._calls.call("generate", generate)
 
 
 class CheckedPolicy:
     """A policy whose exceptions are outages."""
 
-    def __init__(self, policy: Policy, on_change: OnChange = tell_nobody) -> None:
-        self.name = policy.name
+    def __init__(
+        self, policy: Policy, on_change: OnChange = tell_nobody, action_dim: int | None = None
+    ) -> None:
+        """`action_dim`: numbers of an action of the robots; None for any."""
+        self.name, self._action_dim = policy.name, action_dim
         self.checkpoint_id = str(getattr(policy, "checkpoint_id", ""))
         self.contract = contract_of(policy)
         self.takes_state = takes_state(policy)
@@ -154,11 +173,14 @@ class CheckedPolicy:
         *,
         noise: Noise = 0.0,
     ) -> np.ndarray:
-        """Return the policy's actions, whose shape the loop checks. Raises ModelUnavailable, ConfigError."""
+        """Return the policy's actions. Raises ModelUnavailable, BadOutput, ConfigError."""
         seen = of_one_size(observations)
-        return self._calls.call(
-            "act", lambda: np.asarray(self._policy.act(seen, goals, rng, noise=noise))
-        )
+
+        def act() -> np.ndarray:
+            actions = self._policy.act(seen, goals, rng, noise=noise)
+            return to_actions(actions, len(seen), self.name, self._action_dim)
+
+        return self._calls.call("act", act)
 
     def reset(self) -> None:
         """Clear the policy's state. Raises ModelUnavailable, ConfigError."""
@@ -179,8 +201,10 @@ class CheckedDetector:
         self.calls = CheckedCalls("success detector", detector, on_change)
 
     def judge(self, episodes: Sequence[EpisodeFrames]) -> list[Verdict]:
-        """Return the detector's verdicts. Raises ModelUnavailable, ConfigError."""
-        return self.calls.call("judge", lambda: list(self.detector.judge(episodes)))
+        """Return the detector's verdicts. Raises ModelUnavailable, BadOutput, ConfigError."""
+        return self.calls.call(
+            "judge", lambda: to_verdicts(self.detector.judge(episodes), len(episodes), self.name)
+        )
 
 
 class CheckedEpisodeDetector:
@@ -192,8 +216,32 @@ class CheckedEpisodeDetector:
         self.calls = CheckedCalls("success detector", detector, on_change)
 
     def judge_episode(self, frames: Images, task: Task) -> Verdict:
-        """Return the detector's verdict. Raises ModelUnavailable, ConfigError."""
-        return self.calls.call("judge_episode", lambda: self.detector.judge_episode(frames, task))
+        """Return the detector's verdict. Raises ModelUnavailable, BadOutput, ConfigError."""
+
+        def judge() -> Verdict:
+            return to_verdicts([self.detector.judge_episode(frames, task)], 1, self.name)[0]
+
+        return self.calls.call("judge_episode", judge)
+
+
+class CheckedProposer:
+    """A proposer of the user's own, whose exceptions are outages: no episode begins without a proposal."""
+
+    def __init__(self, proposer: TaskProposer) -> None:
+        self._proposer, self._calls = proposer, CheckedCalls("proposer", proposer, tell_log)
+
+    def propose(
+        self,
+        observation: Observation,
+        answers: Mapping[Question, Answer],
+        history: History,
+        rng: np.random.Generator,
+    ) -> Proposal:
+        """Return the proposer's proposal. Raises ModelUnavailable, ConfigError."""
+        return self._calls.call(
+            "propose",
+            lambda: to_proposal(self._proposer.propose(observation, answers, history, rng)),
+        )
 
 
 def checked_detector(
@@ -231,26 +279,3 @@ def _resized(observation: Observation, sides: Mapping[str, int]) -> Observation:
     """Return an observation whose images are squares where a camera has a side length [px]."""
     images = {c: resize(i, sides[c]) if c in sides else i for c, i in _images(observation).items()}
     return replace(observation, image=images.pop(""), other_images=images)
-
-
-def _answers(replies: object, count: int) -> list[list[Answer]]:
-    """Return a VLM's answers, each with a probability or None. Raises SoarError: they aren't answers for each image."""
-    rows = [list(r) for r in replies] if _is_list(replies, list | tuple) else None
-    if rows is None or len(rows) != count or not _is_list([a for r in rows for a in r], Answer):
-        found = f"{len(rows)} replies" if rows is not None else f"{replies!r:.60}"
-        raise SoarError(f"gave {found} for {count} images; valid: for each image a list of Answer")
-    return [[_answer(a) for a in row] for row in rows]
-
-
-def _is_list(value: object, kind: type | UnionType) -> TypeGuard[list[Any]]:
-    return isinstance(value, list | tuple) and all(isinstance(v, kind) for v in value)
-
-
-def _answer(answer: Answer) -> Answer:
-    """Return an answer of our types, P(yes) None outside of [0, 1]. Raises TypeError, ValueError: it is no number."""
-    p = None if answer.p_yes is None else float(answer.p_yes)
-    source = answer.source if answer.source in get_args(Source) else None
-    valid = p is not None and 0 <= p <= 1
-    return Answer(
-        answer.question, p if valid else None, str(answer.raw), source, str(answer.decoded)
-    )

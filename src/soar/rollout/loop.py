@@ -21,6 +21,7 @@ from soar.robots.process import call_all
 from soar.rollout.assessment import SceneAssessment, assess
 from soar.rollout.callbacks import NO_CALLBACK, Callback, EpisodeResult
 from soar.rollout.contracts import robot_contract
+from soar.rollout.model_outputs import to_actions, to_images
 from soar.rollout.models import Models
 from soar.rollout.station import EpisodeConfig, Station
 from soar.rollout.takeover import TakenAction
@@ -243,13 +244,8 @@ def generate_subgoals(
     rng: np.random.Generator,
 ) -> list[Image]:
     """Return one subgoal image for each observation. Raises BadOutput: the generator returned something else."""
-    images = np.asarray(generator.generate(observations, tasks, rng))
-    right = images.ndim == 4 and images.shape[::3] == (len(observations), 3) and images.size
-    if images.dtype != np.uint8 or not right:
-        raise BadOutput(
-            f"{generator.name} gave {images.dtype} {images.shape} for {len(observations)} images"
-        )
-    return list(images)
+    images = generator.generate(observations, tasks, rng)
+    return list(to_images(images, len(observations), generator.name))
 
 
 def set_goals(
@@ -280,12 +276,9 @@ def act(
     instructions = [g for g in goals if isinstance(g, str)]
     noise = np.array([s.noise for s in states])
     observations = [s.observation for s in states]
-    actions = policy.act(observations, instructions or np.stack(goals), rng, noise=noise)
+    acted = policy.act(observations, instructions or np.stack(goals), rng, noise=noise)
     width = robot_contract(states[0].station.robot).action.dim
-    if np.shape(actions) != (len(states), width):
-        raise BadOutput(
-            f"{policy.name} gave actions of shape {np.shape(actions)} for {len(states)} robots with {width} numbers"
-        )
+    actions = to_actions(acted, len(states), policy.name, width)
     live = [
         (s, *_chosen(s, index, a)) for s, a in zip(states, actions, strict=True) if s.fault is None
     ]
@@ -343,7 +336,7 @@ def _assess_and_judge(
     ]
     try:
         verdicts = judge_episodes(detector, episodes) if episodes else []
-    except ModelUnavailable as error:
+    except (ModelUnavailable, BadOutput) as error:
         log.warning("not judged: %s", error)
         verdicts = [to_verdict(e.task, None, detector.name, detector.threshold) for e in episodes]
     return list(zip(assessments, verdicts, strict=True))

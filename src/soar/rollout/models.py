@@ -17,7 +17,7 @@ from soar.interfaces import (
     TaskProposer,
     VisionLanguageModel,
 )
-from soar.plugins import call, component
+from soar.plugins import make_own
 from soar.policies.identity import check_goals
 from soar.policies.spread import spread_policy
 from soar.promotion import promoted_models
@@ -128,7 +128,7 @@ class ModelsConfig:
         """
         kind, _, rest = self.proposer.partition(":")
         if kind == "python":
-            return cast(TaskProposer, call(component(rest), self.proposer, tasks, vlm))
+            return cast(TaskProposer, make_own("proposer", rest, tasks, vlm))
         if kind != "open":
             return UncertaintyProposer(tasks)
         checked = CheckedVLM(vlm, lambda role, message: None)

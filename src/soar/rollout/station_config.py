@@ -25,9 +25,9 @@ from annotated_types import Ge, Gt
 from soar.contract.compare import contract_of
 from soar.contract.contract import Contract
 from soar.contract.convert import as_widowx
-from soar.errors import ConfigError
+from soar.errors import ConfigError, RobotFault, SoarError, described
 from soar.interfaces import Robot
-from soar.plugins import checked, component, is_plugin, load_plugin
+from soar.plugins import check_arguments, checked, component, is_plugin, load_plugin
 from soar.registry import subgoals_spec
 from soar.robots.converted import ConvertedRobot
 from soar.robots.duty_cycle import MeteredRobot
@@ -342,14 +342,10 @@ def build_robot(
         return SafeRobot(robot, config.box, contract)
     except ConfigError as error:
         raise ConfigError(f"station {config.name}: {error}") from error
-    except TypeError as error:
-        raise ConfigError(
-            f"station {config.name}: options {options} don't fit '{config.robot}': {error}"
-        ) from error
 
 
 def _driver(config: StationConfig, options: Mapping[str, Any]) -> Robot:
-    """Build the robot that a station names. Raises ConfigError, TypeError."""
+    """Build the robot that a station names. Raises ConfigError, RobotFault."""
     quick_s, slow_s = config.timeout_s, config.home_timeout_s
     if config.host:
         return HostedRobot(
@@ -361,8 +357,17 @@ def _driver(config: StationConfig, options: Mapping[str, Any]) -> Robot:
     if config.robot not in builtin and is_plugin("robot", config.robot):
         make = load_plugin("robot", config.robot)
     else:
-        make = component(builtin.get(config.robot, config.robot))
-    return cast(Robot, checked("robot", make(**options), config.robot))
+        make = component(builtin.get(config.robot, config.robot.removeprefix("python:")))
+    check_arguments(make, config.robot, **options)
+    try:
+        made = make(**options)
+    except SoarError:
+        raise
+    except Exception as error:  # a driver may raise anything; a later attempt may succeed
+        raise RobotFault(
+            f"station {config.name}: '{config.robot}' raised {described(error)}"
+        ) from error
+    return cast(Robot, checked("robot", made, config.robot))
 
 
 def station_tasks(config: StationConfig) -> tuple[Task, ...]:

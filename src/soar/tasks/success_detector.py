@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import SupportsFloat
 
 from soar.data.store.content import check_verdict
 from soar.errors import BadOutput, ConfigError, ContentError
@@ -24,6 +25,7 @@ from soar.types import (
     Task,
     Verdict,
 )
+from soar.utils.numbers import plain_number
 
 
 class VLMSuccessDetector:
@@ -78,19 +80,30 @@ def judge_episodes(
         BadOutput: the detector didn't return one valid verdict for each episode.
     """
     if isinstance(detector, EpisodeSuccessDetector):
-        verdicts = [detector.judge_episode(e.images, e.task) for e in episodes]
+        verdicts: object = [detector.judge_episode(e.images, e.task) for e in episodes]
     else:
-        verdicts = list(detector.judge(episodes))
-    if len(verdicts) != len(episodes) or not all(isinstance(v, Verdict) for v in verdicts):
+        verdicts = detector.judge(episodes)
+    return to_verdicts(verdicts, len(episodes), detector.name)
+
+
+def to_verdicts(value: object, count: int, name: str) -> list[Verdict]:
+    """Return what a detector gave for some episodes as verdicts.
+
+    Raises:
+        BadOutput: it isn't one valid verdict for each episode.
+    """
+    wrong = [v for v in value if not isinstance(v, Verdict)] if isinstance(value, list | tuple) else [value]  # fmt: skip
+    if wrong or not isinstance(value, list | tuple) or len(value) != count:
+        found = f"{wrong[0]!r:.60}" if wrong else f"{value!r:.60}"
         raise BadOutput(
-            f"{detector.name} didn't give one verdict for each of {len(episodes)} episodes"
+            f"{name} gave {found} for {count} episodes; valid: one Verdict for each, as to_verdict makes it, in a list"
         )
     try:
-        for each in verdicts:
+        for each in value:
             check_verdict(each)
     except ContentError as error:
-        raise BadOutput(f"{detector.name} gave a verdict that is none: {error}") from error
-    return verdicts
+        raise BadOutput(f"{name} gave a verdict that is none: {error}") from error
+    return [*value]
 
 
 def needs_all_frames(detector: AnySuccessDetector) -> bool:
@@ -128,7 +141,7 @@ def verdict(
 
 def to_verdict(
     task: Task,
-    p_success: float | None,
+    p_success: SupportsFloat | None,
     judge: str,
     threshold: float,
     raw: str = "",
@@ -138,16 +151,22 @@ def to_verdict(
 
     Args:
         task: the judged task.
-        p_success: probability of success in [0, 1].
+        p_success: probability of success in [0, 1], a number of Python, numpy or torch.
         judge: name of the detector.
         threshold: probability from which the episode counts as a success.
         raw: the model's reply as text.
         source: origin of the probability; None if nobody says.
+
+    Raises:
+        BadOutput: the probability is no number.
     """
     if p_success is None:
         return Verdict("unknown", None, task.question.text, raw, judge, source)
-    outcome: Outcome = "success" if p_success >= threshold else "failure"
-    return Verdict(outcome, p_success, task.question.text, raw, judge, source)
+    p = plain_number(p_success)  # as floats are in the store
+    if p is None:
+        raise BadOutput(f"{judge} gave P(success) {p_success!r:.60}; valid: a number from 0 to 1, or None")  # fmt: skip
+    outcome: Outcome = "success" if p >= threshold else "failure"
+    return Verdict(outcome, p, task.question.text, raw, judge, source)
 
 
 def _coarsest(answers: Sequence[Answer | None]) -> Source | None:

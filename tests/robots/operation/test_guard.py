@@ -277,6 +277,18 @@ def test_a_slow_motion_is_half_of_what_the_numbers_mean(action, state, told, sen
     assert slowed == pytest.approx(np.array(sent), abs=1e-4)
 
 
+def test_an_observation_that_is_none_is_named_behind_a_guard(tmp_path):
+    class Tuples(ToyRobot):
+        def observe(self):
+            return (1, 2)
+
+    robot = SafeRobot(GuardedRobot(Tuples(), MotionGuard(tmp_path), SlowStart(episodes=1)))
+    with pytest.raises(RobotFault, match=r"observe\(\) returned a tuple; valid: Observation"):
+        robot.observe()
+    with pytest.raises(RobotFault, match=r"observe\(\)"):
+        robot.execute(FORWARD)
+
+
 def test_the_drivers_other_attributes_stay_reachable():
     robot = GuardedRobot(ToyRobot(3))
     assert robot.truth("to the left") == ToyRobot(3).truth("to the left")

@@ -26,6 +26,7 @@ from soar.contract.contract import WIDOWX, Contract
 from soar.contract.convert import shortened
 from soar.errors import MotionHeld, RobotFault, SoarError, described
 from soar.interfaces import Robot
+from soar.robots.returned import to_array, to_numbers
 from soar.types import Action, Observation
 from soar.utils.config import check_ranges
 from soar.utils.files import writing
@@ -211,7 +212,8 @@ class GuardedRobot(Generic[R]):
     def observe(self) -> Observation:
         """See `Robot.observe`."""
         observation = self.robot.observe()
-        self._state = np.array(observation.state)
+        state = to_array(getattr(observation, "state", None))  # checked by `SafeRobot`
+        self._state = None if state is None else np.array(state)
         return observation
 
     def execute(self, action: Action) -> Action:
@@ -246,8 +248,8 @@ class GuardedRobot(Generic[R]):
             return action
         if self._state is None:
             self.observe()
-        assert self._state is not None
-        return shortened(action, self._state, self._contract, self._slow.speed)
+        state = to_numbers(self._state, self._contract.state.dim, "state of observe()")
+        return shortened(action, state, self._contract, self._slow.speed)
 
     def _check(self) -> None:
         if self._guard is not None:
