@@ -94,6 +94,9 @@ class TaskProposer(Protocol):
     ) -> Proposal:
         """Return a task for the current scene.
 
+        The answers are about the station's own tasks. A proposal of another one needs the answer to its question in
+        `asked`, or its verdict is unknown.
+
         Args:
             observation: current observation.
             answers: the VLM's answers about it, by question.
@@ -114,7 +117,7 @@ class SubgoalGenerator(Protocol):
         tasks: Sequence[Task],
         rng: np.random.Generator,
     ) -> Images:
-        """Return one image for each observation, of the generator's own height and width.
+        """Return one RGB image for each observation, 0 to 255, of the generator's own height and width.
 
         The state of an observation may be NaN (`types.image_only`), for instance if its image is itself generated.
 
