@@ -96,9 +96,9 @@ class FlakyVLM(ToyVLM):
             raise ModelUnavailable("the VLM is down (injected)")
         if luck < 0.05:
             return replies[:-1]
-        if luck < 0.07:
+        if luck < 0.10:
             return [[a._replace(p_yes=float("nan")) for a in r] for r in replies]
-        if luck < 0.09:
+        if luck < 0.12:
             return [[a._replace(question=Question("what?")) for a in r] for r in replies]
         return replies
 

@@ -9,7 +9,7 @@ import yaml
 from gymnasium import spaces
 
 from soar.cli import main
-from soar.errors import ConfigError
+from soar.errors import ConfigError, RobotFault
 from soar.evaluation.results import open_evaluation
 from soar.evaluation.simulators import SimulatorEnvs
 from soar.rollout.station_config import StationConfig
@@ -115,5 +115,5 @@ def test_a_station_without_a_truth_is_refused():
     with pytest.raises(ConfigError, match="station reach has no truth; valid: a station with `sim"):
         SimulatorEnvs([station(simulator=False)])
     toy = station(robot="soar.robots.host.gym_robot:without_time_limit", options={"env": None})
-    with pytest.raises((ConfigError, AttributeError)):
+    with pytest.raises(RobotFault, match=r"station reach: .* raised"):
         SimulatorEnvs([toy])("reach")

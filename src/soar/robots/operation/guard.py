@@ -27,7 +27,7 @@ from soar.contract.convert import shortened
 from soar.errors import MotionHeld, RobotFault, SoarError, described
 from soar.interfaces import Robot
 from soar.robots.returned import to_array, to_numbers
-from soar.types import Action, Observation
+from soar.types import Action
 from soar.utils.config import check_ranges
 from soar.utils.files import writing
 
@@ -209,9 +209,9 @@ class GuardedRobot(Generic[R]):
             raise AttributeError(name)
         return getattr(self.robot, name)
 
-    def observe(self) -> Observation:
-        """See `Robot.observe`."""
-        observation = self.robot.observe()
+    def observe(self) -> Any:
+        """Return what the driver observes, unchecked. See `Robot.observe`."""
+        observation: Any = self.robot.observe()
         state = to_array(getattr(observation, "state", None))  # checked by `SafeRobot`
         self._state = None if state is None else np.array(state)
         return observation
