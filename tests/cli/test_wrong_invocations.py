@@ -149,7 +149,7 @@ def test_an_option_that_would_not_count_is_refused(words, message, folder, capsy
 
 def test_the_configuration_that_a_run_on_stations_keeps_is_none_of_those(folder):
     station = StationConfig("arm1", "toy", tasks=("fold the cloth",))
-    _refuse_without_effect(RunConfig(stations=(station,), scenes=("arm1",)))
+    _refuse_without_effect(RunConfig(stations=(station,), scenes=(station.scene_info.name,)))
 
 
 @pytest.mark.parametrize("name", ["..", ".", "", "/etc", "a/b", "a\nb", "-x", "x" * 300, "\x1b[2J"])

@@ -76,7 +76,7 @@ def collect(
     Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
     configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, a second one at once.
     `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
-    the stations. In a terminal the space bar stops all arms at once, until "r" or `soar release` releases them and "c" or `soar resume` lets them go on; with a
+    the stations. In a terminal the space bar stops all arms at once; "r" releases them, then "c" lets them go on. With a
     single station, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
 
     Examples:

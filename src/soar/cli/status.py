@@ -1,4 +1,4 @@
-"""`soar status`, `pause`, `resume`, `stop` and `release`: stations that collect, seen and controlled from any terminal."""
+"""`soar status`, `pause`, `resume`, `stop`, `release`: stations that collect, seen and controlled from any terminal."""
 
 from __future__ import annotations
 

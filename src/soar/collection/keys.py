@@ -29,8 +29,8 @@ def operator_keys(
     stream: TextIO | None = None,
     press: Callable[[str], None] = lambda key: None,
 ) -> Iterator[Keys]:
-    """Take keys while stations move: the space bar holds all arms, "r" releases them, after which "c" lets them move; any
-    key is a heartbeat.
+    """Take keys while stations move: the space bar holds all arms, "r" releases them, after which "c" lets them move;
+    any key is a heartbeat.
 
     Does nothing where the input isn't a terminal, or while the command runs in the background.
 

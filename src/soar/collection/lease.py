@@ -1,8 +1,8 @@
 """Leases: each station of a store, and each robot of a machine, has one holder, also after a kill or a power failure.
 
 The holder of a station's lease renews it. Another process can take it over once it has expired, or at once if the
-holder's process on this machine has ended. A robot's holder has an address of the kernel (an abstract Unix socket), which
-all users of the machine share and which goes with the process.
+holder's process on this machine has ended. A robot's holder has an address of the kernel (an abstract Unix socket),
+which all users of the machine share and which goes with the process.
 """
 
 from __future__ import annotations

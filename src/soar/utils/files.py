@@ -221,8 +221,8 @@ def local_path(text: str, *, quick: bool = False) -> Path:
     """Return the path of a file or folder on this machine, with "~" expanded.
 
     For a folder on the Hub it is that of its local copy, likewise for one in object storage (`soar.utils.mirrors`); for
-    a store there, it is the folder for what stays local of it. `quick`: give up after seconds where object storage doesn't
-    answer.
+    a store there, it is the folder for what stays local of it. `quick`: give up after seconds where object storage
+    doesn't answer.
 
     Raises:
         ConfigError: it is another URL, or the Hub hasn't got it (`soar.utils.hub`).

@@ -172,8 +172,8 @@ class GuardedRobot(Generic[R]):
     """A robot that moves only while its guard allows it, and slowly at first.
 
     A driver with `hold()` is stopped at once, while any other of its methods runs; without it the motion of the control
-    step ends, and no other begins. A hold that fails is tried again until it succeeds, and before that nothing moves the
-    arm. Attributes that aren't those of a robot are the driver's.
+    step ends, and no other begins. A hold that fails is tried again until it succeeds, and before that nothing moves
+    the arm. Attributes that aren't those of a robot are the driver's.
     """
 
     def __init__(

@@ -130,7 +130,7 @@ COMMAND_KEYS: dict[str, Command] = {
     "\n": "enter", "\r": "enter", "x": "discard", "n": "next", "q": "quit", " ": "emergency", "r": "release",
     "c": "continue",
 }  # fmt: skip
-COMMAND_HELP = "Enter: start, then keep   x: throw away   n: next task   q: end   space: stop   r: release   c: continue"
+COMMAND_HELP = "Enter: start, then keep   x: throw away   n: next task   q: end   space: stop   r: release   c: go on"
 
 
 class Keyboard:
