@@ -291,7 +291,7 @@ def _why(error: Exception, module: str) -> str:
     """Say why a module can't be imported: there is none, or it raised an exception, and where."""
     if isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}."):
         return f"{error}; valid: package.module:function"
-    if isinstance(error, ValueError) and not module.strip("."):
+    if not module.partition(".")[0]:
         return "it names no module; valid: package.module:function"
     return f"importing {module} raised {described(error)}"
 

@@ -86,8 +86,13 @@ def test_an_installed_module_is_not_replaced_by_one_in_the_current_folder(here):
     assert not list(here.glob("*.ran"))
 
 
-@pytest.mark.parametrize("target", ["", ":", "os", "os:none", "os:sep", ".os:sep", "none_24:make", "broken_24:make"])  # fmt: skip
-def test_a_name_without_a_callable_is_an_error_in_one_line(target, here):
-    (here / "broken_24.py").write_text("1 / 0\n")
+@pytest.mark.parametrize("target", ["", ":", "os", "os:none", "os:sep", ".os:sep", "none_24:make"])
+def test_a_name_without_a_callable_is_an_error_in_one_line(target):
     with pytest.raises(ConfigError, match="valid: package"):
         component(target)
+
+
+def test_a_module_with_an_error_is_told_with_its_line(here):
+    (here / "broken_24.py").write_text("1 / 0\n")
+    with pytest.raises(ConfigError, match=r"ZeroDivisionError at .*broken_24\.py:1"):
+        component("broken_24:make")

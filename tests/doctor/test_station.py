@@ -291,7 +291,8 @@ def test_an_exception_of_a_driver_is_reported(tmp_path, monkeypatch):
     )
     [result] = tried.results
     assert (result.health, tried.trial) == ("failed", None)
-    assert "OSError: no /dev/ttyUSB0" in result.what
+    assert "OSError" in result.what
+    assert "lab.py:2: no /dev/ttyUSB0" in result.what
 
 
 def test_an_arm_that_another_program_drives_is_left_alone(monkeypatch):

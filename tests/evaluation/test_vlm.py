@@ -8,6 +8,7 @@ from soar.errors import ConfigError, RobotFault
 from soar.evaluation.vlm import judge_scenes
 from soar.interfaces import VisionLanguageModel
 from soar.registry import load_vlm
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.catalog import load_scene
 from soar.sim.world import World
 from soar.types import Action
@@ -34,7 +35,7 @@ def test_a_scene_without_any_state_is_refused_and_not_left_out(
     eyes: VisionLanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(world: World, seed: int) -> None:
-        raise ConfigError("the objects don't fit on the table")
+        raise NoRoom("the objects don't fit on the table")
 
     monkeypatch.setattr(World, "reset", no_room)
     with pytest.raises(ConfigError, match="scene 'dev1': 5 resets in a row gave no image"):

@@ -5,7 +5,7 @@ import pytest
 from soar.collection.config import CollectionConfig
 from soar.collection.status import StatusFolder
 from soar.data.store.lance import open_store
-from soar.errors import SoarError
+from soar.errors import RobotFault, SoarError
 from soar.improvement.collecting import Amount, collect_round
 from soar.improvement.run import Run
 from soar.rollout.callbacks import Callback
@@ -91,6 +91,9 @@ def test_the_bar_expects_what_the_pace_allows(
 def test_a_round_that_cannot_be_filled_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("soar.robots.toy_models.ToyPolicy.act", lambda *_, **__: None)
+    def stall(*_: object) -> None:
+        raise RobotFault("it stalls")
+
+    monkeypatch.setattr("soar.robots.toy.ToyRobot.execute", stall)
     with pytest.raises(SoarError, match=r"0 of 4 episodes; broken: arm0, arm1"):
         collect_round(Run(tmp_path), 1, STATIONS, TOYS, SHORT, Amount(4))

@@ -16,6 +16,7 @@ from soar.pretraining.keypoint_samples import (
     make_keypoint_samples,
     samples_in,
 )
+from soar.sim.layout import NoRoom
 from soar.sim.scenes.regimes import sample_scene
 from soar.sim.scenes.spec import Inside
 from soar.sim.world import World
@@ -128,7 +129,7 @@ def test_less_than_one_scene_raises_an_error(tmp_path):
 
 def test_objects_that_do_not_fit_give_no_samples(monkeypatch):
     def full(*args: object) -> None:
-        raise ConfigError("no room")
+        raise NoRoom("no room")
 
     monkeypatch.setattr(World, "reset", full)
     assert samples_in(sample_scene("broad", SEED), SEED, SMALL) == []
