@@ -17,7 +17,7 @@ from soar.robots.safety import SafeRobot
 from soar.utils.media import write_video
 
 # OGBench's action is five numbers in -1..1: up to 5 cm along x, y, z, up to .3 rad of yaw, and a change
-# of the gripper where + closes. Ours is in metres and radians, and 1 opens the gripper.
+# of the gripper where + closes. Ours is in meters and radians, and 1 opens the gripper.
 CUBE = GymMapping(
     instruction="move the cube",
     action=(
@@ -35,11 +35,11 @@ CUBE = GymMapping(
         StateEntry("proprio/gripper_opening", 0, 6, -1, 1),
     ),
 )
-BOX = Limits(low=(0.30, -0.20, 0.03), high=(0.55, 0.20, 0.30))
+BOX = Limits(low=(0.25, -0.35, 0.02), high=(0.60, 0.35, 0.35))  # OGBench's workspace, in which arms start
 
 
 def main(steps: int = 60) -> None:
-    """Wander at random inside of a box, and film it."""
+    """Wander at random inside the box, and film it."""
     env = gymnasium.make("visual-cube-single-v0", max_episode_steps=10_000)
     robot = SafeRobot(GymRobot(env, CUBE, seed=0), BOX)
     rng = np.random.default_rng(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,11 @@ def test_a_robot_of_your_own_passes_the_doctor(tmp_path: Path, capsys: Any) -> N
 
 def test_eyes_of_your_own_judge_rightly() -> None:
     assert load("own_vlm")["main"](scenes=20) == 1.0
+
+
+def test_eyes_of_your_own_run_as_a_script() -> None:
+    shown = subprocess.check_output([sys.executable, EXAMPLES / "own_vlm.py"], text=True)
+    assert "40 of 40 verdicts are right" in shown
 
 
 def test_eyes_of_your_own_say_what_they_cannot_tell() -> None:
