@@ -330,7 +330,9 @@ def _content_hash(manifest: Mapping[str, Json], weights: bytes) -> str:
 def _read(folder: Path, attempts: int = 3) -> tuple[str, bytes]:
     """Read a manifest and its weights; retries if a writer replaces them meanwhile."""
     if not exists(folder):
-        raise CheckpointError(f"no checkpoint in {public_name(folder)}: it has no {MANIFEST}")
+        raise CheckpointError(
+            f"no checkpoint in {public_name(folder)}: it has no {MANIFEST}; packaged models: compact, gcbc, lcbc"
+        )
     for _ in range(attempts):
         try:
             text = read_text(folder / MANIFEST, MAX_MANIFEST_BYTES)

@@ -110,3 +110,19 @@ def test_ctrl_c_stops_after_the_episode_and_twice_at_once(lab, times):
     assert summaries
     assert all(len(store.load(s.id)) == 100 for s in summaries)
     assert StatusFolder(lab / "store", "arm1").status().activity == "stopped"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--scene", "dev13"), "no scene 'dev13'"),
+        (("--policy", "gcb"), "packaged models: compact, gcbc, lcbc"),
+        (("--subgoals", "compct"), "no checkpoint in compct"),
+        (("--vlm", "compct"), "no checkpoint in compct"),
+    ],
+)
+def test_a_mistyped_name_is_refused_before_a_store_is_made(option, message, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["collect", "--store", str(tmp_path / "s"), "--episodes", "1", *option])
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "s").exists()

@@ -107,6 +107,8 @@ def collect(
     if episodes is None and hours is None:
         raise ConfigError("give an end: --episodes N or --hours H")
     stop, configs = threading.Event(), stations.configs
+    use.check()
+    _ = [config.scene_info for config in configs]
     with contextlib.ExitStack() as stack:
         if dry_run:
             store = Path(stack.enter_context(tempfile.TemporaryDirectory()))

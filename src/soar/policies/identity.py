@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from soar.checkpoint import exists
 from soar.checkpoint import load as load_checkpoint
 from soar.errors import ConfigError
 from soar.promotion import base_policy, promoted_models
-from soar.registry import COMPACT, load_policy, policy_spec, subgoals_spec
+from soar.registry import COMPACT, ModelSpec, load_policy, policy_spec, subgoals_spec
 from soar.utils.config import content_hash
 
 
@@ -31,19 +32,27 @@ def policy_identity(name: str) -> PolicyIdentity:
     return PolicyIdentity(policy.name, str(getattr(policy, "checkpoint_id", "")) or made_of)
 
 
+def check_exists(spec: ModelSpec) -> None:
+    """Raise CheckpointError: the name of a model is a folder without a checkpoint."""
+    if spec.is_compact and not exists(spec.folder):
+        load_checkpoint(spec.folder)  # says what is valid
+
+
 def check_goals(policy: str, subgoals: str) -> None:
-    """Check, before anything runs, that a policy of this package can use what it is told to pursue.
+    """Check, before anything runs, that policy and generator exist and that the policy can use what it is to pursue.
 
     Args:
         policy: a policy, steered or not, as `soar.registry` names it, or a run's folder.
         subgoals: likewise its subgoal generator.
 
     Raises:
-        CheckpointError: there is no such policy.
-        ConfigError: there is no such generator, a "gcbc" policy has none, or an "lcbc" policy has one.
+        CheckpointError: there is no such policy or generator.
+        ConfigError: a "gcbc" policy has no generator, or an "lcbc" policy has one.
     """
     spec = policy_spec(base_policy(promoted_models(policy)[0]))
-    generates = subgoals_spec(promoted_models(subgoals)[1]).kind != "none"
+    generator = subgoals_spec(promoted_models(subgoals)[1])
+    check_exists(generator)
+    generates = generator.kind != "none"
     kind = load_checkpoint(spec.folder).kind if spec.is_compact else ""
     if kind == "gcbc" and not generates:
         raise ConfigError(

@@ -18,10 +18,17 @@ from soar.interfaces import (
     VisionLanguageModel,
 )
 from soar.plugins import make_own
-from soar.policies.identity import check_goals
+from soar.policies.identity import check_exists, check_goals
 from soar.policies.spread import spread_policy
 from soar.promotion import promoted_models
-from soar.registry import COMPACT, load_detector, load_policy, load_subgoals, load_vlm
+from soar.registry import (
+    COMPACT,
+    load_detector,
+    load_policy,
+    load_subgoals,
+    load_vlm,
+    vlm_spec,
+)
 from soar.rollout.checked_models import CheckedVLM
 from soar.tasks.open_proposer import OpenProposer, OpenProposerConfig
 from soar.tasks.proposer import UncertaintyProposer
@@ -91,10 +98,16 @@ class ModelsConfig:
         joint = "&" if "?" in self.vlm else "?"
         return f"{self.vlm}{joint}decoder={self.decoder}" if self.decoder else self.vlm
 
-    def load(self) -> Models:
-        """Load the models. Raises ConfigError, CheckpointError."""
+    def check(self) -> ModelsConfig:
+        """Return `with_promoted` once its folders exist and fit together. Raises ConfigError, CheckpointError."""
         now = self.with_promoted()
         check_goals(now.policy, now.subgoals)
+        check_exists(vlm_spec(self.vlm_name))
+        return now
+
+    def load(self) -> Models:
+        """Load the models. Raises ConfigError, CheckpointError."""
+        now = self.check()
         vlm = self.load_vlm()
         return Models(vlm, now.load_policy(), now.load_subgoals(), self.load_detector(vlm))
 
