@@ -158,6 +158,7 @@ def test_a_wrong_option_is_one_line(args, message):
         parsed(*args)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert ".;" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,12 @@ def test_ask_about_a_file_that_is_no_image_is_one_line(vlm, tmp_path, capsys):
     assert "no image that can be read" in capsys.readouterr().err
 
 
+def test_ask_without_a_question_is_one_line(vlm, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run("vlm", "ask", tmp_path / "a.png", "--vlm", vlm)
+    assert "no question is given" in capsys.readouterr().err
+
+
 def test_calibrate_compares_stored_verdicts_with_the_truth(store, tmp_path, capsys):
     run("vlm", "calibrate", "--store", store, "--recall", 1.0, "--out", tmp_path / "plot.png")
     shown = capsys.readouterr().out

@@ -112,8 +112,15 @@ def test_evaluations_without_a_common_start_cannot_be_compared(tmp_path: Path) -
         compare(evaluation(tmp_path / "a", "s"), evaluation(tmp_path / "b", "s", TAKE))
 
 
+def test_trials_of_one_length_are_compared_however_many_subgoals_they_have(tmp_path: Path) -> None:
+    """The whole system gets ten subgoals of ten steps, a policy that follows instructions five of twenty."""
+    before = evaluation(tmp_path / "a", "s")
+    after = replace(before, setting=replace(SETTING, subgoals_per_trial=10, steps_per_subgoal=10))
+    assert len(compare(before, after).pairs) == 1
+
+
 def test_trials_of_different_lengths_cannot_be_compared(tmp_path: Path) -> None:
     before = evaluation(tmp_path / "a", "s")
     after = replace(before, setting=replace(SETTING, steps_per_subgoal=10))
-    with pytest.raises(ConfigError, match="steps_per_subgoal is 20 and 10"):
+    with pytest.raises(ConfigError, match="a trial lasts 100 and 50 control steps"):
         compare(before, after)

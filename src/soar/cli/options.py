@@ -389,4 +389,5 @@ def _one_line(text: str, prog: str) -> str:
     parts = " ".join(line if line.strip("─-") else "\n" for line in lines[1:]).split("\n")
     kept = [" ".join(p.split()) for p in parts if not re.match(r"\s*(For full|Argument help)", p)]
     kept = [p if len(p) < 600 else f"{p[:200]} ... {p[-200:]}" for p in kept]  # a huge value
+    kept = [p.removesuffix(".") for p in kept]
     return "; ".join([*filter(None, kept), f"see {prog} --help"])

@@ -66,8 +66,10 @@ def ask(
     from soar.tasks.questions import parse_question
     from soar.utils.media import read_image
 
-    asked = [parse_question(text) for text in questions]
-    [answers] = load_vlm(vlm).answer([read_image(image)], [asked])
+    if not questions:
+        raise ConfigError('no question is given; valid: one or more, such as "Is the drawer open?"')
+    asked, seen = [parse_question(text) for text in questions], read_image(image)
+    [answers] = load_vlm(vlm).answer([seen], [asked])
     table = _table("question", "P(yes)", "from a", "raw reply", "decoded")
     for a in answers:
         p_yes = "unknown" if a.p_yes is None else f"{a.p_yes:.3f}"
@@ -192,7 +194,7 @@ def _known_outcomes(
     episodes = [e for e, success in labeled if success is not None]
     if not episodes:
         raise ConfigError(
-            f"no episode of {store.path} has a known outcome; label some with soar vlm label"
+            f"no episode of {store.path} has a label or a true outcome; label some: `soar vlm label`"
         )
     return episodes, np.array([success for _, success in labeled if success is not None])
 

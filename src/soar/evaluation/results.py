@@ -72,7 +72,7 @@ class Trial:
 class EvalSetting:
     """Policy, tasks and episode length of an evaluation.
 
-    Two evaluations are comparable when all but the policy agree.
+    Two evaluations are comparable where their trials begin from the same starts and last equally long.
     """
 
     checkpoint: str
@@ -93,6 +93,11 @@ class EvalSetting:
     """Further provenance: checkpoint folder, code version, judge."""
     duration_s: float | None = None
     """Duration of a trial in seconds, on stations that set one (`soar.rollout.station.EpisodeConfig`)."""
+
+    @property
+    def steps_per_trial(self) -> int:
+        """Length of a trial in control steps, where `duration_s` doesn't say it."""
+        return self.subgoals_per_trial * self.steps_per_subgoal
 
     @property
     def scenes(self) -> tuple[str, ...]:
@@ -188,10 +193,12 @@ def compare(before: Evaluation, after: Evaluation) -> Comparison:
     Raises:
         ConfigError: they share no start that was judged in both, or their episodes differ in length.
     """
-    for name in ("subgoals_per_trial", "steps_per_subgoal", "duration_s"):
+    for name, unit in (("steps_per_trial", "control steps"), ("duration_s", "s")):
         one, two = getattr(before.setting, name), getattr(after.setting, name)
         if one != two:
-            raise ConfigError(f"these evaluations can't be compared: {name} is {one} and {two}")
+            raise ConfigError(
+                f"these evaluations can't be compared: a trial lasts {one} and {two} {unit}"
+            )
     later = {t.key: t for t in after.trials if t.outcome != "unknown"}
     judged = [t for t in before.trials if t.outcome != "unknown"]
     pairs = tuple((t, later[t.key]) for t in judged if t.key in later)
