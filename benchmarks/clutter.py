@@ -3,7 +3,7 @@
     python -m benchmarks.clutter --out runs/clutter
     soar sim sheet --scenes dev1 dev1+3 dev1+6 dev4 dev4+3 dev4+6 --out clutter.png
 
-The whole system collects in each scene on its own, and the simulator says what was true. Writes episodes.jsonl, table.md
+The whole system collects in each scene on its own, and the simulator tells the truth. Writes episodes.jsonl, table.md
 and clutter.png. The same command resumes.
 """
 

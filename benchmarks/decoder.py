@@ -1,7 +1,7 @@
 """How a language model reads replies in free text, beside the rules: the labels of the 459 replies of the tests.
 
 transformers serve FOLDER --device cpu --port 8000
-python benchmarks/decoder.py --model FOLDER@http://127.0.0.1:8000/v1 --out runs/decoder.jsonl    # the same command goes on
+python benchmarks/decoder.py --model FOLDER@http://127.0.0.1:8000/v1 --out runs/decoder.jsonl    # resumes
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
     python -m benchmarks.dial --episodes 300 --out runs/dial
 
-The expert acts in sampled scenes that no packaged model has seen, and half of its episodes begin after a failed attempt.
+The expert acts in sampled scenes that no packaged model has seen, half of its episodes after a failed attempt.
 The success detector judges each against all tasks of its scene, as `soar improve --method dial` does with own episodes;
 a label is right if the simulator finds that task undone before and done at the end. Writes labels.jsonl and a summary.
 The same command resumes.

@@ -6,7 +6,7 @@
 1. Export and import of the same episodes in images per CPU second, and the codec's share of that time. Image files are
    copied, so only video has one.
 2. Random (observation, goal) pairs from the store's JPEG files (its steps files open, or not yet), from its frame cache
-   (warm, or cold: its building is counted), from LeRobot's own reader on the same episodes (where its environment is; see
+   (warm, or cold: its building is counted), from LeRobot's own reader (where its environment is; see
    docs/data-exchange.md), and from the JPEG decoder alone.
 """
 

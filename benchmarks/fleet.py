@@ -76,7 +76,7 @@ def request(seed: int) -> bytes:
 async def clients(
     server: ModelServer, count: int, seconds: float, period_s: float
 ) -> tuple[list[float], float]:
-    """Let clients ask for an action in each period, or without pause for 0; return latencies and CPU time, in seconds."""
+    """Let clients ask for an action in each period, or without pause for 0; return latencies and CPU time [s]."""
     arrived = [request(i) for i in range(16)]
     latencies: list[float] = []
     loop = asyncio.get_running_loop()

@@ -217,11 +217,27 @@ def make_vlm(folder: Path, tiny: bool) -> None:
     seen: dict[str, Any] = {"image_size": side, "patch_size": 14}
     text: dict[str, Any] = {"vocab_size": len(words), "pad_token_id": 3}
     if tiny:
-        small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}  # fmt: skip
+        small = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+        }
         seen, text = seen | small, text | small | {"num_key_value_heads": 2}
     else:
-        seen |= {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}  # fmt: skip
-        text |= {"hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 28, "num_attention_heads": 16, "num_key_value_heads": 8}  # fmt: skip
+        seen |= {
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 16,
+        }
+        text |= {
+            "hidden_size": 2048,
+            "intermediate_size": 8192,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 8,
+        }
     config = transformers.LlavaConfig(
         vision_config=transformers.CLIPVisionConfig(**seen),
         text_config=transformers.LlamaConfig(**text),

@@ -26,7 +26,16 @@ def main() -> None:
     options = parser.parse_args()
     for precision in ("float32", "bfloat16"):
         rate = measure(options, precision)
-        print(json.dumps({"stage": "train paper in JAX", "precision": precision, "batch": options.batch, "samples/s": float(f"{rate:.4g}")}))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "stage": "train paper in JAX",
+                    "precision": precision,
+                    "batch": options.batch,
+                    "samples/s": float(f"{rate:.4g}"),
+                }
+            )
+        )
 
 
 def measure(options: argparse.Namespace, precision: str) -> float:

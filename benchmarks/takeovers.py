@@ -3,7 +3,7 @@
     python -m benchmarks.takeovers --out runs/takeovers
     python -m benchmarks.takeovers --out runs/takeovers --scenes dev1 --episodes 20 --trials 5 --steps 60
 
-The simulator's expert stands for the person: from the middle of an episode on it takes the arm if the task isn't done yet
+The simulator's expert stands for the person: from an episode's middle on it takes the arm if the task isn't done
 and its budget lasts to the episode's end, and gives the arm back when the task is done. The policy then learns from the
 episodes that were judged successful (hindsight, co-trained on demonstrations), and is measured from the same starts as
 before. Writes table.md and takeovers.png. The same command resumes.

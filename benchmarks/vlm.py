@@ -37,14 +37,20 @@ def main(setting: Setting) -> None:
     model = CompactVLM(to_checkpoint(net, 1.0, {}))
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (256, 256, 3), np.uint8) for _ in range(8)]
-    questions = [f"Is the {c} block in the {k}?" for c in ("red", "green", "blue") for k in ("bowl", "pot", "pan", "tray")]  # fmt: skip
+    questions = [
+        f"Is the {c} block in the {k}?"
+        for c in ("red", "green", "blue")
+        for k in ("bowl", "pot", "pan", "tray")
+    ]
     table = Table("images", "questions each", "ms a look", "images/s", "ratio", box=None)
     base = 0.0
     for n, q in ((1, 1), (1, 12), (8, 1), (8, 12)):
         asked = [questions[:q]] * n
         seconds = timed(lambda n=n, asked=asked: model.answer(images[:n], asked), setting.repeats)  # type: ignore[misc]
         base = base or seconds
-        table.add_row(str(n), str(q), f"{seconds * 1e3:.1f}", f"{n / seconds:.0f}", f"{seconds / base:.2f}")  # fmt: skip
+        table.add_row(
+            str(n), str(q), f"{seconds * 1e3:.1f}", f"{n / seconds:.0f}", f"{seconds / base:.2f}"
+        )
     new = iter(range(10**9))
     fresh = timed(
         lambda: model.answer(

@@ -1,7 +1,7 @@
 """Collect episodes with robots whose packages exclude soar's, each in an environment of its own (`make test-foreign`).
 
-Builds the environments under SOAR_ENVS (~/.cache/soar/envs; a few GB), where they stay, collects episodes with the station
-files of examples/robots, and prints what docs/add-a-robot.md shows: the time, and the lines that a newcomer writes. "flax"
+Builds the environments under SOAR_ENVS (~/.cache/soar/envs; a few GB), where they stay, collects by the station
+files of examples/robots, and prints what docs/add-a-robot.md shows: the time, and the lines one has to write. "flax"
 is no robot: there the papers' own code (JAX) makes fresh golden files, against which the converted weights are tested.
 """
 
@@ -44,12 +44,16 @@ class Foreign(NamedTuple):
 
 
 LEROBOT = (
-    "lerobot==0.4.4 lerobot_robot_dummy==1.0.1 torch==2.13.0 torchvision==0.22.1 numpy==2.4.6 draccus==0.10.0 mergedeep "
+    "lerobot==0.4.4 lerobot_robot_dummy==1.0.1 torch==2.13.0 torchvision==0.22.1 numpy==2.4.6 draccus==0.10.0 "
+    "mergedeep "
     "pyyaml toml pyyaml-include typing_inspect mypy_extensions typing_extensions opencv-python-headless<4.13 cachebox "
-    "pyserial deepdiff orderly-set safetensors huggingface_hub==1.5.0 packaging filelock fsspec tqdm httpx httpcore h11 "
+    "pyserial deepdiff orderly-set safetensors huggingface_hub==1.5.0 packaging filelock fsspec tqdm httpx "
+    "httpcore h11 "
     "anyio idna certifi typer click einops pillow sympy mpmath jinja2 markupsafe networkx setuptools termcolor hf-xet "
-    "shellingham rich pygments markdown-it-py mdurl requests urllib3 charset-normalizer accelerate psutil datasets==4.8.5 "
-    "multiprocess==0.70.19 dill==0.4.1 pandas==3.1.1 python-dateutil pytz six xxhash pyarrow==26.0.1 jsonlines attrs av "
+    "shellingham rich pygments markdown-it-py mdurl requests urllib3 charset-normalizer accelerate psutil "
+    "datasets==4.8.5 "
+    "multiprocess==0.70.19 dill==0.4.1 pandas==3.1.1 python-dateutil pytz six xxhash pyarrow==26.0.1 jsonlines "
+    "attrs av "
     "aiohttp aiosignal aiohappyeyeballs frozenlist multidict yarl propcache"
 )
 """LeRobot 0.4.4 without what only training needs: its newest versions need Python 3.12 and several GB of CUDA."""

@@ -21,7 +21,7 @@ _SIMULATED_SLACK_M = 0.003
 """Overshoot of the simulated arm by momentum and contacts."""
 _IMAGE = np.zeros((2, 2, 3), np.uint8)
 _SIMULATED_EACH, _FIRST_SIMULATED = 50, 9
-"""Steps of which one is the simulated arm's, and the first of these: within a tenth of a tenth, after which growth counts."""
+"""Steps, one of them the simulated arm's, within a tenth of a tenth of them, after which growth counts."""
 _EPISODE = 100
 """Actions between two homings."""
 

@@ -218,7 +218,10 @@ class _Progress:
         if now - self._told > _REPORT_S:
             self._told = now
             left = (now - self._began) / self._done * (self._steps - self._done)
-            print(f"{self._title}: {self._done} of {self._steps}, {self._harm} harm, {left / 60:.1f} min left", file=sys.stderr)  # fmt: skip
+            print(
+                f"{self._title}: {self._done} of {self._steps}, {self._harm} harm, {left / 60:.1f} min left",
+                file=sys.stderr,
+            )
 
     def end(self, harm: Sequence[str]) -> None:
         self._tell(harm)

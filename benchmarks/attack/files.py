@@ -28,9 +28,26 @@ _MOST_MB = 800
 """Memory that reading one small file may take [MB]."""
 _MOST_VIRTUAL = 4 * 2**30
 """Memory that a reader may reserve [bytes]."""
-_CODE = frozenset({"os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "pickle.find_class", "socket.connect"})  # fmt: skip
+_CODE = frozenset(
+    {
+        "os.system",
+        "subprocess.Popen",
+        "os.exec",
+        "os.posix_spawn",
+        "pickle.find_class",
+        "socket.connect",
+    }
+)
 """Audit events that reading a file must not cause."""
-_ARRAYS = frozenset({(f"numpy{_}core.multiarray", n) for _ in (".", "._") for n in ("_reconstruct", "scalar")} | {("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.numeric", "_frombuffer"), ("_codecs", "encode")})  # fmt: skip
+_ARRAYS = frozenset(
+    {(f"numpy{_}core.multiarray", n) for _ in (".", "._") for n in ("_reconstruct", "scalar")}
+    | {
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy._core.numeric", "_frombuffer"),
+        ("_codecs", "encode"),
+    }
+)
 """Functions that make an array of a pickle's numbers, which a reader of raw logs lets through."""
 
 
@@ -53,7 +70,11 @@ class MutatedFiles(Attack):
         while first < self.size:
             rows = self._in_child(folder, index, first)
             for row in rows:
-                harm += [f"{kind.name}, try {index}.{row['try']} ({row['how']}): {row['problem']}"] if row["problem"] else []  # fmt: skip
+                harm += (
+                    [f"{kind.name}, try {index}.{row['try']} ({row['how']}): {row['problem']}"]
+                    if row["problem"]
+                    else []
+                )
             first += len(rows)
         shutil.rmtree(folder, ignore_errors=True)
         return Outcome(tuple(harm), leftovers=_escaped(self.folder))
@@ -74,7 +95,11 @@ class MutatedFiles(Attack):
         child.join()
         done = [row for row in rows if "problem" in row]
         if len(done) < self.size - first:
-            last = rows[-1] if rows and "problem" not in rows[-1] else {"try": first + len(done), "how": "?"}  # fmt: skip
+            last = (
+                rows[-1]
+                if rows and "problem" not in rows[-1]
+                else {"try": first + len(done), "how": "?"}
+            )
             hangs = child.exitcode == -signal.SIGALRM
             how = f"hangs for over {_HANG_S} s" if hangs else f"crashes with exit code {child.exitcode}"  # fmt: skip
             done.append({**last, "problem": how})

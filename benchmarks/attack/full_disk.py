@@ -35,12 +35,16 @@ class Writer(NamedTuple):
 
 
 WRITERS = (
-    Writer("train gcbc --store {store} --out {disk}/policy --preset debug --fit.steps 12 --fit.save-every 3 --fit.log-every 3", 600_000),
+    Writer("train gcbc --store {store} --out {disk}/policy --preset debug --fit.steps 12 --fit.save-every 3 "
+        "--fit.log-every 3",
+        600_000),
     Writer("collect --store {disk}/toy --station toy.yaml --models models.yaml --episodes 12", 250_000, waits=True),
     Writer("data sweep --store {disk}/own", 60_000),
     Writer("data video 1 --store {made}/store --out {disk}/episode.mp4", 30_000),
     Writer("report {made}/runs/finished --out {disk}/report.html", 150_000),
-    Writer("evaluate --scene {made}/files/mug.yaml --trials 1 --checkpoint {made}/checkpoints/gcbc --subgoals {made}/checkpoints/subgoals@10 --workers 1 --video-size 64 --out {disk}/evaluation", 12_000),
+    Writer("evaluate --scene {made}/files/mug.yaml --trials 1 --checkpoint {made}/checkpoints/gcbc --subgoals "
+        "{made}/checkpoints/subgoals@10 --workers 1 --video-size 64 --out {disk}/evaluation",
+        12_000),
     Writer("judge --store {disk}/own --models models.yaml", 40_000),
 )  # fmt: skip
 """Commands that write into {disk}."""
@@ -62,7 +66,10 @@ class FullDisk(Attack):
         if not self._store.exists():
             self._fill(self._store)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_MB}m", "tmpfs", str(self._disk)]
-        self._mounted = os.geteuid() == 0 and not subprocess.run(mount, capture_output=True, check=False).returncode  # fmt: skip
+        self._mounted = (
+            os.geteuid() == 0
+            and not subprocess.run(mount, capture_output=True, check=False).returncode
+        )
 
     def step(self, index: int) -> Outcome:
         """Run a command into the full disk, free space, and run it again."""
@@ -75,7 +82,11 @@ class FullDisk(Attack):
         before = _episodes(self._disk / "own")
         ballast = self._disk / "ballast"
         self._occupy(ballast, int(rng.integers(0, writer.most)))
-        moments = ((_LIMIT_S, int(signal.SIGINT)), (_LIMIT_S + 5, int(signal.SIGINT))) if writer.waits else ()  # fmt: skip
+        moments = (
+            ((_LIMIT_S, int(signal.SIGINT)), (_LIMIT_S + 5, int(signal.SIGINT)))
+            if writer.waits
+            else ()
+        )
         full = self._run(writer, moments)
         problem = problem_of(full, (0, 2, 130, -signal.SIGINT))  # the last: again while it ends
         if (
@@ -93,7 +104,11 @@ class FullDisk(Attack):
             harm.append("episodes of the store differ")
         for store in (self._disk / "own", self._disk / "toy"):
             if store.exists():
-                harm += [f"{f.part}: {f.problem}" for f in verify(open_store(store), 1) if f.problem and not f.is_orphan]  # fmt: skip
+                harm += [
+                    f"{f.part}: {f.problem}"
+                    for f in verify(open_store(store), 1)
+                    if f.problem and not f.is_orphan
+                ]
         name = writer.words.split(" --")[0]
         return Outcome(tuple(f"{name}: {h}" for h in harm if h), _temporaries(self._disk))
 

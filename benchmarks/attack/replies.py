@@ -172,7 +172,17 @@ def _complete(url: str) -> str:
 
 def hostile_reply(rng: np.random.Generator, client: str, elsewhere: str) -> Reply:
     """Return a server's reply of a random kind. `elsewhere`: address that no client may follow to."""
-    kinds = (_random_bytes, _mutated, _truncated, _wrong_json, _huge, _bomb, _error_in_200, _odd_status, _mutated)  # fmt: skip
+    kinds = (
+        _random_bytes,
+        _mutated,
+        _truncated,
+        _wrong_json,
+        _huge,
+        _bomb,
+        _error_in_200,
+        _odd_status,
+        _mutated,
+    )
     if rng.random() < 0.06:
         return _slow(rng, client)
     if rng.random() < 0.1:
@@ -296,7 +306,9 @@ def _error_in_200(rng: np.random.Generator, client: str) -> Reply:
 
 def _odd_status(rng: np.random.Generator, client: str) -> Reply:
     """Another status, with headers that a client might trust."""
-    status = int(rng.choice([100, 101, 199, 204, 206, 304, 400, 401, 404, 418, 422, 429, 500, 503, 599, 999]))  # fmt: skip
+    status = int(
+        rng.choice([100, 101, 199, 204, 206, 304, 400, 401, 404, 418, 422, 429, 500, 503, 599, 999])
+    )
     after = ("0", "-1", "²", "1e9", "Wed, 21 Oct 2026 07:28:00 GMT", "9" * 400)[rng.integers(6)]
     body = rng.choice([good_body(client), _KEY.encode(), b"logprobs not supported", b"max_tokens"])
     return Reply((http(bytes(body), f"{status} Odd", f"Retry-After: {after}\r\n"),))

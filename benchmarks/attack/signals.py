@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM and SIGHUP at random moments of every long command: one line, no traceback, no orphan, and it resumes."""
+"""SIGINT, SIGTERM and SIGHUP at random moments of every long command: one line, no traceback, no orphan, a resume."""
 
 from __future__ import annotations
 
@@ -36,29 +36,42 @@ COMMANDS = (
     Command("collect --store fleet --station arm0.yaml arm1.yaml --models models.yaml --episodes 200", 12, ends=False),
     Command(f"train gcbc --store {{store}} --out policy --preset debug {_DEBUG}"),
     Command(f"train critic --store {{store}} --out critic --preset debug {_DEBUG}"),
-    Command("evaluate --scene {made}/files/mug.yaml --trials 2 --checkpoint {made}/checkpoints/gcbc --subgoals {made}/checkpoints/subgoals@10 --workers 2 --video-size 0 --out evaluation", 12),
-    Command("improve --out run --scenes {made}/files/mug.yaml --episodes 2 --trials 1 --policy {made}/checkpoints/gcbc --subgoals {made}/checkpoints/subgoals@10 --workers 1 --demonstrations none", 20, ends=False),
+    Command("evaluate --scene {made}/files/mug.yaml --trials 2 --checkpoint {made}/checkpoints/gcbc --subgoals "
+        "{made}/checkpoints/subgoals@10 --workers 2 --video-size 0 --out evaluation",
+        12),
+    Command("improve --out run --scenes {made}/files/mug.yaml --episodes 2 --trials 1 --policy "
+        "{made}/checkpoints/gcbc --subgoals {made}/checkpoints/subgoals@10 --workers 1 --demonstrations none",
+        20, ends=False),
     Command("doctor --store {store} --station toy.yaml --models models.yaml"),
     Command("judge --store {store} --models models.yaml"),
     Command("report {made}/runs/finished --out report.html"),
     Command("data verify --store {store}", 2),
     Command("data sweep --store {store}", 2),
     Command("status --store {store} --watch", 4, ends=False),
-    Command("vlm calibrate --store {made}/store --labels {made}/files/labels.csv --vlm {made}/checkpoints/vlm --out plot.png"),
+    Command("vlm calibrate --store {made}/store --labels {made}/files/labels.csv --vlm {made}/checkpoints/vlm "
+        "--out plot.png"),
     Command("vlm evaluate --vlm {made}/checkpoints/vlm --scenes {made}/files/mug.yaml --images 4 --out vlm.json", 8),
     Command("sim demos --store demos --episodes 4 --workers 2 --image-size 32", 15, ends=False),
     Command("sim video --scene {made}/files/mug.yaml --size 64 --out expert.mp4", 8),
     Command("sim sheet --out sheet.png", 8),
-    Command("subgoals sheet --subgoals {made}/checkpoints/subgoals --scenes {made}/files/mug.yaml --out subgoals.png", 8),
-    Command("subgoals evaluate --subgoals {made}/checkpoints/subgoals --vlm none --classifier classifier --scenes {made}/files/mug.yaml --trials 1 --out scores.json", 12, ends=False),
-    Command("subgoals train --store {store} --out trained --fit.steps 30 --fit.save-every 3 --fit.log-every 3 --fit.batch-size 4", 12, ends=False),
+    Command("subgoals sheet --subgoals {made}/checkpoints/subgoals --scenes {made}/files/mug.yaml --out subgoals.png",
+        8),
+    Command("subgoals evaluate --subgoals {made}/checkpoints/subgoals --vlm none --classifier classifier --scenes "
+        "{made}/files/mug.yaml --trials 1 --out scores.json",
+        12, ends=False),
+    Command("subgoals train --store {store} --out trained --fit.steps 30 --fit.save-every 3 --fit.log-every 3 "
+        "--fit.batch-size 4",
+        12, ends=False),
     Command("vlm label --store {store} --labels labels.csv", 4, ends=False),
-    Command("subgoals finetune --store {made}/runs/finished/store --subgoals {made}/checkpoints/subgoals --out finetuned --steps 4 --workers 1", 12, ends=False),
+    Command("subgoals finetune --store {made}/runs/finished/store --subgoals {made}/checkpoints/subgoals --out "
+        "finetuned --steps 4 --workers 1",
+        12, ends=False),
     Command("pretrain gcbc --episodes 4 --workers 2 --out gcbc", 15, ends=False),
     Command("pretrain lcbc --episodes 4 --workers 2 --out lcbc", 15, ends=False),
     Command("pretrain vlm --images 8 --workers 2 --out vlm", 15, ends=False),
     Command("pretrain subgoals --episodes 2 --workers 2 --out subgoals", 15, ends=False),
-    Command("reproduce figure5 --scenes 1 --episodes 2 --trials 1 --workers 1 --demonstrations none --out figure5", 15, ends=False),
+    Command("reproduce figure5 --scenes 1 --episodes 2 --trials 1 --workers 1 --demonstrations none --out figure5",
+        15, ends=False),
     Command("demo --minutes 1 --out demo", 15, ends=False),
 )  # fmt: skip
 """Every command that runs for long, or waits for a person."""

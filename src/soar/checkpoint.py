@@ -258,7 +258,7 @@ def mean_of(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
     """Return the mean of the weights of models that began with the same ones ("model soups", Wortsman et al. 2022).
 
     It is computed in single precision and kept in the first one's. Configuration, transforms and provenance (without
-    what was measured) are the first one's; a fitted number of the configuration (a VLM's temperature) is the geometric mean.
+    what was measured) are the first one's; a fitted number (a VLM's temperature) is the geometric mean.
 
     Raises:
         CheckpointError: they are other models, or fewer than two.

@@ -40,7 +40,7 @@ class Robot(Protocol):
     """An arm with one camera or more.
 
     An optional attribute `contract` (`soar.contract.contract.Contract`) says what its numbers mean; without it, and
-    without one in its station's file, they mean what the WidowX's do. An optional method `hold()` stops the arm at once;
+    without one in its station's file, they mean the WidowX's. An optional method `hold()` stops the arm at once;
     it may be called from another thread while any other method runs.
     """
 

@@ -36,7 +36,7 @@ Kind: TypeAlias = Literal[
     "packaged", "folder", "susie", "python", "plugin", "transformers", "chat", "systemone", "decisions",
     "openpi", "openvla", "steered", "chosen", "expert", "none",
 ]  # fmt: skip
-"""Origin of a model. "python" calls a user's function, "plugin" one that an installed package registers, "packaged" is a
+"""Origin of a model. "python" calls a user's function, "plugin" one of an installed package, "packaged" is a
 checkpoint in the package, "expert" is what a scripted expert does next, "none" is no subgoals. A critic chooses one
 of a "steered" policy's samples, or of a "chosen" generator's images."""
 Packaged: TypeAlias = Literal["vlm", "subgoals", "gcbc", "lcbc"]
@@ -63,11 +63,10 @@ JUDGES = ("roboreward", "topreward", "robometer")
 OPTIONS: Mapping[Kind, Mapping[str, type]] = {
     "chat": {"decoder": str, "least_mass": float},
     "transformers": {"least_mass": float, "device": str},
-    "susie": {
-        "size": int, "scheduler": str, "steps": int, "image_guidance": float, "text_guidance": float,
-    },
+    "susie": {"size": int, "scheduler": str, "steps": int, "image_guidance": float, "text_guidance": float},
     "steered": {
-        "count": int, "noise": float, "temperature": float, "risk": str, "risk_weight": float, "guard": float, "select": str,
+        "count": int, "noise": float, "temperature": float, "risk": str, "risk_weight": float,
+        "guard": float, "select": str,
     },
     "chosen": {"count": int, "temperature": float, "select": str},
 }  # fmt: skip
@@ -183,7 +182,7 @@ def subgoals_spec(name: str | None = COMPACT) -> ModelSpec:
     Args:
         name: "compact", a compact checkpoint's folder (also hub:org/name@revision), "expert" (the scripted expert's
             frames), or "expert:GENERATOR" (its keypoints, rendered by that compact generator), each with "@STEPS" for
-            another horizon; "susie:FOLDER_OR_HUB_ID", with options, or the folder alone; "python:module:function"; "none";
+            another horizon; "susie:FOLDER_OR_HUB_ID" or the folder, with options; "python:module:function"; "none";
             "chosen:GENERATOR,CRITIC" with options for the one of several images that a critic values most.
 
     Raises:
@@ -384,7 +383,8 @@ def load_detector(
     if is_plugin("detector", name):
         return cast(AnySuccessDetector, make_plugin("detector", name, threshold, **options))
     raise ConfigError(
-        f"no success detector '{name}'; valid: vlm, vlm+wording, vlm+frame, vlm+VLM, roboreward:MODEL@URL, topreward:MODEL@URL, robometer:URL, "
+        f"no success detector '{name}'; valid: vlm, vlm+wording, vlm+frame, vlm+VLM, roboreward:MODEL@URL, "
+        "topreward:MODEL@URL, robometer:URL, "
         "python:module:function, a registered name (`soar plugins`), a component file"
     )
 

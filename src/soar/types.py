@@ -1,6 +1,6 @@
 """Data types: frozen values that the modules exchange.
 
-Poses are in the robot's base frame: x forward, y left, z up. Lengths are in meters, angles in radians, times in seconds.
+Poses are in the robot's base frame: x forward, y left, z up. Lengths are meters, angles radians, times seconds.
 Images are uint8 RGB, row-major.
 """
 
@@ -29,7 +29,7 @@ Actions: TypeAlias = Float32[np.ndarray, "_n _action"]
 Noise: TypeAlias = float | Float64[np.ndarray, "_n"]
 """Scale of a policy's standard deviation, for all robots of a batch or for each."""
 State: TypeAlias = Float32[np.ndarray, "_state"]
-"""Numbers with the meaning of the contract's `state`. The packaged arm: end-effector x, y, z [m], roll, pitch, yaw [rad]
+"""Numbers as the contract's `state` says. The packaged arm: end-effector x, y, z [m], roll, pitch, yaw [rad]
 in the base frame, gripper opening 0..1."""
 
 WORKSPACE_LOW, WORKSPACE_HIGH = (0.156, -0.205, 0.030), (0.423, 0.283, 0.165)

@@ -14,7 +14,20 @@ import tyro
 from soar.cli import COMMANDS, main, options
 
 NUMBERS = ("INT", "FLOAT")
-WRONG = ("text", "-1", "9" * 5000, "1e999", "nan", "\x00", "\udcff", "", "x" * 300, "[1, 2]", "/dev/null/x", "\x1b[2J")  # fmt: skip
+WRONG = (
+    "text",
+    "-1",
+    "9" * 5000,
+    "1e999",
+    "nan",
+    "\x00",
+    "\udcff",
+    "",
+    "x" * 300,
+    "[1, 2]",
+    "/dev/null/x",
+    "\x1b[2J",
+)
 """Values that are wrong for most options: of another type, out of range, huge, not text, empty, no file."""
 MANY = 20
 """Number of options from which a command, whose parser then takes long, is tried with one value instead of two."""

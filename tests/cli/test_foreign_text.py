@@ -53,7 +53,8 @@ def test_control_characters_become_escapes_and_lines_stay():
         ("chat:m@http://me:PASS@host/v1", "chat:m@http://***@host/v1"),
         ("ws://me:P/A:S@S@host failed", "ws://***@host failed"),
         ("http://PASS@host", "http://***@host"),
-        ("chat:m@http://h:80/v1?decoder=chat:m@https://me:PASS@h", "chat:m@http://h:80/v1?decoder=chat:m@https://***@h"),
+        ("chat:m@http://h:80/v1?decoder=chat:m@https://me:PASS@h",
+            "chat:m@http://h:80/v1?decoder=chat:m@https://***@h"),
     ],
 )  # fmt: skip
 def test_passwords_of_addresses_are_never_shown(text, shown):

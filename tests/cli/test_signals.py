@@ -1,4 +1,4 @@
-"""Real signals to long commands: they end within seconds with one line, nothing finished is lost, no process is left."""
+"""Real signals to long commands: they end in seconds with one line, lose nothing finished and leave no process."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python make_golden_susie.py PATH
 
-PATH is a checkout of kvablack/susie (8177f63). Runs in the environment "flax" of scripts/test_foreign.py, which runs this
+PATH is a checkout of kvablack/susie (8177f63). Runs in the environment "flax" of scripts/test_foreign.py, which runs it
 too. SOAR_GOLDEN names another folder to write to.
 """
 

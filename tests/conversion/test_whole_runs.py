@@ -33,7 +33,8 @@ def released(golden: Callable[[str], Path], tmp_path_factory: pytest.TempPathFac
         settings = {**json.loads((folder / "settings.json").read_text()), "image_size": 64}
         (out / f"{kind}.json").write_text(json.dumps(settings))
         main(
-            f"convert {kind} {folder}/checkpoint_500 --settings {out}/{kind}.json {vectors_option} --out {out}/{kind}".split()
+            f"convert {kind} {folder}/checkpoint_500 --settings {out}/{kind}.json {vectors_option} --out "
+            f"{out}/{kind}".split()
         )
     return out
 

@@ -10,7 +10,7 @@ networks. The reference runs in an environment of its own, Python 3.11 with
     pip install jax==0.4.20 jaxlib==0.4.20 flax==0.7.5 distrax==0.1.5 tensorflow_probability==0.23.0 optax==0.1.5 \
         chex==0.1.85 numpy==1.24.3 scipy==1.12.0 ml_dtypes==0.2.0 ml_collections overrides einops matplotlib==3.7.0
 
-Packages that the references import but these functions never call (tensorflow, gym, d4rl) are replaced by empty modules.
+Packages that the references import and these functions don't call (tensorflow, gym, d4rl) are empty modules.
 """
 
 from __future__ import annotations

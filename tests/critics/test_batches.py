@@ -125,7 +125,7 @@ def test_negative_rows_have_the_next_rows_goal_and_fail(source, tiny):
 
 
 def test_negatives_are_those_of_vgps_code():
-    """V-GPS also moves the goal of the next row to a negative, with reward -1, mask 1 and return -1 / (1 - discount)."""
+    """V-GPS also moves the next row's goal to a negative, with reward -1, mask 1 and return -1 / (1 - discount)."""
     golden = json.loads((Path(__file__).parent / "golden" / "vgps.json").read_text())
     negatives, batch = golden["negatives"], golden["batch"]
     changed = [i for i in range(5) if negatives["goals"][i] != i]

@@ -109,7 +109,7 @@ def test_the_table_names_what_each_module_costs(
 
 
 def test_lost_and_made_up_objects_are_those_of_which_the_answer_turned(tmp_path: Path) -> None:
-    """Three subgoals: as before, without the object, with one that isn't in the scene; the camera's images all alike."""
+    """Three subgoals: as before, without the object, with one that isn't there; the camera's images all alike."""
 
     class Pixel:
         """Says yes where the first pixel's red (objects of the task) or green (others) says so."""

@@ -121,7 +121,7 @@ def test_every_arm_of_a_table_can_learn(spec: TableSpec) -> None:
 def test_arms_that_name_no_models_begin_with_the_studys(
     tmp_path: Path, given: Path, evaluated: list[Candidate]
 ) -> None:
-    """`soar reproduce methods --policy X --subgoals Y` learns from and compares with these, and not the packaged ones."""
+    """`soar reproduce methods --policy X --subgoals Y` learns from and compares with these, not the packaged ones."""
     policy = str(tmp_path / "policy")
     asked = replace(config(), policy=policy, subgoals="expert")
     spec = methods_table(("hindsight",))

@@ -80,7 +80,7 @@ def _ports() -> dict[str, int]:
 
 
 def _start_raylet(start: Callable[..., None]) -> Callable[..., None]:
-    """Return a node's start that notes its agent's port, for which Ray otherwise waits 15 s, too short here at times."""
+    """Return a node's start that notes its agent's port, for which Ray waits 15 s, at times too short here."""
     persist_port = import_module("ray._raylet").persist_port
 
     def started(node: Any, *args: Any) -> None:

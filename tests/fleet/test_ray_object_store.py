@@ -1,4 +1,4 @@
-"""A fleet on Ray whose store is in object storage, steered from a machine that shares no folder with it: `make test-ray`."""
+"""A fleet on Ray with its store in object storage, steered from a machine that shares no folder: `make test-ray`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run OpenVLA's own server (vla-scripts/deploy.py) with a model that only computes: python openvla_stand_in.py DEPLOY PORT.
+"""Run OpenVLA's own server (vla-scripts/deploy.py) with a model that only computes: openvla_stand_in.py DEPLOY PORT.
 
 The server's code is theirs. The model's packages, which need gigabytes of weights, are replaced by two classes with the
 methods that it calls.

@@ -37,7 +37,8 @@ def test_policy_is_pretrained_continued_and_installed(frames, tmp_path, monkeypa
     assert first.provenance["mixture"]["bridge"]["generated_goals"] == 0
 
     trained = pretrain_policy(
-        debug(), REQUESTED, tmp_path / "second", start=start, generator=CopyGenerator().generate_from_futures, generated_goals=0.5,
+        debug(), REQUESTED, tmp_path / "second", start=start, generator=CopyGenerator().generate_from_futures,
+            generated_goals=0.5,
     )  # fmt: skip
     second = checkpoints.load(trained)
     assert second.provenance["started_from"] == first.id

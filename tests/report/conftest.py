@@ -107,7 +107,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     status_folder.note("missing", "the <block> is gone", person=True)
     evaluation(run, 0, "c0", "sffffffffs")
     evaluation(run, 1, "c1", "ssssfsfsff")
-    rows = [{"step": 100 * k, "loss": 1 / k, "samples_per_s": 900.0, "wait_share": 0.01} for k in range(1, 9)]  # fmt: skip
+    rows = [
+        {"step": 100 * k, "loss": 1 / k, "samples_per_s": 900.0, "wait_share": 0.01}
+        for k in range(1, 9)
+    ]
     rows[-1]["validation_loss"] = 0.3
     folder = run.train_folder(1)
     folder.mkdir(parents=True)

@@ -47,7 +47,13 @@ def test_a_browser_shows_the_whole_page(run: Run, tmp_path: Path, width: int) ->
     page = write_report(copy.folder, tmp_path / "report.html")
     assert page.read_text().count(word) > 4
     page.write_text(page.read_text().replace("<body>", "<body>" + PROBE, 1))
-    command = [BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]  # fmt: skip
+    command = [
+        BROWSER,
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--user-data-dir={tmp_path}/profile",
+    ]
     command += [f"--window-size={width},900", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
     found = re.search(r'data-seen="(.*?)"', shown)

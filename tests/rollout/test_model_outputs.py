@@ -21,7 +21,10 @@ TASK = Task("move the block to the left side")
 SEEN = Observation(IMAGES[0], np.zeros(7, np.float32), 0.0)
 
 
-@pytest.mark.parametrize("images", [[Image.fromarray(IMAGES[0])], torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [IMAGES[0]]])  # fmt: skip
+@pytest.mark.parametrize(
+    "images",
+    [[Image.fromarray(IMAGES[0])], torch.zeros(1, 8, 8, 3, dtype=torch.uint8), [IMAGES[0]]],
+)
 def test_images_of_other_libraries_are_converted(images: Any) -> None:
     assert np.array_equal(to_images(images, 1, "own"), IMAGES)
 
@@ -81,7 +84,8 @@ def test_an_output_of_the_wrong_shape_ends_the_run_at_its_first_call_and_later_a
 
 
 def test_numbers_of_other_libraries_are_probabilities() -> None:
-    for p in (np.float32(0.5), torch.tensor(0.5), torch.tensor([0.5], requires_grad=True), np.array([0.5])):  # fmt: skip
+    learned = torch.tensor([0.5], requires_grad=True)
+    for p in (np.float32(0.5), torch.tensor(0.5), learned, np.array([0.5])):
         [[answer]] = to_answers([[Answer(LEFT, p)]], [[LEFT]], "own")  # type: ignore[arg-type]
         assert answer.p_yes == 0.5
         assert type(answer.p_yes) is float

@@ -107,6 +107,9 @@ def test_a_server_that_drips_is_left_in_time(ask: Callable[[str], None], start: 
 @pytest.mark.parametrize("key", ["schlüssel", "two words", "a\x07b"])
 def test_what_is_no_key_is_refused(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOSTILE_KEY", key)
-    for make in (partial(connect_openpi, "ws://127.0.0.1:1#HOSTILE_KEY"), partial(connect_openvla, "http://127.0.0.1:1#HOSTILE_KEY")):  # fmt: skip
+    for make in (
+        partial(connect_openpi, "ws://127.0.0.1:1#HOSTILE_KEY"),
+        partial(connect_openvla, "http://127.0.0.1:1#HOSTILE_KEY"),
+    ):
         with pytest.raises(ConfigError, match="HOSTILE_KEY holds no key"):
             make()

@@ -1,6 +1,6 @@
 """The clients that other programs really use: openpi-client, vla-eval's connection, json-numpy.
 
-`make test-clients` installs them, without their dependencies, into a folder of their own: openpi-client asks for a numpy
+`make test-clients` installs them, without their dependencies, into a folder of their own: openpi-client wants a numpy
 below 2, which works with this one all the same.
 """
 

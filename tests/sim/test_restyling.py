@@ -8,7 +8,17 @@ from soar.sim.scenes.paper_scenes import SCENES
 from soar.sim.scenes.regimes import BROAD_COLORS, sample_scene, sample_style
 from soar.sim.scenes.restyling import restyle
 
-SHOWN = ("geom_rgba", "flex_rgba", "mat_rgba", "cam_pos", "cam_quat", "cam_fovy", "light_diffuse", "light_dir", "tex_data")  # fmt: skip
+SHOWN = (
+    "geom_rgba",
+    "flex_rgba",
+    "mat_rgba",
+    "cam_pos",
+    "cam_quat",
+    "cam_fovy",
+    "light_diffuse",
+    "light_dir",
+    "tex_data",
+)
 
 
 def image_of(model: mujoco.MjModel) -> np.ndarray:

@@ -170,7 +170,8 @@ CAUSES: dict[str, tuple[Callable[[Path], object], str]] = {
     "flow matching": (settings("scheduler", _class_name="FlowMatchEulerDiscreteScheduler"), "flow matching"),
     "flow prediction": (settings("scheduler", prediction_type="flow_prediction"), "flow matching"),
     "an unknown schedule": (settings("scheduler", beta_schedule="laplace"), "noise schedule can't be used"),
-    "another text encoder": (settings("", text_encoder=["transformers", "T5EncoderModel"]), "text encoder is T5EncoderModel"),
+    "another text encoder": (settings("", text_encoder=["transformers", "T5EncoderModel"]),
+        "text encoder is T5EncoderModel"),
     "words of another width": (settings("unet", cross_attention_dim=768), "words of width 768"),
     "no JSON": (lambda f: (f / "unet" / "config.json").write_text("{"), "unet/config.json is no JSON"),
 }  # fmt: skip

@@ -79,12 +79,14 @@ def test_one_line_reports_where_a_question_comes_from(tmp_path, capsys):
 @pytest.mark.parametrize(("instruction", "question", "done", "parts"), [
     ("stelle die Tasse auf das Tablett", "Is the cup on the tray?", "yes", ("put", "cup", "tray", None)),
     ("unload the cup from the tray, please", "Is the cup on the tray?", "no", ("take out", "cup", "tray", None)),
-    ("clear the table's left half of the mug", "Is the mug on the right side of the table?", "yes", ("move", "mug", "", "right")),
+    ("clear the table's left half of the mug", "Is the mug on the right side of the table?", "yes", ("move", "mug",
+        "", "right")),
     ("shut it, the drawer", "Is the drawer open?", "no", ("close", "drawer", "", None)),
     ("tidy up the cloth", "Is the cloth folded?", "yes", ("fold", "cloth", "", None)),
     ("pour the beads from the cup into the bowl", "Have the beads left the cup?", "yes", (None, "", "", None)),
     ("place the fork left of the plate", "Is the fork to the left of the plate?", "yes", (None, "", "", None)),
-    ("stack the cup on the plate beside the pot", "Is the cup on the plate beside the pot?", "yes", (None, "", "", None)),
+    ("stack the cup on the plate beside the pot", "Is the cup on the plate beside the pot?", "yes", (None, "", "",
+        None)),
 ])  # fmt: skip
 def test_skill_and_names_of_a_free_wording_follow_from_its_question(
     instruction, question, done, parts

@@ -109,7 +109,13 @@ def shot(page: Any, name: str) -> None:
 
 
 def test_every_panel_opens_by_keyboard(page: Any) -> None:
-    for key, selector in (("2", ".episode img"), ("3", ".labeling .film"), ("4", "svg.chart, .numbers"), ("5", ".detail"), ("1", ".tile")):  # fmt: skip
+    for key, selector in (
+        ("2", ".episode img"),
+        ("3", ".labeling .film"),
+        ("4", "svg.chart, .numbers"),
+        ("5", ".detail"),
+        ("1", ".tile"),
+    ):
         page.keyboard.press(key)
         page.wait_for_selector(selector)
         page.wait_for_timeout(700)

@@ -110,7 +110,14 @@ def test_a_list_of_tasks_is_edited(client: TestClient, arm: StatusFolder, place:
     assert tile(place, "arm 1")["edited"] is True
     client.post(path, json={"tasks": []})
     assert arm.requested_tasks() == ()
-    for wrong in ({}, {"tasks": "fold"}, {"tasks": [""]}, {"tasks": ["a\x1b[31m"]}, {"tasks": ["x" * 301]}, {"tasks": ["x"] * 201}):  # fmt: skip
+    for wrong in (
+        {},
+        {"tasks": "fold"},
+        {"tasks": [""]},
+        {"tasks": ["a\x1b[31m"]},
+        {"tasks": ["x" * 301]},
+        {"tasks": ["x"] * 201},
+    ):
         assert client.post(path, json=wrong).status_code == 400, wrong
     assert client.post(path, content=b"{").status_code == 400
 
@@ -122,7 +129,9 @@ def test_episodes_are_filtered_and_shown_with_frames(client: TestClient) -> None
     everything = client.get("/api/episodes").json()
     assert everything["total"] == 12
     task = everything["tasks"][0]
-    assert {e["task"] for e in client.get("/api/episodes", params={"task": task}).json()["episodes"]} == {task}  # fmt: skip
+    assert {
+        e["task"] for e in client.get("/api/episodes", params={"task": task}).json()["episodes"]
+    } == {task}
     id = everything["episodes"][0]["id"]
     detail = client.get(f"/api/episodes/{id}").json()
     assert detail["subgoals"] == [0, 4]

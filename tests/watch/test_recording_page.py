@@ -54,7 +54,8 @@ def test_keys_and_tasks_reach_the_recording_only_with_the_token(desk: Desk) -> N
 
 @pytest.mark.parametrize(
     ("path", "body"),
-    [("keys", {"keys": "w"}), ("keys", {"keys": [1]}), ("keys", None), ("task", {"task": " "}), ("task", {"task": "a\nb"}), ("task", {"task": "a" * 301})],
+    [("keys", {"keys": "w"}), ("keys", {"keys": [1]}), ("keys", None), ("task", {"task": " "}), ("task",
+        {"task": "a\nb"}), ("task", {"task": "a" * 301})],
 )  # fmt: skip
 def test_what_is_no_key_or_task_is_refused_in_one_line(desk: Desk, path: str, body: object) -> None:
     answer = desk.client.post(f"/api/record/{path}", json=body)

@@ -150,7 +150,9 @@ def diffusers_folders(lab: Lab) -> Finding:
         folder.mkdir()
         make_tiny_model(folder)
         change(folder)
-        words = lab.collect("--station", lab.station("arm1"), "--episodes", 1, "--subgoals", f"susie:{folder}")  # fmt: skip
+        words = lab.collect(
+            "--station", lab.station("arm1"), "--episodes", 1, "--subgoals", f"susie:{folder}"
+        )
         ended = lab.run(*words)
         right = ended.code == code and not ended.traceback and (not code or name in ended.text)
         if not right:

@@ -33,7 +33,9 @@ def missing_export(lab: Lab) -> Finding:
 
 @case("R2", "SIGHUP to all processes of a collection whose driver closes in 2 s")
 def lost_connection(lab: Lab) -> Finding:
-    process = lab.start(*lab.collect("--station", lab.station("arm1", "close", process=True), "--hours", 1))  # fmt: skip
+    process = lab.start(
+        *lab.collect("--station", lab.station("arm1", "close", process=True), "--hours", 1)
+    )
     until((lab.folder / "store" / "stations" / "arm1" / "status.json").exists)
     time.sleep(2)
     os.killpg(process.pid, signal.SIGHUP)
@@ -64,7 +66,10 @@ def twice(lab: Lab) -> Finding:
     lab.start(*words)
     until((lab.folder / "store" / "stations" / "arm1" / "status.json").exists)
     ended = lab.run(*words, limit_s=90.0)
-    return Finding(ended.code == 2 and ended.one_line, "works beside the first" if ended.code == 999 else ended.last)  # fmt: skip
+    return Finding(
+        ended.code == 2 and ended.one_line,
+        "works beside the first" if ended.code == 999 else ended.last,
+    )
 
 
 @case("R8", "a driver whose clock stands still, at the doctor's")
@@ -102,7 +107,8 @@ def interrupted(lab: Lab) -> Finding:
     kept = len(path.read_text().splitlines()) if path.exists() else 0
     return Finding(
         took < _ENDS_S and ended.code == 130 and not ended.traceback,
-        f"exit code {ended.code} after {took:.0f} s{', a traceback' * ended.traceback}, {kept} trials kept; {ended.last}",
+        f"exit code {ended.code} after {took:.0f} s{', a traceback' * ended.traceback}, {kept} trials kept; "
+        f"{ended.last}",
     )
 
 

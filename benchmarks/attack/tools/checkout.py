@@ -64,7 +64,13 @@ class Lab:
     def start(self, *words: object) -> subprocess.Popen[str]:
         """Start `soar` in a session of its own."""
         path = os.pathsep.join(map(str, (self.source / "src", ROOT)))
-        own = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200", "HOME": str(self.folder), "MUJOCO_GL": "egl"}  # fmt: skip
+        own = {
+            "PYTHONPATH": path,
+            "OMP_NUM_THREADS": "1",
+            "COLUMNS": "200",
+            "HOME": str(self.folder),
+            "MUJOCO_GL": "egl",
+        }
         env = {**os.environ, **own}
         process = subprocess.Popen(
             [*("env", "--default-signal=HUP,INT"), sys.executable, "-P", "-m", "soar", *map(str, words)],
@@ -96,7 +102,9 @@ class Lab:
         path.write_text(json.dumps({**about, "process": False, **keys}))
         return path
 
-    def collect(self, *words: object, policy: str = "policy", store: str | Path = "store") -> tuple[object, ...]:  # fmt: skip
+    def collect(
+        self, *words: object, policy: str = "policy", store: str | Path = "store"
+    ) -> tuple[object, ...]:
         """Return the words of a collection with the lab's models."""
         models = self.folder / "models.yaml"
         lab = "python:benchmarks.attack.tools.lab"

@@ -1,6 +1,6 @@
 """Commands of soar in processes that can be killed: forked from a warm server, which has the libraries loaded.
 
-`python -m benchmarks.attack.tools.commands` is that server. For each line of JSON with `argv`, `out` and `folder` on its
+`python -m benchmarks.attack.tools.commands` is that server. For each line of JSON (`argv`, `out`, `folder`) on its
 standard input it forks a process that runs the command, and prints the process's id and then its exit status.
 """
 

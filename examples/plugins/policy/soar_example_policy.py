@@ -1,7 +1,7 @@
 """A policy of another package, co-trained by `soar improve`: `--policy nearest`.
 
 It does what was done in the remembered state that is nearest to the present one. `soar improve` calls `fit` after each
-round's collection, and makes the trained policy with the options that `fit` returns: a component file, `policy.yaml`, in
+round's collection, and makes the policy with the options that `fit` returns: a component file, `policy.yaml`, in
 the round's folder says `policy: nearest` and `options: {folder: ...}`.
 """
 

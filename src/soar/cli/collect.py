@@ -76,8 +76,8 @@ def collect(
     Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
     configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, a second one at once.
     `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
-    the stations. In a terminal the space bar stops all arms at once; "r" releases them, then "c" lets them go on. With a
-    single station, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
+    the stations. In a terminal the space bar stops all arms at once; "r" releases them, then "c" lets them go on. With
+    a single station, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
 
     Examples:
         soar collect --store s --scene 1 --stations 2 --episodes 100

@@ -22,11 +22,11 @@ Source = Annotated[str, tyro.conf.Positional]
 def susie(source: Source, base: str, out: Path) -> None:
     """Write SuSIE's released U-Net, and the parts of Stable Diffusion that it needs, in diffusers format.
 
-    The folder is a subgoal generator for every command, with the sampler of SuSIE's code: 50 steps of DDIM, guidance 2.0
+    The folder is a subgoal generator for every command, with SuSIE's sampler: 50 steps of DDIM, guidance 2.0
     for the image and 7.5 for the words.
 
-    Example: `soar convert susie hub:kvablack/susie --base hub:runwayml/stable-diffusion-v1-5@flax --out released/susie`, then
-    `soar collect --subgoals released/susie`.
+    Example: `soar convert susie hub:kvablack/susie --base hub:runwayml/stable-diffusion-v1-5@flax --out released`,
+    then `soar collect --subgoals released`.
 
     Args:
         source: folder with `unet/`, or that folder itself (Flax or Orbax); also hub:org/name.
@@ -76,7 +76,7 @@ def lcbc(source: Source, settings: Path, vectors: Path, out: Path) -> None:
     Its instructions are embedded by MUSE, which needs TensorFlow: make the embeddings elsewhere. They become part
     of the checkpoint, which refuses other instructions.
 
-    Example: `soar convert lcbc lcbc_256/checkpoint_300000 --settings lcbc_256/config.json --vectors muse.json --out released/lcbc`.
+    Example: `soar convert lcbc lcbc/checkpoint_300000 --settings lcbc/config.json --vectors muse.json --out own`.
 
     Args:
         source: Flax's checkpoint: a msgpack file or the folder of an Orbax checkpoint.

@@ -107,8 +107,8 @@ def critic(
         if apart:
             scores = write_critic_page(out, made.name, apart, value_episodes(made, apart))
             print(
-                f"{scores.successes} successes and {scores.failures} failures held out: AUC {scores.auc:.2f}, spread over "
-                f"actions {scores.action_spread:.2f} of that over states; page: {out / 'report.html'}"
+                f"{scores.successes} successes and {scores.failures} failures held out: AUC {scores.auc:.2f}, "
+                f"spread over actions {scores.action_spread:.2f} of that over states; page: {out / 'report.html'}"
             )
 
 

@@ -39,7 +39,7 @@ def improve(
 ) -> None:
     """Run rounds: evaluate, collect, learn, evaluate from the same starts, promote or keep.
 
-    With the compact models the subgoal generator and the policy learn from all collected episodes, failures included; with
+    With the compact models the generator and the policy learn from all collected episodes, failures included; with
     --method hindsight the policy imitates successes, as in the paper. docs/improvement.md lists the other methods.
 
     Several GPUs, or processes of a CPU, train together under `accelerate launch`, `torchrun` or `soar fleet launch`;

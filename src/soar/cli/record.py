@@ -38,11 +38,11 @@ def record(
 ) -> None:
     """Record demonstrations by a person into an episode store, on any station, real or simulated.
 
-    In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends. The
-    arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper. The
-    space bar stops the arm at once, r releases it, then c lets it move. Time stands still while no key is pressed. A
-    simulated table is set anew for each demonstration. With --page all of this takes place in the browser, at the printed
-    address; without it `soar watch` shows the picture there, too.
+    In the terminal, Enter starts a demonstration and then keeps it, x throws it away, n takes the next task, q ends.
+    The arrows move the hand as the picture shows, w and s up and down, a and d turn it, g closes and opens the gripper.
+    The space bar stops the arm at once, r releases it, then c lets it move. Time stands still while no key is pressed.
+    A simulated table is set anew for each demonstration. With --page all of this takes place in the browser, at the
+    printed address; without it `soar watch` shows the picture there, too.
 
     Each step notes who acted, and `soar train --store S` learns from S as from any demonstrations.
 

@@ -109,7 +109,7 @@ def table1(
 ) -> None:
     """Reproduce Table 1: policies that reach images or follow instructions, with more and more of the robots' episodes.
 
-    Each is measured as pretrained, trained with a scene's own episodes, and with those of all scenes. All learn from the
+    Each is measured as pretrained, trained on a scene's own episodes, and on those of all scenes. All learn from the
     same episodes, which the pretrained system collects. The same command resumes.
 
     Example: `soar reproduce table1 --scenes dev1 dev2 --episodes 200 --trials 20`.
@@ -193,7 +193,7 @@ def appendix_g(
 ) -> None:
     """Reproduce appendix G: which module fails, and what each costs, by the simulator's truth.
 
-    Subgoals are replaced by an expert's frames from the same starts; the proposer's feasible tasks are compared with random
+    Subgoals are replaced by an expert's frames from the same starts; its feasible tasks are compared with random
     ones, and verdicts with the truth. The same command resumes.
 
     Example: `soar reproduce appendix-g --scenes dev1 --trials 20 --episodes 40`.
@@ -211,7 +211,7 @@ def proposals(
 ) -> None:
     """Answer the paper's third question: does the system propose meaningful tasks and collect useful data?
 
-    Beside it, the same robot collects with random tasks, with feasibility as the simulator knows it, and with subgoals that
+    Beside it, the same robot collects with random tasks, with the simulator's feasibility, and with subgoals that
     are always drawn from the same noise. The same command resumes.
 
     Example: `soar reproduce proposals --scenes dev1 --episodes 40`.
@@ -230,7 +230,7 @@ def new_skills(
 ) -> None:
     """Learn new skills from ten demonstrations (PTR), beside plain cloning, and go on with the robot's attempts.
 
-    PTR, and RoboFuME where it is named, trains a critic and its actor on demonstrations of other tasks, and goes on with
+    PTR, and RoboFuME where it is named, trains a critic and its actor on other tasks' demonstrations, and goes on with
     the skill's; each policy then attempts the skill by itself and learns from successes and failures. The same command
     resumes.
 
@@ -259,7 +259,7 @@ def steering(
     Each policy acts alone, and with the best, a random and the worst of its samples by the critic's values, from the
     same starts. The same command resumes.
 
-    Example: `soar reproduce steering --steered-by runs/words --policies runs/flow --instructed lcbc openpi:ws://gpu:8000
+    Example: `soar reproduce steering --steered-by runs/words --policies flow --instructed lcbc openpi:ws://gpu:8000
     --scenes dev1 dev2`.
 
     Args:

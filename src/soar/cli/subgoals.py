@@ -86,7 +86,8 @@ def train(
     count = len(frames) + len(store) + len(videos)
     if not count or len(weights) not in (0, count) or any(w <= 0 for w in weights):
         raise ConfigError(
-            f"{count} folders of data and weights {weights}; valid: at least one of --frames, --store and --videos, and "
+            f"{count} folders of data and weights {weights}; valid: at least one of --frames, --store and "
+            "--videos, and "
             "no weights or one above 0 for each"
         )
     with saved_config(train, out):

@@ -69,7 +69,7 @@ def train(
     Examples, on demonstrations, then with what the robots collected, then with scripted corrections of all of it:
         soar train gcbc --store demos --out runs/first
         soar train gcbc --store demos --out runs/second --start runs/first --own.store collected
-        soar train gcbc --store demos --out runs/third --start runs/first --own.store collected --own.corrections compact
+        soar train gcbc --store demos --out third --start first --own.store collected --own.corrections compact
 
     Several GPUs, or processes of a CPU: torchrun --nproc-per-node 4 -m soar train gcbc ...
 

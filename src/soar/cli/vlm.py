@@ -145,7 +145,7 @@ def calibrate(
         store: the store's folder.
         which: filter of the episodes.
         labels: a person's CSV file.
-        vlm: model that judges the first and last frames again; without it or a detector, the stored probabilities count.
+        vlm: model that judges the first and last frames again; without it or a detector, stored probabilities count.
         detector: success detector that judges again, "vlm" or "python:package.module:function".
         precision: least precision of the threshold.
         recall: least recall of the threshold; with neither, it has the highest F1.
@@ -369,7 +369,8 @@ def _write_numbers(
 ) -> None:
     rows = {
         title: {
-            name: {**asdict(confusion), **{k: getattr(confusion, k)._asdict() for k in ("accuracy", "precision", "recall")}}
+            name: {**asdict(confusion), **{k: getattr(confusion, k)._asdict() for k in ("accuracy", "precision",
+                "recall")}}
             for name, confusion in {**groups, "all": sum(groups.values(), Confusion())}.items()
         }
         for title, groups in tables.items()

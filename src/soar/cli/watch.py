@@ -22,7 +22,7 @@ def watch(
 ) -> None:
     """Serve a page that shows every station live, steers them, and labels episodes. Ctrl-C ends it, not the stations.
 
-    Whoever opens the printed address may pause, stop and label. On this machine anyone may look without the token; on other
+    Whoever opens the printed address may pause, stop and label. On this machine anyone may look without it; on other
     addresses looking needs the token, too. The page reads files beside the store and never talks to a robot.
 
     Examples:

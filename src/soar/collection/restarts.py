@@ -1,4 +1,4 @@
-"""Restarts of a station that crashed: the same rule whatever starts it, with all of its memory in the store's folder."""
+"""Restarts of a station that crashed: one rule whatever starts it, with its memory in the store's folder."""
 
 from __future__ import annotations
 

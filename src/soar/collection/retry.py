@@ -40,7 +40,7 @@ class Backoff:
     max_s: Annotated[float, Gt(0)] = 30.0
     """Longest pause in seconds."""
     max_outage_s: Annotated[float, Ge(0)] = 120.0
-    """Duration of a model's outage in seconds after which the error is raised. From then on each call is attempted once,
+    """Duration of a model's outage in seconds after which the error is raised. From then on each call is tried once,
     without a pause, until one succeeds."""
 
     def __post_init__(self) -> None:

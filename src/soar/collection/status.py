@@ -166,7 +166,7 @@ class StatusFolder:
             _ask([self], "resume", {COMMAND: None})
 
     def put(self, asked: Mapping[str, str | None]) -> None:
-        """Write files of what a person asks for by name, None to remove one, on this machine alone. Raises FileError."""
+        """Write files of what a person asks for by name, None to remove one, on this machine alone. FileError."""
         for name, text in asked.items():
             path = self.folder / name
             with writing(path):
@@ -289,7 +289,7 @@ def _ask(folders: Sequence[StatusFolder], word: str, asked: Mapping[str, str | N
 
 
 def beat_all(folders: Sequence[StatusFolder]) -> None:
-    """Send a heartbeat of the operator to several stations: to all on this machine first, and to each even if others fail.
+    """Send a heartbeat of the operator to several stations: all on this machine first, each even if others fail.
 
     Raises FileError: it didn't reach some stations, which the message names.
     """

@@ -36,7 +36,7 @@ class FaultLimits:
     missing_after: Annotated[int, Ge(1)] = 2
     """Number of assessments in a row without an object after which it counts as missing."""
     missing_below: Annotated[float, Ge(0), Le(1)] = 0.1
-    """P(present) below which an assessment is without an object. It is far below a half, since objects seldom vanish: after
+    """P(present) below which an assessment is without an object. Far below a half, since objects seldom vanish: after
     the system's attempts in dev1 and dev2, the packaged VLM gives up to 8 % of those in view less than a half, and up
     to 5 % less than a tenth (docs/log.md, thirty-third session)."""
     reset_after: Annotated[int, Ge(0)] = 3

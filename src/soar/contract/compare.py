@@ -14,8 +14,8 @@ _REMEDIES = {
     "gripper": "declare the gripper's range in the station's `contract` and add `convert: true`",
     "period_s": "set the robot's period, or spread each action over several steps: `spread: 3` in the models' file",
     "cameras": "name the camera so in the station's `contract`, or use a model that takes these cameras",
-    "wrap": "for joints, use a model that learned from this range; for a hand, declare it in the station's `contract` and "
-    "add `convert: true`",
+    "wrap": "for joints, use a model that learned from this range; for a hand, declare it in the station's "
+    "`contract` and add `convert: true`",
 }
 _CONVERT = "declare it in the station's `contract` and add `convert: true`"
 _END_EFFECTOR = ("length", "frame", "axes", "rotation", "zero_rotation")

@@ -63,7 +63,7 @@ class Numbers:
     angle: Literal["rad", "deg"] = "rad"
     """Unit of angles and rotation vectors."""
     wrap: Literal["signed", "unsigned", "continuous"] = "signed"
-    """Range of absolute angles: from -half a turn to half a turn, from 0 to a turn, or without a jump. A hand's angles are
+    """Range of absolute angles: from -half a turn to half a turn, from 0 to a turn, or no jump. A hand's angles are
     brought into it; joints never are, because a turn more is another place of the joint."""
     frame: Literal["base", "end_effector"] = "base"
     """Frame of motions; absolute poses are in the base frame."""

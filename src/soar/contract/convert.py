@@ -81,7 +81,7 @@ class Conversion:
 def as_widowx(contract: Contract) -> Contract:
     """Return the WidowX's meaning of actions and states, with a contract's own period and cameras, in RGB.
 
-    An arm that is driven by joints keeps them, in radians and in their own range, and an arm without a gripper has none.
+    An arm that is driven by joints keeps them, in radians and in their own range, and without a gripper there is none.
     """
     cameras = tuple(replace(c, color="rgb") for c in contract.cameras)
     parts = {}

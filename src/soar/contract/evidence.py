@@ -185,7 +185,8 @@ class _Openings:
             return ""
         gripper = self._gripper
         return (
-            f"values go from {round(self._low, 3):g} to {round(self._high, 3):g}, and {gripper.closed:g} should be closed, "
+            f"values go from {round(self._low, 3):g} to {round(self._high, 3):g}, and {gripper.closed:g} "
+            "should be closed, "
             f"{gripper.open:g} open"
         )
 

@@ -38,7 +38,8 @@ def to_matrix(numbers: Vectors, rotation: Rotation) -> Matrices:
     """
     match rotation:
         case "rpy":
-            return about(2, numbers[..., 2]) @ about(1, numbers[..., 1]) @ about(0, numbers[..., 0])  # type: ignore[no-any-return]
+            x, y, z = (about(axis, numbers[..., axis]) for axis in range(3))
+            return z @ y @ x  # type: ignore[no-any-return]
         case "yaw":
             return about(2, numbers[..., 0])
         case "none":

@@ -131,7 +131,8 @@ def _diffusion_head(
     blocks = sum(name.endswith("LayerNorm_0.scale") for name in actor)
     config = HeadConfig(
         "diffusion", chunk=chunk, ensemble=chunk > 1, steps=int(settings.options.get("diffusion_steps", 25)),
-        width=width, blocks=blocks, expansion=4, dropout=float(network.get("dropout_rate", 0.0)), time_dim=time, draws=1,
+        width=width, blocks=blocks, expansion=4, dropout=float(network.get("dropout_rate", 0.0)), time_dim=time,
+            draws=1,
         clip=_CLIP, time_activation=False,
     )  # fmt: skip
     at = "head.denoiser."

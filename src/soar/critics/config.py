@@ -31,7 +31,7 @@ class RewardConfig:
     """End of a failure: "timeout" bootstraps from the last frame; "terminal" ends with the cost step / (1 - discount),
     as in RECAP."""
     labels: Literal["verdict", "probability", "hindsight", "takeover"] = "verdict"
-    """Source of success: the verdict's outcome; its P(success), which gives expected rewards and masks; for goal images,
+    """Source of success: the verdict's outcome; its P(success), as expected rewards and masks; for goal images,
     whether the goal is reached, which needs no verdict; or when a person took over (RLIF, Luo et al. 2024): `step` for
     the policy's last step before each takeover, 0 for all others, and no end."""
 
@@ -64,7 +64,7 @@ class CriticConfig:
     resolution: Annotated[int, Ge(1)] = 96
     """Height and width of the images [px]; a multiple of the last feature map's cells."""
     widths: tuple[int, ...] = (32, 64, 64, 64)
-    """Channels of the convolutions with GroupNorm, each of stride 2 after the first; of "bridge" those of the stages."""
+    """Channels of the convolutions with GroupNorm, each of stride 2 after the first; "bridge": of the stages."""
     depths: tuple[int, ...] = (2, 2, 2, 2)
     """Residual blocks of the stages of "bridge"."""
     bottleneck: bool = False
@@ -160,7 +160,8 @@ class CriticConfig:
                 )
         elif self.resolution % self.cell:
             raise ConfigError(
-                f"resolution is {self.resolution}; valid with {len(self.widths)} convolutions: a multiple of {self.cell}"
+                f"resolution is {self.resolution}; valid with {len(self.widths)} convolutions: a multiple of "
+                f"{self.cell}"
             )
 
     @property

@@ -208,7 +208,8 @@ class SteeredPolicy:
             return goals
         if len(self._instructions) != len(goals):
             raise ConfigError(
-                f"{self.critic.name} takes instructions, and none came with the goal images of policy '{self.base.name}'"
+                f"{self.critic.name} takes instructions, and none came with the goal images of policy "
+                f"'{self.base.name}'"
             )
         return self._instructions
 
@@ -228,7 +229,8 @@ class SteeredPolicy:
             return
         if np.ptp(samples, axis=1).max() == 0:
             raise ConfigError(
-                f"policy '{self.base.name}' gave {samples.shape[1]} identical actions: a critic can only steer a policy "
+                f"policy '{self.base.name}' gave {samples.shape[1]} identical actions: a critic can only steer "
+                "a policy "
                 "whose answers vary"
             )
         self._varies = True
@@ -304,11 +306,11 @@ def choose(
     if config.select == "worst":
         chosen = risky.argmin(1)
         return chosen
+    scores = risky
     if config.temperature:
         # The largest of values / temperature plus Gumbel noise is a sample of the softmax.
-        chosen = (risky / config.temperature + rng.gumbel(size=(n, k))).argmax(1)
-    else:
-        chosen = risky.argmax(1)
+        scores = risky / config.temperature + rng.gumbel(size=(n, k))
+    chosen = scores.argmax(1)
     if config.guard:
         margin = risky.max(1) - np.median(risky, 1)
         disagreement = values.std(0).mean(1)

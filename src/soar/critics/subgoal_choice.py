@@ -82,7 +82,8 @@ class ChosenSubgoals:
             return
         if (images == images[:, :1]).all():
             raise ConfigError(
-                f"subgoal generator '{self.base.name}' gave {images.shape[1]} identical images: a critic can only choose "
+                f"subgoal generator '{self.base.name}' gave {images.shape[1]} identical images: a critic can "
+                "only choose "
                 "among images that vary"
             )
         self._varies = True

@@ -36,7 +36,7 @@ class CheckConfig:
 
 @contextmanager
 def _stop_place(store: Path) -> Iterator[Path]:
-    """Yield where people stop the arms: the store, or a temporary folder while there is none, so that it can be made."""
+    """Yield where people stop the arms: the store, or a temporary folder while there is none."""
     if any((store / name).exists() for name in ("store.json", "stations")):
         yield store
         return

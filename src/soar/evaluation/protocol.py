@@ -35,8 +35,8 @@ class EvalConfig:
     """Evaluation of a policy: trials of each task, from starts that are the same for every policy."""
 
     checkpoint: str = "gcbc"
-    """Policy: "gcbc", "lcbc", a checkpoint's folder, "openpi:URL", "openvla:URL", "python:module:function", a registered
-    name, or a component file."""
+    """Policy: "gcbc", "lcbc", a checkpoint's folder, "openpi:URL", "openvla:URL", "python:module:function", a
+    registered name, or a component file."""
     subgoals: str = COMPACT
     """"compact", "expert", "expert:compact", a folder (also with @STEPS_AHEAD), "susie:FOLDER_OR_HUB_ID", or "none"."""
     trials: Annotated[int, Ge(1)] = 20
@@ -56,7 +56,7 @@ def sim_protocol(config: EvalConfig, scenes: Sequence[Scene]) -> tuple[EvalSpec,
     """Return how a policy is evaluated in simulated scenes, for `evaluate`; a scene that is named twice counts once.
 
     Raises:
-        ConfigError: two scenes of one name, a task that none of the scenes has, or a policy that can't use its subgoals.
+        ConfigError: two scenes of one name, a task that no scene has, or a policy that can't use its subgoals.
         CheckpointError: there is no such policy.
     """
     scenes = list(dict.fromkeys(scenes))

@@ -60,7 +60,7 @@ class Trial:
     person: Outcome | None = None
     """Verdict of the person at a real robot; None if not asked."""
     detector: Outcome | None = None
-    """Verdict of the success detector at a real robot; None without one. `outcome` is the person's or the detector's."""
+    """Verdict of a real robot's success detector; None without one. `outcome` is the person's or the detector's."""
 
     @property
     def key(self) -> TrialKey:

@@ -232,7 +232,12 @@ def read_trial_video(evaluation: Evaluation, trial: Trial) -> list[Image]:
         found = named if trial.video else "no video was kept"
         raise ConfigError(f"{trial.instruction} ({trial.scene}, seed {trial.seed}): {found}")
     frames = read_video(path)
-    for edge in (np.s_[:, :_EDGE_PX], np.s_[:, -_EDGE_PX:], np.s_[:, :, :_EDGE_PX], np.s_[:, :, -_EDGE_PX:]):  # fmt: skip
+    for edge in (
+        np.s_[:, :_EDGE_PX],
+        np.s_[:, -_EDGE_PX:],
+        np.s_[:, :, :_EDGE_PX],
+        np.s_[:, :, -_EDGE_PX:],
+    ):
         frames[edge] = tuple(bytes.fromhex(OUTCOME_COLORS[trial.outcome].removeprefix("#")))
     return list(frames)
 

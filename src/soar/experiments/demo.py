@@ -2,7 +2,7 @@
 
 The whole system practices, and a policy that follows instructions alone, without VLM or subgoals, learns from its
 successes (paper, Table 1). All is sized by the clock: the machine is measured first, collection then lasts as long as
-was planned, and the training of the policy, the longest stage, takes the time that is left when it begins. What a machine
+was planned, and the training of the policy, the longest stage, takes the time that is then left. What a machine
 had to do beside the measurement thus changes the plan, and not what is made of the time.
 """
 

@@ -112,7 +112,7 @@ class RunConfig(ImproveConfig):
     """Everything that determines a run of improvement."""
 
     method: MethodName | None = None
-    """Method by which the policy learns (docs/improvement.md); None: corrections where they apply, else hindsight (paper).
+    """Method by which the policy learns (docs/improvement.md); None: corrections, or hindsight (paper) without them.
     """
     teacher: Teacher = field(default_factory=Teacher)
     collect: CollectOptions = field(default_factory=CollectOptions)

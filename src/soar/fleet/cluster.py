@@ -132,7 +132,8 @@ class Cluster:
                 facts = self._ray.get(reply, timeout=_LOAD_S)
             except self._ray.exceptions.RayError as error:
                 raise ConfigError(
-                    f"replica {name} doesn't start ({type(error).__name__}); `ray status` shows which resources are missing"
+                    f"replica {name} doesn't start ({type(error).__name__}); `ray status` shows which "
+                    "resources are missing"
                 ) from None
             if isinstance(facts, SoarError):
                 raise facts
@@ -165,7 +166,7 @@ class Cluster:
         self._start(_actor_name(name), StationActor, station, task)
 
     def ended(self, stations: Collection[str]) -> dict[str, CollectionSummary]:
-        """Return the results of those stations that have ended, or whose actors are gone, as after `soar fleet down`."""
+        """Return the results of stations that ended, or whose actors are gone, as after `soar fleet down`."""
         actors, gone = self._names(), CollectionSummary(0, 0, 0)
         found = self._ask("ended", map(_actor_name, stations))
         named = {s: found.get(a) if (a := _actor_name(s)) in actors else gone for s in stations}

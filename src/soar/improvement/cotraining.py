@@ -44,8 +44,8 @@ class CoTrainConfig:
     steps: Annotated[int, Ge(0)] = 800
     """Gradient steps; 0 leaves the policy as it is."""
     minutes: Annotated[float, Ge(0)] = 0.0
-    """Duration of a round in simulation, evaluations before and after it included [min]: where the other stages leave too
-    little time for `steps`, the policy is trained for what they leave, but for `save_every` steps at least; 0 for no limit.
+    """Duration of a round in simulation, both evaluations included [min]: where the other stages leave too
+    little time for `steps`, the policy is trained for what they leave, at least `save_every` steps; 0 for no limit.
     Not on real stations, nor in several processes."""
     batch_size: Annotated[int, Ge(1)] = 128
     """Samples of a gradient step."""

@@ -31,7 +31,7 @@ class ExternalConfig:
     folder for what is trained, and the number of the round."""
 
     command: str = ""
-    """Command line, without a shell, such as "/envs/lerobot/bin/lerobot-train --dataset.root {data} --output_dir {out}".
+    """Command line, without a shell, such as "/lerobot/bin/lerobot-train --dataset.root {data} --output_dir {out}".
     Started again after an interruption, with the same folders."""
     policy: str = ""
     """Trained policy, as `soar.registry` names it, such as "act:{out}", or "openpi:ws://gpu:80{round}" for one that the

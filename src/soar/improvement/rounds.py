@@ -1,6 +1,6 @@
 """Rounds of improvement: collect, learn, evaluate from the same starts, promote or keep.
 
-The stages themselves are given (`Stages`), so that the same rounds run in simulation and on real stations. A restart needs
+The stages themselves are given (`Stages`), so that the same rounds run in simulation and on robots. A restart needs
 nothing but the run's folder: `run.json` names each round's next stage, and every stage resumes by itself.
 """
 
@@ -324,7 +324,7 @@ def _finetune(
 def _fit(run: Run, this: RoundRecord, stages: Stages, subgoals: str, incumbent: str) -> RoundRecord:
     """Train the policy on own episodes of this round and those before.
 
-    Where nothing can be learned from them, the policy stays, and unless the subgoal generator has learned, the round ends.
+    Where nothing can be learned from them, the policy stays, and the round ends unless the subgoal generator learned.
     """
     if stages.train is None:
         return _without_training(this, incumbent, "the subgoal generator had nothing to learn from")

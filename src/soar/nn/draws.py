@@ -13,7 +13,7 @@ from torch import Tensor
 class PartGenerator(torch.Generator):
     """Random generator of one part of a batch.
 
-    The functions below draw from it for the whole batch, and return the part's rows. From another generator they draw for
+    The functions below draw from it for the whole batch, and return the part's rows. From another one they draw for
     the rows alone.
     """
 

@@ -39,7 +39,8 @@ def read_sentences(path: Path) -> Sentences:
         or not np.isfinite(vectors).all()
     ):
         raise ConfigError(
-            f"{path}: {len(found)} sentences with vectors of shape {vectors.shape}; valid: as many finite numbers for each"
+            f"{path}: {len(found)} sentences with vectors of shape {vectors.shape}; valid: as many finite "
+            "numbers for each"
         )
     if len(set(found)) < len(found):
         raise ConfigError(f"{path} has a sentence twice")

@@ -86,7 +86,7 @@ class Condition(Protocol):
 
 
 class BehaviorCloning(nn.Module):
-    """A policy and the learner that trains it: encoder, MLP 3 x 256, mean of a Gaussian (paper, B.2.1), or another head.
+    """A policy and the learner that trains it: encoder, MLP 3 x 256, Gaussian mean (paper, B.2.1), or another head.
 
     With a head that predicts chunks, `act` executes the first action of each; `soar.policies.chunks` executes more.
     """

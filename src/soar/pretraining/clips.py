@@ -1,6 +1,6 @@
 """Clip corpus of the *broad* regime: the scripted expert follows instructions in random scenes, as people do in videos.
 
-A clip holds images at the model's resolution, the instruction, the image positions of the arm and of the objects that the
+A clip holds images at the model's resolution, the instruction, the image positions of the arm and the objects that the
 instruction names, and the robot's states. Actions are left out, so nothing in it shows how to control the arm.
 """
 

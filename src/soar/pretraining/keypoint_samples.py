@@ -68,7 +68,7 @@ class KeypointSampleConfig:
     views: int = 1
     """Images of each state: one of the scene itself, the others with other colors, names, table, camera and light."""
     system: tuple[str, str] | None = None
-    """Names of the policy and the subgoal generator whose attempt provides the states; None for an expert, disturbed."""
+    """Names of the policy and the subgoal generator whose attempt gives the states; None: an expert, disturbed."""
 
 
 class Sample(NamedTuple):
@@ -273,7 +273,7 @@ def _samples(
 
 
 def _expert_positions(world: World, task: SceneTask) -> list[Float64[np.ndarray, "7 3"]]:
-    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays as it is."""
+    """Return the keypoints' positions MIN_ to MAX_STEPS_AHEAD steps later if an expert acts; the world stays."""
     expert = Expert(world, task.goal, np.random.default_rng(0), noise=0.0, predictable=True)
     later = []
     before = world.snapshot()

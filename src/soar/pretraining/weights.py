@@ -120,7 +120,8 @@ def install(
 ) -> str:
     """Install a checkpoint in the package, in half precision, without its training state, and with a card.
 
-    A checkpoint that is there stays whole until the new one is; other files of the folder stay. The card tells what the checkpoint is and how it was made; measurements are added to it by hand.
+    A checkpoint that is there stays whole until the new one is; other files of the folder stay. The
+    card tells what the checkpoint is and how it was made; measurements are added to it by hand.
 
     Args:
         made: folder of the checkpoint.

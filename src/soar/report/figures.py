@@ -88,7 +88,11 @@ def plot_attempts(episodes: Sequence[EpisodeSummary], labels: Mapping[str, str])
     axes = new_axes(figure)
     axes.grid(visible=False)
     for outcome, color in OUTCOME_COLORS.items():
-        own = [(n, tasks.index(labels[e.instruction])) for n, e in enumerate(episodes, 1) if e.verdict.outcome == outcome]  # fmt: skip
+        own = [
+            (n, tasks.index(labels[e.instruction]))
+            for n, e in enumerate(episodes, 1)
+            if e.verdict.outcome == outcome
+        ]
         if own:
             x, y = zip(*own, strict=True)
             axes.scatter(x, y, marker="|", s=130, color=color, label=outcome, linewidths=1.6)
@@ -104,8 +108,16 @@ def plot_success_over_time(episodes: Sequence[EpisodeSummary]) -> Figure:
     """Plot the success rate over the last `WINDOW` episodes: by verdict, and by the truth."""
     figure = new_figure(8.6, 2.7)
     axes = new_axes(figure)
-    judged = [(n, e.verdict.outcome == "success") for n, e in enumerate(episodes, 1) if e.verdict.outcome != "unknown"]  # fmt: skip
-    known = [(n, bool(e.provenance.truth)) for n, e in enumerate(episodes, 1) if e.provenance.truth is not None]  # fmt: skip
+    judged = [
+        (n, e.verdict.outcome == "success")
+        for n, e in enumerate(episodes, 1)
+        if e.verdict.outcome != "unknown"
+    ]
+    known = [
+        (n, bool(e.provenance.truth))
+        for n, e in enumerate(episodes, 1)
+        if e.provenance.truth is not None
+    ]
     for series, name, color in ((judged, "verdict", SERIES[1]), (known, "truth", SERIES[3])):
         if series:
             x, y = np.array(series, float).T

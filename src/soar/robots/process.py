@@ -126,7 +126,7 @@ class ProcessRobot:
             raise RobotFault(f"the robot's process died before {method}()") from error
 
     def receive(self, method: str) -> Any:
-        """Return the result of the call that was begun last; replies of calls cut off by a signal are dropped. See `call`."""
+        """Return the result of the call that was begun last; replies of calls that a signal cut off are dropped."""
         quick = method in ("observe", "execute")
         limit = self._timeout_s if quick else self._slow_timeout_s
         end = time.monotonic() + limit

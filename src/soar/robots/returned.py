@@ -1,4 +1,4 @@
-"""Check and conversion of the values that a driver returns. Whatever passes is a copy of the expected type and shape."""
+"""Check and conversion of the values that a driver returns. What passes is a copy of the expected type and shape."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class SimRobot:
         return self.world.fulfilled(self.scene.task(instruction).goal)
 
     def lost(self) -> tuple[str, ...]:
-        """Return the names of objects out of reach. Privileged: for measurements, and for a simulated person to put back."""
+        """Return the names of objects out of reach. Privileged: for measurements, and a simulated person."""
         return self.world.objects_lost()
 
 

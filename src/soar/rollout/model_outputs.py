@@ -24,7 +24,8 @@ def to_images(value: Any, count: int, name: str) -> Images:
     right = array is not None and array.ndim == 4 and array.shape[::3] == (count, 3) and array.size
     if array is None or array.dtype != np.uint8 or not right:
         raise BadOutput(
-            f"{name} gave {described(value)} for {count} images; valid: RGB, uint8 of 0 to 255 and shape ({count}, h, w, 3)"
+            f"{name} gave {described(value)} for {count} images; valid: RGB, uint8 of 0 to 255 and shape "
+            f"({count}, h, w, 3)"
         )
     return array
 
@@ -44,8 +45,8 @@ def to_actions(
         BadOutput: they aren't numbers, or of another shape. Whether they are finite is for each robot to say.
     """
     array = to_array(value)
-    right = array is not None and array.ndim == 2 and len(array) == count
-    if array is None or array.dtype.kind not in "fiu" or not right or array.shape[1] != (width or array.shape[1]):  # fmt: skip
+    last = array.shape[-1] if array is not None and array.ndim else 0
+    if array is None or array.dtype.kind not in "fiu" or array.shape != (count, width or last):
         numbers = "numbers of an action" if width is None else width
         raise BadOutput(
             f"{name} gave {described(value)} for {count} robots; valid: float32 of shape ({count}, {numbers})"

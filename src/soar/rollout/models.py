@@ -64,7 +64,7 @@ class ModelsConfig:
     vlm: str = COMPACT
     """Vision-language model."""
     subgoals: str = COMPACT
-    """Subgoal generator; "none" with a policy that follows instructions; a run's folder for the one it promoted last."""
+    """Subgoal generator; "none" with a policy that follows instructions; a run's folder for the last it promoted."""
     policy: str = "gcbc"
     """Policy; a run's folder for the one it promoted last, which is picked up between episodes."""
     detector: str = "vlm"
@@ -124,7 +124,7 @@ class ModelsConfig:
         return spread_policy(load_policy(self.policy), self.spread)
 
     def load_detector(self, vlm: VisionLanguageModel | None = None) -> AnySuccessDetector:
-        """Load the success detector. `vlm`: the VLM, where it is loaded already. Raises ConfigError, CheckpointError."""
+        """Load the success detector. `vlm`: the VLM, if it is loaded already. Raises ConfigError, CheckpointError."""
         return load_detector(self.detector, self.threshold, vlm or self.vlm_name)
 
     def load_proposer(self, tasks: Sequence[Task], vlm: VisionLanguageModel) -> TaskProposer:

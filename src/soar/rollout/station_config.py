@@ -90,8 +90,8 @@ class StationConfig:
 
     name: str
     robot: str = "sim"
-    """"sim", "toy", a driver ("remote", "gym", "bridge"), "package.module:function", or a name that an installed package
-    registers (`soar plugins`)."""
+    """"sim", "toy", a driver ("remote", "gym", "bridge"), "package.module:function", or a name that a package registers
+    (`soar plugins`)."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function that builds the robot."""
     tasks: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ class StationConfig:
     """Python interpreter of another environment that runs the robot, with arguments of its own; empty for this one.
     "lerobot" is a robot there, too."""
     simulator: bool = False
-    """Whether it is a simulator whose time stands still between steps: no pauses, and it knows whether tasks are done."""
+    """Whether it is a simulator whose time stands still between steps: no pauses, and it knows what is done."""
     questions: str = ""
     """Question file for tasks that the grammar doesn't know: see `soar tasks questions`."""
     language_model: str = ""
@@ -109,7 +109,7 @@ class StationConfig:
     box: Limits = field(default_factory=Limits)
     """Workspace box and limits of motion."""
     contract: Contract | None = None
-    """Meaning of the robot's actions, states and images; None for the one that the robot declares, else the WidowX's."""
+    """Meaning of the robot's actions, states and images; None for what the robot declares, else the WidowX's."""
     kinematics: Kinematics | None = None
     """Kinematics of an arm that is driven by joints, to drive it by poses; `model` is a file beside this one."""
     convert: bool = False

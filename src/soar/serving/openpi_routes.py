@@ -1,8 +1,8 @@
 """Websocket in openpi's protocol, with RoboArena's and starVLA's requests, and batches of soar's own clients.
 
-    server: metadata                          client: {"observation/image": ..., "observation/state": ..., "prompt": ...}
-    server: {"actions": (h, d), ...}          client: {"batch": [observation, ...]}
-    server: {"actions": (n, h, d), ...}       client: {"endpoint": "reset"}
+    server: metadata                        client: {"observation/image": ..., "observation/state": ..., "prompt": ...}
+    server: {"actions": (h, d), ...}        client: {"batch": [observation, ...]}
+    server: {"actions": (n, h, d), ...}     client: {"endpoint": "reset"}
     server: "reset successful"
 
 h is the policy's horizon, 1 unless it predicts chunks.

@@ -109,7 +109,8 @@ class PolicyService:
         is_idle = not self._running and self._now() - self._used_s > _IDLE_S
         if isinstance(self._owner, int) or (self._owner is not None and not is_idle):
             raise ConfigError(
-                f"policy {self.follower.policy.name} serves one client at a time, as it has no `commit` to set its state: "
+                f"policy {self.follower.policy.name} serves one client at a time, as it has no `commit` to set "
+                "its state: "
                 f"wait until the other one has disconnected, or sends nothing over HTTP for {_IDLE_S:g} s"
             )
         self._owner = client

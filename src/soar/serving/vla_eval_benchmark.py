@@ -2,7 +2,7 @@
 
     benchmark: soar.serving.vla_eval_benchmark:SoarScenes
 
-Starts, safety limits, length and strict success are those of `soar evaluate`: episode i of a task is its trial with seed
+Starts, safety limits, length and strict success are those of `soar evaluate`: a task's episode i is its trial with seed
 `seed + i`. Needs the package vla-eval, which soar doesn't install.
 """
 
@@ -30,7 +30,7 @@ class SoarScenes(StepBenchmark):  # type: ignore[misc]  # its package has no typ
     """Tasks of some scenes, each judged by its strict predicate after 100 control steps.
 
     Observations hold `images.primary`, uint8 (256, 256, 3), `task_description`, and with `send_state` `states`, float32
-    (7): x, y, z [m], roll, pitch, yaw [rad], gripper opening in [0, 1]. Actions are `actions` (7): change of position [m]
+    (7): x, y, z [m], roll, pitch, yaw [rad], gripper opening in [0, 1]. Actions, `actions` (7): change of position [m]
     and of angles [rad], and gripper opening.
     """
 

@@ -20,7 +20,11 @@ from soar.utils.wire import is_mapping, pack
 
 _ROTATIONS = {"rpy": "euler_xyz", "rotvec": "axis_angle", "quaternion_xyzw": "quaternion_xyzw"}
 """vla-eval's names of rotations."""
-_GRIPPERS = {(0.0, 1.0): "continuous_01", (1.0, 0.0): "binary_close_01", (1.0, -1.0): "binary_close_positive"}  # fmt: skip
+_GRIPPERS = {
+    (0.0, 1.0): "continuous_01",
+    (1.0, 0.0): "binary_close_01",
+    (1.0, -1.0): "binary_close_positive",
+}
 """vla-eval's names of grippers, by the values of closed and open."""
 
 

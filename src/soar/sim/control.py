@@ -182,7 +182,7 @@ class EndEffectorController:
         return float(worst)
 
     def solve(self, position: Vector3, rpy: Vector3, start: Joints, iterations: int = 6) -> Joints:
-        """Solve for the joint angles [rad] near `start` that reach a pose; position takes precedence over orientation."""
+        """Solve for the joint angles [rad] near `start` that reach a pose, its position before its orientation."""
         q = np.zeros(self._configuration.model.nq)
         q[: len(JOINTS)] = start
         self._configuration.update(q)

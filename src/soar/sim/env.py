@@ -1,10 +1,10 @@
-"""Simulated scenes as Gymnasium environments: `soar/Scene1-v0` to `Scene10`, `soar/Dev1-v0` to `Dev12`, `soar/Bridge-v0`.
+"""Simulated scenes as Gymnasium environments: `soar/Scene1-v0` to `10`, `soar/Dev1-v0` to `12`, `soar/Bridge-v0`.
 
 >>> import gymnasium
 >>> env = gymnasium.make("soar.sim.env:soar/Scene1-v0", task="put the green block in the wooden bowl")
 >>> envs = gymnasium.make_vec("soar.sim.env:soar/Scene1-v0", num_envs=4, vectorization_mode="async")
 
-Importing this module registers them. The part before the colon makes Gymnasium import it: since its version 1 there is no
+Importing this module registers them. The part before the colon makes Gymnasium import it: since version 1 there is no
 entry point group by which a package registers environments of its own accord.
 """
 

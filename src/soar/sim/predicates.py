@@ -143,7 +143,7 @@ def is_stacked(state: SceneState, name: str, base: str) -> bool:
 
 
 def _lies_on_floor(state: SceneState, name: str, container: str) -> bool:
-    """Return whether an object is low in a container; in a small one that has a rim, also whether it reaches below it."""
+    """Return whether an object is low in a container; in a small one with a rim, also whether it reaches below that."""
     if not _height_over_floor(state, name, container) < _LAYER_M:
         return False
     outer, inner = state.scene.find(container), state.scene.find(name)

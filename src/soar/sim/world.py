@@ -144,7 +144,7 @@ class World:
     def restyle(self, scene: Scene) -> None:
         """Show the world as `scene` would look: the same objects in other colors, with its table, camera and light.
 
-        Lasts until the next `reset` or `restore`, except the table's texture, which stays. See `soar.sim.scenes.restyling.restyle`.
+        Lasts until the next `reset` or `restore`, except the table's texture. See `soar.sim.scenes.restyling.restyle`.
         """
         restyling.restyle(self.model, scene)
         self.update_view()
@@ -172,7 +172,7 @@ class World:
         return Snapshot(self._physics(), self._target, randomization.Appearance.of(self.model))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """Continue from a snapshot of a world of the same scene, bit for bit on one machine, also after diverged physics."""
+        """Continue from a snapshot of a world of the same scene, bit for bit on one machine, even after divergence."""
         mujoco.mj_setState(self.model, self.data, snapshot.physics, _STATE)
         for warning in _DIVERGED:
             self.data.warning[warning].number = 0
@@ -189,7 +189,7 @@ class World:
         return predicates.objects_lost(self)
 
     def object_pose(self, name: str) -> tuple[Vector3, Float64[np.ndarray, "4"]]:
-        """Return the position [m] and orientation (w, x, y, z) of an object's body, or the center of a cloth. Privileged."""
+        """Return the position [m] and orientation (w, x, y, z) of an object, or the center of a cloth. Privileged."""
         flex = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_FLEX, name)
         if flex >= 0:
             return self.cloth_vertices(name).mean(axis=0), np.array([1.0, 0, 0, 0])
@@ -253,7 +253,7 @@ class World:
         self.data.ctrl[self._ctrl] = self._command(target)
 
     def _move(self) -> float:
-        """Go towards the commanded pose for a step; return how far outside of the box that led [m], at most 0 if inside."""
+        """Go towards the commanded pose for a step; return how far out of the box that led [m], <= 0 inside."""
         start, end = self.data.ctrl[self._ctrl].copy(), self._command(self._target)
         outside = -np.inf
         for k in range(1, _CHUNKS + 1):
@@ -272,7 +272,7 @@ class World:
         return np.array([*target.joints, target.finger_m])
 
     def _refresh(self) -> None:
-        """Recompute derived quantities, which stepping leaves one substep behind. Raises RobotFault: the physics diverged."""
+        """Recompute derived quantities, a substep old after stepping. Raises RobotFault: the physics diverged."""
         mujoco.mj_forward(self.model, self.data)
         if any(self.data.warning[w].number for w in _DIVERGED):
             raise RobotFault("the simulated physics diverged; reset the world")

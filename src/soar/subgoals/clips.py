@@ -27,7 +27,7 @@ NUM_POINTS = 7
 Points = Float32[np.ndarray, "n 7 2"]
 """Image coordinates of seven keypoints, x and y in [-1, 1], NaN where unknown.
 
-In order: named object, named container, gripper, and the arm's `soar.sim.projection.arm_positions` (left and right fingertip,
+In order: named object, named container, gripper, and the arm's `soar.sim.projection.arm_positions` (both fingertips,
 wrist, the table's point below the gripper).
 """
 

@@ -18,7 +18,7 @@ from soar.utils.hub import HUB
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _MODELS = ("unet", "vae", "text_encoder")
 _FAMILY = ("InstructPix2PixPipeline", "StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
-"""Endings of pipeline classes whose parts are those of Stable Diffusion 1 and 2; the U-Net's channels tell them apart."""
+"""Endings of pipeline classes with the parts of Stable Diffusion 1 and 2, told apart by the U-Net's channels."""
 _NOISE_SCHEDULE = frozenset({
     "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
     "rescale_betas_zero_snr", "clip_sample", "clip_sample_range", "set_alpha_to_one", "steps_offset",
@@ -111,7 +111,10 @@ def _explain_missing_index(folder: Path) -> NoReturn:
     elif "unet" in names or {"config.json", "diffusion_pytorch_model.safetensors"} <= names:
         cause = "it is a trainer's checkpoint with the U-Net alone; save the whole pipeline (save_pretrained)"
     elif checkpoints := sorted(n for n in names if n.startswith("checkpoint-")):
-        cause = f"it has trainer's checkpoints ({checkpoints[-1]}) and no pipeline; save the whole pipeline (save_pretrained)"
+        cause = (
+            f"it has trainer's checkpoints ({checkpoints[-1]}) and no pipeline; "
+            "save the whole pipeline (save_pretrained)"
+        )
     elif any(n.endswith((".safetensors", ".ckpt")) for n in names):
         cause = "it has a checkpoint in one file; convert it with diffusers' from_single_file and save_pretrained"
     elif any(n.endswith(".msgpack") for n in names):

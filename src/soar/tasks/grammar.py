@@ -156,9 +156,11 @@ _CLOTHS = r"((the|a|my|your) )?(\w+ )*(blanket|cloth|handkerchief|napkin|rag|she
 _FORMS: tuple[tuple[str, _Maker], ...] = (
     (rf"(move|put|place|push|slide|drag|bring) (?P<object>.+?) {_SIDE}", _move),
     (r"move (?P<object>.+?) (?P<where>from) (?P<container>.+?) (?P<to>to|onto|into) (?P<goal>.+)", _take_out),
-    (rf"(remove|take|get|pick up|pick|lift) (?P<object>.+?) (?P<where>{_OUT_OF}) (?P<container>.+?)( and (put|place|set|drop) (it|them) (?P<to>{_INTO}) (?P<goal>.+))?", _take_out),
+    (rf"(remove|take|get|pick up|pick|lift) (?P<object>.+?) (?P<where>{_OUT_OF}) (?P<container>.+?)"
+     rf"( and (put|place|set|drop) (it|them) (?P<to>{_INTO}) (?P<goal>.+))?", _take_out),
     (rf"(put|place|drop|set|lay|move|bring) (?P<object>.+?) (?P<where>{_INTO}) (?P<container>.+)", _put),
-    (rf"(pick up|take|grab|lift) (?P<object>.+?) and (put|place|drop|set) (it|them) (?P<where>{_INTO}) (?P<container>.+)", _put),
+    (rf"(pick up|take|grab|lift) (?P<object>.+?) and (put|place|drop|set) (it|them) (?P<where>{_INTO})"
+     r" (?P<container>.+)", _put),
     (r"(open|pull open) (?P<object>.+)", _change("open", "open")),
     (r"pull (?P<object>.+) open", _change("open", "open")),
     (r"(close|shut) (?P<object>.+)", _change("close", "closed")),

@@ -32,10 +32,15 @@ VESSELS = _words(
 _AMOUNTS = _words(
     "bar block bunch deck loaf pack packet pair piece pile plate roll sheet slice stick tray"
 )
-POSITIONS = _words("back bottom center central far first front last left lower middle rear right second third top upper")  # fmt: skip
+POSITIONS = _words(
+    "back bottom center central far first front last left lower middle rear right second third top upper"
+)
 """Adjectives that tell objects apart by their places."""
 
-_VOWEL_SOUND = re.compile(r"(?!e[uw]|one|u(?:ni(?![dmn])|r[aei]|s[aeu]|sb|te|k|v\b|[^a-z]))[aeiou]|hour|heir|honest", re.IGNORECASE)  # fmt: skip
+_VOWEL_SOUND = re.compile(
+    r"(?!e[uw]|one|u(?:ni(?![dmn])|r[aei]|s[aeu]|sb|te|k|v\b|[^a-z]))[aeiou]|hour|heir|honest",
+    re.IGNORECASE,
+)
 """Beginning of words with "an": "an umbrella", "an hourglass", but "a utensil"."""
 
 _LONGEST = 5

@@ -105,9 +105,11 @@ _WORDINGS: tuple[tuple[QuestionKind, str], ...] = (
     ("present", rf"{_IS}(?P<object>.+?) (present|visible|in view)( (on|in|at) .+)?"),
     ("left", rf"{_IS}(?P<object>.+?){_NOW} {_SIDE}"),
     ("left", rf"does (?P<object>.+?) (lie|sit) {_SIDE}"),
-    ("open", rf"{_IS}(?P<object>.+?){_NOW}( fully| completely| pulled| lying| spread out)* (?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
+    ("open", rf"{_IS}(?P<object>.+?){_NOW}( fully| completely| pulled| lying| spread out)* "
+             r"(?P<state>open|opened|closed|shut|folded|unfolded|flat)( up| over| in half| on the table)*"),
     ("open", r"has (?P<object>.+?) been (?P<state>opened|closed|shut|folded|unfolded)( up| over| in half)*"),
-    ("table", rf"{_IS}(?P<object>.+?){_NOW}( directly)? on (the )?(bare )?table(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
+    ("table", rf"{_IS}(?P<object>.+?){_NOW}( directly)? on (the )?(bare )?table"
+              r"(,? (and not|not|instead of) (in|on) (?P<container>.+))?"),
     ("in", rf"{_IS}(?P<object>.+?){_NOW} (in|inside of|inside|within|on top of|on|onto|into) (?P<container>.+)"),
     ("in", r"(does|do) (?P<object>.+?) (lie|sit|rest) (in|inside|on top of|on) (?P<container>.+)"),
     ("in", r"does (?P<container>.+?) (contain|hold|have) (?P<object>.+?)( (in|on|inside) it)?"),

@@ -92,18 +92,20 @@ def to_verdicts(value: object, count: int, name: str) -> list[Verdict]:
     Raises:
         BadOutput: it isn't one valid verdict for each episode.
     """
-    wrong = [v for v in value if not isinstance(v, Verdict)] if isinstance(value, list | tuple) else [value]  # fmt: skip
-    if wrong or not isinstance(value, list | tuple) or len(value) != count:
+    given = value if isinstance(value, list | tuple) else [value]
+    verdicts = [v for v in given if isinstance(v, Verdict)]
+    if given is not value or not len(verdicts) == len(given) == count:
+        wrong = [v for v in given if not isinstance(v, Verdict)]
         found = f"{wrong[0]!r:.60}" if wrong else f"{value!r:.60}"
         raise BadOutput(
             f"{name} gave {found} for {count} episodes; valid: one Verdict for each, as to_verdict makes it, in a list"
         )
     try:
-        for each in value:
+        for each in verdicts:
             check_verdict(each)
     except ContentError as error:
         raise BadOutput(f"{name} gave a verdict that is none: {error}") from error
-    return [*value]
+    return verdicts
 
 
 def needs_all_frames(detector: AnySuccessDetector) -> bool:

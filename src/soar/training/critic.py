@@ -130,7 +130,7 @@ def train_critic(
         config: critic, data and optimization. Without `tasks`, a critic with task ids gets those of the data.
         sources: training data.
         folder: log, checkpoint and training state; None keeps nothing.
-        start: checkpoint to start from, of the same configuration, as for PTR's second phase or a refit on new episodes.
+        start: checkpoint to start from, of the same configuration, as for PTR's second phase or a refit.
         validation: data whose loss is logged.
 
     Raises:
@@ -209,7 +209,7 @@ def _inside(frames: Frames) -> tuple[_Floats, _Floats]:
 
 
 def _embedder(config: CriticConfig, start: Checkpoint | None) -> Embed | None:
-    """Return the sentence encoder of a critic with instructions: its own, or the embeddings in the weights it starts from."""
+    """Return the sentence encoder of a critic with instructions: its own, or that in the weights it starts from."""
     if config.condition != "text":
         return None
     if config.sentences:

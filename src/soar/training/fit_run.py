@@ -152,7 +152,7 @@ class FitRun:
             return cast(tuple[Tensor, dict[str, Tensor]], self.model(batch, generator))
 
     def generator(self, step: int, part: int | None = None) -> torch.Generator:
-        """Return the loss's random generator for a part of a step that this process computes; None is the whole step."""
+        """Return the loss's random generator for this process's part of a step; None is the whole step."""
         seed = np.random.SeedSequence((self.config.seed, step, 0)).generate_state(1, np.uint64)
         generator = PartGenerator(self.device)
         if part is not None:

@@ -118,7 +118,7 @@ def susie(kind: str = "gcbc") -> PolicyTrainConfig:
     """Return the configuration of SuSIE's low-level policy: a diffusion head with chunks of four, temporal ensembling.
 
     From its released code (bridge_data_v2, experiments/susie): goals 0 to 24 steps ahead ("delta goals"), 20 denoising
-    steps, three residual blocks on the features of a ResNet-34, moving average 0.998, cosine decay over 2M steps. Actions
+    steps, three residual blocks on the features of a ResNet-34, average 0.998, cosine decay over 2M steps. Actions
     are z-scored here, and the encoder is that of `paper`.
     """
     head = HeadConfig(
@@ -260,7 +260,7 @@ def _contract(mixture: Mixture, config: PolicyTrainConfig) -> Contract:
 
 
 def _transforms(config: PolicyTrainConfig, mixture: Mixture) -> tuple[Transform, ...]:
-    """Return the transforms with the mixture's statistics; those of states aren't the WidowX's, whose scales are fixed."""
+    """Return the transforms with the mixture's statistics; the WidowX's states have fixed ones."""
     contract = mixture.contract
     transforms = [Resize(config.policy.resolution), ToFloat(), *config.image_transforms]
     if contract.action.gripper is not None:

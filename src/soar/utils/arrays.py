@@ -13,7 +13,7 @@ from soar.errors import ConfigError
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Layout: TypeAlias = Mapping[str, str]
-"""Type and shape of each array: {"images": "u1 n r r 3", "instructions": "U u"}. A letter is one size wherever it stands."""
+"""Type and shape of each array: {"images": "u1 n r r 3", "instructions": "U u"}. A letter is one size everywhere."""
 
 
 def read_arrays(path: Path, layout: Layout | None = None) -> dict[str, Array]:

@@ -173,7 +173,8 @@ def _refresh(place: ObjectPath, folder: Path) -> None:
         mine = path.exists() and _stamp(path) != old.get("stamp")
         if mine and path.read_bytes() != data:
             raise Changed(
-                f"{place} was written elsewhere since, and {folder} holds other work on it; move that folder away to go on "
+                f"{place} was written elsewhere since, and {folder} holds other work on it; move that folder "
+                "away to go on "
                 "with what is there"
             )
         write_bytes(path, data)

@@ -249,7 +249,8 @@ def check_no_part(path: Path) -> None:
     for folder in (path, path.parent):
         if url := object_of(folder):
             raise ConfigError(
-                f"{url} can't be written: stores, runs, evaluations and trainings are kept there; write to a folder, and "
+                f"{url} can't be written: stores, runs, evaluations and trainings are kept there; write to a "
+                "folder, and "
                 "publish a checkpoint with `soar hub push FOLDER URL`"
             )
 

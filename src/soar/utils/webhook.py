@@ -22,7 +22,7 @@ class Sending:
     """A message on its way, in a thread."""
 
     def __init__(self, send: Callable[[], str | None], limit_s: float) -> None:
-        """Begin. `send` returns what went wrong, or raises; only the type of that is shown, as its text may hold secrets."""
+        """Begin. `send` returns what is wrong or raises; only the error's type is shown: its text may hold secrets."""
         self._problem, self._limit_s = f"no reply within {limit_s:g} s", limit_s
         self._thread = threading.Thread(target=self._run, args=(send,), daemon=True)
         self._thread.start()

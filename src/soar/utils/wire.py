@@ -1,8 +1,8 @@
 """Arrays in messages between programs: msgpack as openpi and vla-eval write it, and JSON as OpenVLA's clients do.
 
-    openpi      msgpack   {b"__ndarray__": True, b"data": ..., b"dtype": "<f4", b"shape": (...)}, scalars b"__npgeneric__"
-    vla-eval    msgpack   {"__ndarray__": True, "data": ..., "dtype": ..., "shape": [...]}, images "__image__" as PNG, JPEG
-    json-numpy  JSON      {"__numpy__": base64, "dtype": "<f4", "shape": [...]}
+    openpi      msgpack  {b"__ndarray__": True, b"data": ..., b"dtype": "<f4", b"shape": ...}, scalars b"__npgeneric__"
+    vla-eval    msgpack  {"__ndarray__": True, "data": ..., "dtype": ..., "shape": ...}, images "__image__" (PNG, JPEG)
+    json-numpy  JSON     {"__numpy__": base64, "dtype": "<f4", "shape": [...]}
 
 All three are read wherever one of them is expected, and nothing of a message is ever executed. Decoded arrays are
 read-only views of the message.

@@ -1,6 +1,6 @@
 """Who may see and who may steer: anyone on this machine may look, everything else needs the token.
 
-The token comes with the address that `soar watch` prints, and stays in the browser as a cookie that no other site can use.
+The token comes with the address that `soar watch` prints, and stays in the browser as a cookie for this site alone.
 Programs send it as "Authorization: Bearer TOKEN".
 """
 

@@ -1,6 +1,6 @@
 """Stored episodes and running stations in Rerun, which shows one robot in depth; needs the extra `rerun`.
 
-Entities: the task, images of each camera, the subgoal in force, states and actions by the contract's names, the verdict,
+Entities: the task, each camera's images, the subgoal, states and actions by the contract's names, the verdict,
 and a critic's value where there is one; on the timelines "step" and "time".
 """
 

@@ -79,7 +79,7 @@ def target(position: np.ndarray) -> PickPlaceTarget:
 
 
 def episode(position: np.ndarray, short: float) -> tuple[np.ndarray, np.ndarray]:
-    """States and gripper commands of a whole attempt, or of one that ends `short` of the object [m] and holds nothing."""
+    """States and gripper commands of a whole attempt, or of one that ends `short` of the object [m], empty."""
     home = np.array([0.22, 0.0, 0.16, 0, 0, 0, 1.0])
     states, phases, opens = PLANNER.plan(home, target(position - np.array([short, 0, 0])), False)
     states, commands = states.copy(), opens.astype(float)

@@ -53,7 +53,11 @@ def test_episodes_in_which_nothing_was_held_are_refused() -> None:
 
 def test_an_object_moves_with_its_handle_by_the_configured_share() -> None:
     frames, reader, _ = world([0.0] * 6 + [0.04] * 6)
-    for words, share in (("put the red block in the bowl", 1.0), ("fold the cloth", 0.25), ("open the drawer", 0.0)):  # fmt: skip
+    for words, share in (
+        ("put the red block in the bowl", 1.0),
+        ("fold the cloth", 0.25),
+        ("open the drawer", 0.0),
+    ):
         episodes = tuple(replace(e, instruction=words) for e in frames.episodes)
         samples = keypoint_labels(replace(frames, episodes=episodes), reader, CONFIG)
         held = (samples.states[:, 6] > 0.1) & (samples.states[:, 6] < 0.8)
@@ -68,7 +72,11 @@ def test_a_drawer_that_stayed_closed_is_pulled_as_far_as_others_were() -> None:
     frames, reader, positions = world([0.0] * 6 + [0.04] * 6)
     drawers = tuple(replace(e, instruction="open the drawer") for e in frames.episodes)
     planner = CorrectionPlanner(replace(frames, episodes=drawers), reader, CONFIG, 0.5)
-    pulled = [t.release - t.grasp for a in planner.attempts if a.succeeded and (t := planner.target(a)) and t.release is not None]  # fmt: skip
+    pulled = [
+        t.release - t.grasp
+        for a in planner.attempts
+        if a.succeeded and (t := planner.target(a)) and t.release is not None
+    ]
     failed = next(a for a in planner.attempts if not a.succeeded)
     found = planner.target(failed)
     assert found is not None

@@ -69,7 +69,10 @@ def test_a_parameter_that_a_refusal_names_is_replaced_or_left_out_and_nothing_el
 
 def test_a_server_that_refuses_everything_is_asked_plainly():
     plain = {"model", "messages"}
-    behave = refusing(lambda b: set(b) - plain, "max_tokens, max_completion_tokens, temperature, logprobs, response_format")  # fmt: skip
+    behave = refusing(
+        lambda b: set(b) - plain,
+        "max_tokens, max_completion_tokens, temperature, logprobs, response_format",
+    )
     answers, seen = looks(behave, questions=Q)
     assert answers[0] is None or answers[0] == 1.0
     assert set(seen[-1]) == plain

@@ -99,7 +99,8 @@ def test_any_text_is_read_without_an_error_and_as_words_that_it_has(text):
 
 
 PIECES = ["\n", " ", "yes ", "{", "}", "{}", '{"1": "yes"}', '"1":', "1.", "<", "<think>", "</think>", "no, ", "yes\n",
-          "answer: ", "answer: yes ", "answer is yes\n", "so the ", ".", "*", "\t", "1", "n/", "guess", "'", "\\boxed", "1. yes\n",
+          "answer: ", "answer: yes ", "answer is yes\n", "so the ", ".", "*", "\t", "1", "n/", "guess", "'",
+              "\\boxed", "1. yes\n",
           "lemon ", "the lemon on the plate ", "on the plate, ", "it is not "]  # fmt: skip
 
 

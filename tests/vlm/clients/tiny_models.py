@@ -14,17 +14,29 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 CORPUS = ["Is the lemon on the plate? Answer Yes or No only. Yes Yes Yes No No No"] * 3
 ROWS = [f"<row_{i}_col_{j}>" for i in range(1, 7) for j in range(1, 7)]
 SPECIAL = ["<unk>", "<s>", "</s>", "<pad>"]
-QWEN = ["<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]  # fmt: skip
+QWEN = [
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
 IDEFICS = ["<fake_token_around_image>", "<image>", "<end_of_utterance>", "<global-img>", *ROWS]
 GEMMA = ["<image_soft_token>", "<start_of_image>", "<end_of_image>"]
 
 LOOP = "{% for message in messages %}{% for part in message['content'] %}"
 END = "{% endfor %}{% endfor %}"
 TEMPLATES = {
-    "llava": "{{ 'USER: ' }}" + LOOP + "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}" + END + " ASSISTANT:",
-    "qwen": "<|im_start|>user\n" + LOOP + "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ part['text'] }}{% endif %}" + END + "<|im_end|>\n<|im_start|>assistant\n",
-    "idefics": "<s>User:" + LOOP + "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}" + END + "<end_of_utterance>\nAssistant:",
-    "gemma": "<s>user\n" + LOOP + "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}" + END + "\nmodel\n",
+    "llava": "{{ 'USER: ' }}" + LOOP
+        + "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}" + END + " ASSISTANT:",
+    "qwen": "<|im_start|>user\n" + LOOP + "{% if part['type'] == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
+        "{% else %}{{ part['text'] }}{% endif %}" + END + "<|im_end|>\n<|im_start|>assistant\n",
+    "idefics": "<s>User:" + LOOP + "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
+        + END + "<end_of_utterance>\nAssistant:",
+    "gemma": "<s>user\n" + LOOP
+        + "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}"
+        + END + "\nmodel\n",
 }  # fmt: skip
 TEXT = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -100,7 +112,13 @@ def _llava(ids: dict[str, int], text: dict[str, Any]) -> tuple[Any, Any, str]:
 
 def _qwen(kind: str) -> Callable[[dict[str, int], dict[str, Any]], tuple[Any, Any, str]]:
     def make(ids: dict[str, int], text: dict[str, Any]) -> tuple[Any, Any, str]:
-        vision: dict[str, Any] = {"depth": 2, "num_heads": 2, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2}  # fmt: skip
+        vision: dict[str, Any] = {
+            "depth": 2,
+            "num_heads": 2,
+            "patch_size": 14,
+            "spatial_merge_size": 2,
+            "temporal_patch_size": 2,
+        }
         if kind == "Qwen2VL":
             vision |= {"embed_dim": 16, "hidden_size": 32, "mlp_ratio": 2}
         else:
@@ -151,7 +169,8 @@ def _gemma(ids: dict[str, int], text: dict[str, Any]) -> tuple[Any, Any, str]:
             "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
             "image_size": 56, "patch_size": 14,
         },
-        text_config=text | {"head_dim": 16, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]},
+        text_config=text | {"head_dim": 16, "sliding_window": 16,
+            "layer_types": ["sliding_attention", "full_attention"]},
         mm_tokens_per_image=4,
         image_token_index=ids[GEMMA[0]],
         boi_token_index=ids[GEMMA[1]],

@@ -80,7 +80,8 @@ def card(
         f"Success {outcomes[0]}, failure {outcomes[1]}, unknown {outcomes[2]}.",
         "## What the numbers mean\n\n" + "\n\n".join(map(describe, origin.contracts)),
         "## Who judged\n\n" + _counted("judge", origin.judges, numbers.episodes),
-        f"{origin.votes} verdicts combine several judgments. A success is what its judge says, unless a person is named.",
+        f"{origin.votes} verdicts combine several judgments. A success is what its judge says, unless a person "
+        "is named.",
         "## Who acted\n\n" + _counted("policy", origin.policies, numbers.episodes),
         f"In {origin.interventions} control steps a person or an expert chose the action.",
         "## Tasks\n\n" + _tasks(store, query),

@@ -238,7 +238,7 @@ class Index:
         return sorted_glob(self._versions, "*.damaged")
 
     def merge(self) -> None:
-        """Merge small fragments; a merge that fails, as another process or the storage disturbs it, is left to the next."""
+        """Merge small fragments; one that another process or the storage disturbs is left to the next."""
         try:
             dataset = self.open()
             dataset.optimize.compact_files(target_rows_per_fragment=FRAGMENT_ROWS, num_threads=1)

@@ -377,7 +377,8 @@ def _read_about(folder: AnyPath) -> dict[str, Any]:
         raise StoreError(f"'{folder}' is no episode store (no readable store.json)") from error
     if found != FORMAT or schema not in _READABLE:
         raise StoreError(
-            f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema {' and '.join(map(str, _READABLE))}"
+            f"'{folder}' is '{found}' of schema {schema}; this package reads '{FORMAT}' of schema "
+            f"{' and '.join(map(str, _READABLE))}"
         )
     return about
 

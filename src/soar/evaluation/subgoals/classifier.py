@@ -98,7 +98,7 @@ class Prediction(NamedTuple):
 
 
 class ClassifierNet(nn.Module):
-    """Network from image and instruction to log-odds of completion, and attention maps of object, container, gripper."""
+    """Network from image and instruction to log-odds of completion, and attention to object, container, gripper."""
 
     RENAMED: ClassVar = {"eyes": "encoder", "verdict": "head"}
 

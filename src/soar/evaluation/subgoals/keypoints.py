@@ -46,7 +46,7 @@ class KeypointScore:
 def system_samples(
     scene: Scene, attempts: int, models: tuple[Policy, SubgoalGenerator], seed: int
 ) -> list[Sample]:
-    """Return the states in which a system requested subgoals in attempts of random tasks, with the expert's keypoints."""
+    """Return the states in which a system requested subgoals for random tasks, with the expert's keypoints."""
     config = KeypointSampleConfig()
     return [
         sample

@@ -87,7 +87,8 @@ def plan_upload(
         upload = _rlds(folder, root, repo, license)
     else:
         raise ConfigError(
-            f"{folder} can't be published; valid: a checkpoint's folder (checkpoint.json), a store (store.json), a data "
+            f"{folder} can't be published; valid: a checkpoint's folder (checkpoint.json), a store "
+            "(store.json), a data "
             "set as LeRobot v3.0 (meta/info.json) or RLDS (features.json)"
         )
     own = folder / CARD

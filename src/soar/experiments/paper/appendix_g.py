@@ -170,7 +170,8 @@ def _markdown(m: _Measured) -> str:
         ("subgoals that lost an object", format_rate(shown.lost), beside("lost")),
         ("subgoals that made one up", format_rate(shown.made_up), beside("made_up")),
         ("of these, right again at the next", format_rate(shown.recovered), beside("recovered")),
-        ("proposals that are feasible", format_rate(feasible(m.attempts)), f"{episodes} episodes; at random {random:.0%}"),
+        ("proposals that are feasible", format_rate(feasible(m.attempts)),
+            f"{episodes} episodes; at random {random:.0%}"),
         ("success of feasible proposals", format_rate(success(m.attempts)), f"{episodes} episodes, some exploring"),
         ("judged successes that are true", format_rate(precision(m.attempts)), f"{episodes} episodes"),
     ]  # fmt: skip

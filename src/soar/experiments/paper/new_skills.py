@@ -6,7 +6,7 @@
     FOLDER/ARM-attempts/           own attempts of that policy
     FOLDER/evaluations/ARM/        its success, as `soar evaluate` writes it
 
-Arms: "cloning" and each algorithm from the demonstrations, RoboFuME from some failures of the cloned policy as well; each
+Arms: "cloning" and each algorithm from the demonstrations, RoboFuME with some failures of the cloned policy; each
 "+ own" goes on with its own attempts, successes and failures as they were judged; and "ptr own alone" has no
 demonstration of the skill. Policies follow instructions: no subgoal generator has seen the skill. Every step resumes.
 """

@@ -3,7 +3,7 @@
     FOLDER/ARM/store, observed.jsonl   episodes of each way to collect, and what the simulator knew about them
     FOLDER/proposals.json, .md, .png   feasible proposals, success and spread of the attempts
 
-Each arm changes one thing of the system: tasks at random, feasibility as the simulator knows it (from a station's second
+Each arm changes one thing: tasks at random, feasibility as the simulator knows it (from a station's second
 episode on), and subgoals that are always drawn from the same noise.
 """
 

@@ -1,6 +1,6 @@
 """Relabeling with words (DIAL, Xiao et al. 2023): each own episode gets the instruction that it fulfilled.
 
-DIAL asks a CLIP that was fine-tuned with a contrastive loss on demonstrations. Here the success detector is asked, whose
+DIAL asks a CLIP that was fine-tuned with a contrastive loss on demonstrations. Here it is the success detector, whose
 VLM already knows images and words of the robot's world: of all instructions tried in a scene, which one is done at the
 end of an episode and wasn't at its beginning? It finds the right one more often than contrastive heads did
 (`benchmarks/dial.py`, docs/log.md). A language-conditioned policy then imitates the episodes, failures included.

@@ -37,7 +37,7 @@ class HeadConfig:
     executed: Annotated[int, Ge(1)] = 1
     """Actions of a chunk that are executed before the next chunk is predicted."""
     ensemble: bool = False
-    """Predict a chunk in every step, and execute the mean of all predictions for the step (ACT's temporal ensembling)."""
+    """Predict a chunk in every step, and execute the mean of all for the step (ACT's temporal ensembling)."""
     components: Annotated[int, Ge(1)] = 5
     """Gaussians of a mixture."""
     steps: Annotated[int, Ge(1)] = 6

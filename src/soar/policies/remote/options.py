@@ -43,7 +43,7 @@ class RemoteOptions:
 
     keys: Keys = field(default_factory=Keys)
     resize: Annotated[int, Ge(0), Le(4096)] | None = None
-    """Side in pixels to which images are resized, with black borders; 0 sends them as they are; None asks the server."""
+    """Side in pixels to which images are resized, with black borders; 0 keeps theirs; None asks the server."""
     contract: Contract | None = None
     """Meaning of the server's states and actions; None takes what it declares, else the packaged arm's."""
     present: Contract | None = None

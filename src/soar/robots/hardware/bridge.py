@@ -5,7 +5,7 @@
     contract and box as the packaged arm's; docs/add-a-robot.md
 
 The server (ROS 1, Python 3.8, numpy 1) answers lz4-compressed pickles on a ZeroMQ socket. This client needs none of its
-code: it decodes nothing but arrays and plain values, so that a hostile server can't run code here, and it pickles arrays
+code: it decodes nothing but arrays and plain values, so that no hostile server runs code here, and it pickles arrays
 in a way that numpy 1 can read. Needs the extra `widowx`.
 """
 

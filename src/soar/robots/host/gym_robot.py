@@ -138,7 +138,7 @@ FAMILIES = {
     ),
 }
 """Known mappings. metaworld: x is the Sawyer's y; 16 steps of 12.5 ms; pictures of its corner cameras are upside down.
-fetch: the base is at (0.69, 0.744, 0); five steps of 40 ms, in each of which the hand goes 0.63 of the way (measured)."""
+fetch: the base is at (0.69, 0.744, 0); in each of five steps of 40 ms the hand goes 0.63 of the way (measured)."""
 _DEFAULTS: dict[str, dict[str, Any]] = {"metaworld": {"camera_name": "corner2"}}
 """Arguments of gymnasium.make that a family has unless the station file says otherwise."""
 

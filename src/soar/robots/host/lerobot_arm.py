@@ -120,7 +120,7 @@ class LeRobotArm:
 
 
 def make(type: str, arm: dict[str, Any] | None = None, **options: Any) -> LeRobotArm:
-    """Build an installed LeRobot robot. `type`, `options`: as in LeRobot's command line; `arm`: those of `LeRobotArm`."""
+    """Build an installed LeRobot robot. `type`, `options`: as in LeRobot's commands; `arm`: those of `LeRobotArm`."""
     from lerobot.robots import (  # type: ignore[import-not-found]
         RobotConfig,
         make_robot_from_config,

@@ -51,7 +51,7 @@ KEY_VARIABLE = "SOAR_ROBOT_KEY"
 MOTIONS = ("execute", "home")
 CONTROL = ("observe", *MOTIONS, "recover", "close")
 OPTIONAL = ("hold", "truth", "reset")
-"""Methods that a robot may have: `truth` and `reset` are those of a simulator, whose time stands still between steps."""
+"""Methods that a robot may have; `truth` and `reset` are a simulator's, whose time stands still between steps."""
 WATCHDOG = 3.0
 """Number of control periods without an action after which the arm is held."""
 RETRY_S, LAST_TRIES = 0.2, 10

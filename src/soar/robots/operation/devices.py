@@ -141,7 +141,8 @@ class LeaderArm:
         own, other = contract.state, leader.contract.state if leader.contract else contract.state
         if own != other:
             raise ConfigError(
-                f"the leader's state is {', '.join(other.names)} [{other.angle}] and the robot's {', '.join(own.names)} "
+                f"the leader's state is {', '.join(other.names)} [{other.angle}] and the robot's "
+                f"{', '.join(own.names)} "
                 f"[{own.angle}]; valid: the same numbers"
             )
         self.leader, self._contract = leader, contract

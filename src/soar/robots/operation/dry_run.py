@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Robot)
 class DryRunRobot(SafeRobot[R]):
     """A robot behind its safety limits, of which only `observe` is called.
 
-    The executed action is the one that would be sent from where the arm stands. Where the robot's own clock stands still
+    The executed action is the one that would be sent from where the arm stands. Where the robot's clock stands still
     while nothing moves, as a simulated one's does, a period passes between two observations.
     """
 

@@ -72,7 +72,7 @@ def _grasps(world: World, name: str) -> list[Grasp]:
 
 
 def _cost(world: World, name: str, grasp: Grasp) -> float:
-    """Return the depth of the fingers inside other objects [m], plus small costs of rotation and of off-center grasps."""
+    """Return the depth of the fingers inside other objects [m], plus small costs of rotation and off-center grasps."""
     center, axes, half = _box(world, name)
     across = np.array([-np.sin(grasp.yaw), np.cos(grasp.yaw)])
     fingers = grasp.position[:2] + np.outer((-1, 1), across) * _OPEN_REACH_M
@@ -122,7 +122,7 @@ def release_point(
 ) -> Vector3:
     """Return a position for the bottom of an item, in or on a container, at which to open the fingers [m].
 
-    Near the container's middle and beside other items in it; above them where there is no room beside them. `rng` is the
+    Near the container's middle and beside other items in it; above them where there is no room beside. `rng` is the
     source of the directions that are tried; None tries the same everywhere.
     """
     kind, item = kind_of(container), world.scene.find(name)

@@ -15,7 +15,7 @@ from soar.sim.scenes.spec import SceneObject
 def add_object(spec: mujoco.MjSpec, obj: SceneObject) -> None:
     """Add a body with the object's name, on a free joint of the same name.
 
-    The bodies of a drawer and of a cabinet are fixed (mocap), and box and door move on the joints `drawer.slide_joint(name)`
+    The bodies of a drawer and of a cabinet are fixed (mocap), box and door move on `drawer.slide_joint(name)`
     and `door.hinge_joint(name)`; a cloth also has a flex of the same name.
 
     Raises:

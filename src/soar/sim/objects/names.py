@@ -15,7 +15,7 @@ _ARM = ", ".join(("world", "base", *JOINTS, *FINGERS))
 
 
 def check_names(objects: Sequence[SceneObject]) -> None:
-    """Raise ConfigError: an object's name is one of the arm's, or of a part of another object, such as a cloth's strip."""
+    """Raise ConfigError: an object's name is the arm's, or that of another object's part, such as a cloth's strip."""
     spec = mujoco.MjSpec()
     try:
         add_arm(spec)

@@ -43,5 +43,6 @@ def load_scene(name: str | Path) -> Scene:
 
         return read_scene(Path(word))
     raise ConfigError(
-        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, {', '.join(SKILLS)}, bridge-SEED, broad-SEED, or a .yaml file; with +N for N distracting objects"
+        f"no scene '{word}'; valid: 1 to 10, dev1 to dev12, {', '.join(SKILLS)}, bridge-SEED, broad-SEED, or a "
+        ".yaml file; with +N for N distracting objects"
     )

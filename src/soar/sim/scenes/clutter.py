@@ -22,8 +22,8 @@ def with_distractors(scene: Scene, count: int) -> Scene:
     """Return a scene with distracting objects among its own, placed at random like those; its tasks stay.
 
     The objects are the paper's items. Each is of a kind and a name that nothing else in the scene has, and none has the
-    color of an object whose name says little more ("red object"), so that no instruction becomes ambiguous. They follow from the
-    scene's name; those of a smaller count are among those of a larger one.
+    color of an object whose name says little more ("red object"), so that no instruction becomes ambiguous. They
+    follow from the scene's name; those of a smaller count are among those of a larger one.
 
     Args:
         scene: the scene.
@@ -36,7 +36,9 @@ def with_distractors(scene: Scene, count: int) -> Scene:
         raise ConfigError(
             f"scene {scene.name}+{count}: valid: 1 to {MOST} distracting objects, such as {scene.name}+{MOST}"
         )
-    candidates = list({o.name: o for s in SCENES.values() if s.regime == "soar" for o in s.objects}.values())  # fmt: skip
+    candidates = list(
+        {o.name: o for s in SCENES.values() if s.regime == "soar" for o in s.objects}.values()
+    )
     order = np.random.default_rng(crc32(scene.name.encode())).permutation(len(candidates))
     objects = list(scene.objects)
     names = {o.name for o in scene.objects}

@@ -39,7 +39,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Unseen:
-    """Objects, tables and barriers that *bridge* lacks, so that scenes with them are new to a policy pretrained on it."""
+    """Objects, tables and barriers that *bridge* lacks, so that scenes with them are new to its policies."""
 
     pairs: frozenset[Pair]
     tables: frozenset[str]

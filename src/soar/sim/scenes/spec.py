@@ -67,7 +67,8 @@ class Camera:
         sine = np.linalg.norm(np.cross(self.up, view))
         if not sine > _PARALLEL * np.linalg.norm(self.up) * np.linalg.norm(view):
             raise ConfigError(
-                f"a camera at {self.position} can't look at {self.look_at} with {self.up} up; valid: another point than "
+                f"a camera at {self.position} can't look at {self.look_at} with {self.up} up; valid: another "
+                "point than "
                 "its position, and a direction up that isn't along the view"
             )
 

@@ -49,7 +49,8 @@ _COLORS = frozenset(
     ]
 )
 _STATES = {
-    "open": r"open(?! (?:source|to|for|question|minded|book)|-)|opened|ajar|extended|(?:pulled|slid|sticking) (?:\w+ )?out",
+    "open": r"open(?! (?:source|to|for|question|minded|book)|-)|opened|ajar|extended|(?:pulled|slid|sticking) "
+    r"(?:\w+ )?out",
     "closed": r"closed|shut|flush|(?:pushed|slid) (?:\w+ )?in",
     "folded": r"folded",
     "unfolded": r"unfolded|flat|unfurled|(?:spread|laid|laying) out",
@@ -67,19 +68,26 @@ _BY = (
     r"|alongside|past|beyond|at)"
 )
 _SCENE = (
-    r"(?:table|tabletop|tablecloth|countertop|counter|desk|bench|workbench|surface|platform|board|cutting board|shelf|stove|floor"
-    r"|ground|rack|tray|mat|cloth|towel|napkin|plate|bowl|dish|pot|pan|cup|mug|glass|jar|can|box|basket|bin|bucket|container"
-    r"|drawer|sink|cabinet|gripper|hand|fingers?|jaws?|robot|arm|claw|spoon|fork|knife|spatula|side|edge|corner|center|middle"
+    r"(?:table|tabletop|tablecloth|countertop|counter|desk|bench|workbench|surface|platform|board"
+    r"|cutting board|shelf|stove|floor"
+    r"|ground|rack|tray|mat|cloth|towel|napkin|plate|bowl|dish|pot|pan|cup|mug|glass|jar|can|box|basket|bin"
+    r"|bucket|container"
+    r"|drawer|sink|cabinet|gripper|hand|fingers?|jaws?|robot|arm|claw|spoon|fork|knife|spatula|side|edge"
+    r"|corner|center|middle"
     r"|left|right|front|rim|block|cube|object)"
 )
 _ANY_PLACE = re.compile(
     rf"\b(?:{_INTO}|{_BY}|held by|held in) (?:the|a|an|its|another|one|some) (?:[\w-]+ ){{0,2}}?{_SCENE}\b"
 )
 _FOLLOWS = (
-    r"(?=$|'s?\b|'|\W*$| (?:is|are|isn't|aren't|has|have|hasn't|haven't|does|doesn't|do|don't|contains|holds|lies|sits|rests"
-    r"|lays|stands|remains|stays|sticks|touches|in|inside|within|on|onto|into|atop|upon|at|beside|next|near|nearby|outside"
-    r"|under|underneath|below|beneath|behind|over|above|off|away|from|to|toward|towards|left|right|by|against|around|between"
-    r"|close|adjacent|alongside|past|that|which|there|here|present|visible|placed|located|lying|sitting|resting|positioned"
+    r"(?=$|'s?\b|'|\W*$| (?:is|are|isn't|aren't|has|have|hasn't|haven't|does|doesn't|do|don't|contains|holds"
+    r"|lies|sits|rests"
+    r"|lays|stands|remains|stays|sticks|touches|in|inside|within|on|onto|into|atop|upon|at|beside|next|near"
+    r"|nearby|outside"
+    r"|under|underneath|below|beneath|behind|over|above|off|away|from|to|toward|towards|left|right|by|against"
+    r"|around|between"
+    r"|close|adjacent|alongside|past|that|which|there|here|present|visible|placed|located|lying|sitting"
+    r"|resting|positioned"
     r"|standing|held|grasped|not|currently|now|still|already|with|of|across|\w+ly|only|nor|or|either|anywhere|isnt)\b)"
 )
 """Words that may follow a noun that is itself the thing, unlike "lemon" in "the lemon tree"."""

@@ -59,7 +59,7 @@ class EndpointConfig:
     cached: int = 20_000
     """Most answers in the cache."""
     least_mass: float = LEAST_MASS
-    """Joint probability of yes and no below which an answer is unknown, where a server gives probabilities of tokens."""
+    """Joint probability of yes and no below which an answer is unknown, where tokens have probabilities."""
 
     def __post_init__(self) -> None:
         """Refuse an address without http(s) or with a secret; no message shows what may be a secret."""

@@ -1,7 +1,7 @@
 """Yes and no in the words of a chat model.
 
 An answer is a whole reply, its last line or clause, or a reply that begins with it and goes on about the question
-(`agreement`). Thoughts before the end marker of a thought are dropped. Everything else is unknown: a refusal, a doubt, a
+(`agreement`). Thoughts before the end marker of a thought are dropped. All else is unknown: a refusal, a doubt, a
 condition, an example, a contradiction, another subject. Every pattern takes linear time.
 """
 
@@ -31,7 +31,8 @@ _THOUGHT_STARTS = re.compile(
     re.IGNORECASE,
 )
 _TURN_ENDS = re.compile(
-    r"</s>|<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<\|end\|>|<\|return\|>|<end_of_turn>|<\|im_start\|>|\[INST\]|<｜end▁of▁sentence｜>"
+    r"</s>|<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<\|end\|>|<\|return\|>|<end_of_turn>|<\|im_start\|>"
+    r"|\[INST\]|<｜end▁of▁sentence｜>"
     r"|\n[#*\s]{0,8}(?:user|human|question|instruction)[*\s]{0,4}:",
     re.IGNORECASE,
 )
@@ -61,27 +62,39 @@ _ANY = re.compile(r"\b(yes|no|true|false)\b")
 
 _DOUBT = re.compile(
     r"\b(?:can't|cannot|can not|couldn't|unable|unclear|uncertain|unsure|unknown|undetermined|indeterminate"
-    r"|inconclusive|undecided|ambiguous|insufficient|impossible|unanswerable|unless|if|whether|maybe|perhaps|possibly|probably|likely"
+    r"|inconclusive|undecided|ambiguous|insufficient|impossible|unanswerable|unless|if|whether|maybe|perhaps"
+    r"|possibly|probably|likely"
     r"|might|may|could|would|should|must|either|neither|depends?|guess\w*|assum\w*|suppos\w*|hypothe\w*|imagine"
     r"|apologi\w*|sorry|please|you|your|ai|language model|question|request|upload\w*|provide[ds]?|attached|received"
     r"|help|assist|example|e\.g|instance|format|placeholder|says|reads|said|reply|respond|options?|choose|choice"
     r"|hard to|difficult|tricky|tough|tell|determin\w*|know|knows|confiden\w*|confirm\w*|verif\w*|certain\w*|sure|judge"
     r"|wait|actually|hmm|hold on|correction|scratch that|let me|let's|on second thought|rather|instead of answering"
-    r"|blurr\w*|blurred|obscured|occluded|hidden|cut off|out of (?:view|frame)|too (?:dark|small|far|blurry|low|ambiguous)"
-    r"|no (?:image|picture|photo|idea|way|clue|information|context|data|answer|response|comment|visible evidence|evidence)"
-    r"|(?:do|does|did|is|are|was) ?n[o']t (?:able|enough|clear|sure|certain|possible|show|shown|see|seem|appear|visible|given|available|answer)"
-    r"|(?:image|picture|photo|frame|view|camera|scene) (?:is|was|seems|appears|isn't|wasn't|has|does|doesn't|did|didn't|failed|shows (?:nothing|only|no))"
+    r"|blurr\w*|blurred|obscured|occluded|hidden|cut off|out of (?:view|frame)|too (?:dark|small|far|blurry"
+    r"|low|ambiguous)"
+    r"|no (?:image|picture|photo|idea|way|clue|information|context|data|answer|response|comment"
+    r"|visible evidence|evidence)"
+    r"|(?:do|does|did|is|are|was) ?n[o']t (?:able|enough|clear|sure|certain|possible|show|shown|see|seem"
+    r"|appear|visible|given|available|answer)"
+    r"|(?:image|picture|photo|frame|view|camera|scene) (?:is|was|seems|appears|isn't|wasn't|has|does|doesn't"
+    r"|did|didn't|failed|shows (?:nothing|only|no))"
     r"|not (?:enough|clear\w*|visible|shown|sure|certain|possible|in view|given|discernible|applicable|answerable)|n/a"
-    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|(?<!in )half|almost|both|not really|debatable|relevant|define|what do"
+    r"|puedo|s[eé]|posso|peux|kann|weiß|sais|partially|partly|sort of|kind of|(?<!in )half|almost|both"
+    r"|not really|debatable|relevant|define|what do"
     r"|concluded?|convey\w*|discern\w*|poor|interpret\w*|refus\w*|violat\w*|policy|apparent|evident|angle|conversation"
-    r"|(?:no|this|any|what the) (?:images?|pictures?|photos?|photographs?|frames?)|(?:black|blank|empty) (?:image|picture|photo|frame)"
-    r"|chance|percent|resolution|too? dark|access|limited|beyond|visibility|inaccessible|corrupt\w*|unsupported|undefined"
-    r"|scope|restrict\w*|rules?|guidelines?|instructions?|underst\w*|ready|loaded|file|task|content|permitted|allowed|prohibited"
-    r"|something i|say|this is an? (?:photo|photograph|image|picture|screenshot)|muted|simulation|model|assistant is|nobody|no one"
+    r"|(?:no|this|any|what the) (?:images?|pictures?|photos?|photographs?|frames?)|(?:black|blank"
+    r"|empty) (?:image|picture|photo|frame)"
+    r"|chance|percent|resolution|too? dark|access|limited|beyond|visibility|inaccessible|corrupt\w*"
+    r"|unsupported|undefined"
+    r"|scope|restrict\w*|rules?|guidelines?|instructions?|underst\w*|ready|loaded|file|task|content|permitted"
+    r"|allowed|prohibited"
+    r"|something i|say|this is an? (?:photo|photograph|image|picture|screenshot)|muted|simulation|model"
+    r"|assistant is|nobody|no one"
     r"|error|failed|invalid|unavailable|not found|believe|think|appears?|appeared|seems?|looks?|presumably|apparently"
-    r"|(?<!i )can|was|were|will|had|going|about to|almost|nearly|being|becom\w*|once|needs?|required|mostly|approximately|roughly"
+    r"|(?<!i )can|was|were|will|had|going|about to|almost|nearly|being|becom\w*|once|needs?|required|mostly"
+    r"|approximately|roughly"
     r"|usually|generally|typically|normally|often|always|sometimes|rough|estimate|uncertainty|action|missing|attach\w*"
-    r"|word|prompt|according|description|caption|kidding|joking|tool_?calls?|functions?|arguments?|healthy|server|internal|proxy|gateway|timeout|cannot|unless|network|connection|model|loaded|off-?screen|out of focus"
+    r"|word|prompt|according|description|caption|kidding|joking|tool_?calls?|functions?|arguments?|healthy"
+    r"|server|internal|proxy|gateway|timeout|cannot|unless|network|connection|model|loaded|off-?screen|out of focus"
     r"|glare|prevents?|cropped|picture|photo\w*|sent|eyes)\b"
     r"|\b(?:yes|true)\s?(?:or|/|\||and)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|\||and)\s?(?:yes|true)\b|\.\.|…|%"
 )

@@ -39,7 +39,7 @@ class CompactVLMConfig:
     word_dim: Annotated[int, Ge(1)] = 384
     """Dimension of the sentence vectors."""
     pointing_dim: Annotated[int, Ge(0)] = 0
-    """Channels of the map, at 1/2 of the resolution, that refines where an object is; 0 for none, as in old checkpoints."""
+    """Channels of the map, at 1/2 of the resolution, that refines an object's place; 0 for none (old checkpoints)."""
 
     def __post_init__(self) -> None:
         if self.resolution % 16 or self.width % 8:

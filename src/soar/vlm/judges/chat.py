@@ -1,7 +1,7 @@
 """Judges behind chat endpoints that take several images: RoboReward's scores and TOPReward's likelihoods.
 
 RoboReward (arXiv 2601.00675) is a fine-tuned Qwen3-VL that scores the end of a rollout from 1 to 5; P(success) is its
-expected score, from 0 to 1. TOPReward asks a VLM that wasn't fine-tuned whether the video completes the task; P(success)
+expected score, from 0 to 1. TOPReward asks an untuned VLM whether the video completes the task; P(success)
 is the probability of the word True. Both are calibrated on your own labels with `soar vlm calibrate`.
 """
 
@@ -29,11 +29,13 @@ from soar.vlm.clients.transport import RequestError
 from soar.vlm.judges.frames import spread_frames
 
 ROBOREWARD_PROMPT = """\
-Given the task, assign a discrete progress score reward (1,2,3,4,5) for the robot in the video in the format: ANSWER: <score>
+Given the task, assign a discrete progress score reward (1,2,3,4,5) for the robot in the video in the \
+format: ANSWER: <score>
 Rubric for end-of-episode progress (judge only the final state without time limits):
 1 - No Success: Final state shows no goal-relevant change for the command.
 2 - Minimal Progress: Final state shows a small but insufficient change toward the goal.
-3 - Partial Completion: The final state shows good progress toward the goal but violates more than one requirement or a major requirement.
+3 - Partial Completion: The final state shows good progress toward the goal but violates more than \
+one requirement or a major requirement.
 4 - Near Completion: Final state is correct in region and intent but misses a single minor requirement.
 5 - Perfect Completion: Final state satisfies all requirements.
 

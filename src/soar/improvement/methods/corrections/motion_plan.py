@@ -1,6 +1,6 @@
 """Scripted continuation of a pick-and-place motion from any state, in the robot's base frame.
 
-It moves as the simulated expert does (`soar.utils.trajectories`): a gentle start, a funnel-shaped approach, two steps to
+It moves as the simulated expert does (`soar.utils.trajectories`): a gentle start, an approach by a funnel, two steps to
 close the gripper, up, over, open, and up. It reads no simulator, so it plans the same for a real arm with the
 same controller.
 """
