@@ -89,8 +89,7 @@ def collect(
         use: the models.
         collection: configuration of the collection.
         models: YAML file with defaults of vlm, subgoals, policy and threshold.
-        steps_per_subgoal: control steps for each subgoal, out of an episode's 100; by default 10 with compact
-            generators, else 20 as in the paper.
+        steps_per_subgoal: control steps for each subgoal; by default 10 with compact generators, else 20 (paper).
         episodes: number of stored episodes, of all stations together, after which to stop.
         hours: duration after which no new episode begins.
         dry_run: move nothing and store nothing; print each action that would be sent.

@@ -77,8 +77,7 @@ def critic(
         which: filter of the episodes.
         config: critic, data and optimization.
         own: a second store.
-        algorithm: defaults of the critic's options: "iql", or those of a paper: Cal-QL, PTR, V-GPS (with Cal-QL or with
-            IQL) or RoboFuME.
+        algorithm: defaults of the critic's options: "iql", or those of Cal-QL, PTR, V-GPS (two kinds) or RoboFuME.
         preset: size: "compact" fits a CPU; "debug" runs in seconds.
         start: a critic's folder to begin from, whose configuration is then the default. Its architecture can't change.
         held_out: share of the last given store's episodes, evenly spread in time, that is held out for the scores.

@@ -113,8 +113,7 @@ def demonstrate(
     """
     expert = Expert(world, task.goal, rng, noise=noise, speed=speed)
     images, states, times = [world.render()], [world.state()], [world.data.time]
-    commanded: list[Action] = []
-    executed: list[Action] = []
+    commanded, executed = list[Action](), list[Action]()
     started_s = time.time()
     while len(commanded) < max_steps:
         action = expert.act()
