@@ -75,9 +75,8 @@ def collect(
 
     Everything goes into the store, and a restart continues from there. Each episode notes the hash of the
     configuration, which is in STORE/configs/HASH.yaml. Ctrl-C stops after the running episode, a second one at once.
-    `soar status --store S` shows progress in another terminal; `soar pause`, `soar resume` and `soar stop` control
-    the stations. In a terminal the space bar stops all arms at once; "r" releases them, then "c" lets them go on. With
-    a single station, "t" takes the arm from the policy and gives it back, as in `soar record` (docs/people.md).
+    In another terminal there are `soar status`, `pause`, `resume` and `stop`. In this one the space bar stops all arms
+    at once; "r" releases them, then "c" lets them go on; "t" takes a single arm from the policy (docs/people.md).
 
     Examples:
         soar collect --store s --scene 1 --stations 2 --episodes 100
@@ -108,14 +107,13 @@ def collect(
     stop, configs = threading.Event(), stations.configs
     use.check()
     _ = [config.scene_info for config in configs]
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, stopping(stop):
         if dry_run:
             store = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         open_store(store, create=True)
         made_by = save_in_store(collect, store)
         job = CollectionJob(store, use, collection, episodes, hours, made_by, dry_run)
         console = stack.enter_context(ConsoleCallback(episodes))
-        stack.enter_context(stopping(stop))
         summary = run_fleet(configs, job, stop=stop, callbacks=[console])
     if dry_run:
         print(f"dry run of {summary.episodes} episodes: nothing moved, nothing stored")
