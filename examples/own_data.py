@@ -14,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from soar.collection.config import CollectionConfig
-from soar.collection.fleet import CollectionJob, run_fleet
-from soar.data.frame_cache import build_frames
+from soar import (
+    CollectionConfig,
+    CollectionJob,
+    ModelsConfig,
+    Query,
+    StationConfig,
+    build_frames,
+    open_store,
+    run_fleet,
+)
 from soar.data.mixture import Source
 from soar.data.relabel import Uniform
-from soar.data.store.lance import open_store
-from soar.rollout.models import ModelsConfig
-from soar.rollout.station_config import StationConfig
 from soar.training.policy import debug, train_policy
-from soar.types import Query
 
 
 def collect_some(store: Path) -> None:

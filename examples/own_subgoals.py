@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from soar.registry import load_subgoals
+from soar import Images, load_subgoals, task_from_instruction
 from soar.robots.toy import ToyRobot
-from soar.tasks.grammar import task_from_instruction
-from soar.types import Images
 from soar.utils.media import write_png
 
 WORDS = 40

@@ -15,13 +15,18 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from soar.interfaces import VisionLanguageModel
-from soar.registry import load_vlm
+from soar import (
+    Answer,
+    EpisodeFrames,
+    Image,
+    Question,
+    VisionLanguageModel,
+    load_vlm,
+    task_from_instruction,
+)
 from soar.robots.toy import ToyRobot
 from soar.robots.toy_models import INSTRUCTIONS
-from soar.tasks.grammar import task_from_instruction
 from soar.tasks.success_detector import VLMSuccessDetector
-from soar.types import Answer, EpisodeFrames, Image, Question
 
 COLORS = {"red": 0, "green": 1, "blue": 2}
 

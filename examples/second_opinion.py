@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from soar.interfaces import VisionLanguageModel
-from soar.types import Answer, Image, Question
+from soar import Answer, Image, Question, VisionLanguageModel
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "types": (
-        "Action", "Answer", "EpisodeFrames", "Image", "Images", "Observation", "Outcome", "Proposal", "Query",
-        "Question", "Subgoal", "Task", "Verdict",
+        "Action", "Actions", "Answer", "EpisodeFrames", "Image", "Images", "Noise", "Observation", "Outcome",
+        "Proposal", "Query", "Question", "Subgoal", "Task", "Verdict",
     ),
     "interfaces": (
         "EpisodeStore", "Policy", "Robot", "SubgoalGenerator", "SuccessDetector", "TaskProposer",

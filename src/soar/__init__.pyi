@@ -29,10 +29,12 @@ from soar.rollout.station_config import StationConfig as StationConfig
 from soar.tasks.grammar import task_from_instruction as task_from_instruction
 from soar.tasks.success_detector import to_verdict as to_verdict
 from soar.types import Action as Action
+from soar.types import Actions as Actions
 from soar.types import Answer as Answer
 from soar.types import EpisodeFrames as EpisodeFrames
 from soar.types import Image as Image
 from soar.types import Images as Images
+from soar.types import Noise as Noise
 from soar.types import Observation as Observation
 from soar.types import Outcome as Outcome
 from soar.types import Proposal as Proposal

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soar.tasks.success_detector import to_verdict
-from soar.types import EpisodeFrames, Verdict
+from soar import EpisodeFrames, Verdict, to_verdict
 
 
 class MovedDetector:

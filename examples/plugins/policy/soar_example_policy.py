@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from soar.interfaces import EpisodeStore
-from soar.types import Actions, Images, Noise, Observation, Query
+from soar import Actions, EpisodeStore, Images, Noise, Observation, Query
 
 
 class Nearest:

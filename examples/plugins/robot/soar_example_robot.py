@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from soar.types import Action, Observation
+from soar import Action, Observation
 
 HOME = np.array([0.28, 0.0, 0.1, 0, 0, 0, 1], np.float32)
 

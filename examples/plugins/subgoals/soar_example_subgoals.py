@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from soar.types import Images, Observation, Task
+from soar import Images, Observation, Task
 
 
 class StillSubgoals:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from soar.types import Answer, Image, Question
+from soar import Answer, Image, Question
 
 
 class BrightVLM:
