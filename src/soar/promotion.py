@@ -32,7 +32,7 @@ def promoted_models(source: str) -> tuple[str, str]:
         ConfigError: the run's record is damaged, or names Python code, which someone else's record must not start.
     """
     kind, _, rest = source.partition(":")
-    if kind in ("steered", "chosen"):
+    if kind in ("steered", "chosen") and "," in rest:
         base, _, critic = rest.rpartition(",")
         policy, subgoals = promoted_models(base)
         return f"{kind}:{policy},{critic}", f"{kind}:{subgoals},{critic}"

@@ -42,3 +42,12 @@ def test_a_users_mistake_is_one_line(
     err = capsys.readouterr().err
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_demonstrations_that_are_there_already_are_said_to_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    args = ["sim", "demos", "--store", str(tmp_path / "s"), "--regime", "dev", "--scenes", "dev1"]
+    for said in ("0 failed (100.0% succeeded)", "has 1 demonstrations or more already"):
+        main([*args, "--episodes", "1", "--workers", "1", "--image-size", "32"])
+        assert said in capsys.readouterr().out

@@ -159,6 +159,12 @@ def test_calibrate_prefers_a_person_s_labels_to_the_simulator_s_truth(store, tmp
     assert "2 episodes" in capsys.readouterr().out
 
 
+def test_calibrate_names_a_file_without_labels(store, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run("vlm", "calibrate", "--store", store, "--labels", tmp_path / "none.csv")
+    assert "none.csv has no labels" in capsys.readouterr().err
+
+
 def test_calibrate_never_mixes_verdicts_of_different_origins(store, tmp_path, capsys):
     """Words, right in every case, beside probabilities, right in 5 of 6 pairs: each has its own curve."""
     opened = open_store(store)

@@ -40,6 +40,7 @@ def policy(
         subgoals: subgoal generator; "none" for a policy that follows instructions, or clients that bring goals.
         steps_per_subgoal: actions for each subgoal; by default 10 with compact generators, else 20 as in the paper.
     """
+    from soar.policies.identity import check_goals
     from soar.promotion import promoted_models
     from soar.registry import load_policy, load_subgoals, subgoals_spec
     from soar.serving.follower import Follower
@@ -50,6 +51,8 @@ def policy(
 
     name = _served(promoted_models(subgoals)[1])
     spec = subgoals_spec(name)
+    if spec.kind != "none":  # without a generator, clients may bring goals
+        check_goals(policy, subgoals)
     generator = None if spec.kind == "none" else load_subgoals(name)
     steps = steps_per_subgoal or spec.steps_per_subgoal
     follower = Follower(load_policy(promoted_models(policy)[0]), generator, steps, server.seed)

@@ -118,12 +118,12 @@ def demos(
         store: the store's folder, created if there is none.
         config: what the expert does.
         regime: regime of the scenes; *dev* and *soar* need `--scenes`.
-        episodes: number of demonstrations in the store at the end.
+        episodes: least number of demonstrations in the store at the end, as sessions of several tasks are completed.
         workers: number of processes; one for each core is best.
         first_seed: seed of the first session.
         scenes: names or YAML files of scenes to take in turn, instead of random ones.
     """
-    from soar.pretraining.demonstrations import collect_demonstrations
+    from soar.pretraining.demonstrations import DemonstrationCounts, collect_demonstrations
     from soar.sim.scenes.regimes import RANDOM_REGIMES
 
     if regime not in RANDOM_REGIMES and not scenes:
@@ -138,9 +138,11 @@ def demos(
         config=config,
     )
     save_in_store(demos, store)
-    print(
-        f"{counts.kept} demonstrations kept, {counts.failed} failed ({counts.rate:.1%} succeeded)"
-    )
+    if counts == DemonstrationCounts():
+        print(f"{store} has {episodes} demonstrations or more already")
+    else:
+        kept, failed = counts
+        print(f"{kept} demonstrations kept, {failed} failed ({counts.rate:.1%} succeeded)")
 
 
 def judge(store: Path, out: Path) -> None:

@@ -190,6 +190,8 @@ def _known_outcomes(
     from soar.vlm.labels import read_labels
 
     known = read_labels(labels) if labels else {}
+    if labels and not known:
+        raise ConfigError(f"{labels} has no labels; make some: `soar vlm label`, `soar watch`")
     labeled = [(e, known.get(e.id) if labels else e.provenance.truth) for e in store.query(which)]
     episodes = [e for e, success in labeled if success is not None]
     if not episodes:
