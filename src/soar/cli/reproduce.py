@@ -193,8 +193,8 @@ def appendix_g(
 ) -> None:
     """Reproduce appendix G: which module fails, and what each costs, by the simulator's truth.
 
-    Subgoals are replaced by an expert's frames from the same starts; its feasible tasks are compared with random
-    ones, and verdicts with the truth. The same command resumes.
+    An expert's frames take the place of subgoals, from the same starts; the proposer's feasible tasks are compared
+    with random ones, and verdicts with the truth. The same command resumes.
 
     Example: `soar reproduce appendix-g --scenes dev1 --trials 20 --episodes 40`.
 

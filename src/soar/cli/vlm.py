@@ -68,8 +68,8 @@ def ask(
 
     if not questions:
         raise ConfigError('no question is given; valid: one or more, such as "Is the drawer open?"')
-    asked, seen = [parse_question(text) for text in questions], read_image(image)
-    [answers] = load_vlm(vlm).answer([seen], [asked])
+    asked = [parse_question(text) for text in questions]
+    [answers] = load_vlm(vlm).answer([read_image(image)], [asked])
     table = _table("question", "P(yes)", "from a", "raw reply", "decoded")
     for a in answers:
         p_yes = "unknown" if a.p_yes is None else f"{a.p_yes:.3f}"
@@ -369,14 +369,16 @@ def _places(errors: Float32[np.ndarray, " n"]) -> dict[str, float]:
 def _write_numbers(
     path: Path, tables: Mapping[str, Mapping[str, Confusion]], places: Mapping[str, float]
 ) -> None:
+    def numbers(of: Confusion) -> dict[str, object]:
+        rates = {k: getattr(of, k)._asdict() for k in ("accuracy", "precision", "recall")}
+        return {**asdict(of), **rates}
+
     rows = {
         title: {
-            name: {**asdict(confusion), **{k: getattr(confusion, k)._asdict() for k in ("accuracy", "precision",
-                "recall")}}
-            for name, confusion in {**groups, "all": sum(groups.values(), Confusion())}.items()
+            n: numbers(c) for n, c in {**groups, "all": sum(groups.values(), Confusion())}.items()
         }
         for title, groups in tables.items()
-    }  # fmt: skip
+    }
     write_json(path, {**rows, "places": places} if places else rows)
 
 
