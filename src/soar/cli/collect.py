@@ -89,7 +89,7 @@ def collect(
         collection: configuration of the collection.
         models: YAML file with defaults of vlm, subgoals, policy and threshold.
         steps_per_subgoal: control steps for each subgoal; by default 10 with compact generators, else 20 (paper).
-        episodes: number of stored episodes, of all stations together, after which to stop.
+        episodes: number of episodes that this call stores, of all stations together.
         hours: duration after which no new episode begins.
         dry_run: move nothing and store nothing; print each action that would be sent.
     """

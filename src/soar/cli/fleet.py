@@ -35,7 +35,7 @@ def up(
 
     Args:
         fleet: the fleet file.
-        episodes: number of stored episodes, of all stations together, after which to stop.
+        episodes: number of episodes that this call stores, of all stations together.
         hours: duration after which no new episode begins.
         where: take only the stations at this place.
     """

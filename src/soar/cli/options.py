@@ -30,6 +30,7 @@ from typing import (
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from soar.cli import docstrings
 from soar.errors import ConfigError
 from soar.utils.config import (
     bare_type,
@@ -278,11 +279,11 @@ def _parse(
     """Parse the command line with some defaults. Raises ConfigError; exits after `--help`."""
     errors = io.StringIO()
     try:
-        with contextlib.redirect_stderr(errors):
+        with contextlib.redirect_stderr(errors), docstrings.running_text():
             values: object = tyro.cli(
                 _described(command, configurable, defaults),
                 prog=prog,
-                description=(inspect.getdoc(command) or "").split("\n\nArgs:")[0],
+                description=docstrings.description(inspect.getdoc(command) or ""),
                 args=list(args),
                 config=(tyro.conf.AvoidSubcommands,),
                 registry=_registry(),

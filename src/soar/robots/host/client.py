@@ -69,7 +69,9 @@ class RemoteRobot:
         try:
             self._connect()
         except (OSError, WebSocketException) as error:
-            raise ConfigError(f"no robot host answers at {url}: {_reason(error)}") from error
+            raise ConfigError(
+                f"no robot host answers at {url}; start one there: {_reason(error)}"
+            ) from error
 
     def observe(self) -> Observation:
         """See `Robot.observe`."""

@@ -1,0 +1,33 @@
+"""Docstrings of options as running text."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from unittest import mock
+
+import docstring_parser
+
+
+def description(docstring: str) -> str:
+    """Return what a command's docstring says before its arguments, each paragraph as one line; examples stay as they are."""
+    parts = docstring.split("\n\nArgs:")[0].split("\n\n")
+    return "\n\n".join(p if "\n  " in p else " ".join(p.split()) for p in parts)
+
+
+@contextlib.contextmanager
+def running_text() -> Iterator[None]:
+    """Let tyro join the lines of an option's docstring in the help.
+
+    It would break before each line that begins with anything but a letter, such as the indentation of a field's docstring.
+    """
+    parse = docstring_parser.parse_from_object
+
+    def joined(obj: object) -> docstring_parser.Docstring:
+        found = parse(obj)
+        for option in found.params:
+            option.description = option.description and " ".join(option.description.split())
+        return found
+
+    with mock.patch.object(docstring_parser, "parse_from_object", joined):
+        yield
