@@ -35,9 +35,7 @@ CUBE = GymMapping(
         StateEntry("proprio/gripper_opening", 0, 6, -1, 1),
     ),
 )
-BOX = Limits(
-    low=(0.25, -0.35, 0.02), high=(0.60, 0.35, 0.35)
-)  # OGBench's workspace, in which arms start
+BOX = Limits(low=(0.25, -0.35, 0.02), high=(0.60, 0.35, 0.35))  # its arms start inside of it
 
 
 def main(steps: int = 60) -> None:

@@ -273,9 +273,8 @@ def component(target: str) -> Any:
     module, _, name = target.partition(":")
     package, here = module.partition(".")[0], os.getcwd()
     try:
-        known = package in sys.modules or importlib.util.find_spec(
-            package
-        )  # `__main__` has no spec
+        # A script's own module, `__main__`, has no spec.
+        known = package in sys.modules or importlib.util.find_spec(package)
         if not known and PathFinder.find_spec(package, [here]):
             sys.path.append(here)
         loaded = importlib.import_module(module)
