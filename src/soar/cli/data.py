@@ -81,8 +81,8 @@ def show(name: Name, store: Where) -> None:
 def stats(store: Where, which: Which, table6: bool = False) -> None:
     """Count attempts and successes per task, and the store's size.
 
-    The column "verdict" is the share that was judged a success; "truth" is the share by the simulator's ground truth, where
-    there is one.
+    The column "verdict" is the share that was judged a success; "truth" is the share by the simulator's ground
+    truth, where there is one.
 
     Example: `soar data stats --store S --rounds 1`.
 

@@ -10,7 +10,7 @@ import docstring_parser
 
 
 def description(docstring: str) -> str:
-    """Return what a command's docstring says before its arguments, each paragraph as one line; examples stay as they are."""
+    """Return a command's docstring up to its arguments, each paragraph as one line; examples stay as they are."""
     parts = docstring.split("\n\nArgs:")[0].split("\n\n")
     return "\n\n".join(p if "\n  " in p else " ".join(p.split()) for p in parts)
 
@@ -19,7 +19,7 @@ def description(docstring: str) -> str:
 def running_text() -> Iterator[None]:
     """Let tyro join the lines of an option's docstring in the help.
 
-    It would break before each line that begins with anything but a letter, such as the indentation of a field's docstring.
+    It would break before each line that begins with no letter, such as the indented ones of a field's docstring.
     """
     parse = docstring_parser.parse_from_object
 
