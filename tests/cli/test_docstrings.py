@@ -14,7 +14,7 @@ class Limits:
     """Limits."""
 
     duration: float = 0.0
-    """Duration of the collection, where the episodes would take longer
+    """Duration, where the episodes would take longer
     [min]; 0 for no limit,
     which is the default."""
 
@@ -22,7 +22,7 @@ class Limits:
 def test_an_option_is_described_in_one_paragraph():
     with running_text():
         [option] = docstring_parser.parse_from_object(Limits).params
-    text = "Duration of the collection, where the episodes would take longer [min]; 0 for no limit, which is the default."
+    text = "Duration, where the episodes would take longer [min]; 0 for no limit, which is the default."
     assert option.description == text
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from unittest import mock
+from typing import Any
 
 import docstring_parser
 
@@ -23,11 +23,14 @@ def running_text() -> Iterator[None]:
     """
     parse = docstring_parser.parse_from_object
 
-    def joined(obj: object) -> docstring_parser.Docstring:
-        found = parse(obj)
+    def joined(*given: Any) -> docstring_parser.Docstring:
+        found = parse(*given)
         for option in found.params:
             option.description = option.description and " ".join(option.description.split())
         return found
 
-    with mock.patch.object(docstring_parser, "parse_from_object", joined):
+    docstring_parser.parse_from_object = joined  # type: ignore[assignment]
+    try:
         yield
+    finally:
+        docstring_parser.parse_from_object = parse

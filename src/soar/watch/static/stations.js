@@ -75,7 +75,7 @@ function makeTile(name, page) {
     station = value;
     parts.dot.className = `dot ${value.activity}`;
     setText(parts.activity, value.activity);
-    setText(parts.task, value.activity === "stopped" ? "" : value.doing || "");
+    setText(parts.task, value.activity === "stopped" || value.doing === value.person ? "" : value.doing || "");
     if (!seen && value.outcomes.length) showLastFrame(value.outcomes.at(-1));
     showNeeds(value);
     const ids = value.outcomes.map(o => o.id).join();
