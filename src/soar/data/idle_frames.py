@@ -34,7 +34,7 @@ COPIES = 4
 
 
 def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) -> Source:
-    """Return the same episodes without idle frames, and with the generated goals of the frames that are kept.
+    """Return the same episodes without idle frames, and with what belongs to the frames that are kept.
 
     Kept are an episode's first frame, its last, and each at which, since the last one kept, the end effector moved
     by `min_motion_m` or rotated, or the gripper moved or its command changed. Of the frames less than
@@ -85,6 +85,8 @@ def drop_idle_frames(source: Source, min_motion_m: float, copies: int = COPIES) 
         source,
         frames=short,
         generated_goals=source.generated_goals.at(kept) if source.generated_goals else None,
+        usable=None if source.usable is None else source.usable[kept],
+        advantages=None if source.advantages is None else source.advantages[kept],
         min_motion_m=min_motion_m,
         episodes=None if source.episodes is None else (each + source.episodes).ravel(),
     )

@@ -100,9 +100,9 @@ class Learning:
         if self.method == "corrections":
             method = Corrections(c.corrections, resolution, c.workers)
         elif self.method == "dial":
-            method = Dial(c.dial, resolution, c.models.load_detector)
+            method = Dial(c.dial, c.hindsight, resolution, c.models.load_detector)
         elif self.method == "advantage":
-            method = AdvantageMethod(c.advantage, c.critic, resolution, demonstrations)
+            method = AdvantageMethod(c.advantage, c.critic, c.hindsight, resolution, demonstrations)
         elif self.method == "critic":
             method = CriticMethod(c.critic, Hindsight(c.hindsight, resolution), demonstrations)
         return CoTraining(c.fit, self.recipe, method, demonstrations)

@@ -47,6 +47,7 @@ from soar.training.policy import debug, train_policy
 from soar.types import EpisodeFrames, Observation, Outcome, Query, Verdict
 
 FEW = FitConfig(steps=2, batch_size=8, warmup_steps=1, log_every=1, save_every=1, device="cpu")
+ALL_FRAMES = HindsightConfig(min_motion_m=0)
 
 
 def fill(store: LanceStore) -> None:
@@ -159,7 +160,7 @@ def test_a_critic_with_instructions_is_told_those_of_the_episodes(own: OwnEpisod
 def test_a_policy_is_told_which_actions_have_a_large_advantage(
     own: OwnEpisodes, demonstrations: Source
 ) -> None:
-    method = AdvantageMethod(AdvantageConfig(), critic_config(), 32, demonstrations)
+    method = AdvantageMethod(AdvantageConfig(), critic_config(), ALL_FRAMES, 32, demonstrations)
     [source] = method.sources(own, 0.3)
     assert source.advantages is not None
     assert source.usable is not None
@@ -231,21 +232,37 @@ class ByInstruction:
         ]
 
 
+def test_relabeled_and_rated_steps_are_imitated_without_idle_frames_as_successes_are(
+    own: OwnEpisodes, demonstrations: Source
+) -> None:
+    imitation = HindsightConfig(min_motion_m=0.02)
+    [plain] = Hindsight(imitation, 32).sources(own, 0.3)
+    [relabeled] = Dial(DialConfig(), imitation, 32, ByInstruction).sources(own, 0.3)
+    method = AdvantageMethod(AdvantageConfig(), critic_config(), imitation, 32, demonstrations)
+    [rated] = method.sources(own, 0.3)
+    assert plain.min_motion_m == relabeled.min_motion_m == rated.min_motion_m == 0.02
+    assert relabeled.goals == plain.goals
+    assert rated.advantages is not None
+    assert len(rated.advantages) == len(rated.frames)
+
+
 def test_own_episodes_get_the_instructions_that_they_fulfilled(own: OwnEpisodes) -> None:
     pool = ("open the drawer", "close the box")
-    [source] = Dial(DialConfig(pool), 32, ByInstruction).sources(own, 0.3)
+    [source] = Dial(DialConfig(pool), ALL_FRAMES, 32, ByInstruction).sources(own, 0.3)
     chosen = [source.frames.episodes[i] for i in source.chosen]
     assert {(e.provenance.seed, e.instruction) for e in chosen} == {
         (1, "close the box"), (2, "close the box"),
     }  # fmt: skip
     assert source.weight == pytest.approx(0.3)
-    first, second = Dial(DialConfig(pool, top=2), 32, ByInstruction).sources(own, 0.3)
+    first, second = Dial(DialConfig(pool, top=2), ALL_FRAMES, 32, ByInstruction).sources(own, 0.3)
     assert [first.weight, second.weight] == pytest.approx([0.2, 0.1])
     assert [second.frames.episodes[i].instruction for i in second.chosen] == ["open the drawer"]
-    [tried] = Dial(DialConfig(), 32, ByInstruction).sources(own, 0.3)
+    [tried] = Dial(DialConfig(), ALL_FRAMES, 32, ByInstruction).sources(own, 0.3)
     assert [tried.frames.episodes[i].instruction for i in tried.chosen] == ["open the drawer"]
     with pytest.raises(NothingToLearnError, match="none of 3 episodes fulfilled"):
-        Dial(DialConfig(pool, least_probability=0.95), 32, ByInstruction).sources(own, 0.3)
+        Dial(DialConfig(pool, least_probability=0.95), ALL_FRAMES, 32, ByInstruction).sources(
+            own, 0.3
+        )
 
 
 @pytest.mark.parametrize("algorithm", ["calql", "robofume"])

@@ -25,6 +25,7 @@ from soar.improvement.methods.critic import (
     own_frames,
     train_round_critic,
 )
+from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName, OwnEpisodes
 from soar.policies.behavior_cloning import LARGE, SMALL
 from soar.types import Outcome
@@ -50,6 +51,8 @@ class AdvantageMethod:
 
     config: AdvantageConfig
     critic: CriticConfig
+    imitation: HindsightConfig
+    """How own steps are imitated; its outcomes and goals don't count."""
     resolution: int
     """Height and width of the policy's images in pixels."""
     demonstrations: Source | None = None
@@ -65,11 +68,10 @@ class AdvantageMethod:
         known = np.isfinite(found)
         least = np.quantile(found[known], 1 - self.config.large_share)
         labels = np.where(found >= least, LARGE, SMALL)
-        return [
-            Source(
-                "advantage", frames, share, generated_goals=goals, usable=known, advantages=labels
-            )
-        ]
+        source = Source(
+            "advantage", frames, share, generated_goals=goals, usable=known, advantages=labels
+        )
+        return self.imitation.prepared(source)
 
 
 def advantages(critic: Critic, frames: Frames, goals: GeneratedGoals) -> Float64[np.ndarray, " n"]:

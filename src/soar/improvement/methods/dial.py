@@ -19,6 +19,8 @@ from soar.collection.judging import judge_stored
 from soar.data.frame_cache import build_frames
 from soar.data.mixture import Source
 from soar.data.store.lance import LanceStore
+from soar.data.takeovers import with_takeovers
+from soar.improvement.methods.hindsight import HindsightConfig
 from soar.improvement.methods.method import MethodName, NothingToLearnError, OwnEpisodes
 from soar.interfaces import AnySuccessDetector
 from soar.tasks.grammar import task_from_instruction
@@ -48,6 +50,8 @@ class Dial:
     """DIAL's `LearningMethod` for language-conditioned policies."""
 
     config: DialConfig
+    imitation: HindsightConfig
+    """How the labeled episodes are imitated; its outcomes don't count."""
     resolution: int
     """Height and width of the policy's images in pixels."""
     load_detector: Callable[[], AnySuccessDetector]
@@ -66,7 +70,9 @@ class Dial:
                 f"none of {len(summaries)} episodes fulfilled an instruction with P(success) of "
                 f"{self.config.least_probability} or more"
             )
+        c = self.imitation
         frames = build_frames(store, own.query, self.resolution, own.run.frames)
+        frames = with_takeovers(store, frames)
         sources = []
         for rank in range(self.config.top):
             given = {id: found[rank] for id, found in labels.items() if len(found) > rank}
@@ -76,10 +82,9 @@ class Dial:
             chosen = [i for i, e in enumerate(episodes) if e.id in given]
             if chosen:
                 weight = share * len(chosen) / total
-                relabeled = replace(frames, episodes=episodes)
-                sources.append(
-                    Source(f"relabeled-{rank + 1}", relabeled, weight, episodes=np.array(chosen))
-                )
+                relabeled, name = replace(frames, episodes=episodes), f"relabeled-{rank + 1}"
+                found = Source(name, relabeled, weight, c.goals, c.sum_steps, np.array(chosen))
+                sources += c.prepared(found)
         return sources
 
 

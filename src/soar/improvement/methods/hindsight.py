@@ -50,6 +50,12 @@ class HindsightConfig:
         if not self.outcomes:
             raise ConfigError("outcomes is empty; valid: some of success, failure, unknown")
 
+    def prepared(self, source: Source) -> list[Source]:
+        """Return own episodes as they are imitated: without idle frames, and with the weight of takeovers."""
+        if self.min_motion_m:
+            source = drop_idle_frames(source, self.min_motion_m)
+        return weight_takeovers(source, self.takeovers)
+
 
 @dataclass(frozen=True)
 class Hindsight:
@@ -78,6 +84,4 @@ class Hindsight:
             path = cache / f"painted-{own.round}.npz"
             goals = self.regenerate(frames, c.generated_goals, path)
         source = Source("autonomous", frames, share, c.goals, c.sum_steps, generated_goals=goals)
-        if c.min_motion_m:
-            source = drop_idle_frames(source, c.min_motion_m)
-        return weight_takeovers(source, c.takeovers)
+        return c.prepared(source)
