@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -246,18 +246,25 @@ def test_a_command_to_another_machine_fails_while_the_storage_is_away(url: str, 
         until(lambda: wish.exists() and wish.read_bytes() == b"pause")
 
 
-@pytest.mark.parametrize(
-    ("command", "file"), [("stop --emergency", "emergency"), ("attend", "heartbeat")]
-)
-def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, file: str
-) -> None:
+@contextlib.contextmanager
+def silent_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Object storage that takes connections and never answers, on a machine that knows no store yet."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         for name, value in s3_environment(address).items():
             monkeypatch.setenv(name, value)
         machine(monkeypatch, tmp_path)
         monkeypatch.setattr("soar.utils.objects._QUICK_S", 0.1)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("command", "file"), [("stop --emergency", "emergency"), ("attend", "heartbeat")]
+)
+def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, file: str
+) -> None:
+    with silent_storage(tmp_path, monkeypatch):
         store = local_part("s3://b/lab")
         arms = [StatusFolder(store, name) for name in ("arm1", "arm2")]
         for arm in arms:
@@ -284,12 +291,7 @@ def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers
 def test_a_storage_that_never_answers_is_given_up_in_one_line_also_for_a_store_that_is_new_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, command: str, known: bool
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        for name, value in s3_environment(address).items():
-            monkeypatch.setenv(name, value)
-        machine(monkeypatch, tmp_path)
-        monkeypatch.setattr("soar.utils.objects._QUICK_S", 0.1)
+    with silent_storage(tmp_path, monkeypatch):
         objects._opened.cache_clear()
         if known:
             local_part("s3://b/lab").mkdir(parents=True)
