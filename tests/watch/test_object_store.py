@@ -273,7 +273,9 @@ def test_what_is_asked_reaches_the_arms_here_before_a_storage_that_never_answers
         asked_before = []
 
         def opened(*bucket: Any) -> Any:
-            if threading.current_thread() is threading.main_thread():  # not what an earlier test left
+            if (
+                threading.current_thread() is threading.main_thread()
+            ):  # not what an earlier test left
                 asked_before.append(all((arm.folder / file).exists() for arm in arms))
             return request(*bucket)
 
